@@ -1,0 +1,57 @@
+"""One tree of errors. The command line prints each as one line: what, where, what would be right."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NasmetaError(Exception):
+    """Base of every error this package raises on purpose. `exit_code` is the command's exit code."""
+
+    exit_code = 1
+
+
+class UserError(NasmetaError):
+    """The input is wrong and the user can mend it: exit code 2, before anything expensive starts."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A key, an option or a value of the configuration is wrong. The message starts with the key."""
+
+
+class DataError(UserError):
+    """A dataset is missing, damaged, or too small for the requested tasks. The message names the file."""
+
+
+class ArchitectureError(UserError):
+    """A string is no architecture of the space, or an architecture cannot be built for these inputs."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, damaged, from a newer format, or does not fit. The message names the file."""
+
+
+class RunDirectoryError(UserError):
+    """A run directory is missing, in use, damaged, or already holds a run. The message names it."""
+
+
+class RunFailed(NasmetaError):
+    """The run itself could not go on, as when every candidate failed: exit code 1."""
+
+
+class Diverged(NasmetaError):
+    """A meta-training's loss is no longer finite: the trial is recorded as failed, the search goes on."""
+
+
+class Interrupted(NasmetaError):
+    """A signal asked the run to stop; everything is saved: exit code 130."""
+
+    exit_code = 130
+
+
+def suggest(name: str, valid: Iterable[str]) -> str:
+    """The end of an error line: the valid name closest to `name`, or all of them when none is close."""
+    options = [str(option) for option in valid]
+    close = get_close_matches(str(name), options, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(options)) or 'none'}"

@@ -1,0 +1,1 @@
+"""Observers and reports: they read results and never change them."""

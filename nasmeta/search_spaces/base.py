@@ -1,0 +1,78 @@
+"""The contracts of an architecture, of a search space, and of the networks it builds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.task import TaskSpec
+
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.modules import FewShotNetwork
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    """One point of a space: frozen, equal and hashed by content; `str` is its canonical string."""
+
+    def __str__(self) -> str: ...
+
+    def __hash__(self) -> int: ...
+
+
+A = TypeVar("A", bound=Architecture)
+
+
+class SearchSpace(ABC, Generic[A]):
+    """A set of architectures: how to draw, edit, print, see and build them.
+
+    Nothing but `build` needs torch. All randomness comes from the generator that is passed in.
+    `operations` is the vocabulary of `graph`'s labels.
+    """
+
+    operations: tuple[str, ...]
+
+    @abstractmethod
+    def initial(self) -> A:
+        """The simplest sensible network: where a search that grows networks starts."""
+
+    @abstractmethod
+    def reference(self) -> A:
+        """The field's hand-designed network, the baseline that every search is compared with."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> A:
+        """A random architecture; every architecture of the space has a positive probability."""
+
+    @abstractmethod
+    def mutate(self, arch: A, rng: np.random.Generator) -> A:
+        """A random architecture one edit away from `arch`: in `neighbors(arch)`, never `arch` itself."""
+
+    @abstractmethod
+    def crossover(self, a: A, b: A, rng: np.random.Generator) -> A:
+        """An architecture of the space whose every choice comes from `a` or from `b`."""
+
+    @abstractmethod
+    def neighbors(self, arch: A) -> Iterator[A]:
+        """Every architecture at edit distance 1, each once, in a fixed order; never `arch` itself."""
+
+    @abstractmethod
+    def graph(self, arch: A) -> ArchitectureGraph:
+        """Operations and adjacency, for drawings, predictors and graph searches."""
+
+    @abstractmethod
+    def parse(self, text: str) -> A:
+        """The architecture whose canonical string is `text`; raises ArchitectureError that says why not."""
+
+    @abstractmethod
+    def build(self, arch: A, task: TaskSpec) -> FewShotNetwork:
+        """The network for `task`; raises ArchitectureError where it cannot take such inputs."""
+
+    @property
+    def size(self) -> int | None:
+        """The number of architectures, None where it is not known."""
+        return None

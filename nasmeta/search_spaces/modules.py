@@ -1,0 +1,20 @@
+"""The networks that search spaces build."""
+
+from torch import Tensor, nn
+
+
+class FewShotNetwork(nn.Module):
+    """A body that embeds and a linear head that decides.
+
+    Meta-learners rely on the two names: ProtoNet uses the body alone, ANIL adapts the head, BOIL the body.
+    body: [n, *input_shape] -> [n, features]; head: [n, features] -> [n, outputs].
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x))
+        return logits

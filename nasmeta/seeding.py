@@ -1,0 +1,29 @@
+"""Every random number of a run: streams keyed by what they are for.
+
+A stream is a counter-based Philox generator whose key is a hash of (seed, names). Nothing is shared and
+nothing is saved: episode 731 of a run is the same whether or not the process died at 730, and drawing
+more numbers for one purpose never moves another.
+"""
+
+from hashlib import blake2b
+
+import numpy as np
+
+Name = str | int
+
+
+def _digest(seed: int, names: tuple[Name, ...]) -> bytes:
+    # The type is part of the key, so the names 1 and "1" are two streams.
+    key = "\x1f".join(f"{type(name).__name__}:{name}" for name in (seed, *names))
+    return blake2b(key.encode(), digest_size=16).digest()
+
+
+def stream(seed: int, *names: Name) -> np.random.Generator:
+    """A generator that depends on `seed` and `names` alone, e.g. `stream(0, "episodes", "train", 731)`."""
+    key = np.frombuffer(_digest(seed, names), dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def integer(seed: int, *names: Name) -> int:
+    """A 63-bit integer for generators that are seeded by one, such as `torch.Generator.manual_seed`."""
+    return int.from_bytes(_digest(seed, names)[:8], "little") >> 1
