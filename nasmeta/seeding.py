@@ -5,6 +5,8 @@ nothing is saved: episode 731 of a run is the same whether or not the process di
 more numbers for one purpose never moves another.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import numpy as np
@@ -25,5 +27,19 @@ def stream(seed: int, *names: Name) -> np.random.Generator:
 
 
 def integer(seed: int, *names: Name) -> int:
-    """A 63-bit integer for generators that are seeded by one, such as `torch.Generator.manual_seed`."""
+    """A 63-bit integer for generators that are seeded by one number, such as torch's."""
     return int.from_bytes(_digest(seed, names)[:8], "little") >> 1
+
+
+@contextmanager
+def torch_stream(seed: int, *names: Name) -> Iterator[None]:
+    """Inside, torch's initializers draw from a stream of their own; outside nothing has moved.
+
+    Modules initialize themselves from torch's global CPU generator and take no other, so it is set for
+    the time of building one and put back.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(integer(seed, *names))
+        yield

@@ -1,0 +1,152 @@
+"""The contract of a meta-learner, and the state it meta-learns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from nasmeta.errors import ConfigError
+from nasmeta.meta_learners.functional import Network, Parameters
+from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
+from nasmeta.task import TaskBatch, TaskSpec
+
+Metrics = dict[str, Tensor]
+
+
+@dataclass
+class MetaState:
+    """What meta-training changes.
+
+    parameters: everything the outer optimizer updates, leaf tensors: the network's under the module's
+    names, and what is meta-learned with them under names that start with "meta.". statistics: the
+    population moments of `running`, empty until training is over.
+    """
+
+    network: Network
+    task: TaskSpec
+    parameters: Parameters
+    statistics: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def network_parameters(self) -> Parameters:
+        return {name: self.parameters[name] for name in self.network.names}
+
+
+class MetaLearner(ABC):
+    """How parameters are meta-trained over tasks, and how they adapt to one.
+
+    Instances hold options only; whatever is learned lives in the MetaState. `batch_norm` is the run-wide
+    policy that config.py passes in. `train_way` and `train_shot` are the way and shot of training
+    episodes where a learner wants others than the task's.
+    """
+
+    train_way: int | None = None
+    kinds: tuple[str, ...] = ("classification", "regression")
+
+    def __init__(self, *, batch_norm: Policy) -> None:
+        self.batch_norm = batch_norm
+
+    def check(self, task: TaskSpec) -> None:
+        """Raises ConfigError where this learner makes no sense for such tasks."""
+        if task.kind not in self.kinds:
+            raise ConfigError(
+                f"meta_learner: {type(self).__name__} cannot do {task.kind}: {self.refusal}; "
+                "use meta_learner=maml, reptile or finetune"
+            )
+
+    refusal: str = ""
+
+    def init(self, module: nn.Module, task: TaskSpec) -> MetaState:
+        """The state before training: the module's own initial values, as leaf tensors on its device."""
+        network = Network(module)
+        parameters = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
+        state = MetaState(network, task, parameters)
+        device = next(iter(parameters.values())).device
+        for name, value in self.extra_parameters(state).items():
+            state.parameters[f"meta.{name}"] = value.to(device).requires_grad_()
+        return state
+
+    def extra_parameters(self, state: MetaState) -> Parameters:
+        """What is meta-learned beside the network, by name; none by default."""
+        return {}
+
+    @abstractmethod
+    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+        """The direction the outer optimizer descends, averaged over the tasks of the batch.
+
+        Returns a gradient for every entry of state.parameters, and scalar tensors on the device ("loss",
+        and "accuracy" for classification). Never waits for the device.
+        """
+
+    @abstractmethod
+    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        """Adapts to each task by itself; logits or outputs [T, M, outputs], without a graph.
+
+        Shapes as in TaskBatch. Under `running`, statistics that do not exist yet are recorded instead.
+        """
+
+    def query_outputs(
+        self, state: MetaState, parameters: Parameters, support_x: Tensor, query_x: Tensor, *, test: bool
+    ) -> Tensor:
+        """Outputs [M, outputs] of one task's queries [M, ...] under the run's batch-norm policy."""
+        network = state.network
+        if self.batch_norm == "support" and network.norms:
+            n = len(support_x)
+            return network(parameters, torch.cat([support_x, query_x]), Statistics(rows=n))[n:]
+        statistics = self.test_statistics(state) if test and self.batch_norm == "running" else OWN
+        return network(parameters, query_x, statistics)
+
+    def test_statistics(self, state: MetaState) -> Statistics:
+        """The population's under `running`; while there are none yet, the batch's, to be averaged."""
+        return Statistics(population=True) if state.statistics else Statistics(record=True)
+
+
+def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The fraction of right answers over the last dimension of labels: [..., M, way], [..., M] -> [...]."""
+    return (logits.argmax(-1) == labels).float().mean(-1)
+
+
+def adopt_population(learner: MetaLearner, state: MetaState, batches: Iterable[TaskBatch]) -> None:
+    """Sets the population statistics of `running` from training tasks, at the state's parameters."""
+    if learner.batch_norm != "running" or not state.network.norms:
+        return
+    state.statistics = {}
+    for batch in batches:
+        learner.predict(state, batch.support_x, batch.support_y, batch.query_x)
+    state.statistics = state.network.population()
+    state.network.set_population(state.statistics)
+
+
+def gradient(loss: Tensor, parameters: Parameters) -> Parameters:
+    """dloss/dparameters by name, without keeping a graph; zeros for those the loss does not depend on."""
+    gradients = torch.autograd.grad(
+        loss, list(parameters.values()), allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(parameters, gradients, strict=True))
+
+
+def named(metrics: Iterable[Tensor]) -> Metrics:
+    """(loss, accuracy) or (loss,), by name."""
+    return dict(zip(("loss", "accuracy"), metrics, strict=False))
+
+
+class Mean:
+    """The running sum over tasks of tuples of tensors, divided at the end; nothing leaves the device."""
+
+    def __init__(self) -> None:
+        self.total: list[Tensor] = []
+        self.count = 0
+
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        values = [t.detach() for t in tensors]
+        if self.count:
+            torch._foreach_add_(self.total, values)
+        else:
+            self.total = [v.clone() for v in values]
+        self.count += 1
+
+    def get(self) -> list[Tensor]:
+        torch._foreach_div_(self.total, float(self.count))
+        return self.total

@@ -1,0 +1,101 @@
+"""No meta-learning: ordinary pretraining, then fine-tuning on the support set.
+
+The baseline everybody asks about (Chen et al. 2019, "A Closer Look at Few-shot Classification",
+arXiv:1904.04232, "Baseline"): the body is trained to tell all meta-training classes apart at once, with
+one linear classifier over them; a task gets a new linear head (zeros), trained by full-batch gradient
+steps on its support set with the body frozen (`adapt: head`) or together with it (`adapt: all`).
+Regression has no classes: the network is trained on all tasks' points together, the pretrained baseline
+of the MAML paper (section 5.1), and fine-tuned whole or by its head.
+Deviation from Chen et al.: plain gradient descent on the whole support set, not momentum SGD in
+minibatches of four.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy, gradient, named
+from nasmeta.meta_learners.functional import Parameters, gradient_step, task_loss
+from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
+from nasmeta.task import TaskBatch
+
+
+class FineTune(MetaLearner):
+    """See the module. `test_steps` gradient steps of rate `inner_lr` fine-tune at test time."""
+
+    def __init__(
+        self,
+        *,
+        test_steps: Annotated[int, Field(ge=1)],
+        inner_lr: Annotated[float, Field(gt=0)],
+        adapt: Literal["head", "all"],
+        batch_norm: Policy,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm)
+        self.test_steps, self.inner_lr, self.adapt = test_steps, inner_lr, adapt
+
+    def extra_parameters(self, state: MetaState) -> Parameters:
+        if state.task.kind == "regression":
+            return {}
+        classifier = nn.Linear(state.network.features, state.task.train_classes)
+        return {"weight": classifier.weight.detach(), "bias": classifier.bias.detach()}
+
+    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+        x = torch.cat([batch.support_x, batch.query_x], 1).flatten(0, 1)
+        y = torch.cat([batch.support_y, batch.query_y], 1)
+        if state.task.kind == "regression":
+            outputs = state.network(state.parameters, x)
+            targets = y.flatten(0, 1)
+        else:
+            embeddings = state.network.embed(state.parameters, x)
+            outputs = F.linear(embeddings, state.parameters["meta.weight"], state.parameters["meta.bias"])
+            targets = batch.classes.gather(1, y).flatten()
+        loss = task_loss(state.task.kind, outputs, targets)
+        metrics = [loss.detach()]
+        if state.task.kind == "classification":
+            metrics.append(batch_accuracy(outputs.detach(), targets))
+        return gradient(loss, state.parameters), named(metrics)
+
+    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        adapt = self._adapt_head if self.adapt == "head" else self._adapt_all
+        tasks = zip(support_x, support_y, query_x, strict=True)
+        return torch.stack([adapt(state, *task) for task in tasks])
+
+    def _adapt_head(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        shots = len(support_x)
+        with torch.no_grad():
+            images = torch.cat([support_x, query_x])
+            embeddings = state.network.embed(state.parameters, images, self._statistics(state, shots))
+        head = self._start(state)
+        for _ in range(self.test_steps):
+            loss = task_loss(state.task.kind, state.network.classify(head, embeddings[:shots]), support_y)
+            head = gradient_step(head, loss, state.network.head_names, self.inner_lr, create_graph=False)
+            head = {name: p.detach().requires_grad_() for name, p in head.items()}
+        return state.network.classify(head, embeddings[shots:]).detach()
+
+    def _adapt_all(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        parameters = {n: p.detach().requires_grad_() for n, p in state.network_parameters.items()}
+        parameters |= self._start(state)
+        for _ in range(self.test_steps):
+            loss = task_loss(state.task.kind, state.network(parameters, support_x), support_y)
+            parameters = gradient_step(
+                parameters, loss, state.network.names, self.inner_lr, create_graph=False
+            )
+            parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        with torch.no_grad():
+            return self.query_outputs(state, parameters, support_x, query_x, test=True)
+
+    def _start(self, state: MetaState) -> Parameters:
+        """The head a task starts from: a new one for new classes, the trained one for regression."""
+        head = {name: state.parameters[name].detach() for name in state.network.head_names}
+        if state.task.kind == "classification":
+            head = {name: torch.zeros_like(p) for name, p in head.items()}
+        return {name: p.requires_grad_() for name, p in head.items()}
+
+    def _statistics(self, state: MetaState, shots: int) -> Statistics:
+        if self.batch_norm == "support":
+            return Statistics(rows=shots)
+        return self.test_statistics(state) if self.batch_norm == "running" else OWN

@@ -1,0 +1,136 @@
+"""Model-agnostic meta-learning (Finn, Abbeel & Levine 2017, arXiv:1703.03400), and its family.
+
+Meta-learns an initialization from which a few gradient steps on the support set solve a task:
+theta' = theta - alpha * d L_support(theta) / d theta, and theta descends L_query(theta').
+
+Options give the relatives: `second_order: false` is first-order MAML (section 5.2 there);
+`adapt: head` is ANIL (Raghu et al. 2020), `adapt: body` BOIL (Oh et al. 2021); `learn_inner_lr` and
+`multi_step_iterations` are two of MAML++ (Antoniou et al. 2019): rates learned per tensor and step
+(LSLR), and the multi-step loss (MSL, section 4 there), whose weights anneal linearly to the last step.
+Deviation: LSLR's rates are shared by test steps beyond the last training step.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from nasmeta.meta_learners.base import Mean, MetaLearner, MetaState, Metrics, batch_accuracy, gradient, named
+from nasmeta.meta_learners.functional import Forward, Parameters, gradient_step, task_loss
+from nasmeta.meta_learners.normalization import Policy
+from nasmeta.task import TaskBatch
+
+
+class Maml(MetaLearner):
+    """See the module. `inner_lr` is alpha; steps are full-batch gradient steps on the support set."""
+
+    def __init__(
+        self,
+        *,
+        second_order: bool,
+        train_steps: Annotated[int, Field(ge=1)],
+        test_steps: Annotated[int, Field(ge=1)],
+        inner_lr: Annotated[float, Field(gt=0)],
+        learn_inner_lr: bool,
+        multi_step_iterations: Annotated[int, Field(ge=0)],
+        adapt: Literal["all", "head", "body"],
+        batch_norm: Policy,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm)
+        self.second_order = second_order
+        self.train_steps, self.test_steps = train_steps, test_steps
+        self.inner_lr, self.learn_inner_lr = inner_lr, learn_inner_lr
+        self.multi_step_iterations = multi_step_iterations
+        self.adapt = adapt
+
+    def adapted_names(self, state: MetaState) -> tuple[str, ...]:
+        network = state.network
+        return {"all": network.names, "head": network.head_names, "body": network.body_names}[self.adapt]
+
+    def extra_parameters(self, state: MetaState) -> Parameters:
+        if not self.learn_inner_lr:
+            return {}
+        return {
+            f"inner_lr.{name}": torch.full((self.train_steps,), self.inner_lr)
+            for name in self.adapted_names(state)
+        }
+
+    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+        weights = step_weights(self.train_steps, iteration, self.multi_step_iterations)
+        names = list(state.parameters)
+        gradients, metrics = Mean(), Mean()
+        for task in zip(*batch[:4], strict=True):
+            loss, last = self._meta_loss(state, *task, weights)
+            gradients.add(gradient(loss, state.parameters).values())
+            metrics.add(last)
+        return dict(zip(names, gradients.get(), strict=True)), named(metrics.get())
+
+    def _meta_loss(
+        self,
+        state: MetaState,
+        support_x: Tensor,
+        support_y: Tensor,
+        query_x: Tensor,
+        query_y: Tensor,
+        weights: list[float],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The weighted query loss over inner steps of one task; and the last step's loss and accuracy."""
+        total: Tensor | float = 0.0
+        steps = self.inner_steps(state, support_x, support_y, len(weights), create_graph=self.second_order)
+        for weight, parameters in zip(weights, steps, strict=True):
+            if weight > 0:
+                outputs = self.query_outputs(state, parameters, support_x, query_x, test=False)
+                loss = task_loss(state.task.kind, outputs, query_y)
+                total = total + weight * loss
+        last = (loss,) if state.task.kind == "regression" else (loss, batch_accuracy(outputs, query_y))
+        assert isinstance(total, Tensor)
+        return total, last
+
+    def inner_steps(
+        self, state: MetaState, support_x: Tensor, support_y: Tensor, steps: int, *, create_graph: bool
+    ) -> Iterator[Parameters]:
+        """The parameters after each of `steps` gradient steps on the support set."""
+        parameters, names = state.parameters, self.adapted_names(state)
+        forward = self._support_forward(state, support_x)
+        for step in range(steps):
+            loss = task_loss(state.task.kind, forward(parameters), support_y)
+            parameters = gradient_step(
+                parameters, loss, names, self._rates(state, step), create_graph=create_graph
+            )
+            yield parameters
+
+    def _support_forward(self, state: MetaState, support_x: Tensor) -> Forward:
+        if self.adapt != "head":
+            return lambda parameters: state.network(parameters, support_x)
+        # The body stays as it is: its embeddings are the same at every step.
+        embeddings = state.network.embed(state.parameters, support_x)
+        return lambda parameters: state.network.classify(parameters, embeddings)
+
+    def _rates(self, state: MetaState, step: int) -> dict[str, Tensor] | float:
+        if not self.learn_inner_lr:
+            return self.inner_lr
+        step = min(step, self.train_steps - 1)
+        return {name: state.parameters[f"meta.inner_lr.{name}"][step] for name in self.adapted_names(state)}
+
+    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        outputs = []
+        for task_x, task_y, task_query in zip(support_x, support_y, query_x, strict=True):
+            for parameters in self.inner_steps(state, task_x, task_y, self.test_steps, create_graph=False):
+                adapted = parameters
+            with torch.no_grad():
+                outputs.append(self.query_outputs(state, adapted, task_x, task_query, test=True))
+        return torch.stack(outputs)
+
+
+def step_weights(steps: int, iteration: int, anneal: int) -> list[float]:
+    """The weight of each inner step's query loss (MAML++ section 4: equal at first, then the last only).
+
+    Over `anneal` meta-iterations every weight but the last falls linearly from 1/steps to a floor of
+    0.03/steps; from then on the last step has it all.
+    """
+    if iteration >= anneal:
+        return [0.0] * (steps - 1) + [1.0]
+    early = max(1.0 - iteration / anneal, 0.03) / steps
+    return [early] * (steps - 1) + [1.0 - early * (steps - 1)]

@@ -1,0 +1,90 @@
+"""The outer optimizer: a torch optimizer and a learning-rate schedule that is a function of the iteration.
+
+Each option of conf/optimizer names one of the functions at the end; its keys are their arguments.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+Schedule = Literal["constant", "linear", "cosine"]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class OuterOptimizer:
+    """How to make a torch optimizer, and the learning rate it has at each meta-iteration."""
+
+    make: Callable[[list[Tensor]], torch.optim.Optimizer]
+    lr: float
+    schedule: Schedule
+    warmup: float
+
+    def rate(self, iteration: int, iterations: int) -> float:
+        """The learning rate of a meta-iteration in [0, iterations).
+
+        Rises linearly over the first `warmup` share of the iterations; then stays, falls linearly to
+        zero (as Reptile's), or along half a cosine (Loshchilov & Hutter 2017, eq. 5).
+        """
+        warmup = self.warmup * iterations
+        if iteration < warmup:
+            return self.lr * (iteration + 1) / (warmup + 1)
+        done = (iteration - warmup) / (iterations - warmup)
+        factor = {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 + 0.5 * math.cos(math.pi * done)}
+        return self.lr * factor[self.schedule]
+
+
+def _outer(
+    optimizer: type[torch.optim.Optimizer], lr: float, schedule: Schedule, warmup: float, **options: Any
+) -> OuterOptimizer:
+    def make(parameters: list[Tensor]) -> torch.optim.Optimizer:
+        return optimizer(parameters, lr=lr, foreach=True, **options)  # type: ignore[call-arg]
+
+    return OuterOptimizer(make, lr, schedule, warmup)
+
+
+def adam(
+    *, lr: Rate, beta1: Share, beta2: Share, weight_decay: Decay, schedule: Schedule, warmup: Share
+) -> OuterOptimizer:
+    """Adam (Kingma & Ba 2015)."""
+    betas = (beta1, beta2)
+    return _outer(torch.optim.Adam, lr, schedule, warmup, betas=betas, weight_decay=weight_decay)
+
+
+def adamw(
+    *, lr: Rate, beta1: Share, beta2: Share, weight_decay: Decay, schedule: Schedule, warmup: Share
+) -> OuterOptimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    betas = (beta1, beta2)
+    return _outer(torch.optim.AdamW, lr, schedule, warmup, betas=betas, weight_decay=weight_decay)
+
+
+def rmsprop(
+    *, lr: Rate, alpha: Share, momentum: Share, weight_decay: Decay, schedule: Schedule, warmup: Share
+) -> OuterOptimizer:
+    """RMSProp (Tieleman & Hinton 2012); `alpha` is the smoothing of the squared gradient."""
+    return _outer(
+        torch.optim.RMSprop, lr, schedule, warmup, alpha=alpha, momentum=momentum, weight_decay=weight_decay
+    )
+
+
+def sgd(
+    *, lr: Rate, momentum: Share, nesterov: bool, weight_decay: Decay, schedule: Schedule, warmup: Share
+) -> OuterOptimizer:
+    """Stochastic gradient descent; with lr 1 and a linear schedule, Reptile's own outer step."""
+    return _outer(
+        torch.optim.SGD,
+        lr,
+        schedule,
+        warmup,
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+    )

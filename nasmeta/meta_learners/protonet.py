@@ -1,0 +1,105 @@
+"""Prototypical networks (Snell, Swersky & Zemel 2017, arXiv:1703.05175).
+
+A class is the mean embedding of its support images (eq. 1); a query's logits are minus its squared
+Euclidean distances to them (eq. 2), which the paper finds better than cosine similarity, and better still
+when training episodes have more classes than test episodes (`train_way`, section 2.6 there). Only the
+body is used. `cosine` and the temperature, learned as its logarithm where `learn_temperature`, follow
+later practice (Chen et al. 2021, "Meta-Baseline", eq. 3).
+
+Normalization: prototypes and queries must be normalized alike to be compared, so a task's support and
+queries go through the body together; `support` takes the statistics from its support images,
+`transductive` from both; `running` trains on the statistics of the whole meta-batch.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy, gradient
+from nasmeta.meta_learners.functional import Parameters
+from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
+from nasmeta.task import TaskBatch
+
+SCALE = {"euclidean": 1.0, "cosine": 10.0}
+"""Where the temperature starts: the paper's for distances, Meta-Baseline's for cosines."""
+
+
+class ProtoNet(MetaLearner):
+    """See the module. `train_way` null: as many classes as the test's tasks have."""
+
+    kinds = ("classification",)
+    refusal = "a prototype is the mean embedding of a class, and regression has none"
+
+    def __init__(
+        self,
+        *,
+        distance: Literal["euclidean", "cosine"],
+        learn_temperature: bool,
+        train_way: Annotated[int, Field(ge=2)] | None,
+        batch_norm: Policy,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm)
+        self.distance, self.learn_temperature = distance, learn_temperature
+        self.train_way = train_way
+
+    def extra_parameters(self, state: MetaState) -> Parameters:
+        if not self.learn_temperature:
+            return {}
+        return {"log_temperature": torch.tensor(SCALE[self.distance]).log()}
+
+    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+        ways = batch.classes.shape[1]
+        logits = self._logits(state, batch.support_x, batch.support_y, batch.query_x, ways, test=False)
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.query_y.flatten())
+        accuracy = batch_accuracy(logits.detach(), batch.query_y).mean()
+        return gradient(loss, state.parameters), {"loss": loss.detach(), "accuracy": accuracy}
+
+    @torch.no_grad()
+    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        return self._logits(state, support_x, support_y, query_x, state.task.outputs, test=True)
+
+    def _logits(
+        self,
+        state: MetaState,
+        support_x: Tensor,
+        support_y: Tensor,
+        query_x: Tensor,
+        ways: int,
+        *,
+        test: bool,
+    ) -> Tensor:
+        tasks, shots = support_y.shape
+        images = torch.cat([support_x, query_x], 1).flatten(0, 1)
+        statistics = self._statistics(state, tasks, shots, test=test)
+        embeddings = state.network.embed(state.parameters, images, statistics).unflatten(0, (tasks, -1))
+        support, queries = embeddings[:, :shots], embeddings[:, shots:]
+        return self._temperature(state) * self._similarity(prototypes(support, support_y, ways), queries)
+
+    def _statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
+        if self.batch_norm == "support":
+            return Statistics(tasks=tasks, rows=shots)
+        if self.batch_norm == "transductive":
+            return Statistics(tasks=tasks)
+        return self.test_statistics(state) if test else OWN
+
+    def _temperature(self, state: MetaState) -> Tensor | float:
+        if self.learn_temperature:
+            return state.parameters["meta.log_temperature"].exp()
+        return SCALE[self.distance]
+
+    def _similarity(self, centres: Tensor, queries: Tensor) -> Tensor:
+        """centres [T, way, features], queries [T, M, features] -> [T, M, way]."""
+        if self.distance == "cosine":
+            return F.normalize(queries, dim=-1) @ F.normalize(centres, dim=-1).mT
+        # -|q - c|^2 without its |q|^2, which is the same for all classes and leaves the softmax as it is.
+        return 2 * queries @ centres.mT - centres.square().sum(-1).unsqueeze(1)
+
+
+def prototypes(support: Tensor, labels: Tensor, ways: int) -> Tensor:
+    """The mean embedding of each class: [T, N, features], [T, N] -> [T, ways, features]."""
+    classes = torch.arange(ways, device=labels.device).unsqueeze(-1)
+    member = (labels.unsqueeze(1) == classes).to(support.dtype)  # [T, ways, N]
+    return member @ support / member.sum(-1, keepdim=True)

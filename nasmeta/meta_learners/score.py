@@ -1,0 +1,61 @@
+"""What a meta-learned network is worth: its accuracy, or error, on tasks it has never seen."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.meta_learners.base import MetaLearner, MetaState, batch_accuracy
+from nasmeta.meta_learners.functional import task_loss
+
+TASKS_AT_ONCE = 20
+"""Tasks drawn in one batch: part of which tasks are drawn, so never a matter of memory or device."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over tasks: `accuracy` a fraction (None for regression), `loss` per query.
+
+    `per_task` [tasks]: each task's accuracy, or loss for regression, of which `ci95` is the half-width of
+    the 95% interval of the mean.
+    """
+
+    accuracy: float | None
+    loss: float
+    ci95: float
+    per_task: Tensor
+
+    @property
+    def tasks(self) -> int:
+        return len(self.per_task)
+
+    @property
+    def value(self) -> float:
+        """What a search maximizes: the accuracy, or minus the loss."""
+        return -self.loss if self.accuracy is None else self.accuracy
+
+
+def score(learner: MetaLearner, state: MetaState, sampler: EpisodeSampler, tasks: int) -> Score:
+    """Adapts to the sampler's first `tasks` tasks, the same for whoever asks, and averages over them."""
+    losses, accuracies = [], []
+    for start in range(0, tasks, TASKS_AT_ONCE):
+        batch = sampler.batch(start // TASKS_AT_ONCE, TASKS_AT_ONCE)
+        count = min(TASKS_AT_ONCE, tasks - start)
+        support_x, support_y, query_x, query_y = (part[:count] for part in batch[:4])
+        outputs = learner.predict(state, support_x, support_y, query_x)
+        losses += [task_loss(state.task.kind, o, y) for o, y in zip(outputs, query_y, strict=True)]
+        if state.task.kind == "classification":
+            accuracies.append(batch_accuracy(outputs, query_y))
+    loss = torch.stack(losses).cpu().double()
+    per_task = torch.cat(accuracies).cpu().double() if accuracies else loss
+    accuracy = float(per_task.mean()) if accuracies else None
+    return Score(accuracy, float(loss.mean()), ci95(per_task), per_task)
+
+
+def ci95(values: Tensor) -> float:
+    """Half the width of the normal 95% interval of the mean of `values` [n]; 0 for a single one."""
+    if len(values) < 2:
+        return 0.0
+    return 1.96 * float(values.std(correction=1)) / math.sqrt(len(values))

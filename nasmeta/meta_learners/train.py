@@ -1,0 +1,107 @@
+"""The outer loop that all meta-learners share."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.errors import Diverged
+from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
+from nasmeta.meta_learners.outer import OuterOptimizer
+
+POPULATION_BATCHES = 8
+"""Meta-batches whose moments make the population statistics of `running`."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Means over the meta-iterations since the last reading; accuracy is None for regression."""
+
+    iteration: int
+    loss: float
+    accuracy: float | None
+
+
+class MetaTraining:
+    """Meta-training of one network, one meta-iteration a `step`.
+
+    `state_dict` holds all that decides the rest: episodes are a function of the iteration, so a
+    restored training goes on as if it had never stopped.
+    """
+
+    def __init__(
+        self,
+        learner: MetaLearner,
+        state: MetaState,
+        sampler: EpisodeSampler,
+        optimizer: OuterOptimizer,
+        *,
+        iterations: int,
+        meta_batch: int,
+    ) -> None:
+        self.learner, self.state, self.sampler = learner, state, sampler
+        self.iterations, self.meta_batch = iterations, meta_batch
+        self.iteration = 0
+        self._outer = optimizer
+        self._parameters = list(state.parameters.values())
+        self._optimizer = optimizer.make(self._parameters)
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+
+    @property
+    def done(self) -> bool:
+        return self.iteration >= self.iterations
+
+    def step(self) -> None:
+        """One meta-iteration. Never waits for the device."""
+        batch = self.sampler.batch(self.iteration, self.meta_batch)
+        gradients, metrics = self.learner.meta_gradient(self.state, batch, self.iteration)
+        for name, parameter in self.state.parameters.items():
+            parameter.grad = gradients.get(name)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._outer.rate(self.iteration, self.iterations)
+        self._optimizer.step()
+        for name, value in metrics.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._summed += 1
+        self.iteration += 1
+
+    def read(self) -> Progress:
+        """The mean metrics since the last reading. Waits for the device.
+
+        Raises Diverged where the loss is NaN or infinite.
+        """
+        means = {name: float(total) / max(self._summed, 1) for name, total in self._sums.items()}
+        self._sums, self._summed = {}, 0
+        loss = means.get("loss", math.nan)
+        if not math.isfinite(loss):
+            raise Diverged(f"the meta-training loss is {loss} at iteration {self.iteration}")
+        return Progress(self.iteration, loss, means.get("accuracy"))
+
+    def finish(self) -> None:
+        """Sets what is computed once training is over: the population statistics of `running`."""
+        first = self.iterations  # batches that training has not seen
+        batches = (self.sampler.batch(first + i, self.meta_batch) for i in range(POPULATION_BATCHES))
+        adopt_population(self.learner, self.state, batches)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "iteration": self.iteration,
+            "parameters": {name: p.detach() for name, p in self.state.parameters.items()},
+            "optimizer": self._optimizer.state_dict(),
+            "sums": dict(self._sums),
+            "summed": self._summed,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Raises KeyError or ValueError where `saved` is of another network or optimizer."""
+        with torch.no_grad():
+            for name, parameter in self.state.parameters.items():
+                parameter.copy_(saved["parameters"][name])
+        self._optimizer.load_state_dict(saved["optimizer"])
+        self.iteration, self._summed = saved["iteration"], saved["summed"]
+        device = self._parameters[0].device
+        self._sums = {name: value.to(device) for name, value in saved["sums"].items()}
