@@ -56,8 +56,8 @@ class EpisodicBatchNorm(nn.Module):
         self.source = OWN
         self.recorded: list[tuple[Tensor, Tensor]] = []
         # A fused per-channel x * scale + shift is the eval-mode kernel with these moments.
-        self.register_buffer("mean", torch.zeros(norm.num_features), persistent=False)
-        self.register_buffer("variance", torch.ones(norm.num_features), persistent=False)
+        self.register_buffer("mean", torch.zeros_like(norm.bias), persistent=False)
+        self.register_buffer("variance", torch.ones_like(norm.bias), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         source = self.source
