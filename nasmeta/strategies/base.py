@@ -1,0 +1,125 @@
+"""The contract of a strategy: ask, tell, done.
+
+The public methods count and check, then call the underscored hooks that a strategy writes. A strategy is
+a pure function of its seed and of its history of asks and tells: it draws from `self.stream(...)`, keeps
+nothing that replaying the history would not rebuild, and never evaluates, logs or touches files.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nasmeta import seeding
+from nasmeta.errors import RunFailed
+from nasmeta.search_spaces.base import SearchSpace
+
+Feasible = Callable[[Any], bool]
+"""Whether an architecture can be built for the run's tasks within its constraints."""
+
+FEASIBLE_DRAWS = 1000
+"""Draws without a single feasible architecture after which a strategy gives up."""
+
+FRESH_DRAWS = 100
+"""Draws after which a strategy accepts an architecture that it has proposed before."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The architecture to look at in trial `trial`, at a budget of `iterations` meta-iterations."""
+
+    trial: int
+    arch: Any
+    iterations: int
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a strategy is told of a trial: `score` is to be maximized; None says that it failed."""
+
+    trial: int
+    arch: Any
+    score: float | None
+    iterations: int
+    params: int
+    flops: int
+
+
+class Strategy(ABC):
+    """Decides which architecture to look at next; several asks may be outstanding, tells in any order."""
+
+    def __init__(
+        self, *, space: SearchSpace[Any], seed: int, trials: int, iterations: int, feasible: Feasible
+    ) -> None:
+        self.space = space
+        self.seed = seed
+        self.trials = trials
+        self.iterations = iterations
+        self._feasible = feasible
+        self._asked = 0
+        self._outstanding: dict[int, Proposal] = {}
+        self._seen: set[Any] = set()
+
+    def ask(self) -> Proposal | None:
+        """The next proposal; None where there is none until a tell comes, or none any more (`done`)."""
+        if self._asked >= self.trials:
+            return None
+        proposal = self._ask(self._asked)
+        if proposal is None:
+            return None
+        self._asked += 1
+        self._outstanding[proposal.trial] = proposal
+        self._seen.add(proposal.arch)
+        return proposal
+
+    def tell(self, told: Told) -> None:
+        """The outcome of a proposal. Raises ValueError for one that was not asked, or is told already."""
+        proposal = self._outstanding.pop(told.trial, None)
+        if proposal is None:
+            raise ValueError(f"trial {told.trial} is not outstanding: it was never asked, or told before")
+        if told.arch != proposal.arch:
+            raise ValueError(f"trial {told.trial} is {proposal.arch}, but was told as {told.arch}")
+        if told.score is not None and not math.isfinite(told.score):
+            raise ValueError(f"trial {told.trial} was told a score of {told.score}; a failure is None")
+        self._tell(told)
+
+    def done(self) -> bool:
+        """True once every trial is asked and told, or the strategy has nothing left to propose."""
+        return not self._outstanding and (self._asked >= self.trials or self._exhausted())
+
+    @abstractmethod
+    def _ask(self, trial: int) -> Proposal | None:
+        """The proposal of trial `trial`, or None where the strategy waits for tells or is exhausted."""
+
+    def _tell(self, told: Told) -> None:  # noqa: B027 - a strategy may not care
+        """Learns from a trial."""
+
+    def _exhausted(self) -> bool:
+        """True where nothing would ever be proposed again."""
+        return False
+
+    def stream(self, *names: str | int) -> np.random.Generator:
+        """The random stream for `names`, e.g. the trial that is being proposed."""
+        return seeding.stream(self.seed, "strategy", *names)
+
+    def fresh(self, draw: Callable[[], Any]) -> Any:
+        """A feasible architecture by `draw`, one that was not proposed before if a few draws give one.
+
+        Raises RunFailed where no draw is feasible.
+        """
+        repeat = None
+        for draws in range(1, FEASIBLE_DRAWS + 1):
+            arch = draw()
+            if arch in self._seen:
+                repeat = arch
+            elif self._feasible(arch):
+                return arch
+            if repeat is not None and draws >= FRESH_DRAWS:
+                return repeat
+        raise RunFailed(
+            f"none of {FEASIBLE_DRAWS} architectures drawn can be built within the constraints: "
+            "raise constraints.max_params or constraints.max_flops, or search a smaller search_space"
+        )

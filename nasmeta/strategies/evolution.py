@@ -1,0 +1,62 @@
+"""Regularized evolution (Real, Aggarwal, Huang & Le 2019, arXiv:1802.01548, algorithm 1).
+
+A population of the last `population` trials. Each new trial mutates the best of `sample` members drawn
+at random from it; the oldest member dies, however good it is, so an architecture stays only by being
+found again and doing well again. The sound default for any space with a sensible notion of mutation.
+
+Deviations: an architecture is not evaluated twice while the mutations of its parent offer new ones;
+the members drawn are distinct; failed trials are not members. With several asks outstanding, trials join
+the population when they are told.
+"""
+
+from collections import deque
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from nasmeta.errors import ConfigError
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+
+
+class RegularizedEvolution(Strategy):
+    """See the module. The first `population` trials are random draws, or the first is `initial()`."""
+
+    def __init__(
+        self,
+        *,
+        population: Annotated[int, Field(ge=2)],
+        sample: Annotated[int, Field(ge=1)],
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        if sample > population:
+            raise ConfigError(
+                f"strategy.sample: {sample} members cannot be drawn from a population of {population}; "
+                f"at most strategy.population={population}"
+            )
+        self.sample = sample
+        self.population: deque[Told] = deque(maxlen=population)
+        self._warmup = population
+
+    def _ask(self, trial: int) -> Proposal:
+        rng = self.stream(trial)
+        if trial < self._warmup or not self.population:
+            return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
+        count = min(self.sample, len(self.population))
+        drawn = [self.population[i] for i in rng.choice(len(self.population), count, replace=False)]
+        parent = max(drawn, key=_score)
+        return Proposal(trial, self.fresh(lambda: self.space.mutate(parent.arch, rng)), self.iterations)
+
+    def _tell(self, told: Told) -> None:
+        if told.score is not None:
+            self.population.append(told)
+
+
+def _score(told: Told) -> float:
+    assert told.score is not None
+    return told.score
