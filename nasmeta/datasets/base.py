@@ -1,12 +1,28 @@
 """The contracts of a dataset and of an episode sampler."""
 
+import os
+import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 
 from nasmeta.task import Kind, Split, TaskBatch, TaskSpec
+
+
+def absolute_folder(path: str) -> str:
+    """`path` with `~` expanded, absolute. Where no home folder is known, `~` is the temporary folder."""
+    expanded = os.path.expanduser(path)
+    if expanded.startswith("~"):
+        expanded = tempfile.gettempdir() + expanded[1:]
+    return os.path.abspath(expanded)
+
+
+Folder = Annotated[str, AfterValidator(absolute_folder)]
+"""The annotation of a folder argument: a run's stored config then holds where it was, not where one stood."""
 
 
 class EpisodeSampler(ABC):
@@ -49,8 +65,8 @@ class Dataset(ABC):
 class ImageTable:
     """The images of one split, ordered by class.
 
-    images [n, C, H, W] uint8; counts [classes] int64, the number of images of each class; names of the
-    classes, unique.
+    images [n, C, H, W] uint8, on any device, best in channels_last memory; counts [classes] int64 on the
+    host, the number of images of each class; names of the classes, unique.
     """
 
     images: Tensor
@@ -60,3 +76,13 @@ class ImageTable:
     def __post_init__(self) -> None:
         if int(self.counts.sum()) != len(self.images) or len(self.counts) != len(self.names):
             raise ValueError("ImageTable: counts, names and images disagree")
+
+    def to(self, device: torch.device) -> "ImageTable":
+        """The same table with its images on `device` in channels_last memory; no copy where they are so."""
+        images = self.images.to(device).contiguous(memory_format=torch.channels_last)
+        return ImageTable(images, self.counts, self.names)
+
+    def classes(self, first: int, last: int) -> "ImageTable":
+        """The table of classes first to last - 1, a view."""
+        start, stop = int(self.counts[:first].sum()), int(self.counts[:last].sum())
+        return ImageTable(self.images[start:stop], self.counts[first:last], self.names[first:last])

@@ -1,0 +1,75 @@
+"""One tensor file a dataset and configuration, so that images are decoded once and not once a run."""
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+from nasmeta.datasets.base import ImageTable
+
+_FORMAT = 1
+_log = logging.getLogger(__name__)
+
+
+def cached_table(folder: Path | None, name: str, key: object, build: Callable[[], ImageTable]) -> ImageTable:
+    """What `build` returns, from `folder`/`name`-HASH.pt where an equal `key` was built before.
+
+    `key` is JSON that says all the table depends on. A file that is damaged is built again and replaced; a
+    folder that cannot be written is only warned about. Without a folder nothing is cached.
+    """
+    if folder is None:
+        return build()
+    text = json.dumps([_FORMAT, key])
+    path = folder / f"{name}-{blake2b(text.encode(), digest_size=16).hexdigest()}.pt"
+    table = _read(path)
+    if table is None:
+        table = build()
+        _write(path, table)
+    return table
+
+
+def _read(path: Path) -> ImageTable | None:
+    if not path.is_file():
+        return None
+    try:
+        stored = torch.load(path, weights_only=True)
+        if stored["checksum"] != _checksum(stored["pixels"]):
+            raise ValueError("its checksum is wrong")
+        return ImageTable(stored["pixels"].permute(0, 3, 1, 2), stored["counts"], tuple(stored["names"]))
+    except Exception as error:  # whatever a damaged file leads to, it is only a cache
+        _log.info("%s: built again (%s)", path, error)
+        return None
+
+
+def _write(path: Path, table: ImageTable) -> None:
+    pixels = table.images.permute(0, 2, 3, 1).contiguous()
+    stored = {
+        "pixels": pixels,
+        "counts": table.counts,
+        "names": list(table.names),
+        "checksum": _checksum(pixels),
+    }
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            torch.save(stored, file)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        _log.warning("%s: cannot be written (%s); the images will be decoded again next time", path, error)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _checksum(pixels: Tensor) -> int:
+    return crc32(pixels.contiguous().numpy().data)

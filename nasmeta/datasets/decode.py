@@ -1,0 +1,127 @@
+"""From an image file to the uint8 pixels a network is fed: the same for training and for prediction."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from nasmeta.errors import DataError
+
+Pixels = NDArray[np.uint8]
+Item = TypeVar("Item")
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+MAX_PIXELS = 2**26  # of one image; below Pillow's own limit, at which it only warns
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a dataset turns image files into pixels and pixels into numbers; plain values, to be stored.
+
+    channels is 1 or 3, size the side in pixels; glyph says that only the ink counts, see `decode_glyph`;
+    mean and std hold one value a channel, for pixels in [0, 1].
+    """
+
+    channels: int
+    size: int
+    glyph: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def read(self, path: Path) -> Tensor:
+        """The pixels [C, H, W] uint8 of a file. Raises DataError naming a file that cannot be read."""
+        pixels = (
+            decode_glyph(path, str(path), self.size)
+            if self.glyph
+            else decode_image(path, str(path), self.channels, self.size)
+        )
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """[n, C, H, W] uint8 as the float32 numbers that episodes hold: (x / 255 - mean) / std."""
+        scale = torch.tensor([1 / (255 * deviation) for deviation in self.std], device=pixels.device)
+        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=pixels.device)
+        return pixels.float().mul_(scale[:, None, None]).add_(shift[:, None, None])
+
+
+def decode_image(source: Path | BytesIO, name: str, channels: int, size: int) -> Pixels:
+    """The first frame of an image as [size, size, channels] uint8.
+
+    It is turned upright as its EXIF data says, laid on white where it is transparent, made grey (1 channel)
+    or RGB (3), scaled (Lanczos) until its shorter side has `size` pixels, and cropped to its centre.
+    Raises DataError with `name` for what is no image, truncated, or has more than MAX_PIXELS.
+    """
+    return _decode(source, name, "L" if channels == 1 else "RGB", lambda image: _fit(image, size), 2 * size)
+
+
+def decode_glyph(source: Path | BytesIO, name: str, size: int) -> Pixels:
+    """A character as [size, size, 1] uint8, ink 255 on 0, whatever the colour of the paper.
+
+    The rarer of dark and light is taken for ink, so a scan and its negative give the same. The picture is
+    stretched to the square, as is usual for Omniglot. Raises like `decode_image`.
+    """
+    pixels = _decode(source, name, "L", lambda image: image.resize((size, size), Image.Resampling.LANCZOS))
+    return 255 - pixels if pixels.mean() > 127.5 else pixels
+
+
+def _decode(
+    source: Path | BytesIO,
+    name: str,
+    mode: str,
+    resize: Callable[[Image.Image], Image.Image],
+    draft_size: int | None = None,
+) -> Pixels:
+    try:
+        with Image.open(source) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} pixels are read, "
+                    f"scale the image down"
+                )
+            if draft_size is not None:
+                image.draft(mode, (draft_size, draft_size))  # a JPEG is decoded at a fraction of its size
+            pixels = np.array(resize(_convert(ImageOps.exif_transpose(image), mode)), dtype=np.uint8)
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's plug-ins raise anything on damaged input
+        raise DataError(f"{name}: cannot be read as an image ({error}); replace or remove it") from error
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip
+        image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def _fit(image: Image.Image, size: int) -> Image.Image:
+    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+
+
+def decode_all(
+    items: Iterable[Item], decode: Callable[[Item], Pixels], shape: Sequence[int], n: int
+) -> Tensor:
+    """[n, C, H, W] uint8 in channels_last memory of n items, decoded by threads into [H, W, C] = shape.
+
+    The first item that fails ends it with its error.
+    """
+    table = np.empty((n, *shape), dtype=np.uint8)
+    pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
+    try:
+        for row, pixels in zip(table, pool.map(decode, items), strict=True):
+            row[...] = pixels
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return torch.from_numpy(table).permute(0, 3, 1, 2)

@@ -1,0 +1,89 @@
+"""What the image datasets share: tables loaded once, moved to a device once, and checked for the tasks."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+
+from nasmeta.datasets.base import Dataset, ImageTable
+from nasmeta.datasets.decode import Preprocessing
+from nasmeta.datasets.episodes import ImageEpisodeSampler
+from nasmeta.errors import ConfigError
+from nasmeta.task import Split
+
+
+class ImageDataset(Dataset):
+    """Classification of images. A subclass counts its classes cheaply and loads its tables when asked."""
+
+    kind = "classification"
+
+    def __init__(self, *, channels: int, size: int, glyph: bool) -> None:
+        self.input_shape = (channels, size, size)
+        self._glyph = glyph
+        self._tables: dict[Split, ImageTable] = {}
+        self._on_device: dict[tuple[Split, torch.device], ImageTable] = {}
+
+    @abstractmethod
+    def class_counts(self, split: Split) -> Mapping[str, int]:
+        """The number of images of each class, by its name, in the table's order; decodes nothing."""
+
+    @abstractmethod
+    def _load(self, split: Split) -> Mapping[Split, ImageTable]:
+        """The table of `split`, and those of other splits if they come with it."""
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std a channel, for pixels in [0, 1]; ink on nothing is best left as it is."""
+        return (0.0,), (1.0,)
+
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """How image files become this dataset's inputs: store it with a model, predict with it."""
+        mean, std = self._statistics()
+        channels, size, _ = self.input_shape
+        return Preprocessing(channels=channels, size=size, glyph=self._glyph, mean=mean, std=std)
+
+    def num_classes(self, split: Split) -> int:
+        return len(self.class_counts(split))
+
+    def examples_per_class(self, split: Split) -> int:
+        return min(self.class_counts(split).values(), default=0)
+
+    def table(self, split: Split) -> ImageTable:
+        """The images of a split in host memory, loaded on first use."""
+        if split not in self._tables:
+            self._tables.update(self._load(split))
+        return self._tables[split]
+
+    def sampler(
+        self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
+    ) -> ImageEpisodeSampler:
+        """As Dataset.sampler. Raises ConfigError where the split is too small for such tasks."""
+        self._check(split, way, shot, query)
+        device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one device
+        if (split, device) not in self._on_device:
+            self._on_device[split, device] = self.table(split).to(device)
+        return ImageEpisodeSampler(
+            self._on_device[split, device],
+            way=way,
+            shot=shot,
+            query=query,
+            seed=seed,
+            split=split,
+            mean=self.preprocessing.mean,
+            std=self.preprocessing.std,
+        )
+
+    def _check(self, split: Split, way: int, shot: int, query: int) -> None:
+        counts = self.class_counts(split)
+        if way > len(counts):
+            raise ConfigError(
+                f"task.way: {way} classes a task, but the {split} split has {len(counts)}; "
+                f"set task.way to at most {len(counts)}"
+            )
+        name, smallest = min(counts.items(), key=lambda item: item[1])
+        if shot + query > smallest:
+            raise ConfigError(
+                f"task.shot + task.query: {shot} + {query} images of a class, but class {name!r} of the "
+                f"{split} split has {smallest}; task.shot + task.query may be at most {smallest}"
+            )
