@@ -1,0 +1,66 @@
+"""The dataset that needs no download: characters of invented alphabets, drawn when they are needed."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from nasmeta import seeding
+from nasmeta.datasets.base import ImageTable
+from nasmeta.datasets.images import ImageDataset
+from nasmeta.datasets.stroke_programs import FAMILY, family, render, vary
+from nasmeta.task import Split
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strokes(ImageDataset):
+    """Characters made of two to five strokes, `examples` hand-drawn versions of each; see stroke_programs.
+
+    Everything depends on `seed` alone: class 7 of a split is the same however many classes there are, and no
+    class or near relative of one is in two splits. `distortion` scales how much the examples of a class
+    differ: 0 makes them identical, 1 is about as hard as one-shot learning gets for a person. Images are
+    ink 255 on 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        train_classes: Count,
+        valid_classes: Count,
+        test_classes: Count,
+        examples: Count,
+        size: Annotated[int, Field(ge=8)],
+        distortion: Annotated[float, Field(ge=0)],
+        seed: int,
+    ) -> None:
+        super().__init__(channels=1, size=size, glyph=True)
+        self._classes: dict[Split, int] = {
+            "train": train_classes,
+            "valid": valid_classes,
+            "test": test_classes,
+        }
+        self._examples, self._size, self._distortion, self._seed = examples, size, distortion, seed
+
+    def class_counts(self, split: Split) -> Mapping[str, int]:
+        return {f"{split}/{index:04}": self._examples for index in range(self._classes[split])}
+
+    def _load(self, split: Split) -> Mapping[Split, ImageTable]:
+        classes = self._classes[split]
+        families = (family(self._seed, split, number) for number in range(-(-classes // FAMILY)))
+        programs = [program for members in families for program in members][:classes]
+        drawn = [
+            vary(
+                program,
+                self._examples,
+                self._distortion,
+                seeding.stream(self._seed, "strokes", split, "examples", index),
+            )
+            for index, program in enumerate(programs)
+        ]
+        curves, half_widths = (np.concatenate(part) for part in zip(*drawn, strict=True))
+        images = render(curves, half_widths, self._size).unsqueeze(1)
+        counts = torch.full((classes,), self._examples)
+        return {split: ImageTable(images, counts, tuple(self.class_counts(split)))}
