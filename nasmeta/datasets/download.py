@@ -1,0 +1,82 @@
+"""Fetches a published file once, checks that it is the published one, and puts it in place whole."""
+
+import hashlib
+import logging
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.request import urlopen
+
+from nasmeta.errors import DataError
+
+_BLOCK = 1 << 20
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file, where it is published, its published checksum, and more bytes than it can have."""
+
+    name: str
+    url: str
+    algorithm: Literal["sha256", "md5"]
+    digest: str
+    max_bytes: int = 64 << 20
+
+    def verify(self, path: Path) -> None:
+        """Raises DataError where the file at `path` is not the published one."""
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, self._hash).hexdigest()
+        if found != self.digest:
+            raise DataError(
+                f"{path}: damaged, or not the published file: its {self.algorithm} is {found}, "
+                f"expected {self.digest}; delete it, and get it again from {self.url}"
+            )
+
+    def download(self, folder: Path) -> Path:
+        """The path of the file in `folder`, fetched there, checked, and renamed in one step.
+
+        Raises DataError where the folder cannot be written, the server cannot be reached, or what it sends
+        is not the published file; then nothing is left behind.
+        """
+        target, temporary = folder / self.name, None
+        by_hand = f"put it at {target} by hand, from {self.url}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
+                temporary = Path(file.name)
+                _log.info("downloading %s to %s", self.url, target)
+                found = self._stream(file.fileno())
+            if found != self.digest:
+                raise DataError(
+                    f"{self.url}: what it sent has {self.algorithm} {found}, expected {self.digest}; "
+                    f"try again, or {by_hand}"
+                )
+            os.replace(temporary, target)
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot be downloaded to {folder} ({error}); {by_hand}") from error
+        finally:
+            if temporary is not None:
+                with suppress(OSError):
+                    temporary.unlink()
+        return target
+
+    def _stream(self, descriptor: int) -> str:
+        """Writes the response to the descriptor; its checksum."""
+        digest, size = self._hash(), 0
+        with urlopen(self.url, timeout=60) as response, os.fdopen(os.dup(descriptor), "wb") as file:
+            while block := response.read(_BLOCK):
+                size += len(block)
+                if size > self.max_bytes:
+                    raise DataError(
+                        f"{self.url}: sent more than {self.max_bytes} bytes, which it cannot have"
+                    )
+                digest.update(block)
+                file.write(block)
+        return digest.hexdigest()
+
+    def _hash(self) -> "hashlib._Hash":
+        return hashlib.new(self.algorithm, usedforsecurity=self.algorithm != "md5")
