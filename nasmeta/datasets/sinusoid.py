@@ -1,0 +1,90 @@
+"""Sine waves of random amplitude and phase: the regression tasks of the MAML paper.
+
+Finn, Abbeel and Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", ICML 2017,
+section 5.1.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from nasmeta import seeding
+from nasmeta.datasets.base import Dataset, EpisodeSampler
+from nasmeta.errors import ConfigError
+from nasmeta.task import Split, TaskBatch, TaskSpec
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    amplitude: tuple[float, float]
+    phase: tuple[float, float]  # radians
+    x: tuple[float, float]
+
+
+class Sinusoid(Dataset):
+    """y = amplitude * sin(x - phase), amplitude, phase and x uniform in their ranges.
+
+    A task has `shot` support and `query` query points and one output, whatever `task.way` says: a
+    regression has no classes. The splits are different draws from the same distribution, as in the paper.
+    """
+
+    kind = "regression"
+    input_shape = (1,)
+
+    def __init__(
+        self,
+        *,
+        amplitude_min: float,
+        amplitude_max: float,
+        phase_max: Annotated[float, Field(ge=0)],
+        x_min: float,
+        x_max: float,
+    ) -> None:
+        for name, low, high in (("amplitude", amplitude_min, amplitude_max), ("x", x_min, x_max)):
+            if low > high:
+                raise ConfigError(
+                    f"dataset.{name}_min: {low!r} is above dataset.{name}_max {high!r}; swap them"
+                )
+        self._ranges = _Ranges((amplitude_min, amplitude_max), (0.0, phase_max), (x_min, x_max))
+
+    def num_classes(self, split: Split) -> None:
+        return None
+
+    def examples_per_class(self, split: Split) -> None:
+        return None
+
+    def task_spec(self, way: int) -> TaskSpec:
+        """One output; `way` is ignored."""
+        return TaskSpec(self.kind, self.input_shape, outputs=1)
+
+    def sampler(
+        self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
+    ) -> "SinusoidSampler":
+        """As Dataset.sampler, `way` ignored."""
+        return SinusoidSampler(self._ranges, shot=shot, query=query, seed=seed, split=split, device=device)
+
+
+class SinusoidSampler(EpisodeSampler):
+    """Draws from `stream(seed, "episodes", split, iteration)`, on the host in float64."""
+
+    def __init__(
+        self, ranges: _Ranges, *, shot: int, query: int, seed: int, split: Split, device: torch.device
+    ) -> None:
+        self._ranges, self._shot, self._query = ranges, shot, query
+        self._seed, self._split, self._device = seed, split, device
+
+    def batch(self, iteration: int, tasks: int) -> TaskBatch:
+        """support_x, support_y [T, shot, 1] and query_x, query_y [T, query, 1] float32; classes [T, 0]."""
+        rng = seeding.stream(self._seed, "episodes", self._split, iteration)
+        amplitude = rng.uniform(*self._ranges.amplitude, (tasks, 1))
+        phase = rng.uniform(*self._ranges.phase, (tasks, 1))
+        x = rng.uniform(*self._ranges.x, (tasks, self._shot + self._query))
+        both = torch.from_numpy(np.stack([x, amplitude * np.sin(x - phase)])).float()
+        both = both.unsqueeze(-1).to(self._device, non_blocking=True)
+        support_x, support_y = both[:, :, : self._shot].unbind()
+        query_x, query_y = both[:, :, self._shot :].unbind()
+        classes = torch.empty(tasks, 0, dtype=torch.int64, device=self._device)
+        return TaskBatch(support_x, support_y, query_x, query_y, classes)
