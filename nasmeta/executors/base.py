@@ -38,5 +38,5 @@ class Executor(ABC):
     def collect(self) -> TrialResult:
         """Waits for the next job to end and returns its result; jobs may end in any order."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing
         """Gives back what the executor holds."""

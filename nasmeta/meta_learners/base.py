@@ -33,13 +33,33 @@ class MetaState:
     def network_parameters(self) -> Parameters:
         return {name: self.parameters[name] for name in self.network.names}
 
+    def set_statistics(self, statistics: dict[str, Tensor]) -> None:
+        """Adopts population moments, as `Network.population` returned them."""
+        self.network.set_population(statistics)
+        self.statistics = statistics
+
+    def load(self, parameters: Parameters, statistics: dict[str, Tensor]) -> None:
+        """Takes saved values over, in place; raises KeyError or RuntimeError if they are another net's."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(parameters[name])
+        device = next(iter(self.parameters.values())).device
+        self.set_statistics({name: value.to(device) for name, value in statistics.items()})
+
+    def to(self, device: torch.device) -> "MetaState":
+        """The same state with its tensors on `device`."""
+        self.network.module.to(device)
+        self.parameters = {n: p.detach().to(device).requires_grad_() for n, p in self.parameters.items()}
+        self.set_statistics({name: value.to(device) for name, value in self.statistics.items()})
+        return self
+
 
 class MetaLearner(ABC):
     """How parameters are meta-trained over tasks, and how they adapt to one.
 
     Instances hold options only; whatever is learned lives in the MetaState. `batch_norm` is the run-wide
-    policy that config.py passes in. `train_way` and `train_shot` are the way and shot of training
-    episodes where a learner wants others than the task's.
+    policy that config.py passes in. `train_way` is the way of training episodes where a learner wants
+    another than the task's.
     """
 
     train_way: int | None = None
@@ -87,6 +107,15 @@ class MetaLearner(ABC):
         Shapes as in TaskBatch. Under `running`, statistics that do not exist yet are recorded instead.
         """
 
+    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+        """The state for tasks of another number of classes; raises ConfigError where the head fixes it."""
+        if ways != state.task.outputs:
+            raise ConfigError(
+                f"task.way: {type(self).__name__} meta-learned a head of {state.task.outputs} outputs, "
+                f"which cannot adapt to {ways} classes"
+            )
+        return state
+
     def query_outputs(
         self, state: MetaState, parameters: Parameters, support_x: Tensor, query_x: Tensor, *, test: bool
     ) -> Tensor:
@@ -115,8 +144,7 @@ def adopt_population(learner: MetaLearner, state: MetaState, batches: Iterable[T
     state.statistics = {}
     for batch in batches:
         learner.predict(state, batch.support_x, batch.support_y, batch.query_x)
-    state.statistics = state.network.population()
-    state.network.set_population(state.statistics)
+    state.set_statistics(state.network.population())
 
 
 def gradient(loss: Tensor, parameters: Parameters) -> Parameters:

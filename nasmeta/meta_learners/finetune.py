@@ -10,6 +10,7 @@ Deviation from Chen et al.: plain gradient descent on the whole support set, not
 minibatches of four.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -42,6 +43,12 @@ class FineTune(MetaLearner):
             return {}
         classifier = nn.Linear(state.network.features, state.task.train_classes)
         return {"weight": classifier.weight.detach(), "bias": classifier.bias.detach()}
+
+    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+        if state.task.kind == "regression":
+            return super().for_ways(state, ways)
+        state.task = replace(state.task, outputs=ways)
+        return state
 
     def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
         x = torch.cat([batch.support_x, batch.query_x], 1).flatten(0, 1)
@@ -92,7 +99,8 @@ class FineTune(MetaLearner):
         """The head a task starts from: a new one for new classes, the trained one for regression."""
         head = {name: state.parameters[name].detach() for name in state.network.head_names}
         if state.task.kind == "classification":
-            head = {name: torch.zeros_like(p) for name, p in head.items()}
+            ways = state.task.outputs
+            head = {name: p.new_zeros(ways, *p.shape[1:]) for name, p in head.items()}
         return {name: p.requires_grad_() for name, p in head.items()}
 
     def _statistics(self, state: MetaState, shots: int) -> Statistics:

@@ -11,6 +11,7 @@ queries go through the body together; `support` takes the statistics from its su
 `transductive` from both; `running` trains on the statistics of the whole meta-batch.
 """
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -49,6 +50,10 @@ class ProtoNet(MetaLearner):
         if not self.learn_temperature:
             return {}
         return {"log_temperature": torch.tensor(SCALE[self.distance]).log()}
+
+    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+        state.task = replace(state.task, outputs=ways)
+        return state
 
     def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
         ways = batch.classes.shape[1]

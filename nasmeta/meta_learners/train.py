@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
@@ -97,10 +96,8 @@ class MetaTraining:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Raises KeyError or ValueError where `saved` is of another network or optimizer."""
-        with torch.no_grad():
-            for name, parameter in self.state.parameters.items():
-                parameter.copy_(saved["parameters"][name])
+        """Raises KeyError, ValueError or RuntimeError where `saved` is of another network or optimizer."""
+        self.state.load(saved["parameters"], {})
         self._optimizer.load_state_dict(saved["optimizer"])
         self.iteration, self._summed = saved["iteration"], saved["summed"]
         device = self._parameters[0].device

@@ -1,0 +1,7 @@
+"""`python -m nasmeta` is `nasmeta`."""
+
+import sys
+
+from nasmeta.cli import main
+
+sys.exit(main())

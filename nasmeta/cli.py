@@ -1,0 +1,198 @@
+"""The command line: sub-commands and exit codes. Imports no torch until a command needs it.
+
+Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted. Results go to stdout; progress,
+logs and the one line of an error to stderr.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasmeta import __version__
+from nasmeta.conf_dir import config_directory
+from nasmeta.errors import Interrupted, NasmetaError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from nasmeta.config import Config
+
+DESCRIPTION = "Finds the neural network that learns new tasks fastest."
+EPILOG = """\
+examples:
+  nasmeta search                                     the default job: strokes, ProtoNet, evolution
+  nasmeta search dataset=omniglot meta_learner=maml  choose parts (see `nasmeta list`)
+  nasmeta search -m seed=0,1,2                       a sweep, every job in a directory of its own
+  nasmeta search --cfg job                           print the configuration and run nothing
+  nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run
+  nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        if arguments[:1] == ["search"]:
+            return search(arguments[1:])
+        options = _parser().parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except KeyboardInterrupt:
+        print("nasmeta: interrupted", file=sys.stderr)
+        return Interrupted.exit_code
+    except NasmetaError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"nasmeta: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nasmeta",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nasmeta {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    commands.add_parser(
+        "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
+    )
+    resume_parser = commands.add_parser("resume", help="go on with an interrupted run")
+    resume_parser.add_argument("directory", type=Path, metavar="DIR")
+    _add_trust(resume_parser)
+    resume_parser.set_defaults(command=resume)
+
+    evaluate_parser = commands.add_parser("evaluate", help="meta-test a checkpoint")
+    evaluate_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    evaluate_parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. task.shot=5 dataset.root=FOLDER"
+    )
+    evaluate_parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_trust(evaluate_parser)
+    evaluate_parser.set_defaults(command=evaluate)
+
+    list_parser = commands.add_parser("list", help="what can be composed, one line each")
+    list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
+    list_parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR")
+    list_parser.set_defaults(command=list_options)
+    return parser
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-code", action="store_true", help="let the stored configuration name code outside nasmeta"
+    )
+
+
+def search(arguments: list[str]) -> int:
+    """`nasmeta search`: everything that follows is Hydra's syntax."""
+    import hydra
+
+    from nasmeta import hydra_errors
+    from nasmeta.rundir import Refused
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed and ended
+    sys.argv = ["nasmeta search", *arguments]
+    launch = hydra.main(config_path=str(config_directory()), config_name="search", version_base="1.3")
+    try:
+        launch(run_search)()
+    except Refused as refused:
+        raise refused.error from None
+    except Exception as error:
+        raise hydra_errors.explain(error) from error
+    return 0
+
+
+def run_search(config: "DictConfig") -> None:
+    """One job: a new run in the directory that Hydra made for it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from nasmeta.config import parse
+
+    _run(parse(config, trusted=True), Path(HydraConfig.get().runtime.output_dir))
+
+
+def resume(options: argparse.Namespace) -> int:
+    """`nasmeta resume DIR`."""
+    from nasmeta.config import parse
+    from nasmeta.rundir import RunDirectory
+
+    stored = RunDirectory(options.directory).load_config()
+    _run(parse(stored, trusted=options.trust_code), options.directory)
+    return 0
+
+
+def _run(config: "Config", path: Path) -> None:
+    """Begins or goes on with the run in `path`, and prints its closing table."""
+    from nasmeta.composition import Composition
+    from nasmeta.journal import Journal
+    from nasmeta.reporting.table import closing_table
+    from nasmeta.rundir import RunDirectory
+    from nasmeta.search import Search
+    from nasmeta.signals import interruptible
+
+    composition = Composition.of(config)
+    directory = RunDirectory(path)
+    with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:
+        observers = _observers(config, directory)
+        try:
+            summary = Search(composition, directory, journal, observers, stop).run()
+        except Interrupted as interrupted:
+            raise Interrupted(f"{interrupted}; go on with: nasmeta resume {path}") from None
+        finally:
+            for observer in observers:
+                observer.close()
+    print(closing_table(summary, path))
+
+
+def _observers(config: "Config", directory: Any) -> list[Any]:
+    observers: list[Any] = []
+    if config.keys.progress:
+        from nasmeta.reporting.progress import Progress
+
+        observers.append(Progress())
+    if config.keys.tensorboard:
+        from nasmeta.reporting.tensorboard import TensorBoard
+
+        observers.append(TensorBoard(directory.tensorboard))
+    return observers
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """`nasmeta evaluate CHECKPOINT [KEY=VALUE ...]`."""
+    from nasmeta.evaluation import meta_test
+    from nasmeta.reporting.table import evaluation_line
+
+    result = meta_test(options.checkpoint, options.overrides, trusted=options.trust_code)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        names = ("accuracy", "ci95", "loss", "tasks", "way", "shot", "batch_norm")
+        print(evaluation_line(**{name: result[name] for name in names}))
+    return 0
+
+
+def list_options(options: argparse.Namespace) -> int:
+    """`nasmeta list [GROUP]`."""
+    from nasmeta.reporting.catalogue import catalogue
+
+    print(catalogue([*options.config_dir, config_directory()], options.group))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

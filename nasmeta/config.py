@@ -1,0 +1,248 @@
+"""From the composed configuration to checked values and built objects.
+
+Run-wide keys have their schema here. A group's schema is derived from the annotations of what its
+`_target_` names, so a misspelt key or a wrong value fails before anything runs, for a user's own plug-in
+as for ours. The YAML under conf/ is the one home of every value; nothing here has a default.
+"""
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from nasmeta.errors import ConfigError, suggest
+
+M = TypeVar("M", bound=BaseModel)
+Count = Annotated[int, Field(ge=1)]
+Strict = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+
+GROUPS = ("search_space", "meta_learner", "strategy", "evaluator", "dataset", "executor", "optimizer")
+
+INJECTED: dict[str, frozenset[str]] = {
+    "meta_learner": frozenset({"batch_norm"}),
+    "strategy": frozenset({"space", "seed", "trials", "iterations", "feasible"}),
+    "evaluator": frozenset({"problem"}),
+    "executor": frozenset({"run"}),
+}
+"""Constructor arguments that the run passes in; all others come from the YAML."""
+
+BASES = {
+    "search_space": "nasmeta.search_spaces.base.SearchSpace",
+    "meta_learner": "nasmeta.meta_learners.base.MetaLearner",
+    "strategy": "nasmeta.strategies.base.Strategy",
+    "evaluator": "nasmeta.evaluators.base.Evaluator",
+    "dataset": "nasmeta.datasets.base.Dataset",
+    "executor": "nasmeta.executors.base.Executor",
+}
+"""What a group's `_target_` must be a subclass of; an optimizer's is a function (meta_learners/outer.py)."""
+
+
+class TaskConfig(BaseModel):
+    """Episodes, and how many of them a meta-step sees."""
+
+    model_config = Strict
+    way: Count
+    shot: Count
+    query: Count
+    meta_batch: Count
+
+
+class BudgetConfig(BaseModel):
+    """How much is looked at, for how long, and on how many tasks it is judged."""
+
+    model_config = Strict
+    trials: Count
+    search_iterations: Count
+    final_candidates: Count
+    final_iterations: Count
+    valid_tasks: Annotated[int, Field(ge=2)]
+    test_tasks: Annotated[int, Field(ge=2)]
+    max_seconds: Annotated[float, Field(gt=0)] | None
+
+
+class ConstraintsConfig(BaseModel):
+    """Limits that every candidate respects; null is none."""
+
+    model_config = Strict
+    max_params: Count | None
+    max_flops: Count | None
+    max_latency_ms: Annotated[float, Field(gt=0)] | None
+
+
+class RunKeys(BaseModel):
+    """The keys that are the same whatever is composed."""
+
+    model_config = Strict
+    seed: Annotated[int, Field(ge=0)]
+    device: str
+    batch_norm: str
+    task: TaskConfig
+    budget: BudgetConfig
+    constraints: ConstraintsConfig
+    save_seconds: Annotated[float, Field(ge=0)]
+    tensorboard: bool
+    progress: bool
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration: run-wide keys, and each group's plain values with its `_target_`."""
+
+    keys: RunKeys
+    groups: dict[str, dict[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they are stored in a checkpoint; `parse` takes them back."""
+        return {**self.keys.model_dump(), **self.groups}
+
+    def build(self, group: str, **injected: Any) -> Any:
+        """The group's object. `injected` are the arguments that the run passes in, where it takes them."""
+        from hydra.utils import instantiate
+
+        target = resolve(group, self.groups[group]["_target_"], trusted=True)
+        taken = {name: value for name, value in injected.items() if name in _parameters(target)}
+        return instantiate(self.groups[group], **taken, _convert_="all")
+
+    def hparams(self) -> dict[str, str | int | float | bool]:
+        """Every value by its dotted key; what is no plain value as text."""
+        return dict(_flat(self.to_dict(), ""))
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | int | float | bool]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def parse(values: DictConfig | Mapping[str, Any], *, trusted: bool) -> Config:
+    """Checks a composed configuration; raises ConfigError that names key, value and what would be right.
+
+    Untrusted values (a checkpoint's, a run directory's) may only name targets inside nasmeta.
+    """
+    from nasmeta.meta_learners.normalization import POLICIES
+
+    plain = _plain(values)
+    groups = {name: plain.pop(name, None) for name in GROUPS}
+    for choice in ("experiment", "debug"):
+        plain.pop(choice, None)
+    keys = _validated(RunKeys, plain, "")
+    if keys.batch_norm not in POLICIES:
+        raise ConfigError(
+            f"batch_norm: {keys.batch_norm!r} is no policy; {suggest(keys.batch_norm, POLICIES)}"
+        )
+    checked = {name: _check_group(name, node, trusted=trusted) for name, node in groups.items()}
+    return Config(keys, checked)
+
+
+def _plain(values: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    config = values if isinstance(values, DictConfig) else OmegaConf.create(dict(values))
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{missing[0]}: has no value and needs one: add {missing[0]}=VALUE")
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
+
+
+def _check_group(group: str, node: Any, *, trusted: bool) -> dict[str, Any]:
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(
+            f"{group}: has no _target_; choose an option: {group}=NAME (see `nasmeta list {group}`)"
+        )
+    target = resolve(group, node["_target_"], trusted=trusted)
+    values = {key: value for key, value in node.items() if key != "_target_"}
+    checked = _validated(_schema(group, target), values, f"{group}.")
+    return {"_target_": node["_target_"], **checked.model_dump()}
+
+
+def resolve(group: str, path: Any, *, trusted: bool) -> Any:
+    """The class or function a `_target_` names; raises ConfigError where it may not or does not fit."""
+    key = f"{group}._target_"
+    if not isinstance(path, str) or "." not in path:
+        raise ConfigError(f"{key}: {path!r} is no dotted name of a class")
+    if not trusted and not path.startswith("nasmeta."):
+        raise ConfigError(
+            f"{key}: {path!r} is outside nasmeta and comes from a stored configuration: "
+            "add --trust-code if you know who made it"
+        )
+    module, _, name = path.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}: {path!r} cannot be imported: {error}") from error
+    # A name reached through one of our modules may still be somebody else's, as in nasmeta.rundir.os.
+    if not trusted and not str(getattr(target, "__module__", "")).startswith("nasmeta."):
+        raise ConfigError(f"{key}: {path!r} is not defined in nasmeta: add --trust-code to allow it")
+    _check_kind(group, key, path, target)
+    return target
+
+
+def _check_kind(group: str, key: str, path: str, target: Any) -> None:
+    if group == "optimizer":
+        from nasmeta.meta_learners.outer import OuterOptimizer
+
+        fits = inspect.isfunction(target) and get_type_hints(target).get("return") is OuterOptimizer
+        wanted = "a function that returns nasmeta.meta_learners.outer.OuterOptimizer"
+    else:
+        wanted = f"a subclass of {BASES[group]}"
+        module, _, name = BASES[group].rpartition(".")
+        base = getattr(importlib.import_module(module), name)
+        fits = inspect.isclass(target) and issubclass(target, base)
+    if not fits:
+        raise ConfigError(f"{key}: {path!r} is not {wanted}")
+
+
+def _parameters(target: Any) -> list[str]:
+    signature = inspect.signature(target.__init__ if inspect.isclass(target) else target)
+    return [name for name in signature.parameters if name != "self"]
+
+
+@cache
+def _schema(group: str, target: Any) -> type[BaseModel]:
+    """A model with a field for every constructor argument that is not injected."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = get_type_hints(function, include_extras=True) if _parameters(target) else {}
+    injected = INJECTED.get(group, frozenset())
+    names = [name for name in _parameters(target) if name not in injected and name not in ("args", "kwargs")]
+    fields: dict[str, Any] = {name: (hints.get(name, Any), ...) for name in names}
+    return create_model(target.__name__, __config__=Strict, **fields)
+
+
+def _validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_line(model, problem, prefix) for problem in error.errors(include_url=False)]
+        raise ConfigError("; ".join(dict.fromkeys(lines))) from error
+
+
+def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
+    """One problem that pydantic found, in the words of the command line."""
+    location = [str(part) for part in problem["loc"]]
+    fields: Any = model
+    names: list[str] = []
+    for part in location:  # keep what is a key or an index; unions add the names of their members
+        known = getattr(fields, "model_fields", {})
+        if part in known or part.isdigit() or problem["type"] == "extra_forbidden":
+            names.append(part)
+            fields = known[part].annotation if part in known else None
+    key = prefix + ".".join(names)
+    if problem["type"] == "extra_forbidden":
+        parent: Any = model
+        for part in location[:-1]:
+            parent = parent.model_fields[part].annotation
+        return f"{key}: no such key; {suggest(location[-1], parent.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; add {key}=VALUE"
+    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{key}: got {problem['input']!r}, {message}"

@@ -1,0 +1,32 @@
+"""Where a run computes."""
+
+import torch
+
+from nasmeta.errors import ConfigError
+
+
+def pick(name: str) -> torch.device:
+    """The device of `device: auto | cpu | cuda[:N] | mps`; auto takes CUDA, then MPS, then the CPU.
+
+    Raises ConfigError for one that is not there. Convolutions are asked to be deterministic, so that a
+    run can be resumed exactly.
+    """
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device: {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from error
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(device.type, False):
+        there = ", ".join(kind for kind, there in available.items() if there)
+        raise ConfigError(f"device: {name!r} is not on this machine; there is {there} (or use auto)")
+    return device

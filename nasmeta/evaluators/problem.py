@@ -1,0 +1,74 @@
+"""What a search is about: the tasks, how they are learned, and how a network for them is judged.
+
+The meta-test tasks are not here: no evaluator or strategy can see them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nasmeta import seeding
+from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.outer import OuterOptimizer
+from nasmeta.meta_learners.score import Score, score
+from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.task import TaskSpec
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything an evaluator needs beside the architecture and the budget.
+
+    All candidates start from the same random stream, see the same training episodes and are judged on the
+    same `valid_tasks` meta-validation tasks, so that they differ by their architecture alone. Progress is
+    saved every `save_seconds`.
+    """
+
+    space: SearchSpace[Any]
+    learner: MetaLearner
+    optimizer: OuterOptimizer
+    task: TaskSpec
+    train: EpisodeSampler
+    valid: EpisodeSampler
+    valid_tasks: int
+    meta_batch: int
+    seed: int
+    device: torch.device
+    save_seconds: float
+
+    def initial_state(self, arch: Any) -> MetaState:
+        """A new network and what is learned with it, on the device."""
+        return new_state(self.space, arch, self.learner, self.task, self.seed, self.device)
+
+    def training(self, arch: Any, iterations: int) -> MetaTraining:
+        """The meta-training of an architecture, before its first iteration."""
+        return MetaTraining(
+            self.learner,
+            self.initial_state(arch),
+            self.train,
+            self.optimizer,
+            iterations=iterations,
+            meta_batch=self.meta_batch,
+        )
+
+    def judge(self, state: MetaState) -> Score:
+        """The score on the run's meta-validation tasks."""
+        return score(self.learner, state, self.valid, self.valid_tasks)
+
+
+def new_state(
+    space: SearchSpace[Any],
+    arch: Any,
+    learner: MetaLearner,
+    task: TaskSpec,
+    seed: int,
+    device: torch.device,
+) -> MetaState:
+    """A network of `arch` for `task`, initialized from `seed` (the same on every device), on `device`."""
+    with seeding.torch_stream(seed, "init"):
+        module = space.build(arch, task)
+        state = learner.init(module, task)
+    return state.to(device)

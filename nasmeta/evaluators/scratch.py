@@ -1,0 +1,111 @@
+"""Every architecture meta-trained from its own initialization: the slow, honest evaluator."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasmeta import checkpoint
+from nasmeta.errors import ArchitectureError, Diverged, Interrupted
+from nasmeta.evaluators.base import Evaluator, Report, Stop, TrialResult
+from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.problem import Problem
+from nasmeta.meta_learners.score import Score
+from nasmeta.meta_learners.train import MetaTraining
+
+READ_EVERY = 10
+"""Meta-iterations between two readings of the metrics; each waits for the device."""
+
+
+class Scratch(Evaluator):
+    """See the module."""
+
+    def __init__(self, *, problem: Problem) -> None:
+        self.problem = problem
+
+    def evaluate(
+        self, arch: str, iterations: int, trial: int, weights: Path, *, report: Report, stop: Stop
+    ) -> TrialResult:
+        began = time.monotonic()
+        architecture = self.problem.space.parse(arch)
+        known, cost = (trial, arch, iterations), Cost(0, 0)
+        try:
+            cost = measure_cost(self.problem.space, architecture, self.problem.task)
+            training = _Saved(self.problem, architecture, iterations, weights)
+            training.run(report, stop)
+            score = self.problem.judge(training.state)
+            _check_finite(score)
+        except (ArchitectureError, Diverged, torch.OutOfMemoryError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            seconds = time.monotonic() - began
+            return TrialResult(
+                *known, "failed", None, None, None, cost.params, cost.flops, seconds, seconds, reason
+            )
+        return TrialResult(
+            *known,
+            "ok",
+            score.accuracy,
+            score.ci95,
+            score.loss,
+            cost.params,
+            cost.flops,
+            training.seconds,
+            time.monotonic() - began,
+        )
+
+
+class _Saved:
+    """A meta-training whose progress is kept in a file, from which it goes on if the file is there."""
+
+    def __init__(self, problem: Problem, arch: Any, iterations: int, path: Path) -> None:
+        self.path = path
+        self.save_seconds = problem.save_seconds
+        self.training: MetaTraining = problem.training(arch, iterations)
+        self.state = self.training.state
+        self.seconds = 0.0
+        self.finished = False
+        if path.exists():
+            checkpoint.fits(path, self._restore, checkpoint.load(path))
+
+    def run(self, report: Report, stop: Stop) -> None:
+        """Trains to the end, saving now and then; raises Interrupted, saved, once `stop()` is true."""
+        training = self.training
+        began = last_save = time.monotonic()
+        base = self.seconds
+        while not training.done:
+            training.step()
+            if training.iteration % READ_EVERY == 0 or training.done:
+                report(training.read())
+            now = time.monotonic()
+            self.seconds = base + now - began
+            stopping = stop()
+            if stopping or now - last_save >= self.save_seconds:
+                self._save()
+                last_save = time.monotonic()
+            if stopping:
+                raise Interrupted(f"stopped at iteration {training.iteration} of {training.iterations}")
+        if not self.finished:
+            training.finish()
+            self.finished = True
+            self._save()
+
+    def _save(self) -> None:
+        payload = {
+            "training": self.training.state_dict(),
+            "statistics": self.state.statistics,
+            "seconds": self.seconds,
+            "finished": self.finished,
+        }
+        checkpoint.save(self.path, payload)
+
+    def _restore(self, payload: dict[str, Any]) -> None:
+        self.training.load_state_dict(payload["training"])
+        self.state.set_statistics(payload["statistics"])
+        self.seconds, self.finished = payload["seconds"], payload["finished"]
+
+
+def _check_finite(score: Score) -> None:
+    """A network whose loss is NaN on some task has not learned, whatever its accuracy says."""
+    if not torch.isfinite(torch.tensor(score.loss)):
+        raise Diverged(f"the meta-validation loss is {score.loss}")

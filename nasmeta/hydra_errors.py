@@ -1,0 +1,75 @@
+"""Hydra's and OmegaConf's errors, in one line of ours."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nasmeta.errors import ConfigError, NasmetaError, suggest
+
+
+def explain(error: Exception) -> Exception:
+    """The ConfigError that says what Hydra meant; an error that is not Hydra's comes back as it is."""
+    if isinstance(error, NasmetaError) or not isinstance(error, HydraException | OmegaConfBaseException):
+        return error
+    text = str(error)
+    if isinstance(error, MissingConfigException):
+        return ConfigError(_missing_option(text))
+    if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
+        return ConfigError(_unknown_key(match.group(1), str(error.__cause__ or "") + text))
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return ConfigError(f"{error.full_key}: {text.splitlines()[0]}")
+    return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
+
+
+def _missing_option(text: str) -> str:
+    """In 'search': Could not find 'meta_learner/mamll' / Available options in 'meta_learner': ..."""
+    match = re.search(r"(?:Could not find|Could not load) '([^']+)'", text)
+    if match is None:
+        return text.splitlines()[0]
+    group, _, option = match.group(1).rpartition("/")
+    options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+    if not group:
+        return f"{option}: no such configuration"
+    return f"{group}={option}: no such option; {suggest(option, options)}"
+
+
+def _unknown_key(key: str, text: str) -> str:
+    valid = sorted(_default_keys())
+    if key in valid:
+        return f"{key}: {text.splitlines()[0]}"
+    return f"{key}: no such key; {suggest(key, _comparable(key, valid))}"
+
+
+def _comparable(key: str, valid: list[str]) -> list[str]:
+    """The keys beside `key`, or all of them where there are none."""
+    parent = key.rpartition(".")[0]
+    beside = [name for name in valid if parent and name.startswith(f"{parent}.")]
+    return beside or valid
+
+
+def _default_keys() -> set[str]:
+    """Every dotted key of the default configuration."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from nasmeta.conf_dir import config_directory
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        config = compose("search")
+    keys: set[str] = set()
+
+    def collect(node: Mapping[Any, Any], prefix: str) -> None:
+        for name, child in node.items():
+            keys.add(f"{prefix}{name}")
+            if isinstance(child, Mapping):
+                collect(child, f"{prefix}{name}.")
+
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    collect(plain, "")
+    return keys

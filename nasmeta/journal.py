@@ -1,0 +1,99 @@
+"""The journal of a run: an append-only file, one checksummed line an event. It is the truth.
+
+A line is a JSON object with the format version `v`, the event and a CRC-32 of the rest. A last line that
+a kill tore is cut off when the journal is opened; a damaged line anywhere else is an error, since what
+follows it could not be trusted.
+"""
+
+import json
+import os
+import zlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from nasmeta.errors import RunDirectoryError
+
+FORMAT = 1
+
+Record = dict[str, Any]
+
+
+class Journal:
+    """Opens (or begins) the journal at `path`; `records` are the events it holds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records, good = _read(path)
+        self._file = open(path, "ab")  # noqa: SIM115 - held open for the run
+        if self._file.tell() > good:
+            self._file.truncate(good)
+            self._sync()
+
+    def append(self, event: str, **values: Any) -> Record:
+        """Writes an event and returns once it is on the disk; all of it is there, or nothing."""
+        record = {"v": FORMAT, "event": event, **values}
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            self._file.write(_line(record))
+            self._sync()
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), start)
+            raise RunDirectoryError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self.records.append(record)
+        return record
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _line(record: Record) -> bytes:
+    body = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    return f'{{"crc":"{zlib.crc32(body.encode()):08x}",{body[1:]}\n'.encode()
+
+
+def _parse(line: bytes) -> Record | None:
+    """The record of a line, None where the line is damaged."""
+    try:
+        record = json.loads(line)
+        crc = record.pop("crc")
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return None
+    body = json.dumps(record, separators=(",", ":"))
+    return record if crc == f"{zlib.crc32(body.encode()):08x}" else None
+
+
+def _read(path: Path) -> tuple[list[Record], int]:
+    """The records of a journal, and the number of bytes they take: what follows is a torn line."""
+    data = path.read_bytes() if path.exists() else b""
+    records: list[Record] = []
+    good = 0
+    lines = data.splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        record = _parse(line) if line.endswith(b"\n") else None
+        if record is None:
+            if number < len(lines):
+                raise RunDirectoryError(
+                    f"{path}: line {number} is damaged, and so all after it; keep the first {number - 1} "
+                    f"lines (head -n {number - 1}) to go on from there"
+                )
+            break
+        if record.get("v") != FORMAT:
+            raise RunDirectoryError(
+                f"{path}: line {number} has format {record.get('v')!r}, this nasmeta reads {FORMAT}"
+            )
+        records.append(record)
+        good += len(line)
+    return records, good

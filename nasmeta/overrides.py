@@ -1,0 +1,38 @@
+"""Overrides of a stored configuration, in Hydra's syntax: `key=value` and `group=option`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from nasmeta import hydra_errors
+from nasmeta.conf_dir import config_directory
+from nasmeta.config import GROUPS
+from nasmeta.errors import ConfigError
+
+
+def overridden(values: Mapping[str, Any], overrides: list[str]) -> DictConfig:
+    """The configuration with the overrides applied; whether the result is valid is for `parse` to say."""
+    config = OmegaConf.create(dict(values))
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        for override in parsed:
+            key, value = override.key_or_group, override.value()
+            if override.is_sweep_override() or override.is_delete():
+                raise ConfigError(
+                    f"{override.input_line}: only key=value and group=option change a checkpoint"
+                )
+            if key in GROUPS and isinstance(value, str):
+                value = _option(key, value)
+            OmegaConf.update(config, key, value, merge=False)
+    except HydraException as error:
+        raise hydra_errors.explain(error) from error
+    return config
+
+
+def _option(group: str, name: str) -> Any:
+    with initialize_config_dir(str(config_directory()), version_base="1.3"):
+        return compose("search", overrides=[f"{group}={name}"])[group]

@@ -1,0 +1,331 @@
+"""The main job: search, train the best few in full, choose one, test it once beside the reference.
+
+`Search.run` is the whole of it, in order. The journal decides what is already done: a run that was
+interrupted is the same calls over again, of which the finished ones return what the journal holds.
+"""
+
+import json
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasmeta import checkpoint
+from nasmeta.composition import Composition
+from nasmeta.constraints import Constraints
+from nasmeta.errors import Interrupted, RunDirectoryError, RunFailed
+from nasmeta.evaluators.base import Evaluator, Stop, TrialResult
+from nasmeta.events import (
+    Announcer,
+    Observer,
+    Phase,
+    RunFinished,
+    RunStarted,
+    Trained,
+    TrialFinished,
+    TrialStarted,
+)
+from nasmeta.executors.base import Executor, Job
+from nasmeta.journal import Journal, Record
+from nasmeta.meta_learners.score import Score, ci95, score
+from nasmeta.rundir import RunDirectory
+from nasmeta.strategies.base import Proposal, Strategy, Told
+from nasmeta.summary import describe
+
+FAILURES_IN_A_ROW = 20
+"""Failed trials without a good one at the start of a run after which it stops: the setting is wrong."""
+
+
+class Search:
+    """One run in its directory, whose lock the caller holds."""
+
+    def __init__(
+        self,
+        composition: Composition,
+        directory: RunDirectory,
+        journal: Journal,
+        observers: list[Observer],
+        stop: Stop,
+    ) -> None:
+        self.composition, self.config = composition, composition.config
+        self.directory, self.journal, self.stop = directory, journal, stop
+        self.announce = Announcer(observers)
+        self.problem = composition.problem()
+        self.evaluator: Evaluator = self.config.build("evaluator", problem=self.problem)
+        self.executor: Executor = self.config.build("executor", run=self._evaluate_search)
+        self._finished = {
+            (r["phase"], r["trial"]): _result(r) for r in journal.records if r["event"] == "finished"
+        }
+        self._elapsed_before = max((r["elapsed"] for r in journal.records if "elapsed" in r), default=0.0)
+        self._began = time.monotonic()
+        self.best: TrialResult | None = None
+        directory.checkpoints.mkdir(exist_ok=True)
+
+    def run(self) -> dict[str, Any]:
+        """Runs to the end and returns what summary.json holds; raises Interrupted, all saved."""
+        self._start()
+        self._search()
+        reference = self._full("reference", 0, str(self.composition.space.reference()))
+        finals = [self._full("final", i, arch) for i, arch in enumerate(self._candidates())]
+        chosen = _best(finals)
+        if chosen is None:
+            raise RunFailed("every final candidate failed: " + "; ".join(str(r.reason) for r in finals))
+        summary = self._test(chosen, reference)
+        self.announce(RunFinished(summary, self.config.hparams()))
+        return summary
+
+    # The loop of asks and tells -------------------------------------------------------------------------
+
+    def _search(self) -> None:
+        strategy = self._strategy()
+        waiting = self._replay(strategy)
+        in_flight = 0
+        while True:
+            while in_flight < self.executor.capacity and not self.stop():
+                proposal = waiting.pop(0) if waiting else self._ask(strategy)
+                if proposal is None:
+                    break
+                self._announce_start("search", proposal.trial, proposal.arch, proposal.iterations)
+                self.executor.submit(Job(proposal.trial, str(proposal.arch), proposal.iterations))
+                in_flight += 1
+            if in_flight == 0:
+                break
+            result = self.executor.collect()
+            in_flight -= 1
+            self._finish("search", result)
+            strategy.tell(self._told(result))
+            self._give_up_if_hopeless()
+        self.executor.close()
+        if self.stop():
+            raise Interrupted("stopped between two trials")
+        if self.best is None:
+            raise RunFailed("the search looked at no architecture that could be trained")
+
+    def _ask(self, strategy: Strategy) -> Proposal | None:
+        limit = self.config.keys.budget.max_seconds
+        if strategy.done() or (limit is not None and self._elapsed() >= limit):
+            return None
+        proposal = strategy.ask()
+        if proposal is not None:
+            self.journal.append(
+                "asked", trial=proposal.trial, arch=str(proposal.arch), iterations=proposal.iterations
+            )
+        return proposal
+
+    def _replay(self, strategy: Strategy) -> list[Proposal]:
+        """Takes the strategy through the journal's asks and tells; returns the trials still in flight."""
+        asked: dict[int, Proposal] = {}
+        for record in self.journal.records:
+            if record["event"] == "asked":
+                proposal = strategy.ask()
+                if proposal is None or str(proposal.arch) != record["arch"]:
+                    got = proposal and str(proposal.arch)
+                    raise RunDirectoryError(
+                        f"{self.directory.journal}: trial {record['trial']} was {record['arch']}, and the "
+                        f"strategy now proposes {got}: the code or the configuration has changed"
+                    )
+                asked[proposal.trial] = proposal
+            elif record["event"] == "finished" and record["phase"] == "search":
+                result = _result(record)
+                strategy.tell(self._told(result))
+                del asked[result.trial]
+                self._note_best(result)
+        return list(asked.values())
+
+    def _strategy(self) -> Strategy:
+        keys = self.config.keys
+        measured = {r["arch"]: r["ms"] for r in self.journal.records if r["event"] == "measured"}
+
+        def record(arch: str, milliseconds: float) -> None:
+            self.journal.append("measured", arch=arch, ms=milliseconds)
+
+        constraints = Constraints(self.composition, measured, record)
+        strategy: Strategy = self.config.build(
+            "strategy",
+            space=self.composition.space,
+            seed=keys.seed,
+            trials=keys.budget.trials,
+            iterations=keys.budget.search_iterations,
+            feasible=constraints.feasible,
+        )
+        return strategy
+
+    def _told(self, result: TrialResult) -> Told:
+        arch = self.composition.space.parse(result.arch)
+        return Told(result.trial, arch, result.score, result.iterations, result.params, result.flops)
+
+    def _give_up_if_hopeless(self) -> None:
+        failed = [r for (phase, _), r in self._finished.items() if phase == "search"]
+        if self.best is None and len(failed) >= FAILURES_IN_A_ROW:
+            raise RunFailed(f"the first {len(failed)} trials all failed, the last one: {failed[-1].reason}")
+
+    # One trial ------------------------------------------------------------------------------------------
+
+    def _evaluate_search(self, job: Job) -> TrialResult:
+        return self._evaluate("search", job.trial, job.arch, job.iterations)
+
+    def _evaluate(self, phase: Phase, trial: int, arch: str, iterations: int) -> TrialResult:
+        def report(progress: Any) -> None:
+            self.announce(
+                Trained(phase, trial, progress.iteration, iterations, progress.loss, progress.accuracy)
+            )
+
+        weights = self.directory.weights(phase, trial)
+        return self.evaluator.evaluate(arch, iterations, trial, weights, report=report, stop=self.stop)
+
+    def _full(self, phase: Phase, trial: int, arch: str) -> TrialResult:
+        """Meta-trains an architecture at the full budget, unless the journal has it already."""
+        if (phase, trial) in self._finished:
+            return self._finished[phase, trial]
+        if self.stop():
+            raise Interrupted("stopped before the final training")
+        iterations = self.config.keys.budget.final_iterations
+        self._announce_start(phase, trial, self.composition.space.parse(arch), iterations)
+        result = self._evaluate(phase, trial, arch, iterations)
+        self._finish(phase, result)
+        return result
+
+    def _finish(self, phase: Phase, result: TrialResult) -> None:
+        """Records a result. best.pt comes first: a kill in between repeats the end of the trial."""
+        is_best = phase == "search" and self._note_best(result)
+        if is_best:
+            self._save_best(self.directory.weights(phase, result.trial), result)
+        self.journal.append("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict())
+        self._finished[phase, result.trial] = result
+        if phase == "search":
+            self.directory.weights(phase, result.trial).unlink(missing_ok=True)
+        self.announce(TrialFinished(phase, result, is_best))
+
+    def _note_best(self, result: TrialResult) -> bool:
+        """Whether the result is the best of the search so far; the first of equals stays."""
+        better = _best([r for r in (self.best, result) if r is not None]) is result
+        if better:
+            self.best = result
+        return better
+
+    def _save_best(self, weights: Path, result: TrialResult, **tested: Any) -> None:
+        saved = checkpoint.load(weights)
+        task = self.composition.task
+        contents = {
+            "arch": result.arch,
+            "task": {f.name: getattr(task, f.name) for f in fields(task)},
+            "config": self.config.to_dict(),
+            "parameters": saved["training"]["parameters"],
+            "statistics": saved["statistics"],
+            "preprocessing": self.composition.dataset.preprocessing(),
+            "metrics": {**_metrics(result), **tested},
+        }
+        checkpoint.save_best(self.directory.best, contents)
+
+    # After the search -----------------------------------------------------------------------------------
+
+    def _candidates(self) -> list[str]:
+        """The best few architectures of the search, best first, each once."""
+        results = [r for (phase, _), r in sorted(self._finished.items()) if phase == "search"]
+        ranked = sorted((r for r in results if r.score is not None), key=_score, reverse=True)
+        distinct = list(dict.fromkeys(r.arch for r in ranked))
+        return distinct[: self.config.keys.budget.final_candidates]
+
+    def _test(self, chosen: TrialResult, reference: TrialResult) -> dict[str, Any]:
+        """The one look at the meta-test tasks: the chosen network and the reference, on the same ones."""
+        if any(record["event"] == "tested" for record in self.journal.records):
+            done: dict[str, Any] = json.loads(self.directory.summary.read_text())
+            return done
+        weights = self.directory.weights("final", chosen.trial)
+        best = self._meta_test(chosen, weights)
+        baseline = None
+        if reference.status == "ok":
+            baseline = self._meta_test(reference, self.directory.weights("reference", 0))
+        self._save_best(weights, chosen, **_tested(best))
+        summary = describe(
+            self.composition,
+            [result for (phase, _), result in self._finished.items() if phase == "search"],
+            best={**_metrics(chosen), **_tested(best)},
+            reference={**_metrics(reference), **_tested(baseline)},
+            difference=_difference(best, baseline),
+            wall_seconds=self._elapsed(),
+        )
+        checkpoint.write_atomically(self.directory.summary, json.dumps(summary, indent=2).encode() + b"\n")
+        self.journal.append("tested", elapsed=self._elapsed(), arch=chosen.arch, **_tested(best))
+        for phase, trial in self._finished:
+            self.directory.weights(phase, trial).unlink(missing_ok=True)
+        return summary
+
+    def _meta_test(self, result: TrialResult, weights: Path) -> Score:
+        arch = self.composition.space.parse(result.arch)
+        state = self.problem.initial_state(arch)
+        saved = checkpoint.load(weights)
+        state.load(saved["training"]["parameters"], saved["statistics"])
+        return score(
+            self.composition.learner,
+            state,
+            self.composition.sampler("test"),
+            self.config.keys.budget.test_tasks,
+        )
+
+    # What observers are told ----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        resumed = bool(self.journal.records)
+        self.journal.append("resumed" if resumed else "started")
+        done = sum(phase == "search" for phase, _ in self._finished)
+        keys = self.config.keys
+        episode = self.problem.train.batch(0, 1)
+        self.announce(
+            RunStarted(str(self.directory.path), keys.budget.trials, done, resumed, keys.batch_norm, episode)
+        )
+
+    def _announce_start(self, phase: Phase, trial: int, arch: Any, iterations: int) -> None:
+        graph = self.composition.space.graph(arch)
+        self.announce(TrialStarted(phase, trial, str(arch), iterations, graph))
+
+    def _elapsed(self) -> float:
+        return self._elapsed_before + time.monotonic() - self._began
+
+
+def _result(record: Record) -> TrialResult:
+    return TrialResult(**{f.name: record[f.name] for f in fields(TrialResult)})
+
+
+def _score(result: TrialResult) -> float:
+    assert result.score is not None
+    return result.score
+
+
+def _best(results: list[TrialResult]) -> TrialResult | None:
+    """The result of the highest score, the first of equals; None where all failed."""
+    return max((r for r in results if r.score is not None), key=_score, default=None)
+
+
+def _metrics(result: TrialResult) -> dict[str, Any]:
+    names = (
+        "arch",
+        "valid_accuracy",
+        "valid_ci95",
+        "valid_loss",
+        "params",
+        "flops",
+        "train_seconds",
+        "reason",
+    )
+    values = result.to_dict()
+    return {name: values[name] for name in names}
+
+
+def _tested(tested: Score | None) -> dict[str, Any]:
+    return {
+        "test_accuracy": tested.accuracy if tested else None,
+        "test_ci95": tested.ci95 if tested else None,
+        "test_loss": tested.loss if tested else None,
+        "test_tasks": tested.tasks if tested else 0,
+    }
+
+
+def _difference(best: Score, reference: Score | None) -> dict[str, float] | None:
+    """Mean and 95% interval of (best - reference) over the same tasks: paired, so narrower than either's."""
+    if reference is None:
+        return None
+    paired = best.per_task - reference.per_task
+    return {"mean": float(torch.mean(paired)), "ci95": ci95(paired)}

@@ -1,0 +1,53 @@
+"""What summary.json says of a run."""
+
+import platform
+import shlex
+import sys
+from typing import Any
+
+from nasmeta import __version__
+from nasmeta.composition import Composition
+from nasmeta.evaluators.base import TrialResult
+
+FORMAT = 1
+
+
+def describe(
+    composition: Composition,
+    searched: list[TrialResult],
+    *,
+    best: dict[str, Any],
+    reference: dict[str, Any],
+    difference: dict[str, float] | None,
+    wall_seconds: float,
+) -> dict[str, Any]:
+    """The summary; accuracies are fractions, `difference` is best minus reference over the same tasks."""
+    keys = composition.config.keys
+    return {
+        "format": FORMAT,
+        "command": shlex.join(["nasmeta", *sys.argv[1:]]),
+        "seed": keys.seed,
+        "device": str(composition.device),
+        "versions": versions(),
+        "kind": composition.task.kind,
+        "task": keys.task.model_dump(),
+        "trials": len(searched),
+        "failed_trials": sum(result.status == "failed" for result in searched),
+        "wall_seconds": wall_seconds,
+        "best": {**best, "batch_norm": keys.batch_norm},
+        "reference": {**reference, "batch_norm": keys.batch_norm},
+        "difference": difference,
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on."""
+    import numpy
+    import torch
+
+    return {
+        "nasmeta": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+    }
