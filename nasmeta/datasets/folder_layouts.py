@@ -1,0 +1,116 @@
+"""Which image file belongs to which class of which split, for the three ways people lay out folders.
+
+    root/train/CLASS/*.png  root/val/CLASS/*.png  root/test/CLASS/*.png     split by folders (or `valid`)
+    root/CLASS/*.png                                                        split by fractions of the classes
+    root/images/*.jpg  and  train.csv val.csv test.csv                      split by files, as mini-ImageNet's
+
+The CSV files have the header `filename,label`, as published by Ravi and Larochelle, "Optimization as a
+Model for Few-Shot Learning", ICLR 2017. Only names are read here, no images.
+"""
+
+import csv
+from itertools import combinations
+from pathlib import Path
+
+from nasmeta import seeding
+from nasmeta.datasets.decode import EXTENSIONS
+from nasmeta.errors import DataError
+from nasmeta.task import SPLITS, Split
+
+Classes = dict[str, list[Path]]
+
+LAYOUTS = "expected root/{train,val,test}/CLASS/IMAGE or root/CLASS/IMAGE"
+_NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "valid": ("val", "valid"), "test": ("test",)}
+
+
+def find_images(root: Path, valid_fraction: float, test_fraction: float, seed: int) -> dict[Split, Classes]:
+    """The classes of each split, sorted by name, where folders are the classes. Raises DataError."""
+    if any((root / name).is_dir() and _folders(root / name) for names in _NAMES.values() for name in names):
+        return {split: _classes(_only(root, split, "")) for split in SPLITS}
+    return _divide(_classes(root), root, valid_fraction, test_fraction, seed)
+
+
+def read_split_files(folder: Path, images: Path) -> dict[Split, Classes]:
+    """The classes of each split as the CSV files in `folder` say, of files in `images`. Raises DataError."""
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder; with dataset.split_files the images lie in root/images")
+    return {split: _read_csv(_only(folder, split, ".csv"), images) for split in SPLITS}
+
+
+def check_disjoint(splits: dict[Split, Classes], root: Path) -> None:
+    """Raises DataError where two splits have a class of one name."""
+    for first, second in combinations(SPLITS, 2):
+        both = sorted(splits[first].keys() & splits[second].keys())
+        if both:
+            raise DataError(
+                f"{root}: class {both[0]!r} is in the {first} and in the {second} split ({len(both)} such); "
+                f"the classes of the splits must be disjoint"
+            )
+
+
+def _only(folder: Path, split: Split, suffix: str) -> Path:
+    found = [path for name in _NAMES[split] if (path := folder / f"{name}{suffix}").exists()]
+    expected = " or ".join(f"{name}{suffix}" for name in _NAMES[split])
+    if not found:
+        raise DataError(f"{folder}: no {expected}; the {split} split is looked for there")
+    if len(found) > 1:
+        raise DataError(f"{folder}: more than one of {expected}; keep the one that is the {split} split")
+    return found[0]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _classes(folder: Path) -> Classes:
+    classes = {
+        path.name: sorted(
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".") and file.is_file()
+        )
+        for path in _folders(folder)
+    }
+    if not any(classes.values()):
+        raise DataError(f"{folder}: holds no images; {LAYOUTS}, with IMAGE one of *{', *'.join(EXTENSIONS)}")
+    return classes
+
+
+def _divide(
+    classes: Classes, root: Path, valid_fraction: float, test_fraction: float, seed: int
+) -> dict[Split, Classes]:
+    """At least one class for valid and for test, the fractions rounded; which ones the seed decides."""
+    names = list(classes)
+    valid, test = (max(1, round(fraction * len(names))) for fraction in (valid_fraction, test_fraction))
+    if valid + test >= len(names):
+        raise DataError(
+            f"{root}: {len(names)} classes cannot be divided into train, {valid} valid and {test} test; "
+            f"add classes, or lower dataset.valid_fraction and dataset.test_fraction"
+        )
+    order = seeding.stream(seed, "image_folder", "splits").permutation(len(names))
+    chosen: dict[Split, list[int]] = {
+        "test": list(order[:test]),
+        "valid": list(order[test : test + valid]),
+        "train": list(order[test + valid :]),
+    }
+    return {split: {names[i]: classes[names[i]] for i in sorted(chosen[split])} for split in SPLITS}
+
+
+def _read_csv(path: Path, images: Path) -> Classes:
+    classes: Classes = {}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); expected UTF-8 lines of filename,label"
+        ) from error
+    rows = csv.DictReader(text.splitlines())
+    if not {"filename", "label"} <= set(rows.fieldnames or []):
+        raise DataError(f"{path}: its header is {rows.fieldnames!r}; expected filename,label")
+    for row in rows:
+        if not row["filename"] or not row["label"]:
+            raise DataError(f"{path}: line {rows.line_num} lacks a filename or a label")
+        classes.setdefault(row["label"], []).append(images / row["filename"])
+    if not classes:
+        raise DataError(f"{path}: lists no images; expected lines of filename,label")
+    return dict(sorted(classes.items()))

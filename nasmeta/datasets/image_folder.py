@@ -1,0 +1,134 @@
+"""Your own images: folders, or the split files of a published benchmark such as mini-ImageNet."""
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from nasmeta.datasets.base import Folder, ImageTable, absolute_folder
+from nasmeta.datasets.cache import cached_table
+from nasmeta.datasets.decode import Pixels, decode_all, decode_image
+from nasmeta.datasets.folder_layouts import LAYOUTS, Classes, check_disjoint, find_images, read_split_files
+from nasmeta.datasets.images import ImageDataset
+from nasmeta.errors import ConfigError, DataError
+from nasmeta.task import SPLITS, Split
+
+_log = logging.getLogger(__name__)
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ImageFolder(ImageDataset):
+    """Images in folders, laid out as `folder_layouts` describes; classes of the splits are disjoint.
+
+    Every image is decoded as `decode_image` says, to `size` x `size` with `channels` 1 or 3, and normalized
+    by the mean and standard deviation of the train split. A class with fewer than `min_images` images is left
+    out and named in a warning. `valid_fraction`, `test_fraction` and `seed` count only for root/CLASS/IMAGE;
+    `split_files` is the folder of train.csv, val.csv and test.csv, whose images lie in root/images.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Folder,
+        split_files: Folder | None,
+        size: Annotated[int, Field(ge=4)],
+        channels: Literal[1, 3],
+        min_images: Annotated[int, Field(ge=1)],
+        valid_fraction: Fraction,
+        test_fraction: Fraction,
+        seed: int,
+        cache: Folder | None,
+    ) -> None:
+        super().__init__(channels=channels, size=size, glyph=False)
+        self._root = Path(absolute_folder(root))
+        if not self._root.is_dir():
+            raise DataError(f"{self._root}: no such folder (dataset.root); {LAYOUTS}")
+        if valid_fraction + test_fraction >= 1:
+            raise ConfigError(
+                f"dataset.valid_fraction + dataset.test_fraction: {valid_fraction} + {test_fraction}; "
+                f"their sum must be below 1, so that classes are left to train on"
+            )
+        self._split_files = Path(absolute_folder(split_files)) if split_files else None
+        self._fractions, self._seed = (valid_fraction, test_fraction), seed
+        self._size, self._channels, self._min_images = size, channels, min_images
+        self._cache = Path(absolute_folder(cache)) if cache else None
+
+    @cached_property
+    def _files(self) -> dict[Split, Classes]:
+        if self._split_files:
+            splits = read_split_files(self._split_files, self._root / "images")
+        else:
+            splits = find_images(self._root, *self._fractions, self._seed)
+        check_disjoint(splits, self._split_files or self._root)
+        return {split: self._large_enough(split, classes) for split, classes in splits.items()}
+
+    def _large_enough(self, split: Split, classes: Classes) -> Classes:
+        kept = {name: files for name, files in classes.items() if len(files) >= self._min_images}
+        left_out = [f"{name} ({len(files)})" for name, files in classes.items() if name not in kept]
+        if left_out:
+            _log.warning(
+                "%s: %s classes with fewer than dataset.min_images=%d images are left out: %s",
+                self._root,
+                split,
+                self._min_images,
+                ", ".join(left_out),
+            )
+        if not kept:
+            raise DataError(
+                f"{self._root}: no class of the {split} split has dataset.min_images={self._min_images} "
+                f"images; add images or lower it"
+            )
+        return kept
+
+    def class_counts(self, split: Split) -> Mapping[str, int]:
+        return {name: len(files) for name, files in self._files[split].items()}
+
+    def _load(self, split: Split) -> Mapping[Split, ImageTable]:
+        counts = [self.class_counts(each) for each in SPLITS]
+        key = [self._size, self._channels, counts, [self._stat(file) for file in self._all_files]]
+        everything = cached_table(self._cache, "image_folder", key, self._decode)
+        tables, first = {}, 0
+        for each in SPLITS:
+            last = first + len(self._files[each])
+            tables[each] = everything.classes(first, last)
+            first = last
+        return tables
+
+    @property
+    def _all_files(self) -> list[Path]:
+        return [file for split in SPLITS for files in self._files[split].values() for file in files]
+
+    def _stat(self, file: Path) -> list[str | int]:
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise DataError(f"{file}: {error.strerror}; an image of the dataset is missing") from error
+        return [str(file), stat.st_size, stat.st_mtime_ns]
+
+    def _decode(self) -> ImageTable:
+        """All images, in the order of splits, classes and file names."""
+
+        def decode(file: Path) -> Pixels:
+            return decode_image(file, str(file), self._channels, self._size)
+
+        files = self._all_files
+        images = decode_all(files, decode, (self._size, self._size, self._channels), len(files))
+        counts = {name: n for split in SPLITS for name, n in self.class_counts(split).items()}
+        return ImageTable(images, torch.tensor(list(counts.values())), tuple(counts))
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Of the train split's pixels, exactly: from their histogram, so that no float copy is made."""
+        values = torch.arange(256, dtype=torch.float64) / 255
+        means, deviations = [], []
+        for channel in self.table("train").images.unbind(1):
+            histogram = sum(torch.bincount(part.flatten(), minlength=256) for part in channel.split(4096))
+            weights = histogram / channel.numel()
+            mean = (weights * values).sum()
+            means.append(float(mean))
+            deviations.append(max(float((weights * (values - mean).square()).sum().sqrt()), 1 / 255))
+        return tuple(means), tuple(deviations)

@@ -1,0 +1,221 @@
+import logging
+import os
+
+import pytest
+import torch
+
+from nasmeta.datasets.image_folder import ImageFolder
+from nasmeta.errors import ConfigError, DataError
+from nasmeta.task import SPLITS
+from tests.datasets.pictures import save
+
+OPTIONS = {
+    "split_files": None,
+    "size": 8,
+    "channels": 1,
+    "min_images": 2,
+    "valid_fraction": 0.2,
+    "test_fraction": 0.3,
+    "seed": 0,
+    "cache": None,
+}
+
+
+def dataset(root, **changes):
+    return ImageFolder(root=str(root), **{**OPTIONS, **changes})
+
+
+def fill(folder, classes, images=3, first=0, extension="png"):
+    """Folders class NN of one-coloured images; image i of the folder's class c has the grey 20 c + i."""
+    for number in range(first, first + classes):
+        for image in range(images):
+            save(folder / f"class {number:02}" / f"{image}.{extension}", 20 * number + image)
+
+
+@pytest.fixture
+def split_root(tmp_path):
+    fill(tmp_path / "train", 4)
+    fill(tmp_path / "val", 2, first=4)
+    fill(tmp_path / "test", 3, first=6)
+    return tmp_path
+
+
+def greys(table):
+    return table.images[:, 0, 4, 4].tolist()
+
+
+def test_folders_of_splits(split_root):
+    data = dataset(split_root)
+    assert [data.num_classes(split) for split in SPLITS] == [4, 2, 3]
+    assert data.examples_per_class("train") == 3
+    assert data.table("valid").names == ("class 04", "class 05")
+    assert greys(data.table("valid")) == [80, 81, 82, 100, 101, 102]
+    assert greys(data.table("test")) == [120, 121, 122, 140, 141, 142, 160, 161, 162]
+    (split_root / "val").rename(split_root / "valid")
+    assert dataset(split_root).num_classes("valid") == 2
+
+
+def test_other_files_are_ignored_and_extensions_may_be_capital(split_root):
+    (split_root / "train" / "class 00" / "notes.txt").write_text("not an image")
+    (split_root / "train" / "class 00" / ".hidden.png").write_text("not an image")
+    (split_root / "train" / ".git").mkdir()
+    save(split_root / "train" / "class 00" / "more.PNG", 9)
+    data = dataset(split_root)
+    assert data.class_counts("train") == {"class 00": 4, "class 01": 3, "class 02": 3, "class 03": 3}
+    assert greys(data.table("train"))[:4] == [0, 1, 2, 9]
+
+
+def test_flat_folder_is_divided_by_the_seed(tmp_path):
+    fill(tmp_path, 10)
+    first, again, other = dataset(tmp_path), dataset(tmp_path), dataset(tmp_path, seed=1)
+    names = {split: list(first.class_counts(split)) for split in SPLITS}
+    assert [len(names[split]) for split in SPLITS] == [5, 2, 3]
+    assert sorted(name for split in SPLITS for name in names[split]) == [f"class {i:02}" for i in range(10)]
+    assert all(list(again.class_counts(split)) == names[split] for split in SPLITS)
+    assert any(list(other.class_counts(split)) != names[split] for split in SPLITS)
+    number = int(names["test"][0].split()[1])
+    assert greys(first.table("test"))[:3] == [20 * number, 20 * number + 1, 20 * number + 2]
+
+
+def write_csv(folder, split, rows, header="filename,label"):
+    folder.mkdir(exist_ok=True)
+    (folder / f"{split}.csv").write_text("\n".join([header, *rows]) + "\n")
+
+
+@pytest.fixture
+def csv_root(tmp_path):
+    """As mini-ImageNet is published: all images in one folder, CSV files that name their classes."""
+    for split, classes in (("train", (0, 1)), ("val", (2,)), ("test", (3, 4))):
+        rows = []
+        for number in classes:
+            for image in range(2):
+                save(tmp_path / "images" / f"n{number}_{image}.jpg", 20 * number + image)
+                rows.append(f"n{number}_{image}.jpg,n{number}")
+        write_csv(tmp_path / "splits", split, rows[::-1])
+    return tmp_path
+
+
+def test_split_files(csv_root):
+    data = dataset(csv_root, split_files=str(csv_root / "splits"))
+    assert [list(data.class_counts(split)) for split in SPLITS] == [["n0", "n1"], ["n2"], ["n3", "n4"]]
+    assert greys(data.table("train")) == [1, 0, 21, 20]  # images in the order of the file
+
+
+def test_split_file_mistakes_are_named(csv_root):
+    splits = csv_root / "splits"
+    (csv_root / "images" / "n3_1.jpg").unlink()
+    with pytest.raises(DataError, match=r"n3_1\.jpg: No such file .* is missing"):
+        dataset(csv_root, split_files=str(splits)).table("train")
+    write_csv(splits, "test", ["n0_0.jpg,n0", "n0_1.jpg,n0"])
+    with pytest.raises(DataError, match=r"splits: class 'n0' is in the train and in the test split"):
+        dataset(csv_root, split_files=str(splits)).num_classes("train")
+    write_csv(splits, "test", ["n3_0.jpg,n3"], header="file,class")
+    with pytest.raises(
+        DataError, match=r"test\.csv: its header is \['file', 'class'\]; expected filename,label"
+    ):
+        dataset(csv_root, split_files=str(splits)).num_classes("train")
+    write_csv(splits, "test", ["n3_0.jpg"])
+    with pytest.raises(DataError, match=r"test\.csv: line 2 lacks a filename or a label"):
+        dataset(csv_root, split_files=str(splits)).num_classes("train")
+    (splits / "test.csv").write_bytes(b"filename,label\n\xff,n3\n")
+    with pytest.raises(DataError, match=r"test\.csv: cannot be read .* expected UTF-8"):
+        dataset(csv_root, split_files=str(splits)).num_classes("train")
+    write_csv(splits, "test", [])
+    with pytest.raises(DataError, match=r"test\.csv: lists no images"):
+        dataset(csv_root, split_files=str(splits)).num_classes("train")
+    (splits / "val.csv").unlink()
+    with pytest.raises(DataError, match=r"splits: no val\.csv or valid\.csv"):
+        dataset(csv_root, split_files=str(splits)).num_classes("train")
+    (csv_root / "images").rename(csv_root / "pictures")
+    with pytest.raises(DataError, match=r"images: no such folder"):
+        dataset(csv_root, split_files=str(splits)).num_classes("train")
+
+
+def test_small_classes_are_left_out_with_a_warning(split_root, caplog):
+    fill(split_root / "train", 1, images=1, first=10)
+    with caplog.at_level(logging.WARNING):
+        assert dataset(split_root).num_classes("train") == 4
+    assert (
+        "train classes with fewer than dataset.min_images=2 images are left out: class 10 (1)" in caplog.text
+    )
+    with pytest.raises(DataError, match=r"no class of the train split has dataset\.min_images=9"):
+        dataset(split_root, min_images=9).num_classes("train")
+
+
+def test_layout_mistakes_are_named(split_root, tmp_path_factory):
+    with pytest.raises(DataError, match=r"nowhere: no such folder \(dataset\.root\); expected root/"):
+        dataset(split_root / "nowhere")
+    empty = tmp_path_factory.mktemp("empty")
+    with pytest.raises(DataError, match=r"empty0: holds no images; expected root/"):
+        dataset(empty).num_classes("train")
+    fill(split_root / "test", 1, first=0)
+    with pytest.raises(DataError, match=r"class 'class 00' is in the train and in the test split"):
+        dataset(split_root).num_classes("train")
+    (split_root / "valid").mkdir()
+    with pytest.raises(DataError, match="more than one of val or valid; keep the one"):
+        dataset(split_root).num_classes("train")
+    (split_root / "valid").rmdir()
+    (split_root / "test").rename(split_root / "others")
+    with pytest.raises(DataError, match="no test; the test split is looked for there"):
+        dataset(split_root).num_classes("train")
+
+
+def test_too_few_classes_to_divide(tmp_path):
+    fill(tmp_path, 2)
+    with pytest.raises(DataError, match="2 classes cannot be divided into train, 1 valid and 1 test"):
+        dataset(tmp_path).num_classes("train")
+    with pytest.raises(
+        ConfigError, match=r"dataset\.valid_fraction \+ .*: 0\.6 \+ 0\.4; their sum must be below"
+    ):
+        dataset(tmp_path, valid_fraction=0.6, test_fraction=0.4)
+
+
+def test_unreadable_image_is_named(split_root):
+    (split_root / "val" / "class 04" / "1.png").write_bytes(b"broken")
+    data = dataset(split_root)
+    assert data.num_classes("valid") == 2
+    with pytest.raises(DataError, match=r"val/class 04/1\.png: cannot be read as an image"):
+        data.table("train")
+
+
+def test_statistics_are_those_of_the_train_split(tmp_path):
+    for number, split in enumerate(("train", "val", "test")):
+        for image in range(2):
+            colour = (10 + 100 * number, 40 * image, 200)
+            save(tmp_path / split / f"class {number}" / f"{image}.png", colour)
+    data = dataset(tmp_path, channels=3)
+    assert data.input_shape == (3, 8, 8)
+    assert data.preprocessing.mean == pytest.approx((10 / 255, 20 / 255, 200 / 255))
+    assert data.preprocessing.std == pytest.approx((1 / 255, 20 / 255, 1 / 255))  # never 0
+    sampler = data.sampler("train", way=1, shot=1, query=1, seed=0, device=torch.device("cpu"))
+    batch = sampler.batch(0, 1)
+    green = torch.cat([batch.support_x, batch.query_x], 1)[0, :, 1, 3, 3]
+    assert sorted(green.tolist()) == pytest.approx([-1, 1], abs=1e-5)
+
+
+def test_second_load_comes_from_the_cache(split_root, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    first = dataset(split_root, cache=str(cache)).table("test")
+    (cached,) = cache.iterdir()
+    changed = cached.stat().st_mtime_ns
+    second = dataset(split_root, cache=str(cache)).table("test")
+    assert torch.equal(first.images, second.images)
+    assert cached.stat().st_mtime_ns == changed
+    save(split_root / "test" / "class 06" / "0.png", 255)
+    os.utime(split_root / "test" / "class 06" / "0.png", ns=(0, 1))
+    third = dataset(split_root, cache=str(cache)).table("test")
+    assert greys(third)[0] == 255
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_prediction_sees_what_training_saw(split_root):
+    data = dataset(split_root)
+    read = data.preprocessing.read(split_root / "test" / "class 07" / "2.png")
+    assert torch.equal(read, data.table("test").images[5])
+
+
+def test_relabelled_split_file_is_not_served_from_the_cache(csv_root, tmp_path_factory):
+    options = {"split_files": str(csv_root / "splits"), "cache": str(tmp_path_factory.mktemp("cache"))}
+    assert dataset(csv_root, **options).table("valid").names == ("n2",)
+    write_csv(csv_root / "splits", "val", ["n2_1.jpg,other", "n2_0.jpg,other"])
+    assert dataset(csv_root, **options).table("valid").names == ("other",)
