@@ -1,0 +1,53 @@
+"""Checks of the lists and ranges that spaces are configured with, in the words of the configuration."""
+
+from collections.abc import Iterable, Sequence
+
+from nasmeta.errors import ConfigError, suggest
+
+
+def names(key: str, values: Iterable[str], valid: Iterable[str]) -> tuple[str, ...]:
+    """`values` as a tuple; raises ConfigError where it is empty, repeats a name or has an unknown one."""
+    chosen, known = tuple(values), tuple(valid)
+    for value in chosen:
+        if value not in known:
+            raise ConfigError(f"search_space.{key}: {value!r} is unknown; {suggest(value, known)}")
+    _distinct(key, chosen, f"one or more of {', '.join(known)}")
+    return chosen
+
+
+def widths(key: str, values: Iterable[int], smallest: int) -> tuple[int, ...]:
+    """`values` as a tuple; raises ConfigError where it is empty, too small, or does not ascend."""
+    chosen = tuple(values)
+    _distinct(key, chosen, f"one or more widths of at least {smallest}")
+    if min(chosen) < smallest:
+        raise ConfigError(f"search_space.{key}: {min(chosen)} is too narrow; use at least {smallest}")
+    if list(chosen) != sorted(chosen):
+        raise ConfigError(f"search_space.{key}: {list(chosen)} must ascend: {sorted(chosen)}")
+    return chosen
+
+
+def ordered(low_key: str, low: int, high_key: str, high: int) -> None:
+    """Raises ConfigError where `low` is above `high`."""
+    if low > high:
+        raise ConfigError(
+            f"search_space.{low_key}={low} is above search_space.{high_key}={high}; "
+            f"use {low_key} of at most {high}"
+        )
+
+
+def closest(values: Sequence[int], wanted: int) -> int:
+    """The value nearest to `wanted`, the smaller of two."""
+    return min(values, key=lambda value: (abs(value - wanted), value))
+
+
+def preferred(values: Sequence[str], wanted: str) -> str:
+    """`wanted` where it is allowed, else the first value."""
+    return wanted if wanted in values else values[0]
+
+
+def _distinct(key: str, values: tuple[object, ...], wanted: str) -> None:
+    if not values:
+        raise ConfigError(f"search_space.{key}: the list is empty; use {wanted}")
+    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    if repeated:
+        raise ConfigError(f"search_space.{key}: {repeated[0]!r} is there twice; use each once")
