@@ -1,0 +1,132 @@
+"""Edits of conv architectures: what is one step away, and how two are crossed.
+
+One edit is: one attribute of one block (the width by one notch of the list; an operation change to or from
+"res" may bring or drop the skip, which "res" does not have); a block inserted or removed beside one that
+differs from it in at most one attribute; all widths one notch up or down; a downsampling moved to the next
+or the previous block; the other head. All of them can be undone by one edit, and they connect the space.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from nasmeta.errors import ArchitectureError
+from nasmeta.search_spaces import sequence
+from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock
+from nasmeta.search_spaces.conv.choices import ConvChoices
+
+ConvBlocks = sequence.Blocks[ConvBlock]
+
+
+def variants(choices: ConvChoices, block: ConvBlock) -> tuple[tuple[ConvBlock, ...], ...]:
+    """The blocks that differ from `block` in one attribute, a group for each attribute."""
+    return (
+        _other_operations(choices, block),
+        tuple(replace(block, width=width) for width in sequence.notches(choices.widths, block.width)),
+        tuple(replace(block, norm=norm) for norm in choices.norms if norm != block.norm),
+        tuple(replace(block, activation=a) for a in choices.activations if a != block.activation),
+        tuple(replace(block, downsample=d) for d in ("none", *choices.downsamples) if d != block.downsample),
+        tuple(replace(block, skip=skip) for skip in choices.skips(block.token) if skip != block.skip),
+        tuple(replace(block, se=se) for se in choices.flags(choices.se) if se != block.se),
+    )
+
+
+def _other_operations(choices: ConvChoices, block: ConvBlock) -> tuple[ConvBlock, ...]:
+    found = []
+    for token in choices.operations:
+        op, kernel = OPERATIONS[token]
+        if token != block.token:
+            free = (op == "res") != (block.op == "res")
+            skips = choices.skips(token) if free else (block.skip,)
+            found += [replace(block, op=op, kernel=kernel, skip=skip) for skip in skips]
+    return tuple(found)
+
+
+def neighbors(choices: ConvChoices, arch: ConvArchitecture) -> Iterator[ConvArchitecture]:
+    """Every architecture of the space that is one edit from `arch`, each once, in a fixed order."""
+    of = partial(variants, choices)
+    seen = {arch}
+    for edit in (
+        sequence.replacements(arch.blocks, of),
+        sequence.insertions(arch.blocks, of),
+        sequence.removals(arch.blocks, of),
+    ):
+        yield from _new(choices, (ConvArchitecture(blocks, arch.head) for blocks in edit), seen)
+    macro = [*_scaled(choices, arch.blocks), *_moved(arch.blocks)]
+    yield from _new(choices, (ConvArchitecture(blocks, arch.head) for blocks in macro), seen)
+    yield from _new(choices, (replace(arch, head=head) for head in choices.heads), seen)
+
+
+def _new(
+    choices: ConvChoices, candidates: Iterator[ConvArchitecture], seen: set[ConvArchitecture]
+) -> Iterator[ConvArchitecture]:
+    for candidate in candidates:
+        if candidate not in seen and choices.contains(candidate):
+            seen.add(candidate)
+            yield candidate
+
+
+def _scaled(choices: ConvChoices, blocks: ConvBlocks) -> list[ConvBlocks]:
+    rows = sequence.scaled(choices.widths, [block.width for block in blocks])
+    return [tuple(replace(b, width=w) for b, w in zip(blocks, row, strict=True)) for row in rows]
+
+
+def _moved(blocks: ConvBlocks) -> list[ConvBlocks]:
+    """A downsampling passed on to an adjacent block that has none."""
+    moved = []
+    for i, (left, right) in enumerate(pairwise(blocks)):
+        if left.downsamples != right.downsamples:
+            pair = (replace(left, downsample=right.downsample), replace(right, downsample=left.downsample))
+            moved.append((*blocks[:i], *pair, *blocks[i + 2 :]))
+    return moved
+
+
+def mutate(choices: ConvChoices, arch: ConvArchitecture, rng: np.random.Generator) -> ConvArchitecture:
+    """A random neighbour: an attribute 1/2, depth 1/4, scale 1/10, a downsampling's place 1/10, head 1/20.
+
+    What does not apply or leaves the space is drawn again. Raises ArchitectureError where `arch` is the
+    only architecture of the space.
+    """
+    blocks, of = arch.blocks, partial(variants, choices)
+    edits: list[tuple[float, Callable[[], ConvBlocks | None]]] = [
+        (0.5, lambda: sequence.draw_replacement(blocks, of, rng)),
+        (0.125, lambda: sequence.draw_insertion(blocks, of, rng)),
+        (0.125, lambda: sequence.draw_removal(blocks, of, rng)),
+        (0.1, lambda: sequence.choose(_scaled(choices, blocks), rng)),
+        (0.1, lambda: sequence.choose(_moved(blocks), rng)),
+    ]
+    whole: list[tuple[float, Callable[[], ConvArchitecture | None]]] = [
+        (weight, partial(_with_blocks, arch, edit)) for weight, edit in edits
+    ]
+    heads = [head for head in choices.heads if head != arch.head]
+    whole += [(0.05, lambda: replace(arch, head=heads[int(rng.integers(len(heads)))]))] if heads else []
+    drawn = sequence.draw_edit(whole, lambda new: new != arch and choices.contains(new), rng)
+    found = drawn or sequence.choose(list(neighbors(choices, arch)), rng)
+    if found is None:
+        raise ArchitectureError(f"{arch} has no neighbour: the search space has one architecture")
+    return found
+
+
+def _with_blocks(arch: ConvArchitecture, edit: Callable[[], ConvBlocks | None]) -> ConvArchitecture | None:
+    blocks = edit()
+    return None if blocks is None else replace(arch, blocks=blocks)
+
+
+def crossover(
+    choices: ConvChoices, a: ConvArchitecture, b: ConvArchitecture, rng: np.random.Generator
+) -> ConvArchitecture:
+    """The first blocks of one parent, the last blocks of the other, the head of either.
+
+    Cuts are drawn among those that need no repair, so each block is a parent's own. Which parent gives the
+    first blocks is drawn too.
+    """
+    first, second = (a, b) if rng.random() < 0.5 else (b, a)
+    head = first.head if rng.random() < 0.5 else second.head
+
+    def accept(blocks: ConvBlocks) -> bool:
+        return choices.contains(ConvArchitecture(blocks, head))
+
+    return ConvArchitecture(sequence.one_point_crossover(first.blocks, second.blocks, accept, rng), head)

@@ -1,0 +1,71 @@
+"""Conv architectures as networks."""
+
+from collections import OrderedDict
+
+from torch import nn
+
+from nasmeta.errors import ArchitectureError
+from nasmeta.search_spaces import ops
+from nasmeta.search_spaces.conv.architecture import ConvArchitecture, ConvBlock
+from nasmeta.search_spaces.modules import FewShotNetwork
+from nasmeta.task import TaskSpec
+
+
+def build(arch: ConvArchitecture, task: TaskSpec) -> FewShotNetwork:
+    """The network of `arch` for images [n, *task.input_shape]; its weights are PyTorch's default draws.
+
+    Raises ArchitectureError where the task has no images or they are too small for the downsamplings.
+    """
+    channels, height, width = _image_shape(arch, task)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, block in enumerate(arch.blocks, 1):
+        layers[f"block{number}"] = _block(block, channels, first=number == 1)
+        channels = block.width
+        height, width = _halved(height, block), _halved(width, block)
+    # In logical order whatever the memory format; free where one position is left.
+    layers[arch.head] = nn.Flatten() if arch.head == "flatten" else ops.GlobalAveragePool()
+    features = channels * height * width if arch.head == "flatten" else channels
+    return FewShotNetwork(nn.Sequential(layers), nn.Linear(features, task.outputs))
+
+
+def _image_shape(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int, int]:
+    if len(task.input_shape) != 3:
+        raise ArchitectureError(
+            f"the conv space needs images of shape (channels, height, width), got {task.input_shape}; "
+            "use search_space=mlp"
+        )
+    channels, height, width = task.input_shape
+    smallest = 2**arch.downsamplings
+    if min(height, width) < smallest:
+        raise ArchitectureError(
+            f"{arch.downsamplings} downsamplings need images of at least {smallest}x{smallest}, "
+            f"got {height}x{width}"
+        )
+    return channels, height, width
+
+
+def _halved(size: int, block: ConvBlock) -> int:
+    """Pooling drops an odd last row; a convolution of stride 2 does not."""
+    if block.downsample == "stride":
+        return (size + 1) // 2
+    return size // 2 if block.downsamples else size
+
+
+def _block(block: ConvBlock, channels: int, *, first: bool) -> ops.Block:
+    stride = 2 if block.downsample == "stride" else 1
+    branch = ops.BRANCHES[block.op](
+        channels,
+        block.width,
+        kernel=block.kernel,
+        stride=stride,
+        norm=block.norm,
+        activation=block.activation,
+    )
+    if block.se:
+        branch.append(ops.SqueezeExcite(block.width))
+    shortcut: nn.Module | None = None
+    if block.shortcut:
+        # The first block always projects: its input is an image, not features.
+        changes = first or channels != block.width or stride != 1
+        shortcut = ops.projection(channels, block.width, stride, block.norm) if changes else nn.Identity()
+    return ops.Block(branch, shortcut, ops.tail(block.activation, block.downsample))

@@ -1,0 +1,81 @@
+"""The distribution that random conv architectures come from, chosen so that most are worth training.
+
+- depth: uniform.
+- number of downsamplings: d - min + 1 times as likely as the fewest (4 rather than 2), within the depth;
+  where: with probability 1/2 the first d blocks, otherwise any d blocks.
+- widths: `widths_column`: growing pyramids 1/2, constant 1/4, independent 1/4.
+- everything else: `column`: with probability 1/2 one draw for all blocks, otherwise one draw a block, by the
+  weights below.
+- head: uniform.
+
+Every architecture has a positive probability: each of the independent branches alone reaches everything.
+"""
+
+import numpy as np
+
+from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock
+from nasmeta.search_spaces.conv.choices import ConvChoices
+from nasmeta.search_spaces.sequence import column, widths_column
+
+# Not probabilities but odds, renormalized over what a space allows. 1x1 convolutions see no neighbourhood
+# and 5x5 ones cost three times a 3x3, so both are rarer.
+WEIGHTS: dict[str, float] = {
+    "conv1": 1,
+    "conv3": 5,
+    "conv5": 1,
+    "sep3": 3,
+    "sep5": 2,
+    "res1": 1,
+    "res3": 4,
+    "res5": 2,
+    "bn": 3,
+    "gn": 1,
+    "relu": 2,
+    "gelu": 1,
+    "silu": 1,
+    "max": 2,
+    "avg": 1,
+    "stride": 1,
+}
+SE_PROBABILITY = 0.25
+
+
+def sample(choices: ConvChoices, rng: np.random.Generator) -> ConvArchitecture:
+    """A random architecture of `choices`, distributed as the head of this file says."""
+    n = int(rng.integers(choices.min_blocks, choices.max_blocks + 1))
+    tokens = _column(choices.operations, n, rng)
+    widths = widths_column(choices.widths, n, rng)
+    norms = _column(choices.norms, n, rng)
+    activations = _column(choices.activations, n, rng)
+    kinds = _column(choices.downsamples, n, rng)
+    positions = _downsampling_positions(choices, n, rng)
+    skips = column([False, True], n, rng)
+    ses = column([False, True], n, rng, [1 - SE_PROBABILITY, SE_PROBABILITY])
+    blocks = tuple(
+        ConvBlock(
+            op=OPERATIONS[tokens[i]][0],
+            kernel=OPERATIONS[tokens[i]][1],
+            width=widths[i],
+            norm=norms[i],
+            activation=activations[i],
+            downsample=kinds[i] if i in positions else "none",
+            skip=skips[i] and True in choices.skips(tokens[i]),
+            se=ses[i] and choices.se,
+        )
+        for i in range(n)
+    )
+    return ConvArchitecture(blocks, choices.heads[int(rng.integers(len(choices.heads)))])
+
+
+def _column(options: tuple[str, ...], n: int, rng: np.random.Generator) -> list[str]:
+    return column(options, n, rng, [WEIGHTS[option] for option in options])
+
+
+def _downsampling_positions(choices: ConvChoices, n: int, rng: np.random.Generator) -> set[int]:
+    counts = np.arange(choices.min_downsamples, min(choices.max_downsamples, n) + 1)
+    odds = counts - choices.min_downsamples + 1
+    d = int(rng.choice(counts, p=odds / odds.sum()))
+    # Early downsampling makes a network cheap; drawing positions evenly alone would make most of them slow.
+    if rng.random() < 0.5:
+        return set(range(d))
+    return {int(i) for i in rng.choice(n, size=d, replace=False)}
