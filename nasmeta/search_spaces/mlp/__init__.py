@@ -1,0 +1,6 @@
+"""The space of multi-layer perceptrons: `MlpSpace`, its architectures, and nothing that loads torch."""
+
+from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
+from nasmeta.search_spaces.mlp.space import MlpSpace
+
+__all__ = ["MlpArchitecture", "MlpLayer", "MlpSpace"]
