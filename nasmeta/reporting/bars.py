@@ -1,0 +1,127 @@
+"""Progress as bars on a terminal: trials above, the current trial's meta-iterations below."""
+
+import logging
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+from tqdm import tqdm
+from tqdm.contrib import DummyTqdmFile
+
+from nasmeta.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.reporting.numbers import measured
+from nasmeta.reporting.standing import Standing
+
+if TYPE_CHECKING:
+    from nasmeta.evaluators.base import TrialResult
+
+    Bar = tqdm[NoReturn]
+
+
+class Bars:
+    """The outer bar counts the search's trials; the inner one follows one trial until it ends.
+
+    Of several trials in flight the inner bar shows the one whose reading comes first. From the first
+    event to `close`, log lines are written above the bars.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._outer: Bar | None = None
+        self._inner: Bar | None = None
+        self._shown: tuple[str, int] | None = None
+        self._cleanup = ExitStack()
+
+    def show(self, event: Event, standing: Standing) -> None:
+        match event:
+            case RunStarted():
+                log_above_bars(self._stream, self._cleanup)
+                self._outer = self._bar("search", event.trials, event.finished, "trial", leave=True)
+            case TrialStarted() if self._inner is None or event.phase != "search":
+                self._follow(event)
+            case Trained():
+                self._advance(event, standing)
+            case TrialFinished():
+                self._finish(event, standing)
+            case _:
+                pass
+
+    def close(self) -> None:
+        for bar in (self._inner, self._outer):
+            if bar is not None:
+                bar.close()
+        self._inner = self._outer = None
+        self._cleanup.close()
+
+    def _bar(self, name: str, total: int, initial: int, unit: str, leave: bool) -> "Bar":
+        position = 0 if self._outer is None else 1
+        return tqdm(
+            desc=name,
+            total=total,
+            initial=initial,
+            unit=unit,
+            leave=leave,
+            position=position,
+            file=self._stream,
+            dynamic_ncols=True,
+        )
+
+    def _follow(self, event: TrialStarted) -> None:
+        if self._inner is not None:
+            self._inner.close()
+        full = event.phase != "search"
+        if full and self._outer is not None:
+            self._outer.close()
+            self._outer = None
+        name = {"search": "trial", "final": "final training of trial", "reference": "reference"}[event.phase]
+        number = "" if event.phase == "reference" else f" {event.trial}"
+        self._shown = (event.phase, event.trial)
+        self._inner = self._bar(f"{name}{number}", event.iterations, 0, "it", leave=full)
+
+    def _advance(self, event: Trained, standing: Standing) -> None:
+        key = (event.phase, event.trial)
+        if self._inner is None and key in standing.running:
+            self._follow(standing.running[key])
+        if self._inner is None or key != self._shown:
+            return
+        accuracy = f", accuracy {measured(event.accuracy, None)}" if event.accuracy is not None else ""
+        self._inner.set_postfix_str(f"train loss {measured(None, event.loss)}{accuracy}", refresh=False)
+        self._inner.update(max(event.iteration - self._inner.n, 0))
+
+    def _finish(self, event: TrialFinished, standing: Standing) -> None:
+        if self._inner is not None and (event.phase, event.result.trial) == self._shown:
+            if event.phase != "search":
+                self._inner.set_postfix_str(f"{event.result.status}{_valid(event.result)}")
+            self._inner.close()
+            self._inner = self._shown = None
+        if event.phase == "search" and self._outer is not None:
+            failed = f"{standing.failed} failed" if standing.failed else ""
+            best = f"best{_valid(standing.best)}" if standing.best else ""
+            self._outer.set_postfix_str(", ".join(filter(None, (best, failed))), refresh=False)
+            self._outer.update(1)
+
+
+def _valid(result: "TrialResult") -> str:
+    """Valid 93.4 %, with a space before it; nothing for a failed trial."""
+    if result.valid_loss is None:
+        return ""
+    what = "valid" if result.valid_accuracy is not None else "valid loss"
+    return f" {what} {measured(result.valid_accuracy, result.valid_loss)}"
+
+
+def log_above_bars(stream: TextIO, cleanup: ExitStack) -> None:
+    """Lets every log handler that writes to the terminal write above the bars, until `cleanup` closes.
+
+    Unlike tqdm's own redirection it keeps the handlers, and so their levels, filters and formats.
+    """
+    names = [None, *logging.root.manager.loggerDict]
+    handlers = {handler for name in names for handler in logging.getLogger(name).handlers}
+    for handler in handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream in (stream, sys.stdout, sys.stderr):
+            original = handler.stream
+            handler.setStream(DummyTqdmFile(original))
+            cleanup.callback(handler.setStream, original)
+    last_resort = logging.lastResort
+    logging.lastResort = logging.StreamHandler(DummyTqdmFile(stream))
+    logging.lastResort.setLevel(logging.WARNING)
+    cleanup.callback(setattr, logging, "lastResort", last_resort)

@@ -1,0 +1,45 @@
+"""What can be composed: the options of the config groups, read from the YAML files alone."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from nasmeta.errors import ConfigError, suggest
+
+
+def catalogue(conf_dirs: Iterable[Path], group: str | None = None) -> str:
+    """One line an option, its name and its file's first comment; of all groups, or of `group`.
+
+    Of options with one name the first folder's counts, as on Hydra's search path. Raises ConfigError for
+    a group that no folder has.
+    """
+    groups = _groups(conf_dirs)
+    if group is None:
+        return "\n\n".join(f"{name}\n{_lines(options, '  ')}" for name, options in sorted(groups.items()))
+    if group not in groups:
+        raise ConfigError(f"there is no config group {group!r}; {suggest(group, groups)}")
+    return _lines(groups[group], "")
+
+
+def _groups(conf_dirs: Iterable[Path]) -> dict[str, dict[str, str]]:
+    """Group -> option -> description. A group in a group is called "outer/inner"."""
+    groups: dict[str, dict[str, str]] = {}
+    for conf_dir in conf_dirs:
+        for path in sorted(conf_dir.rglob("*.yaml")):
+            group = path.parent.relative_to(conf_dir).as_posix()
+            if group != ".":
+                groups.setdefault(group, {}).setdefault(path.stem, describe(path))
+    return groups
+
+
+def describe(path: Path) -> str:
+    """The first comment line of a YAML file, "" where it has none; Hydra's "# @package" is none."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.strip()
+        if text.startswith("#") and not text.lstrip("# ").startswith("@"):
+            return text.lstrip("# ")
+    return ""
+
+
+def _lines(options: dict[str, str], indent: str) -> str:
+    width = max(map(len, options))
+    return "\n".join(f"{indent}{name:<{width}}  {text}".rstrip() for name, text in sorted(options.items()))

@@ -1,0 +1,104 @@
+"""A meta-training task as a picture: what the network is shown, and what it is asked."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nasmeta.task import TaskBatch
+
+MAX_CLASSES, MAX_COLUMNS = 20, 8
+TILE, GUTTER, SEPARATOR = 56, 2, 8
+PAPER, LINE = (255, 255, 255), (214, 84, 72)
+TASKS_DRAWN = 4
+
+
+def episode_grid(batch: "TaskBatch") -> NDArray[np.uint8]:
+    """The first task's images [height, width, 3]: a row a class, support left of the red line, query right.
+
+    At most 20 classes, and 8 images each on either side. Pixel values are stretched, channel by channel,
+    to the whole range; small images are enlarged. For batches of images [T, N, C, H, W].
+    """
+    way = min(batch.classes.shape[1], MAX_CLASSES)
+    support, query = _by_class(batch.support_x, batch), _by_class(batch.query_x, batch)
+    pixels = _visible(np.concatenate([support, query], 1)[:way])
+    shots = support.shape[1]
+    rows = [_row(images[:shots], images[shots:]) for images in pixels]
+    return _join(rows, axis=0, gutter=GUTTER)
+
+
+def regression_figure(batch: "TaskBatch") -> Figure:
+    """The first four tasks, a panel each: support points large, query points small, joined by a curve.
+
+    Of several features or targets the first is drawn.
+    """
+    tasks = min(len(batch.support_x), TASKS_DRAWN)
+    figure = Figure(figsize=(3.2 * tasks, 2.6), dpi=110, layout="constrained", facecolor="white")
+    for task, axes in enumerate(figure.subplots(1, tasks, squeeze=False, sharey=True)[0]):
+        query_x, query_y = _first(batch.query_x[task]), _first(batch.query_y[task])
+        support_x, support_y = _first(batch.support_x[task]), _first(batch.support_y[task])
+        x, y = np.concatenate([support_x, query_x]), np.concatenate([support_y, query_y])
+        order = np.argsort(x)
+        axes.plot(x[order], y[order], color="#a9c1d9", lw=1.2)
+        axes.plot(query_x, query_y, "o", color="#4878a8", ms=3, label="query")
+        axes.plot(support_x, support_y, "o", color="#d65448", ms=6, label="support")
+        axes.set_title(f"task {task}", fontsize=9)
+        axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def is_images(batch: "TaskBatch") -> bool:
+    """Whether `episode_grid` can draw the batch."""
+    return batch.support_x.ndim == 5 and batch.classes.shape[1] > 0
+
+
+def is_regression(batch: "TaskBatch") -> bool:
+    """Whether `regression_figure` can draw the batch."""
+    return batch.classes.shape[1] == 0
+
+
+def _first(values: "Tensor") -> NDArray[np.float32]:
+    """[N, ...] -> [N], the first number of each example."""
+    array: NDArray[np.float32] = values.detach().float().flatten(1)[:, 0].cpu().numpy()
+    return array
+
+
+def _by_class(images: "Tensor", batch: "TaskBatch") -> NDArray[np.float32]:
+    """The first task's images [way * n, C, H, W] as [way, at most MAX_COLUMNS, H, W, C]."""
+    first = images[0].detach().float().cpu()
+    grouped = first.reshape(batch.classes.shape[1], -1, *first.shape[1:])[:, :MAX_COLUMNS]
+    array: NDArray[np.float32] = grouped.permute(0, 1, 3, 4, 2).numpy()
+    return array
+
+
+def _visible(images: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """[..., C] of any range as [..., 3] in 0 to 255; other than three channels become their mean, grey."""
+    if images.shape[-1] != 3:
+        images = images.mean(-1, keepdims=True)
+    channels = tuple(range(images.ndim - 1))
+    low, high = images.min(channels), images.max(channels)
+    scaled = (images - low) / np.maximum(high - low, 1e-8) * 255
+    factor = max(1, TILE // images.shape[-2])
+    enlarged = scaled.round().astype(np.uint8).repeat(factor, -3).repeat(factor, -2)
+    return np.broadcast_to(enlarged, (*enlarged.shape[:-1], 3))
+
+
+def _row(support: NDArray[np.uint8], query: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    left, right = (_join(list(images), axis=1, gutter=GUTTER) for images in (support, query))
+    line = np.full((len(left), SEPARATOR, 3), PAPER, np.uint8)
+    line[:, SEPARATOR // 2 - 1 : SEPARATOR // 2 + 1] = LINE
+    return np.concatenate([left, line, right], 1)
+
+
+def _join(images: list[NDArray[np.uint8]], axis: int, gutter: int) -> NDArray[np.uint8]:
+    """Images beside (axis 1) or below (axis 0) each other, with white gutters between."""
+    shape = list(images[0].shape)
+    shape[axis] = gutter
+    between = np.full(shape, PAPER, np.uint8)
+    parts = [part for image in images for part in (between, image)]
+    return np.concatenate(parts[1:], axis)

@@ -1,0 +1,85 @@
+"""Progress as plain lines, for a stderr that is not a terminal."""
+
+from collections.abc import Callable
+from typing import TextIO
+
+from nasmeta.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.reporting.numbers import duration, human, measured, shorten
+from nasmeta.reporting.standing import Standing
+
+ARCH_WIDTH = 60
+REASON_WIDTH = 200
+SECONDS_BETWEEN_READINGS = 30.0
+
+
+class Lines:
+    """A line for the start, for every finished trial, and for a reading at most every 30 seconds."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        self._stream, self._clock = stream, clock
+        self._last = clock()
+
+    def show(self, event: Event, standing: Standing) -> None:
+        match event:
+            case RunStarted():
+                self._print(started(event))
+            case TrialStarted() if event.phase != "search":
+                arch = shorten(event.arch, ARCH_WIDTH)
+                self._print(f"{_name(event)}: training {arch} for {event.iterations} iterations")
+            case Trained() if self._clock() - self._last >= SECONDS_BETWEEN_READINGS:
+                self._print(reading(event))
+            case TrialFinished():
+                self._print(finished(event, standing))
+            case _:
+                pass
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+        self._last = self._clock()
+
+
+def started(event: RunStarted) -> str:
+    """Search of 20 trials in DIR (batch_norm: support); a resumed run says how many are done."""
+    where = f"in {event.directory} (batch_norm: {event.batch_norm})"
+    if event.resumed:
+        return f"search goes on with {event.finished} of {event.trials} trials done, {where}"
+    return f"search of {event.trials} trials {where}"
+
+
+def reading(event: Trained) -> str:
+    """Trial 7: iteration 300/2000, train loss 0.412, train accuracy 88.1 %."""
+    accuracy = "" if event.accuracy is None else f", train accuracy {measured(event.accuracy, None)}"
+    loss = measured(None, event.loss)
+    return f"{_name(event)}: iteration {event.iteration}/{event.iterations}, train loss {loss}{accuracy}"
+
+
+def finished(event: TrialFinished, standing: Standing) -> str:
+    """[8/20] trial 7 ARCH: valid 93.4 ± 0.8 %, 111.9 K parameters, 41 s; best 94.1 %; 8 min left."""
+    result, search = event.result, event.phase == "search"
+    count = f"[{standing.finished}/{standing.trials}] " if search else ""
+    head = f"{count}{_name(event)} {shorten(result.arch, ARCH_WIDTH)}"
+    rest = _search_rest(standing) if search else ""
+    if result.status == "failed":
+        return f"{head}: failed: {shorten(result.reason or 'unknown reason', REASON_WIDTH)}{rest}"
+    valid = measured(result.valid_accuracy, result.valid_loss, result.valid_ci95)
+    what = "valid" if result.valid_accuracy is not None else "valid loss"
+    cost = f"{human(result.params)} parameters, {duration(result.seconds)}"
+    return f"{head}: {what} {valid}, {cost}{rest}"
+
+
+def _search_rest(standing: Standing) -> str:
+    best, left = standing.best, standing.seconds_left
+    text = "" if best is None else f"; best {measured(best.valid_accuracy, best.valid_loss)}"
+    if left is not None and standing.finished < standing.trials:
+        text += f"; about {duration(left)} left"
+    return text
+
+
+def _name(event: TrialStarted | Trained | TrialFinished) -> str:
+    if event.phase == "reference":
+        return "reference"
+    trial = event.result.trial if isinstance(event, TrialFinished) else event.trial
+    return f"{'final ' * (event.phase == 'final')}trial {trial}"

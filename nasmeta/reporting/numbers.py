@@ -1,0 +1,59 @@
+"""How numbers read in text: percent, errors, counts, durations, shortened strings."""
+
+import math
+
+UNITS = ("", " K", " M", " G", " T", " P")
+
+
+def human(count: float) -> str:
+    """A count in units of a thousand: 950, 111.9 K, 21.3 M."""
+    value, unit = float(count), 0
+    while abs(round(value, 1)) >= 1000 and unit < len(UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.0f}" if unit == 0 else f"{value:.1f}{UNITS[unit]}"
+
+
+def percent(accuracy: float, ci95: float | None = None) -> str:
+    """A fraction with the half-width of its interval: 93.4 ± 0.4 %."""
+    interval = "" if ci95 is None else f" ± {100 * ci95:.1f}"
+    return f"{100 * accuracy:.1f}{interval} %"
+
+
+def error(loss: float, ci95: float | None = None) -> str:
+    """A loss with the half-width of its interval, to three decimals or two digits: 0.123 ± 0.010."""
+    tiny = math.isfinite(loss) and loss != 0
+    decimals = max(3, 1 - math.floor(math.log10(abs(loss)))) if tiny else 3
+    interval = "" if ci95 is None else f" ± {ci95:.{decimals}f}"
+    return f"{loss:.{decimals}f}{interval}"
+
+
+def measured(accuracy: float | None, loss: float | None, ci95: float | None = None) -> str:
+    """The accuracy, or for regression the loss, with its interval; a dash where neither is known."""
+    if accuracy is not None:
+        return percent(accuracy, ci95)
+    return "-" if loss is None else error(loss, ci95)
+
+
+def duration(seconds: float) -> str:
+    """A time span in its two largest units: 0.4 s, 41 s, 12 min 3 s, 2 h 5 min, 3 d 1 h."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for (size, unit), (below, smaller) in (
+        ((86400, "d"), (3600, "h")),
+        ((3600, "h"), (60, "min")),
+        ((60, "min"), (1, "s")),
+    ):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
+
+
+def shorten(text: str, width: int) -> str:
+    """`text` on one line of at most `width` characters: the start and the end are kept."""
+    line = " ".join(text.split())
+    if len(line) <= width:
+        return line
+    tail = width // 3
+    return f"{line[: width - tail - 1]}…{line[len(line) - tail :]}"

@@ -1,0 +1,33 @@
+"""Progress on stderr: bars on a terminal, plain lines everywhere else (files, CI, cluster logs)."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from nasmeta.events import Event, RunFinished
+from nasmeta.reporting.bars import Bars
+from nasmeta.reporting.lines import Lines
+from nasmeta.reporting.standing import Standing
+
+
+class Progress:
+    """An observer. `close` it when the run ends early, so that the terminal and the log are as before.
+
+    `stream` is stderr, `clock` gives seconds; both are arguments for the sake of tests.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        stream = sys.stderr if stream is None else stream
+        self._standing = Standing(clock)
+        self._display = Bars(stream) if stream.isatty() else Lines(stream, clock)
+
+    def __call__(self, event: Event) -> None:
+        self._standing(event)
+        self._display.show(event, self._standing)
+        if isinstance(event, RunFinished):
+            self.close()
+
+    def close(self) -> None:
+        """Ends the bars; twice does no harm."""
+        self._display.close()

@@ -1,0 +1,58 @@
+"""Where a run stands, as far as its events tell: what every display of progress shares."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from nasmeta.events import Event, RunStarted, TrialFinished, TrialStarted
+
+if TYPE_CHECKING:
+    from nasmeta.evaluators.base import TrialResult
+
+
+class Standing:
+    """Call it with every event, before reading it.
+
+    `finished` counts the search's ended trials out of `trials`, those before a resumption included, and
+    `failed` those that failed since. `best` is the best search result: after a resumption None until a
+    trial beats what went before.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.trials = 0
+        self.finished = 0
+        self.failed = 0
+        self.best: TrialResult | None = None
+        self.running: dict[tuple[str, int], TrialStarted] = {}
+        """The trials in flight, by phase and number, in the order in which they started."""
+        self._clock = clock
+        self._started = clock()
+        self._finished_before = 0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case RunStarted():
+                self.trials, self.finished = event.trials, event.finished
+                self._finished_before, self._started = event.finished, self._clock()
+            case TrialStarted():
+                self.running[event.phase, event.trial] = event
+            case TrialFinished():
+                self.running.pop((event.phase, event.result.trial), None)
+                if event.phase == "search":
+                    self._count(event)
+            case _:
+                pass
+
+    def _count(self, event: TrialFinished) -> None:
+        self.finished += 1
+        self.failed += event.result.status == "failed"
+        if event.best:
+            self.best = event.result
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What the search's remaining trials will take at this session's pace; None before its first."""
+        done = self.finished - self._finished_before
+        if done == 0:
+            return None
+        return (self._clock() - self._started) / done * max(self.trials - self.finished, 0)

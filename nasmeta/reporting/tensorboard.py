@@ -1,0 +1,143 @@
+"""A run in TensorBoard, and a sweep of runs in its HParams tab."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasmeta.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.reporting.standing import Standing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from nasmeta.evaluators.base import TrialResult
+
+STEPS_PER_TRIAL = 1000
+HPARAM_METRICS = ("test_accuracy", "valid_accuracy", "params", "flops", "train_seconds")
+REGRESSION_METRICS = ("test_loss", "valid_loss", "params", "flops", "train_seconds")
+
+
+class TensorBoard:
+    """An observer that writes event files into `directory`. `close` it when the run ends early.
+
+    Tags, their number independent of the number of trials:
+
+    - `search/valid_accuracy`, `best_valid_accuracy`, `params`, `flops`, `seconds`, `failed` (1 or 0), by
+      trial number; for regression `search/valid_loss` and `best_valid_loss`.
+    - `train/loss`, `train/accuracy` of the search's trials, one after the other on one axis: trial n owns
+      the steps 1000 n to 1000 n + 999, whatever its budget. A curve a trial would make a thousand tags or
+      runs, and a count of all iterations would go astray when a run is resumed, a budget differs, or
+      trials run side by side; here a reading has the same step in every session, so that a resumed trial's
+      readings fall onto the old ones.
+    - `final/<trial>/train_loss`, `train_accuracy`, `valid_accuracy`, `architecture` of the few trials that
+      are trained in full, and `reference/...` of the reference, by iteration.
+    - `best/architecture` (a drawing, and its string as text), by trial number, at each improvement;
+      `episode/support_and_query` (a picture of a meta-training task) and `run/settings` at the start.
+    - `hparam/...`: the searched network's final numbers, with the run's settings beside them.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds
+
+        self._writer = SummaryWriter(str(directory))
+        self._standing = Standing()
+        self._graphs: dict[int, Any] = {}
+
+    def __call__(self, event: Event) -> None:
+        self._standing(event)
+        match event:
+            case RunStarted():
+                self._start(event)
+            case TrialStarted(phase="search"):
+                self._graphs[event.trial] = event.graph
+            case TrialStarted():
+                self._draw(f"{_family(event)}/architecture", event.graph, event.arch, 0)
+            case Trained():
+                self._read(event)
+            case TrialFinished(phase="search"):
+                self._finish_search_trial(event)
+            case TrialFinished():
+                self._finish_full_training(event)
+            case RunFinished():
+                self._finish(event)
+
+    def close(self) -> None:
+        """Writes what is left; twice does no harm."""
+        self._writer.close()
+
+    def _start(self, event: RunStarted) -> None:
+        from nasmeta.reporting.episodes import episode_grid, is_images, is_regression, regression_figure
+
+        settings = f"batch_norm: {event.batch_norm}, trials: {event.trials}"
+        self._writer.add_text("run/settings", settings, event.finished)
+        tag = "episode/support_and_query"
+        if is_images(event.episode):
+            self._writer.add_image(tag, episode_grid(event.episode), event.finished, dataformats="HWC")
+        elif is_regression(event.episode):
+            self._add_figure(tag, regression_figure(event.episode), event.finished)
+        self._writer.flush()
+
+    def _read(self, event: Trained) -> None:
+        if event.phase == "search":
+            share = (STEPS_PER_TRIAL - 1) * event.iteration // event.iterations
+            step, prefix = STEPS_PER_TRIAL * event.trial + share, "train/"
+        else:
+            step, prefix = event.iteration, f"{_family(event)}/train_"
+        self._scalar(f"{prefix}loss", event.loss, step)
+        self._scalar(f"{prefix}accuracy", event.accuracy, step)
+
+    def _finish_search_trial(self, event: TrialFinished) -> None:
+        result = event.result
+        failed = result.status == "failed"
+        self._scalar("search/failed", float(failed), result.trial)
+        self._scalar("search/seconds", result.seconds, result.trial)
+        graph = self._graphs.pop(result.trial, None)
+        if not failed:
+            self._scalar("search/params", result.params, result.trial)
+            self._scalar("search/flops", result.flops, result.trial)
+            self._valid("search/", result, result.trial)
+        if self._standing.best is not None:
+            self._valid("search/best_", self._standing.best, result.trial)
+        if event.best:
+            self._draw("best/architecture", graph, f"trial {result.trial}: {result.arch}", result.trial)
+            self._writer.add_text("best/architecture", f"`{result.arch}`", result.trial)
+        self._writer.flush()
+
+    def _finish_full_training(self, event: TrialFinished) -> None:
+        self._valid(f"{_family(event)}/", event.result, event.result.iterations)
+        self._writer.flush()
+
+    def _finish(self, event: RunFinished) -> None:
+        best = event.summary["best"]
+        names = HPARAM_METRICS if best.get("test_accuracy") is not None else REGRESSION_METRICS
+        metrics = {f"hparam/{name}": best[name] for name in names if best.get(name) is not None}
+        # Without a run_name this would go to a folder of its own, named by the time, and be another run.
+        self._writer.add_hparams(dict(event.hparams), metrics, run_name=".")
+        self.close()
+
+    def _valid(self, prefix: str, result: "TrialResult", step: int) -> None:
+        if result.valid_accuracy is not None:
+            self._scalar(f"{prefix}valid_accuracy", result.valid_accuracy, step)
+        else:
+            self._scalar(f"{prefix}valid_loss", result.valid_loss, step)
+
+    def _scalar(self, tag: str, value: float | None, step: int) -> None:
+        if value is not None:
+            self._writer.add_scalar(tag, value, step)
+
+    def _draw(self, tag: str, graph: Any, title: str, step: int) -> None:
+        from nasmeta.reporting.plots import draw_architecture
+
+        if graph is not None:
+            self._add_figure(tag, draw_architecture(graph, title), step)
+
+    def _add_figure(self, tag: str, figure: "Figure", step: int) -> None:
+        from nasmeta.reporting.plots import rgb
+
+        self._writer.add_image(tag, rgb(figure), step, dataformats="HWC")
+
+
+def _family(event: TrialStarted | Trained | TrialFinished) -> str:
+    if event.phase == "reference":
+        return "reference"
+    trial = event.result.trial if isinstance(event, TrialFinished) else event.trial
+    return f"final/{trial}"

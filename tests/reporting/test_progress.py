@@ -1,0 +1,183 @@
+import io
+import logging
+import sys
+
+import pytest
+
+from nasmeta.events import Announcer, Event, Trained
+from nasmeta.reporting.progress import Progress
+from tests.reporting.events_of_a_run import (
+    run_finished,
+    run_started,
+    trial_failed,
+    trial_finished,
+    trial_started,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def lines_of(*steps: Event | float) -> list[str]:
+    """The lines printed for events; a number lets so many seconds pass."""
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream, clock)
+    for step in steps:
+        if isinstance(step, float):
+            clock.now += step
+        else:
+            progress(step)
+    return stream.getvalue().splitlines()
+
+
+def test_a_line_for_the_start_and_for_every_trial() -> None:
+    lines = lines_of(
+        run_started(),
+        trial_started(0),
+        10.0,
+        trial_finished(0, 0.9, best=True),
+        trial_started(1),
+        20.0,
+        trial_finished(1, 0.95, best=True),
+        trial_finished(2, 0.85, best=False),
+        run_finished(),
+    )
+    shortened = "conv3-64.bn.relu.max_conv3-64.bn.relu.m…4.bn.relu.max_flatten"
+    arch = next(word for word in lines[1].split() if word.startswith("conv3"))
+    assert len(arch.rstrip(":")) == 60
+    assert arch[:39] == shortened[:39]
+    assert lines[0] == "search of 3 trials in outputs/run (batch_norm: support)"
+    assert lines[1].startswith("[1/3] trial 0 conv3-64")
+    assert lines[1].endswith(
+        "flatten: valid 90.0 ± 0.8 %, 111.9 K parameters, 41 s; best 90.0 %; about 20 s left"
+    )
+    assert lines[2].endswith("best 95.0 %; about 15 s left")
+    assert lines[3].startswith("[3/3] trial 2 ")
+    assert lines[3].endswith("valid 85.0 ± 0.8 %, 111.9 K parameters, 41 s; best 95.0 %")
+    assert len(lines) == 4
+
+
+def test_a_failed_trial_says_why_in_one_line() -> None:
+    lines = lines_of(run_started(), trial_failed(0, "the loss is nan\nat iteration 7"))
+    assert lines[1].startswith("[1/3] trial 0 conv3-64")
+    assert ": failed: the loss is nan at iteration 7" in lines[1]
+    assert len(lines) == 2
+
+
+def test_a_resumed_run_goes_on_counting_and_estimates_from_this_session() -> None:
+    lines = lines_of(
+        run_started(trials=10, finished=7, resumed=True), 30.0, trial_finished(7, 0.9, best=False)
+    )
+    assert lines[0].startswith("search goes on with 7 of 10 trials done")
+    assert lines[1].startswith("[8/10] trial 7 ")
+    assert "best" not in lines[1]  # it was found before, and 90.0 % is not it
+    assert lines[1].endswith("about 1 min left")
+
+
+def test_readings_come_at_most_every_half_minute() -> None:
+    readings = [Trained("search", 0, i, 100, 0.5, 0.8) for i in (10, 20, 30, 40)]
+    lines = lines_of(
+        run_started(), trial_started(0), readings[0], 29.0, readings[1], 1.0, readings[2], 29.9, readings[3]
+    )
+    assert lines[1:] == ["trial 0: iteration 30/100, train loss 0.500, train accuracy 80.0 %"]
+
+
+def test_full_trainings_are_named_and_not_counted() -> None:
+    lines = lines_of(
+        run_started(trials=1),
+        trial_finished(0, 0.9, best=True),
+        trial_started(0, "final", "a", 500),
+        trial_finished(0, 0.91, best=True, phase="final"),
+        trial_started(-1, "reference", "b", 500),
+        trial_finished(-1, 0.92, best=False, phase="reference"),
+    )
+    assert lines[2] == "final trial 0: training a for 500 iterations"
+    assert lines[3].startswith("final trial 0 conv3")
+    assert lines[4] == "reference: training b for 500 iterations"
+    assert lines[5].startswith("reference conv3")
+    assert all("left" not in line for line in lines)
+
+
+def test_regression_shows_losses() -> None:
+    lines = lines_of(
+        run_started(), 40.0, Trained("search", 0, 1, 2, 1.5, None), trial_finished(0, None, best=True)
+    )
+    assert lines[1] == "trial 0: iteration 1/2, train loss 1.500"
+    assert "valid loss 0.250 ± 0.008, " in lines[2]
+    assert "best 0.250" in lines[2]
+
+
+def test_bars_on_a_terminal() -> None:
+    terminal = Terminal()
+    progress = Progress(terminal)
+    progress(run_started(trials=9, finished=4, resumed=True))
+    progress(trial_started(4))
+    progress(trial_started(5))  # a second one in flight: the bar stays with the first
+    progress(Trained("search", 4, 5, 10, 0.4, 0.882))
+    progress(Trained("search", 5, 5, 10, 0.4, 0.1))
+    progress(trial_finished(4, 0.934, best=True))
+    progress(Trained("search", 5, 9, 10, 0.4, 0.123))  # now it is the other's turn
+    progress(trial_failed(5, "no memory"))
+    progress(trial_started(4, "final"))
+    progress(Trained("final", 4, 10, 10, 0.1, 0.97))
+    progress(trial_finished(4, 0.95, best=True, phase="final"))
+    progress(trial_started(-1, "reference"))
+    progress(run_finished())
+    progress.close()
+    text = terminal.getvalue()
+    for part in ("4/9", "6/9", "trial 4: ", "trial 5: ", "best valid 93.4 %, 1 failed"):
+        assert part in text
+    for part in ("final training of trial 4: ", "ok valid 95.0 %", "reference: "):
+        assert part in text
+
+
+def test_log_lines_do_not_break_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    handler = logging.StreamHandler(terminal)
+    handler.setLevel(logging.WARNING)
+    logger = logging.getLogger("nasmeta.test_progress")
+    logger.addHandler(handler)
+    logger.propagate = False
+    last_resort = logging.lastResort
+    try:
+        progress = Progress(terminal)
+        progress(run_started())
+        logger.info("too quiet for this handler")
+        logger.warning("a warning")
+        lines = terminal.getvalue().split("\r")
+        assert "a warning\n" in lines[-2] + lines[-1]  # on a line of its own, the bar cleared before it
+        assert "too quiet" not in terminal.getvalue()
+        progress.close()
+        assert handler.stream is terminal
+        assert logging.lastResort is last_resort
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_an_observer_that_fails_is_reported_once_and_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    stream, calls = io.StringIO(), []
+
+    def broken(event: Event) -> None:
+        calls.append(event)
+        raise OSError("disk full")
+
+    announce = Announcer([broken, Progress(stream)])
+    announce(run_started())
+    announce(trial_finished(0, 0.9, best=True))
+    assert len(calls) == 1
+    assert len(stream.getvalue().splitlines()) == 2
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "broken" in warnings[0].getMessage()
+    assert "disk full" in caplog.text

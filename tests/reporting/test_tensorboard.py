@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from nasmeta.events import Event, Trained
+from nasmeta.reporting.tensorboard import TensorBoard
+from tests.reporting.events_of_a_run import (
+    CONV4,
+    run_finished,
+    run_started,
+    side,
+    sine_batch,
+    trial_failed,
+    trial_finished,
+    trial_started,
+)
+
+
+def written(directory: Path, *events: Event) -> EventAccumulator:
+    observer = TensorBoard(directory)
+    for event in events:
+        observer(event)
+    observer.close()
+    return EventAccumulator(str(directory)).Reload()
+
+
+def scalars(read: EventAccumulator, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, pytest.approx(event.value)) for event in read.Scalars(tag)]
+
+
+def test_a_whole_run_reads_back(tmp_path: Path) -> None:
+    read = written(
+        tmp_path,
+        run_started(),
+        trial_started(0),
+        Trained("search", 0, 5, 10, 0.7, 0.5),
+        Trained("search", 0, 10, 10, 0.6, 0.6),
+        trial_finished(0, 0.9, best=True),
+        trial_started(1),
+        trial_failed(1, "the loss is nan"),
+        trial_started(2),
+        Trained("search", 2, 20, 20, 0.3, 0.9),
+        trial_finished(2, 0.88, best=False),
+        trial_started(0, "final", iterations=100),
+        Trained("final", 0, 50, 100, 0.2, 0.95),
+        trial_finished(0, 0.92, best=True, phase="final", iterations=100),
+        trial_started(-1, "reference", iterations=100),
+        Trained("reference", -1, 100, 100, 0.4, 0.85),
+        trial_finished(-1, 0.86, best=False, phase="reference", iterations=100),
+        run_finished(),
+    )
+    assert scalars(read, "search/valid_accuracy") == [(0, 0.9), (2, 0.88)]
+    assert scalars(read, "search/best_valid_accuracy") == [(0, 0.9), (1, 0.9), (2, 0.9)]
+    assert scalars(read, "search/failed") == [(0, 0.0), (1, 1.0), (2, 0.0)]
+    assert scalars(read, "search/params") == [(0, 111_936), (2, 111_936)]
+    assert scalars(read, "search/flops") == [(0, 21_300_000), (2, 21_300_000)]
+    assert scalars(read, "search/seconds") == [(0, 41), (1, 41), (2, 41)]
+    assert scalars(read, "train/loss") == [(499, 0.7), (999, 0.6), (2999, 0.3)]
+    assert scalars(read, "train/accuracy") == [(499, 0.5), (999, 0.6), (2999, 0.9)]
+    assert scalars(read, "final/0/train_loss") == [(50, 0.2)]
+    assert scalars(read, "final/0/valid_accuracy") == [(100, 0.92)]
+    assert scalars(read, "reference/train_accuracy") == [(100, 0.85)]
+    assert scalars(read, "reference/valid_accuracy") == [(100, 0.86)]
+    images = {
+        "episode/support_and_query",
+        "best/architecture",
+        "final/0/architecture",
+        "reference/architecture",
+    }
+    assert set(read.Tags()["images"]) == images
+    assert [image.step for image in read.Images("best/architecture")] == [0]
+    assert read.Images("best/architecture")[0].width > 400
+    text = read.Tensors("best/architecture/text_summary")
+    assert text[0].tensor_proto.string_val == [f"`{CONV4}`".encode()]
+
+
+def test_hparams_land_in_the_run_itself(tmp_path: Path) -> None:
+    read = written(tmp_path / "tensorboard", run_started(), run_finished(side(test_accuracy=0.934)))
+    assert scalars(read, "hparam/test_accuracy") == [(0, 0.934)]
+    for name, value in (("valid_accuracy", 0.93), ("params", 111_936), ("flops", 21_300_000)):
+        assert scalars(read, f"hparam/{name}") == [(0, value)]
+    assert scalars(read, "hparam/train_seconds") == [(0, 723.0)]
+    contents = list((tmp_path / "tensorboard").iterdir())
+    assert all(path.is_file() for path in contents)
+    content = read.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    for name in (b"meta_learner", b"maml", b"task.way"):
+        assert name in content
+
+
+def test_a_sweep_is_one_hparams_table(tmp_path: Path) -> None:
+    """What the HParams tab reads: every run directory under the log directory is a session of its own."""
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+
+    for job, accuracy in enumerate((0.91, 0.95)):
+        written(
+            tmp_path / str(job) / "tensorboard", run_started(), run_finished(side(test_accuracy=accuracy))
+        )
+    read = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    runs = read.PluginRunToTagToContent("hparams")
+    assert set(runs) == {"0/tensorboard", "1/tensorboard"}
+    assert all("_hparams_/session_end_info" in tags for tags in runs.values())
+
+
+def test_regression_writes_losses_and_a_curve(tmp_path: Path) -> None:
+    read = written(
+        tmp_path,
+        run_started(sine_batch()),
+        trial_started(0),
+        Trained("search", 0, 10, 10, 1.5, None),
+        trial_finished(0, None, best=True),
+        run_finished(side(valid_accuracy=None, test_accuracy=None)),
+    )
+    tags = set(read.Tags()["scalars"])
+    assert "train/accuracy" not in tags
+    assert "search/valid_accuracy" not in tags
+    assert scalars(read, "search/best_valid_loss") == [(0, 0.25)]
+    assert scalars(read, "hparam/test_loss") == [(0, 0.21)]
+    assert "hparam/test_accuracy" not in tags
+    assert (
+        read.Images("episode/support_and_query")[0].width > read.Images("episode/support_and_query")[0].height
+    )
+
+
+def test_a_resumed_run_writes_beside_the_first_session(tmp_path: Path) -> None:
+    written(tmp_path, run_started(), trial_started(0), trial_finished(0, 0.9, best=True))
+    read = written(
+        tmp_path,
+        run_started(finished=1, resumed=True),
+        trial_started(1),
+        trial_finished(1, 0.8, best=False),
+        trial_started(2),
+        trial_finished(2, 0.95, best=True),
+    )
+    assert scalars(read, "search/valid_accuracy") == [(0, 0.9), (1, 0.8), (2, 0.95)]
+    # The second session does not know the best of the first, and says nothing until it is beaten.
+    assert scalars(read, "search/best_valid_accuracy") == [(0, 0.9), (2, 0.95)]
+
+
+def test_closing_early_keeps_what_was_written(tmp_path: Path) -> None:
+    observer = TensorBoard(tmp_path)
+    observer(run_started())
+    observer(trial_finished(0, 0.9, best=True))  # no TrialStarted, so nothing to draw
+    observer.close()
+    observer.close()
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert scalars(read, "search/valid_accuracy") == [(0, 0.9)]
+    assert "best/architecture" not in read.Tags()["images"]
