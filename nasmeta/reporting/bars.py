@@ -9,13 +9,16 @@ from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
 from nasmeta.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
-from nasmeta.reporting.numbers import measured
+from nasmeta.reporting.numbers import measured, shorten
 from nasmeta.reporting.standing import Standing
 
 if TYPE_CHECKING:
     from nasmeta.evaluators.base import TrialResult
 
     Bar = tqdm[NoReturn]
+
+
+REASON_WIDTH = 200
 
 
 class Bars:
@@ -89,24 +92,28 @@ class Bars:
         self._inner.update(max(event.iteration - self._inner.n, 0))
 
     def _finish(self, event: TrialFinished, standing: Standing) -> None:
-        if self._inner is not None and (event.phase, event.result.trial) == self._shown:
+        result = event.result
+        if result.status == "failed":
+            reason = shorten(result.reason or "unknown reason", REASON_WIDTH)
+            tqdm.write(f"{event.phase} trial {result.trial} failed: {reason}", file=self._stream)
+        if self._inner is not None and (event.phase, result.trial) == self._shown:
             if event.phase != "search":
-                self._inner.set_postfix_str(f"{event.result.status}{_valid(event.result)}")
+                self._inner.set_postfix_str(_valid(result) or "failed")
             self._inner.close()
             self._inner = self._shown = None
         if event.phase == "search" and self._outer is not None:
             failed = f"{standing.failed} failed" if standing.failed else ""
-            best = f"best{_valid(standing.best)}" if standing.best else ""
+            best = f"best {_valid(standing.best)}" if standing.best else ""
             self._outer.set_postfix_str(", ".join(filter(None, (best, failed))), refresh=False)
             self._outer.update(1)
 
 
 def _valid(result: "TrialResult") -> str:
-    """Valid 93.4 %, with a space before it; nothing for a failed trial."""
+    """Valid 93.4 %; nothing for a failed trial."""
     if result.valid_loss is None:
         return ""
     what = "valid" if result.valid_accuracy is not None else "valid loss"
-    return f" {what} {measured(result.valid_accuracy, result.valid_loss)}"
+    return f"{what} {measured(result.valid_accuracy, result.valid_loss)}"
 
 
 def log_above_bars(stream: TextIO, cleanup: ExitStack) -> None:

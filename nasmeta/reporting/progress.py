@@ -1,5 +1,6 @@
 """Progress on stderr: bars on a terminal, plain lines everywhere else (files, CI, cluster logs)."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ class Progress:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         stream = sys.stderr if stream is None else stream
         self._standing = Standing(clock)
-        self._display = Bars(stream) if stream.isatty() else Lines(stream, clock)
+        self._display = Bars(stream) if has_room_for_bars(stream) else Lines(stream, clock)
 
     def __call__(self, event: Event) -> None:
         self._standing(event)
@@ -31,3 +32,13 @@ class Progress:
     def close(self) -> None:
         """Ends the bars; twice does no harm."""
         self._display.close()
+
+
+def has_room_for_bars(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal of known height: without one, as in some containers, bars vanish."""
+    if not stream.isatty():
+        return False
+    try:
+        return os.get_terminal_size(stream.fileno()).lines > 1
+    except OSError:
+        return True

@@ -25,12 +25,10 @@ def verdict(summary: dict[str, Any]) -> str:
     if gain < -ci95:
         near = " although their 95% intervals overlap" if _overlap(summary) else ""
         return f"The searched network is worse than the reference by {amount}{near}, {size}."
+    equal = f"as {_good(summary)} as the reference (the 95% intervals overlap), {size}"
     if share <= SMALL:
-        return f"The searched network is as {_good(summary)} as the reference, {size}."
-    return (
-        f"The search found nothing better: its network is as {_good(summary)} as the reference "
-        f"within the 95% intervals, {size}."
-    )
+        return f"The searched network is {equal}."
+    return f"The search found nothing better: its network is {equal}."
 
 
 def gain_of(summary: dict[str, Any]) -> tuple[float, float]:

@@ -45,7 +45,15 @@ def test_a_box_for_every_operation_and_an_arrow_for_every_edge(graph: Architectu
     assert image.min() < 100  # something is drawn
 
 
-@pytest.mark.parametrize("graph", [CONV4, RESIDUAL, CELL, DISCONNECTED])
+def random_graph(seed: int) -> ArchitectureGraph:
+    rng = np.random.default_rng(seed)
+    nodes = int(rng.integers(3, 14))
+    names = ["input", *rng.choice(["conv3", "bn", "add", "max"], nodes - 2), "output"]
+    edges = [(i, j) for i in range(nodes) for j in range(i + 1, nodes) if j == i + 1 or rng.random() < 0.15]
+    return graph_of(names, [edge for edge in edges if rng.random() < 0.9])
+
+
+@pytest.mark.parametrize("graph", [CONV4, RESIDUAL, CELL, DISCONNECTED, *map(random_graph, range(12))])
 def test_boxes_neither_overlap_nor_leave_the_picture(graph: ArchitectureGraph) -> None:
     figure = draw_architecture(graph)
     width, height = figure.get_size_inches()
@@ -74,6 +82,16 @@ def test_shortcuts_run_in_lanes_above() -> None:
     for source, target in edges_of(RESIDUAL):
         crosses = row_of[source] != row_of[target]
         assert not crosses or source == places.rows[row_of[source]][-1]
+
+
+def test_a_row_never_ends_inside_a_shortcut() -> None:
+    operations, edges = ["input"], []
+    for _ in range(4):  # shortcuts around two convolutions each, of which the second may not begin a row
+        first = len(operations)
+        operations += ["conv3", "bn", "conv3", "bn", "add"]
+        edges += [(node - 1, node) for node in range(first, first + 5)] + [(first - 1, first + 4)]
+    graph = graph_of([*operations, "output"], [*edges, (len(operations) - 1, len(operations))])
+    assert [row[0] for row in layout(graph).rows] == [0, 6, 16]
 
 
 def test_parallel_branches_have_lanes_of_their_own() -> None:

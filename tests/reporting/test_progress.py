@@ -1,6 +1,8 @@
 import io
 import logging
+import os
 import sys
+import time
 
 import pytest
 
@@ -124,7 +126,8 @@ def test_bars_on_a_terminal() -> None:
     progress(trial_started(4))
     progress(trial_started(5))  # a second one in flight: the bar stays with the first
     progress(Trained("search", 4, 5, 10, 0.4, 0.882))
-    progress(Trained("search", 5, 5, 10, 0.4, 0.1))
+    time.sleep(0.15)  # tqdm draws every 0.1 s
+    progress(Trained("search", 5, 9, 10, 0.4, 0.111))
     progress(trial_finished(4, 0.934, best=True))
     progress(Trained("search", 5, 9, 10, 0.4, 0.123))  # now it is the other's turn
     progress(trial_failed(5, "no memory"))
@@ -135,10 +138,26 @@ def test_bars_on_a_terminal() -> None:
     progress(run_finished())
     progress.close()
     text = terminal.getvalue()
-    for part in ("4/9", "6/9", "trial 4: ", "trial 5: ", "best valid 93.4 %, 1 failed"):
+    for part in (
+        "4/9",
+        "6/9",
+        "trial 4: ",
+        "trial 5: ",
+        "best valid 93.4 %, 1 failed",
+        "search trial 5 failed: no memory\n",
+    ):
         assert part in text
-    for part in ("final training of trial 4: ", "ok valid 95.0 %", "reference: "):
+    assert "accuracy 11.1 %" not in text
+    for part in ("final training of trial 4: ", ", valid 95.0 %", "reference: "):
         assert part in text
+
+
+def test_a_terminal_of_no_height_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(terminal, "fileno", lambda: 2)
+    monkeypatch.setattr(os, "get_terminal_size", lambda fd: os.terminal_size((0, 0)))
+    Progress(terminal)(run_started())
+    assert terminal.getvalue() == "search of 3 trials in outputs/run (batch_norm: support)\n"
 
 
 def test_log_lines_do_not_break_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,10 @@ def test_the_table_without_a_reference(tmp_path: Path) -> None:
 
 def test_equally_accurate_and_at_most_half_the_size_is_a_gain() -> None:
     text = verdict(summary(side(test_accuracy=0.932, params=55_968), side(), (-0.002, 0.003)))
-    assert text == "The searched network is as accurate as the reference, with 0.50 times the parameters."
+    assert text == (
+        "The searched network is as accurate as the reference (the 95% intervals overlap), "
+        "with 0.50 times the parameters."
+    )
 
 
 def test_equally_accurate_and_larger_than_half_is_no_gain() -> None:
