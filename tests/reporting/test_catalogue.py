@@ -15,6 +15,7 @@ def conf(tmp_path: Path) -> Path:
         "strategy/random.yaml": "# every trial an independent draw\n_target_: a.B\n",
         "strategy/evolution.yaml": "\n_target_: a.C\n# comes late but counts\n# not this one\n",
         "experiment/rea.yaml": "# @package _global_\n# regularized evolution\n",
+        "hydra/job_logging/stderr.yaml": "# nothing to compose\n",
         "dataset/bare.yaml": "_target_: a.D\n",
     }.items():
         path = tmp_path / "conf" / name
