@@ -21,7 +21,7 @@ def catalogue(conf_dirs: Iterable[Path], group: str | None = None) -> str:
 
 
 def _groups(conf_dirs: Iterable[Path]) -> dict[str, dict[str, str]]:
-    """Group -> option -> description. A group in a group is called "outer/inner"; Hydra's own are left out."""
+    """Group -> option -> description. A group in a group is "outer/inner"; Hydra's own are left out."""
     groups: dict[str, dict[str, str]] = {}
     for conf_dir in conf_dirs:
         for path in sorted(conf_dir.rglob("*.yaml")):
