@@ -1,14 +1,17 @@
 """Editing architectures that are a sequence of blocks, whatever a block is.
 
-Everything follows from one function of a space, `variants(block)`: the blocks that differ from `block` in
-one attribute, grouped by attribute, in a fixed order. It must be symmetric: if y is a variant of x then x is
+Everything follows from functions `variants(block)` of a space: the blocks that differ from `block` in one
+attribute, grouped by attribute, in a fixed order. Each must be symmetric: if y is a variant of x then x is
 one of y. Two sequences are then one edit apart when
 - one block is replaced by a variant of it, or
-- a block is inserted beside an equal block or beside a variant of it (or removed from there).
+- a block is inserted beside an equal block or beside a variant of it (or removed from there). A space may
+  count more as a variant here than where it replaces: what is inserted has no smaller step.
 Both relations are symmetric, so every space that filters them by membership has symmetric neighbours.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -129,9 +132,11 @@ def column(
     Hand-designed networks repeat one choice; searches need the freedom: both are likely, and every column
     has a positive probability. `weights` (default: equal) need not sum to one.
     """
-    p = None if weights is None else np.asarray(weights, dtype=float) / sum(weights)
-    draws = rng.choice(len(options), size=1 if rng.random() < 0.5 else length, p=p)
-    return [options[int(i)] for i in np.resize(draws, length)]
+    bounds = list(accumulate(weights or [1.0] * len(options)))
+    same = rng.random() < 0.5
+    draws = rng.random(1 if same else length).tolist()
+    row = [options[bisect_right(bounds, draw * bounds[-1], hi=len(options) - 1)] for draw in draws]
+    return row * length if same else row
 
 
 def widths_column(widths: Sequence[int], length: int, rng: np.random.Generator) -> list[int]:
@@ -141,6 +146,7 @@ def widths_column(widths: Sequence[int], length: int, rng: np.random.Generator) 
     1/4 one draw for all (as in the 4-conv network), 1/4 independent draws as they fall.
     """
     shape = rng.random()
-    draws = rng.integers(len(widths), size=1 if shape >= 0.75 else length)
-    order = np.sort(draws) if shape < 0.5 else draws
-    return [widths[int(i)] for i in np.resize(order, length)]
+    constant = shape >= 0.75
+    places = rng.integers(len(widths), size=1 if constant else length).tolist()
+    row = [widths[place] for place in (sorted(places) if shape < 0.5 else places)]
+    return row * length if constant else row

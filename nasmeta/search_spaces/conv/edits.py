@@ -2,8 +2,9 @@
 
 One edit is: one attribute of one block (the width by one notch of the list; an operation change to or from
 "res" may bring or drop the skip, which "res" does not have); a block inserted or removed beside one that
-differs from it in at most one attribute; all widths one notch up or down; a downsampling moved to the next
-or the previous block; the other head. All of them can be undone by one edit, and they connect the space.
+differs from it in at most one attribute, the width by any amount; all widths one notch up or down; a
+downsampling moved to the next or the previous block; the other head. All of them can be undone by one edit,
+and they connect the space.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,11 +22,12 @@ from nasmeta.search_spaces.conv.choices import ConvChoices
 ConvBlocks = sequence.Blocks[ConvBlock]
 
 
-def variants(choices: ConvChoices, block: ConvBlock) -> tuple[tuple[ConvBlock, ...], ...]:
-    """The blocks that differ from `block` in one attribute, a group for each attribute."""
+def variants(choices: ConvChoices, block: ConvBlock, *, any_width: bool) -> tuple[tuple[ConvBlock, ...], ...]:
+    """The blocks that differ from `block` in one attribute, grouped; the width by one notch or any."""
+    widths = choices.widths if any_width else sequence.notches(choices.widths, block.width)
     return (
         _other_operations(choices, block),
-        tuple(replace(block, width=width) for width in sequence.notches(choices.widths, block.width)),
+        tuple(replace(block, width=width) for width in widths if width != block.width),
         tuple(replace(block, norm=norm) for norm in choices.norms if norm != block.norm),
         tuple(replace(block, activation=a) for a in choices.activations if a != block.activation),
         tuple(replace(block, downsample=d) for d in ("none", *choices.downsamples) if d != block.downsample),
@@ -47,12 +49,13 @@ def _other_operations(choices: ConvChoices, block: ConvBlock) -> tuple[ConvBlock
 
 def neighbors(choices: ConvChoices, arch: ConvArchitecture) -> Iterator[ConvArchitecture]:
     """Every architecture of the space that is one edit from `arch`, each once, in a fixed order."""
-    of = partial(variants, choices)
+    near = partial(variants, choices, any_width=False)
+    alike = partial(variants, choices, any_width=True)
     seen = {arch}
     for edit in (
-        sequence.replacements(arch.blocks, of),
-        sequence.insertions(arch.blocks, of),
-        sequence.removals(arch.blocks, of),
+        sequence.replacements(arch.blocks, near),
+        sequence.insertions(arch.blocks, alike),
+        sequence.removals(arch.blocks, alike),
     ):
         yield from _new(choices, (ConvArchitecture(blocks, arch.head) for blocks in edit), seen)
     macro = [*_scaled(choices, arch.blocks), *_moved(arch.blocks)]
@@ -90,11 +93,13 @@ def mutate(choices: ConvChoices, arch: ConvArchitecture, rng: np.random.Generato
     What does not apply or leaves the space is drawn again. Raises ArchitectureError where `arch` is the
     only architecture of the space.
     """
-    blocks, of = arch.blocks, partial(variants, choices)
+    blocks = arch.blocks
+    near = partial(variants, choices, any_width=False)
+    alike = partial(variants, choices, any_width=True)
     edits: list[tuple[float, Callable[[], ConvBlocks | None]]] = [
-        (0.5, lambda: sequence.draw_replacement(blocks, of, rng)),
-        (0.125, lambda: sequence.draw_insertion(blocks, of, rng)),
-        (0.125, lambda: sequence.draw_removal(blocks, of, rng)),
+        (0.5, lambda: sequence.draw_replacement(blocks, near, rng)),
+        (0.125, lambda: sequence.draw_insertion(blocks, alike, rng)),
+        (0.125, lambda: sequence.draw_removal(blocks, alike, rng)),
         (0.1, lambda: sequence.choose(_scaled(choices, blocks), rng)),
         (0.1, lambda: sequence.choose(_moved(blocks), rng)),
     ]

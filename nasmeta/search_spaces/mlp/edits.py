@@ -1,7 +1,8 @@
 """Random mlp architectures, and edits of them: what is one step away, and how two are crossed.
 
 One edit is: one attribute of one layer (the width by one notch of the list); a layer inserted or removed
-beside one that differs from it in at most one attribute; all widths one notch up or down. What would leave a
+beside one that differs from it in at most one attribute, the width by any amount; all widths one notch up or
+down. What would leave a
 skip between layers of different widths is no edit. All edits can be undone by one edit, and they connect
 the space.
 """
@@ -35,10 +36,11 @@ def sample(choices: MlpChoices, rng: np.random.Generator) -> MlpArchitecture:
     return MlpArchitecture(tuple(MlpLayer(w, a, norm, skip and fit) for w, a, norm, skip, fit in rows))
 
 
-def variants(choices: MlpChoices, layer: MlpLayer) -> tuple[tuple[MlpLayer, ...], ...]:
-    """The layers that differ from `layer` in one attribute, a group for each attribute."""
+def variants(choices: MlpChoices, layer: MlpLayer, *, any_width: bool) -> tuple[tuple[MlpLayer, ...], ...]:
+    """The layers that differ from `layer` in one attribute, grouped; the width by one notch or any."""
+    widths = choices.widths if any_width else sequence.notches(choices.widths, layer.width)
     return (
-        tuple(replace(layer, width=width) for width in sequence.notches(choices.widths, layer.width)),
+        tuple(replace(layer, width=width) for width in widths if width != layer.width),
         tuple(replace(layer, activation=a) for a in choices.activations if a != layer.activation),
         tuple(replace(layer, norm=norm) for norm in choices.norms if norm != layer.norm),
         tuple(replace(layer, skip=skip) for skip in choices.flags() if skip != layer.skip),
@@ -47,12 +49,14 @@ def variants(choices: MlpChoices, layer: MlpLayer) -> tuple[tuple[MlpLayer, ...]
 
 def neighbors(choices: MlpChoices, arch: MlpArchitecture) -> Iterator[MlpArchitecture]:
     """Every architecture of the space that is one edit from `arch`, each once, in a fixed order."""
-    of, layers = partial(variants, choices), arch.layers
+    layers = arch.layers
+    near = partial(variants, choices, any_width=False)
+    alike = partial(variants, choices, any_width=True)
     seen = {arch}
     for edit in (
-        sequence.replacements(layers, of),
-        sequence.insertions(layers, of),
-        sequence.removals(layers, of),
+        sequence.replacements(layers, near),
+        sequence.insertions(layers, alike),
+        sequence.removals(layers, alike),
         _scaled(choices, layers),
     ):
         for candidate in map(MlpArchitecture, edit):
@@ -72,11 +76,13 @@ def mutate(choices: MlpChoices, arch: MlpArchitecture, rng: np.random.Generator)
     What does not apply or leaves the space is drawn again. Raises ArchitectureError where `arch` is the
     only architecture of the space.
     """
-    layers, of = arch.layers, partial(variants, choices)
+    layers = arch.layers
+    near = partial(variants, choices, any_width=False)
+    alike = partial(variants, choices, any_width=True)
     edits: list[tuple[float, Callable[[], MlpLayers | None]]] = [
-        (4, lambda: sequence.draw_replacement(layers, of, rng)),
-        (1.5, lambda: sequence.draw_insertion(layers, of, rng)),
-        (1.5, lambda: sequence.draw_removal(layers, of, rng)),
+        (4, lambda: sequence.draw_replacement(layers, near, rng)),
+        (1.5, lambda: sequence.draw_insertion(layers, alike, rng)),
+        (1.5, lambda: sequence.draw_removal(layers, alike, rng)),
         (1, lambda: sequence.choose(_scaled(choices, layers), rng)),
     ]
     drawn = sequence.draw_edit(

@@ -1,0 +1,206 @@
+"""What every search space must do: a test class to subclass, for ours and for yours.
+
+    class TestMySpace(SearchSpaceContract):
+        @pytest.fixture
+        def space(self) -> MySpace:
+            return MySpace(...)
+
+Override `task` too where the space does not take 28x28 images.
+"""
+
+import pickle
+import re
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from nasmeta.errors import ArchitectureError
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.modules import FewShotNetwork
+from nasmeta.seeding import integer, stream, torch_stream
+from nasmeta.task import TaskSpec
+
+Space = SearchSpace[Any]
+SHELL_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]*")
+
+
+class SearchSpaceContract:
+    """Everything that strategies, evaluators and meta-learners rely on."""
+
+    samples = 24
+    builds = 6
+
+    @pytest.fixture
+    def space(self) -> Space:
+        """The space under test."""
+        raise NotImplementedError("override the fixture `space`")
+
+    @pytest.fixture
+    def task(self) -> TaskSpec:
+        """What its networks are built for."""
+        return TaskSpec("classification", (1, 28, 28), 5, 20)
+
+    @pytest.fixture
+    def archs(self, space: Space) -> list[Any]:
+        """The named architectures, then random ones."""
+        rng = stream(0, "contract", "sample")
+        return [space.reference(), space.initial(), *(space.sample(rng) for _ in range(self.samples))]
+
+    # Strings and values
+
+    def test_string_parses_back(self, space: Space, archs: list[Any]) -> None:
+        assert [space.parse(str(arch)) for arch in archs] == archs
+
+    def test_string_is_the_identity(self, space: Space, archs: list[Any]) -> None:
+        everything = {*archs, *(near for arch in archs[:6] for near in space.neighbors(arch))}
+        assert len({str(arch) for arch in everything}) == len(everything)
+
+    def test_string_needs_no_quotes(self, archs: list[Any]) -> None:
+        assert [str(arch) for arch in archs if not SHELL_SAFE.fullmatch(str(arch))] == []
+
+    def test_equal_by_content(self, space: Space, archs: list[Any]) -> None:
+        for arch in archs:
+            twin = pickle.loads(pickle.dumps(arch))
+            assert twin is not arch
+            assert (twin, hash(twin), str(twin)) == (arch, hash(arch), str(arch))
+        assert isinstance(hash(space), int), "costs are remembered by space"
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_garbage_is_an_architecture_error(self, space: Space, data: st.DataObject) -> None:
+        valid = str(space.reference())
+        cut = data.draw(st.integers(0, len(valid)))
+        drop = data.draw(st.integers(0, 3))
+        part = data.draw(st.one_of(st.text(max_size=8), st.text("_.+-0123456789convrelusepbn", max_size=8)))
+        text = data.draw(st.sampled_from([part, valid[:cut] + part + valid[cut + drop :]]))
+        try:
+            said = str(space.parse(text))
+        except ArchitectureError as error:
+            said = str(error).partition("\n")[0]
+            text = str(error) or "some reason"
+        assert said == text
+
+    # Draws and edits
+
+    def test_draws_depend_on_the_generator_alone(self, space: Space, archs: list[Any]) -> None:
+        def history(seed: int) -> list[Any]:
+            rng = stream(seed, "contract")
+            drawn = [space.sample(rng) for _ in range(4)]
+            return [*drawn, space.mutate(archs[0], rng), space.crossover(archs[0], archs[2], rng)]
+
+        assert history(0) == history(0)
+        assert history(0) != history(1)
+
+    def test_mutation_is_a_neighbor(self, space: Space, archs: list[Any]) -> None:
+        rng = stream(0, "contract", "mutate")
+        for arch in archs[:10]:
+            near = set(space.neighbors(arch))
+            assert arch not in near
+            assert {space.mutate(arch, rng) for _ in range(20)} <= near
+
+    def test_neighbors_are_members_each_once_in_a_fixed_order(self, space: Space, archs: list[Any]) -> None:
+        for arch in archs[:6]:
+            near = list(space.neighbors(arch))
+            assert near
+            assert len(set(near)) == len(near)
+            assert near == list(space.neighbors(space.parse(str(arch))))
+            assert [space.parse(str(other)) for other in near] == near
+
+    def test_neighbors_are_mutual(self, space: Space, archs: list[Any]) -> None:
+        for arch in archs[:6]:
+            near = list(space.neighbors(arch))
+            for other in near[:: max(len(near) // 12, 1)]:
+                assert arch in set(space.neighbors(other)), f"{other} does not lead back to {arch}"
+
+    def test_crossover_stays_inside(self, space: Space, archs: list[Any]) -> None:
+        rng = stream(0, "contract", "crossover")
+        for a, b in pairwise(archs):
+            for child in (space.crossover(a, b, rng), space.crossover(b, a, rng)):
+                assert space.parse(str(child)) == child
+
+    # Graphs
+
+    def test_graph_is_well_formed(self, space: Space, archs: list[Any]) -> None:
+        for arch in archs:
+            graph = space.graph(arch)
+            assert (graph.operations[0], graph.operations[-1]) == ("input", "output")
+            assert set(graph.operations) <= set(space.operations)
+            assert graph.adjacency[:-1].any(axis=1).all(), "a node leads nowhere"
+            assert graph.adjacency[:, 1:].any(axis=0).all(), "a node has no input"
+            assert all(isinstance(width, int) and width >= 0 for width in graph.widths)
+
+    def test_equal_architectures_have_equal_graphs(self, space: Space, archs: list[Any]) -> None:
+        for arch in archs:
+            assert space.graph(arch) == space.graph(space.parse(str(arch)))
+
+    # Networks
+
+    def test_every_architecture_builds(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
+        with torch.device("meta"):
+            networks = [space.build(arch, task) for arch in archs]
+            assert all(isinstance(network, FewShotNetwork) for network in networks)
+            for network in networks[: self.builds]:
+                assert network(torch.empty(2, *task.input_shape)).shape == (2, task.outputs)
+
+    def test_every_parameter_learns(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
+        for arch in archs[: self.builds]:
+            network, x = _network(space, arch, task), _inputs(task)
+            features = network.body(x)
+            assert features.shape == (len(x), network.head.in_features)
+            output = network(x)
+            assert output.shape == (len(x), task.outputs)
+            parameters = tuple(network.parameters())
+            gradients = torch.autograd.grad(output.square().mean(), parameters)
+            assert torch.isfinite(output).all()
+            assert all(torch.isfinite(gradient).all() for gradient in gradients)
+            assert any(gradient.abs().max() > 0 for gradient in gradients)
+
+    def test_building_draws_from_torch_alone(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
+        first, again = (_network(space, archs[2], task).state_dict() for _ in range(2))
+        assert all(torch.equal(first[name], again[name]) for name in first)
+
+    def test_second_derivatives(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
+        for arch in archs[: self.builds]:
+            network, x = _network(space, arch, task), _inputs(task)
+            parameters = dict(network.named_parameters())
+            names, values = list(parameters), list(parameters.values())
+            inner = torch.autograd.grad(network(x).square().mean(), values, create_graph=True)
+            stepped = {n: p - 0.1 * g for n, p, g in zip(names, values, inner, strict=True)}
+            outer: Tensor = functional_call(network, stepped, (x,))
+            assert all(torch.isfinite(g).all() for g in torch.autograd.grad(outer.square().mean(), values))
+
+    def test_vmap_equals_a_loop(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
+        for arch in archs[: self.builds]:
+            networks, x = [_network(space, arch, task, weights) for weights in range(2)], _inputs(task)
+            stacked, _ = stack_module_state(networks)
+            together = vmap(partial(functional_call, networks[0]), in_dims=(0, None))(stacked, (x,))
+            apart = torch.stack([network(x) for network in networks])
+            torch.testing.assert_close(together, apart, rtol=1e-7, atol=1e-9)
+
+    def test_memory_format_changes_nothing(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
+        if len(task.input_shape) != 3:
+            pytest.skip("no images")
+        for arch in archs[: self.builds]:
+            network, x = _network(space, arch, task), _inputs(task)
+            expected = network(x)
+            last = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            actual = last(x.to(memory_format=torch.channels_last))
+            torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-9)
+
+
+def _network(space: Space, arch: Any, task: TaskSpec, weights: int = 0) -> FewShotNetwork:
+    """In float64, so that ways of computing it may be compared."""
+    with torch_stream(0, "contract", weights):
+        return space.build(arch, task).double()
+
+
+def _inputs(task: TaskSpec, examples: int = 6) -> Tensor:
+    generator = torch.Generator().manual_seed(integer(0, "contract", "inputs"))
+    return torch.randn(examples, *task.input_shape, generator=generator, dtype=torch.float64)
