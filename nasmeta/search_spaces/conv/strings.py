@@ -52,8 +52,7 @@ def _block(number: int, text: str, choices: ConvChoices) -> ConvBlock:
     token = tokens.name(f"{where} operation", operation, choices.operations)
     if token.startswith("res") and parts.startswith("skip"):
         raise ArchitectureError(f"{where} a res operation always has its skip; leave '+skip' out")
-    allowed = [name for name, (skip, se) in PARTS.items() if _allows(choices, token, skip, se)]
-    skip, se = PARTS[tokens.name(f"{where} +", parts, allowed)]
+    skip, se = _parts(where, parts, token, choices)
     op, kernel = OPERATIONS[token]
     return ConvBlock(
         op=op,
@@ -67,5 +66,12 @@ def _block(number: int, text: str, choices: ConvChoices) -> ConvBlock:
     )
 
 
-def _allows(choices: ConvChoices, token: str, skip: bool, se: bool) -> bool:
-    return skip in choices.skips(token) and se in choices.flags(choices.se)
+def _parts(where: str, text: str, token: str, choices: ConvChoices) -> tuple[bool, bool]:
+    skips, ses = choices.skips(token), choices.flags(choices.se)
+    allowed = [name for name, (skip, se) in PARTS.items() if skip in skips and se in ses]
+    if text not in allowed:
+        valid = ", ".join(f"+{name}" for name in allowed if name) or "none"
+        raise ArchitectureError(
+            f"{where} {tokens.quote('+' + text)} is not in the search space; valid: {valid}"
+        )
+    return PARTS[text]

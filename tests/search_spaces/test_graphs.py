@@ -1,0 +1,89 @@
+"""Architectures as graphs and as vectors."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nasmeta.search_spaces.encodings import adjacency_one_hot, adjacency_one_hot_length
+from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
+from nasmeta.seeding import stream
+from tests.search_spaces.shipped import shipped
+from tests.search_spaces.tiny import all_of_tiny_conv, all_of_tiny_mlp
+
+
+def edges(graph: ArchitectureGraph) -> list[str]:
+    names = [f"{i}:{name}" for i, name in enumerate(graph.operations)]
+    return [f"{names[i]}>{names[j]}" for i, j in np.argwhere(graph.adjacency)]
+
+
+def test_conv_graph_shows_shortcuts() -> None:
+    space = shipped("conv")
+    graph = space.graph(
+        space.parse("conv3-16.bn.relu.max_sep3-16.gn.silu.stride+skip+se_conv1-16.bn.gelu.avg+skip_gap")
+    )
+    assert edges(graph) == [
+        "0:input>1:conv3", "1:conv3>2:bn", "2:bn>3:relu", "3:relu>4:max",
+        "4:max>5:sep3", "4:max>9:project", "5:sep3>6:stride", "6:stride>7:gn", "7:gn>8:se", "8:se>10:add",
+        "9:project>10:add", "10:add>11:silu",
+        "11:silu>12:conv1", "11:silu>14:add", "12:conv1>13:bn", "13:bn>14:add", "14:add>15:gelu",
+        "15:gelu>16:avg", "16:avg>17:gap", "17:gap>18:output",
+    ]  # fmt: skip
+    assert graph.widths == (0, *[16] * 17, 0)
+
+
+def test_mlp_graph_shows_shortcuts() -> None:
+    space = shipped("mlp")
+    graph = space.graph(space.parse("fc40.relu.none_fc40.tanh.layer+skip"))
+    assert edges(graph) == [
+        "0:input>1:linear", "1:linear>2:relu", "2:relu>3:linear", "2:relu>5:add", "3:linear>4:layer",
+        "4:layer>5:add", "5:add>6:tanh", "6:tanh>7:output",
+    ]  # fmt: skip
+    assert graph.widths == (0, 40, 40, 40, 40, 40, 40, 0)
+
+
+@pytest.mark.parametrize("name, members", [("conv", all_of_tiny_conv()), ("mlp", all_of_tiny_mlp())])
+def test_different_architectures_have_different_graphs_and_vectors(name: str, members: list[Any]) -> None:
+    space: Any = shipped(name)
+    graphs = [space.graph(arch) for arch in members]
+    assert len(set(graphs)) == len(members)
+    vectors = {adjacency_one_hot(g, space.operations, space.max_nodes).tobytes() for g in graphs}
+    assert len(vectors) == len(members)
+
+
+@pytest.mark.parametrize("name", ["conv", "mlp"])
+def test_every_graph_fits_max_nodes(name: str) -> None:
+    space: Any = shipped(name)
+    rng = stream(0, "nodes")
+    sizes = [len(space.graph(space.sample(rng)).operations) for _ in range(200)]
+    assert max(sizes) <= space.max_nodes
+
+
+def test_encoding_by_hand() -> None:
+    builder = GraphBuilder()
+    first = builder.add("conv", 3)
+    builder.add("add", 7, 0, first)
+    vector = adjacency_one_hot(builder.finish(), ("input", "conv", "add", "output"), max_nodes=5)
+    upper = [*(1, 1, 0, 0), *(1, 0, 0), *(1, 0), 0]
+    one_hot = np.vstack([np.eye(4), np.zeros((1, 4))]).ravel()
+    assert vector.dtype == np.float32
+    assert len(vector) == adjacency_one_hot_length(("input", "conv", "add", "output"), 5)
+    np.testing.assert_allclose(vector, [*upper, *one_hot, 0, 2, 3, 0, 0])
+
+
+def test_encoding_refuses_what_does_not_fit() -> None:
+    graph = GraphBuilder().finish()
+    with pytest.raises(ValueError, match="2 nodes, above max_nodes=1"):
+        adjacency_one_hot(graph, ("input", "output"), 1)
+    with pytest.raises(ValueError, match=r"\['output'\] are not in the vocabulary \['input'\]"):
+        adjacency_one_hot(graph, ("input",), 4)
+
+
+def test_graphs_are_equal_by_content() -> None:
+    one, other = GraphBuilder(), GraphBuilder()
+    for builder in (one, other):
+        builder.add("conv", 8)
+    assert one.finish() == other.finish()
+    longer = GraphBuilder()
+    longer.add("conv", 16)
+    assert longer.finish() != other.finish()
