@@ -10,6 +10,7 @@ import torch
 from pydantic import AfterValidator
 from torch import Tensor
 
+from nasmeta.datasets.decode import Preprocessing
 from nasmeta.task import Kind, Split, TaskBatch, TaskSpec
 
 
@@ -55,6 +56,11 @@ class Dataset(ABC):
         self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
     ) -> EpisodeSampler:
         """The episode sampler of a split, its data on `device`; samplers of one split share the data."""
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How files become this dataset's inputs, for a model to keep; None where they are no images."""
+        return None
 
     def task_spec(self, way: int) -> TaskSpec:
         """The interface a network for `way`-way tasks of this dataset must have."""

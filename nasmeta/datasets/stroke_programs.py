@@ -18,7 +18,7 @@ from nasmeta.task import Split
 Array = NDArray[np.float64]
 
 MAX_STROKES = 5
-FAMILY = 10  # so many classes in a row share all strokes but one
+FAMILY = 5  # so many classes in a row share all strokes but one
 _POINTS = 32  # samples along a stroke
 _CHUNK = 100  # images rendered at once: what they need fits into a processor's cache
 

