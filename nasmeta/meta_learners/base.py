@@ -142,6 +142,7 @@ def adopt_population(learner: MetaLearner, state: MetaState, batches: Iterable[T
     if learner.batch_norm != "running" or not state.network.norms:
         return
     state.statistics = {}
+    state.network.population()  # forget what predictions before the end of training recorded
     for batch in batches:
         learner.predict(state, batch.support_x, batch.support_y, batch.query_x)
     state.set_statistics(state.network.population())

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy, gradient, named
-from nasmeta.meta_learners.functional import Parameters, gradient_step, task_loss
+from nasmeta.meta_learners.functional import Parameters, all_examples, gradient_step, task_loss
 from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
 from nasmeta.task import TaskBatch
 
@@ -51,7 +51,7 @@ class FineTune(MetaLearner):
         return state
 
     def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
-        x = torch.cat([batch.support_x, batch.query_x], 1).flatten(0, 1)
+        x = all_examples(batch.support_x, batch.query_x)
         y = torch.cat([batch.support_y, batch.query_y], 1)
         if state.task.kind == "regression":
             outputs = state.network(state.parameters, x)

@@ -74,6 +74,16 @@ class Network:
             self.module.get_buffer(name).copy_(value)
 
 
+def all_examples(support_x: Tensor, query_x: Tensor) -> Tensor:
+    """[T, N, ...] and [T, M, ...] -> [T * (N + M), ...], task by task; channels_last images stay so.
+
+    Joined with the channels last in shape too: torch.cat knows no channels_last for five dimensions, and a
+    grey image's channel would get the stride of a channels-first one.
+    """
+    last = torch.cat([support_x.movedim(2, -1), query_x.movedim(2, -1)], 1)
+    return last.flatten(0, 1).movedim(-1, 1)
+
+
 def task_loss(kind: Kind, outputs: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy of logits [n, way] and labels [n], or mean squared error of [n, outputs]."""
     return F.cross_entropy(outputs, targets) if kind == "classification" else F.mse_loss(outputs, targets)

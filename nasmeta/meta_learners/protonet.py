@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy, gradient
-from nasmeta.meta_learners.functional import Parameters
+from nasmeta.meta_learners.functional import Parameters, all_examples
 from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
 from nasmeta.task import TaskBatch
 
@@ -77,7 +77,7 @@ class ProtoNet(MetaLearner):
         test: bool,
     ) -> Tensor:
         tasks, shots = support_y.shape
-        images = torch.cat([support_x, query_x], 1).flatten(0, 1)
+        images = all_examples(support_x, query_x)
         statistics = self._statistics(state, tasks, shots, test=test)
         embeddings = state.network.embed(state.parameters, images, statistics).unflatten(0, (tasks, -1))
         support, queries = embeddings[:, :shots], embeddings[:, shots:]

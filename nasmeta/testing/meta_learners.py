@@ -1,0 +1,238 @@
+"""What every meta-learner must do, whatever its algorithm, and the small tasks it is tried on."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nasmeta import seeding
+from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
+from nasmeta.meta_learners.normalization import Policy
+from nasmeta.meta_learners.outer import OuterOptimizer
+from nasmeta.meta_learners.score import score
+from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.search_spaces.modules import FewShotNetwork
+from nasmeta.task import TaskBatch, TaskSpec
+
+WAY, SHOT, QUERY = 5, 1, 5
+CLASSES, SIZE = 40, 16
+TASK = TaskSpec("classification", (1, SIZE, SIZE), WAY, CLASSES)
+
+
+class BlobSampler(EpisodeSampler):
+    """Images of one small blob under large waves: a class is where the blob lies, and nothing else.
+
+    The waves of an image run in a random direction, as strong as `waves` says: an untrained network sees
+    little else, a trained one has learned to look past them. `classes` to choose from, `shot` and `query`
+    images a class; images are channels_last in memory.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        classes: int = CLASSES,
+        way: int = WAY,
+        shot: int = SHOT,
+        query: int = QUERY,
+        waves: float = 0.7,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.name, self.way, self.shot, self.query = name, way, shot, query
+        self.waves, self.device, self.dtype = waves, device, dtype
+        self.centres = seeding.stream(0, "blobs", name).uniform(2, SIZE - 2, (classes, 2))
+
+    def batch(self, iteration: int, tasks: int) -> TaskBatch:
+        rng = seeding.stream(0, "blobs", self.name, iteration)
+        classes = np.stack([rng.permutation(len(self.centres))[: self.way] for _ in range(tasks)])
+        parts: list[Tensor] = []
+        for count in (self.shot, self.query):
+            labels = torch.arange(self.way).repeat_interleave(count).repeat(tasks, 1)
+            parts += [self._images(rng, classes.repeat(count, 1)), labels.to(self.device)]
+        return TaskBatch(*parts, torch.from_numpy(classes).to(self.device))
+
+    def _images(self, rng: np.random.Generator, classes: NDArray[np.int64]) -> Tensor:
+        """[T, N] -> [T, N, 1, SIZE, SIZE]: a blob of each of these classes under waves of its own."""
+        axis = np.arange(SIZE)
+        centre = self.centres[classes][..., None, None]  # [T, N, 2, 1, 1]
+        blob = np.exp(-((axis[:, None] - centre[..., 0, :, :]) ** 2 + (axis - centre[..., 1, :, :]) ** 2) / 2)
+        angle, phase, length = rng.uniform([0, 0, 8], [np.pi, 2 * np.pi, 16], (*classes.shape, 3)).T[
+            ..., None, None
+        ]
+        along = np.cos(angle) * axis[:, None] + np.sin(angle) * axis
+        waves = np.sin(2 * np.pi * along / length + phase).swapaxes(0, 1)
+        images = torch.from_numpy(3 * blob + self.waves * waves).to(self.device, self.dtype)
+        # The channel goes to the front of the shape but not of the memory.
+        return images.unsqueeze(-1).permute(0, 1, 4, 2, 3)
+
+
+def conv_network(
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    *,
+    width: int = 16,
+    outputs: int = WAY,
+    name: str = "network",
+) -> FewShotNetwork:
+    """Two blocks of convolution, norm, GELU and average pooling on 1 x SIZE x SIZE images; smooth throughout.
+
+    Its weights come from a stream of `name`.
+    """
+    with seeding.torch_stream(0, "testing", name):
+        layers: list[nn.Module] = []
+        for channels in (1, width):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), norm(width), nn.GELU(), nn.AvgPool2d(2)]
+        body = nn.Sequential(*layers, nn.Flatten())
+        return FewShotNetwork(body, nn.Linear(width * (SIZE // 4) ** 2, outputs))
+
+
+def init(learner: MetaLearner, module: nn.Module, task: TaskSpec = TASK) -> MetaState:
+    """learner.init with what it draws itself from a stream, so that two calls are alike."""
+    with seeding.torch_stream(0, "testing", "init"):
+        return learner.init(module, task)
+
+
+def train(
+    learner: MetaLearner,
+    state: MetaState,
+    sampler: EpisodeSampler,
+    optimizer: OuterOptimizer,
+    iterations: int,
+) -> None:
+    """Meta-trains to the end, four tasks an iteration, and adopts the population statistics."""
+    training = MetaTraining(learner, state, sampler, optimizer, iterations=iterations, meta_batch=4)
+    while not training.done:
+        training.step()
+    training.read()
+    training.finish()
+
+
+def learning(
+    learner: MetaLearner, optimizer: OuterOptimizer, *, iterations: int = 80, tasks: int = 20
+) -> tuple[float, float]:
+    """The accuracy on unseen blobs before and after meta-training."""
+    valid = BlobSampler("valid")
+    train_sampler = training_sampler(learner)
+    state = init(learner, conv_network())
+    adopt_population(learner, state, [train_sampler.batch(iterations, 4)])
+    untrained = score(learner, state, valid, tasks)
+    state = init(learner, conv_network())
+    train(learner, state, train_sampler, optimizer, iterations)
+    trained = score(learner, state, valid, tasks)
+    assert untrained.accuracy is not None
+    assert trained.accuracy is not None
+    return untrained.accuracy, trained.accuracy
+
+
+def training_sampler(learner: MetaLearner, device: str = "cpu") -> BlobSampler:
+    """Training episodes as the learner wants them."""
+    return BlobSampler("train", way=learner.train_way or WAY, device=device)
+
+
+class MetaLearnerContract:
+    """Subclass it with the fixtures `make`, a learner by policy, and `policy`; pytest does the rest."""
+
+    def test_a_gradient_for_every_parameter(
+        self, make: Callable[[Policy], MetaLearner], policy: Policy
+    ) -> None:
+        learner = make(policy)
+        state = init(learner, conv_network())
+        gradients, metrics = learner.meta_gradient(state, training_sampler(learner).batch(0, 2), 0)
+        assert set(gradients) == set(state.parameters)
+        for name, gradient in gradients.items():
+            assert gradient.shape == state.parameters[name].shape, name
+            assert not gradient.requires_grad, name
+            assert torch.isfinite(gradient).all(), name
+        assert set(metrics) == {"loss", "accuracy"}
+        assert all(m.shape == () and not m.requires_grad for m in metrics.values())
+        assert 0.0 <= float(metrics["accuracy"]) <= 1.0
+
+    def test_prediction_shape(self, make: Callable[[Policy], MetaLearner], policy: Policy) -> None:
+        learner = make(policy)
+        state = init(learner, conv_network())
+        logits = learner.predict(state, *BlobSampler("valid").batch(0, 3)[:3])
+        assert logits.shape == (3, WAY * QUERY, WAY)
+        assert not logits.requires_grad
+
+    def test_same_twice(self, make: Callable[[Policy], MetaLearner], policy: Policy) -> None:
+        results = []
+        for _ in range(2):
+            learner = make(policy)
+            state = init(learner, conv_network())
+            batch = training_sampler(learner).batch(0, 2)
+            gradients, _ = learner.meta_gradient(state, batch, 0)
+            logits = learner.predict(state, *BlobSampler("valid").batch(0, 2)[:3])
+            results.append([*gradients.values(), logits])
+        assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+    def test_neither_gradient_nor_prediction_changes_the_state(
+        self, make: Callable[[Policy], MetaLearner], policy: Policy
+    ) -> None:
+        learner = make(policy)
+        state = init(learner, conv_network())
+        before = {name: p.detach().clone() for name, p in state.parameters.items()}
+        learner.meta_gradient(state, training_sampler(learner).batch(0, 2), 0)
+        learner.predict(state, *BlobSampler("valid").batch(0, 2)[:3])
+        for name, parameter in state.parameters.items():
+            assert torch.equal(parameter, before[name]), name
+            assert parameter.grad is None, name
+            assert parameter.is_leaf, name
+            assert parameter.requires_grad, name
+
+    def test_a_meta_step_changes_the_network(
+        self, make: Callable[[Policy], MetaLearner], policy: Policy, optimizer: OuterOptimizer
+    ) -> None:
+        learner = make(policy)
+        state = init(learner, conv_network())
+        before = {name: p.detach().clone() for name, p in state.network_parameters.items()}
+        MetaTraining(learner, state, training_sampler(learner), optimizer, iterations=10, meta_batch=2).step()
+        changed = [name for name, p in state.network_parameters.items() if not torch.equal(p, before[name])]
+        # A convolution's bias before a batch norm has no gradient; a learner may leave the head alone.
+        assert {"body.0.weight", "body.1.weight", "body.1.bias", "body.4.weight"} <= set(changed)
+
+    def test_never_waits_for_the_device(
+        self, make: Callable[[Policy], MetaLearner], policy: Policy, optimizer: OuterOptimizer
+    ) -> None:
+        """The meta device has no values: whatever asks for one raises."""
+        learner = make(policy)
+        state = init(learner, conv_network().to("meta"))
+        sampler = training_sampler(learner, device="meta")
+        MetaTraining(learner, state, sampler, optimizer, iterations=10, meta_batch=1).step()
+        support_x, support_y, query_x, _, _ = BlobSampler("valid", device="meta").batch(0, 1)
+        if policy == "running":
+            adopt_population(learner, state, [sampler.batch(10, 1)])
+        logits = learner.predict(state, support_x, support_y, query_x)
+        assert logits.shape == (1, WAY * QUERY, WAY)
+        assert logits.is_meta
+
+    def test_convolutions_see_channels_last(
+        self, make: Callable[[Policy], MetaLearner], policy: Policy
+    ) -> None:
+        """True strides: with one channel, is_contiguous says yes to either layout, convolutions do not."""
+        learner = make(policy)
+        module = conv_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        seen: list[tuple[int, ...]] = []
+
+        def spy(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0]
+            _, channels, _, width = x.shape
+            assert x.stride()[1:] == (1, width * channels, channels), (layer, x.shape, x.stride())
+            seen.append(x.stride())
+
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_pre_hook(spy)
+        state = init(learner, module)
+        learner.meta_gradient(state, training_sampler(learner).batch(0, 2), 0)
+        trained = len(seen)
+        learner.predict(state, *BlobSampler("valid").batch(0, 2)[:3])
+        assert 0 < trained < len(seen)
+
+    def test_learns(self, make: Callable[[Policy], MetaLearner], optimizer: OuterOptimizer) -> None:
+        """Blobs in new places, of which an untrained network adapts to about half (chance is a fifth)."""
+        untrained, trained = learning(make("support"), optimizer)
+        assert trained > 0.65, f"{untrained:.3f} -> {trained:.3f}"
+        assert trained > untrained + 0.1, f"{untrained:.3f} -> {trained:.3f}"

@@ -1,0 +1,17 @@
+"""Fixtures that the tests of meta-learners share."""
+
+import pytest
+
+from nasmeta.meta_learners.normalization import POLICIES, Policy
+from nasmeta.meta_learners.outer import OuterOptimizer, adam
+
+
+@pytest.fixture(params=POLICIES)
+def policy(request: pytest.FixtureRequest) -> Policy:
+    """Each batch-norm policy in turn."""
+    return request.param
+
+
+@pytest.fixture
+def optimizer() -> OuterOptimizer:
+    return adam(lr=0.003, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="cosine", warmup=0.0)
