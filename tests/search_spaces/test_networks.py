@@ -160,3 +160,9 @@ def test_what_conv_cannot_take(shape: tuple[int, ...], message: str) -> None:
     space = shipped("conv")
     with pytest.raises(ArchitectureError, match=message):
         space.build(space.reference(), TaskSpec("classification", shape, 5))
+
+
+@pytest.mark.parametrize("norm, biased", [("none", True), ("layer", True), ("batch", False)])
+def test_linear_layers_have_no_bias_that_batch_norm_would_remove(norm: str, biased: bool) -> None:
+    linear = built(f"fc40.relu.{norm}", (3,)).body.get_submodule("layer1.branch.0")
+    assert (linear.bias is not None) == biased
