@@ -59,12 +59,15 @@ def load(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path}: damaged, or no checkpoint: it is no archive of tensors")
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, it holds more than tensors and plain values") from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: damaged, or no checkpoint: {str(error).splitlines()[0]}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: damaged, or no checkpoint: {reason}") from error
     if not isinstance(payload, dict):
         raise CheckpointError(f"{path}: no nasmeta checkpoint: it holds a {type(payload).__name__}")
     return payload

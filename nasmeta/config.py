@@ -107,7 +107,8 @@ class Config:
 
         target = resolve(group, self.groups[group]["_target_"], trusted=True)
         taken = {name: value for name, value in injected.items() if name in _parameters(target)}
-        return instantiate(self.groups[group], **taken, _convert_="all")
+        # Completed in code: instantiate would turn injected dataclasses into dictionaries.
+        return instantiate({**self.groups[group], "_partial_": True}, _convert_="all")(**taken)
 
     def hparams(self) -> dict[str, str | int | float | bool]:
         """Every value by its dotted key; what is no plain value as text."""

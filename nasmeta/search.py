@@ -6,7 +6,7 @@ interrupted is the same calls over again, of which the finished ones return what
 
 import json
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,7 @@ class Search:
             "config": self.config.to_dict(),
             "parameters": saved["training"]["parameters"],
             "statistics": saved["statistics"],
-            "preprocessing": self.composition.dataset.preprocessing(),
+            "preprocessing": _plain(self.composition.dataset.preprocessing),
             "metrics": {**_metrics(result), **tested},
         }
         checkpoint.save_best(self.directory.best, contents)
@@ -283,6 +283,10 @@ class Search:
 
     def _elapsed(self) -> float:
         return self._elapsed_before + time.monotonic() - self._began
+
+
+def _plain(preprocessing: Any) -> dict[str, Any] | None:
+    return None if preprocessing is None else asdict(preprocessing)
 
 
 def _result(record: Record) -> TrialResult:

@@ -83,9 +83,9 @@ class MetaLearner(ABC):
         network = Network(module)
         parameters = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
         state = MetaState(network, task, parameters)
-        device = next(iter(parameters.values())).device
+        like = next(iter(parameters.values()))
         for name, value in self.extra_parameters(state).items():
-            state.parameters[f"meta.{name}"] = value.to(device).requires_grad_()
+            state.parameters[f"meta.{name}"] = value.to(like.device, like.dtype).requires_grad_()
         return state
 
     def extra_parameters(self, state: MetaState) -> Parameters:

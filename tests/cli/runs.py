@@ -1,0 +1,32 @@
+"""Runs that take a second: a tiny network on the sinusoid, and how to start them."""
+
+from pathlib import Path
+
+from nasmeta.cli import main
+
+TINY = [
+    "dataset=sinusoid",
+    "search_space=mlp",
+    "meta_learner=fomaml",
+    "meta_learner.inner_lr=0.01",
+    "device=cpu",
+    "tensorboard=false",
+    "progress=false",
+    "save_seconds=0",
+    "task.shot=5",
+    "task.query=5",
+    "task.meta_batch=2",
+    "budget.trials=4",
+    "budget.search_iterations=3",
+    "budget.final_candidates=2",
+    "budget.final_iterations=4",
+    "budget.valid_tasks=20",
+    "budget.test_tasks=20",
+    "strategy.population=2",
+    "strategy.sample=2",
+]
+
+
+def search(directory: Path, *overrides: str) -> int:
+    """The exit code of a tiny run in `directory`."""
+    return main(["search", *TINY, f"hydra.run.dir={directory}", *overrides])
