@@ -49,11 +49,17 @@ class BlobSampler(EpisodeSampler):
     def batch(self, iteration: int, tasks: int) -> TaskBatch:
         rng = seeding.stream(0, "blobs", self.name, iteration)
         classes = np.stack([rng.permutation(len(self.centres))[: self.way] for _ in range(tasks)])
-        parts: list[Tensor] = []
-        for count in (self.shot, self.query):
-            labels = torch.arange(self.way).repeat_interleave(count).repeat(tasks, 1)
-            parts += [self._images(rng, classes.repeat(count, 1)), labels.to(self.device)]
-        return TaskBatch(*parts, torch.from_numpy(classes).to(self.device))
+        support_y, query_y = (
+            torch.arange(self.way).repeat_interleave(count).repeat(tasks, 1)
+            for count in (self.shot, self.query)
+        )
+        return TaskBatch(
+            self._images(rng, classes.repeat(self.shot, 1)),
+            support_y.to(self.device),
+            self._images(rng, classes.repeat(self.query, 1)),
+            query_y.to(self.device),
+            torch.from_numpy(classes).to(self.device),
+        )
 
     def _images(self, rng: np.random.Generator, classes: NDArray[np.int64]) -> Tensor:
         """[T, N] -> [T, N, 1, SIZE, SIZE]: a blob of each of these classes under waves of its own."""

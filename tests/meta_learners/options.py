@@ -1,0 +1,39 @@
+"""The options of conf/meta_learner and conf/optimizer, found by their files, and some variants of them."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.normalization import Policy
+
+CONF = Path(__file__).parents[2] / "conf"
+LEARNERS = sorted(path.stem for path in (CONF / "meta_learner").glob("*.yaml"))
+OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in LEARNERS},
+    "maml learned rates": ("maml", {"train_steps": 2, "learn_inner_lr": True, "multi_step_iterations": 10}),
+    "reptile sgd": ("reptile", {"inner_optimizer": "sgd", "inner_lr": 0.1, "test_steps": 5}),
+    "protonet cosine": ("protonet", {"distance": "cosine", "learn_temperature": True}),
+    "finetune all": ("finetune", {"adapt": "all", "test_steps": 5}),
+}
+"""Every option, and those values that lead through other code: (option, overrides)."""
+
+
+def configured(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The class or function that an option names, and its arguments."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        options = dict(compose(overrides=[f"+{group}={name}"])[group])
+    module, attribute = options.pop("_target_").rsplit(".", 1)
+    return getattr(importlib.import_module(module), attribute), options
+
+
+def learner(name: str, policy: Policy, **overrides: Any) -> MetaLearner:
+    """The learner of an option or of VARIANTS."""
+    option, values = VARIANTS[name]
+    make, options = configured("meta_learner", option)
+    return make(**{**options, **values, **overrides}, batch_norm=policy)
