@@ -138,6 +138,7 @@ def resume(options: argparse.Namespace) -> int:
 
 def _run(config: "Config", path: Path) -> None:
     """Begins or goes on with the run in `path`, and prints its closing table."""
+    from nasmeta.allocator import keep_pages
     from nasmeta.composition import Composition
     from nasmeta.journal import Journal
     from nasmeta.reporting.table import closing_table
@@ -145,6 +146,7 @@ def _run(config: "Config", path: Path) -> None:
     from nasmeta.search import Search
     from nasmeta.signals import interruptible
 
+    keep_pages()
     composition = Composition.of(config)
     directory = RunDirectory(path)
     with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:
@@ -156,7 +158,7 @@ def _run(config: "Config", path: Path) -> None:
         finally:
             for observer in observers:
                 observer.close()
-    print(closing_table(summary, path))
+    print(closing_table(summary, path, resumable=True))
 
 
 def _observers(config: "Config", directory: Any) -> list[Any]:
@@ -174,9 +176,11 @@ def _observers(config: "Config", directory: Any) -> list[Any]:
 
 def evaluate(options: argparse.Namespace) -> int:
     """`nasmeta evaluate CHECKPOINT [KEY=VALUE ...]`."""
+    from nasmeta.allocator import keep_pages
     from nasmeta.evaluation import meta_test
     from nasmeta.reporting.table import evaluation_line
 
+    keep_pages()
     result = meta_test(options.checkpoint, options.overrides, trusted=options.trust_code)
     if options.json:
         print(json.dumps(result))

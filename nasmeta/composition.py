@@ -32,6 +32,8 @@ class Composition:
         dataset: Dataset = config.build("dataset")
         learner: MetaLearner = config.build("meta_learner", batch_norm=keys.batch_norm)
         task = dataset.task_spec(keys.task.way)
+        if task.kind == "classification" and task.outputs < 2:
+            raise ConfigError("task.way: 1 class a task leaves nothing to tell apart; at least 2")
         learner.check(task)
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
@@ -69,18 +71,8 @@ class Composition:
 
 
 def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: MetaLearner) -> None:
-    """Raises ConfigError where a split is too small for the episodes that are asked of it."""
     task = config.keys.task
-    classes, examples = dataset.num_classes(split), dataset.examples_per_class(split)
     way, key = task.way, "task.way"
     if split == "train" and learner.train_way:
         way, key = learner.train_way, "meta_learner.train_way"
-    if classes is not None and way > classes:
-        raise ConfigError(f"{key}: {way} classes an episode, but the {split} split has {classes}")
-    if classes is not None and way < 2:
-        raise ConfigError(f"{key}: {way} class an episode leaves nothing to tell apart; at least 2")
-    if examples is not None and task.shot + task.query > examples:
-        raise ConfigError(
-            f"task.shot + task.query: {task.shot} + {task.query} images of a class, but a class of the "
-            f"{split} split has {examples}; lower task.query to at most {max(examples - task.shot, 0)}"
-        )
+    dataset.check_episodes(split, way=way, shot=task.shot, query=task.query, way_key=key)

@@ -29,6 +29,8 @@ class RunStarted:
     batch_norm: str
     episode: "TaskBatch"
     """A meta-training batch, to look at."""
+    best: "TrialResult | None" = None
+    """The best trial so far, of a resumed run."""
 
 
 @dataclass(frozen=True)

@@ -273,9 +273,9 @@ class Search:
         done = sum(phase == "search" for phase, _ in self._finished)
         keys = self.config.keys
         episode = self.problem.train.batch(0, 1)
-        self.announce(
-            RunStarted(str(self.directory.path), keys.budget.trials, done, resumed, keys.batch_norm, episode)
-        )
+        best = _best([r for (phase, _), r in self._finished.items() if phase == "search"])
+        path = str(self.directory.path)
+        self.announce(RunStarted(path, keys.budget.trials, done, resumed, keys.batch_norm, episode, best))
 
     def _announce_start(self, phase: Phase, trial: int, arch: Any, iterations: int) -> None:
         graph = self.composition.space.graph(arch)

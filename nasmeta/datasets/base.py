@@ -11,6 +11,7 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from nasmeta.datasets.decode import Preprocessing
+from nasmeta.errors import ConfigError
 from nasmeta.task import Kind, Split, TaskBatch, TaskSpec
 
 
@@ -50,6 +51,21 @@ class Dataset(ABC):
     @abstractmethod
     def examples_per_class(self, split: Split) -> int | None:
         """The smallest number of examples any class of the split has; None where there is no limit."""
+
+    def check_episodes(
+        self, split: Split, *, way: int, shot: int, query: int, way_key: str = "task.way"
+    ) -> None:
+        """Raises ConfigError where the split is too small for such tasks; `way_key` is whose way it is."""
+        classes, examples = self.num_classes(split), self.examples_per_class(split)
+        if classes is not None and way > classes:
+            raise ConfigError(
+                f"{way_key}: {way} classes a task, but the {split} split has {classes}; at most {classes}"
+            )
+        if examples is not None and shot + query > examples:
+            raise ConfigError(
+                f"task.shot + task.query: {shot} + {query} images of a class, but a class of the {split} "
+                f"split has {examples}; at most {examples}"
+            )
 
     @abstractmethod
     def sampler(

@@ -9,7 +9,6 @@ import torch
 from nasmeta.datasets.base import Dataset, ImageTable
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.datasets.episodes import ImageEpisodeSampler
-from nasmeta.errors import ConfigError
 from nasmeta.task import Split
 
 
@@ -59,7 +58,7 @@ class ImageDataset(Dataset):
         self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
     ) -> ImageEpisodeSampler:
         """As Dataset.sampler. Raises ConfigError where the split is too small for such tasks."""
-        self._check(split, way, shot, query)
+        self.check_episodes(split, way=way, shot=shot, query=query)
         device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one device
         if (split, device) not in self._on_device:
             self._on_device[split, device] = self.table(split).to(device)
@@ -73,17 +72,3 @@ class ImageDataset(Dataset):
             mean=self.preprocessing.mean,
             std=self.preprocessing.std,
         )
-
-    def _check(self, split: Split, way: int, shot: int, query: int) -> None:
-        counts = self.class_counts(split)
-        if way > len(counts):
-            raise ConfigError(
-                f"task.way: {way} classes a task, but the {split} split has {len(counts)}; "
-                f"set task.way to at most {len(counts)}"
-            )
-        name, smallest = min(counts.items(), key=lambda item: item[1])
-        if shot + query > smallest:
-            raise ConfigError(
-                f"task.shot + task.query: {shot} + {query} images of a class, but class {name!r} of the "
-                f"{split} split has {smallest}; task.shot + task.query may be at most {smallest}"
-            )

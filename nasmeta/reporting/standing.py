@@ -14,8 +14,7 @@ class Standing:
     """Call it with every event, before reading it.
 
     `finished` counts the search's ended trials out of `trials`, those before a resumption included, and
-    `failed` those that failed since. `best` is the best search result: after a resumption None until a
-    trial beats what went before.
+    `failed` those that failed since. `best` is the best search result, one from before a resumption too.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,6 +33,7 @@ class Standing:
             case RunStarted():
                 self.trials, self.finished = event.trials, event.finished
                 self._finished_before, self._started = event.finished, self._clock()
+                self.best = event.best
             case TrialStarted():
                 self.running[event.phase, event.trial] = event
             case TrialFinished():

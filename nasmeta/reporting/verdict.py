@@ -16,6 +16,8 @@ def verdict(summary: dict[str, Any]) -> str:
     a gain only with at most half the parameters.
     """
     best, reference = summary["best"], summary["reference"]
+    if not reference["test_tasks"]:
+        return f"The reference could not be trained, so nothing is compared: {reference['reason']}."
     gain, ci95 = gain_of(summary)
     share = best["params"] / max(reference["params"], 1)
     size = f"with {share:.2f} times the parameters"
