@@ -1,0 +1,154 @@
+"""Where a batch norm takes its statistics from."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nasmeta.meta_learners.base import MetaState, adopt_population
+from nasmeta.meta_learners.functional import Network
+from nasmeta.meta_learners.normalization import OWN, EpisodicBatchNorm, Statistics, make_episodic
+from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
+from tests.meta_learners import reference
+from tests.meta_learners.options import learner
+
+SHAPES = {nn.BatchNorm1d: (12, 5), nn.BatchNorm2d: (12, 5, 4, 3)}
+
+
+@pytest.fixture(params=SHAPES, ids=lambda kind: kind.__name__)
+def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, EpisodicBatchNorm, Tensor]:
+    """A batch norm of torch's with odd weights, ours with the same, and an input; float64."""
+    generator = torch.Generator().manual_seed(0)
+    kind = request.param
+    norm = kind(5, eps=1e-3).double()
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.copy_(torch.randn(5, generator=generator, dtype=torch.float64))
+    x = 2 + 3 * torch.randn(SHAPES[kind], generator=generator, dtype=torch.float64)
+    return norm, EpisodicBatchNorm(norm), x.requires_grad_()
+
+
+def test_own_statistics_are_torchs_training_mode(
+    pair: tuple[nn.Module, EpisodicBatchNorm, Tensor],
+) -> None:
+    norm, ours, x = pair
+    ours.source = OWN
+    expected, got = norm(x), ours(x)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
+    slopes = [torch.autograd.grad(y.pow(3).sum(), [x, norm.weight, norm.bias]) for y in (got, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-10)
+
+
+def test_each_task_by_itself(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
+    norm, ours, x = pair
+    ours.source = Statistics(tasks=3)
+    torch.testing.assert_close(ours(x), torch.cat([norm(task) for task in x.chunk(3)]))
+    assert not torch.allclose(ours(x), norm(x))
+
+
+def test_first_rows_normalize_the_rest(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
+    norm, ours, x = pair
+    for tasks in (1, 3):
+        ours.source = Statistics(tasks=tasks, rows=3)
+        expected = []
+        for task in x.chunk(tasks):
+            first = task[:3].transpose(0, 1).flatten(1)
+            shape = (-1, *[1] * (x.dim() - 2))
+            mean, variance = (m.view(shape) for m in (first.mean(1), first.var(1, correction=0)))
+            normal = (task - mean) / (variance + norm.eps).sqrt()
+            expected.append(normal * norm.weight.view(shape) + norm.bias.view(shape))
+        torch.testing.assert_close(ours(x), torch.cat(expected), rtol=1e-10, atol=1e-10)
+        assert torch.autograd.gradgradcheck(ours, x, fast_mode=True)
+
+
+def test_all_rows_as_the_first_rows_are_the_own(
+    pair: tuple[nn.Module, EpisodicBatchNorm, Tensor],
+) -> None:
+    _, ours, x = pair
+    ours.source = Statistics(rows=len(x))
+    got = ours(x)
+    ours.source = OWN
+    torch.testing.assert_close(got, ours(x), rtol=1e-10, atol=1e-10)
+
+
+def test_population(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
+    """Recorded over equal batches and adopted, the moments are those of all the batches together."""
+    norm, ours, x = pair
+    network = Network(nn.ModuleDict({"body": norm}))
+    ours = network.norms[0]
+    ours.source = Statistics(record=True)
+    for part in x.chunk(4):
+        torch.testing.assert_close(ours(part), norm(part))
+    moments = network.population()
+    everything = x.detach().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(moments["body.mean"], everything.mean(1))
+    torch.testing.assert_close(moments["body.variance"], everything.var(1, correction=0))
+    assert network.population() == {}, "a second call starts anew"
+
+    network.set_population(moments)
+    ours.source = Statistics(population=True)
+    torch.testing.assert_close(torch.cat([ours(part) for part in x.chunk(12)]), norm(x))
+
+
+def test_names_and_weights_stay() -> None:
+    module = conv_network()
+    before = dict(module.named_parameters())
+    norms = make_episodic(module)
+    assert len(norms) == 2
+    assert not [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    after = dict(module.named_parameters())
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in after)
+    assert make_episodic(module) == norms, "ours are left as they are"
+
+
+def test_a_norm_without_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^1: a batch norm without weight and bias"):
+        make_episodic(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)))
+
+
+def activations(state: MetaState, x: Tensor) -> dict[str, Tensor]:
+    """What the two norms see, when each batch normalizes itself; by hand."""
+    weights = {name: p.detach() for name, p in state.parameters.items()}
+    first = nn.functional.conv2d(x, weights["body.0.weight"], weights["body.0.bias"], padding=1)
+    mean, deviation = first.mean((0, 2, 3), keepdim=True), first.var((0, 2, 3), correction=0, keepdim=True)
+    normal = (first - mean) / (deviation + 1e-5).sqrt()
+    hidden = nn.functional.avg_pool2d(nn.functional.gelu(normal), 2)  # norms start as weight 1, bias 0
+    second = nn.functional.conv2d(hidden, weights["body.4.weight"], weights["body.4.bias"], padding=1)
+    return {"body.1": first, "body.5": second}
+
+
+@pytest.mark.parametrize("name", ["protonet", "anil"])
+def test_adopted_statistics_by_hand(name: str) -> None:
+    """ProtoNet sees a meta-batch at once; ANIL, whose body does not adapt, each task's queries apart."""
+    running = learner(name, "running")
+    state = init(running, conv_network(width=3).double())
+    batches = [BlobSampler("train", dtype=torch.float64).batch(i, 2) for i in range(3)]
+    # A prediction before the end of training leaves nothing behind.
+    running.predict(state, *BlobSampler("valid", dtype=torch.float64).batch(0, 1)[:3])
+    adopt_population(running, state, batches)
+
+    if name == "protonet":
+        groups = [torch.cat([b.support_x, b.query_x], 1).flatten(0, 1) for b in batches]
+    else:
+        groups = [task for b in batches for task in b.query_x]
+    seen = [activations(state, group) for group in groups]
+    assert set(state.statistics) == {f"{n}.{m}" for n in ("body.1", "body.5") for m in ("mean", "variance")}
+    for norm in ("body.1", "body.5"):
+        everything = torch.cat([one[norm] for one in seen]).transpose(0, 1).flatten(1)
+        torch.testing.assert_close(state.statistics[f"{norm}.mean"], everything.mean(1))
+        torch.testing.assert_close(state.statistics[f"{norm}.variance"], everything.var(1, correction=0))
+
+
+@pytest.mark.parametrize("policy", ["support", "transductive"])
+def test_other_policies_adopt_nothing(policy: str) -> None:
+    protonet = learner("protonet", policy)
+    state = init(protonet, conv_network())
+    adopt_population(protonet, state, [BlobSampler("train").batch(0, 1)])
+    assert state.statistics == {}
+
+
+def test_the_reference_network_is_the_network() -> None:
+    module = conv_network(width=3).double()
+    x = BlobSampler("train", dtype=torch.float64).batch(0, 1).query_x[0]
+    expected = reference.network(dict(module.named_parameters()), x)
+    torch.testing.assert_close(module.train()(x), expected, rtol=1e-10, atol=1e-10)

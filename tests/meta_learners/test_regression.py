@@ -1,0 +1,69 @@
+"""Sine waves: after meta-training, adaptation must be worth something."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nasmeta import seeding
+from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.outer import adam
+from nasmeta.meta_learners.score import score
+from nasmeta.search_spaces.modules import FewShotNetwork
+from nasmeta.task import TaskBatch, TaskSpec
+from nasmeta.testing.meta_learners import train
+from tests.meta_learners.options import learner
+
+TASK = TaskSpec("regression", (1,), 1)
+
+
+class Sines(EpisodeSampler):
+    """Ten support and ten query points of a * sin(x - p); never two batches alike."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def batch(self, iteration: int, tasks: int) -> TaskBatch:
+        rng = seeding.stream(0, "sines", self.name, iteration)
+        amplitude = rng.uniform(0.5, 4.0, (tasks, 1, 1))
+        phase = rng.uniform(0.0, 3.1, (tasks, 1, 1))
+        x = rng.uniform(-5.0, 5.0, (tasks, 20, 1))
+        y = amplitude * np.sin(x - phase)
+        x, y = torch.from_numpy(x).float(), torch.from_numpy(y).float()
+        return TaskBatch(x[:, :10], y[:, :10], x[:, 10:], y[:, 10:], torch.zeros(tasks, 0, dtype=torch.int64))
+
+
+def mlp() -> FewShotNetwork:
+    with seeding.torch_stream(0, "testing", "mlp"):
+        body = nn.Sequential(nn.Linear(1, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU())
+        return FewShotNetwork(body, nn.Linear(40, 1))
+
+
+def unadapted_loss(state: MetaState, batch: TaskBatch) -> float:
+    outputs = state.network(state.parameters, batch.query_x.flatten(0, 1)).detach()
+    return float(nn.functional.mse_loss(outputs, batch.query_y.flatten(0, 1)))
+
+
+@pytest.mark.parametrize(
+    "name, options, kept",
+    [
+        ("maml", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}, 0.7),
+        ("fomaml", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}, 0.9),
+        ("anil", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}, 0.7),
+        ("boil", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}, 0.9),
+        ("reptile", {"inner_optimizer": "sgd", "inner_lr": 0.02, "train_steps": 10, "test_steps": 20}, 0.7),
+        ("finetune", {"inner_lr": 0.01, "adapt": "all", "test_steps": 100}, 0.7),
+    ],
+)
+def test_adaptation_pays(name: str, options: dict[str, object], kept: float) -> None:
+    """Fine-tuned to ten points, the error is at most `kept` of the unadapted network's."""
+    chosen: MetaLearner = learner(name, "support", **options)
+    chosen.check(TASK)
+    state = chosen.init(mlp(), TASK)
+    optimizer = adam(lr=0.003, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="cosine", warmup=0.0)
+    train(chosen, state, Sines("train"), optimizer, iterations=200)
+    adapted = score(chosen, state, Sines("test"), tasks=40)
+    assert adapted.accuracy is None
+    unadapted = sum(unadapted_loss(state, Sines("test").batch(i, 20)) for i in range(2)) / 2
+    assert adapted.loss < kept * unadapted, f"{unadapted:.3f} -> {adapted.loss:.3f}"
