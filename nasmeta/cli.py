@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from nasmeta.config import Config
 
+INTERRUPTED = 130
 DESCRIPTION = "Finds the neural network that learns new tasks fastest."
 EPILOG = """\
 examples:
@@ -47,9 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
-    except KeyboardInterrupt:
-        print("nasmeta: interrupted", file=sys.stderr)
-        return Interrupted.exit_code
+    except KeyboardInterrupt as interrupt:  # Interrupted among them
+        print(f"nasmeta: {interrupt or 'interrupted'}", file=sys.stderr)
+        return INTERRUPTED
     except NasmetaError as error:
         if debug:
             traceback.print_exc()
@@ -103,7 +104,7 @@ def search(arguments: list[str]) -> int:
     import hydra
 
     from nasmeta import hydra_errors
-    from nasmeta.rundir import Refused
+    from nasmeta.launch import Refused
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed and ended
     sys.argv = ["nasmeta search", *arguments]

@@ -9,8 +9,10 @@ from nasmeta.config import Config
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.device import pick
 from nasmeta.errors import ConfigError
+from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.strategies.base import Feasible, Strategy
 from nasmeta.task import SPLITS, Split, TaskSpec
 
 
@@ -37,7 +39,24 @@ class Composition:
         learner.check(task)
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
-        return cls(config, pick(keys.device), dataset, learner, config.build("search_space"), task)
+        space = config.build("search_space")
+        measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
+        composition = cls(config, pick(keys.device), dataset, learner, space, task)
+        composition.strategy(lambda arch: True)
+        return composition
+
+    def strategy(self, feasible: Feasible) -> Strategy:
+        """The search's strategy, before its first ask."""
+        keys = self.config.keys
+        strategy: Strategy = self.config.build(
+            "strategy",
+            space=self.space,
+            seed=keys.seed,
+            trials=keys.budget.trials,
+            iterations=keys.budget.search_iterations,
+            feasible=feasible,
+        )
+        return strategy
 
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes; training episodes may have another way, where the learner wants it."""

@@ -44,10 +44,8 @@ class Diverged(NasmetaError):
     """A meta-training's loss is no longer finite: the trial is recorded as failed, the search goes on."""
 
 
-class Interrupted(NasmetaError):
-    """A signal asked the run to stop; everything is saved: exit code 130."""
-
-    exit_code = 130
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to stop; everything is saved. Ends a whole sweep, and is no failure of it."""
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -13,9 +13,13 @@ from nasmeta.errors import ConfigError, NasmetaError, suggest
 
 def explain(error: Exception) -> Exception:
     """The ConfigError that says what Hydra meant; an error that is not Hydra's comes back as it is."""
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return ConfigError(f"{error}; every group needs an option (see `nasmeta list`)")
     if isinstance(error, NasmetaError) or not isinstance(error, HydraException | OmegaConfBaseException):
         return error
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return ConfigError(f"{error.override}: is no override: {text.splitlines()[0]}")
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):

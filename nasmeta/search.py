@@ -135,22 +135,12 @@ class Search:
         return list(asked.values())
 
     def _strategy(self) -> Strategy:
-        keys = self.config.keys
         measured = {r["arch"]: r["ms"] for r in self.journal.records if r["event"] == "measured"}
 
         def record(arch: str, milliseconds: float) -> None:
             self.journal.append("measured", arch=arch, ms=milliseconds)
 
-        constraints = Constraints(self.composition, measured, record)
-        strategy: Strategy = self.config.build(
-            "strategy",
-            space=self.composition.space,
-            seed=keys.seed,
-            trials=keys.budget.trials,
-            iterations=keys.budget.search_iterations,
-            feasible=constraints.feasible,
-        )
-        return strategy
+        return self.composition.strategy(Constraints(self.composition, measured, record).feasible)
 
     def _told(self, result: TrialResult) -> Told:
         arch = self.composition.space.parse(result.arch)

@@ -71,7 +71,7 @@ def spawn(arguments: list[str], kill_at: int = 0, torn: bool = False) -> int:
 
 
 def outcome(directory: Path) -> dict[str, Any]:
-    """What a run promises: journal without times and without what tells of interruptions; tensors; summary."""
+    """What a run promises: the journal without times and resumptions, the tensors, the summary."""
     timed = {"seconds", "train_seconds", "elapsed", "wall_seconds", "command"}
 
     def timeless(value: Any) -> Any:

@@ -1,0 +1,116 @@
+"""Wrong input stops before anything expensive starts: exit code 2, and one line that says what is right."""
+
+from pathlib import Path
+
+import pytest
+
+from nasmeta import composition
+from nasmeta.cli import main
+
+CASES = {
+    # keys
+    "task.wya=5": r"task\.wya: no such key; did you mean 'task\.way'\?",
+    "+task.wya=5": r"task\.wya: no such key; did you mean 'way'\?",
+    "+trials=5": r"trials: no such key",
+    "sed=1": r"sed: no such key; did you mean 'seed'\?",
+    "strategy.populaton=3": r"strategy\.populaton: no such key; did you mean 'strategy\.population'\?",
+    "+optimizer.lrr=3": r"optimizer\.lrr: no such key; did you mean 'lr'\?",
+    "~budget.trials": r"budget\.trials: missing",
+    # options
+    "meta_learner=mamll": r"meta_learner=mamll: no such option; did you mean 'maml'\?",
+    "meta_lerner=maml": r"meta_lerner: no such key; did you mean 'meta_learner'\?",
+    "experiment=nothing": r"experiment=nothing: no such option",
+    "strategy=null": r"every group needs an option",
+    "strategy._target_=nasmeta.strategies.evolution.Evolution": r"strategy\._target_: .*Evolution' cannot",
+    "strategy._target_=os.system": r"strategy\._target_: 'os\.system' is not a subclass of .*Strategy",
+    # types
+    "task.way=five": r"task\.way: got 'five', should be a valid integer",
+    "task.way=2.5": r"task\.way: got 2\.5, should be a valid integer",
+    "task=5": r"task: got 5",
+    "seed=null": r"seed: got None, should be a valid integer",
+    "tensorboard=7": r"tensorboard: got 7, should be a valid boolean",
+    # values
+    "seed=-1": r"seed: got -1, should be greater than or equal to 0",
+    "optimizer.lr=-0.1": r"optimizer\.lr: got -0\.1, should be greater than 0",
+    "budget.search_iterations=0": r"budget\.search_iterations: got 0, should be greater than or equal to 1",
+    "budget.max_seconds=0": r"budget\.max_seconds: got 0, should be greater than 0",
+    "constraints.max_params=-4": r"constraints\.max_params: got -4",
+    "batch_norm=suport": r"batch_norm: 'suport' is no policy; did you mean 'support'\?",
+    "device=cuda:7": r"device: 'cuda:7' is not on this machine",
+    "device=gpu": r"device: 'gpu' is no device",
+    "meta_learner.distance=manhattan": r"meta_learner\.distance: got 'manhattan', should be 'euclidean'",
+    "task.way=1": r"task\.way: 1 class a task leaves nothing to tell apart",
+    "task.way=3000": r"task\.way: 3000 classes a task, but the train split has \d+",
+    "meta_learner.train_way=900": r"meta_learner\.train_way: 900 classes a task, but the train split has \d+",
+    "task.query=40": r"task\.shot \+ task\.query: 1 \+ 40 images",
+    "strategy.sample=99": r"strategy\.sample: 99 members",
+    "dataset=omniglot dataset.root=/nowhere dataset.download=false": r"/nowhere",
+    "dataset=image_folder": r"dataset\.root: has no value and needs one: add dataset\.root=VALUE",
+    "dataset=image_folder dataset.root=/nowhere": r"/nowhere",
+    # combinations
+    "dataset=sinusoid search_space=mlp": r"ProtoNet cannot do regression: .*use meta_learner=maml",
+    "dataset=sinusoid meta_learner=maml": r"search_space=mlp",
+    # syntax
+    "task.way=[1": r"task\.way=\[1",
+    "=5": r"every group needs an option",
+}
+
+
+@pytest.mark.parametrize("overrides", CASES, ids=str)
+def test_one_line_and_exit_code_2(
+    overrides: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(composition.Composition, "problem", _expensive)
+    assert main(["search", *overrides.split()]) == 2
+    out, err = capfd.readouterr()
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("nasmeta: ")
+    import re
+
+    assert re.search(CASES[overrides], lines[0]), lines[0]
+    assert not out
+    assert not list(tmp_path.iterdir()), "no directory is left behind"
+
+
+def _expensive(self: object) -> None:
+    raise AssertionError("data was loaded before the input was checked")
+
+
+def test_debug_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "task.way=five", "--debug"]) == 2
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_several_mistakes_are_told_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "task.way=five", "budget.trials=0"]) == 2
+    err = capfd.readouterr().err
+    assert "task.way" in err
+    assert "budget.trials" in err
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate"])
+def test_a_missing_directory_is_named(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(tmp_path / "none")]) == 2
+    assert f"{tmp_path / 'none'}: no such" in capfd.readouterr().err
+
+
+def test_a_directory_without_a_run_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(tmp_path)]) == 2
+    assert "no run directory: it has no .hydra/config.yaml" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_group_to_list(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "datasets"]) == 2
+    assert "did you mean 'dataset'?" in capfd.readouterr().err
+
+
+def test_no_command_prints_the_usage(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main([])
+    assert exit.value.code == 2
+    assert "usage: nasmeta" in capfd.readouterr().err
