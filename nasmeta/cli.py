@@ -107,7 +107,7 @@ def search(arguments: list[str]) -> int:
     from nasmeta.launch import Refused
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed and ended
-    sys.argv = ["nasmeta search", *arguments]
+    sys.argv = ["nasmeta search", *sorted(arguments, key=_is_override)]  # argparse wants them last
     launch = hydra.main(config_path=str(config_directory()), config_name="search", version_base="1.3")
     try:
         launch(run_search)()
@@ -116,6 +116,10 @@ def search(arguments: list[str]) -> int:
     except Exception as error:
         raise hydra_errors.explain(error) from error
     return 0
+
+
+def _is_override(argument: str) -> bool:
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
 def run_search(config: "DictConfig") -> None:

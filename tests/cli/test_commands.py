@@ -28,6 +28,7 @@ IMAGES = [
     "dataset.test_classes=5",
     "search_space.widths=[8]",
     "search_space.max_blocks=3",
+    "search_space.max_downsamples=3",
 ]
 
 
