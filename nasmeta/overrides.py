@@ -26,13 +26,14 @@ def overridden(values: Mapping[str, Any], overrides: list[str]) -> DictConfig:
                     f"{override.input_line}: only key=value and group=option change a checkpoint"
                 )
             if key in GROUPS and isinstance(value, str):
-                value = _option(key, value)
+                value = composed([f"{key}={value}"])[key]
             OmegaConf.update(config, key, value, merge=False)
     except HydraException as error:
         raise hydra_errors.explain(error) from error
     return config
 
 
-def _option(group: str, name: str) -> Any:
+def composed(overrides: list[str]) -> DictConfig:
+    """The configuration that `nasmeta search` would run with these overrides."""
     with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        return compose("search", overrides=[f"{group}={name}"])[group]
+        return compose("search", overrides=overrides)

@@ -1,0 +1,87 @@
+#!/usr/bin/env python
+"""What the hand-designed reference reaches after a wall-clock budget of meta-training.
+
+    scripts/bench/reference_accuracy.py --seconds 600 dataset=omniglot dataset.variant=small \
+        dataset.root=../shared/data meta_learner=protonet batch_norm=running
+
+Overrides are Hydra's, as for `nasmeta search`. The number of meta-iterations that fit is measured first, so
+that a learning-rate schedule ends with the budget; the budget counts meta-training alone. Tests the last
+iterate once, on budget.test_tasks meta-test tasks. Prints one JSON line.
+"""
+
+import argparse
+import json
+import sys
+import time
+
+from nasmeta.allocator import keep_pages
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.meta_learners.score import score
+from nasmeta.overrides import composed
+
+WARMUP = 5
+MEASURED = 0.02
+"""The share of the budget for which the pace is measured."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--arch", help="another architecture than the space's reference, as its string")
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args()
+    keep_pages()
+    composition = Composition.of(parse(composed(options.overrides), trusted=True))
+    problem = composition.problem()
+    space = composition.space
+    arch = space.parse(options.arch) if options.arch else space.reference()
+
+    trial = problem.training(arch, 10**9)
+    for _ in range(WARMUP):
+        trial.step()
+    start = time.perf_counter()
+    while time.perf_counter() - start < max(3.0, MEASURED * options.seconds):
+        trial.step()
+    pace = (trial.iteration - WARMUP) / (time.perf_counter() - start)
+    iterations = max(1, round(options.seconds * pace))
+
+    training = problem.training(arch, iterations)
+    start = time.perf_counter()
+    while not training.done and time.perf_counter() - start < 1.05 * options.seconds:
+        training.step()
+        if training.iteration % max(1, iterations // 10) == 0:
+            progress, seconds = training.read(), time.perf_counter() - start
+            print(
+                f"{seconds:.0f} s, {progress.iteration} of {iterations} iterations, "
+                f"loss {progress.loss:.3f}, accuracy {progress.accuracy}",
+                file=sys.stderr,
+            )
+    seconds = time.perf_counter() - start
+    training.finish()
+    valid = problem.judge(training.state)
+    tasks = composition.config.keys.budget.test_tasks
+    test = score(composition.learner, training.state, composition.sampler("test"), tasks)
+    keys = composition.config.keys
+    print(
+        json.dumps(
+            {
+                "overrides": options.overrides,
+                "arch": str(arch),
+                "seconds": round(seconds, 1),
+                "iterations": training.iteration,
+                "tasks_seen": training.iteration * keys.task.meta_batch,
+                "batch_norm": keys.batch_norm,
+                "valid_accuracy": valid.accuracy,
+                "test_accuracy": test.accuracy,
+                "test_ci95": test.ci95,
+                "test_tasks": test.tasks,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
