@@ -61,7 +61,7 @@ class Strategy(ABC):
         self._feasible = feasible
         self._asked = 0
         self._outstanding: dict[int, Proposal] = {}
-        self._seen: set[Any] = set()
+        self._seen: dict[Any, None] = {}  # in the order of the asks
 
     def ask(self) -> Proposal | None:
         """The next proposal; None where there is none until a tell comes, or none any more (`done`)."""
@@ -72,7 +72,7 @@ class Strategy(ABC):
             return None
         self._asked += 1
         self._outstanding[proposal.trial] = proposal
-        self._seen.add(proposal.arch)
+        self._seen[proposal.arch] = None
         return proposal
 
     def tell(self, told: Told) -> None:
@@ -108,7 +108,8 @@ class Strategy(ABC):
     def fresh(self, draw: Callable[[], Any]) -> Any:
         """A feasible architecture by `draw`, one that was not proposed before if a few draws give one.
 
-        Raises RunFailed where no draw is feasible.
+        Where none of many draws is feasible it is the first one proposed, again; raises RunFailed where
+        there is none.
         """
         repeat = None
         for draws in range(1, FEASIBLE_DRAWS + 1):
@@ -119,6 +120,8 @@ class Strategy(ABC):
                 return arch
             if repeat is not None and draws >= FRESH_DRAWS:
                 return repeat
+        if self._seen:
+            return next(iter(self._seen))
         raise RunFailed(
             f"none of {FEASIBLE_DRAWS} architectures drawn can be built within the constraints: "
             "raise constraints.max_params or constraints.max_flops, or search a smaller search_space"

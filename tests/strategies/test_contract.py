@@ -1,0 +1,111 @@
+"""Every option of conf/strategy, unlisted."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from nasmeta.conf_dir import config_directory
+from nasmeta.config import resolve
+from nasmeta.errors import RunFailed
+from nasmeta.strategies.base import Strategy
+from nasmeta.testing.strategies import SPACE, Make, asked, injected, play, replay, told
+
+OPTIONS = sorted(path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
+
+
+@pytest.fixture(params=OPTIONS)
+def make(request: pytest.FixtureRequest) -> Make:
+    node = OmegaConf.load(config_directory() / "strategy" / f"{request.param}.yaml")
+    options = OmegaConf.to_container(node)
+    target = resolve("strategy", options.pop("_target_"), trusted=True)
+    return lambda **arguments: target(**options, **injected(**arguments))
+
+
+def test_it_looks_at_as_many_architectures_as_it_is_given(make: Make) -> None:
+    history = play(make(trials=30))
+    archs = asked(history)
+    assert len(archs) == 30
+    assert len(set(archs)) == 30, "an architecture is proposed twice while the space has new ones"
+    assert all(SPACE.parse(str(arch)) == arch for arch in archs)
+
+
+def test_it_is_a_function_of_the_seed(make: Make) -> None:
+    assert asked(play(make(seed=3))) == asked(play(make(seed=3)))
+    assert asked(play(make(seed=3))) != asked(play(make(seed=4)))
+    assert len(asked(play(make(seed=0)))) == 30
+
+
+@settings(max_examples=15, deadline=None)
+@given(outstanding=st.integers(1, 7), cut=st.integers(0, 60), failures=st.sets(st.integers(0, 29)))
+@pytest.mark.parametrize("option", OPTIONS)
+def test_replaying_any_part_of_its_history_continues_identically(
+    option: str, outstanding: int, cut: int, failures: set[int]
+) -> None:
+    node = OmegaConf.to_container(OmegaConf.load(config_directory() / "strategy" / f"{option}.yaml"))
+    target = resolve("strategy", node.pop("_target_"), trusted=True)
+    history = play(target(**node, **injected()), outstanding, lambda trial: trial in failures)
+    again = target(**node, **injected())
+    replay(again, history[:cut])
+    replay(again, history[cut:])
+    assert again.done()
+
+
+def test_it_goes_on_where_everything_fails(make: Make) -> None:
+    assert len(asked(play(make(trials=25), failing=lambda trial: True))) == 25
+
+
+def test_infeasible_architectures_are_never_proposed(make: Make) -> None:
+    archs = asked(play(make(feasible=lambda arch: sum(arch.values) <= 6)))
+    assert archs
+    assert all(sum(arch.values) <= 6 for arch in archs)
+    with pytest.raises(RunFailed, match=r"none of 1000 architectures.*constraints\.max_params"):
+        make(feasible=lambda arch: False).ask()
+
+
+def test_repetitions_are_allowed_once_the_space_is_exhausted(make: Make) -> None:
+    archs = asked(play(make(trials=9, feasible=lambda arch: sum(arch.values) <= 1)))
+    assert len(archs) == 9
+    assert len(set(archs)) <= 5
+
+
+def test_wrong_tells_are_refused(make: Make) -> None:
+    strategy: Strategy = make()
+    proposal = strategy.ask()
+    assert proposal is not None
+    with pytest.raises(ValueError, match="trial 7 is not outstanding"):
+        strategy.tell(told(type(proposal)(7, proposal.arch, 5), 0.5))
+    with pytest.raises(ValueError, match="was told a score of nan"):
+        strategy.tell(told(proposal, math.nan))
+    strategy = make()
+    proposal = strategy.ask()
+    assert proposal is not None
+    strategy.tell(told(proposal, 0.5))
+    with pytest.raises(ValueError, match="trial 0 is not outstanding"):
+        strategy.tell(told(proposal, 0.5))
+
+
+def test_a_fresh_process_with_another_hash_seed_proposes_the_same(make: Make) -> None:
+    name = type(make()).__name__
+    module = type(make()).__module__
+    extra = "population=10, sample=3, " if name == "RegularizedEvolution" else ""
+    script = (
+        f"from {module} import {name}\nfrom nasmeta.testing.strategies import asked, injected, play\n"
+        f"print(*asked(play({name}({extra}**injected()))))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={"PYTHONHASHSEED": seed, "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert outputs.pop().split() == [str(arch) for arch in asked(play(make()))]

@@ -1,0 +1,102 @@
+"""The configuration: every file of conf/ composes, is checked and is built; schemas come from annotations."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from nasmeta.composition import Composition
+from nasmeta.conf_dir import config_directory
+from nasmeta.config import GROUPS, INJECTED, parse, resolve
+from nasmeta.errors import ConfigError
+from nasmeta.overrides import composed, overridden
+
+OPTIONS = sorted(
+    (path.parent.name, path.stem)
+    for path in config_directory().glob("*/*.yaml")
+    if path.parent.name in GROUPS
+)
+NEEDS = {
+    ("dataset", "sinusoid"): ["search_space=mlp", "meta_learner=maml"],
+    ("dataset", "omniglot"): ["dataset.root=here"],
+    ("dataset", "image_folder"): ["dataset.root=here"],
+}
+
+
+@pytest.mark.parametrize("group,option", OPTIONS, ids=str)
+def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
+    config = parse(composed([f"{group}={option}", *NEEDS.get((group, option), [])]), trusted=False)
+    if group not in ("dataset", "evaluator", "executor", "strategy"):
+        assert config.build(group, batch_norm="support") is not None
+
+
+@pytest.mark.parametrize("group,option", OPTIONS, ids=str)
+def test_yaml_keys_are_the_constructor_arguments_and_nothing_has_a_default(group: str, option: str) -> None:
+    node = composed([f"{group}={option}", *NEEDS.get((group, option), [])])[group]
+    target = resolve(group, node["_target_"], trusted=False)
+    parameters = inspect.signature(target).parameters
+    assert {*node} - {"_target_"} == {*parameters} - INJECTED.get(group, frozenset())
+    for parameter in parameters.values():
+        assert parameter.kind is parameter.KEYWORD_ONLY, parameter
+        assert parameter.default is parameter.empty, parameter
+        assert parameter.annotation is not parameter.empty, parameter
+
+
+def test_every_folder_of_options_is_a_group_that_is_checked() -> None:
+    folders = {path.name for path in config_directory().iterdir() if path.is_dir()}
+    assert folders - {"experiment", "debug", "hydra"} == set(GROUPS)
+
+
+def test_the_stored_form_is_parsed_back() -> None:
+    config = parse(composed([]), trusted=False)
+    assert parse(config.to_dict(), trusted=False) == config
+
+
+def test_folders_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse(composed(["dataset=image_folder", "dataset.root=pictures"]), trusted=False)
+    assert config.groups["dataset"]["root"] == str(tmp_path / "pictures")
+
+
+def test_a_users_own_class_is_checked_like_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from typing import Annotated\nfrom pydantic import Field\n"
+        "from nasmeta.strategies.random import RandomSearch\n"
+        "class Mine(RandomSearch):\n"
+        "    def __init__(self, *, power: Annotated[int, Field(le=9)],\n"
+        "                 space, seed, trials, iterations, feasible):\n"
+        "        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations,\n"
+        "                         feasible=feasible)\n"
+        "        self.power = power\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    values: dict[str, Any] = OmegaConf.to_container(composed([]))  # type: ignore[assignment]
+    values["strategy"] = {"_target_": "mine.Mine", "power": 3}
+    assert Composition.of(parse(values, trusted=True)).strategy(lambda arch: True).power == 3  # type: ignore[attr-defined]
+    values["strategy"] = {"_target_": "mine.Mine", "power": 30}
+    with pytest.raises(ConfigError, match=r"strategy\.power: got 30, should be less than or equal to 9"):
+        parse(values, trusted=True)
+    values["strategy"] = {"_target_": "mine.Mine", "powr": 3}
+    with pytest.raises(ConfigError, match=r"strategy\.powr: no such key; did you mean 'power'\?"):
+        parse(values, trusted=True)
+    with pytest.raises(ConfigError, match=r"'mine\.Mine' is outside nasmeta .*--trust-code"):
+        parse(values, trusted=False)
+
+
+def test_overrides_of_a_stored_configuration() -> None:
+    stored = parse(composed([]), trusted=False).to_dict()
+    config = parse(overridden(stored, ["task.shot=5", "optimizer=sgd", "optimizer.lr=0.5"]), trusted=False)
+    assert config.keys.task.shot == 5
+    assert config.groups["optimizer"]["_target_"].endswith("sgd")
+    assert config.groups["optimizer"]["lr"] == 0.5
+    with pytest.raises(ConfigError, match="only key=value"):
+        overridden(stored, ["task.shot=1,5"])
+
+
+def test_hparams_are_flat_and_plain() -> None:
+    flat = parse(composed([]), trusted=False).hparams()
+    assert flat["task.way"] == 5
+    assert flat["budget.max_seconds"] == "None"
+    assert all(isinstance(value, str | int | float | bool) for value in flat.values())
