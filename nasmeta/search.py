@@ -105,7 +105,8 @@ class Search:
 
     def _ask(self, strategy: Strategy) -> Proposal | None:
         limit = self.config.keys.budget.max_seconds
-        if strategy.done() or (limit is not None and self._elapsed() >= limit):
+        late = limit is not None and self._elapsed() >= limit
+        if strategy.done() or (late and self.best is not None):
             return None
         proposal = strategy.ask()
         if proposal is not None:

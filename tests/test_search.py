@@ -1,0 +1,190 @@
+"""The main job: what is proposed, recorded, chosen and tested. Runs of a second on the sinusoid."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nasmeta import search as search_module
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.errors import RunFailed
+from nasmeta.evaluators.cost import measure_cost
+from nasmeta.evaluators.problem import Problem
+from nasmeta.events import Event, TrialFinished
+from nasmeta.journal import Journal
+from nasmeta.overrides import composed
+from nasmeta.rundir import RunDirectory
+from nasmeta.search import Search
+from tests.cli.runs import TINY
+
+
+def run(
+    path: Path, *overrides: str, observers: list[Any] | None = None, stop: Any = lambda: False
+) -> dict[str, Any]:
+    path.mkdir(exist_ok=True)
+    composition = Composition.of(parse(composed([*TINY, *overrides]), trusted=True))
+    directory = RunDirectory(path)
+    with Journal(directory.journal) as journal:
+        return Search(composition, directory, journal, observers or [], stop).run()
+
+
+def records(path: Path, event: str, **values: Any) -> list[dict[str, Any]]:
+    with Journal(path / "journal.jsonl") as journal:
+        found = [r for r in journal.records if r["event"] == event]
+    return [r for r in found if all(r[key] == value for key, value in values.items())]
+
+
+def test_every_trial_is_asked_and_finished_in_order(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert [r["trial"] for r in records(tmp_path, "asked")] == [0, 1, 2, 3]
+    assert [r["trial"] for r in records(tmp_path, "finished", phase="search")] == [0, 1, 2, 3]
+    assert len(records(tmp_path, "finished", phase="final")) == 2
+    assert len(records(tmp_path, "finished", phase="reference")) == 1
+    assert len(records(tmp_path, "tested")) == 1
+
+
+def test_the_best_few_are_trained_in_full_and_one_is_chosen_on_validation(tmp_path: Path) -> None:
+    summary = run(tmp_path)
+    searched = sorted(records(tmp_path, "finished", phase="search"), key=lambda r: r["valid_loss"])
+    finals = records(tmp_path, "finished", phase="final")
+    assert [r["arch"] for r in finals] == [r["arch"] for r in searched[:2]]
+    assert all(r["iterations"] == 4 for r in finals)
+    chosen = min(finals, key=lambda r: r["valid_loss"])
+    assert summary["best"]["arch"] == chosen["arch"]
+    assert summary["best"]["valid_loss"] == chosen["valid_loss"]
+
+
+def test_the_meta_test_tasks_are_looked_at_once_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits: list[str] = []
+    sampler = Composition.sampler
+
+    def spy(self: Composition, split: Any) -> Any:
+        if split == "test":
+            finished = records(tmp_path, "finished")
+            splits.append(f"after {len(finished)}")
+        return sampler(self, split)
+
+    monkeypatch.setattr(Composition, "sampler", spy)
+    run(tmp_path)
+    assert splits == ["after 7", "after 7"], "the chosen network and the reference, when all is trained"
+
+
+def test_failed_trials_are_recorded_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Problem.training
+    calls = iter(range(100))
+
+    def sometimes(self: Problem, arch: Any, iterations: int) -> Any:
+        if next(calls) in (0, 2):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return training(self, arch, iterations)
+
+    monkeypatch.setattr(Problem, "training", sometimes)
+    summary = run(tmp_path)
+    assert summary["failed_trials"] == 2
+    failed = records(tmp_path, "finished", phase="search", status="failed")
+    assert [r["trial"] for r in failed] == [0, 2]
+    assert failed[0]["reason"] == "OutOfMemoryError: CUDA out of memory"
+
+
+def _raising(error: Exception) -> Any:
+    def method(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    return method
+
+
+def test_a_search_in_which_all_fails_stops_and_says_why(tmp_path: Path) -> None:
+    with pytest.raises(
+        RunFailed, match=r"the first 20 trials all failed, the last one: Diverged: .* loss is"
+    ):
+        run(tmp_path, "meta_learner.inner_lr=1e30", "budget.trials=50")
+    assert len(records(tmp_path, "finished")) == 20
+
+
+def test_the_wall_clock_limit_ends_the_search_phase(tmp_path: Path) -> None:
+    summary = run(tmp_path, "budget.max_seconds=0.000001", "budget.trials=50")
+    assert summary["trials"] == 1, "one trial is always looked at"
+
+
+def test_candidates_respect_the_constraints(tmp_path: Path) -> None:
+    run(tmp_path, "constraints.max_params=300", "constraints.max_flops=500", "budget.trials=6")
+    composition = Composition.of(parse(composed(TINY), trusted=True))
+    for record in records(tmp_path, "asked"):
+        cost = measure_cost(composition.space, composition.space.parse(record["arch"]), composition.task)
+        assert cost.params <= 300
+        assert cost.flops <= 500
+
+
+def test_measured_latencies_are_recorded_and_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nasmeta import constraints
+
+    clock = iter(range(1, 10_000))
+    monkeypatch.setattr(constraints, "measure_latency", lambda *args: float(next(clock)))
+    run(tmp_path / "a", "constraints.max_latency_ms=4.5", "budget.trials=4")
+    measured = {r["arch"]: r["ms"] for r in records(tmp_path / "a", "measured")}
+    assert sorted(measured.values()) == [1.0, 2.0, 3.0, 4.0]
+    journal = (tmp_path / "a" / "journal.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "journal.jsonl").write_text("".join(journal[:6]))
+    monkeypatch.setattr(constraints, "measure_latency", lambda *args: 2.0)
+    run(tmp_path / "b", "constraints.max_latency_ms=4.5", "budget.trials=4")
+    first = [r["arch"] for r in records(tmp_path / "a", "asked")]
+    assert [r["arch"] for r in records(tmp_path / "b", "asked")] == first
+
+
+def test_a_reference_that_cannot_be_trained_is_said_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nasmeta.errors import Diverged
+    from nasmeta.reporting.table import closing_table
+
+    evaluate = Search._evaluate
+
+    def failing(self: Search, phase: Any, trial: int, arch: str, iterations: int) -> Any:
+        if phase != "reference":
+            return evaluate(self, phase, trial, arch, iterations)
+        with monkeypatch.context() as patch:
+            patch.setattr(Problem, "training", _raising(Diverged("the loss is nan")))
+            return evaluate(self, phase, trial, arch, iterations)
+
+    monkeypatch.setattr(Search, "_evaluate", failing)
+    summary = run(tmp_path)
+    assert summary["reference"]["test_loss"] is None
+    assert summary["difference"] is None
+    table = closing_table(summary, tmp_path)
+    assert "The reference could not be trained, so nothing is compared: Diverged: the loss is nan" in table
+
+
+def test_an_observer_that_fails_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise ValueError("broken pipe")
+
+    assert _timeless(run(tmp_path / "a", observers=[broken, seen.append])) == _timeless(run(tmp_path / "b"))
+    assert sum(isinstance(event, TrialFinished) for event in seen) == 7
+    assert caplog.text.count("is switched off") == 1
+
+
+def _timeless(summary: dict[str, Any]) -> str:
+    for part in (summary, summary["best"], summary["reference"]):
+        for key in ("wall_seconds", "train_seconds", "command"):
+            part.pop(key, None)
+    return json.dumps(summary)
+
+
+def test_the_main_loop_stays_on_one_screen() -> None:
+    import inspect
+
+    for method in (Search.run, Search._search):
+        assert len(inspect.getsource(method).splitlines()) <= 40
+    assert search_module.__doc__
