@@ -79,7 +79,7 @@ class BlobSampler(EpisodeSampler):
 def conv_network(
     norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     *,
-    width: int = 16,
+    width: int = 8,
     outputs: int = WAY,
     name: str = "network",
 ) -> FewShotNetwork:
@@ -117,15 +117,15 @@ def train(
 
 
 def learning(
-    learner: MetaLearner, optimizer: OuterOptimizer, *, iterations: int = 80, tasks: int = 20
+    learner: MetaLearner, optimizer: OuterOptimizer, *, iterations: int = 60, tasks: int = 20
 ) -> tuple[float, float]:
     """The accuracy on unseen blobs before and after meta-training."""
     valid = BlobSampler("valid")
     train_sampler = training_sampler(learner)
-    state = init(learner, conv_network())
+    state = init(learner, conv_network(width=16))
     adopt_population(learner, state, [train_sampler.batch(iterations, 4)])
     untrained = score(learner, state, valid, tasks)
-    state = init(learner, conv_network())
+    state = init(learner, conv_network(width=16))
     train(learner, state, train_sampler, optimizer, iterations)
     trained = score(learner, state, valid, tasks)
     assert untrained.accuracy is not None
@@ -139,7 +139,7 @@ def training_sampler(learner: MetaLearner, device: str = "cpu") -> BlobSampler:
 
 
 class MetaLearnerContract:
-    """Subclass it with the fixtures `make`, a learner by policy, and `policy`; pytest does the rest."""
+    """Subclass it with the fixtures `make`, a learner by policy, `policy` and `optimizer`."""
 
     def test_a_gradient_for_every_parameter(
         self, make: Callable[[Policy], MetaLearner], policy: Policy
@@ -237,8 +237,12 @@ class MetaLearnerContract:
         learner.predict(state, *BlobSampler("valid").batch(0, 2)[:3])
         assert 0 < trained < len(seen)
 
+
+class LearningContract:
+    """Subclass it with the fixtures `make`, a learner by policy, and `optimizer`; it trains for seconds."""
+
     def test_learns(self, make: Callable[[Policy], MetaLearner], optimizer: OuterOptimizer) -> None:
         """Blobs in new places, of which an untrained network adapts to about half (chance is a fifth)."""
         untrained, trained = learning(make("support"), optimizer)
-        assert trained > 0.65, f"{untrained:.3f} -> {trained:.3f}"
+        assert trained > 0.7, f"{untrained:.3f} -> {trained:.3f}"
         assert trained > untrained + 0.1, f"{untrained:.3f} -> {trained:.3f}"

@@ -37,3 +37,11 @@ def learner(name: str, policy: Policy, **overrides: Any) -> MetaLearner:
     option, values = VARIANTS[name]
     make, options = configured("meta_learner", option)
     return make(**{**options, **values, **overrides}, batch_norm=policy)
+
+
+def short(name: str, policy: Policy) -> MetaLearner:
+    """The same with at most three test steps, for tests that do not ask how well it learns."""
+    chosen = learner(name, policy)
+    if hasattr(chosen, "test_steps"):
+        chosen.test_steps = min(chosen.test_steps, 3)
+    return chosen

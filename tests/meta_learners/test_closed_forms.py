@@ -42,7 +42,7 @@ def reptile(*, steps: int, rate: float, policy: Policy = "transductive") -> Rept
 
 
 @given(a=curvatures, b=curvatures, w=weights, rate=rates, steps=steps)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @pytest.mark.parametrize("adapt, in_body", [("all", False), ("head", False), ("body", True)])
 def test_maml(a: float, b: float, w: float, rate: float, steps: int, adapt: str, in_body: bool) -> None:
     c = 1 - rate * a
@@ -57,7 +57,7 @@ def test_maml(a: float, b: float, w: float, rate: float, steps: int, adapt: str,
 
 
 @given(a=curvatures, b=curvatures, w=weights, rate=rates, steps=steps, iteration=st.integers(0, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_multi_step_maml(a: float, b: float, w: float, rate: float, steps: int, iteration: int) -> None:
     """The query loss of step k counts b * c^(2k) * w, by a weight that falls to 0.03 / steps until 10."""
     c = 1 - rate * a
@@ -70,7 +70,7 @@ def test_multi_step_maml(a: float, b: float, w: float, rate: float, steps: int, 
 
 
 @given(a=curvatures, w=weights, rate=rates, steps=steps)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_reptile(a: float, w: float, rate: float, steps: int) -> None:
     learner = reptile(steps=steps, rate=rate)
     gradients, _ = learner.meta_gradient(quadratic.state(learner, w), quadratic.batch(a, a), 0)

@@ -9,8 +9,8 @@ import pytest
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.normalization import Policy
 from nasmeta.meta_learners.outer import OuterOptimizer
-from nasmeta.testing.meta_learners import MetaLearnerContract, learning
-from tests.meta_learners.options import CONF, LEARNERS, OPTIMIZERS, configured, learner
+from nasmeta.testing.meta_learners import LearningContract, MetaLearnerContract, learning
+from tests.meta_learners.options import CONF, LEARNERS, OPTIMIZERS, configured, learner, short
 
 
 @pytest.fixture(params=LEARNERS)
@@ -19,6 +19,12 @@ def make(request: pytest.FixtureRequest) -> Callable[[Policy], MetaLearner]:
 
 
 class TestEveryLearner(MetaLearnerContract):
+    @pytest.fixture(params=LEARNERS)
+    def make(self, request: pytest.FixtureRequest) -> Callable[[Policy], MetaLearner]:
+        return partial(short, request.param)
+
+
+class TestEveryLearnerLearns(LearningContract):
     pass
 
 
@@ -28,7 +34,7 @@ def test_learns_under_the_other_policies(
     make: Callable[[Policy], MetaLearner], policy: Policy, optimizer: OuterOptimizer
 ) -> None:
     untrained, trained = learning(make(policy), optimizer)
-    assert trained > 0.65, f"{untrained:.3f} -> {trained:.3f}"
+    assert trained > 0.7, f"{untrained:.3f} -> {trained:.3f}"
     assert trained > untrained + 0.1, f"{untrained:.3f} -> {trained:.3f}"
 
 

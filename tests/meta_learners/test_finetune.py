@@ -82,7 +82,7 @@ def test_regression_keeps_its_head() -> None:
     task = TaskSpec("regression", (1,), 1)
     finetune = learner("finetune", "support", test_steps=1, inner_lr=1e-9)
     module = conv_network(outputs=1)
-    module.body = nn.Linear(1, 16 * 16)
+    module.body = nn.Linear(1, 8 * 16)
     state = finetune.init(module, task)
     assert not [name for name in state.parameters if name.startswith("meta.")]
     x = torch.tensor([[[0.5], [1.0]]])

@@ -9,7 +9,7 @@ from nasmeta.meta_learners.functional import Network
 from nasmeta.meta_learners.normalization import OWN, EpisodicBatchNorm, Statistics, make_episodic
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners import reference
-from tests.meta_learners.options import learner
+from tests.meta_learners.options import learner, short
 
 SHAPES = {nn.BatchNorm1d: (12, 5), nn.BatchNorm2d: (12, 5, 4, 3)}
 
@@ -137,6 +137,19 @@ def test_adopted_statistics_by_hand(name: str) -> None:
         everything = torch.cat([one[norm] for one in seen]).transpose(0, 1).flatten(1)
         torch.testing.assert_close(state.statistics[f"{norm}.mean"], everything.mean(1))
         torch.testing.assert_close(state.statistics[f"{norm}.variance"], everything.var(1, correction=0))
+
+
+@pytest.mark.parametrize("name", ["maml", "reptile", "protonet", "finetune"])
+def test_training_never_sees_the_population(name: str) -> None:
+    """A training step is the same function before and after statistics are adopted, and records nothing."""
+    running = short(name, "running")
+    state = init(running, conv_network(width=3))
+    batch = BlobSampler("train").batch(0, 2)
+    before, _ = running.meta_gradient(state, batch, 0)
+    assert not any(norm.recorded for norm in state.network.norms)
+    adopt_population(running, state, [BlobSampler("train").batch(1, 2)])
+    after, _ = running.meta_gradient(state, batch, 0)
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize("policy", ["support", "transductive"])

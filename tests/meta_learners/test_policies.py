@@ -10,7 +10,7 @@ from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
 from nasmeta.meta_learners.normalization import POLICIES, Policy
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
-from tests.meta_learners.options import VARIANTS, learner
+from tests.meta_learners.options import VARIANTS, short
 
 
 def group_norm(channels: int) -> nn.Module:
@@ -21,7 +21,7 @@ def ready(
     name: str, policy: Policy, norm: Callable[[int], nn.Module] = nn.BatchNorm2d
 ) -> tuple[MetaLearner, MetaState]:
     """A learner and a state with all that training would leave, in float64."""
-    chosen = learner(name, policy)
+    chosen = short(name, policy)
     state = init(chosen, conv_network(norm, width=4).double())
     adopt_population(chosen, state, [blobs(100 + i, 2) for i in range(2)])
     return chosen, state

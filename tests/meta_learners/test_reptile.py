@@ -59,11 +59,13 @@ def test_classes_of_different_sizes_are_walked_as_they_stand() -> None:
     assert [x.tolist() for x, _ in batches] == [[0, 1, 2], [3, 4, 0]]
 
 
-def test_a_grey_image_keeps_its_layout() -> None:
-    batch = BlobSampler("train", shot=2).batch(0, 1)
-    sets = ((batch.support_x[0], batch.support_y[0]), (batch.query_x[0], batch.query_y[0]))
-    for x, _ in islice(minibatches(sets, task(5), 10), 8):
-        assert x.stride() == (256, 1, 16, 1)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_keep_their_layout(channels: int) -> None:
+    images = torch.zeros(15, 8, 8, channels).permute(0, 3, 1, 2)
+    labels = torch.arange(5).repeat_interleave(3)
+    sets = ((images[:5], torch.arange(5)), (images, labels))
+    for x, _ in islice(minibatches(sets, task(5), 7), 8):
+        assert x.stride() == (64 * channels, 1, 8 * channels, channels)
 
 
 def test_one_full_step_of_sgd_is_the_gradient_times_the_rate() -> None:
