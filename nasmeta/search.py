@@ -16,7 +16,7 @@ from nasmeta import checkpoint
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
 from nasmeta.errors import Interrupted, RunDirectoryError, RunFailed
-from nasmeta.evaluators.base import Evaluator, Stop, TrialResult
+from nasmeta.evaluators.base import Evaluator, TrialResult
 from nasmeta.events import (
     Announcer,
     Observer,
@@ -29,7 +29,7 @@ from nasmeta.events import (
 )
 from nasmeta.executors.base import Executor, Job
 from nasmeta.journal import Journal, Record
-from nasmeta.meta_learners.score import Score, ci95, score
+from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.rundir import RunDirectory
 from nasmeta.strategies.base import Proposal, Strategy, Told
 from nasmeta.summary import describe
@@ -102,11 +102,13 @@ class Search:
             raise Interrupted("stopped between two trials")
         if self.best is None:
             raise RunFailed("the search looked at no architecture that could be trained")
+        if not self._happened("searched"):
+            self.journal.append("searched", elapsed=self._elapsed())
 
     def _ask(self, strategy: Strategy) -> Proposal | None:
         limit = self.config.keys.budget.max_seconds
         late = limit is not None and self._elapsed() >= limit
-        if strategy.done() or (late and self.best is not None):
+        if strategy.done() or self._happened("searched") or (late and self.best is not None):
             return None
         proposal = strategy.ask()
         if proposal is not None:
@@ -221,7 +223,7 @@ class Search:
 
     def _test(self, chosen: TrialResult, reference: TrialResult) -> dict[str, Any]:
         """The one look at the meta-test tasks: the chosen network and the reference, on the same ones."""
-        if any(record["event"] == "tested" for record in self.journal.records):
+        if self._happened("tested"):
             done: dict[str, Any] = json.loads(self.directory.summary.read_text())
             return done
         weights = self.directory.weights("final", chosen.trial)
@@ -249,12 +251,8 @@ class Search:
         state = self.problem.initial_state(arch)
         saved = checkpoint.load(weights)
         state.load(saved["training"]["parameters"], saved["statistics"])
-        return score(
-            self.composition.learner,
-            state,
-            self.composition.sampler("test"),
-            self.config.keys.budget.test_tasks,
-        )
+        sampler, tasks = self.composition.sampler("test"), self.config.keys.budget.test_tasks
+        return score(self.composition.learner, state, sampler, tasks, stop=self.stop)
 
     # What observers are told ----------------------------------------------------------------------------
 
@@ -271,6 +269,9 @@ class Search:
     def _announce_start(self, phase: Phase, trial: int, arch: Any, iterations: int) -> None:
         graph = self.composition.space.graph(arch)
         self.announce(TrialStarted(phase, trial, str(arch), iterations, graph))
+
+    def _happened(self, event: str) -> bool:
+        return any(record["event"] == event for record in self.journal.records)
 
     def _elapsed(self) -> float:
         return self._elapsed_before + time.monotonic() - self._began

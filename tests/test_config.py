@@ -44,6 +44,18 @@ def test_yaml_keys_are_the_constructor_arguments_and_nothing_has_a_default(group
         assert parameter.annotation is not parameter.empty, parameter
 
 
+RECIPES = sorted(
+    (path.parent.name, path.stem)
+    for folder in ("experiment", "debug")
+    for path in (config_directory() / folder).glob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("group,option", RECIPES, ids=str)
+def test_every_recipe_composes_and_fits_together(group: str, option: str) -> None:
+    Composition.of(parse(composed([f"{group}={option}"]), trusted=False))
+
+
 def test_every_folder_of_options_is_a_group_that_is_checked() -> None:
     folders = {path.name for path in config_directory().iterdir() if path.is_dir()}
     assert folders - {"experiment", "debug", "hydra"} == set(GROUPS)

@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nasmeta.meta_learners.score import Stop
 from nasmeta.meta_learners.train import Progress
 
 Report = Callable[[Progress], None]
 """Called with every reading of a trial's metrics."""
-
-Stop = Callable[[], bool]
-"""True once a signal has asked the run to stop."""
 
 
 @dataclass(frozen=True)

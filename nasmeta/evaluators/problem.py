@@ -12,7 +12,7 @@ from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.outer import OuterOptimizer
-from nasmeta.meta_learners.score import Score, score
+from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import TaskSpec
@@ -54,9 +54,9 @@ class Problem:
             meta_batch=self.meta_batch,
         )
 
-    def judge(self, state: MetaState) -> Score:
-        """The score on the run's meta-validation tasks."""
-        return score(self.learner, state, self.valid, self.valid_tasks)
+    def judge(self, state: MetaState, stop: Stop) -> Score:
+        """The score on the run's meta-validation tasks; raises Interrupted once `stop()` is true."""
+        return score(self.learner, state, self.valid, self.valid_tasks, stop=stop)
 
 
 def new_state(

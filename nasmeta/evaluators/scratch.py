@@ -8,10 +8,10 @@ import torch
 
 from nasmeta import checkpoint
 from nasmeta.errors import ArchitectureError, Diverged, Interrupted
-from nasmeta.evaluators.base import Evaluator, Report, Stop, TrialResult
+from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
 from nasmeta.evaluators.problem import Problem
-from nasmeta.meta_learners.score import Score
+from nasmeta.meta_learners.score import Score, Stop
 from nasmeta.meta_learners.train import MetaTraining
 
 READ_EVERY = 10
@@ -34,7 +34,7 @@ class Scratch(Evaluator):
             cost = measure_cost(self.problem.space, architecture, self.problem.task)
             training = _Saved(self.problem, architecture, iterations, weights)
             training.run(report, stop)
-            score = self.problem.judge(training.state)
+            score = self.problem.judge(training.state, stop)
             _check_finite(score)
         except (ArchitectureError, Diverged, torch.OutOfMemoryError) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,14 +1,19 @@
 """What a meta-learned network is worth: its accuracy, or error, on tasks it has never seen."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.errors import Interrupted
 from nasmeta.meta_learners.base import MetaLearner, MetaState, batch_accuracy
 from nasmeta.meta_learners.functional import task_loss
+
+Stop = Callable[[], bool]
+"""True once a signal has asked the run to stop."""
 
 TASKS_AT_ONCE = 20
 """Tasks drawn in one batch: part of which tasks are drawn, so never a matter of memory or device."""
@@ -37,10 +42,22 @@ class Score:
         return -self.loss if self.accuracy is None else self.accuracy
 
 
-def score(learner: MetaLearner, state: MetaState, sampler: EpisodeSampler, tasks: int) -> Score:
-    """Adapts to the sampler's first `tasks` tasks, the same for whoever asks, and averages over them."""
+def score(
+    learner: MetaLearner,
+    state: MetaState,
+    sampler: EpisodeSampler,
+    tasks: int,
+    *,
+    stop: Stop = lambda: False,
+) -> Score:
+    """Adapts to the sampler's first `tasks` tasks, the same for whoever asks, and averages over them.
+
+    Raises Interrupted once `stop()` is true.
+    """
     losses, accuracies = [], []
     for start in range(0, tasks, TASKS_AT_ONCE):
+        if stop():
+            raise Interrupted(f"stopped after {start} of {tasks} tasks")
         batch = sampler.batch(start // TASKS_AT_ONCE, TASKS_AT_ONCE)
         count = min(TASKS_AT_ONCE, tasks - start)
         support_x, support_y, query_x, query_y = (part[:count] for part in batch[:4])

@@ -10,7 +10,7 @@ the population when they are told.
 """
 
 from collections import deque
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -20,13 +20,18 @@ from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
 
 
 class RegularizedEvolution(Strategy):
-    """See the module. The first `population` trials are random draws, or the first is `initial()`."""
+    """See the module. The first `population` trials are random draws, but for the very first.
+
+    That is the space's simple or its hand-designed network where `start` says so and the constraints
+    allow it, to be improved upon.
+    """
 
     def __init__(
         self,
         *,
         population: Annotated[int, Field(ge=2)],
         sample: Annotated[int, Field(ge=1)],
+        start: Literal["random", "initial", "reference"],
         space: SearchSpace[Any],
         seed: int,
         trials: int,
@@ -40,11 +45,16 @@ class RegularizedEvolution(Strategy):
                 f"at most strategy.population={population}"
             )
         self.sample = sample
+        self.start = start
         self.population: deque[Told] = deque(maxlen=population)
         self._warmup = population
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
+        if trial == 0 and self.start != "random":
+            first = self.space.initial() if self.start == "initial" else self.space.reference()
+            if self._feasible(first):
+                return Proposal(trial, first, self.iterations)
         if trial < self._warmup or not self.population:
             return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
         count = min(self.sample, len(self.population))

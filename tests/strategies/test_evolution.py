@@ -8,8 +8,15 @@ from nasmeta.testing.strategies import SPACE, asked, injected, play, told
 from nasmeta.testing.toy_space import distance_score
 
 
-def evolution(population: int = 5, sample: int = 2, **arguments: object) -> RegularizedEvolution:
-    return RegularizedEvolution(population=population, sample=sample, **injected(**arguments))  # type: ignore[arg-type]
+def evolution(
+    population: int = 5, sample: int = 2, start: str = "random", **arguments: object
+) -> RegularizedEvolution:
+    return RegularizedEvolution(
+        population=population,
+        sample=sample,
+        start=start,  # type: ignore[arg-type]
+        **injected(**arguments),  # type: ignore[arg-type]
+    )
 
 
 def test_it_finds_better_architectures_than_random_search() -> None:
@@ -65,6 +72,13 @@ def test_the_best_of_the_sample_is_the_parent() -> None:
     child = strategy.ask()
     assert child is not None
     assert child.arch in set(SPACE.neighbors(best))
+
+
+def test_the_first_trial_is_where_it_is_told_to_start() -> None:
+    assert asked(play(evolution(start="initial")))[0] == SPACE.initial()
+    assert asked(play(evolution(start="reference")))[0] == SPACE.reference()
+    tight = evolution(start="reference", feasible=lambda arch: arch != SPACE.reference())
+    assert asked(play(tight))[0] != SPACE.reference()
 
 
 def test_a_sample_larger_than_the_population_is_refused() -> None:
