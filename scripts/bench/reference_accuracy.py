@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """What the hand-designed reference reaches after a wall-clock budget of meta-training.
 
     scripts/bench/reference_accuracy.py --seconds 600 dataset=omniglot dataset.variant=small \
