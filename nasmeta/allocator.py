@@ -16,8 +16,9 @@ KEEP = 2**30
 
 
 def keep_pages() -> bool:
-    """Takes all blocks of this process from the heap, and keeps its free top; False where it is not glibc, or the user chose otherwise.
+    """Takes every block of this process from the heap, and keeps the heap's free top.
 
+    False, and nothing changed, where it is not glibc, or the user chose otherwise.
     A choice is GLIBC_TUNABLES with a malloc setting, MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_, or
     another allocator in LD_PRELOAD.
     """
