@@ -1,18 +1,21 @@
 """The contract of a meta-learner, and the state it meta-learns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
+from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.functional import Network, Parameters
 from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
-from nasmeta.task import TaskBatch, TaskSpec
+from nasmeta.task import Kind, TaskBatch, TaskSpec
 
 Metrics = dict[str, Tensor]
+Gradients = tuple[Parameters, Metrics]
+"""A gradient for every meta-learned parameter, and what was measured on the way."""
 
 
 @dataclass
@@ -48,7 +51,7 @@ class MetaState:
 
     def to(self, device: torch.device) -> "MetaState":
         """The same state with its tensors on `device`."""
-        self.network.module.to(device)
+        self.network.to(device)
         self.parameters = {n: p.detach().to(device).requires_grad_() for n, p in self.parameters.items()}
         self.set_statistics({name: value.to(device) for name, value in self.statistics.items()})
         return self
@@ -59,10 +62,13 @@ class MetaLearner(ABC):
 
     Instances hold options only; whatever is learned lives in the MetaState. `batch_norm` is the run-wide
     policy that config.py passes in. `train_way` is the way of training episodes where a learner wants
-    another than the task's.
+    another than the task's; `task_by_task` is false where a meta-batch is one training set, not a mean over
+    tasks; `second_order` true where an inner step is differentiated.
     """
 
     train_way: int | None = None
+    task_by_task = True
+    second_order = False
     kinds: tuple[str, ...] = ("classification", "regression")
 
     def __init__(self, *, batch_norm: Policy) -> None:
@@ -92,20 +98,41 @@ class MetaLearner(ABC):
         """What is meta-learned beside the network, by name; none by default."""
         return {}
 
-    @abstractmethod
-    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The direction the outer optimizer descends, averaged over the tasks of the batch.
 
         Returns a gradient for every entry of state.parameters, and scalar tensors on the device ("loss",
         and "accuracy" for classification). Never waits for the device.
         """
+        execution = state.network.execution
+        pieces = execution.pieces(batch) if self.task_by_task else [list(batch)]
+
+        def gradient_of(piece: list[Tensor]) -> Gradients:
+            return self._meta_gradient(state, TaskBatch(*piece), iteration)
+
+        gradients, metrics = Mean(), Mean()
+        for piece, result in zip(pieces, execution.map(gradient_of, pieces), strict=True):
+            gradients.add(result[0], len(piece[0]))
+            metrics.add(result[1], len(piece[0]))
+        return gradients.get(), metrics.get()
 
     @abstractmethod
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        """`meta_gradient` of the tasks that are computed at once: often a single one."""
+
     def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """Adapts to each task by itself; logits or outputs [T, M, outputs], without a graph.
 
         Shapes as in TaskBatch. Under `running`, statistics that do not exist yet are recorded instead.
         """
+        recording = self.batch_norm == "running" and not state.statistics
+        execution = Execution() if recording else state.network.execution
+        pieces = execution.pieces([support_x, support_y, query_x])
+        return torch.cat(list(execution.map(lambda piece: self._predict(state, *piece), pieces)))
+
+    @abstractmethod
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        """`predict` for the tasks that are computed at once."""
 
     def for_ways(self, state: MetaState, ways: int) -> MetaState:
         """The state for tasks of another number of classes; raises ConfigError where the head fixes it."""
@@ -119,11 +146,16 @@ class MetaLearner(ABC):
     def query_outputs(
         self, state: MetaState, parameters: Parameters, support_x: Tensor, query_x: Tensor, *, test: bool
     ) -> Tensor:
-        """Outputs [M, outputs] of one task's queries [M, ...] under the run's batch-norm policy."""
+        """Outputs [M, outputs] of a task's queries [M, ...] under the run's batch-norm policy.
+
+        Of T tasks with parameters of their own where all have a first dimension more.
+        """
         network = state.network
         if self.batch_norm == "support" and network.norms:
-            n = len(support_x)
-            return network(parameters, torch.cat([support_x, query_x]), Statistics(rows=n))[n:]
+            examples = -1 - len(state.task.input_shape)
+            n = support_x.shape[examples]
+            images = torch.cat([support_x, query_x], examples)
+            return network(parameters, images, Statistics(rows=n))[..., n:, :]
         statistics = self.test_statistics(state) if test and self.batch_norm == "running" else OWN
         return network(parameters, query_x, statistics)
 
@@ -156,26 +188,28 @@ def gradient(loss: Tensor, parameters: Parameters) -> Parameters:
     return dict(zip(parameters, gradients, strict=True))
 
 
-def named(metrics: Iterable[Tensor]) -> Metrics:
-    """(loss, accuracy) or (loss,), by name."""
-    return dict(zip(("loss", "accuracy"), metrics, strict=False))
+def task_metrics(kind: Kind, loss: Tensor, outputs: Tensor, targets: Tensor) -> Metrics:
+    """The loss, and for classification the accuracy of logits [..., n, way] on labels [..., n]."""
+    if kind == "regression":
+        return {"loss": loss.detach()}
+    return {"loss": loss.detach(), "accuracy": batch_accuracy(outputs.detach(), targets).mean()}
 
 
 class Mean:
-    """The running sum over tasks of tuples of tensors, divided at the end; nothing leaves the device."""
+    """The weighted mean of dictionaries of tensors, in the order they come; nothing leaves the device."""
 
     def __init__(self) -> None:
-        self.total: list[Tensor] = []
-        self.count = 0
+        self.total: dict[str, Tensor] = {}
+        self.weight = 0
 
-    def add(self, tensors: Iterable[Tensor]) -> None:
-        values = [t.detach() for t in tensors]
-        if self.count:
-            torch._foreach_add_(self.total, values)
+    def add(self, values: Mapping[str, Tensor], weight: int) -> None:
+        tensors = [value.detach() for value in values.values()]
+        if self.weight:
+            torch._foreach_add_(list(self.total.values()), tensors, alpha=weight)
         else:
-            self.total = [v.clone() for v in values]
-        self.count += 1
+            self.total = dict(zip(values, torch._foreach_mul(tensors, weight), strict=True))
+        self.weight += weight
 
-    def get(self) -> list[Tensor]:
-        torch._foreach_div_(self.total, float(self.count))
+    def get(self) -> dict[str, Tensor]:
+        torch._foreach_div_(list(self.total.values()), self.weight)
         return self.total

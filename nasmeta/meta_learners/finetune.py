@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy, gradient, named
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples, gradient_step, task_loss
 from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
 from nasmeta.task import TaskBatch
@@ -26,6 +26,8 @@ from nasmeta.task import TaskBatch
 
 class FineTune(MetaLearner):
     """See the module. `test_steps` gradient steps of rate `inner_lr` fine-tune at test time."""
+
+    task_by_task = False  # one training set of all the meta-batch's classes
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class FineTune(MetaLearner):
         state.task = replace(state.task, outputs=ways)
         return state
 
-    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         x = all_examples(batch.support_x, batch.query_x)
         y = torch.cat([batch.support_y, batch.query_y], 1)
         if state.task.kind == "regression":
@@ -61,12 +63,9 @@ class FineTune(MetaLearner):
             outputs = F.linear(embeddings, state.parameters["meta.weight"], state.parameters["meta.bias"])
             targets = batch.classes.gather(1, y).flatten()
         loss = task_loss(state.task.kind, outputs, targets)
-        metrics = [loss.detach()]
-        if state.task.kind == "classification":
-            metrics.append(batch_accuracy(outputs.detach(), targets))
-        return gradient(loss, state.parameters), named(metrics)
+        return gradient(loss, state.parameters), task_metrics(state.task.kind, loss, outputs, targets)
 
-    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         adapt = self._adapt_head if self.adapt == "head" else self._adapt_all
         tasks = zip(support_x, support_y, query_x, strict=True)
         return torch.stack([adapt(state, *task) for task in tasks])

@@ -17,8 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.base import Mean, MetaLearner, MetaState, Metrics, batch_accuracy, gradient, named
-from nasmeta.meta_learners.functional import Forward, Parameters, gradient_step, task_loss
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, Metrics, gradient, task_metrics
+from nasmeta.meta_learners.functional import Forward, Parameters, gradient_step, side_by_side, task_loss
 from nasmeta.meta_learners.normalization import Policy
 from nasmeta.task import TaskBatch
 
@@ -57,43 +57,48 @@ class Maml(MetaLearner):
             for name in self.adapted_names(state)
         }
 
-    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        tasks = len(batch.support_x)
+        parameters, tensors = side_by_side(state.network_parameters, batch[:4])
         weights = step_weights(self.train_steps, iteration, self.multi_step_iterations)
-        names = list(state.parameters)
-        gradients, metrics = Mean(), Mean()
-        for task in zip(*batch[:4], strict=True):
-            loss, last = self._meta_loss(state, *task, weights)
-            gradients.add(gradient(loss, state.parameters).values())
-            metrics.add(last)
-        return dict(zip(names, gradients.get(), strict=True)), named(metrics.get())
+        loss, metrics = self._meta_loss(state, parameters, tensors, weights)
+        return gradient(loss / tasks, state.parameters), metrics
 
     def _meta_loss(
         self,
         state: MetaState,
-        support_x: Tensor,
-        support_y: Tensor,
-        query_x: Tensor,
-        query_y: Tensor,
+        parameters: Parameters,
+        tensors: tuple[Tensor, ...],
         weights: list[float],
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The weighted query loss over inner steps of one task; and the last step's loss and accuracy."""
+    ) -> tuple[Tensor, Metrics]:
+        """The weighted query loss over inner steps, summed over tasks; and the last step's mean metrics."""
+        support_x, support_y, query_x, query_y = tensors
         total: Tensor | float = 0.0
-        steps = self.inner_steps(state, support_x, support_y, len(weights), create_graph=self.second_order)
-        for weight, parameters in zip(weights, steps, strict=True):
+        steps = self.inner_steps(
+            state, parameters, support_x, support_y, len(weights), create_graph=self.second_order
+        )
+        for weight, adapted in zip(weights, steps, strict=True):
             if weight > 0:
-                outputs = self.query_outputs(state, parameters, support_x, query_x, test=False)
+                outputs = self.query_outputs(state, adapted, support_x, query_x, test=False)
                 loss = task_loss(state.task.kind, outputs, query_y)
                 total = total + weight * loss
-        last = (loss,) if state.task.kind == "regression" else (loss, batch_accuracy(outputs, query_y))
         assert isinstance(total, Tensor)
-        return total, last
+        tasks = len(outputs) if outputs.dim() == 3 else 1
+        return total, task_metrics(state.task.kind, loss / tasks, outputs, query_y)
 
     def inner_steps(
-        self, state: MetaState, support_x: Tensor, support_y: Tensor, steps: int, *, create_graph: bool
+        self,
+        state: MetaState,
+        parameters: Parameters,
+        support_x: Tensor,
+        support_y: Tensor,
+        steps: int,
+        *,
+        create_graph: bool,
     ) -> Iterator[Parameters]:
         """The parameters after each of `steps` gradient steps on the support set."""
-        parameters, names = state.parameters, self.adapted_names(state)
-        forward = self._support_forward(state, support_x)
+        names = self.adapted_names(state)
+        forward = self._support_forward(state, parameters, support_x)
         for step in range(steps):
             loss = task_loss(state.task.kind, forward(parameters), support_y)
             parameters = gradient_step(
@@ -101,11 +106,11 @@ class Maml(MetaLearner):
             )
             yield parameters
 
-    def _support_forward(self, state: MetaState, support_x: Tensor) -> Forward:
+    def _support_forward(self, state: MetaState, start: Parameters, support_x: Tensor) -> Forward:
         if self.adapt != "head":
             return lambda parameters: state.network(parameters, support_x)
         # The body stays as it is: its embeddings are the same at every step.
-        embeddings = state.network.embed(state.parameters, support_x)
+        embeddings = state.network.embed(start, support_x)
         return lambda parameters: state.network.classify(parameters, embeddings)
 
     def _rates(self, state: MetaState, step: int) -> dict[str, Tensor] | float:
@@ -114,14 +119,18 @@ class Maml(MetaLearner):
         step = min(step, self.train_steps - 1)
         return {name: state.parameters[f"meta.inner_lr.{name}"][step] for name in self.adapted_names(state)}
 
-    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        outputs = []
-        for task_x, task_y, task_query in zip(support_x, support_y, query_x, strict=True):
-            for parameters in self.inner_steps(state, task_x, task_y, self.test_steps, create_graph=False):
-                adapted = parameters
-            with torch.no_grad():
-                outputs.append(self.query_outputs(state, adapted, task_x, task_query, test=True))
-        return torch.stack(outputs)
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        tasks = len(support_x)
+        parameters, (support_x, support_y, query_x) = side_by_side(
+            state.network_parameters, (support_x, support_y, query_x)
+        )
+        for adapted in self.inner_steps(  # noqa: B007 - the last one is used
+            state, parameters, support_x, support_y, self.test_steps, create_graph=False
+        ):
+            pass
+        with torch.no_grad():
+            outputs = self.query_outputs(state, adapted, support_x, query_x, test=True)
+        return outputs.reshape(tasks, *outputs.shape[-2:])
 
 
 def step_weights(steps: int, iteration: int, anneal: int) -> list[float]:

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasmeta.meta_learners.batch_norm import normalize
+
 Policy = Literal["support", "transductive", "running"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 
@@ -27,13 +29,14 @@ class Statistics:
 
     The batch holds `tasks` tasks one after the other, each normalized by itself, by its first `rows`
     examples (None: by all of them). `population` replaces both; `record` asks every layer to remember
-    the moments of what it saw.
+    the moments of what it saw. `fused` is off where the kernels of batch_norm.py cannot go (torch.vmap).
     """
 
     tasks: int = 1
     rows: int | None = None
     population: bool = False
     record: bool = False
+    fused: bool = True
 
 
 OWN = Statistics()
@@ -66,21 +69,20 @@ class EpisodicBatchNorm(nn.Module):
             self.recorded.append((mean, variance))
         if source.population:
             return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, eps=self.eps)
-        if source.tasks == 1 and source.rows is None:
+        rows = len(x) // source.tasks if source.rows is None else source.rows
+        if source.fused and source.tasks == 1 and x.dtype == self.weight.dtype:
+            return normalize(x, self.weight, self.bias, rows, self.eps)
+        if source.tasks == 1 and rows == len(x):
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        if source.tasks == 1:
-            return self._by_first(x, source.rows)
-        per_task = x.unflatten(0, (source.tasks, -1)).unbind(0)
-        return torch.cat([self._by_first(task, source.rows) for task in per_task])
+        return self._each_task(x.unflatten(0, (source.tasks, -1)), rows).flatten(0, 1).to(x.dtype)
 
-    def _by_first(self, x: Tensor, rows: int | None) -> Tensor:
-        """Normalizes all of x by the statistics of its first `rows` examples, differentiably in both."""
-        if rows is None:
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        variance, mean = torch.var_mean(x[:rows], dim=_all_but_channels(x), correction=0)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return F.batch_norm(x, torch.zeros_like(mean), torch.ones_like(mean), scale, shift, eps=0.0)
+    def _each_task(self, x: Tensor, rows: int) -> Tensor:
+        """[T, n, C, ...]: every task by the moments of its own first `rows`, all tasks at once."""
+        dims = [dim for dim in range(1, x.dim()) if dim != 2]
+        variance, mean = torch.var_mean(x[:, :rows], dim=dims, correction=0, keepdim=True)
+        shape = [-1, *[1] * (x.dim() - 3)]
+        scale = self.weight.view(shape) * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias.view(shape) - mean * scale, x, scale)
 
 
 def _all_but_channels(x: Tensor) -> list[int]:

@@ -8,7 +8,7 @@ later practice (Chen et al. 2021, "Meta-Baseline", eq. 3).
 
 Normalization: prototypes and queries must be normalized alike to be compared, so a task's support and
 queries go through the body together; `support` takes the statistics from its support images,
-`transductive` from both; `running` trains on the statistics of the whole meta-batch.
+`transductive` from both, and so does `running` in training.
 """
 
 from dataclasses import replace
@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy, gradient
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples
-from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
+from nasmeta.meta_learners.normalization import Policy, Statistics
 from nasmeta.task import TaskBatch
 
 SCALE = {"euclidean": 1.0, "cosine": 10.0}
@@ -55,15 +55,14 @@ class ProtoNet(MetaLearner):
         state.task = replace(state.task, outputs=ways)
         return state
 
-    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         ways = batch.classes.shape[1]
         logits = self._logits(state, batch.support_x, batch.support_y, batch.query_x, ways, test=False)
         loss = F.cross_entropy(logits.flatten(0, 1), batch.query_y.flatten())
-        accuracy = batch_accuracy(logits.detach(), batch.query_y).mean()
-        return gradient(loss, state.parameters), {"loss": loss.detach(), "accuracy": accuracy}
+        return gradient(loss, state.parameters), task_metrics("classification", loss, logits, batch.query_y)
 
     @torch.no_grad()
-    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         return self._logits(state, support_x, support_y, query_x, state.task.outputs, test=True)
 
     def _logits(
@@ -86,9 +85,9 @@ class ProtoNet(MetaLearner):
     def _statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
         if self.batch_norm == "support":
             return Statistics(tasks=tasks, rows=shots)
-        if self.batch_norm == "transductive":
-            return Statistics(tasks=tasks)
-        return self.test_statistics(state) if test else OWN
+        if test and self.batch_norm == "running":
+            return self.test_statistics(state)
+        return Statistics(tasks=tasks)
 
     def _temperature(self, state: MetaState) -> Tensor | float:
         if self.learn_temperature:

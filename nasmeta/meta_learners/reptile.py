@@ -15,10 +15,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.base import Mean, MetaLearner, MetaState, Metrics, batch_accuracy, named
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, Metrics, task_metrics
 from nasmeta.meta_learners.functional import Parameters, task_loss
 from nasmeta.meta_learners.normalization import Policy
 from nasmeta.task import TaskBatch, TaskSpec
+
+Sets = tuple[tuple[Tensor, Tensor], ...]
 
 
 class Reptile(MetaLearner):
@@ -40,57 +42,66 @@ class Reptile(MetaLearner):
         self.inner_optimizer, self.inner_lr = inner_optimizer, inner_lr
         self.inner_batch, self.adam_beta1 = inner_batch, adam_beta1
 
-    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
-        names = list(state.network.names)
-        start = [state.parameters[name].detach() for name in names]
-        adapted, metrics = Mean(), Mean()
-        for support_x, support_y, query_x, query_y in zip(*batch[:4], strict=True):
-            sets = ((support_x, support_y), (query_x, query_y))
-            parameters, last = self.adapt(
-                state, minibatches(sets, state.task, self.inner_batch), self.train_steps
-            )
-            adapted.add(parameters[name] for name in names)
-            metrics.add(last)
-        gradients = dict(zip(names, torch._foreach_sub(start, adapted.get()), strict=True))
-        return gradients, named(metrics.get())
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        tasks = len(batch.support_x)
+        sets = ((batch.support_x, batch.support_y), (batch.query_x, batch.query_y))
+        adapted, metrics = self.adapt(state, self._batches(sets, state.task), tasks, self.train_steps)
+        gradients = {}
+        for name, start in state.network_parameters.items():
+            end = adapted[name].detach()
+            gradients[name] = start.detach() - (end if tasks == 1 else end.mean(0))
+        return gradients, metrics
 
     def adapt(
-        self, state: MetaState, batches: Iterator[tuple[Tensor, Tensor]], steps: int
-    ) -> tuple[Parameters, tuple[Tensor, ...]]:
-        """The network's parameters after `steps` minibatches of one task; and the last one's metrics."""
+        self, state: MetaState, batches: Iterator[tuple[Tensor, Tensor]], tasks: int, steps: int
+    ) -> tuple[Parameters, Metrics]:
+        """The network's parameters after `steps` minibatches; and the last one's metrics.
+
+        Of several tasks both are stacked, [tasks, ...].
+        """
         parameters = {
-            name: p.detach().clone().requires_grad_() for name, p in state.network_parameters.items()
+            name: p.detach().expand(*[tasks] * (tasks > 1), *p.shape).clone().requires_grad_()
+            for name, p in state.network_parameters.items()
         }
         optimizer = self._optimizer(list(parameters.values()))
         for _ in range(steps):
             x, y = next(batches)
             outputs = state.network(parameters, x)
             loss = task_loss(state.task.kind, outputs, y)
-            optimizer.zero_grad()
-            loss.backward()
+            gradients = torch.autograd.grad(loss, list(parameters.values()))
+            for parameter, value in zip(parameters.values(), gradients, strict=True):
+                parameter.grad = value
             optimizer.step()
-        if state.task.kind == "regression":
-            return parameters, (loss,)
-        return parameters, (loss, batch_accuracy(outputs, y))
+        return parameters, task_metrics(state.task.kind, loss / tasks, outputs, y)
+
+    def _batches(self, sets: Sets, task: TaskSpec) -> Iterator[tuple[Tensor, Tensor]]:
+        """Minibatches of the tasks of sets (x [T, n, ...], y [T, n]): stacked where there are several."""
+        walks = [
+            minibatches(tuple((x[i], y[i]) for x, y in sets), task, self.inner_batch)
+            for i in range(len(sets[0][0]))
+        ]
+        if len(walks) == 1:
+            return walks[0]
+        together = (zip(*batches, strict=True) for batches in zip(*walks, strict=True))
+        return ((torch.stack(x), torch.stack(y)) for x, y in together)
 
     def _optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         if self.inner_optimizer == "adam":
             return torch.optim.Adam(parameters, self.inner_lr, betas=(self.adam_beta1, 0.999), foreach=True)
         return torch.optim.SGD(parameters, self.inner_lr, foreach=True)
 
-    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        outputs = []
-        for task_x, task_y, task_query in zip(support_x, support_y, query_x, strict=True):
-            batches = minibatches(((task_x, task_y),), state.task, self.inner_batch)
-            parameters, _ = self.adapt(state, batches, self.test_steps)
-            with torch.no_grad():
-                outputs.append(self.query_outputs(state, parameters, task_x, task_query, test=True))
-        return torch.stack(outputs)
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        tasks = len(support_x)
+        batches = self._batches(((support_x, support_y),), state.task)
+        parameters, _ = self.adapt(state, batches, tasks, self.test_steps)
+        if tasks == 1:
+            support_x, query_x = support_x[0], query_x[0]
+        with torch.no_grad():
+            outputs = self.query_outputs(state, parameters, support_x, query_x, test=True)
+        return outputs.reshape(tasks, *outputs.shape[-2:])
 
 
-def minibatches(
-    sets: tuple[tuple[Tensor, Tensor], ...], task: TaskSpec, size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def minibatches(sets: Sets, task: TaskSpec, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless minibatches of `size` examples of the sets (x, y) of one task, round and round.
 
     Sets are ordered by class as in TaskBatch. The walk takes one example of each class in turn (a set

@@ -64,14 +64,10 @@ def protonet_loss(
     weights: Weights, tasks: list[tuple[Tensor, ...]], *, policy: str, distance: str, temperature: Tensor
 ) -> Tensor:
     """Mean cross-entropy of all queries, distances and means written out."""
-    if policy == "running":
-        together = body(weights, torch.cat([torch.cat([task[0], task[2]]) for task in tasks]))
-        embeddings = list(together.chunk(len(tasks)))
-    else:
-        embeddings = [
-            body(weights, torch.cat([task[0], task[2]]), len(task[0]) if policy == "support" else None)
-            for task in tasks
-        ]
+    embeddings = [
+        body(weights, torch.cat([task[0], task[2]]), len(task[0]) if policy == "support" else None)
+        for task in tasks
+    ]
     losses = []
     for (_, support_y, _, query_y), embedding in zip(tasks, embeddings, strict=True):
         support, query = embedding[: len(support_y)], embedding[len(support_y) :]

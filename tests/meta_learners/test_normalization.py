@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.meta_learners.base import MetaState, adopt_population
+from nasmeta.meta_learners.batch_norm import normalize
 from nasmeta.meta_learners.functional import Network
 from nasmeta.meta_learners.normalization import OWN, EpisodicBatchNorm, Statistics, make_episodic
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
@@ -57,7 +58,40 @@ def test_first_rows_normalize_the_rest(pair: tuple[nn.Module, EpisodicBatchNorm,
             normal = (task - mean) / (variance + norm.eps).sqrt()
             expected.append(normal * norm.weight.view(shape) + norm.bias.view(shape))
         torch.testing.assert_close(ours(x), torch.cat(expected), rtol=1e-10, atol=1e-10)
-        assert torch.autograd.gradgradcheck(ours, x, fast_mode=True)
+        assert torch.autograd.gradcheck(ours, x, fast_mode=True)
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_derivatives_are_finite_differences(
+    pair: tuple[nn.Module, EpisodicBatchNorm, Tensor], rows: int | None
+) -> None:
+    """In the input and in both weights; twice, where inner steps differentiate twice."""
+    norm, ours, x = pair
+    ours.source = Statistics(rows=rows)
+
+    def of_everything(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return normalize(x, weight, bias, len(x) if rows is None else rows, norm.eps)
+
+    inputs = (x, norm.weight, norm.bias)
+    assert torch.autograd.gradcheck(of_everything, inputs)
+    if rows is None:
+        assert torch.autograd.gradgradcheck(of_everything, inputs)
+    else:
+        (slope,) = torch.autograd.grad(ours(x).pow(2).sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="differentiable once"):
+            slope.sum().backward()
+
+
+def test_fused_kernels_are_the_plain_ones(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
+    _, ours, x = pair
+    for rows in (None, 3):
+        outputs, slopes = [], []
+        for fused in (True, False):
+            ours.source = Statistics(rows=rows, fused=fused)
+            outputs.append(ours(x))
+            slopes.append(torch.autograd.grad(outputs[-1].pow(3).sum(), [x, ours.weight, ours.bias]))
+        torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-10)
 
 
 def test_all_rows_as_the_first_rows_are_the_own(
@@ -119,7 +153,7 @@ def activations(state: MetaState, x: Tensor) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("name", ["protonet", "anil"])
 def test_adopted_statistics_by_hand(name: str) -> None:
-    """ProtoNet sees a meta-batch at once; ANIL, whose body does not adapt, each task's queries apart."""
+    """ProtoNet sees all of a task at once; ANIL, whose body does not adapt, each task's queries apart."""
     running = learner(name, "running")
     state = init(running, conv_network(width=3).double())
     batches = [BlobSampler("train", dtype=torch.float64).batch(i, 2) for i in range(3)]
@@ -128,7 +162,7 @@ def test_adopted_statistics_by_hand(name: str) -> None:
     adopt_population(running, state, batches)
 
     if name == "protonet":
-        groups = [torch.cat([b.support_x, b.query_x], 1).flatten(0, 1) for b in batches]
+        groups = [task for b in batches for task in torch.cat([b.support_x, b.query_x], 1)]
     else:
         groups = [task for b in batches for task in b.query_x]
     seen = [activations(state, group) for group in groups]
@@ -146,7 +180,7 @@ def test_training_never_sees_the_population(name: str) -> None:
     state = init(running, conv_network(width=3))
     batch = BlobSampler("train").batch(0, 2)
     before, _ = running.meta_gradient(state, batch, 0)
-    assert not any(norm.recorded for norm in state.network.norms)
+    assert state.network.population() == {}
     adopt_population(running, state, [BlobSampler("train").batch(1, 2)])
     after, _ = running.meta_gradient(state, batch, 0)
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -16,10 +16,12 @@ from tests.meta_learners.options import learner
 class Scripted(MetaLearner):
     """Answers what the queries say."""
 
-    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+    def _meta_gradient(
+        self, state: MetaState, batch: TaskBatch, iteration: int
+    ) -> tuple[Parameters, Metrics]:
         raise NotImplementedError
 
-    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         return query_x
 
 

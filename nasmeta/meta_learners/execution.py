@@ -1,0 +1,87 @@
+"""How the arithmetic of a meta-step is carried out; never what it computes, but for rounding.
+
+`task_parallel` says how the tasks of a meta-batch are gone through:
+- loop: one after the other, each operation on all cores;
+- threads: one a core, each operation on that core alone. A small network's operations are too short to be
+  shared by cores: on two cores MAML and Reptile are 1.4 to 1.7 times as fast as by `loop`
+  (scripts/bench/execution.py). Results do not depend on the number of threads.
+- vmap: all at once by torch.vmap, each with weights of its own: what a GPU needs to be filled, and what
+  networks of nothing but small matrix products gain from anywhere. Convolutions become grouped ones, which
+  take twice the time on a CPU, and memory grows with the tasks.
+- auto: on a CPU, threads for networks with convolutions and vmap for others; on a GPU vmap (not measured).
+
+`task_chunk` bounds the tasks that are in memory at once (by vmap, or in threads).
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+from nasmeta.errors import ConfigError
+
+Parallel = Literal["auto", "loop", "threads", "vmap"]
+Precision = Literal["fp32", "tf32", "bf16"]
+PARALLEL: tuple[str, ...] = get_args(Parallel)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """See the module. `compile` runs the network through torch.compile."""
+
+    task_parallel: Parallel = "loop"
+    task_chunk: int | None = None
+    compile: bool = False
+    precision: Precision = "fp32"
+
+    def resolved(self, module: nn.Module, device: torch.device) -> "Execution":
+        """The same with `auto` decided for a network on a device."""
+        if self.task_parallel != "auto":
+            return self
+        convolutions = any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in module.modules())
+        if device.type != "cpu" or not convolutions:
+            return replace(self, task_parallel="vmap")
+        threads = torch.get_num_threads() > 1 and not self.compile
+        return replace(self, task_parallel="threads" if threads else "loop")
+
+    def smaller(self, tasks: int) -> "Execution | None":
+        """The next thing to try where a meta-batch of `tasks` does not fit in memory; None after one task."""
+        at_once = self._at_once(tasks)
+        return replace(self, task_chunk=at_once // 2) if at_once > 1 else None
+
+    def pieces(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Tensors [T, ...] cut into what is computed at once: single tasks, or chunks for vmap."""
+        tasks = len(tensors[0])
+        size = self._at_once(tasks) if self.task_parallel == "vmap" else 1
+        return [[part[i : i + size] for part in tensors] for i in range(0, tasks, size)]
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """function(item) for each, in order."""
+        workers = min(self._at_once(len(items)), len(items)) if self.task_parallel == "threads" else 1
+        return _pool(workers, os.getpid()).map(function, items) if workers > 1 else map(function, items)
+
+    def _at_once(self, tasks: int) -> int:
+        limit = {"vmap": tasks, "threads": torch.get_num_threads()}.get(self.task_parallel, 1)
+        return max(1, min(tasks, limit, self.task_chunk or limit))
+
+
+def check(execution: Execution, device: torch.device) -> None:
+    """Raises ConfigError for settings that cannot go together, or that the device cannot do."""
+    if execution.precision == "tf32" and device.type != "cuda":
+        raise ConfigError(f"precision: tf32 is a mode of CUDA devices, not of {device.type}; use fp32, bf16")
+    if execution.compile and execution.task_parallel == "threads":
+        raise ConfigError("compile: a compiled network is not run in threads; use task_parallel=auto, loop")
+
+
+@lru_cache(maxsize=4)
+def _pool(workers: int, pid: int) -> ThreadPoolExecutor:
+    """Threads whose torch operations use one core each; a forked process (`pid`) makes its own."""
+    return ThreadPoolExecutor(workers, "tasks", initializer=torch.set_num_threads, initargs=(1,))
