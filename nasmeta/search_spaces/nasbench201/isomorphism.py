@@ -1,10 +1,12 @@
 """Which NAS-Bench-201 cells are the same cell, as the paper counts them: 15,625 strings, 6,466 cells.
 
-The equivalence is that of the paper (section 3.1 of arXiv:2001.00326) as its code has it: every node is
-written as an expression of the input, in which "skip_connect" is replaced by what it passes on, "none" and
-whatever is applied to zeros by a zero, and the terms of a sum are sorted; cells with equal expressions of
-the output are one. Cells that are equal so compute the same function. The reverse is not true: zeros stay
-in the sums and a sum inside a sum keeps its place, without which 4,930 functions would be left.
+The equivalence is that of the paper (arXiv:2001.00326, section 3.1) as its code has it
+(`to_unique_str(consider_zero=True)`): every node is written as an expression of the input, in which
+"skip_connect" is what it passes on, "none" and whatever is applied to it is "#", and the terms of a sum are
+sorted as strings; cells with equal expressions of the output are one. Such cells compute the same function.
+Not all that do are found: zeros stay in a sum, and the terms of a sum that a skip passes on stay together,
+wherever the first of them sorts. So the count hangs on the notation, which is the paper's here, character
+by character. (Without zeros and with all terms sorted, 4,930 functions are left.)
 """
 
 from functools import cache
@@ -12,13 +14,13 @@ from itertools import product
 
 from nasmeta.search_spaces.nasbench201.architecture import NODES, OPERATIONS, Nasbench201Cell
 
-ZERO = "0"
+INPUT, ZERO = "0", "#"
 
 
 def expression(cell: Nasbench201Cell) -> str:
-    """The cell's output as an expression of its input "x"; equal for isomorphic cells."""
+    """The cell's output in terms of its input; equal for isomorphic cells."""
     ops = iter(cell.ops)
-    nodes = ["x"]
+    nodes = [INPUT]
     for target in range(1, NODES):
         nodes.append("+".join(sorted(_term(next(ops), nodes[source]) for source in range(target))))
     return nodes[-1]
@@ -27,7 +29,7 @@ def expression(cell: Nasbench201Cell) -> str:
 def _term(op: str, source: str) -> str:
     if op == "none" or source == ZERO:
         return ZERO
-    return source if op == "skip_connect" else f"{op}({source})"
+    return source if op == "skip_connect" else f"({source})@{op}"
 
 
 @cache
