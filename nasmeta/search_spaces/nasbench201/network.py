@@ -5,7 +5,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from nasmeta.search_spaces import ops
-from nasmeta.search_spaces.cell_ops import Table, Zero, image_channels, relu_conv_bn
+from nasmeta.search_spaces.cell_ops import POOLINGS, Table, Zero, image_channels, relu_conv_bn
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.search_spaces.nasbench201.architecture import NODES, Nasbench201Cell, live_edges
 from nasmeta.task import TaskSpec
@@ -16,7 +16,7 @@ OPS: Table = {
     "skip_connect": lambda width_in, width, stride: nn.Identity(),
     "nor_conv_1x1": lambda width_in, width, stride: relu_conv_bn(width_in, width, 1, stride),
     "nor_conv_3x3": lambda width_in, width, stride: relu_conv_bn(width_in, width, 3, stride),
-    "avg_pool_3x3": lambda width_in, width, stride: nn.AvgPool2d(3, stride, 1, count_include_pad=False),
+    "avg_pool_3x3": lambda width_in, width, stride: POOLINGS["avg"](stride),
 }
 
 
