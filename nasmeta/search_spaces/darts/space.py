@@ -62,7 +62,7 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         return DartsGenotype(cell, cell)
 
     def reference(self) -> DartsGenotype:
-        """A residual chain: every node is the separable convolution of the state before it, and a skip around."""
+        """A residual chain: every node is its last state separably convolved, plus a skip around that."""
         conv, skip = self._preferred("sep_conv_3x3")
         cell = tuple(((skip, number), (conv, number + 1)) for number in range(self._nodes))
         return DartsGenotype(cell, cell)
