@@ -64,7 +64,7 @@ def test_a_published_genotype() -> None:
             r"^reduce node 0 \('sep_conv3x3\.0\+conv_3x3\.1'\): operation 'sep_conv3x3' is not in the search "
             r"space; did you mean 'sep_conv_3x3'\?$",
         ),
-        (METANAS.replace("5x1.3", "5x1.5"), r"^normal node 2 .*: state '5' is not .*; valid: 0, 1, 2, 3, 4$"),
+        (METANAS.replace("5x1.3", "5x1.5"), r"^normal node 2 .*: state '5' is not .*; valid: 0, 1, 2, 3$"),
         (
             METANAS.replace("5x1.0", "5x1.1"),
             r"^normal node 0 .*: a node has two inputs, the lower state first",
@@ -197,7 +197,8 @@ def test_graph_by_hand() -> None:
     graph = space.graph(space.parse("normal-conv_3x3.0+skip_connect.1-reduce-max_pool_3x3.0+conv_3x3.1"))
     names = [f"{i}:{name}" for i, name in enumerate(graph.operations)]
     assert [f"{names[i]}>{names[j]}" for i, j in zip(*graph.adjacency.nonzero(), strict=True)] == [
-        "0:input>1:c_k-2", "0:input>2:c_k-1", "0:input>7:c_k-2", "1:c_k-2>3:conv_3x3", "2:c_k-1>4:skip_connect",
+        "0:input>1:c_k-2", "0:input>2:c_k-1", "0:input>7:c_k-2",
+        "1:c_k-2>3:conv_3x3", "2:c_k-1>4:skip_connect",
         "3:conv_3x3>5:add", "4:skip_connect>5:add", "5:add>6:concat", "6:concat>8:c_k-1",
         "7:c_k-2>9:max_pool_3x3", "8:c_k-1>10:conv_3x3", "9:max_pool_3x3>11:add", "10:conv_3x3>11:add",
         "11:add>12:concat", "12:concat>13:output",
@@ -234,26 +235,18 @@ def test_operations_have_their_parameters_and_halve_upwards(op: str, one: Any, t
 
 
 def test_receptive_fields() -> None:
-    # How far a single position reaches: 3, 5 with dilation or in two steps, 5 by 5.
-    reach = {"conv_3x3": (3, 9), "dil_conv_3x3": (5, 9), "sep_conv_3x3": (5, 25), "conv_1x5_5x1": (5, 25)}
-    for op, (span, count) in reach.items():
-        with torch_stream(0, "reach"):
-            module = OPS[op](2, 2, 1).double().eval()
-        for part in module.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                part.track_running_stats, part.running_mean, part.running_var = (
-                    True,
-                    torch.zeros(2),
-                    torch.ones(2),
-                )
-                part.double()
-            if isinstance(part, nn.Conv2d):
-                with torch.no_grad():
-                    part.weight.fill_(1.0)
-        x = torch.zeros(1, 2, 11, 11, dtype=torch.float64)
+    # What one position reaches: 3x3, in two steps 5x5, 9 positions over 5x5 with dilation, 1x5 times 5x1.
+    reach = {"conv_3x3": (9, 3), "sep_conv_3x3": (25, 5), "dil_conv_3x3": (9, 5), "conv_1x5_5x1": (25, 5)}
+    for op, (positions, span) in reach.items():
+        convolutions = [m for m in OPS[op](1, 1, 1).modules() if isinstance(m, nn.Conv2d)]
+        x = torch.zeros(1, 1, 11, 11)
         x[..., 5, 5] = 1
-        touched = module(x)[0, 0].nonzero()
-        assert (len(touched), int(touched.max() - touched.min()) + 1) == (count, span), op
+        with torch.no_grad():
+            for convolution in convolutions:
+                convolution.weight.fill_(1.0)
+                x = convolution(x)
+        touched = x[0, 0].nonzero()
+        assert (len(touched), int(touched.max() - touched.min()) + 1) == (positions, span), op
 
 
 def test_factorized_reduce_sees_every_position() -> None:
@@ -268,9 +261,7 @@ def test_factorized_reduce_sees_every_position() -> None:
     assert module(odd).tolist() == [[[[0, 2], [6, 8]], [[0, 2], [6, 8]]]]
 
 
-@pytest.mark.parametrize(
-    "layers, thirds", [(3, [1, 2]), (4, [1, 2]), (8, [2, 5]), (20, [6, 13]), (2, [0, 1])]
-)
+@pytest.mark.parametrize("layers, thirds", [(2, [0, 1]), (4, [1, 2]), (8, [2, 5])])
 def test_reductions_after_thirds(layers: int, thirds: list[int]) -> None:
     default = shipped("darts", layers=layers, width=4)
     explicit = shipped("darts", layers=layers, width=4, reductions=thirds)
