@@ -72,6 +72,13 @@ class SearchSpace(ABC, Generic[A]):
     def build(self, arch: A, task: TaskSpec) -> FewShotNetwork:
         """The network for `task`; raises ArchitectureError where it cannot take such inputs."""
 
+    def canonical(self, arch: A) -> A:
+        """The one that stands for all architectures known to be isomorphic to `arch`; here, `arch` itself.
+
+        Equal results say that the networks are the same; different ones do not say that they differ.
+        """
+        return arch
+
     @property
     def size(self) -> int | None:
         """The number of architectures, None where it is not known."""

@@ -57,9 +57,9 @@ class GraphBuilder:
         self._widths.append(width)
         return node
 
-    def finish(self) -> ArchitectureGraph:
-        """The graph, after its last node is fed into "output"."""
-        self.add("output", 0)
+    def finish(self, *sources: int) -> ArchitectureGraph:
+        """The graph, after `sources`, or else its last node, are fed into "output"."""
+        self.add("output", 0, *sources)
         adjacency = np.zeros((len(self._operations), len(self._operations)), dtype=np.bool_)
         for source, target in self._edges:
             adjacency[source, target] = True

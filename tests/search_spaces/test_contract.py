@@ -24,7 +24,7 @@ class TestShipped(SearchSpaceContract):
 
 
 def test_there_are_spaces() -> None:
-    assert {"conv", "mlp"} <= set(NAMES)
+    assert {"conv", "mlp", "nasbench201", "darts"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,13 +57,13 @@ def in_a_fresh_process(code: str, hash_seed: str = "0") -> str:
 
 def test_architectures_load_no_torch() -> None:
     code = """
-import sys, nasmeta.search_spaces.conv, nasmeta.search_spaces.mlp
+import sys
 from nasmeta.seeding import stream
-from tests.search_spaces.shipped import shipped
-for name in ("conv", "mlp"):
-    space, rng = shipped(name), stream(0, "process")
+from tests.search_spaces.shipped import FILES, shipped
+for path in FILES:
+    space, rng = shipped(path.stem), stream(0, "process")
     arch = space.mutate(space.crossover(space.sample(rng), space.parse(str(space.reference())), rng), rng)
-    space.graph(arch), list(space.neighbors(arch))
+    space.graph(space.canonical(arch)), list(space.neighbors(arch))
 print("torch" in sys.modules)
 """
     assert in_a_fresh_process(code) == "False\n"
@@ -72,10 +72,10 @@ print("torch" in sys.modules)
 def test_draws_do_not_depend_on_hashes() -> None:
     code = """
 from nasmeta.seeding import stream
-from tests.search_spaces.shipped import shipped
-for name in ("conv", "mlp"):
-    space, rng = shipped(name), stream(0, "process")
+from tests.search_spaces.shipped import FILES, shipped
+for path in FILES:
+    space, rng = shipped(path.stem), stream(0, "process")
     arch = space.mutate(space.sample(rng), rng)
-    print(arch, *space.neighbors(arch), space.crossover(arch, space.reference(), rng))
+    print(arch, *space.neighbors(arch), space.crossover(arch, space.reference(), rng), space.canonical(arch))
 """
     assert in_a_fresh_process(code, "1") == in_a_fresh_process(code, "2")

@@ -1,0 +1,6 @@
+"""The cell space of NAS-Bench-201: `Nasbench201Space`, its cells, and nothing that loads torch."""
+
+from nasmeta.search_spaces.nasbench201.architecture import Nasbench201Cell
+from nasmeta.search_spaces.nasbench201.space import Nasbench201Space
+
+__all__ = ["Nasbench201Cell", "Nasbench201Space"]

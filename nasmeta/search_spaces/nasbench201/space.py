@@ -1,0 +1,102 @@
+"""The NAS-Bench-201 space (Dong & Yang 2020, arXiv:2001.00326): one cell of 6 edges, 5 operations on each.
+
+15,625 cells, small enough to enumerate, all of them trained by the benchmark: with `evaluator=tabular` a
+strategy is tried on its tables in seconds, with any other the same cells are meta-trained in the
+benchmark's skeleton, of the width and depth chosen here.
+
+Cells whose output is not connected to their input (341) are members, as in the benchmark, and are built:
+networks that put out the same whatever they are shown, which every evaluator scores at chance. So a table
+and a training run see one space, and a search has nothing to know about it.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.search_spaces.nasbench201 import isomorphism, strings
+from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell
+from nasmeta.search_spaces.nasbench201.graph import MAX_NODES, VOCABULARY, graph
+from nasmeta.task import TaskSpec
+
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.modules import FewShotNetwork
+
+
+class Nasbench201Space(SearchSpace[Nasbench201Cell]):
+    """See the head of this file. Networks take images [channels, height, width].
+
+    width: channels of the first stage, doubled by each that follows; stages: how many, each half as high
+    and wide as the last; repeats: cells in a stage. The benchmark has 16, 3 and 5.
+    """
+
+    operations = VOCABULARY
+    max_nodes = MAX_NODES
+
+    def __init__(
+        self,
+        *,
+        width: Annotated[int, Field(ge=4)],
+        stages: Annotated[int, Field(ge=1)],
+        repeats: Annotated[int, Field(ge=1)],
+    ) -> None:
+        self._width, self._stages, self._repeats = width, stages, repeats
+
+    def initial(self) -> Nasbench201Cell:
+        """One 3x3 convolution from the input to the output."""
+        return Nasbench201Cell(("none", "none", "none", "nor_conv_3x3", "none", "none"))
+
+    def reference(self) -> Nasbench201Cell:
+        """The basic block of a residual network: two 3x3 convolutions, a shortcut (the "ResNet" cell)."""
+        return Nasbench201Cell(
+            ("nor_conv_3x3", "none", "nor_conv_3x3", "skip_connect", "none", "skip_connect")
+        )
+
+    def sample(self, rng: np.random.Generator) -> Nasbench201Cell:
+        """Uniform over all strings."""
+        return Nasbench201Cell(
+            tuple(OPERATIONS[i] for i in rng.integers(len(OPERATIONS), size=len(EDGES)).tolist())
+        )
+
+    def mutate(self, arch: Nasbench201Cell, rng: np.random.Generator) -> Nasbench201Cell:
+        """Another operation on one edge, both uniform."""
+        edge, step = divmod(int(rng.integers(len(EDGES) * (len(OPERATIONS) - 1))), len(OPERATIONS) - 1)
+        old = OPERATIONS.index(arch.ops[edge])
+        return _replaced(arch, edge, OPERATIONS[(old + 1 + step) % len(OPERATIONS)])
+
+    def crossover(self, a: Nasbench201Cell, b: Nasbench201Cell, rng: np.random.Generator) -> Nasbench201Cell:
+        """Each edge from either parent, evenly."""
+        first = rng.integers(2, size=len(EDGES)).tolist()
+        return Nasbench201Cell(tuple(x if f else y for x, y, f in zip(a.ops, b.ops, first, strict=True)))
+
+    def neighbors(self, arch: Nasbench201Cell) -> Iterator[Nasbench201Cell]:
+        """The 24 cells that have another operation on one edge."""
+        for edge, old in enumerate(arch.ops):
+            for op in OPERATIONS:
+                if op != old:
+                    yield _replaced(arch, edge, op)
+
+    def canonical(self, arch: Nasbench201Cell) -> Nasbench201Cell:
+        return isomorphism.canonical(arch)
+
+    def graph(self, arch: Nasbench201Cell) -> ArchitectureGraph:
+        return graph(arch)
+
+    def parse(self, text: str) -> Nasbench201Cell:
+        return strings.parse(text)
+
+    def build(self, arch: Nasbench201Cell, task: TaskSpec) -> "FewShotNetwork":
+        from nasmeta.search_spaces.nasbench201.network import build
+
+        return build(arch, task, width=self._width, stages=self._stages, repeats=self._repeats)
+
+    @property
+    def size(self) -> int:
+        return int(len(OPERATIONS) ** len(EDGES))
+
+
+def _replaced(cell: Nasbench201Cell, edge: int, op: str) -> Nasbench201Cell:
+    return Nasbench201Cell((*cell.ops[:edge], op, *cell.ops[edge + 1 :]))
