@@ -12,6 +12,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.execution import Execution, check
 from nasmeta.strategies.base import Feasible, Strategy
 from nasmeta.task import SPLITS, Split, TaskSpec
 
@@ -42,8 +43,15 @@ class Composition:
         space = config.build("search_space")
         measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
         composition = cls(config, pick(keys.device), dataset, learner, space, task)
+        check(composition.execution, composition.device, learner.second_order)
         composition.strategy(lambda arch: True)
         return composition
+
+    @property
+    def execution(self) -> Execution:
+        """How a meta-step's arithmetic is carried out."""
+        keys = self.config.keys
+        return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision)
 
     def strategy(self, feasible: Feasible) -> Strategy:
         """The search's strategy, before its first ask."""
@@ -85,6 +93,7 @@ class Composition:
             meta_batch=keys.task.meta_batch,
             seed=keys.seed,
             device=self.device,
+            execution=self.execution,
             save_seconds=keys.save_seconds,
         )
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -85,6 +85,10 @@ class RunKeys(BaseModel):
     task: TaskConfig
     budget: BudgetConfig
     constraints: ConstraintsConfig
+    task_parallel: Literal["auto", "loop", "threads", "vmap"]
+    task_chunk: Count | None
+    compile: bool
+    precision: Literal["fp32", "tf32", "bf16"]
     save_seconds: Annotated[float, Field(ge=0)]
     tensorboard: bool
     progress: bool

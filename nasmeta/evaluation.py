@@ -58,6 +58,7 @@ def restore(path: Path, saved: dict[str, Any], composition: Composition) -> Meta
         stored_spec,
         composition.config.keys.seed,
         composition.device,
+        composition.execution,
     )
     checkpoint.fits(path, lambda s: state.load(s["parameters"], s["statistics"]), saved)
     return composition.learner.for_ways(state, spec.outputs)

@@ -3,7 +3,7 @@
 The meta-test tasks are not here: no evaluator or strategy can see them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import MetaTraining
@@ -37,11 +38,12 @@ class Problem:
     meta_batch: int
     seed: int
     device: torch.device
+    execution: Execution
     save_seconds: float
 
     def initial_state(self, arch: Any) -> MetaState:
         """A new network and what is learned with it, on the device."""
-        return new_state(self.space, arch, self.learner, self.task, self.seed, self.device)
+        return new_state(self.space, arch, self.learner, self.task, self.seed, self.device, self.execution)
 
     def training(self, arch: Any, iterations: int) -> MetaTraining:
         """The meta-training of an architecture, before its first iteration."""
@@ -53,6 +55,13 @@ class Problem:
             iterations=iterations,
             meta_batch=self.meta_batch,
         )
+
+    def with_fewer_tasks_at_once(self, arch: Any) -> "Problem | None":
+        """The same with half of the tasks in memory; None where it is one at a time already."""
+        with torch.device("meta"):
+            module = self.space.build(arch, self.task)
+        smaller = self.execution.resolved(module, self.device).smaller(self.meta_batch)
+        return smaller and replace(self, execution=smaller)
 
     def judge(self, state: MetaState, stop: Stop) -> Score:
         """The score on the run's meta-validation tasks; raises Interrupted once `stop()` is true."""
@@ -66,9 +75,11 @@ def new_state(
     task: TaskSpec,
     seed: int,
     device: torch.device,
+    execution: Execution,
 ) -> MetaState:
     """A network of `arch` for `task`, initialized from `seed` (the same on every device), on `device`."""
     with seeding.torch_stream(seed, "init"):
         module = space.build(arch, task)
         state = learner.init(module, task)
+    state.network.execution = execution.resolved(module, device)
     return state.to(device)

@@ -11,6 +11,7 @@ from nasmeta.errors import ArchitectureError, Diverged, Interrupted
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
 from nasmeta.evaluators.problem import Problem
+from nasmeta.meta_learners.execution import out_of_memory
 from nasmeta.meta_learners.score import Score, Stop
 from nasmeta.meta_learners.train import MetaTraining
 
@@ -32,11 +33,8 @@ class Scratch(Evaluator):
         known, cost = (trial, arch, iterations), Cost(0, 0)
         try:
             cost = measure_cost(self.problem.space, architecture, self.problem.task)
-            training = _Saved(self.problem, architecture, iterations, weights)
-            training.run(report, stop)
-            score = self.problem.judge(training.state, stop)
-            _check_finite(score)
-        except (ArchitectureError, Diverged, torch.OutOfMemoryError) as error:
+            training, score = self._trained(architecture, iterations, weights, report, stop)
+        except (ArchitectureError, Diverged, _DoesNotFit) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             seconds = time.monotonic() - began
             return TrialResult(
@@ -53,6 +51,32 @@ class Scratch(Evaluator):
             training.seconds,
             time.monotonic() - began,
         )
+
+    def _trained(
+        self, arch: Any, iterations: int, weights: Path, report: Report, stop: Stop
+    ) -> "tuple[_Saved, Score]":
+        """Trains and judges; where memory runs out, goes on from what is saved, half the tasks at once."""
+        problem = self.problem
+        while True:
+            try:
+                training = _Saved(problem, arch, iterations, weights)
+                training.run(report, stop)
+                score = problem.judge(training.state, stop)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            else:
+                _check_finite(score)
+                return training, score
+            smaller = problem.with_fewer_tasks_at_once(arch)
+            if smaller is None:
+                raise _DoesNotFit(reason)
+            problem = smaller
+
+
+class _DoesNotFit(Exception):
+    """Not even one task fits in memory."""
 
 
 class _Saved:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,6 @@ from nasmeta.errors import ConfigError
 
 Parallel = Literal["auto", "loop", "threads", "vmap"]
 Precision = Literal["fp32", "tf32", "bf16"]
-PARALLEL: tuple[str, ...] = get_args(Parallel)
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -73,12 +71,27 @@ class Execution:
         return max(1, min(tasks, limit, self.task_chunk or limit))
 
 
-def check(execution: Execution, device: torch.device) -> None:
-    """Raises ConfigError for settings that cannot go together, or that the device cannot do."""
+def check(execution: Execution, device: torch.device, second_order: bool) -> None:
+    """Raises ConfigError for settings that cannot go together, or that the device cannot do.
+
+    Sets the precision of CUDA's matrix products, which is one for the whole process.
+    """
     if execution.precision == "tf32" and device.type != "cuda":
         raise ConfigError(f"precision: tf32 is a mode of CUDA devices, not of {device.type}; use fp32, bf16")
     if execution.compile and execution.task_parallel == "threads":
         raise ConfigError("compile: a compiled network is not run in threads; use task_parallel=auto, loop")
+    if execution.compile and second_order:
+        raise ConfigError(
+            "compile: torch.compile cannot differentiate twice, as second-order MAML does; "
+            "use compile=false, or meta_learner=fomaml"
+        )
+    torch.backends.cuda.matmul.allow_tf32 = execution.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = execution.precision == "tf32"
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a torch operation failed for want of memory: a class of its own on GPUs, a text on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @lru_cache(maxsize=4)
