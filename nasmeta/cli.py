@@ -33,6 +33,7 @@ examples:
   nasmeta search --cfg job                           print the configuration and run nothing
   nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run
   nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
+  nasmeta bench meta_learner=maml task.meta_batch=32 how fast this machine meta-trains
 """
 
 
@@ -85,6 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_parser.add_argument("--json", action="store_true", help="print one JSON object")
     _add_trust(evaluate_parser)
     evaluate_parser.set_defaults(command=evaluate)
+
+    bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
+    bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
+    bench_parser.add_argument(
+        "--arch", metavar="ARCH", help="an architecture's string; default: the reference"
+    )
+    bench_parser.add_argument("--seconds", type=float, default=5.0, help="time a row at least (default 5)")
+    bench_parser.add_argument("--repeats", type=int, default=5, help="repeat a row at least (default 5)")
+    bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")
+    bench_parser.set_defaults(command=bench)
 
     list_parser = commands.add_parser("list", help="what can be composed, one line each")
     list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
@@ -192,6 +203,29 @@ def evaluate(options: argparse.Namespace) -> int:
     else:
         names = ("accuracy", "ci95", "loss", "tasks", "way", "shot", "batch_norm")
         print(evaluation_line(**{name: result[name] for name in names}))
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """`nasmeta bench [KEY=VALUE ...]`."""
+    from nasmeta.allocator import keep_pages
+    from nasmeta.benchmark import benchmark
+    from nasmeta.composition import Composition
+    from nasmeta.config import parse
+    from nasmeta.overrides import composed
+    from nasmeta.reporting.table import benchmark_table
+
+    keep_pages()
+    composition = Composition.of(parse(composed(options.overrides), trusted=True))
+    setting, measured = benchmark(
+        composition, options.arch, seconds=options.seconds, repeats=max(options.repeats, 1)
+    )
+    rows = [row.to_dict() for row in measured]
+    if options.json:
+        for row in rows:
+            print(json.dumps({**setting, **row}))
+    else:
+        print(benchmark_table(setting, rows))
     return 0
 
 

@@ -61,7 +61,7 @@ class Problem:
         with torch.device("meta"):
             module = self.space.build(arch, self.task)
         smaller = self.execution.resolved(module, self.device).smaller(self.meta_batch)
-        return smaller and replace(self, execution=smaller)
+        return None if smaller is None else replace(self, execution=smaller)
 
     def judge(self, state: MetaState, stop: Stop) -> Score:
         """The score on the run's meta-validation tasks; raises Interrupted once `stop()` is true."""

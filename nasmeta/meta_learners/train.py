@@ -10,6 +10,7 @@ from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import Diverged
 from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
 from nasmeta.meta_learners.outer import OuterOptimizer
+from nasmeta.task import TaskBatch
 
 POPULATION_BATCHES = 8
 """Meta-batches whose moments make the population statistics of `running`."""
@@ -56,7 +57,10 @@ class MetaTraining:
 
     def step(self) -> None:
         """One meta-iteration. Never waits for the device."""
-        batch = self.sampler.batch(self.iteration, self.meta_batch)
+        self.step_on(self.sampler.batch(self.iteration, self.meta_batch))
+
+    def step_on(self, batch: TaskBatch) -> None:
+        """One meta-iteration on tasks that are drawn already."""
         gradients, metrics = self.learner.meta_gradient(self.state, batch, self.iteration)
         for name, parameter in self.state.parameters.items():
             parameter.grad = gradients.get(name)

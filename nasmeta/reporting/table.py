@@ -40,6 +40,33 @@ def evaluation_line(
     return f"{what} (95% interval over {tasks} tasks), {kind}, batch_norm {batch_norm}"
 
 
+def benchmark_table(setting: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """What `nasmeta bench` measured, and of what."""
+    headers = ["", "tasks/s", "slowest - fastest", "repeats", "FLOPs a task", "of matmul rate", "peak memory"]
+    cells = [
+        [
+            row["what"],
+            f"{row['tasks_per_second']:.1f}",
+            f"{row['slowest']:.1f} - {row['fastest']:.1f}",
+            row["repeats"],
+            human(row["flops"]),
+            f"{100 * row['share']:.0f} %",
+            f"{row['peak_mib']:.0f} MiB",
+        ]
+        for row in rows
+    ]
+    what = (
+        f"{setting['learner']}, {setting['way']}-way {setting['shot']}-shot, {setting['query']} queries a class, "
+        f"{setting['meta_batch']} tasks a meta-batch, batch_norm {setting['batch_norm']}, "
+        f"task_parallel {setting['task_parallel']}"
+    )
+    machine = (
+        f"{setting['device']}, {setting['threads']} threads, torch {setting['torch']}, "
+        f"matrix products {setting['matmul_gflops']:.0f} GFLOP/s"
+    )
+    return "\n".join([setting["arch"], what, machine, "", tabulate(cells, headers, disable_numparse=True)])
+
+
 def _rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(name, summary[key]) for name, key in ROWS if summary.get(key)]
 

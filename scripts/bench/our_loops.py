@@ -1,0 +1,74 @@
+"""The rows of scripts/benchmark_peers by nasmeta: the same network, tensors and steps as peer_loops.py.
+
+Differences: ProtoNet's meta-batch is one outer step, the peers' an Adam step an episode (`protonet_single` is
+that); convolutions before a batch norm have no bias, which changes no output.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import peer_loops
+import torch
+
+from nasmeta.allocator import keep_pages
+from nasmeta.config import parse
+from nasmeta.meta_learners.execution import Execution
+from nasmeta.overrides import composed
+from nasmeta.task import TaskBatch, TaskSpec
+
+LEARNERS = {
+    ("maml", 2): "maml",
+    ("maml", 1): "fomaml",
+    ("evaluation", 1): "fomaml",
+    ("reptile", 1): "reptile",
+    ("protonet", 1): "protonet",
+}
+
+
+def job(row: dict[str, Any]) -> Callable[[], object]:
+    name = LEARNERS[row["algorithm"], row["order"]]
+    steps = [f"meta_learner.{key}_steps={row['steps']}" for key in ("train", "test")]
+    options = [] if name == "protonet" else steps
+    if name == "reptile":
+        options += ["meta_learner.inner_batch=10"]
+    config = parse(composed([f"meta_learner={name}", *options]), trusted=True)
+    learner = config.build("meta_learner", batch_norm=row["batch_norm"])
+    space = config.build("search_space")
+    arch = space.parse(str(space.reference()).replace("-64", f"-{row['width']}"))
+    task = TaskSpec("classification", (1, 28, 28), peer_loops.WAY, peer_loops.WAY)
+    torch.manual_seed(0)
+    module = space.build(arch, task)
+    state = learner.init(module, task)
+    state.network.execution = Execution(row["task_parallel"]).resolved(module, torch.device("cpu"))
+    optimizer = config.build("optimizer").make(list(state.parameters.values()))
+    drawn = peer_loops.tasks(row["tasks"])
+    support_x, query_x = (_channels_last(drawn[i]) for i in (0, 2))
+    classes = torch.arange(peer_loops.WAY).repeat(row["tasks"], 1)
+    batch = TaskBatch(support_x, drawn[1], query_x, drawn[3], classes)
+    if row["algorithm"] == "evaluation":
+        return lambda: learner.predict(state, *batch[:3])
+    size = 1 if row["single"] else row["tasks"]
+    pieces = [TaskBatch(*(part[i : i + size] for part in batch)) for i in range(0, row["tasks"], size)]
+
+    def iteration() -> None:
+        for piece in pieces:
+            gradients, _ = learner.meta_gradient(state, piece, 0)
+            for name, parameter in state.parameters.items():
+                parameter.grad = gradients[name]
+            optimizer.step()
+
+    return iteration
+
+
+def _channels_last(images: torch.Tensor) -> torch.Tensor:
+    """As nasmeta's samplers give them."""
+    return images.movedim(2, -1).contiguous().movedim(-1, 2)
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    keep_pages()
+    torch.set_num_threads(asked["threads"])
+    print(json.dumps(peer_loops.measured(job(asked), asked)))
