@@ -89,9 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
     bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
-    bench_parser.add_argument(
-        "--arch", metavar="ARCH", help="an architecture's string; default: the reference"
-    )
+    bench_parser.add_argument("--arch", metavar="ARCH", help="another network than the reference")
     bench_parser.add_argument("--seconds", type=float, default=5.0, help="time a row at least (default 5)")
     bench_parser.add_argument("--repeats", type=int, default=5, help="repeat a row at least (default 5)")
     bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")

@@ -56,7 +56,7 @@ def benchmark_table(setting: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     what = (
-        f"{setting['learner']}, {setting['way']}-way {setting['shot']}-shot, {setting['query']} queries a class, "
+        f"{setting['learner']}, {setting['way']}-way {setting['shot']}-shot, {setting['query']} queries, "
         f"{setting['meta_batch']} tasks a meta-batch, batch_norm {setting['batch_norm']}, "
         f"task_parallel {setting['task_parallel']}"
     )
