@@ -194,9 +194,9 @@ def gradient_step(
     Without `create_graph` the gradient is a constant of the new parameters (first-order MAML), which
     still depend on the old ones and on the rates.
     """
-    gradients = torch.autograd.grad(loss, [parameters[n] for n in names], create_graph=create_graph)
-    stepped = {
-        n: parameters[n] - (rates if isinstance(rates, float) else rates[n]) * g
-        for n, g in zip(names, gradients, strict=True)
-    }
+    before = [parameters[n] for n in names]
+    gradients = torch.autograd.grad(loss, before, create_graph=create_graph)
+    if isinstance(rates, float):
+        return parameters | dict(zip(names, torch._foreach_add(before, gradients, alpha=-rates), strict=True))
+    stepped = {n: p - rates[n] * g for n, p, g in zip(names, before, gradients, strict=True)}
     return parameters | stepped

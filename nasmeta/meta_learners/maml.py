@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, Metrics, gradient, task_metrics
 from nasmeta.meta_learners.functional import Forward, Parameters, gradient_step, side_by_side, task_loss
-from nasmeta.meta_learners.normalization import Policy
+from nasmeta.meta_learners.normalization import Policy, Statistics
 from nasmeta.task import TaskBatch
 
 
@@ -98,7 +98,7 @@ class Maml(MetaLearner):
     ) -> Iterator[Parameters]:
         """The parameters after each of `steps` gradient steps on the support set."""
         names = self.adapted_names(state)
-        forward = self._support_forward(state, parameters, support_x)
+        forward = self._support_forward(state, parameters, support_x, Statistics(twice=create_graph))
         for step in range(steps):
             loss = task_loss(state.task.kind, forward(parameters), support_y)
             parameters = gradient_step(
@@ -106,11 +106,13 @@ class Maml(MetaLearner):
             )
             yield parameters
 
-    def _support_forward(self, state: MetaState, start: Parameters, support_x: Tensor) -> Forward:
+    def _support_forward(
+        self, state: MetaState, start: Parameters, support_x: Tensor, statistics: Statistics
+    ) -> Forward:
         if self.adapt != "head":
-            return lambda parameters: state.network(parameters, support_x)
+            return lambda parameters: state.network(parameters, support_x, statistics)
         # The body stays as it is: its embeddings are the same at every step.
-        embeddings = state.network.embed(start, support_x)
+        embeddings = state.network.embed(start, support_x, statistics)
         return lambda parameters: state.network.classify(parameters, embeddings)
 
     def _rates(self, state: MetaState, step: int) -> dict[str, Tensor] | float:

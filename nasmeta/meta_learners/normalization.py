@@ -17,10 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.batch_norm import normalize
+from nasmeta.meta_learners.batch_norm import normalize, normalize_and_pool
 
 Policy = Literal["support", "transductive", "running"]
 POLICIES: tuple[str, ...] = get_args(Policy)
+
+LARGE = 2**19
+"""Numbers in a feature map from which fusing it with the pooling pays: a core's cache holds less."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Statistics:
 
     The batch holds `tasks` tasks one after the other, each normalized by itself, by its first `rows`
     examples (None: by all of them). `population` replaces both; `record` asks every layer to remember
-    the moments of what it saw. `fused` is off where the kernels of batch_norm.py cannot go (torch.vmap).
+    the moments of what it saw. `fused` is off where the kernels of batch_norm.py cannot go (torch.vmap);
+    `twice` is on where the gradient is differentiated again.
     """
 
     tasks: int = 1
@@ -37,6 +41,7 @@ class Statistics:
     population: bool = False
     record: bool = False
     fused: bool = True
+    twice: bool = False
 
 
 OWN = Statistics()
@@ -46,15 +51,15 @@ class EpisodicBatchNorm(nn.Module):
     """Batch normalization that takes its statistics from where `source` says.
 
     Stands in for nn.BatchNorm1d/2d under the same name, with the same weight and bias.
-    x: [n, C] or [n, C, H, W].
+    x: [n, C] or [n, C, H, W]. `pool` is a max-pooling that follows, of 2x2, or nothing.
     """
 
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, pool: nn.Module | None = None) -> None:
         super().__init__()
-        self.eps = norm.eps
+        self.eps, self.pool = norm.eps, pool
         self.weight, self.bias = norm.weight, norm.bias
         self.source = OWN
         self.recorded: list[tuple[Tensor, Tensor]] = []
@@ -63,6 +68,22 @@ class EpisodicBatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones_like(norm.bias), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.pool is None:
+            return self._normalized(x)
+        source = self.source
+        once = source.tasks == 1 and not (source.twice or source.record or source.population)
+        large = x.numel() >= LARGE and x.device.type == "cpu"
+        # Looking at a value waits for the device: free on a CPU, and nowhere else.
+        if once and large and self._fuses(x) and bool((self.weight > 0).all()):
+            rows = len(x) if source.rows is None else source.rows
+            return normalize_and_pool(x, self.weight, self.bias, rows, self.eps)
+        pooled: Tensor = self.pool(self._normalized(x))
+        return pooled
+
+    def _fuses(self, x: Tensor) -> bool:
+        return self.source.fused and x.dtype == self.weight.dtype
+
+    def _normalized(self, x: Tensor) -> Tensor:
         source = self.source
         if source.record:
             variance, mean = torch.var_mean(x.detach(), dim=_all_but_channels(x), correction=0)
@@ -70,10 +91,12 @@ class EpisodicBatchNorm(nn.Module):
         if source.population:
             return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, eps=self.eps)
         rows = len(x) // source.tasks if source.rows is None else source.rows
-        if source.fused and source.tasks == 1 and x.dtype == self.weight.dtype:
-            return normalize(x, self.weight, self.bias, rows, self.eps)
-        if source.tasks == 1 and rows == len(x):
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        if source.tasks == 1:
+            everything = rows == len(x)
+            if self._fuses(x) and (source.twice or not everything):
+                return normalize(x, self.weight, self.bias, rows, self.eps)
+            if everything:
+                return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         return self._each_task(x.unflatten(0, (source.tasks, -1)), rows).flatten(0, 1).to(x.dtype)
 
     def _each_task(self, x: Tensor, rows: int) -> Tensor:
@@ -90,11 +113,25 @@ def _all_but_channels(x: Tensor) -> list[int]:
 
 
 def make_episodic(module: nn.Module) -> list[EpisodicBatchNorm]:
-    """Replaces every batch norm inside `module`, in place; returns them in order, ours and new."""
+    """Replaces every batch norm inside `module`, in place; returns them in order, ours and new.
+
+    A norm takes over the 2x2 max-pooling that follows it in a Sequential.
+    """
     for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
+        children = list(parent.named_children())
+        following = [*children[1:], ("", None)]
+        for (name, child), (next_name, after) in zip(children, following, strict=False):
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
                 if not child.affine:
                     raise ValueError(f"{name}: a batch norm without weight and bias is not supported")
-                setattr(parent, name, EpisodicBatchNorm(child))
+                pool = after if isinstance(parent, nn.Sequential) and _halves(after) else None
+                setattr(parent, name, EpisodicBatchNorm(child, pool))
+                if pool is not None:
+                    setattr(parent, next_name, nn.Identity())
     return [m for m in module.modules() if isinstance(m, EpisodicBatchNorm)]
+
+
+def _halves(module: nn.Module | None) -> bool:
+    if not isinstance(module, nn.MaxPool2d) or module.ceil_mode or module.return_indices:
+        return False
+    return (module.kernel_size, module.stride, module.padding, module.dilation) == (2, 2, 0, 1)

@@ -68,4 +68,7 @@ def _block(block: ConvBlock, channels: int, *, first: bool) -> ops.Block:
         # The first block always projects: its input is an image, not features.
         changes = first or channels != block.width or stride != 1
         shortcut = ops.projection(channels, block.width, stride, block.norm) if changes else nn.Identity()
-    return ops.Block(branch, shortcut, ops.tail(block.activation, block.downsample))
+    tail = ops.tail(block.activation, block.downsample)
+    if shortcut is None and isinstance(tail[0], nn.MaxPool2d):
+        branch.append(tail.pop(0))  # beside the norm, with which a meta-learner may fuse it
+    return ops.Block(branch, shortcut, tail)
