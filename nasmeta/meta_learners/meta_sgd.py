@@ -54,11 +54,10 @@ class MetaSgd(Maml):
         self.alpha_min, self.alpha_max = alpha_min, alpha_max
 
     def extra_parameters(self, state: MetaState) -> Parameters:
+        low, high = self.alpha_min, self.alpha_max
         return {
-            f"alpha.{name}": torch.empty(state.parameters[name].shape).uniform_(
-                self.alpha_min, self.alpha_max
-            )
-            for name in state.network.names
+            f"alpha.{name}": torch.empty(theta.shape, dtype=theta.dtype).uniform_(low, high)
+            for name, theta in state.network_parameters.items()
         }
 
     def _rates(self, state: MetaState, step: int) -> dict[str, Tensor]:

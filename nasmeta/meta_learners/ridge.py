@@ -89,7 +89,8 @@ class Ridge(MetaLearner):
         if state.task.kind == "regression":
             prediction: Tensor = queries @ ridge_weights(support, support_y, penalty)
             return prediction
-        targets = F.one_hot(support_y, ways).to(support.dtype)
+        # F.one_hot would check the labels on the host.
+        targets = (support_y.unsqueeze(-1) == torch.arange(ways, device=support_y.device)).to(support.dtype)
         logits: Tensor = queries @ ridge_weights(support, targets, penalty)
         return state.parameters["meta.alpha"] * logits + state.parameters["meta.beta"]
 
