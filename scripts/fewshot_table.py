@@ -32,13 +32,18 @@ from nasmeta import seeding
 from nasmeta.allocator import keep_pages
 from nasmeta.composition import Composition
 from nasmeta.config import parse
+from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.evaluators.cost import measure_cost
+from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.score import score
 from nasmeta.overrides import composed
 
 TABLE = Path(__file__).resolve().parents[1] / "nasmeta" / "evaluators" / "tables" / "fewshot_conv.csv"
 BUDGETS = (100, 300)
-LEARNERS = ("protonet", "fomaml")
+LEARNERS = {
+    "protonet": ("meta_learner=protonet",),
+    "fomaml": ("meta_learner=fomaml", "meta_learner.train_steps=3", "meta_learner.inner_lr=0.1"),
+}
 DATASETS = {
     "strokes": ("dataset=strokes",),
     "omniglot-small": ("dataset=omniglot", "dataset.variant=small", "dataset.download=false"),
@@ -55,8 +60,8 @@ SETTINGS = (
     "optimizer=adam",
     "optimizer.lr=0.003",
     "optimizer.schedule=constant",  # so that a long training begins as a short one
-    "budget.valid_tasks=200",
-    "budget.test_tasks=200",
+    "budget.valid_tasks=160",
+    "budget.test_tasks=160",
 )
 
 
@@ -106,15 +111,21 @@ class Unit:
 def main() -> None:
     options = _options()
     extra = tuple(options.overrides)
-    settings = {name: (*SETTINGS, *DATASETS[name], *extra) for name in options.datasets}
-    if "omniglot-small" in settings:
-        settings["omniglot-small"] += (f"dataset.root={options.omniglot.resolve()}",)
-    space = composition("protonet", next(iter(settings.values()))).space
+    data = {name: DATASETS[name] for name in options.datasets}
+    if "omniglot-small" in data:
+        data["omniglot-small"] += (f"dataset.root={options.omniglot.resolve()}",)
+    space = composition((*SETTINGS, *extra)).space
     done = prepare(options.table)
     units = [
-        Unit(arch, learner, dataset, tuple(sorted(options.budgets)), settings[dataset])
+        Unit(
+            arch,
+            learner,
+            dataset,
+            tuple(sorted(options.budgets)),
+            (*SETTINGS, *LEARNERS[learner], *data[dataset], *extra),
+        )
         for arch in islice(architectures(space), options.architectures)
-        for learner, dataset in product(LEARNERS, settings)
+        for learner, dataset in product(LEARNERS, data)
     ]
     waiting = [unit for unit in units if not done.issuperset(unit.keys)]
     print(f"{len(waiting)} of {len(units)} meta-trainings to do", file=sys.stderr)
@@ -196,21 +207,20 @@ def _one_thread() -> None:
 
 
 @cache
-def composition(learner: str, settings: tuple[str, ...]) -> Composition:
-    return Composition.of(parse(composed([*settings, f"meta_learner={learner}"]), trusted=True))
+def composition(settings: tuple[str, ...]) -> Composition:
+    return Composition.of(parse(composed(list(settings)), trusted=True))
 
 
 @cache
-def data(learner: str, settings: tuple[str, ...]) -> tuple[Any, Any]:
-    """The problem, and the meta-test episodes; loaded once a process."""
-    chosen = composition(learner, settings)
-    return chosen.problem(), chosen.sampler("test")
+def loaded(settings: tuple[str, ...]) -> tuple[Problem, EpisodeSampler]:
+    """What is learned, and the meta-test episodes; once a process."""
+    return composition(settings).problem(), composition(settings).sampler("test")
 
 
 def meta_train(unit: Unit) -> list[Row]:
     """Its rows. A network that has diverged gets what its predictions are worth, which is chance."""
-    problem, test = data(unit.learner, unit.settings)
-    keys = composition(unit.learner, unit.settings).config.keys
+    problem, test = loaded(unit.settings)
+    test_tasks = composition(unit.settings).config.keys.budget.test_tasks
     arch = problem.space.parse(unit.arch)
     cost = measure_cost(problem.space, arch, problem.task)
     training = problem.training(arch, unit.budgets[-1])
@@ -221,7 +231,7 @@ def meta_train(unit: Unit) -> list[Row]:
             training.step()
         valid = problem.judge(training.state, lambda: False)
         seconds += time.process_time() - began
-        tested = score(problem.learner, training.state, test, keys.budget.test_tasks)
+        tested = score(problem.learner, training.state, test, test_tasks)
         rows.append(
             Row(
                 unit.arch,
