@@ -59,6 +59,7 @@ def test_its_command_searches(checkout: Path) -> None:
 
 
 def test_the_contract_tests_find_it(checkout: Path) -> None:
+    """But for the one about hash seeds, which knows the options of our own strategies only."""
     out = python(
         checkout, "pytest", "tests/strategies/test_contract.py", "-k", "hill_climbing and not hash_seed"
     )
