@@ -14,7 +14,9 @@ import argparse
 import csv
 import io
 import os
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +24,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from functools import cache
 from itertools import islice, product
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ SETTINGS = (
     "search_space=conv_small",
     "seed=0",
     "device=cpu",
+    "task_parallel=loop",  # a worker has one core
     "batch_norm=support",
     "task.way=5",
     "task.shot=1",
@@ -189,7 +192,7 @@ def in_order(
 ) -> Iterator[list[Row]]:
     """work(unit) of each unit in turn, `jobs` processes at a time; begins nothing once stop() is true."""
     pending: deque[Future[list[Row]]] = deque()
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin_worker) as pool:
         for unit in units:
             if stop():
                 break
@@ -201,9 +204,18 @@ def in_order(
             yield pending.popleft().result()
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
     keep_pages()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent answers it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @cache
@@ -251,4 +263,8 @@ def meta_train(unit: Unit) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here", file=sys.stderr, flush=True)
+        os._exit(130)  # and not wait for the trainings that are under way

@@ -12,7 +12,7 @@ Regression takes its targets as they are, so there is nothing to adjust: of the 
 
 Choose it where MAML's steps are too slow or ProtoNet's class means too coarse: several shots, regression.
 Normalization is ProtoNet's: a task's support and queries go through the body together; `support` takes the
-statistics from its support images, `transductive` from both; `running` trains on the meta-batch's.
+statistics from its support images, `transductive` from both, and so does `running` in training.
 """
 
 import math
@@ -24,9 +24,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy, gradient, named
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples, task_loss
-from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
+from nasmeta.meta_learners.normalization import Policy, Statistics
 from nasmeta.task import TaskBatch
 
 
@@ -57,17 +57,15 @@ class Ridge(MetaLearner):
         state.task = replace(state.task, outputs=ways)
         return state
 
-    def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> tuple[Parameters, Metrics]:
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         ways = batch.classes.shape[1]
         outputs = self._outputs(state, batch.support_x, batch.support_y, batch.query_x, ways, test=False)
-        loss = task_loss(state.task.kind, outputs.flatten(0, 1), batch.query_y.flatten(0, 1))
-        metrics = [loss.detach()]
-        if state.task.kind == "classification":
-            metrics.append(batch_accuracy(outputs.detach(), batch.query_y).mean())
-        return gradient(loss, state.parameters), named(metrics)
+        kind = state.task.kind
+        loss = task_loss(kind, outputs.flatten(0, 1), batch.query_y.flatten(0, 1))
+        return gradient(loss, state.parameters), task_metrics(kind, loss, outputs, batch.query_y)
 
     @torch.no_grad()
-    def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         return self._outputs(state, support_x, support_y, query_x, state.task.outputs, test=True)
 
     def _outputs(
@@ -97,9 +95,9 @@ class Ridge(MetaLearner):
     def _statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
         if self.batch_norm == "support":
             return Statistics(tasks=tasks, rows=shots)
-        if self.batch_norm == "transductive":
-            return Statistics(tasks=tasks)
-        return self.test_statistics(state) if test else OWN
+        if test and self.batch_norm == "running":
+            return self.test_statistics(state)
+        return Statistics(tasks=tasks)
 
 
 def ridge_weights(x: Tensor, y: Tensor, penalty: Tensor) -> Tensor:

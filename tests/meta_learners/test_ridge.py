@@ -70,14 +70,19 @@ def test_the_solution_is_differentiated_through(examples: int, features: int) ->
 
 
 class Operations(TorchDispatchMode):
-    """Remembers the names of all operations that are run inside."""
+    """Remembers the names of all operations that are run inside, and which of them check for errors."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: set[str] = set()
+        self.checking: set[str] = set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.names.add(function._schema.name.removeprefix("aten::"))
+        name = function._schema.name.removeprefix("aten::")
+        self.names.add(name)
+        given = dict(zip((a.name for a in function._schema.arguments), args, strict=False)) | (kwargs or {})
+        if given.get("check_errors"):
+            self.checking.add(name)
         return function(*args, **(kwargs or {}))
 
 
@@ -88,6 +93,7 @@ def test_nothing_reads_the_solvers_errors() -> None:
     with Operations() as operations:
         ridge.meta_gradient(state, BlobSampler("train").batch(0, 2), 0)
     assert "_linalg_solve_ex" in operations.names
+    assert not operations.checking
     assert not operations.names & {"_linalg_check_errors", "_local_scalar_dense"}
 
 
