@@ -64,12 +64,8 @@ def protonet_loss(
     weights: Weights, tasks: list[tuple[Tensor, ...]], *, policy: str, distance: str, temperature: Tensor
 ) -> Tensor:
     """Mean cross-entropy of all queries, distances and means written out."""
-    embeddings = [
-        body(weights, torch.cat([task[0], task[2]]), len(task[0]) if policy == "support" else None)
-        for task in tasks
-    ]
     losses = []
-    for (_, support_y, _, query_y), embedding in zip(tasks, embeddings, strict=True):
+    for (_, support_y, _, query_y), embedding in zip(tasks, embeddings(weights, tasks, policy), strict=True):
         support, query = embedding[: len(support_y)], embedding[len(support_y) :]
         centres = torch.stack([support[support_y == label].mean(0) for label in support_y.unique()])
         if distance == "euclidean":
@@ -78,3 +74,25 @@ def protonet_loss(
             logits = F.cosine_similarity(query.unsqueeze(1), centres, dim=-1)
         losses.append(F.cross_entropy(temperature * logits, query_y))
     return torch.stack(losses).mean()
+
+
+def ridge_loss(weights: Weights, tasks: list[tuple[Tensor, ...]], *, policy: str) -> Tensor:
+    """Mean cross-entropy of all queries, by the inverse in the normal equations (eq. 4 of the paper)."""
+    losses = []
+    for (_, support_y, _, query_y), embedding in zip(tasks, embeddings(weights, tasks, policy), strict=True):
+        x = torch.cat([embedding, torch.ones(len(embedding), 1, dtype=embedding.dtype)], 1)
+        support, query = x[: len(support_y)], x[len(support_y) :]
+        targets = torch.eye(int(support_y.max()) + 1, dtype=x.dtype)[support_y]
+        penalty = weights["meta.log_lambda"].exp() * torch.eye(x.shape[1], dtype=x.dtype)
+        head = torch.linalg.inv(support.T @ support + penalty) @ support.T @ targets
+        logits = weights["meta.alpha"] * (query @ head) + weights["meta.beta"]
+        losses.append(F.cross_entropy(logits, query_y))
+    return torch.stack(losses).mean()
+
+
+def embeddings(weights: Weights, tasks: list[tuple[Tensor, ...]], policy: str) -> list[Tensor]:
+    """Of each task's support and query images, in meta-training."""
+    return [
+        body(weights, torch.cat([task[0], task[2]]), len(task[0]) if policy == "support" else None)
+        for task in tasks
+    ]

@@ -161,6 +161,23 @@ def test_protonet_has_the_slopes_of_its_loss(policy: Policy, distance: str, lear
     assert_slopes(lambda: float(protonet.meta_gradient(state, batch, 0)[1]["loss"]), state, gradients)
 
 
+def test_ridge_is_the_reference(policy: Policy) -> None:
+    ridge = learner("ridge", policy)
+    state, batch = double_state(ridge), double_batch(3)
+    gradients, metrics = ridge.meta_gradient(state, batch, 0)
+    loss = reference.ridge_loss(state.parameters, task_list(batch), policy=policy)
+    assert float(metrics["loss"]) == pytest.approx(float(loss.detach()), rel=1e-10)
+    assert_same(gradients, autograd(loss, state))
+    assert gradients["meta.log_lambda"].abs() > 1e-4
+
+
+def test_ridge_has_the_slopes_of_its_loss(policy: Policy) -> None:
+    ridge = learner("ridge", policy)
+    state, batch = double_state(ridge), double_batch()
+    gradients, _ = ridge.meta_gradient(state, batch, 0)
+    assert_slopes(lambda: float(ridge.meta_gradient(state, batch, 0)[1]["loss"]), state, gradients)
+
+
 def test_finetune_trains_an_ordinary_classifier(policy: Policy) -> None:
     """Against torch's own modules, batch norm included, over all classes of the split."""
     finetune = learner("finetune", policy)

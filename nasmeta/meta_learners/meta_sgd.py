@@ -1,0 +1,64 @@
+"""Meta-SGD (Li, Zhou, Chen & Li 2017, arXiv:1707.09835): MAML that also learns how far to go, per parameter.
+
+theta' = theta - alpha * d L_support(theta) / d theta (eq. 3 there; the product is elementwise): alpha has
+the shape of theta and is meta-learned with it, so one step learns a direction as well as a length; an entry
+may become negative. In the paper one step is all, in training and in testing. Choose it over MAML where
+good inner rates are not known, or one step must do; it doubles what the outer optimizer has to keep.
+
+Every entry of alpha starts at a draw of its own, uniform over the paper's range: one draw for all of them
+would give each architecture of a search another rate to start from. Steps beyond the first use the same
+alpha. `second_order: false` drops second derivatives as first-order MAML does, which the paper does not.
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from nasmeta.errors import ConfigError
+from nasmeta.meta_learners.base import MetaState
+from nasmeta.meta_learners.functional import Parameters
+from nasmeta.meta_learners.maml import Maml
+from nasmeta.meta_learners.normalization import Policy
+
+
+class MetaSgd(Maml):
+    """See the module. Entries of alpha start in [`alpha_min`, `alpha_max`]; equal ones make it MAML's."""
+
+    def __init__(
+        self,
+        *,
+        second_order: bool,
+        train_steps: Annotated[int, Field(ge=1)],
+        test_steps: Annotated[int, Field(ge=1)],
+        alpha_min: Annotated[float, Field(gt=0)],
+        alpha_max: Annotated[float, Field(gt=0)],
+        batch_norm: Policy,
+    ) -> None:
+        if alpha_min > alpha_max:
+            raise ConfigError(
+                f"meta_learner.alpha_min={alpha_min}: is above meta_learner.alpha_max={alpha_max}; "
+                f"use at most {alpha_max}"
+            )
+        super().__init__(
+            second_order=second_order,
+            train_steps=train_steps,
+            test_steps=test_steps,
+            inner_lr=alpha_max,
+            learn_inner_lr=True,
+            multi_step_iterations=0,
+            adapt="all",
+            batch_norm=batch_norm,
+        )
+        self.alpha_min, self.alpha_max = alpha_min, alpha_max
+
+    def extra_parameters(self, state: MetaState) -> Parameters:
+        low, high = self.alpha_min, self.alpha_max
+        return {
+            f"alpha.{name}": torch.empty(theta.shape, dtype=theta.dtype).uniform_(low, high)
+            for name, theta in state.network_parameters.items()
+        }
+
+    def _rates(self, state: MetaState, step: int) -> dict[str, Tensor]:
+        return {name: state.parameters[f"meta.alpha.{name}"] for name in state.network.names}

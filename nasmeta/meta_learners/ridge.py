@@ -1,0 +1,119 @@
+"""R2-D2: ridge regression as the head (Bertinetto, Henriques, Torr & Vedaldi 2019, arXiv:1805.08136).
+
+A task's head is the exact solution of ridge regression from the embeddings of its support set to one-hot
+targets, W = (X'X + lambda I)^-1 X'Y (eq. 4 there), or X'(XX' + lambda I)^-1 Y (eq. 5, by Woodbury's
+identity) where that is the smaller system: N x N for N support examples. The query loss is differentiated
+through the solution. A query's logits are alpha * xW + beta (eq. 6); lambda (as its logarithm: it stays
+positive), alpha and beta are meta-learned with the body. A constant feature gives the head a bias, as in
+the authors' code. beta shifts all logits of a query alike, so a softmax does not see it; it is kept because
+it is the paper's. As the authors do, training episodes may have more classes than the test's (`train_way`).
+Deviation: the authors draw the shots of a training episode at random, here they are the task's.
+Regression takes its targets as they are, so there is nothing to adjust: of the three only lambda is learned.
+
+Choose it where MAML's steps are too slow or ProtoNet's class means too coarse: several shots, regression.
+Normalization is ProtoNet's: a task's support and queries go through the body together; `support` takes the
+statistics from its support images, `transductive` from both, and so does `running` in training.
+"""
+
+import math
+from dataclasses import replace
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
+from nasmeta.meta_learners.functional import Parameters, all_examples, task_loss
+from nasmeta.meta_learners.normalization import Policy, Statistics
+from nasmeta.task import TaskBatch
+
+
+class Ridge(MetaLearner):
+    """See the module. `lambda_init` and `alpha_init` are where the two start; beta starts at 0."""
+
+    def __init__(
+        self,
+        *,
+        lambda_init: Annotated[float, Field(gt=0)],
+        alpha_init: Annotated[float, Field(gt=0)],
+        train_way: Annotated[int, Field(ge=2)] | None,
+        batch_norm: Policy,
+    ) -> None:
+        super().__init__(batch_norm=batch_norm)
+        self.lambda_init, self.alpha_init = lambda_init, alpha_init
+        self.train_way = train_way
+
+    def extra_parameters(self, state: MetaState) -> Parameters:
+        learned = {"log_lambda": torch.tensor(math.log(self.lambda_init))}
+        if state.task.kind == "classification":
+            learned |= {"alpha": torch.tensor(self.alpha_init), "beta": torch.tensor(0.0)}
+        return learned
+
+    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+        if state.task.kind == "regression":
+            return super().for_ways(state, ways)
+        state.task = replace(state.task, outputs=ways)
+        return state
+
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        ways = batch.classes.shape[1]
+        outputs = self._outputs(state, batch.support_x, batch.support_y, batch.query_x, ways, test=False)
+        kind = state.task.kind
+        loss = task_loss(kind, outputs.flatten(0, 1), batch.query_y.flatten(0, 1))
+        return gradient(loss, state.parameters), task_metrics(kind, loss, outputs, batch.query_y)
+
+    @torch.no_grad()
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        return self._outputs(state, support_x, support_y, query_x, state.task.outputs, test=True)
+
+    def _outputs(
+        self,
+        state: MetaState,
+        support_x: Tensor,
+        support_y: Tensor,
+        query_x: Tensor,
+        ways: int,
+        *,
+        test: bool,
+    ) -> Tensor:
+        tasks, shots = support_x.shape[:2]
+        images = all_examples(support_x, query_x)
+        statistics = self._statistics(state, tasks, shots, test=test)
+        embeddings = F.pad(state.network.embed(state.parameters, images, statistics), (0, 1), value=1.0)
+        support, queries = embeddings.unflatten(0, (tasks, -1)).split([shots, query_x.shape[1]], 1)
+        penalty = state.parameters["meta.log_lambda"].exp()
+        if state.task.kind == "regression":
+            prediction: Tensor = queries @ ridge_weights(support, support_y, penalty)
+            return prediction
+        # F.one_hot would check the labels on the host.
+        targets = (support_y.unsqueeze(-1) == torch.arange(ways, device=support_y.device)).to(support.dtype)
+        logits: Tensor = queries @ ridge_weights(support, targets, penalty)
+        return state.parameters["meta.alpha"] * logits + state.parameters["meta.beta"]
+
+    def _statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
+        if self.batch_norm == "support":
+            return Statistics(tasks=tasks, rows=shots)
+        if test and self.batch_norm == "running":
+            return self.test_statistics(state)
+        return Statistics(tasks=tasks)
+
+
+def ridge_weights(x: Tensor, y: Tensor, penalty: Tensor) -> Tensor:
+    """The W that minimizes |xW - y|^2 + penalty |W|^2, differentiably: [T, N, F], [T, N, K] -> [T, F, K].
+
+    The smaller of the two systems is solved for all tasks at once, by the solver that checks no errors:
+    reading the checks would wait for the device at every meta-iteration, and none can occur, since a Gram
+    matrix plus penalty > 0 is invertible (NaN embeddings give NaN, which the training loop reports).
+    """
+    examples, features = x.shape[-2:]
+    if examples < features:
+        return x.mT @ _solve(x @ x.mT, y, penalty)
+    return _solve(x.mT @ x, x.mT @ y, penalty)
+
+
+def _solve(gram: Tensor, right: Tensor, penalty: Tensor) -> Tensor:
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    solution: Tensor = torch.linalg.solve_ex(gram + penalty * identity, right, check_errors=False).result
+    return solution
