@@ -12,8 +12,9 @@ from nasmeta.evaluators.latency import measure_latency
 class Constraints:
     """The run's limits on parameters, FLOPs and latency, and that a network can be built for its images.
 
-    Costs are the evaluator's; one that it does not know is within no limit. A latency is measured once an architecture and handed to `record`; `measured` are those that are known
-    from before, so that a resumed run decides as it did the first time.
+    Costs are the evaluator's; one that it does not know is within no limit. A latency is measured once an
+    architecture and handed to `record`; `measured` are those that are known from before, so that a resumed
+    run decides as it did the first time.
     """
 
     def __init__(

@@ -90,7 +90,7 @@ class Evaluator(ABC):
         """
 
     def test(self, arch: str, iterations: int) -> Tested:
-        """The meta-test of an architecture that `evaluate` could judge, where the evaluator has no weights."""
+        """The meta-test of an architecture that `evaluate` could judge, where it leaves no weights."""
         raise NotImplementedError(f"{type(self).__name__} leaves weights: they are meta-tested")
 
     @abstractmethod
