@@ -55,6 +55,7 @@ class Search:
         self.announce = Announcer(observers)
         self.problem = composition.problem()
         self.evaluator = composition.evaluator(self.problem)
+        self.journal.durable = self.evaluator.trains_networks()
         if self.evaluator.trains_networks():
             self.problem.load()
         own = self.evaluator.final == "own"

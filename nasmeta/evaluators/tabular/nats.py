@@ -34,7 +34,7 @@ class NatsTable(Table):
     def __init__(self, path: Path, dataset: str | None) -> None:
         if dataset not in DATASETS:
             raise ConfigError(
-                f"evaluator.dataset: NATS-Bench has no {dataset!r}; {suggest(str(dataset), DATASETS)}"
+                f"evaluator.dataset: got {dataset!r}, and NATS-Bench has three; {suggest(str(dataset), DATASETS)}"
             )
         self._validated_on = "cifar10-valid" if dataset == "cifar10" else dataset
         self._tested_on = dataset
