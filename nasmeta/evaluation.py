@@ -50,8 +50,8 @@ def _check_trained(path: Path, *, trusted: bool) -> None:
     target = directory.load_config().evaluator._target_
     if not resolve("evaluator", target, trusted=trusted).trains_networks():
         raise CheckpointError(
-            f"{path}: there is none: the run's evaluator ({target}) looks accuracies up and trains no network; "
-            f"they are in {directory.summary}"
+            f"{path}: there is none: the run's evaluator, {target}, looks accuracies up and trains no "
+            f"network; they are in {directory.summary}"
         )
 
 

@@ -33,9 +33,8 @@ class NatsTable(Table):
 
     def __init__(self, path: Path, dataset: str | None) -> None:
         if dataset not in DATASETS:
-            raise ConfigError(
-                f"evaluator.dataset: got {dataset!r}, and NATS-Bench has three; {suggest(str(dataset), DATASETS)}"
-            )
+            near = suggest(str(dataset), DATASETS)
+            raise ConfigError(f"evaluator.dataset: got {dataset!r}, and NATS-Bench has three; {near}")
         self._validated_on = "cifar10-valid" if dataset == "cifar10" else dataset
         self._tested_on = dataset
         self._api = _open(path)
