@@ -16,7 +16,7 @@ from nasmeta import checkpoint
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
 from nasmeta.errors import Interrupted, RunDirectoryError, RunFailed
-from nasmeta.evaluators.base import Evaluator, Tested, TrialResult
+from nasmeta.evaluators.base import Evaluator, MetaTested, TrialResult
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.events import (
     Announcer,
@@ -258,7 +258,7 @@ class Search:
             self.directory.weights(phase, trial).unlink(missing_ok=True)
         return summary
 
-    def _meta_test(self, phase: Phase, result: TrialResult) -> Score | Tested:
+    def _meta_test(self, phase: Phase, result: TrialResult) -> Score | MetaTested:
         if not self.finals.leaves_weights:
             return self.finals.test(result.arch, result.iterations)
         arch = self.composition.space.parse(result.arch)
@@ -335,7 +335,7 @@ def _metrics(result: TrialResult) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
-def _tested(tested: Score | Tested | None) -> dict[str, Any]:
+def _tested(tested: Score | MetaTested | None) -> dict[str, Any]:
     """What was tested, for the summary; a table knows neither the loss nor the tasks."""
     loss, tasks = (tested.loss, tested.tasks) if isinstance(tested, Score) else (None, None)
     return {
@@ -346,7 +346,7 @@ def _tested(tested: Score | Tested | None) -> dict[str, Any]:
     }
 
 
-def _difference(best: Score | Tested, reference: Score | Tested | None) -> dict[str, float] | None:
+def _difference(best: Score | MetaTested, reference: Score | MetaTested | None) -> dict[str, float] | None:
     """Mean and 95% interval of (best - reference) over the same tasks: paired, so narrower than either's.
 
     None where there are no tasks that both were tested on.

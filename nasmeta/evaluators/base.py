@@ -55,7 +55,7 @@ class TrialResult:
 
 
 @dataclass(frozen=True)
-class Tested:
+class MetaTested:
     """What is known of an architecture's meta-test: the accuracy, a fraction, and its 95% half-width."""
 
     accuracy: float
@@ -89,7 +89,7 @@ class Evaluator(ABC):
         Raises ArchitectureError where it cannot be built for the run's tasks.
         """
 
-    def test(self, arch: str, iterations: int) -> Tested:
+    def test(self, arch: str, iterations: int) -> MetaTested:
         """The meta-test of an architecture that `evaluate` could judge, where it leaves no weights."""
         raise NotImplementedError(f"{type(self).__name__} leaves weights: they are meta-tested")
 

@@ -74,7 +74,7 @@ def test_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir()), "no directory is left behind"
 
 
-def _expensive(self: object) -> None:
+def _expensive(self: object, split: str) -> None:
     raise AssertionError("data was loaded before the input was checked")
 
 

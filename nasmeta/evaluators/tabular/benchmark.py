@@ -5,7 +5,7 @@ of these columns say. They stand for any budget: a search and its final look up 
 `seconds`, and `params` with `flops`, may follow.
 """
 
-from nasmeta.evaluators.base import Tested
+from nasmeta.evaluators.base import MetaTested
 from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.tabular.columns import Sheet, amount, count, percentage, text
 from nasmeta.evaluators.tabular.table import InMemory, Validated
@@ -28,7 +28,7 @@ def read_benchmark(sheet: Sheet) -> InMemory:
             raise sheet.error(f"lines {lines[arch]} and {line} are both of {arch}")
         seconds = rest.pop(0) if "seconds" in names else None
         table.validated[arch, 0] = Validated(valid, seconds=seconds)
-        table.tested[arch, 0] = Tested(test, None)
+        table.tested[arch, 0] = MetaTested(test, None)
         if rest:
             table.costs[arch] = Cost(*rest)
     return table

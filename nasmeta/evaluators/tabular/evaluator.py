@@ -22,7 +22,7 @@ from pydantic import AfterValidator, Field
 
 from nasmeta.datasets.base import absolute_folder
 from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
-from nasmeta.evaluators.base import Evaluator, Report, Tested, TrialResult
+from nasmeta.evaluators.base import Evaluator, MetaTested, Report, TrialResult
 from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.tabular.open_table import open_table
@@ -91,7 +91,7 @@ class Tabular(Evaluator):
         seconds = self.seconds_per_iteration * iterations if found.seconds is None else found.seconds
         return TrialResult(*known, "ok", found.accuracy, found.ci95, None, params, flops, seconds, seconds)
 
-    def test(self, arch: str, iterations: int) -> Tested:
+    def test(self, arch: str, iterations: int) -> MetaTested:
         return self.table.test(arch, iterations)
 
 

@@ -8,7 +8,7 @@ half-widths of their 95% intervals are fractions; a half-width may be empty. Row
 from typing import Any
 
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.evaluators.base import Tested
+from nasmeta.evaluators.base import MetaTested
 from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.tabular.columns import Sheet, amount, count, fraction, or_unknown, text
 from nasmeta.evaluators.tabular.table import InMemory, Validated
@@ -42,7 +42,7 @@ def read_few_shot(sheet: Sheet, learner: str | None, dataset: str | None) -> InM
         if lines.setdefault(key, line) != line:
             raise sheet.error(f"lines {lines[key]} and {line} are both of {key[0]} after {key[1]} iterations")
         table.validated[key] = Validated(row["valid_accuracy"], row["valid_ci95"], row["seconds"])
-        table.tested[key] = Tested(row["test_accuracy"], row["test_ci95"])
+        table.tested[key] = MetaTested(row["test_accuracy"], row["test_ci95"])
         table.costs[row["arch"]] = Cost(row["params"], row["flops"])
     return table
 

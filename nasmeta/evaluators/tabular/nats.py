@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.evaluators.base import Tested
+from nasmeta.evaluators.base import MetaTested
 from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.tabular.table import Table, Validated
 
@@ -51,8 +51,8 @@ class NatsTable(Table):
         seconds = float(info["train-all-time"] + info["valid-per-time"])
         return Validated(info["valid-accuracy"] / 100, seconds=seconds)
 
-    def test(self, arch: str, iterations: int) -> Tested:
-        return Tested(self._info(arch, self._tested_on, iterations)["test-accuracy"] / 100, None)
+    def test(self, arch: str, iterations: int) -> MetaTested:
+        return MetaTested(self._info(arch, self._tested_on, iterations)["test-accuracy"] / 100, None)
 
     def cost(self, arch: str) -> Cost | None:
         index = self._api.query_index_by_arch(arch)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nasmeta.evaluators.base import Tested
+from nasmeta.evaluators.base import MetaTested
 from nasmeta.evaluators.cost import Cost
 
 
@@ -36,7 +36,7 @@ class Table(ABC):
         """None where the table has no such row."""
 
     @abstractmethod
-    def test(self, arch: str, iterations: int) -> Tested:
+    def test(self, arch: str, iterations: int) -> MetaTested:
         """The test accuracy beside `valid`; raises KeyError where there is no such row."""
 
     @abstractmethod
@@ -51,7 +51,7 @@ class InMemory(Table):
     budgets: tuple[int, ...] | None
     has_costs: bool
     validated: dict[tuple[str, int], Validated] = field(default_factory=dict)
-    tested: dict[tuple[str, int], Tested] = field(default_factory=dict)
+    tested: dict[tuple[str, int], MetaTested] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
 
     @property
@@ -61,7 +61,7 @@ class InMemory(Table):
     def valid(self, arch: str, iterations: int) -> Validated | None:
         return self.validated.get(self._key(arch, iterations))
 
-    def test(self, arch: str, iterations: int) -> Tested:
+    def test(self, arch: str, iterations: int) -> MetaTested:
         return self.tested[self._key(arch, iterations)]
 
     def cost(self, arch: str) -> Cost | None:
