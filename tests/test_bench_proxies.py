@@ -59,7 +59,7 @@ def test_a_run(
     arguments = ["--table", str(table), "--iterations", "3", "--resamples", "20", "--json"]
     arguments += ["--proxy", "synflow", "--proxy", "snip", "--proxy", "flops"]
     overrides = [
-        "search_space.max_blocks=2",
+        *small,
         "dataset.train_classes=10",
         "task.query=2",
         "evaluator.batches=1",
