@@ -193,7 +193,7 @@ def test_naswot_by_hand(activation: Any) -> None:
     body = nn.Sequential(activation(), nn.Linear(3, 3, bias=False), activation())
     with torch.no_grad():
         body[1].weight.copy_(torch.eye(3))
-    signs = torch.tensor([[1.0, 1, 1], [1, -1, 1], [-1, -1, 1], [-1, -1, -1]])
+    signs = 0.2 * torch.tensor([[1.0, 1, 1], [1, -1, 1], [-1, -1, 1], [-1, -1, -1]])
     labels = torch.arange(2).expand(1, 2)
     batch = TaskBatch(signs[None, :2], labels, signs[None, 2:], labels, labels)
     first = [[bool(v > 0) for v in x] for x in signs]
