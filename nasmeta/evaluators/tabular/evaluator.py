@@ -9,7 +9,8 @@ A search sees validation accuracies only; the test column is read once, for the 
 reference. No network is trained, so the run has no best.pt, and its dataset and meta-learner do not matter.
 The seconds of a trial are those that training took when the table was made, or `seconds_per_iteration` of its
 budget where the table has none: `budget.max_seconds` counts them, as if trials ran one after the other
-(a simulated clock, as in Syne Tune, Salinas et al. 2022).
+(a simulated clock, as in Syne Tune, Salinas et al. 2022). A trial that continues another one is charged in
+full.
 
 Choose it to develop and compare strategies. To find a network for tasks of your own, choose `scratch`.
 """
@@ -78,7 +79,15 @@ class Tabular(Evaluator):
         return self.table.cost(str(arch))
 
     def evaluate(
-        self, arch: str, iterations: int, trial: int, weights: Path, *, report: Report, stop: Stop
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
     ) -> TrialResult:
         if stop():
             raise Interrupted(f"stopped before trial {trial} was looked up")

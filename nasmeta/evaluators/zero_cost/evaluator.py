@@ -59,7 +59,15 @@ class ZeroCost(Evaluator):
         return measure_cost(self.problem.space, arch, self.problem.task)
 
     def evaluate(
-        self, arch: str, iterations: int, trial: int, weights: Path, *, report: Report, stop: Stop
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
     ) -> TrialResult:
         began = time.monotonic()
         architecture = self.problem.space.parse(arch)
