@@ -49,7 +49,7 @@ def _measure(space: SearchSpace[Architecture], arch: Architecture, task: TaskSpe
 
 
 class WithoutNorms(TorchFunctionMode):
-    """Inside, normalizations return their input."""
+    """Inside, torch's normalizations return their input."""
 
     def __torch_function__(
         self,

@@ -210,10 +210,24 @@ def test_naswot_of_equal_codes_and_of_no_code() -> None:
     assert math.isnan(naswot(untrained(nn.Identity(), nn.Linear(4, 3), same, shape=(4,))))
 
 
-def test_hooks_are_taken_off_again() -> None:
-    net = untrained(nn.ReLU(), nn.Linear(4, 3), episode(4), shape=(4,))
-    naswot(net)
-    assert not any(module._forward_pre_hooks for module in net.state.network.module.modules())
+def test_naswot_is_the_mean_over_tasks() -> None:
+    batch = episode(40, tasks=2)
+    body, head = nn.Sequential(nn.Linear(40, 60), nn.ReLU()), nn.Linear(60, 3)
+    both = naswot(untrained(body, head, batch, shape=(40,)))
+    each = [
+        naswot(untrained(body, head, TaskBatch(*(part[i : i + 1] for part in batch)), shape=(40,)))
+        for i in (0, 1)
+    ]
+    assert each[0] != each[1]
+    assert both == pytest.approx(sum(each) / 2)
+
+
+@pytest.mark.parametrize("name", ["ReLU6", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "Mish", "Hardswish"])
+def test_naswot_knows_other_activations(name: str) -> None:
+    net = untrained(
+        nn.Sequential(nn.Linear(40, 60), getattr(nn, name)()), nn.Linear(60, 3), episode(40), shape=(40,)
+    )
+    assert math.isfinite(naswot(net))
 
 
 # Embeddings, size --------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
@@ -25,6 +24,7 @@ from nasmeta.evaluators.cost import Cost, measure_cost
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name, untrained
 from nasmeta.evaluators.zero_cost.vote import vote
+from nasmeta.meta_learners.execution import out_of_memory
 from nasmeta.meta_learners.score import Stop
 
 DRAWS = 100
@@ -77,7 +77,11 @@ class ZeroCost(Evaluator):
             value = self.score(architecture, stop)
             if not math.isfinite(value):
                 raise Diverged(f"{self.proxy} is {value}")
-        except (ArchitectureError, Diverged, torch.OutOfMemoryError, LinAlgError) as error:
+        except (ArchitectureError, Diverged, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not (
+                out_of_memory(error) or isinstance(error, LinAlgError)
+            ):
+                raise
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             seconds = time.monotonic() - began
             return TrialResult(

@@ -3,25 +3,29 @@
 The code of an input says of every rectifier whether it is on. With N_A rectifiers and the Hamming distance d
 of codes, K_ij = N_A - d(c_i, c_j), and the score is log |det K|: high where inputs fall into different linear
 regions. A unit counts as on where what goes into its activation is positive, which for ReLU is the paper's
-code; for the other activations of torch.nn (GELU, SiLU, tanh, ...) it is our extension. What is written as a
-function, as in squeeze-excite, does not count. Inputs are the support and query examples of a task together,
-without their labels; the mean over tasks.
+code; for the other smooth or leaky ones (GELU, SiLU, tanh, ...) it is our extension. The rectifiers of a
+squeeze-excite count too. Inputs are the support and query examples of a task together, without their labels;
+the mean over tasks.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
 
-ACTIVATIONS = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU),
-    *(nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus, nn.Tanh, nn.Hardtanh),
+ACTIVATIONS = frozenset(
+    {
+        *(F.relu, torch.relu, F.relu6, F.leaky_relu, torch.prelu, F.elu, F.selu, F.celu),
+        *(F.gelu, F.silu, F.mish, F.hardswish, F.softplus, torch.tanh, F.hardtanh),
+    }
 )
+"""What torch.nn's activations call."""
 
 
 @torch.no_grad()
@@ -31,11 +35,11 @@ def naswot(net: Untrained) -> float:
 
 
 def _score(net: Untrained, support_x: Tensor, query_x: Tensor) -> float:
-    with _codes(net.state.network.module) as codes:
+    with _Codes() as seen:
         net.outputs(support_x, query_x)
-    if not codes:
+    if not seen.codes:
         return math.nan
-    kernel = torch.stack([hamming_kernel(code).cpu().double() for code in codes]).sum(0)
+    kernel = torch.stack([hamming_kernel(code).cpu().double() for code in seen.codes]).sum(0)
     return float(torch.linalg.slogdet(kernel).logabsdet)
 
 
@@ -45,17 +49,22 @@ def hamming_kernel(codes: Tensor) -> Tensor:
     return codes @ codes.T + (1 - codes) @ (1 - codes).T
 
 
-@contextmanager
-def _codes(module: nn.Module) -> Iterator[list[Tensor]]:
-    """A list that fills with the codes [N, units] of every activation that is called inside."""
-    codes: list[Tensor] = []
+class _Codes(TorchFunctionMode):
+    """Inside, notes the codes [N, units] of every activation that is computed."""
 
-    def note(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        codes.append((inputs[0] > 0).flatten(1))
+    def __init__(self) -> None:
+        super().__init__()
+        self.codes: list[Tensor] = []
 
-    hooks = [m.register_forward_pre_hook(note) for m in module.modules() if isinstance(m, ACTIVATIONS)]
-    try:
-        yield codes
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if func in ACTIVATIONS:
+            x: Tensor = args[0] if args else named["input"]
+            self.codes.append((x > 0).flatten(1))
+        return func(*args, **named)

@@ -1,6 +1,7 @@
 """The proxies by name, and how a problem's networks are shown to them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 from nasmeta.errors import Interrupted
@@ -36,6 +37,7 @@ CLASSIFICATION_ONLY = frozenset({"embedding"})
 def untrained(problem: Problem, arch: Any, batches: int, stop: Stop = lambda: False) -> Untrained:
     """An architecture as a trial of the problem would start it, and the first `batches` of its training.
 
+    It computes in single precision and uncompiled, whatever the run does: for a few batches neither pays.
     Raises ArchitectureError where it cannot be built. Its batches raise Interrupted once `stop()` is true.
     """
 
@@ -46,4 +48,5 @@ def untrained(problem: Problem, arch: Any, batches: int, stop: Stop = lambda: Fa
             yield problem.train.batch(iteration, problem.meta_batch)
 
     cost = measure_cost(problem.space, arch, problem.task)
-    return Untrained(problem.learner, problem.initial_state(arch), episodes, cost)
+    plain = replace(problem, execution=replace(problem.execution, compile=False, precision="fp32"))
+    return Untrained(problem.learner, plain.initial_state(arch), episodes, cost)

@@ -14,6 +14,7 @@ import torch
 
 from nasmeta.evaluators.cost import WithoutNorms
 from nasmeta.evaluators.zero_cost.untrained import Untrained
+from nasmeta.meta_learners.normalization import Statistics
 
 
 def synflow(net: Untrained) -> float:
@@ -23,7 +24,7 @@ def synflow(net: Untrained) -> float:
     absolute = {name: p.abs().requires_grad_() for name, p in double.items()}
     ones = torch.ones(1, *state.task.input_shape, dtype=torch.float64)
     with WithoutNorms():
-        flow = state.network(absolute, ones).sum()
+        flow = state.network(absolute, ones, Statistics(fused=False)).sum()
     weights = [absolute[name] for name in net.weights()]
     gradients = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
     return float(sum((w.detach() * g).sum() for w, g in zip(weights, gradients, strict=True)))
