@@ -1,6 +1,7 @@
 """From a checked configuration to the objects of a run, with the checks that need several of them."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from nasmeta.config import Config
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.device import pick
 from nasmeta.errors import ConfigError
+from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.base import MetaLearner
@@ -41,9 +43,12 @@ class Composition:
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
         space = config.build("search_space")
-        measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
         composition = cls(config, pick(keys.device), dataset, learner, space, task)
         check(composition.execution, composition.device, learner.second_order)
+        evaluator = composition.evaluator(composition.problem())
+        evaluator.check(keys)
+        if evaluator.trains_networks():
+            measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
         composition.strategy(lambda arch: True)
         return composition
 
@@ -66,6 +71,11 @@ class Composition:
         )
         return strategy
 
+    def evaluator(self, problem: Problem) -> Evaluator:
+        """The search's evaluator."""
+        evaluator: Evaluator = self.config.build("evaluator", problem=problem)
+        return evaluator
+
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes; training episodes may have another way, where the learner wants it."""
         task = self.config.keys.task
@@ -80,15 +90,15 @@ class Composition:
         )
 
     def problem(self) -> Problem:
-        """Loads the data that a search sees."""
+        """What a search is about; its data is loaded when it is first looked at."""
         keys = self.config.keys
         return Problem(
             space=self.space,
             learner=self.learner,
             optimizer=self.config.build("optimizer"),
             task=self.task,
-            train=self.sampler("train"),
-            valid=self.sampler("valid"),
+            load_train=partial(self.sampler, "train"),
+            load_valid=partial(self.sampler, "valid"),
             valid_tasks=keys.budget.valid_tasks,
             meta_batch=keys.task.meta_batch,
             seed=keys.seed,

@@ -5,21 +5,26 @@ from typing import Any
 
 from nasmeta.composition import Composition
 from nasmeta.errors import ArchitectureError
-from nasmeta.evaluators.cost import measure_cost
+from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.latency import measure_latency
 
 
 class Constraints:
     """The run's limits on parameters, FLOPs and latency, and that a network can be built for its images.
 
-    A latency is measured once an architecture and handed to `record`; `measured` are those that are known
-    from before, so that a resumed run decides as it did the first time.
+    Costs are the evaluator's; one that it does not know is within no limit. A latency is measured once an
+    architecture and handed to `record`; `measured` are those that are known from before, so that a resumed
+    run decides as it did the first time.
     """
 
     def __init__(
-        self, composition: Composition, measured: dict[str, float], record: Callable[[str, float], None]
+        self,
+        composition: Composition,
+        evaluator: Evaluator,
+        measured: dict[str, float],
+        record: Callable[[str, float], None],
     ) -> None:
-        self._composition = composition
+        self._composition, self._evaluator = composition, evaluator
         self._limits = composition.config.keys.constraints
         self._measured = measured
         self._record = record
@@ -28,12 +33,12 @@ class Constraints:
         """Whether a strategy may propose `arch`."""
         limits = self._limits
         try:
-            cost = measure_cost(self._composition.space, arch, self._composition.task)
+            cost = self._evaluator.cost(arch)
         except ArchitectureError:
             return False
-        if limits.max_params is not None and cost.params > limits.max_params:
+        if limits.max_params is not None and (cost is None or cost.params > limits.max_params):
             return False
-        if limits.max_flops is not None and cost.flops > limits.max_flops:
+        if limits.max_flops is not None and (cost is None or cost.flops > limits.max_flops):
             return False
         return limits.max_latency_ms is None or self._latency(arch) <= limits.max_latency_ms
 

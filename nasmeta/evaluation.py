@@ -5,12 +5,13 @@ from typing import Any
 
 from nasmeta import checkpoint
 from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config import parse, resolve
 from nasmeta.errors import CheckpointError
 from nasmeta.evaluators.problem import new_state
 from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.score import score
 from nasmeta.overrides import overridden
+from nasmeta.rundir import RunDirectory
 
 
 def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, Any]:
@@ -20,6 +21,7 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
     arch and checkpoint. Without overrides this is the number in summary.json, exactly.
     """
     path = path / "best.pt" if path.is_dir() else path
+    _check_trained(path, trusted=trusted)
     saved = checkpoint.load_best(path)
     config = parse(overridden(saved["config"], overrides), trusted=trusted)
     composition = Composition.of(config)
@@ -38,6 +40,19 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
         "arch": saved["arch"],
         "checkpoint": str(path),
     }
+
+
+def _check_trained(path: Path, *, trusted: bool) -> None:
+    """Raises CheckpointError where `path` is not there, and is a run's whose evaluator trains no network."""
+    directory = RunDirectory(path.parent)
+    if path.exists() or not directory.config.is_file():
+        return
+    target = directory.load_config().evaluator._target_
+    if not resolve("evaluator", target, trusted=trusted).trains_networks():
+        raise CheckpointError(
+            f"{path}: there is none: the run's evaluator, {target}, looks accuracies up and trains no "
+            f"network; they are in {directory.summary}"
+        )
 
 
 def restore(path: Path, saved: dict[str, Any], composition: Composition) -> MetaState:

@@ -27,8 +27,8 @@ class RunStarted:
     finished: int
     resumed: bool
     batch_norm: str
-    episode: "TaskBatch"
-    """A meta-training batch, to look at."""
+    episode: "TaskBatch | None"
+    """A meta-training batch, to look at; None where the run trains no network."""
     best: "TrialResult | None" = None
     """The best trial so far, of a resumed run."""
 

@@ -16,7 +16,8 @@ from nasmeta import checkpoint
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
 from nasmeta.errors import Interrupted, RunDirectoryError, RunFailed
-from nasmeta.evaluators.base import Evaluator, TrialResult
+from nasmeta.evaluators.base import Evaluator, MetaTested, TrialResult
+from nasmeta.evaluators.scratch import Scratch
 from nasmeta.events import (
     Announcer,
     Observer,
@@ -53,11 +54,17 @@ class Search:
         self.directory, self.journal, self.stop = directory, journal, stop
         self.announce = Announcer(observers)
         self.problem = composition.problem()
-        self.evaluator: Evaluator = self.config.build("evaluator", problem=self.problem)
+        self.evaluator = composition.evaluator(self.problem)
+        self.journal.durable = self.evaluator.trains_networks()
+        if self.evaluator.trains_networks():
+            self.problem.load()
+        own = self.evaluator.final == "own"
+        self.finals: Evaluator = self.evaluator if own else Scratch(problem=self.problem)
         self.executor: Executor = self.config.build("executor", run=self._evaluate_search)
         self._finished = {
             (r["phase"], r["trial"]): _result(r) for r in journal.records if r["event"] == "finished"
         }
+        self._events = {record["event"] for record in journal.records}
         self._elapsed_before = max((r["elapsed"] for r in journal.records if "elapsed" in r), default=0.0)
         self._began = time.monotonic()
         self.best: TrialResult | None = None
@@ -103,16 +110,16 @@ class Search:
         if self.best is None:
             raise RunFailed("the search looked at no architecture that could be trained")
         if not self._happened("searched"):
-            self.journal.append("searched", elapsed=self._elapsed())
+            self._record("searched", elapsed=self._elapsed())
 
     def _ask(self, strategy: Strategy) -> Proposal | None:
         limit = self.config.keys.budget.max_seconds
-        late = limit is not None and self._elapsed() >= limit
+        late = limit is not None and self._clock() >= limit
         if strategy.done() or self._happened("searched") or (late and self.best is not None):
             return None
         proposal = strategy.ask()
         if proposal is not None:
-            self.journal.append(
+            self._record(
                 "asked", trial=proposal.trial, arch=str(proposal.arch), iterations=proposal.iterations
             )
         return proposal
@@ -141,17 +148,20 @@ class Search:
         measured = {r["arch"]: r["ms"] for r in self.journal.records if r["event"] == "measured"}
 
         def record(arch: str, milliseconds: float) -> None:
-            self.journal.append("measured", arch=arch, ms=milliseconds)
+            self._record("measured", arch=arch, ms=milliseconds)
 
-        return self.composition.strategy(Constraints(self.composition, measured, record).feasible)
+        constraints = Constraints(self.composition, self.evaluator, measured, record)
+        return self.composition.strategy(constraints.feasible)
 
     def _told(self, result: TrialResult) -> Told:
         arch = self.composition.space.parse(result.arch)
         return Told(result.trial, arch, result.score, result.iterations, result.params, result.flops)
 
     def _give_up_if_hopeless(self) -> None:
+        if self.best is not None:
+            return
         failed = [r for (phase, _), r in self._finished.items() if phase == "search"]
-        if self.best is None and len(failed) >= FAILURES_IN_A_ROW:
+        if len(failed) >= FAILURES_IN_A_ROW:
             raise RunFailed(f"the first {len(failed)} trials all failed, the last one: {failed[-1].reason}")
 
     # One trial ------------------------------------------------------------------------------------------
@@ -165,11 +175,12 @@ class Search:
                 Trained(phase, trial, progress.iteration, iterations, progress.loss, progress.accuracy)
             )
 
+        evaluator = self.evaluator if phase == "search" else self.finals
         weights = self.directory.weights(phase, trial)
-        return self.evaluator.evaluate(arch, iterations, trial, weights, report=report, stop=self.stop)
+        return evaluator.evaluate(arch, iterations, trial, weights, report=report, stop=self.stop)
 
     def _full(self, phase: Phase, trial: int, arch: str) -> TrialResult:
-        """Meta-trains an architecture at the full budget, unless the journal has it already."""
+        """Judges an architecture at the full budget, unless the journal has it already."""
         if (phase, trial) in self._finished:
             return self._finished[phase, trial]
         if self.stop():
@@ -183,9 +194,9 @@ class Search:
     def _finish(self, phase: Phase, result: TrialResult) -> None:
         """Records a result. best.pt comes first: a kill in between repeats the end of the trial."""
         is_best = phase == "search" and self._note_best(result)
-        if is_best:
+        if is_best and self.evaluator.leaves_weights:
             self._save_best(self.directory.weights(phase, result.trial), result)
-        self.journal.append("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict())
+        self._record("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict())
         self._finished[phase, result.trial] = result
         if phase == "search":
             self.directory.weights(phase, result.trial).unlink(missing_ok=True)
@@ -226,30 +237,33 @@ class Search:
         if self._happened("tested"):
             done: dict[str, Any] = json.loads(self.directory.summary.read_text())
             return done
-        weights = self.directory.weights("final", chosen.trial)
-        best = self._meta_test(chosen, weights)
-        baseline = None
-        if reference.status == "ok":
-            baseline = self._meta_test(reference, self.directory.weights("reference", 0))
-        self._save_best(weights, chosen, **_tested(best))
+        best = self._meta_test("final", chosen)
+        baseline = self._meta_test("reference", reference) if reference.status == "ok" else None
+        if self.finals.leaves_weights:
+            weights = self.directory.weights("final", chosen.trial)
+            self._save_best(weights, chosen, **_tested(best))
         summary = describe(
             self.composition,
             [result for (phase, _), result in self._finished.items() if phase == "search"],
             best={**_metrics(chosen), **_tested(best)},
             reference={**_metrics(reference), **_tested(baseline)},
             difference=_difference(best, baseline),
+            trained=self.evaluator.trains_networks(),
             wall_seconds=self._elapsed(),
+            simulated_seconds=self._clock() if self.evaluator.simulates else None,
         )
         checkpoint.write_atomically(self.directory.summary, json.dumps(summary, indent=2).encode() + b"\n")
-        self.journal.append("tested", elapsed=self._elapsed(), arch=chosen.arch, **_tested(best))
+        self._record("tested", elapsed=self._elapsed(), arch=chosen.arch, **_tested(best))
         for phase, trial in self._finished:
             self.directory.weights(phase, trial).unlink(missing_ok=True)
         return summary
 
-    def _meta_test(self, result: TrialResult, weights: Path) -> Score:
+    def _meta_test(self, phase: Phase, result: TrialResult) -> Score | MetaTested:
+        if not self.finals.leaves_weights:
+            return self.finals.test(result.arch, result.iterations)
         arch = self.composition.space.parse(result.arch)
         state = self.problem.initial_state(arch)
-        saved = checkpoint.load(weights)
+        saved = checkpoint.load(self.directory.weights(phase, result.trial))
         state.load(saved["training"]["parameters"], saved["statistics"])
         sampler, tasks = self.composition.sampler("test"), self.config.keys.budget.test_tasks
         return score(self.composition.learner, state, sampler, tasks, stop=self.stop)
@@ -258,10 +272,10 @@ class Search:
 
     def _start(self) -> None:
         resumed = bool(self.journal.records)
-        self.journal.append("resumed" if resumed else "started")
+        self._record("resumed" if resumed else "started")
         done = sum(phase == "search" for phase, _ in self._finished)
         keys = self.config.keys
-        episode = self.problem.train.batch(0, 1)
+        episode = self.problem.train.batch(0, 1) if self.evaluator.trains_networks() else None
         best = _best([r for (phase, _), r in self._finished.items() if phase == "search"])
         path = str(self.directory.path)
         self.announce(RunStarted(path, keys.budget.trials, done, resumed, keys.batch_norm, episode, best))
@@ -270,11 +284,22 @@ class Search:
         graph = self.composition.space.graph(arch)
         self.announce(TrialStarted(phase, trial, str(arch), iterations, graph))
 
+    def _record(self, event: str, **values: Any) -> None:
+        self.journal.append(event, **values)
+        self._events.add(event)
+
     def _happened(self, event: str) -> bool:
-        return any(record["event"] == event for record in self.journal.records)
+        return event in self._events
 
     def _elapsed(self) -> float:
+        """Seconds of wall time, those before a resumption included."""
         return self._elapsed_before + time.monotonic() - self._began
+
+    def _clock(self) -> float:
+        """Seconds of the search phase: of wall time, or those that the trials say, where it is simulated."""
+        if not self.evaluator.simulates:
+            return self._elapsed()
+        return sum(result.seconds for (phase, _), result in self._finished.items() if phase == "search")
 
 
 def _plain(preprocessing: Any) -> dict[str, Any] | None:
@@ -282,7 +307,7 @@ def _plain(preprocessing: Any) -> dict[str, Any] | None:
 
 
 def _result(record: Record) -> TrialResult:
-    return TrialResult(**{f.name: record[f.name] for f in fields(TrialResult)})
+    return TrialResult(**{f.name: record[f.name] for f in fields(TrialResult) if f.name in record})
 
 
 def _score(result: TrialResult) -> float:
@@ -310,18 +335,23 @@ def _metrics(result: TrialResult) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
-def _tested(tested: Score | None) -> dict[str, Any]:
+def _tested(tested: Score | MetaTested | None) -> dict[str, Any]:
+    """What was tested, for the summary; a table knows neither the loss nor the tasks."""
+    loss, tasks = (tested.loss, tested.tasks) if isinstance(tested, Score) else (None, None)
     return {
         "test_accuracy": tested.accuracy if tested else None,
         "test_ci95": tested.ci95 if tested else None,
-        "test_loss": tested.loss if tested else None,
-        "test_tasks": tested.tasks if tested else 0,
+        "test_loss": loss,
+        "test_tasks": tasks if tested else 0,
     }
 
 
-def _difference(best: Score, reference: Score | None) -> dict[str, float] | None:
-    """Mean and 95% interval of (best - reference) over the same tasks: paired, so narrower than either's."""
-    if reference is None:
+def _difference(best: Score | MetaTested, reference: Score | MetaTested | None) -> dict[str, float] | None:
+    """Mean and 95% interval of (best - reference) over the same tasks: paired, so narrower than either's.
+
+    None where there are no tasks that both were tested on.
+    """
+    if not (isinstance(best, Score) and isinstance(reference, Score)):
         return None
     paired = best.per_task - reference.per_task
     return {"mean": float(torch.mean(paired)), "ci95": ci95(paired)}

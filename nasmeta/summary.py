@@ -19,10 +19,17 @@ def describe(
     best: dict[str, Any],
     reference: dict[str, Any],
     difference: dict[str, float] | None,
+    trained: bool,
     wall_seconds: float,
+    simulated_seconds: float | None,
 ) -> dict[str, Any]:
-    """The summary; accuracies are fractions, `difference` is best minus reference over the same tasks."""
+    """The summary; accuracies are fractions, `difference` is best minus reference over the same tasks.
+
+    Where no network was `trained` (the numbers are a table's), `task` and `batch_norm`, which the numbers
+    do not depend on, are null. `simulated_seconds` is what the search's trials stand for, or null.
+    """
     keys = composition.config.keys
+    batch_norm = keys.batch_norm if trained else None
     return {
         "format": FORMAT,
         "command": shlex.join(["nasmeta", *sys.argv[1:]]),
@@ -30,12 +37,14 @@ def describe(
         "device": str(composition.device),
         "versions": versions(),
         "kind": composition.task.kind,
-        "task": keys.task.model_dump(),
+        "task": keys.task.model_dump() if trained else None,
+        "trained": trained,
         "trials": len(searched),
         "failed_trials": sum(result.status == "failed" for result in searched),
         "wall_seconds": wall_seconds,
-        "best": {**best, "batch_norm": keys.batch_norm},
-        "reference": {**reference, "batch_norm": keys.batch_norm},
+        "simulated_seconds": simulated_seconds,
+        "best": {**best, "batch_norm": batch_norm},
+        "reference": {**reference, "batch_norm": batch_norm},
         "difference": difference,
     }
 

@@ -21,6 +21,7 @@ OPTIONS = sorted(
 NEEDS = {
     ("dataset", "sinusoid"): ["search_space=mlp", "meta_learner=maml"],
     ("dataset", "omniglot"): ["dataset.root=here"],
+    ("evaluator", "tabular"): ["evaluator.table=here"],
     ("dataset", "image_folder"): ["dataset.root=here"],
 }
 

@@ -4,10 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from nasmeta.evaluators.cost import Cost
 from nasmeta.meta_learners.score import Stop
 from nasmeta.meta_learners.train import Progress
+
+if TYPE_CHECKING:
+    from nasmeta.config import RunKeys
 
 Report = Callable[[Progress], None]
 """Called with every reading of a trial's metrics."""
@@ -19,7 +23,9 @@ class TrialResult:
 
     Accuracies are fractions (None for regression and for failed trials), valid_ci95 the half-width of the
     95% interval over tasks, valid_loss per query, flops of one image's forward pass (2 per multiply-add),
-    train_seconds spent in meta-training, seconds in all. `reason` says why a trial failed.
+    train_seconds spent in meta-training, seconds in all. `proxy` is what an evaluator that trains nothing
+    puts in the place of an accuracy: any finite number, of which more is better. Numbers that an evaluator
+    does not know are None. `reason` says why a trial failed.
     """
 
     trial: int
@@ -29,25 +35,63 @@ class TrialResult:
     valid_accuracy: float | None
     valid_ci95: float | None
     valid_loss: float | None
-    params: int
-    flops: int
+    params: int | None
+    flops: int | None
     train_seconds: float
     seconds: float
     reason: str | None = None
+    proxy: float | None = None
 
     @property
     def score(self) -> float | None:
-        """What a search maximizes: the accuracy, or minus the loss for regression; None if it failed."""
-        if self.status == "failed" or self.valid_loss is None:
+        """What a search maximizes: the proxy, the accuracy, or minus the loss; None if it failed."""
+        if self.status == "failed":
             return None
-        return -self.valid_loss if self.valid_accuracy is None else self.valid_accuracy
+        minus_loss = None if self.valid_loss is None else -self.valid_loss
+        return next((v for v in (self.proxy, self.valid_accuracy, minus_loss) if v is not None), None)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class MetaTested:
+    """What is known of an architecture's meta-test: the accuracy, a fraction, and its 95% half-width."""
+
+    accuracy: float
+    ci95: float | None
+
+
 class Evaluator(ABC):
-    """Turns (architecture, budget) into a score."""
+    """Turns (architecture, budget) into a score. Constructing one checks what it can and loads no data."""
+
+    final: ClassVar[Literal["scratch", "own"]] = "own"
+    """Who judges the final candidates and the reference: this evaluator, or Scratch by real training."""
+
+    leaves_weights: ClassVar[bool] = True
+    """Whether `evaluate` leaves meta-learned weights behind. Where it does not, `test` has the last word."""
+
+    simulates: ClassVar[bool] = False
+    """Whether a result's seconds are not this run's: `budget.max_seconds` then counts them, not the clock."""
+
+    @classmethod
+    def trains_networks(cls) -> bool:
+        """Whether a run with this evaluator meta-trains any network, and so needs data and has a best.pt."""
+        return cls.final == "scratch" or cls.leaves_weights
+
+    def check(self, keys: "RunKeys") -> None:  # noqa: B027 - most take any
+        """Raises ConfigError where the run's keys (budget, constraints) are none for this evaluator."""
+
+    @abstractmethod
+    def cost(self, arch: Any) -> Cost | None:
+        """Parameters and FLOPs of an architecture, as results have them; None where they are not known.
+
+        Raises ArchitectureError where it cannot be built for the run's tasks.
+        """
+
+    def test(self, arch: str, iterations: int) -> MetaTested:
+        """The meta-test of an architecture that `evaluate` could judge, where it leaves no weights."""
+        raise NotImplementedError(f"{type(self).__name__} leaves weights: they are meta-tested")
 
     @abstractmethod
     def evaluate(
@@ -57,6 +101,7 @@ class Evaluator(ABC):
 
         Idempotent: the same arguments give the same result on the same machine, however often it was
         interrupted. `weights` is where its progress is kept, from which a call that finds it goes on,
-        and where the meta-learned weights are when it returns. Raises Interrupted, progress saved, once
-        `stop()` is true; a network that cannot be trained is a failed result, not an exception.
+        and where the meta-learned weights are when it returns (if it leaves any). Raises Interrupted,
+        progress saved, once `stop()` is true; a network that cannot be judged is a failed result, not an
+        exception.
         """

@@ -42,14 +42,14 @@ def _measure(space: SearchSpace[Architecture], arch: Architecture, task: TaskSpe
     with torch.device("meta"):
         module = space.build(arch, task)
         example = torch.empty(1, *task.input_shape)
-    with torch.no_grad(), _WithoutNorms(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), WithoutNorms(), FlopCounterMode(display=False) as counter:
         module(example)
     params = sum(parameter.numel() for parameter in module.parameters())
     return Cost(params=params, flops=counter.get_total_flops())
 
 
-class _WithoutNorms(TorchFunctionMode):
-    """Inside, normalizations return their input."""
+class WithoutNorms(TorchFunctionMode):
+    """Inside, torch's normalizations return their input."""
 
     def __torch_function__(
         self,

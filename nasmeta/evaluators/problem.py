@@ -3,7 +3,9 @@
 The meta-test tasks are not here: no evaluator or strategy can see them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -25,21 +27,35 @@ class Problem:
 
     All candidates start from the same random stream, see the same training episodes and are judged on the
     same `valid_tasks` meta-validation tasks, so that they differ by their architecture alone. Progress is
-    saved every `save_seconds`.
+    saved every `save_seconds`. `train` and `valid` are loaded when they are first looked at, or by `load`.
     """
 
     space: SearchSpace[Any]
     learner: MetaLearner
     optimizer: OuterOptimizer
     task: TaskSpec
-    train: EpisodeSampler
-    valid: EpisodeSampler
+    load_train: Callable[[], EpisodeSampler]
+    load_valid: Callable[[], EpisodeSampler]
     valid_tasks: int
     meta_batch: int
     seed: int
     device: torch.device
     execution: Execution
     save_seconds: float
+
+    @cached_property
+    def train(self) -> EpisodeSampler:
+        """Meta-training episodes."""
+        return self.load_train()
+
+    @cached_property
+    def valid(self) -> EpisodeSampler:
+        """Meta-validation episodes."""
+        return self.load_valid()
+
+    def load(self) -> None:
+        """Loads all data now: what is wrong with it is said before the first trial."""
+        _ = self.train, self.valid
 
     def initial_state(self, arch: Any) -> MetaState:
         """A new network and what is learned with it, on the device."""

@@ -25,6 +25,9 @@ class Scratch(Evaluator):
     def __init__(self, *, problem: Problem) -> None:
         self.problem = problem
 
+    def cost(self, arch: Any) -> Cost:
+        return measure_cost(self.problem.space, arch, self.problem.task)
+
     def evaluate(
         self, arch: str, iterations: int, trial: int, weights: Path, *, report: Report, stop: Stop
     ) -> TrialResult:
@@ -32,7 +35,7 @@ class Scratch(Evaluator):
         architecture = self.problem.space.parse(arch)
         known, cost = (trial, arch, iterations), Cost(0, 0)
         try:
-            cost = measure_cost(self.problem.space, architecture, self.problem.task)
+            cost = self.cost(architecture)
             training, score = self._trained(architecture, iterations, weights, report, stop)
         except (ArchitectureError, Diverged, _DoesNotFit) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -3,13 +3,14 @@
 import logging
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
 from nasmeta.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
-from nasmeta.reporting.numbers import measured, shorten
+from nasmeta.reporting.numbers import judged, measured, shorten
 from nasmeta.reporting.standing import Standing
 
 if TYPE_CHECKING:
@@ -110,10 +111,7 @@ class Bars:
 
 def _valid(result: "TrialResult") -> str:
     """Valid 93.4 %; nothing for a failed trial."""
-    if result.valid_loss is None:
-        return ""
-    what = "valid" if result.valid_accuracy is not None else "valid loss"
-    return f"{what} {measured(result.valid_accuracy, result.valid_loss)}"
+    return judged(replace(result, valid_ci95=None)) if result.status == "ok" else ""
 
 
 def log_above_bars(stream: TextIO, cleanup: ExitStack) -> None:

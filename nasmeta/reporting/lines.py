@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from nasmeta.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
-from nasmeta.reporting.numbers import duration, human, measured, shorten
+from nasmeta.reporting.numbers import duration, human, judged, measured, score, shorten
 from nasmeta.reporting.standing import Standing
 
 ARCH_WIDTH = 60
@@ -64,15 +64,13 @@ def finished(event: TrialFinished, standing: Standing) -> str:
     rest = _search_rest(standing) if search else ""
     if result.status == "failed":
         return f"{head}: failed: {shorten(result.reason or 'unknown reason', REASON_WIDTH)}{rest}"
-    valid = measured(result.valid_accuracy, result.valid_loss, result.valid_ci95)
-    what = "valid" if result.valid_accuracy is not None else "valid loss"
-    cost = f"{human(result.params)} parameters, {duration(result.seconds)}"
-    return f"{head}: {what} {valid}, {cost}{rest}"
+    cost = f"{human(result.params)} parameters, " if result.params is not None else ""
+    return f"{head}: {judged(result)}, {cost}{duration(result.seconds)}{rest}"
 
 
 def _search_rest(standing: Standing) -> str:
     best, left = standing.best, standing.seconds_left
-    text = "" if best is None else f"; best {measured(best.valid_accuracy, best.valid_loss)}"
+    text = "" if best is None else f"; best {score(best)}"
     if left is not None and standing.finished < standing.trials:
         text += f"; about {duration(left)} left"
     return text

@@ -1,12 +1,18 @@
 """How numbers read in text: percent, errors, counts, durations, shortened strings."""
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nasmeta.evaluators.base import TrialResult
 
 UNITS = ("", " K", " M", " G", " T", " P")
 
 
-def human(count: float) -> str:
-    """A count in units of a thousand: 950, 111.9 K, 21.3 M."""
+def human(count: float | None) -> str:
+    """A count in units of a thousand: 950, 111.9 K, 21.3 M; a dash where it is not known."""
+    if count is None:
+        return "-"
     value, unit = float(count), 0
     while abs(round(value, 1)) >= 1000 and unit < len(UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -32,6 +38,21 @@ def measured(accuracy: float | None, loss: float | None, ci95: float | None = No
     if accuracy is not None:
         return percent(accuracy, ci95)
     return "-" if loss is None else error(loss, ci95)
+
+
+def score(result: "TrialResult") -> str:
+    """What a search maximizes (or, a loss, minimizes): 93.4 %, 0.123, or the bare number of a proxy."""
+    if result.proxy is not None:
+        return f"{result.proxy:.4g}"
+    return measured(result.valid_accuracy, result.valid_loss)
+
+
+def judged(result: "TrialResult") -> str:
+    """A trial's outcome under its own name: valid 93.4 ± 0.8 %, valid loss 0.123 ± 0.010, or proxy 12.3."""
+    if result.proxy is not None:
+        return f"proxy {score(result)}"
+    what = "valid" if result.valid_accuracy is not None else "valid loss"
+    return f"{what} {measured(result.valid_accuracy, result.valid_loss, result.valid_ci95)}"
 
 
 def duration(seconds: float) -> str:

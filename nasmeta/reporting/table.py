@@ -78,8 +78,8 @@ def _table(summary: dict[str, Any]) -> str:
         [
             name,
             measured(row.get("test_accuracy"), row.get("test_loss"), row.get("test_ci95")),
-            row.get("test_tasks", "-"),
-            row["batch_norm"],
+            row.get("test_tasks") if row.get("test_tasks") is not None else "-",
+            row["batch_norm"] or "-",
             human(row["params"]),
             human(row["flops"]),
             duration(row["train_seconds"]),
@@ -113,9 +113,14 @@ def _architectures(summary: dict[str, Any]) -> str:
 
 
 def _run(summary: dict[str, Any], directory: Path) -> str:
+    simulated = summary.get("simulated_seconds")
+    stands = "" if simulated is None else f" (a simulated {duration(simulated)})"
     failed = summary.get("failed_trials", 0)
     trials = f"{summary['trials']} trials" + (f", {failed} of them failed," if failed else "")
-    return f"{trials} in {duration(summary['wall_seconds'])}: {directory}"
+    lines = [f"{trials} in {duration(summary['wall_seconds'])}{stands}: {directory}"]
+    if not summary.get("trained", True):
+        lines.append("No network was trained: accuracies are those of the table, and there is no best.pt.")
+    return "\n".join(lines)
 
 
 def _commands(directory: Path, resumable: bool) -> str:

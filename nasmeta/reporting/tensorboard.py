@@ -22,7 +22,8 @@ class TensorBoard:
     Tags, their number independent of the number of trials:
 
     - `search/valid_accuracy`, `best_valid_accuracy`, `params`, `flops`, `seconds`, `failed` (1 or 0), by
-      trial number; for regression `search/valid_loss` and `best_valid_loss`.
+      trial number; for regression `search/valid_loss` and `best_valid_loss`, and where an evaluator trains
+      nothing, `search/proxy` and `best_proxy`.
     - `train/loss`, `train/accuracy` of the search's trials, one after the other on one axis: trial n owns
       the steps 1000 n to 1000 n + 999, whatever its budget. A curve a trial would make a thousand tags or
       runs, and a count of all iterations would go astray when a run is resumed, a budget differs, or
@@ -70,7 +71,9 @@ class TensorBoard:
         settings = f"batch_norm: {event.batch_norm}, trials: {event.trials}"
         self._writer.add_text("run/settings", settings, event.finished)
         tag = "episode/support_and_query"
-        if is_images(event.episode):
+        if event.episode is None:
+            pass
+        elif is_images(event.episode):
             self._writer.add_image(tag, episode_grid(event.episode), event.finished, dataformats="HWC")
         elif is_regression(event.episode):
             self._add_figure(tag, regression_figure(event.episode), event.finished)
@@ -115,7 +118,9 @@ class TensorBoard:
         self.close()
 
     def _valid(self, prefix: str, result: "TrialResult", step: int) -> None:
-        if result.valid_accuracy is not None:
+        if result.proxy is not None:
+            self._scalar(f"{prefix}proxy", result.proxy, step)
+        elif result.valid_accuracy is not None:
             self._scalar(f"{prefix}valid_accuracy", result.valid_accuracy, step)
         else:
             self._scalar(f"{prefix}valid_loss", result.valid_loss, step)

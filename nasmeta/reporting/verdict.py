@@ -12,23 +12,25 @@ def verdict(summary: dict[str, Any]) -> str:
     """One sentence about `best` and `reference` of a run's summary.
 
     Better or worse means that the paired 95% interval of the difference excludes 0, or, where there is
-    none, that the two 95% intervals do not overlap. Equal means neither, and then the searched network is
-    a gain only with at most half the parameters.
+    none, that the two 95% intervals do not overlap; numbers of a table may have no intervals. Equal means
+    neither, and then the searched network is a gain only with at most half the parameters.
     """
     best, reference = summary["best"], summary["reference"]
-    if not reference["test_tasks"]:
-        return f"The reference could not be trained, so nothing is compared: {reference['reason']}."
+    if reference["test_accuracy"] is None and reference["test_loss"] is None:
+        could_not = "be trained" if summary.get("trained", True) else "be judged"
+        return f"The reference could not {could_not}, so nothing is compared: {reference['reason']}."
     gain, ci95 = gain_of(summary)
-    share = best["params"] / max(reference["params"], 1)
-    size = f"with {share:.2f} times the parameters"
+    share = _share(best, reference)
+    size = f", with {share:.2f} times the parameters" if share is not None else ""
     amount = _amount(summary, gain)
     if gain > ci95:
-        return f"The searched network is better than the reference by {amount}, {size}."
+        return f"The searched network is better than the reference by {amount}{size}."
     if gain < -ci95:
         near = " although their 95% intervals overlap" if _overlap(summary) else ""
-        return f"The searched network is worse than the reference by {amount}{near}, {size}."
-    equal = f"as {_good(summary)} as the reference (the 95% intervals overlap), {size}"
-    if share <= SMALL:
+        return f"The searched network is worse than the reference by {amount}{near}{size}."
+    why = " (the 95% intervals overlap)" if ci95 else ""
+    equal = f"as {_good(summary)} as the reference{why}{size}"
+    if share is not None and share <= SMALL:
         return f"The searched network is {equal}."
     return f"The search found nothing better: its network is {equal}."
 
@@ -51,6 +53,13 @@ def gain_of(summary: dict[str, Any]) -> tuple[float, float]:
 def is_regression(summary: dict[str, Any]) -> bool:
     """Whether losses, not accuracies, are compared."""
     return bool(summary.get("kind") == "regression" or summary["best"].get("test_accuracy") is None)
+
+
+def _share(best: dict[str, Any], reference: dict[str, Any]) -> float | None:
+    """Searched parameters as a share of the reference's; None where they are not known."""
+    if best["params"] is None or reference["params"] is None:
+        return None
+    return float(best["params"] / max(reference["params"], 1))
 
 
 def _intervals(summary: dict[str, Any]) -> float:

@@ -38,14 +38,17 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Told:
-    """What a strategy is told of a trial: `score` is to be maximized; None says that it failed."""
+    """What a strategy is told of a trial: `score` is to be maximized; None says that it failed.
+
+    Costs are None where the evaluator does not know them (a table without such columns).
+    """
 
     trial: int
     arch: Any
     score: float | None
     iterations: int
-    params: int
-    flops: int
+    params: int | None
+    flops: int | None
 
 
 class Strategy(ABC):

@@ -61,7 +61,7 @@ def test_one_line_and_exit_code_2(
     overrides: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(composition.Composition, "problem", _expensive)
+    monkeypatch.setattr(composition.Composition, "sampler", _expensive)
     assert main(["search", *overrides.split()]) == 2
     out, err = capfd.readouterr()
     lines = [line for line in err.splitlines() if line.strip()]
@@ -74,7 +74,7 @@ def test_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir()), "no directory is left behind"
 
 
-def _expensive(self: object) -> None:
+def _expensive(self: object, split: str) -> None:
     raise AssertionError("data was loaded before the input was checked")
 
 

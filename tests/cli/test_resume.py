@@ -71,7 +71,7 @@ def spawn(arguments: list[str], kill_at: int = 0, torn: bool = False) -> int:
 
 
 def outcome(directory: Path) -> dict[str, Any]:
-    """What a run promises: the journal without times and resumptions, the tensors, the summary."""
+    """What a run promises: the journal without times and resumptions, the tensors if any, the summary."""
     timed = {"seconds", "train_seconds", "elapsed", "wall_seconds", "command"}
 
     def timeless(value: Any) -> Any:
@@ -81,10 +81,12 @@ def outcome(directory: Path) -> dict[str, Any]:
 
     with Journal(directory / "journal.jsonl") as journal:
         records = [timeless(r) for r in journal.records if r["event"] not in ("started", "resumed")]
+    told = {"journal": records, "summary": timeless(json.loads((directory / "summary.json").read_text()))}
+    if not (directory / "best.pt").exists():
+        return told
     best = torch.load(directory / "best.pt", weights_only=True)
     return {
-        "journal": records,
-        "summary": timeless(json.loads((directory / "summary.json").read_text())),
+        **told,
         "arch": best["arch"],
         "tensors": {name: value.numpy().tobytes() for name, value in best["parameters"].items()},
         "statistics": {name: value.numpy().tobytes() for name, value in best["statistics"].items()},

@@ -1,0 +1,34 @@
+"""NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326) as one CSV: `arch,valid_acc_12,test_acc_200`.
+
+The validation accuracy is after 12 epochs, the test accuracy after 200; both are percentages, as the names
+of these columns say. They stand for any budget: a search and its final look up the same row. Columns
+`seconds`, and `params` with `flops`, may follow.
+"""
+
+from nasmeta.evaluators.base import MetaTested
+from nasmeta.evaluators.cost import Cost
+from nasmeta.evaluators.tabular.columns import Sheet, amount, count, percentage, text
+from nasmeta.evaluators.tabular.table import InMemory, Validated
+
+REQUIRED = {"arch": text, "valid_acc_12": percentage, "test_acc_200": percentage}
+OPTIONAL = {"seconds": amount, "params": count, "flops": count}
+
+
+def read_benchmark(sheet: Sheet) -> InMemory:
+    """The table; raises ConfigError that names the column or the line."""
+    names = sheet.names
+    sheet.check(set(REQUIRED), set(OPTIONAL))
+    if ("params" in names) != ("flops" in names):
+        raise sheet.error("params and flops come together, or neither")
+    columns = {name: parse for name, parse in (REQUIRED | OPTIONAL).items() if name in names}
+    table = InMemory(budgets=None, has_costs="params" in names)
+    lines: dict[str, int] = {}
+    for line, (arch, valid, test, *rest) in sheet.rows(columns):
+        if lines.setdefault(arch, line) != line:
+            raise sheet.error(f"lines {lines[arch]} and {line} are both of {arch}")
+        seconds = rest.pop(0) if "seconds" in names else None
+        table.validated[arch, 0] = Validated(valid, seconds=seconds)
+        table.tested[arch, 0] = MetaTested(test, None)
+        if rest:
+            table.costs[arch] = Cost(*rest)
+    return table

@@ -1,0 +1,119 @@
+"""Accuracies looked up in a table: microseconds a trial, so that a strategy is judged over hundreds of seeds.
+
+Tables that it reads, told apart by the file (see the module of each):
+- NAS-Bench-201 as one CSV `arch,valid_acc_12,test_acc_200` (benchmark.py);
+- the few-shot table of this project, a CSV that scripts/ makes (few_shot.py);
+- the official NATS-Bench files (nats.py).
+
+A search sees validation accuracies only; the test column is read once, for the chosen architecture and the
+reference. No network is trained, so the run has no best.pt, and its dataset and meta-learner do not matter.
+The seconds of a trial are those that training took when the table was made, or `seconds_per_iteration` of its
+budget where the table has none: `budget.max_seconds` counts them, as if trials ran one after the other
+(a simulated clock, as in Syne Tune, Salinas et al. 2022). A trial that continues another one is charged in
+full.
+
+Choose it to develop and compare strategies. To find a network for tasks of your own, choose `scratch`.
+"""
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from nasmeta.datasets.base import absolute_folder
+from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
+from nasmeta.evaluators.base import Evaluator, MetaTested, Report, TrialResult
+from nasmeta.evaluators.cost import Cost
+from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.tabular.open_table import open_table
+from nasmeta.evaluators.tabular.table import budget_error
+from nasmeta.meta_learners.score import Stop
+from nasmeta.search_spaces.base import SearchSpace
+
+if TYPE_CHECKING:
+    from nasmeta.config import RunKeys
+
+LOOKED_AT = 1000
+"""Rows among which one must be of the search space."""
+
+File = Annotated[str, AfterValidator(absolute_folder)]
+
+
+class Tabular(Evaluator):
+    """See the module. `learner` and `dataset` say whose rows of a few-shot table; null is the only one's."""
+
+    final = "own"
+    leaves_weights = False
+    simulates = True
+
+    def __init__(
+        self,
+        *,
+        table: File,
+        learner: str | None,
+        dataset: str | None,
+        seconds_per_iteration: Annotated[float, Field(ge=0)],
+        problem: Problem,
+    ) -> None:
+        if problem.task.kind != "classification":
+            raise ConfigError(
+                "evaluator: a table holds accuracies, and these tasks are regression: dataset=strokes"
+            )
+        self.seconds_per_iteration = seconds_per_iteration
+        self.table = open_table(Path(table), learner, dataset)
+        _check_space(table, list(islice(self.table.archs, LOOKED_AT)), problem.space)
+
+    def check(self, keys: "RunKeys") -> None:
+        for name in ("search_iterations", "final_iterations"):
+            wrong = budget_error(self.table, getattr(keys.budget, name))
+            if wrong:
+                raise ConfigError(f"budget.{name}: {wrong}")
+        if keys.constraints.max_latency_ms is not None:
+            raise ConfigError("constraints.max_latency_ms: a table has no latencies; leave it null")
+        for name in ("max_params", "max_flops"):
+            if getattr(keys.constraints, name) is not None and not self.table.has_costs:
+                raise ConfigError(f"constraints.{name}: the table has no such column; leave it null")
+
+    def cost(self, arch: Any) -> Cost | None:
+        return self.table.cost(str(arch))
+
+    def evaluate(
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
+    ) -> TrialResult:
+        if stop():
+            raise Interrupted(f"stopped before trial {trial} was looked up")
+        known, cost = (trial, arch, iterations), self.table.cost(arch)
+        params, flops = (cost.params, cost.flops) if cost else (None, None)
+        found = self.table.valid(arch, iterations)
+        if found is None:
+            reason = budget_error(self.table, iterations) or f"the table has no row of {arch}"
+            return TrialResult(*known, "failed", None, None, None, params, flops, 0.0, 0.0, reason)
+        seconds = self.seconds_per_iteration * iterations if found.seconds is None else found.seconds
+        return TrialResult(*known, "ok", found.accuracy, found.ci95, None, params, flops, seconds, seconds)
+
+    def test(self, arch: str, iterations: int) -> MetaTested:
+        return self.table.test(arch, iterations)
+
+
+def _check_space(path: str, archs: list[str], space: SearchSpace[Any]) -> None:
+    """Raises ConfigError where none of the rows is an architecture of the space, by its canonical string."""
+    reason = "the table is empty"
+    for text in archs:
+        try:
+            canonical = str(space.parse(text))
+        except ArchitectureError as error:
+            reason = str(error)
+            continue
+        if canonical == text:
+            return
+        reason = f"{text} is spelt {canonical} there"
+    raise ConfigError(f"evaluator.table: {path}: no row is of search_space {type(space).__name__}: {reason}")

@@ -1,0 +1,36 @@
+"""Which kind of table a path names: told by the file, never by its values."""
+
+from pathlib import Path
+
+from nasmeta.errors import ConfigError
+from nasmeta.evaluators.tabular.benchmark import read_benchmark
+from nasmeta.evaluators.tabular.columns import Sheet
+from nasmeta.evaluators.tabular.few_shot import read_few_shot
+from nasmeta.evaluators.tabular.nats import NatsTable
+from nasmeta.evaluators.tabular.table import Table
+
+
+def open_table(path: Path, learner: str | None, dataset: str | None) -> Table:
+    """The table at `path`; raises ConfigError that names the key, and the column or line, that is wrong.
+
+    A folder or a .pbz2 file is NATS-Bench's; a CSV with a column `valid_acc_12` is a benchmark's, any
+    other is to be a few-shot table.
+    """
+    if not path.exists():
+        raise ConfigError(f"evaluator.table: {path}: no such file")
+    if path.is_dir() or path.suffix == ".pbz2":
+        _refuse("learner", learner, path)
+        return NatsTable(path, dataset)
+    sheet = Sheet(path)
+    if "valid_acc_12" in sheet.names:
+        _refuse("learner", learner, path)
+        _refuse("dataset", dataset, path)
+        return read_benchmark(sheet)
+    return read_few_shot(sheet, learner, dataset)
+
+
+def _refuse(key: str, value: str | None, path: Path) -> None:
+    if value is not None:
+        raise ConfigError(
+            f"evaluator.{key}: got {value!r}, and {path} has no {key}s to choose from; leave it null"
+        )

@@ -1,0 +1,31 @@
+"""How well an untrained body tells classes apart: the accuracy of nearest prototypes of its embeddings.
+
+A network with random weights is a random feature map, and few-shot learning asks for little more than
+features in which a few examples of a class lie close together. This is ProtoNet's prediction (Snell et al.
+2017, eq. 2, squared Euclidean distance) before any training, on meta-training tasks; we know of no paper that
+proposes it under a name. For classification only.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
+from nasmeta.meta_learners.base import batch_accuracy
+from nasmeta.meta_learners.protonet import ProtoNet
+from nasmeta.task import TaskBatch
+
+
+@torch.no_grad()
+def embedding(net: Untrained) -> float:
+    """A fraction, of chance 1 / way; a proxy, not an accuracy that anybody trained for."""
+    nearest = ProtoNet(
+        distance="euclidean", learn_temperature=False, train_way=None, batch_norm=net.learner.batch_norm
+    )
+    return mean(_accuracy(nearest, net, batch) for batch in net.batches())
+
+
+def _accuracy(nearest: ProtoNet, net: Untrained, batch: TaskBatch) -> float:
+    task = replace(net.state.task, outputs=batch.classes.shape[1])  # training episodes may have another way
+    logits = nearest.predict(replace(net.state, task=task), *batch[:3])
+    return float(batch_accuracy(logits, batch.query_y).mean())

@@ -1,0 +1,120 @@
+"""Candidates are scored without training, in the time of a few meta-iterations; then the best are trained.
+
+A proxy looks at the network as it is initialized, and at the first `batches` meta-training batches of the
+problem, normalized by the run's batch-norm policy; never at meta-validation or test tasks. A trial's score is
+deterministic and stands in `proxy`, not among accuracies. The final candidates and the reference are then
+meta-trained from scratch and judged as always, so a run's numbers are real.
+
+Choose it to look at very many architectures, or to find out what a proxy is worth on a space
+(scripts/bench/proxies.py); where `params` does as well as the others, the space rewards size alone.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
+
+from nasmeta import seeding
+from nasmeta.errors import ArchitectureError, ConfigError, Diverged, Interrupted, RunFailed
+from nasmeta.evaluators.base import Evaluator, Report, TrialResult
+from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name, untrained
+from nasmeta.evaluators.zero_cost.vote import vote
+from nasmeta.meta_learners.execution import out_of_memory
+from nasmeta.meta_learners.score import Stop
+
+DRAWS = 100
+"""Draws for one architecture of the vote's reference sample that can be built."""
+
+
+class ZeroCost(Evaluator):
+    """See the module. `voters` and `reference` are for proxy=vote: who votes, and the size of the sample."""
+
+    final = "scratch"
+    leaves_weights = False
+
+    def __init__(
+        self,
+        *,
+        proxy: Literal[Name, "vote"],
+        batches: Annotated[int, Field(ge=1)],
+        voters: Annotated[list[Name], Field(min_length=1)],
+        reference: Annotated[int, Field(ge=2)],
+        problem: Problem,
+    ) -> None:
+        self.problem, self.proxy, self.batches, self.reference = problem, proxy, batches, reference
+        self.names: list[str] = list(voters) if proxy == "vote" else [proxy]
+        self._sample: list[list[float]] | None = None
+        senseless = sorted(CLASSIFICATION_ONLY & set(self.names))
+        if senseless and problem.task.kind != "classification":
+            raise ConfigError(
+                f"evaluator.proxy: {senseless[0]} is for classification, and these tasks have no classes"
+            )
+
+    def cost(self, arch: Any) -> Cost:
+        return measure_cost(self.problem.space, arch, self.problem.task)
+
+    def evaluate(
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
+    ) -> TrialResult:
+        began = time.monotonic()
+        architecture = self.problem.space.parse(arch)
+        known, cost = (trial, arch, iterations), Cost(0, 0)
+        try:
+            cost = self.cost(architecture)
+            value = self.score(architecture, stop)
+            if not math.isfinite(value):
+                raise Diverged(f"{self.proxy} is {value}")
+        except (ArchitectureError, Diverged, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not (
+                out_of_memory(error) or isinstance(error, LinAlgError)
+            ):
+                raise
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            seconds = time.monotonic() - began
+            return TrialResult(
+                *known, "failed", None, None, None, cost.params, cost.flops, 0.0, seconds, reason
+            )
+        seconds = time.monotonic() - began
+        costs = cost.params, cost.flops
+        return TrialResult(*known, "ok", None, None, None, *costs, 0.0, seconds, proxy=value)
+
+    def score(self, arch: Any, stop: Stop = lambda: False) -> float:
+        """The proxy's value of an architecture; raises Interrupted once `stop()` is true."""
+        values = self._values(arch, stop)
+        if self.proxy != "vote":
+            return values[0]
+        if self._sample is None:
+            self._sample = self._draw_sample(stop)
+        return vote(values, self._sample)
+
+    def _values(self, arch: Any, stop: Stop) -> list[float]:
+        if stop():
+            raise Interrupted("stopped before a proxy")
+        net = untrained(self.problem, arch, self.batches, stop)
+        return [PROXIES[name](net) for name in self.names]
+
+    def _draw_sample(self, stop: Stop) -> list[list[float]]:
+        """The voters' values of `reference` random architectures that can be built: [reference, voters]."""
+        rng = seeding.stream(self.problem.seed, "zero_cost", "reference")
+        sample: list[list[float]] = []
+        for _ in range(DRAWS * self.reference):
+            try:
+                sample.append(self._values(self.problem.space.sample(rng), stop))
+            except ArchitectureError:
+                continue
+            if len(sample) == self.reference:
+                return sample
+        raise RunFailed(f"of {DRAWS * self.reference} random architectures, {len(sample)} can be built")

@@ -1,0 +1,52 @@
+"""The proxies by name, and how a problem's networks are shown to them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+from nasmeta.errors import Interrupted
+from nasmeta.evaluators.cost import measure_cost
+from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.zero_cost.embedding import embedding
+from nasmeta.evaluators.zero_cost.grad_norm import grad_norm
+from nasmeta.evaluators.zero_cost.jacob_cov import jacob_cov
+from nasmeta.evaluators.zero_cost.naswot import naswot
+from nasmeta.evaluators.zero_cost.size import flops, params
+from nasmeta.evaluators.zero_cost.snip import snip
+from nasmeta.evaluators.zero_cost.synflow import synflow
+from nasmeta.evaluators.zero_cost.untrained import Proxy, Untrained
+from nasmeta.meta_learners.score import Stop
+from nasmeta.task import TaskBatch
+
+Name = Literal["synflow", "jacob_cov", "naswot", "grad_norm", "snip", "embedding", "params", "flops"]
+
+PROXIES: dict[str, Proxy] = {
+    "synflow": synflow,
+    "jacob_cov": jacob_cov,
+    "naswot": naswot,
+    "grad_norm": grad_norm,
+    "snip": snip,
+    "embedding": embedding,
+    "params": params,
+    "flops": flops,
+}
+
+CLASSIFICATION_ONLY = frozenset({"embedding"})
+
+
+def untrained(problem: Problem, arch: Any, batches: int, stop: Stop = lambda: False) -> Untrained:
+    """An architecture as a trial of the problem would start it, and the first `batches` of its training.
+
+    It computes in single precision and uncompiled, whatever the run does: for a few batches neither pays.
+    Raises ArchitectureError where it cannot be built. Its batches raise Interrupted once `stop()` is true.
+    """
+
+    def episodes() -> Iterator[TaskBatch]:
+        for iteration in range(batches):
+            if stop():
+                raise Interrupted(f"stopped after {iteration} of {batches} batches of a proxy")
+            yield problem.train.batch(iteration, problem.meta_batch)
+
+    cost = measure_cost(problem.space, arch, problem.task)
+    plain = replace(problem, execution=replace(problem.execution, compile=False, precision="fp32"))
+    return Untrained(problem.learner, plain.initial_state(arch), episodes, cost)

@@ -1,0 +1,30 @@
+"""Synaptic flow (Tanaka et al. 2020, arXiv:2006.05467, eq. 2), as a score of Abdelfattah et al. 2021.
+
+With every parameter replaced by its absolute value and an input of ones, R is the sum of the outputs, and the
+score is the sum of theta * dR/dtheta over all weights: the total strength of the paths through the network,
+each counted once a layer. It needs no data. As in Abdelfattah et al. (arXiv:2101.08134) normalizations are
+left out and the sum is over the weights of convolutions and linear layers, in double precision (on the CPU:
+not every device has it). Activations stay what they are: on the positive numbers that occur here
+ReLU is the identity, GELU and SiLU nearly so; tanh saturates, and its networks score near zero.
+
+The values span many orders of magnitude: compare ranks.
+"""
+
+import torch
+
+from nasmeta.evaluators.cost import WithoutNorms
+from nasmeta.evaluators.zero_cost.untrained import Untrained
+from nasmeta.meta_learners.normalization import Statistics
+
+
+def synflow(net: Untrained) -> float:
+    """The sum of theta * dR/dtheta at |theta|: not negative."""
+    state = net.state
+    double = {name: p.detach().cpu().double() for name, p in state.network_parameters.items()}
+    absolute = {name: p.abs().requires_grad_() for name, p in double.items()}
+    ones = torch.ones(1, *state.task.input_shape, dtype=torch.float64)
+    with WithoutNorms():
+        flow = state.network(absolute, ones, Statistics(fused=False)).sum()
+    weights = [absolute[name] for name in net.weights()]
+    gradients = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
+    return float(sum((w.detach() * g).sum() for w, g in zip(weights, gradients, strict=True)))
