@@ -32,5 +32,5 @@ def upper_confidence_bound(mean: Tensor, std: Tensor, kappa: float) -> Tensor:
 
 
 def thompson(mean: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw from each distribution: independent Thompson sampling (White et al. 2021, section 4)."""
+    """A draw from each distribution: independent Thompson sampling (White et al. 2021)."""
     return mean + std * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)

@@ -41,7 +41,7 @@ class Ensemble:
             features=features, members=members, hidden=hidden, layers=layers, generator=generator
         )
         self._optimizer = torch.optim.AdamW(
-            self._networks.parameters(), lr=learning_rate, weight_decay=weight_decay
+            [self._networks.parameters], lr=learning_rate, weight_decay=weight_decay, fused=True
         )
 
     def fit(

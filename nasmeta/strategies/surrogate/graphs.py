@@ -18,7 +18,7 @@ SCALE = 1 / 4
 """Of these features, whose binary logarithms are a few units: the networks want inputs near one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedGraph:
     """features [nodes, operations + NUMBERS] float32; sources, targets [edges] int64: the ends of each edge."""
 
@@ -55,7 +55,7 @@ def _depths(adjacency: NDArray[np.bool_]) -> list[int]:
     return depths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedGraphs:
     """Graphs side by side, as one graph of all their nodes: features [nodes, ...], edges as in EncodedGraph.
 

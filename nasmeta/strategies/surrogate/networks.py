@@ -8,48 +8,51 @@ from torch import Tensor
 
 from nasmeta.strategies.surrogate.graphs import PackedGraphs
 
+HEAD_GAIN = 0.1
+"""Of the last layer's initial weights: untrained networks should predict little, not anything."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class GraphTensors:
-    """`PackedGraphs` as tensors, with the weights of the sums that the networks form.
+    """Packed graphs as tensors, their edges as messages that are sent along them and against them.
 
-    forward, backward [edges, 1]: 1 / sqrt of the edges into the edge's target, out of its source;
+    A node's message has two versions: row 3 v + 1 of the states goes to those that node v feeds, row 3 v + 2
+    to those that feed it (row 3 v it keeps). origins, ends [2 edges]: the row and the node that receives it;
+    weights [2 edges, 1]: 1 / sqrt(the number of messages of this version that the node receives);
     share [nodes, 1]: 1 / nodes of the node's graph.
     """
 
     features: Tensor
-    sources: Tensor
-    targets: Tensor
+    origins: Tensor
+    ends: Tensor
+    weights: Tensor
     owner: Tensor
-    count: int
-    forward: Tensor
-    backward: Tensor
     share: Tensor
+    count: int
 
     @classmethod
     def of(cls, graphs: PackedGraphs) -> "GraphTensors":
-        features, owner = torch.from_numpy(graphs.features), torch.from_numpy(graphs.owner)
+        owner = torch.from_numpy(graphs.owner)
         sources, targets = torch.from_numpy(graphs.sources), torch.from_numpy(graphs.targets)
-        nodes = len(features)
+        weights = torch.cat([targets.bincount()[targets], sources.bincount()[sources]]).rsqrt()
         return cls(
-            features=features,
-            sources=sources,
-            targets=targets,
+            features=torch.from_numpy(graphs.features),
+            origins=torch.cat([3 * sources + 1, 3 * targets + 2]),
+            ends=torch.cat([targets, sources]),
+            weights=weights[:, None],
             owner=owner,
-            count=graphs.count,
-            forward=targets.bincount(minlength=nodes)[targets, None].rsqrt(),
-            backward=sources.bincount(minlength=nodes)[sources, None].rsqrt(),
             share=owner.bincount()[owner, None].reciprocal(),
+            count=graphs.count,
         )
 
 
 class GraphNetworks:
-    """`members` networks of one shape, with initial weights of their own.
+    """`members` networks of one shape, each with weights of its own.
 
-    Each embeds the nodes linearly, then `layers` times replaces every node's state by
-    relu(W [own state, sum over who feeds it, sum over whom it feeds] + b), the sums divided by the square
-    root of their number (the two directions are those of Wen et al. 2020, section 3.2, with weights of their
-    own), and ends with a linear map of the mean state of the nodes.
+    Each embeds the nodes linearly, then `layers` times replaces the state h of every node by
+    relu(A h + B (sum of h over those that feed it) + C (sum over those that it feeds) + b), the sums divided
+    by the square root of their lengths: graph convolution in both directions (Wen et al. 2020,
+    arXiv:1912.00848), with weights of their own. The prediction is a linear map of the nodes' mean state.
     """
 
     def __init__(
@@ -57,42 +60,41 @@ class GraphNetworks:
     ) -> None:
         self.members, self.hidden = members, hidden
 
-        def weight(rows: int, gain: float) -> Tensor:
-            drawn = torch.randn(members, rows, hidden, generator=generator)
-            return (drawn * math.sqrt(gain / rows)).requires_grad_()
+        def drawn(rows: int, columns: int, variance: float) -> Tensor:
+            return torch.randn(members, rows, columns, generator=generator) * math.sqrt(variance)
 
-        # A node's features are one of many operations and few numbers: the norm is near one, not `features`.
-        self.embedding = weight(features, features / 2)
-        self.weights = [weight(3 * hidden, 2.0) for _ in range(layers)]
-        self.biases = [torch.zeros(members, 1, hidden, requires_grad=True) for _ in range(layers)]
-        head = torch.randn(members, hidden, 1, generator=generator) * 0.3 / math.sqrt(hidden)
-        self.head = head.requires_grad_()
-        self.offset = torch.zeros(members, 1, 1, requires_grad=True)
-
-    def parameters(self) -> list[Tensor]:
-        return [self.embedding, *self.weights, *self.biases, self.head, self.offset]
+        # The features are one of many operations and a few small numbers: their square norm is about one.
+        parts = [drawn(features, hidden, 0.5)]
+        for _ in range(layers):
+            parts += [drawn(hidden, 3 * hidden, 2 / (3 * hidden)), torch.zeros(members, 1, hidden)]
+        parts += [drawn(hidden, 1, HEAD_GAIN / hidden), torch.zeros(members, 1, 1)]
+        self._shapes = [part.shape for part in parts]
+        # One vector: the optimizer's step is then a handful of operations.
+        self.parameters = torch.cat([part.flatten() for part in parts]).requires_grad_()
 
     def __call__(self, graphs: GraphTensors) -> Tensor:
         """Predictions [members, graphs]."""
-        state = graphs.features @ self.embedding  # [members, nodes, hidden]
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            flat = self._flat(state)
-            fed = _gather(flat, graphs.sources, graphs.targets, graphs.forward)
-            feeds = _gather(flat, graphs.targets, graphs.sources, graphs.backward)
-            inputs = torch.cat([state, self._stacked(fed), self._stacked(feeds)], dim=-1)
-            state = torch.baddbmm(bias, inputs, weight).relu()
-        flat = self._flat(state)
-        pooled = flat.new_zeros(graphs.count, flat.shape[1]).index_add(0, graphs.owner, flat * graphs.share)
-        return torch.baddbmm(self.offset, self._stacked(pooled), self.head)[..., 0]
+        flat = self.parameters.split([shape.numel() for shape in self._shapes])
+        embedding, *rounds, head, offset = (
+            part.view(shape) for part, shape in zip(flat, self._shapes, strict=True)
+        )
+        state = graphs.features @ embedding  # [members, nodes, hidden]
+        for weight, bias in zip(rounds[::2], rounds[1::2], strict=True):
+            state = self._stacked(self._exchange(state @ weight, graphs)).add(bias).relu()
+        shares = self._rows(state, 1) * graphs.share
+        pooled = shares.new_zeros(graphs.count, shares.shape[1]).index_add(0, graphs.owner, shares)
+        return torch.baddbmm(offset, self._stacked(pooled), head)[..., 0]
 
-    def _flat(self, state: Tensor) -> Tensor:
-        """[members, rows, hidden] -> [rows, members * hidden]: one gather serves all members."""
-        return state.transpose(0, 1).reshape(-1, self.members * self.hidden)
+    def _exchange(self, versions: Tensor, graphs: GraphTensors) -> Tensor:
+        """What each node keeps, plus what it receives: [members, nodes, 3 hidden] -> [nodes, all hidden]."""
+        rows = self._rows(versions, 3)
+        return rows[::3].index_add(0, graphs.ends, rows[graphs.origins] * graphs.weights)
 
-    def _stacked(self, flat: Tensor) -> Tensor:
-        return flat.view(-1, self.members, self.hidden).transpose(0, 1)
+    def _rows(self, state: Tensor, versions: int) -> Tensor:
+        """[members, nodes, versions hidden] -> [nodes versions, members hidden]: a gather serves all members."""
+        split = state.view(self.members, -1, versions, self.hidden)
+        return split.permute(1, 2, 0, 3).reshape(-1, self.members * self.hidden)
 
-
-def _gather(state: Tensor, sources: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """[nodes, width] -> the same: for each node the weighted sum over the edges that end in it."""
-    return torch.zeros_like(state).index_add(0, targets, state[sources] * weights)
+    def _stacked(self, rows: Tensor) -> Tensor:
+        """[nodes, members hidden] -> [members, nodes, hidden]."""
+        return rows.view(-1, self.members, self.hidden).transpose(0, 1)
