@@ -4,11 +4,11 @@
     scripts/bench/strategies.py --table ../shared/data/nasbench201_cifar10.csv --seeds 200 --jobs 2 \
         --results strategies.jsonl --plot regret.png random "evolution start=random" predictor
 
-A strategy is an option of conf/strategy, with overrides of its keys behind it, quoted as one argument. It sees the
-validation column alone, by ask and tell; queries are distinct architectures, and looking one up again is
-free. It is judged by the test column of the best validated architecture that it has looked at. Prints the
-mean test accuracy with standard errors, the share of seeds that have found the table's best validated
-architecture, and the strategy's own seconds a query, as a table in Markdown.
+A strategy is an option of conf/strategy, with overrides of its keys behind it, quoted as one argument. It
+sees the validation column alone, by ask and tell; queries are distinct architectures, and looking one up
+again is free. It is judged by the test column of the best validated architecture that it has looked at.
+Prints the mean test accuracy with standard errors, the share of seeds that have found the table's best
+validated architecture, and the strategy's own seconds a query, as a table in Markdown.
 
 Each seed is a line of the results file; seeds that it has already are not run again, so an interrupted
 benchmark goes on where it was. Without --results nothing is kept.

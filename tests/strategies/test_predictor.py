@@ -11,7 +11,7 @@ from nasmeta.conf_dir import config_directory
 from nasmeta.strategies.base import Proposal
 from nasmeta.strategies.evolution import RegularizedEvolution
 from nasmeta.strategies.predictor import Predictor
-from nasmeta.testing.strategies import SPACE, asked, injected, play, told
+from nasmeta.testing.strategies import asked, injected, play, told
 from nasmeta.testing.toy_space import ToySpace, distance_score
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def log_expected_improvement(mean: Tensor, std: Tensor, best: float) -> Tensor:
-    """log E[max(score - best, 0)] (Jones, Schonlau & Welch 1998, equation 15; stable form: Ament et al. 2023).
+    """log E[max(score - best, 0)] (Jones, Schonlau & Welch 1998, eq. 15; stable as in Ament et al. 2023).
 
     = log std + log(phi(z) + z Phi(z)) with z = (mean - best) / std. The logarithm orders as the expectation
     does, and goes on ordering where that underflows. Accurate for z above -1e4.

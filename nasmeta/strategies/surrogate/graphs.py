@@ -20,7 +20,7 @@ SCALE = 1 / 4
 
 @dataclass(frozen=True, eq=False)
 class EncodedGraph:
-    """features [nodes, operations + NUMBERS] float32; sources, targets [edges] int64: the ends of each edge."""
+    """features [nodes, operations + NUMBERS] float32; sources, targets [edges] int64: each edge's ends."""
 
     features: Floats
     sources: Indices

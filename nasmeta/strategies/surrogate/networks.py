@@ -91,7 +91,7 @@ class GraphNetworks:
         return rows[::3].index_add(0, graphs.ends, rows[graphs.origins] * graphs.weights)
 
     def _rows(self, state: Tensor, versions: int) -> Tensor:
-        """[members, nodes, versions hidden] -> [nodes versions, members hidden]: a gather serves all members."""
+        """[members, nodes, versions hidden] -> [nodes versions, members hidden]: one gather for all."""
         split = state.view(self.members, -1, versions, self.hidden)
         return split.permute(1, 2, 0, 3).reshape(-1, self.members * self.hidden)
 

@@ -15,7 +15,7 @@ def normal_scores(scores: Sequence[float]) -> NDArray[np.float32]:
     worst, and make a strategy indifferent to any increasing transformation of the scores.
     """
     values = np.asarray(scores, dtype=np.float64)
-    distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2
     normal = NormalDist()
     quantiles = [normal.inv_cdf((rank - 0.375) / (len(values) + 0.25)) for rank in ranks]

@@ -55,5 +55,5 @@ def test_packed_graphs_keep_their_edges_to_themselves() -> None:
 
 
 def test_an_operation_outside_the_vocabulary_is_an_error() -> None:
-    with pytest.raises(ValueError, match="tuple.index"):
+    with pytest.raises(ValueError, match=r"tuple\.index"):
         encode(residual(), ("input", "output", "conv"))

@@ -96,7 +96,9 @@ def test_the_order_of_nodes_side_by_side_does_not_matter() -> None:
 
 def test_the_direction_of_an_edge_matters() -> None:
     """Reversed, with all features but the direction equal, a chain is another network."""
-    chain = encode(ArchitectureGraph(("input", "a", "output"), np.eye(3, k=1, dtype=bool), (0, 1, 0)), OPERATIONS)
+    chain = encode(
+        ArchitectureGraph(("input", "a", "output"), np.eye(3, k=1, dtype=bool), (0, 1, 0)), OPERATIONS
+    )
     back = EncodedGraph(chain.features, chain.targets, chain.sources)
     got = predicted(networks(), [chain, back])
     assert ((got[:, 0] - got[:, 1]).abs() > 1e-3).all()
