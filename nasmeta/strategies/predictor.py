@@ -68,8 +68,13 @@ class Predictor(Strategy):
         self.acquisition, self.kappa = acquisition, kappa
         self.parents, self.mutants, self.immigrants = parents, mutants, immigrants
         self.first_steps, self.steps, self.batch = first_steps, steps, batch
-        self._shape = {"members": members, "hidden": hidden, "layers": layers}
-        self._training = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+        self._networks: dict[str, Any] = {
+            "members": members,
+            "hidden": hidden,
+            "layers": layers,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+        }
         self._told: list[Told] = []
         self._ensemble: Ensemble | None = None
         self._encoded: dict[Any, EncodedGraph] = {}
@@ -121,7 +126,7 @@ class Predictor(Strategy):
         steps = self.steps
         if self._ensemble is None:
             features, steps = feature_length(self.space.operations), self.first_steps
-            self._ensemble = Ensemble(features=features, **self._shape, **self._training, rng=rng)
+            self._ensemble = Ensemble(features=features, **self._networks, rng=rng)
         graphs = self._encode([told.arch for told in self._told])
         pending = self._encode([proposal.arch for proposal in self._outstanding.values()])
         if pending:
