@@ -1,0 +1,161 @@
+"""Bayesian optimization with an ensemble of graph networks (BANANAS: White, Neiswanger & Savani 2021,
+arXiv:1910.11858, algorithm 1).
+
+After `initial` random trials, each ask trains the ensemble on the scores so far, draws candidates by
+mutating the best and at random, and proposes the one of the highest acquisition. The one to choose where a
+trial costs much more than a fraction of a second: it needs the fewest.
+
+Deviations from the paper: the networks see the architecture's graph (graph convolutions in both directions
+as in Wen et al. 2020, arXiv:1912.00848, and Shi et al. 2020, arXiv:1911.09336) instead of its path
+encoding, so any space will do; they learn normal scores of the ranks, not accuracies; they are trained a
+little more at every ask, not anew every ten; expected improvement is the default, not Thompson sampling.
+
+Trials that are asked and not told are learnt with the score predicted for them ("kriging believer",
+Ginsbourger et al. 2010), so several asks spread out. A failed trial counts as the worst so far. Proposals
+are a function of the history on one kind of CPU: another may round otherwise.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.surrogate.graphs import EncodedGraph, encode, feature_length
+from nasmeta.strategies.surrogate.targets import normal_scores
+
+if TYPE_CHECKING:
+    from nasmeta.strategies.surrogate.ensemble import Ensemble
+
+FEWEST_SCORES = 2
+"""What the ensemble needs to learn anything."""
+
+
+class Predictor(Strategy):
+    """See the module.
+
+    `parents` are the best so many trials; `mutants` candidates come from them by one edit or more (each
+    further one with probability 1/2), `immigrants` at random. `kappa` matters to "ucb" alone. Each ask
+    trains for `steps` steps of `batch` trials, the first one for `first_steps`.
+    """
+
+    def __init__(
+        self,
+        *,
+        initial: Annotated[int, Field(ge=FEWEST_SCORES)],
+        acquisition: Literal["ei", "ucb", "thompson"],
+        kappa: Annotated[float, Field(ge=0)],
+        parents: Annotated[int, Field(ge=1)],
+        mutants: Annotated[int, Field(ge=1)],
+        immigrants: Annotated[int, Field(ge=0)],
+        members: Annotated[int, Field(ge=2)],
+        hidden: Annotated[int, Field(ge=1)],
+        layers: Annotated[int, Field(ge=1)],
+        first_steps: Annotated[int, Field(ge=1)],
+        steps: Annotated[int, Field(ge=1)],
+        batch: Annotated[int, Field(ge=1)],
+        learning_rate: Annotated[float, Field(gt=0)],
+        weight_decay: Annotated[float, Field(ge=0)],
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        self.initial = initial
+        self.acquisition, self.kappa = acquisition, kappa
+        self.parents, self.mutants, self.immigrants = parents, mutants, immigrants
+        self.first_steps, self.steps, self.batch = first_steps, steps, batch
+        self._networks: dict[str, Any] = {
+            "members": members,
+            "hidden": hidden,
+            "layers": layers,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+        }
+        self._told: list[Told] = []
+        self._ensemble: Ensemble | None = None
+        self._encoded: dict[Any, EncodedGraph] = {}
+        self._infeasible: set[Any] = set()
+
+    def _tell(self, told: Told) -> None:
+        self._told.append(told)
+
+    def _ask(self, trial: int) -> Proposal:
+        rng = self.stream(trial)
+        scores = [told.score for told in self._told if told.score is not None]
+        arch = None
+        if trial >= self.initial and len(scores) >= FEWEST_SCORES:
+            arch = self._most_promising(scores, rng)
+        if arch is None:
+            arch = self.fresh(lambda: self.space.sample(rng))
+        return Proposal(trial, arch, self.iterations)
+
+    def _most_promising(self, scores: list[float], rng: np.random.Generator) -> Any | None:
+        """The feasible candidate of the highest acquisition; None where there is none."""
+        import torch
+
+        from nasmeta.strategies.surrogate import acquisition
+
+        worst = min(scores)
+        targets = normal_scores([worst if told.score is None else told.score for told in self._told])
+        ensemble = self._learn(targets, rng)
+        candidates = self._candidates(rng)
+        if not candidates:
+            return None
+        mean, std = ensemble.predict(self._encode(candidates))
+        if self.acquisition == "ei":
+            worth = acquisition.log_expected_improvement(mean, std, float(targets.max()))
+        elif self.acquisition == "ucb":
+            worth = acquisition.upper_confidence_bound(mean, std, self.kappa)
+        else:
+            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            worth = acquisition.thompson(mean, std, generator)
+        for i in worth.argsort(descending=True, stable=True).tolist():
+            if self._feasible(candidates[i]):
+                return candidates[i]
+            self._infeasible.add(candidates[i])
+        return None
+
+    def _learn(self, targets: Any, rng: np.random.Generator) -> "Ensemble":
+        """Trains on what was told and, as if it were told, on what is predicted of the pending trials."""
+        from nasmeta.strategies.surrogate.ensemble import Ensemble
+
+        steps = self.steps
+        if self._ensemble is None:
+            features, steps = feature_length(self.space.operations), self.first_steps
+            self._ensemble = Ensemble(features=features, **self._networks, rng=rng)
+        graphs = self._encode([told.arch for told in self._told])
+        pending = self._encode([proposal.arch for proposal in self._outstanding.values()])
+        if pending:
+            believed = self._ensemble.predict(pending)[0].float().numpy()
+            graphs, targets = graphs + pending, np.concatenate([targets, believed])
+        self._ensemble.fit(graphs, targets, steps=steps, batch=self.batch, rng=rng)
+        return self._ensemble
+
+    def _candidates(self, rng: np.random.Generator) -> list[Any]:
+        """Architectures that were neither proposed nor found infeasible, each once."""
+        told = [told for told in self._told if told.score is not None]
+        best = sorted(told, key=_score, reverse=True)[: self.parents]
+        edits = rng.geometric(0.5, self.mutants)
+        found: dict[Any, None] = {}
+        for i, count in enumerate(edits.tolist()):
+            arch = best[i % len(best)].arch
+            for _ in range(count):
+                arch = self.space.mutate(arch, rng)
+            found[arch] = None
+        found.update(dict.fromkeys(self.space.sample(rng) for _ in range(self.immigrants)))
+        return [arch for arch in found if arch not in self._seen and arch not in self._infeasible]
+
+    def _encode(self, archs: list[Any]) -> list[EncodedGraph]:
+        for arch in archs:
+            if arch not in self._encoded:
+                self._encoded[arch] = encode(self.space.graph(arch), self.space.operations)
+        return [self._encoded[arch] for arch in archs]
+
+
+def _score(told: Told) -> float:
+    assert told.score is not None
+    return told.score

@@ -1,0 +1,87 @@
+"""The ensemble that is trained on: goes on learning as scores come in, and predicts with its doubts."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nasmeta.strategies.surrogate.graphs import EncodedGraph, pack
+from nasmeta.strategies.surrogate.networks import GraphNetworks, GraphTensors
+
+CHUNK = 512
+"""Graphs predicted at once: bounds the memory."""
+
+SMALLEST_STD = 1e-3
+"""Of a prediction, in units of the targets: members that agree exactly would leave nothing to divide by."""
+
+
+class Ensemble:
+    """Graph networks that differ in their initial weights (deep ensemble, Lakshminarayanan et al. 2017).
+
+    Trained by AdamW on the squared error. A pure function of the generators and data that it is given: it
+    computes on one thread, whatever torch is set to, so that results do not hang on the number of cores.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        members: int,
+        hidden: int,
+        layers: int,
+        learning_rate: float,
+        weight_decay: float,
+        rng: np.random.Generator,
+    ) -> None:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        self._networks = GraphNetworks(
+            features=features, members=members, hidden=hidden, layers=layers, generator=generator
+        )
+        self._optimizer = torch.optim.AdamW(
+            [self._networks.parameters], lr=learning_rate, weight_decay=weight_decay, fused=True
+        )
+
+    def fit(
+        self,
+        graphs: Sequence[EncodedGraph],
+        targets: NDArray[np.float32],
+        *,
+        steps: int,
+        batch: int,
+        rng: np.random.Generator,
+    ) -> None:
+        """Goes on training for `steps` steps, each on `batch` graphs (all, if fewer) drawn by `rng`."""
+        with _one_thread(), torch.enable_grad():
+            wanted = torch.from_numpy(targets)
+            everything = GraphTensors.of(pack(graphs)) if len(graphs) <= batch else None
+            for _ in range(steps):
+                if everything is not None:
+                    drawn, inputs = wanted, everything
+                else:
+                    chosen = rng.choice(len(graphs), batch, replace=False)
+                    drawn, inputs = wanted[chosen], GraphTensors.of(pack([graphs[i] for i in chosen]))
+                self._optimizer.zero_grad()
+                # A sum over members, whose parameters are apart: each descends its own mean squared error.
+                (self._networks(inputs) - drawn).square().mean(dim=1).sum().backward()
+                self._optimizer.step()
+
+    def predict(self, graphs: Sequence[EncodedGraph]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation over the members, [graphs] float64 each."""
+        with _one_thread(), torch.no_grad():
+            parts = [graphs[i : i + CHUNK] for i in range(0, len(graphs), CHUNK)]
+            members = torch.cat([self._networks(GraphTensors.of(pack(part))) for part in parts], dim=1)
+            mean, std = members.double().mean(dim=0), members.double().std(dim=0)
+        return mean, std.clamp(min=SMALLEST_STD)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

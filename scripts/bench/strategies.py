@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""Strategies on a table that holds every architecture of a space: who finds what, in how many queries.
+
+    scripts/bench/strategies.py --table ../shared/data/nasbench201_cifar10.csv --seeds 200 --jobs 2 \
+        --results strategies.jsonl --plot regret.png random "evolution start=random" predictor
+
+A strategy is an option of conf/strategy, with overrides of its keys behind it, quoted as one argument. It
+sees the validation column alone, by ask and tell; queries are distinct architectures, and looking one up
+again is free. It is judged by the test column of the best validated architecture that it has looked at.
+Prints the mean test accuracy with standard errors, the share of seeds that have found the table's best
+validated architecture, and the strategy's own seconds a query, as a table in Markdown.
+
+Each seed is a line of the results file; seeds that it has already are not run again, so an interrupted
+benchmark goes on where it was. Without --results nothing is kept.
+"""
+
+import argparse
+import csv
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.errors import HydraException
+from numpy.typing import NDArray
+from tabulate import tabulate
+
+from nasmeta import hydra_errors
+from nasmeta.config import Config, parse
+from nasmeta.errors import ConfigError, NasmetaError
+from nasmeta.overrides import composed
+from nasmeta.testing.strategies import told
+
+REPEATS = 10
+"""Trials a strategy is given for each query, so that its repetitions do not end it early."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Of each architecture of a space, by its string, in percent: what a search sees, what judges it."""
+
+    valid: dict[str, float]
+    test: dict[str, float]
+
+    @property
+    def best_valid(self) -> float:
+        return max(self.valid.values())
+
+    @property
+    def best_test(self) -> float:
+        return max(self.test.values())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One seed. Each improvement is (query, from 1; validation; test accuracy) of the best validated then."""
+
+    strategy: str
+    seed: int
+    queries: int
+    improvements: list[tuple[int, float, float]]
+    seconds: float
+
+    def at(self, query: int, column: int) -> float:
+        """Column 1 (validation) or 2 (test) of the best validated architecture after so many queries."""
+        return [row for row in self.improvements if row[0] <= query][-1][column]
+
+
+@cache
+def read_table(path: Path, valid: str, test: str) -> Table:
+    """The table; raises ConfigError where it has no such columns."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for column in ("arch", valid, test):
+        if not rows or column not in rows[0]:
+            raise ConfigError(f"{path}: has no column {column!r}, but {list(rows[0]) if rows else 'no rows'}")
+    return Table({r["arch"]: float(r[valid]) for r in rows}, {r["arch"]: float(r[test]) for r in rows})
+
+
+@cache
+def configuration(space: str, strategy: str) -> Config:
+    """The configuration of "name key=value ..." on a space; raises ConfigError where it is none."""
+    name, *overrides = strategy.split()
+    keys = [f"strategy.{override}" for override in overrides]
+    try:
+        return parse(composed([f"search_space={space}", f"strategy={name}", *keys]), trusted=True)
+    except HydraException as error:
+        raise hydra_errors.explain(error) from error
+
+
+def play(config: Config, table: Table, strategy: str, seed: int, queries: int) -> Outcome:
+    """Takes a strategy through `queries` distinct architectures, one at a time."""
+    began = time.perf_counter()
+    player: Any = config.build(
+        "strategy",
+        space=config.build("search_space"),
+        seed=seed,
+        trials=REPEATS * queries,
+        iterations=1,
+        feasible=lambda arch: str(arch) in table.valid,
+    )
+    seen: set[str] = set()
+    improvements: list[tuple[int, float, float]] = []
+    while len(seen) < queries and (proposal := player.ask()) is not None:
+        arch = str(proposal.arch)
+        seen.add(arch)
+        valid = table.valid[arch]
+        if not improvements or valid > improvements[-1][1]:
+            improvements.append((len(seen), valid, table.test[arch]))
+        player.tell(told(proposal, valid))
+    return Outcome(strategy, seed, queries, improvements, time.perf_counter() - began)
+
+
+def one(job: tuple[argparse.Namespace, str, int]) -> Outcome:
+    options, strategy, seed = job
+    table = read_table(options.table, options.valid, options.test)
+    return play(configuration(options.space, strategy), table, strategy, seed, options.queries)
+
+
+def kept(path: Path | None) -> list[Outcome]:
+    """What a results file holds; a last line that a kill has torn is cut off."""
+    if path is None or not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        path.write_text("".join(lines[:-1]))
+        lines.pop()
+    return [Outcome(**json.loads(line)) for line in lines]
+
+
+def run(options: argparse.Namespace) -> list[Outcome]:
+    """Every strategy with every seed, those of the results file first."""
+    outcomes = {(o.strategy, o.seed): o for o in kept(options.results) if o.queries == options.queries}
+    wanted = [(s, seed) for s in options.strategies for seed in range(options.seeds)]
+    jobs = [(options, *key) for key in wanted if key not in outcomes]
+    for done, outcome in enumerate(_each(jobs, options.jobs), start=1):
+        outcomes[outcome.strategy, outcome.seed] = outcome
+        if options.results:
+            with options.results.open("a") as file:
+                file.write(json.dumps(asdict(outcome)) + "\n")
+        if done % 10 == 0 or done == len(jobs):
+            print(f"{done} of {len(jobs)} seeds", file=sys.stderr)
+    return [outcomes[key] for key in wanted]
+
+
+def _each(jobs: list[Any], processes: int) -> Iterator[Outcome]:
+    if processes == 1:
+        yield from map(one, jobs)
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            yield from pool.map(one, jobs)
+
+
+def with_error(values: NDArray[np.float64]) -> str:
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{values.mean():.3f} ± {error:.3f}"
+
+
+def summary(outcomes: list[Outcome], table: Table, at: list[int]) -> str:
+    """The table of the module's docstring, a row a strategy."""
+    rows = []
+    for strategy in dict.fromkeys(o.strategy for o in outcomes):
+        own = [o for o in outcomes if o.strategy == strategy]
+        test = [with_error(np.array([o.at(query, 2) for o in own])) for query in at]
+        found = [np.mean([o.at(query, 1) >= table.best_valid for o in own]) for query in at]
+        seconds = sum(o.seconds for o in own) / sum(o.queries for o in own)
+        rows.append([strategy, len(own), *test, *(f"{100 * f:.0f} %" for f in found), f"{seconds:.4f}"])
+    headers = [
+        "strategy",
+        "seeds",
+        *(f"test at {query}" for query in at),
+        *(f"found at {query}" for query in at),
+        "s/query",
+    ]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def plot(outcomes: list[Outcome], table: Table, path: Path) -> None:
+    """Mean test regret (best of the table minus that of the best validated so far), with standard errors."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for strategy in dict.fromkeys(o.strategy for o in outcomes):
+        own = [o for o in outcomes if o.strategy == strategy]
+        x = np.arange(1, own[0].queries + 1)
+        regret = table.best_test - np.array([[o.at(int(query), 2) for query in x] for o in own])
+        mean, error = regret.mean(axis=0), regret.std(axis=0, ddof=min(1, len(own) - 1)) / len(own) ** 0.5
+        (line,) = axes.plot(x, mean, label=f"{strategy} ({len(own)} seeds)")
+        axes.fill_between(x, mean - error, mean + error, color=line.get_color(), alpha=0.25, linewidth=0)
+    axes.set(xlabel="queries", ylabel="test regret (points)", yscale="log")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("strategies", nargs="+", type=lambda text: " ".join(text.split()))
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--valid", default="valid_acc_12", help="the column that a search sees")
+    parser.add_argument("--test", default="test_acc_200", help="the column that it is judged by")
+    parser.add_argument("--space", default="nasbench201", help="an option of conf/search_space")
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--at", type=int, nargs="+", default=[50, 100, 200])
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    options.at = [query for query in options.at if query <= options.queries]
+    try:
+        table = read_table(options.table, options.valid, options.test)
+        for strategy in options.strategies:
+            configuration(options.space, strategy)
+        outcomes = run(options)
+    except NasmetaError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.exit_code
+    print(summary(outcomes, table, options.at))
+    if options.plot:
+        plot(outcomes, table, options.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
