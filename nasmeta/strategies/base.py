@@ -129,3 +129,8 @@ class Strategy(ABC):
             f"none of {FEASIBLE_DRAWS} architectures drawn can be built within the constraints: "
             "raise constraints.max_params or constraints.max_flops, or search a smaller search_space"
         )
+
+    def unseen(self, draw: Callable[[], Any]) -> Any | None:
+        """`fresh`, but None where that is an architecture that was proposed before."""
+        arch = self.fresh(draw)
+        return None if arch in self._seen else arch

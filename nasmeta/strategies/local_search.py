@@ -1,0 +1,107 @@
+"""Local search with restarts (White, Nolen & Savani 2021, arXiv:2005.02960, algorithm 1).
+
+From a random architecture it walks to a better neighbour until there is none: `query: all` evaluates the
+whole neighbourhood and moves to its best (the paper's algorithm), `first` moves as soon as one is better,
+looking at them in random order (the paper's "query until lower"). A local optimum leads to a restart. No
+architecture is evaluated twice: known scores guide later walks for nothing. Choose it where one edit
+changes the score little and neighbourhoods are small against the budget.
+
+A walk starts at the best of `starts` random architectures (the paper: 1, and 10 as a variant). With several
+asks outstanding, `all` waits for the end of a neighbourhood and `first` does not wait while it has
+neighbours left; both wait for a start. Failed and infeasible neighbours are no better than anything.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+
+
+class LocalSearch(Strategy):
+    """See the module. It ends before its trials do where random draws find nothing new to start from."""
+
+    def __init__(
+        self,
+        *,
+        query: Literal["all", "first"],
+        starts: Annotated[int, Field(ge=1)],
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        self._query = query
+        self._wanted = starts
+        self._starts: list[Any] = []  # the random architectures of this walk so far
+        self._current: Any = None  # where the walk is; None while its start is looked for
+        self._neighbors: list[Any] = []
+        self._unasked: list[Any] = []  # the neighbours that were not looked at yet, the next one last
+        self._scores: dict[Any, float | None] = {}  # None: failed or infeasible
+
+    def _ask(self, trial: int) -> Proposal | None:
+        arch = self._next(trial)
+        if arch is None:
+            return None
+        if self._current is None:
+            self._starts.append(arch)
+        return Proposal(trial, arch, self.iterations)
+
+    def _tell(self, told: Told) -> None:
+        self._scores[told.arch] = told.score
+        if len(self._starts) == self._wanted and all(arch in self._scores for arch in self._starts):
+            start = max(self._starts, key=self._score)
+            self._starts = []
+            if self._scores[start] is not None:
+                self._move(start)
+        if self._query == "first":
+            while better := self._better():
+                self._move(better[0])
+
+    def _exhausted(self) -> bool:
+        return self._next(self._asked) is None
+
+    def _next(self, trial: int) -> Any | None:
+        """What to evaluate now; None where that depends on outstanding scores, or nothing is left.
+
+        What it does on the way needs no score that is outstanding: asking once more changes nothing.
+        """
+        while self._current is not None:
+            while self._unasked:
+                arch = self._unasked[-1]
+                if arch not in self._seen:
+                    if self._feasible(arch):
+                        return arch
+                    self._scores[arch] = None
+                self._unasked.pop()
+            if any(arch not in self._scores for arch in self._neighbors):
+                return None
+            if better := self._better():
+                self._move(max(better, key=self._score))
+            else:
+                self._current = None
+        if len(self._starts) == self._wanted:
+            return None
+        rng = self.stream(trial)
+        return self.unseen(lambda: self.space.sample(rng))
+
+    def _move(self, arch: Any) -> None:
+        self._current = arch
+        self._neighbors = list(self.space.neighbors(arch))
+        self.stream("neighbors", str(arch)).shuffle(self._neighbors)
+        self._unasked = self._neighbors[::-1]
+
+    def _better(self) -> list[Any]:
+        """The neighbours known to be better than where the walk is, in the order they are looked at."""
+        if self._current is None:
+            return []
+        here = self._score(self._current)
+        return [arch for arch in self._neighbors if self._score(arch) > here]
+
+    def _score(self, arch: Any) -> float:
+        score = self._scores.get(arch)
+        return -math.inf if score is None else score
