@@ -1,6 +1,6 @@
 """A search space small enough to be enumerated: vectors of digits, one edit changes one digit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskSpec
@@ -52,6 +53,13 @@ class ToySpace(SearchSpace[Digits]):
         for position, value in product(range(self.length), range(self.base)):
             if value != arch.values[position]:
                 yield Digits((*arch.values[:position], value, *arch.values[position + 1 :]))
+
+    @property
+    def decisions(self) -> Mapping[str, Sequence[object]]:
+        return {"digit": range(self.base)}
+
+    def decide(self, choose: Choose) -> Digits:
+        return Digits(tuple(choose("digit", range(self.base)) for _ in range(self.length)))
 
     def graph(self, arch: Digits) -> ArchitectureGraph:
         n = self.length + 2

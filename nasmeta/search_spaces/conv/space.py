@@ -5,7 +5,7 @@ kinds of networks that beat 4-conv in the literature: pyramids of growing width,
 depth between the downsamplings, squeeze-excite.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,11 @@ from pydantic import Field
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.conv import architecture, edits, sampling, strings
+from nasmeta.search_spaces.conv import architecture, decisions, edits, sampling, strings
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock
 from nasmeta.search_spaces.conv.choices import SMALLEST_WIDTH, ConvChoices
 from nasmeta.search_spaces.conv.graph import NODES_BESIDE_BLOCKS, NODES_PER_BLOCK, VOCABULARY, graph
+from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.task import TaskSpec
 
@@ -120,6 +121,13 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
 
     def neighbors(self, arch: ConvArchitecture) -> Iterator[ConvArchitecture]:
         return edits.neighbors(self._choices, arch)
+
+    @property
+    def decisions(self) -> Mapping[str, Sequence[object]]:
+        return decisions.decisions(self._choices)
+
+    def decide(self, choose: Choose) -> ConvArchitecture:
+        return decisions.decide(self._choices, choose)
 
     def graph(self, arch: ConvArchitecture) -> ArchitectureGraph:
         return graph(arch)

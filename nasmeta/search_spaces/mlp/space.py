@@ -1,6 +1,6 @@
 """The mlp space: fully connected networks, for regression on few features and for flattened images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -9,8 +9,9 @@ from pydantic import Field
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
-from nasmeta.search_spaces.mlp import architecture, edits, strings
+from nasmeta.search_spaces.mlp import architecture, decisions, edits, strings
 from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
 from nasmeta.search_spaces.mlp.choices import SMALLEST_WIDTH, MlpChoices
 from nasmeta.search_spaces.mlp.graph import NODES_BESIDE_LAYERS, NODES_PER_LAYER, VOCABULARY, graph
@@ -79,6 +80,13 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
 
     def neighbors(self, arch: MlpArchitecture) -> Iterator[MlpArchitecture]:
         return edits.neighbors(self._choices, arch)
+
+    @property
+    def decisions(self) -> Mapping[str, Sequence[object]]:
+        return decisions.decisions(self._choices)
+
+    def decide(self, choose: Choose) -> MlpArchitecture:
+        return decisions.decide(self._choices, choose)
 
     def graph(self, arch: MlpArchitecture) -> ArchitectureGraph:
         return graph(arch)
