@@ -1,4 +1,4 @@
-"""A conv architecture decided block by block: the number of blocks, each block's attributes, then the head."""
+"""A conv architecture decided block by block: how many, each block's attributes, then the head."""
 
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock
 from nasmeta.search_spaces.conv.choices import ConvChoices

@@ -9,15 +9,16 @@ networks that put out the same whatever they are shown, which every evaluator sc
 and a training run see one space, and a search has nothing to know about it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
-from nasmeta.search_spaces.nasbench201 import isomorphism, strings
+from nasmeta.search_spaces.nasbench201 import decisions, isomorphism, strings
 from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell
 from nasmeta.search_spaces.nasbench201.graph import MAX_NODES, VOCABULARY, graph
 from nasmeta.task import TaskSpec
@@ -81,6 +82,13 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
 
     def canonical(self, arch: Nasbench201Cell) -> Nasbench201Cell:
         return isomorphism.canonical(arch)
+
+    @property
+    def decisions(self) -> Mapping[str, Sequence[object]]:
+        return decisions.DECISIONS
+
+    def decide(self, choose: Choose) -> Nasbench201Cell:
+        return decisions.decide(choose)
 
     def graph(self, arch: Nasbench201Cell) -> ArchitectureGraph:
         return graph(arch)

@@ -1,0 +1,98 @@
+"""A recurrent policy over a space's decisions: an LSTM that chooses one option after another.
+
+Zoph & Le 2017 (arXiv:1611.01578, section 3.1) as ENAS has it (Pham et al. 2018, arXiv:1802.03268, section
+2.4): the embedding of each answer is the input of the next step, each kind of decision has its own softmax,
+and parameters start uniform in [-0.1, 0.1], so that the policy starts nearly uniform.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasmeta.search_spaces.decisions import Choose, Decidable
+from nasmeta.seeding import torch_stream
+
+INITIAL_RANGE = 0.1
+
+State = tuple[Tensor, Tensor]
+
+
+class Controller(nn.Module):
+    """An LSTM of `units` units over the decisions of `space`.
+
+    The options of all kinds are the rows of one embedding and of one linear layer, of which a decision's
+    softmax sees those that it allows.
+    """
+
+    def __init__(self, space: Decidable[Any], units: int, seed: int) -> None:
+        super().__init__()
+        self._space = space
+        pairs = [(kind, option) for kind, options in space.decisions.items() for option in options]
+        self._rows = {pair: row for row, pair in enumerate(pairs)}
+        self._known: dict[tuple[int, ...], tuple[State, Tensor]] = {}
+        with torch_stream(seed, "strategy", "controller"):
+            self.cell = nn.LSTMCell(units, units)
+            self.embedding = nn.Embedding(len(pairs) + 1, units)  # the last row is the first step's input
+            self.head = nn.Linear(units, len(pairs))
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -INITIAL_RANGE, INITIAL_RANGE)
+
+    def forget(self) -> None:
+        """To be called when parameters have changed: `sample` remembers what it computed for each prefix."""
+        self._known.clear()
+
+    @torch.no_grad()
+    def sample(self, rng: np.random.Generator, temperature: float) -> tuple[Any, tuple[int, ...]]:
+        """An architecture drawn from the policy, and the positions of its answers, for `score`.
+
+        Logits are divided by `temperature`: 1 is the policy itself, infinity a uniform draw.
+        """
+        answers: list[int] = []
+
+        def draw(log_probabilities: Tensor) -> int:
+            bounds = np.cumsum((log_probabilities / temperature).double().exp().numpy())
+            answers.append(int(np.searchsorted(bounds[:-1], rng.random() * bounds[-1], side="right")))
+            return answers[-1]
+
+        return self._space.decide(self._policy(draw, self._known)), tuple(answers)
+
+    def score(self, answers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Log-probability of answers that `sample` gave, and the mean entropy of their decisions, in nats."""
+        left = iter(answers)
+        chosen: list[Tensor] = []
+        entropies: list[Tensor] = []
+
+        def recall(log_probabilities: Tensor) -> int:
+            answer = next(left)
+            chosen.append(log_probabilities[answer])
+            entropies.append(-(log_probabilities.exp() * log_probabilities).sum())
+            return answer
+
+        self._space.decide(self._policy(recall, {}))
+        return torch.stack(chosen).sum(), torch.stack(entropies).mean()
+
+    def _policy(
+        self, pick: Callable[[Tensor], int], known: dict[tuple[int, ...], tuple[State, Tensor]]
+    ) -> Choose:
+        """Decides as `pick` does, given the log-probabilities of the options."""
+        prefix: tuple[int, ...] = ()
+        row, state = len(self._rows), None
+
+        def choose(kind: str, options: Any) -> Any:
+            nonlocal prefix, row, state
+            if len(options) == 1:
+                return options[0]
+            rows = [self._rows[kind, option] for option in options]
+            if prefix not in known:
+                hidden, memory = self.cell(self.embedding.weight[row : row + 1], state)
+                logits = self.head(hidden)[0, rows]
+                known[prefix] = (hidden, memory), logits.log_softmax(dim=0)
+            state, log_probabilities = known[prefix]
+            answer = pick(log_probabilities)
+            prefix, row = (*prefix, answer), rows[answer]
+            return options[answer]
+
+        return choose
