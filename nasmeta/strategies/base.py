@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,6 +19,23 @@ from nasmeta.search_spaces.base import SearchSpace
 
 Feasible = Callable[[Any], bool]
 """Whether an architecture can be built for the run's tasks within its constraints."""
+
+
+class Cost(Protocol):
+    """What a network costs: numbers in its parameters, operations of one example's forward pass."""
+
+    @property
+    def params(self) -> int: ...
+
+    @property
+    def flops(self) -> int: ...
+
+
+Costs = Callable[[Any], Cost]
+"""The cost of an architecture that is feasible; no training is needed."""
+
+Proxies = Callable[[str], Callable[[Any], float]]
+"""The zero-cost score of that name, as a function of an architecture; ConfigError for an unknown name."""
 
 FEASIBLE_DRAWS = 1000
 """Draws without a single feasible architecture after which a strategy gives up."""

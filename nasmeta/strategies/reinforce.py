@@ -1,14 +1,11 @@
 """draft"""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.decisions import Decidable
-from nasmeta.strategies.base import FRESH_DRAWS, Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import Feasible, Proposal, Strategy
 
 
 class Reinforce(Strategy):

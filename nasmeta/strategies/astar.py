@@ -1,0 +1,170 @@
+"""A* over edits from the space's initial architecture (Hart, Nilsson & Raphael 1968).
+
+Architectures are nodes, edits are edges, and the search wants the cheapest change of `space.initial()` that
+scores at least `goal`. The next trial is the node of least f = g + h among those that an evaluated node leads
+to: g is the cost of the cheapest path known, each edit costing 1 (`cost: edits`) or the parameters that it
+adds, relative to the initial network's (`cost: params`; what removes parameters is free); h = `weight` times
+the score that is still missing, max(0, goal - estimate). The estimate is a ridge regression of the scores so
+far on Weisfeiler-Lehman features of the graph (`heuristic: fitted`), or on the zero-cost score `proxy`
+(`proxy`); with `none` h is 0 and this is Dijkstra's algorithm. Choose it to improve on a simple network with
+as little as possible, and to learn what each step towards a goal costs.
+
+h never overestimates, and is called admissible, where (1) no edit gains more score than its cost / weight and
+(2) no estimate is below its architecture's score. If both hold for the last estimates, the goal that the
+search stops at has the least cost of all (in the graph of the drawn edges, where `branch` leaves some out). If
+(1) holds only for a smaller weight w0, and (2), its cost is at most weight / w0 times the least (Pohl 1970). A
+fitted estimate promises neither: it is a means to find goals sooner.
+
+A score costs a trial, so nodes are evaluated when they have the least f, not when they are generated; the
+neighbours of an evaluated node are generated at once, which costs nothing, and are ordered by their own f. A
+cheaper path to a node is passed on to all that it leads to (reopening), without a second trial. Ties go to the
+smaller h, then to what was generated first. The search ends when a goal costs no more than the least f left,
+outstanding trials included. Failed nodes are stepped through. Every generated node needs an estimate, so
+`proxy` pays for one zero-cost score of each.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.encodings import weisfeiler_lehman
+from nasmeta.strategies import ridge
+from nasmeta.strategies.base import Costs, Feasible, Proposal, Proxies, Strategy, Told
+
+ROUNDS = 2
+"""Of Weisfeiler-Lehman features: an operation with what feeds it, and what feeds that."""
+
+
+class AStar(Strategy):
+    """See the module. goal, and 1 / weight, in units of the score: an accuracy in [0, 1], or minus a loss."""
+
+    def __init__(
+        self,
+        *,
+        cost: Literal["edits", "params"],
+        heuristic: Literal["fitted", "proxy", "none"],
+        goal: float,
+        weight: Annotated[float, Field(ge=0)],
+        branch: Annotated[int, Field(ge=1)] | None,
+        proxy: str,
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+        costs: Costs,
+        proxies: Proxies,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        self.goal, self.weight = goal, weight
+        self._by_params, self._heuristic = cost == "params", heuristic
+        self._branch, self._costs = branch, costs
+        self._proxy = proxies(proxy) if heuristic == "proxy" else None
+        self.path_costs: dict[Any, float] = {}
+        """g: the cost of the cheapest path to each node that was generated."""
+        self._edges: dict[Any, dict[Any, float]] = {}  # evaluated node -> neighbour -> cost of the edit
+        self._open: dict[Any, None] = {}  # generated and not asked yet, in this order
+        self._scores: dict[Any, float] = {}
+        self._features: dict[Any, ridge.Features] = {}
+        self._model: ridge.Ridge | None = None
+        self._missing: dict[Any, float] = {}
+
+    def _ask(self, trial: int) -> Proposal | None:
+        arch = self._next()
+        if arch is None:
+            return None
+        if trial == 0:
+            self.path_costs[arch] = 0.0
+        self._open.pop(arch, None)
+        return Proposal(trial, arch, self.iterations)
+
+    def _tell(self, told: Told) -> None:
+        if told.score is not None:
+            self._scores[told.arch] = told.score
+            self._model = None
+        self._edges[told.arch] = self._generate(told.arch)
+        self._relax(told.arch)
+
+    def _exhausted(self) -> bool:
+        return self._next() is None
+
+    def reached(self) -> Any | None:
+        """The goal of the cheapest path so far, if any: the answer, once the search is done."""
+        goals = [arch for arch, score in self._scores.items() if score >= self.goal]
+        return min(goals, key=self.path_costs.__getitem__, default=None)
+
+    def _next(self) -> Any | None:
+        """The node of least f; None where only outstanding ones could lead to a cheaper goal, or nothing."""
+        if self._asked == 0:
+            return self._start()
+        self._fit()
+        reached = self.reached()
+        enough = math.inf if reached is None else self.path_costs[reached]
+        while self._open:
+            arch = min(self._open, key=self._priority)
+            if self._priority(arch)[0] >= enough:
+                return None
+            if self._feasible(arch):
+                return arch
+            del self._open[arch]
+        return None
+
+    def _start(self) -> Any:
+        """The initial architecture, or a random one where the constraints refuse it."""
+        initial, rng = self.space.initial(), self.stream(0)
+        return initial if self._feasible(initial) else self.fresh(lambda: self.space.sample(rng))
+
+    def _generate(self, arch: Any) -> dict[Any, float]:
+        """The neighbours of an evaluated node, at most `branch`, drawn, and what the edit costs."""
+        near = list(self.space.neighbors(arch))
+        order = self.stream("neighbors", str(arch)).permutation(len(near))[: self._branch]
+        drawn = [near[i] for i in order]
+        if not self._by_params:
+            return dict.fromkeys(drawn, 1.0)
+        smallest = self._costs(next(iter(self.path_costs))).params
+        before = self._costs(arch).params
+        # What cannot be built has no parameters to count.
+        added = {new: self._costs(new).params - before for new in drawn if self._feasible(new)}
+        return {new: max(0, more) / smallest for new, more in added.items()}
+
+    def _relax(self, arch: Any) -> None:
+        """Tells the nodes that `arch` leads to what the path through it costs, as far as it is cheaper."""
+        changed = [arch]
+        while changed:
+            node = changed.pop()
+            for near, cost in self._edges.get(node, {}).items():
+                through = self.path_costs[node] + cost
+                if near not in self.path_costs:
+                    self._open[near] = None
+                elif through >= self.path_costs[near]:
+                    continue
+                self.path_costs[near] = through
+                changed.append(near)
+
+    def _priority(self, arch: Any) -> tuple[float, float]:
+        """(f, h)."""
+        if arch not in self._missing:
+            self._missing[arch] = self.weight * max(0.0, self.goal - self.estimate(arch))
+        return self.path_costs[arch] + self._missing[arch], self._missing[arch]
+
+    def estimate(self, arch: Any) -> float:
+        """The score expected of a node; infinite, which makes h zero, where nothing is known."""
+        return math.inf if self._model is None else self._model.predict(self._describe(arch))
+
+    def _fit(self) -> None:
+        if self._model is None and self._scores and self._heuristic != "none":
+            rows = [self._describe(arch) for arch in self._scores]
+            self._model = ridge.fit(rows, list(self._scores.values()))
+            self._missing = {}
+
+    def _describe(self, arch: Any) -> ridge.Features:
+        if arch not in self._features:
+            if self._proxy is None:
+                self._features[arch] = weisfeiler_lehman(self.space.graph(arch), ROUNDS)
+            else:
+                # Zero-cost scores span orders of magnitude; one that is not finite says nothing but that.
+                score = self._proxy(arch)
+                self._features[arch] = {"proxy": math.asinh(score)} if math.isfinite(score) else {"none": 1.0}
+        return self._features[arch]

@@ -1,0 +1,107 @@
+"""Iterative deepening depth-first search over edits from the space's initial architecture (Korf 1985).
+
+Depth-first search to depth 0, then 1, 2, ... up to `max_depth`, until an architecture scores at least `goal`:
+the first depth at which one is found is the least number of edits that reach it (along drawn edges, if
+`branch` or `beam` leave some out). Choose it to look at everything near the initial network, nearest first:
+as a baseline of what edits alone give, or where the answer must stay close to a network that is known.
+
+`branch` neighbours of each architecture are drawn (null: all); a walk goes on from the `beam` of them that
+scored best (null: from all), so that deep iterations follow what was good.
+
+No architecture is evaluated twice: iterations walk again over what is known. The search's frontier is one
+path with the neighbours along it, linear in the depth. Its whole memory is not: as any strategy it keeps the
+architectures that were evaluated, and with each its score, its depth, and the iteration that walked over it
+last, so that an iteration walks over each once, at its own depth, not once for every order of the same edits.
+
+A new depth begins when every trial of the last one is told. Failed architectures are stepped through, last.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+
+
+class IterativeDeepening(Strategy):
+    """See the module. goal in units of the score: an accuracy in [0, 1], or minus a loss."""
+
+    def __init__(
+        self,
+        *,
+        goal: float,
+        max_depth: Annotated[int, Field(ge=0, le=100)],
+        branch: Annotated[int, Field(ge=1)] | None,
+        beam: Annotated[int, Field(ge=1)] | None,
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        self._goal, self._max_depth = goal, max_depth
+        self._branch, self._beam = branch, beam
+        self._depths: dict[Any, int] = {}
+        self._walked: dict[Any, int] = {}  # the last iteration that walked over it
+        self._scores: dict[Any, float] = {}
+        self._reached = False
+        self._search = self._deepen()
+        self._found: Any = None  # by the search, not asked yet
+
+    def _ask(self, trial: int) -> Proposal | None:
+        arch = self._next()
+        self._found = None
+        return None if arch is None else Proposal(trial, arch, self.iterations)
+
+    def _tell(self, told: Told) -> None:
+        self._scores[told.arch] = -math.inf if told.score is None else told.score
+        self._reached = self._reached or self._scores[told.arch] >= self._goal
+
+    def _exhausted(self) -> bool:
+        return self._next() is None
+
+    def _next(self) -> Any | None:
+        """What the search finds next; None where it waits, or has ended."""
+        if self._reached:
+            return None
+        if self._found is None:
+            self._found = next(self._search, None)
+        return self._found
+
+    def _deepen(self) -> Iterator[Any | None]:
+        """Architectures in the order of their evaluation; None while a depth has outstanding trials."""
+        start = self._start()
+        for depth in range(self._max_depth + 1):
+            before = len(self._depths)
+            yield from self._walk(start, 0, depth)
+            while self._outstanding:
+                yield None
+            if len(self._depths) == before:
+                return
+
+    def _start(self) -> Any:
+        """The initial architecture, or a random one where the constraints refuse it."""
+        initial, rng = self.space.initial(), self.stream(0)
+        return initial if self._feasible(initial) else self.fresh(lambda: self.space.sample(rng))
+
+    def _walk(self, arch: Any, depth: int, limit: int) -> Iterator[Any]:
+        """What is new at depth `limit` below `arch`, which is at `depth`."""
+        if self._depths.setdefault(arch, depth) != depth or self._walked.get(arch) == limit:
+            return
+        self._walked[arch] = limit
+        if depth == limit:
+            yield arch
+            return
+        drawn = list(self.space.neighbors(arch))
+        self.stream("neighbors", str(arch)).shuffle(drawn)
+        drawn = drawn[: self._branch]
+        if depth + 1 < limit:
+            known = [near for near in drawn if self._depths.get(near) == depth + 1]
+            drawn = sorted(known, key=self._scores.__getitem__, reverse=True)[: self._beam]
+        for near in drawn:
+            if near in self._depths or self._feasible(near):
+                yield from self._walk(near, depth + 1, limit)
