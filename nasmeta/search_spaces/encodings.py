@@ -42,7 +42,7 @@ def adjacency_one_hot(
     return np.concatenate([upper, one_hot.ravel(), widths])
 
 
-def weisfeiler_lehman(graph: ArchitectureGraph, rounds: int) -> Counter[Hashable]:
+def weisfeiler_lehman(graph: ArchitectureGraph, rounds: int) -> dict[Hashable, float]:
     """How often each labelled neighbourhood is in the graph: a vector with names, of any graph of any size.
 
     Weisfeiler-Lehman subtree features (Shervashidze et al. 2011), which Ru et al. 2021, "Interpretable NAS
@@ -52,14 +52,15 @@ def weisfeiler_lehman(graph: ArchitectureGraph, rounds: int) -> Counter[Hashable
     log2(1 + width) over the nodes of an operation.
     """
     labels: list[Hashable] = list(graph.operations)
-    counts: Counter[Hashable] = Counter(labels)
+    counts: dict[Hashable, float] = dict(Counter(labels))
     for _ in range(rounds):
         fed_by = [np.flatnonzero(column) for column in graph.adjacency.T]
         labels = [
             (label, tuple(sorted((labels[i] for i in sources), key=repr)))
             for label, sources in zip(labels, fed_by, strict=True)
         ]
-        counts.update(labels)
+        counts.update(Counter(labels))
     for operation, width in zip(graph.operations, graph.widths, strict=True):
-        counts["width", operation] += math.log2(1 + width)
+        if width:
+            counts["width", operation] = counts.get(("width", operation), 0) + math.log2(1 + width)
     return counts

@@ -10,17 +10,17 @@ far on Weisfeiler-Lehman features of the graph (`heuristic: fitted`), or on the 
 as little as possible, and to learn what each step towards a goal costs.
 
 h never overestimates, and is called admissible, where (1) no edit gains more score than its cost / weight and
-(2) no estimate is below its architecture's score. If both hold for the last estimates, the goal that the
-search stops at has the least cost of all (in the graph of the drawn edges, where `branch` leaves some out). If
-(1) holds only for a smaller weight w0, and (2), its cost is at most weight / w0 times the least (Pohl 1970). A
-fitted estimate promises neither: it is a means to find goals sooner.
+(2) no estimate is below its architecture's score. If both hold for the last estimates, the goal at which the
+search stops has the least cost of all (in the graph of the drawn edges, where `branch` leaves some out). If
+(1) holds only for a smaller weight w0, and (2), its cost is at most weight / w0 times the least (Pohl 1970).
+A fitted estimate promises neither: it is a means to find goals sooner.
 
 A score costs a trial, so nodes are evaluated when they have the least f, not when they are generated; the
 neighbours of an evaluated node are generated at once, which costs nothing, and are ordered by their own f. A
-cheaper path to a node is passed on to all that it leads to (reopening), without a second trial. Ties go to the
-smaller h, then to what was generated first. The search ends when a goal costs no more than the least f left,
-outstanding trials included. Failed nodes are stepped through. Every generated node needs an estimate, so
-`proxy` pays for one zero-cost score of each.
+cheaper path to a node is passed on to all that it leads to (reopening), without a second trial. Ties go to
+the smaller h, then to what was generated first. The search ends when a goal costs no more than the least f
+left, outstanding trials included. Failed nodes are stepped through. Every generated node needs an estimate,
+so `proxy` pays for one zero-cost score of each.
 """
 
 import math

@@ -17,6 +17,9 @@ from nasmeta.seeding import torch_stream
 
 INITIAL_RANGE = 0.1
 
+Answers = tuple[int, ...]
+"""The places of the options that were chosen, decision by decision."""
+
 State = tuple[Tensor, Tensor]
 
 
@@ -27,25 +30,22 @@ class Controller(nn.Module):
     softmax sees those that it allows.
     """
 
-    def __init__(self, space: Decidable[Any], units: int, seed: int) -> None:
+    def __init__(self, space: Decidable[Any], units: int, learning_rate: float, seed: int) -> None:
         super().__init__()
         self._space = space
         pairs = [(kind, option) for kind, options in space.decisions.items() for option in options]
         self._rows = {pair: row for row, pair in enumerate(pairs)}
-        self._known: dict[tuple[int, ...], tuple[State, Tensor]] = {}
+        self._known: dict[Answers, tuple[State, Tensor]] = {}  # what `sample` computed since the last step
         with torch_stream(seed, "strategy", "controller"):
             self.cell = nn.LSTMCell(units, units)
             self.embedding = nn.Embedding(len(pairs) + 1, units)  # the last row is the first step's input
             self.head = nn.Linear(units, len(pairs))
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -INITIAL_RANGE, INITIAL_RANGE)
-
-    def forget(self) -> None:
-        """To be called when parameters have changed: `sample` remembers what it computed for each prefix."""
-        self._known.clear()
+        self._optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
 
     @torch.no_grad()
-    def sample(self, rng: np.random.Generator, temperature: float) -> tuple[Any, tuple[int, ...]]:
+    def sample(self, rng: np.random.Generator, temperature: float) -> tuple[Any, Answers]:
         """An architecture drawn from the policy, and the positions of its answers, for `score`.
 
         Logits are divided by `temperature`: 1 is the policy itself, infinity a uniform draw.
@@ -59,26 +59,34 @@ class Controller(nn.Module):
 
         return self._space.decide(self._policy(draw, self._known)), tuple(answers)
 
-    def score(self, answers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Log-probability of answers that `sample` gave, and the mean entropy of their decisions, in nats."""
+    def step(self, answers: Answers, advantage: float, entropy_weight: float) -> None:
+        """One step of Adam that makes answers that `sample` gave likelier, where `advantage` is positive."""
+        log_probability, entropy = self.score(answers)
+        if log_probability.requires_grad:  # else there was nothing to decide
+            self._optimizer.zero_grad()
+            (-advantage * log_probability - entropy_weight * entropy).backward()
+            self._optimizer.step()
+            self._known.clear()
+
+    def score(self, answers: Answers) -> tuple[Tensor, Tensor]:
+        """Log-probability of answers, and the mean entropy of the decisions that they took, in nats."""
         left = iter(answers)
         chosen: list[Tensor] = []
         entropies: list[Tensor] = []
 
         def recall(log_probabilities: Tensor) -> int:
             answer = next(left)
-            chosen.append(log_probabilities[answer])
-            entropies.append(-(log_probabilities.exp() * log_probabilities).sum())
+            chosen.append(log_probabilities[answer : answer + 1])
+            entropies.append(-(log_probabilities.exp() * log_probabilities).sum(0, keepdim=True))
             return answer
 
         self._space.decide(self._policy(recall, {}))
-        return torch.stack(chosen).sum(), torch.stack(entropies).mean()
+        nothing = torch.zeros(1)
+        return torch.cat([nothing, *chosen]).sum(), torch.cat(entropies or [nothing]).mean()
 
-    def _policy(
-        self, pick: Callable[[Tensor], int], known: dict[tuple[int, ...], tuple[State, Tensor]]
-    ) -> Choose:
+    def _policy(self, pick: Callable[[Tensor], int], known: dict[Answers, tuple[State, Tensor]]) -> Choose:
         """Decides as `pick` does, given the log-probabilities of the options."""
-        prefix: tuple[int, ...] = ()
+        prefix: Answers = ()
         row, state = len(self._rows), None
 
         def choose(kind: str, options: Any) -> Any:

@@ -1,14 +1,37 @@
-"""draft"""
+"""A recurrent controller trained by REINFORCE (Zoph & Le 2017, arXiv:1611.01578; ENAS, arXiv:1802.03268).
 
-from typing import Annotated, Any
+An LSTM draws an architecture decision by decision, and every score that is told moves it by one step of Adam
+along (reward - baseline) * grad log p(architecture) + entropy_weight * grad entropy (Zoph & Le, section 3.2).
+The baseline is an exponential moving average of the rewards; the entropy is the mean over the decisions, in
+nats. Choose it for spaces whose decisions matter one by one, and where a policy is wanted that can be drawn
+from. It needs a space that says what its decisions are (search_spaces/decisions.py).
+
+Deviations. The reward is the share of the scores so far that the new one beats (ties count half), not the
+accuracy or its cube: scores have no common scale, and a few networks that learn nothing would outweigh all
+the others. A failed trial has reward 0. An architecture is not evaluated twice: a draw that was proposed
+before is drawn again from a hotter policy, logits divided by HEAT once more for each repetition, and trains
+nothing. One controller takes one step a tell, in the order of the tells.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Proposal, Strategy
+from nasmeta.search_spaces.decisions import Decidable
+from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+
+if TYPE_CHECKING:
+    from nasmeta.strategies.controller import Answers
+
+HEAT = 1.1
 
 
 class Reinforce(Strategy):
+    """See the module. Raises ConfigError for a space without decisions."""
+
     def __init__(
         self,
         *,
@@ -16,9 +39,6 @@ class Reinforce(Strategy):
         learning_rate: Annotated[float, Field(gt=0)],
         baseline_decay: Annotated[float, Field(ge=0, lt=1)],
         entropy_weight: Annotated[float, Field(ge=0)],
-        repeats: str,
-        norm: str,
-        temp: float = 1.0,
         space: SearchSpace[Any],
         seed: int,
         trials: int,
@@ -26,65 +46,46 @@ class Reinforce(Strategy):
         feasible: Feasible,
     ) -> None:
         super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
-        from torch.optim import Adam
+        if not isinstance(space, Decidable):
+            raise ConfigError(
+                f"strategy: reinforce needs a search space that says what its decisions are, which "
+                f"{type(space).__name__} does not; choose strategy=evolution"
+            )
+        from nasmeta.strategies.controller import Controller  # loads torch
 
-        from nasmeta.strategies.controller import Controller
+        self.controller: Controller = Controller(space, units, learning_rate, seed)
+        self._baseline_decay, self._entropy_weight = baseline_decay, entropy_weight
+        self._baseline: float | None = None
+        self._answers: dict[Any, Answers] = {}
+        self._scores: list[float] = []  # ascending
 
-        self.c = Controller(space, units, seed)
-        self.opt = Adam(self.c.parameters(), lr=learning_rate)
-        self.temp = temp
-        self.decay = baseline_decay
-        self.ew = entropy_weight
-        self.repeats = repeats
-        self.norm = norm
-        self.base = None
-        self.var = None
-        self.answers = {}
-        self.scores = {}
-
-    def _ask(self, trial):
+    def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
-        t = 1.0
-        for _ in range(100):
-            arch, ans = self.c.sample(rng, t)
-            t *= self.temp
+        temperature = 1.0
+        drawn: dict[Any, Answers] = {}
+
+        def draw() -> Any:
+            nonlocal temperature
+            arch, drawn[arch] = self.controller.sample(rng, temperature)
             if arch in self._seen:
-                if self.repeats == "feed" and self.scores.get(arch) is not None:
-                    self.update(ans, self.scores[arch])
-                continue
-            if self._feasible(arch):
-                self.answers[trial] = ans
-                return Proposal(trial, arch, self.iterations)
-        arch = self.fresh(lambda: self.space.sample(rng))
-        self.answers[trial] = None
+                temperature *= HEAT
+            return arch
+
+        arch = self.fresh(draw)
+        self._answers[arch] = drawn.get(arch) or self._answers[arch]
         return Proposal(trial, arch, self.iterations)
 
-    def _tell(self, told):
-        self.scores[told.arch] = told.score
-        if told.score is not None and self.answers[told.trial]:
-            self.update(self.answers[told.trial], told.score)
+    def _tell(self, told: Told) -> None:
+        reward = self._reward(told.score)
+        baseline = reward if self._baseline is None else self._baseline
+        self.controller.step(self._answers[told.arch], reward - baseline, self._entropy_weight)
+        self._baseline = baseline + (1 - self._baseline_decay) * (reward - baseline)
 
-    def update(self, ans, score):
-        lp, ent = self.c.score(ans)
-        if self.norm == "rank":
-            v = [s for s in self.scores.values() if s is not None]
-            score = sum(x < score for x in v) / max(1, len(v) - 1) if len(v) > 1 else 0.5
-        if self.base is None:
-            self.base = score
-            self.var = 0.0
-        adv = score - self.base
-        d = self.decay
-        if self.norm == "std":
-            self.var = d * self.var + (1 - d) * adv**2
-            a = adv / (self.var**0.5 + 1e-12)
-        elif self.norm == "mad":
-            self.var = d * self.var + (1 - d) * abs(adv)
-            a = max(-3, min(3, adv / (self.var + 1e-12)))
-        else:
-            a = adv
-        self.base = d * self.base + (1 - d) * score
-        loss = -a * lp - self.ew * ent
-        self.opt.zero_grad()
-        loss.backward()
-        self.opt.step()
-        self.c.forget()
+    def _reward(self, score: float | None) -> float:
+        """The share of the scores so far, its own aside, that `score` beats; the first has 1/2."""
+        if score is None:
+            return 0.0
+        below, up_to = bisect_left(self._scores, score), bisect_right(self._scores, score)
+        count = len(self._scores)
+        insort(self._scores, score)
+        return (below + up_to) / (2 * count) if count else 0.5

@@ -1,8 +1,15 @@
 """What every strategy must do, as checks over a strategy made by `make(**injected)`."""
 
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from nasmeta.conf_dir import config_directory
+from nasmeta.config import resolve
+from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.strategies.base import Proposal, Strategy, Told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 
@@ -10,9 +17,41 @@ Make = Callable[..., Strategy]
 SPACE = ToySpace(length=4, base=6)
 
 
-def injected(*, seed: int = 0, trials: int = 30, feasible: Callable[[Any], bool] = lambda arch: True) -> Any:
-    """The arguments that a run passes in."""
-    return {"space": SPACE, "seed": seed, "trials": trials, "iterations": 5, "feasible": feasible}
+def injected(
+    *,
+    space: SearchSpace[Any] = SPACE,
+    seed: int = 0,
+    trials: int = 30,
+    feasible: Callable[[Any], bool] = lambda arch: True,
+) -> Any:
+    """The arguments that a run passes to every strategy."""
+    return {"space": space, "seed": seed, "trials": trials, "iterations": 5, "feasible": feasible}
+
+
+@dataclass(frozen=True)
+class ToyCost:
+    """Grows with the digits of a toy architecture."""
+
+    params: int
+    flops: int
+
+
+def toy_costs(arch: Any) -> ToyCost:
+    return ToyCost(params=10 + sum(arch.values), flops=20)
+
+
+def toy_proxies(name: str) -> Callable[[Any], float]:
+    return lambda arch: float(sum(arch.values))
+
+
+def made(option: str, **arguments: Any) -> Strategy:
+    """The strategy of conf/strategy/`option`.yaml, with what a run passes in; see `injected`."""
+    node: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "strategy" / f"{option}.yaml"))
+    target = resolve("strategy", node.pop("_target_"), trusted=True)
+    passed = {**injected(**arguments), "costs": toy_costs, "proxies": toy_proxies}
+    taken = inspect.signature(target).parameters
+    strategy: Strategy = target(**node, **{name: value for name, value in passed.items() if name in taken})
+    return strategy
 
 
 def told(proposal: Proposal, score: float | None) -> Told:
@@ -20,18 +59,27 @@ def told(proposal: Proposal, score: float | None) -> Told:
 
 
 def play(
-    strategy: Strategy, outstanding: int = 1, failing: Callable[[int], bool] = lambda t: False
+    strategy: Strategy,
+    outstanding: int = 1,
+    failing: Callable[[int], bool] = lambda t: False,
+    *,
+    score: Callable[[Any], float] = distance_score,
+    pick: Callable[[int], int] = lambda waiting: waiting - 1,
 ) -> list[Any]:
-    """Runs a strategy to its end on `distance_score`; returns the history of ("ask" | "tell", ...)."""
+    """Runs a strategy to its end; returns the history of ("ask" | "tell", ...).
+
+    `pick` says which of so many waiting trials is told next: by default the youngest, since tells come in
+    any order. Raises AssertionError where it is not done and neither proposes nor waits for anything.
+    """
     history: list[Any] = []
     waiting: list[Proposal] = []
     while not strategy.done():
         while len(waiting) < outstanding and (proposal := strategy.ask()) is not None:
             history.append(("ask", proposal))
             waiting.append(proposal)
-        # The youngest first: tells come in any order.
-        proposal = waiting.pop()
-        result = told(proposal, None if failing(proposal.trial) else distance_score(proposal.arch))
+        assert waiting, "it is not done, proposes nothing, and waits for nothing"
+        proposal = waiting.pop(pick(len(waiting)))
+        result = told(proposal, None if failing(proposal.trial) else score(proposal.arch))
         history.append(("tell", result))
         strategy.tell(result)
     return history

@@ -1,28 +1,25 @@
 """Every option of conf/strategy, unlisted."""
 
 import math
+import os
 import subprocess
 import sys
-from typing import Any
+import time
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from nasmeta.conf_dir import config_directory
-from nasmeta.config import resolve
 from nasmeta.errors import RunFailed
+from nasmeta.seeding import stream
 from nasmeta.strategies.base import Strategy
-from nasmeta.testing.strategies import SPACE, Make, asked, injected, play, replay, told
+from nasmeta.testing.strategies import SPACE, Make, asked, made, play, replay, told
+from nasmeta.testing.toy_space import ToySpace, distance_score
+from tests.search_spaces.shipped import FILES, shipped
 
 OPTIONS = sorted(path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
-
-
-def options_of(name: str) -> dict[str, Any]:
-    """The values of a YAML, with its _target_."""
-    options: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "strategy" / f"{name}.yaml"))
-    return options
 
 
 @pytest.fixture(params=OPTIONS)
@@ -33,9 +30,7 @@ def option(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make(option: str) -> Make:
-    options = options_of(option)
-    target = resolve("strategy", options.pop("_target_"), trusted=True)
-    return lambda **arguments: target(**options, **injected(**arguments))
+    return partial(made, option)
 
 
 def test_it_looks_at_as_many_architectures_as_it_is_given(make: Make) -> None:
@@ -53,36 +48,99 @@ def test_it_is_a_function_of_the_seed(make: Make) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(outstanding=st.integers(1, 7), cut=st.integers(0, 60), failures=st.sets(st.integers(0, 29)))
+@given(
+    outstanding=st.sampled_from([1, 2, 4, 7]),
+    order=st.integers(0, 99),
+    cut=st.integers(0, 60),
+    failures=st.sets(st.integers(0, 29)),
+)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_replaying_any_part_of_its_history_continues_identically(
-    option: str, outstanding: int, cut: int, failures: set[int]
+    option: str, outstanding: int, order: int, cut: int, failures: set[int]
 ) -> None:
-    node = options_of(option)
-    target = resolve("strategy", node.pop("_target_"), trusted=True)
-    history = play(target(**node, **injected()), outstanding, lambda trial: trial in failures)
-    again = target(**node, **injected())
+    rng = stream(order, "tells")
+    history = play(
+        made(option),
+        outstanding,
+        lambda trial: trial in failures,
+        pick=lambda waiting: int(rng.integers(waiting)),
+    )
+    again = made(option)
     replay(again, history[:cut])
     replay(again, history[cut:])
     assert again.done()
+
+
+@pytest.mark.parametrize("outstanding", [1, 4])
+def test_done_is_truthful_and_asking_in_vain_changes_nothing(make: Make, outstanding: int) -> None:
+    strategy, patient = make(), make()
+    history = play(strategy, outstanding)
+    assert strategy.ask() is None
+    waiting = 0
+    for kind, entry in history:
+        if kind == "ask":
+            if not waiting:
+                assert not patient.done()
+            assert patient.ask() == entry
+            waiting += 1
+        else:
+            if waiting == outstanding:
+                assert not patient.done(), "trials are outstanding"
+            patient.tell(entry)
+            waiting -= 1
+    assert patient.done()
+
+
+def test_it_ends_on_a_space_with_fewer_architectures_than_trials(make: Make) -> None:
+    space = ToySpace(length=2, base=2)
+    for outstanding in (1, 4):
+        strategy = make(space=space, trials=60)
+        archs = asked(play(strategy, outstanding))
+        assert len(set(archs)) == space.size, "it ends before everything was looked at"
+        assert strategy.done()
+        assert strategy.ask() is None
 
 
 def test_it_goes_on_where_everything_fails(make: Make) -> None:
     assert len(asked(play(make(trials=25), failing=lambda trial: True))) == 25
 
 
-def test_infeasible_architectures_are_never_proposed(make: Make) -> None:
-    archs = asked(play(make(feasible=lambda arch: sum(arch.values) <= 6)))
-    assert archs
-    assert all(sum(arch.values) <= 6 for arch in archs)
+@pytest.mark.parametrize("outstanding", [1, 4])
+def test_infeasible_architectures_are_never_proposed(make: Make, outstanding: int) -> None:
+    archs = asked(play(make(feasible=lambda arch: 1 <= sum(arch.values) <= 6), outstanding))
+    assert len(archs) > 10
+    assert all(1 <= sum(arch.values) <= 6 for arch in archs)
     with pytest.raises(RunFailed, match=r"none of 1000 architectures.*constraints\.max_params"):
         make(feasible=lambda arch: False).ask()
 
 
-def test_repetitions_are_allowed_once_the_space_is_exhausted(make: Make) -> None:
-    archs = asked(play(make(trials=9, feasible=lambda arch: sum(arch.values) <= 1)))
-    assert len(archs) == 9
+def test_it_repeats_or_ends_once_all_that_is_feasible_was_seen(make: Make) -> None:
+    strategy = make(trials=9, feasible=lambda arch: sum(arch.values) <= 1)
+    archs = asked(play(strategy))
+    assert len(set(archs)) <= len(archs) <= 9
     assert len(set(archs)) <= 5
+    assert strategy.done()
+
+
+@pytest.mark.parametrize("option", ["random", "evolution"])
+def test_thousands_of_trials_stay_cheap(option: str) -> None:
+    strategy = made(option, space=ToySpace(length=10, base=6), trials=10_000)
+    began = 0.0
+    for trial in range(10_000):
+        if trial == 9_000:
+            began = time.process_time()
+        proposal = strategy.ask()
+        assert proposal is not None
+        strategy.tell(told(proposal, distance_score(proposal.arch)))
+    assert (time.process_time() - began) / 1000 < 0.005
+
+
+@pytest.mark.parametrize("space", [path.stem for path in FILES])
+def test_every_strategy_searches_every_space(make: Make, space: str) -> None:
+    searched = shipped(space)
+    archs = asked(play(make(space=searched, trials=6), 2, score=lambda arch: 1 / len(str(arch))))
+    assert len(archs) == 6
+    assert all(searched.parse(str(arch)) == arch for arch in archs)
 
 
 def test_wrong_tells_are_refused(make: Make) -> None:
@@ -101,18 +159,15 @@ def test_wrong_tells_are_refused(make: Make) -> None:
         strategy.tell(told(proposal, 0.5))
 
 
-def test_a_fresh_process_with_another_hash_seed_proposes_the_same(make: Make, option: str) -> None:
-    options = options_of(option)
-    del options["_target_"]
-    name, module = type(make()).__name__, type(make()).__module__
+def test_a_fresh_process_with_another_hash_seed_proposes_the_same(option: str) -> None:
     script = (
-        f"from {module} import {name}\nfrom nasmeta.testing.strategies import asked, injected, play\n"
-        f"print(*asked(play({name}(**{options!r}, **injected()))))"
+        "from nasmeta.testing.strategies import asked, made, play\n"
+        f"print(*asked(play(made({option!r}, trials=20))))"
     )
     outputs = {
         subprocess.run(
             [sys.executable, "-c", script],
-            env={"PYTHONHASHSEED": seed, "PATH": ""},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,
@@ -120,4 +175,4 @@ def test_a_fresh_process_with_another_hash_seed_proposes_the_same(make: Make, op
         for seed in ("1", "2")
     }
     assert len(outputs) == 1
-    assert outputs.pop().split() == [str(arch) for arch in asked(play(make()))]
+    assert outputs.pop().split() == [str(arch) for arch in asked(play(made(option, trials=20)))]
