@@ -10,7 +10,7 @@ From the authors' code (boschresearch/metanas): "conv_3x3" is one depthwise-sepa
 the papers' drop-path and auxiliary heads, which are ways to train.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from math import comb, prod
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +20,10 @@ from pydantic import Field
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.darts import edits, isomorphism, strings
+from nasmeta.search_spaces.darts import decisions, edits, isomorphism, strings
 from nasmeta.search_spaces.darts.architecture import INPUTS, OPERATIONS, DartsGenotype
 from nasmeta.search_spaces.darts.graph import VOCABULARY, graph, max_nodes
+from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.task import TaskSpec
 
@@ -84,6 +85,13 @@ class DartsSpace(SearchSpace[DartsGenotype]):
 
     def canonical(self, arch: DartsGenotype) -> DartsGenotype:
         return isomorphism.canonical(arch)
+
+    @property
+    def decisions(self) -> Mapping[str, Sequence[object]]:
+        return decisions.decisions(self._ops, self._nodes)
+
+    def decide(self, choose: Choose) -> DartsGenotype:
+        return decisions.decide(self._ops, self._nodes, choose)
 
     def graph(self, arch: DartsGenotype) -> ArchitectureGraph:
         return graph(arch)
