@@ -72,7 +72,7 @@ class Reinforce(Strategy):
             return arch
 
         arch = self.fresh(draw)
-        self._answers[arch] = drawn.get(arch) or self._answers[arch]
+        self._answers.setdefault(arch, drawn.get(arch, ()))
         return Proposal(trial, arch, self.iterations)
 
     def _tell(self, told: Told) -> None:

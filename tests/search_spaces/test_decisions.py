@@ -27,12 +27,12 @@ def decided(space: Decidable[Any], prefix: list[int]) -> tuple[Any, list[tuple[i
     return space.decide(choose), taken
 
 
-def ends(space: Decidable[Any]) -> Iterator[Any]:
-    """The architecture of every sequence of answers, in lexicographic order."""
+def sequences(space: Decidable[Any]) -> Iterator[tuple[Any, list[tuple[int, int]]]]:
+    """Every sequence of answers in lexicographic order, each behind the architecture at its end."""
     prefix: list[int] | None = []
     while prefix is not None:
         arch, taken = decided(space, prefix)
-        yield arch
+        yield arch, list(taken)
         while taken and taken[-1][0] == taken[-1][1] - 1:
             taken.pop()
         prefix = [answer for answer, _ in taken[:-1]] + [taken[-1][0] + 1] if taken else None
@@ -51,7 +51,7 @@ def ends(space: Decidable[Any]) -> Iterator[Any]:
     ids=["conv", "conv-2", "mlp", "darts", "nasbench201", "toy"],
 )
 def test_sequences_are_the_members_each_once(space: Any, members: list[Any] | None) -> None:
-    found = list(ends(space))
+    found = [arch for arch, _ in sequences(space)]
     assert len(set(found)) == len(found) == space.size
     assert members is None or set(found) == set(members)
     assert all(space.parse(str(arch)) == arch for arch in found[:: max(len(found) // 300, 1)])

@@ -5,7 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasmeta.search_spaces.encodings import adjacency_one_hot, adjacency_one_hot_length
+from nasmeta.search_spaces.encodings import (
+    adjacency_one_hot,
+    adjacency_one_hot_length,
+    weisfeiler_lehman,
+)
 from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
 from nasmeta.seeding import stream
 from tests.search_spaces.shipped import shipped
@@ -87,3 +91,34 @@ def test_graphs_are_equal_by_content() -> None:
     longer = GraphBuilder()
     longer.add("conv", 16)
     assert longer.finish() != other.finish()
+
+
+def test_weisfeiler_lehman_by_hand() -> None:
+    builder = GraphBuilder()
+    first = builder.add("conv", 3)
+    builder.add("add", 7, 0, first)
+    conv = ("conv", ("input",))
+    add = ("add", ("conv", "input"))
+    assert weisfeiler_lehman(builder.finish(), rounds=1) == {
+        "input": 1, "conv": 1, "add": 1, "output": 1,
+        ("input", ()): 1, conv: 1, add: 1, ("output", ("add",)): 1,
+        ("width", "conv"): 2, ("width", "add"): 3,
+    }  # fmt: skip
+    second = weisfeiler_lehman(builder.finish(), rounds=2)
+    assert second[("output", ("add",)), (add,)] == 1
+
+
+def test_weisfeiler_lehman_knows_no_order_of_nodes() -> None:
+    def diamond(left: str, right: str) -> ArchitectureGraph:
+        builder = GraphBuilder()
+        one, other = builder.add(left, 4, 0), builder.add(right, 4, 0)
+        builder.add("add", 4, one, other)
+        return builder.finish()
+
+    encoded = [weisfeiler_lehman(diamond(*sides), 2) for sides in (("a", "b"), ("b", "a"), ("a", "a"))]
+    assert encoded[0] == encoded[1] != encoded[2]
+    small = shipped("mlp", max_layers=2)
+    archs = {small.sample(stream(i, "wl")) for i in range(200)}
+    assert len({frozenset(weisfeiler_lehman(small.graph(arch), 2).items()) for arch in archs}) > 0.9 * len(
+        archs
+    )

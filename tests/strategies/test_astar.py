@@ -39,13 +39,14 @@ def edit_cost(costs: Callable[[Digits], ToyCost] | None, a: Digits, b: Digits) -
 def dijkstra(cost: Callable[[Digits, Digits], float], start: Digits) -> dict[Digits, float]:
     """The cost of the cheapest path from `start` to everything."""
     found: dict[Digits, float] = {}
-    border = [(0.0, 0, start)]
+    border = [(0.0, str(start))]
     while border:
-        g, _, arch = heapq.heappop(border)
+        g, text = heapq.heappop(border)
+        arch = SPACE.parse(text)
         if arch not in found:
             found[arch] = g
             for near in SPACE.neighbors(arch):
-                heapq.heappush(border, (g + cost(arch, near), len(found) + len(border), near))
+                heapq.heappush(border, (g + cost(arch, near), str(near)))
     return found
 
 

