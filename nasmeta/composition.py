@@ -1,18 +1,22 @@
 """From a checked configuration to the objects of a run, with the checks that need several of them."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from nasmeta.config import Config
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.device import pick
-from nasmeta.errors import ConfigError
+from nasmeta.errors import ArchitectureError, ConfigError, suggest
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, untrained
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.execution import Execution, check
 from nasmeta.strategies.base import Feasible, Strategy
@@ -68,8 +72,28 @@ class Composition:
             trials=keys.budget.trials,
             iterations=keys.budget.search_iterations,
             feasible=feasible,
+            costs=partial(measure_cost, self.space, task=self.task),
+            proxies=self._proxy,
         )
         return strategy
+
+    def _proxy(self, name: str, batches: int) -> Callable[[Any], float]:
+        """The zero-cost score `name` on the first `batches` of a training; NaN where there is none."""
+        if name not in PROXIES:
+            raise ConfigError(f"strategy.proxy: {name!r} is no zero-cost score; {suggest(name, PROXIES)}")
+        if name in CLASSIFICATION_ONLY and self.task.kind != "classification":
+            raise ConfigError(
+                f"strategy.proxy: {name} is for classification, and these tasks have no classes"
+            )
+        problem = self.problem()
+
+        def score(arch: Any) -> float:
+            try:
+                return PROXIES[name](untrained(problem, arch, batches))
+            except (ArchitectureError, LinAlgError):
+                return math.nan
+
+        return score
 
     def evaluator(self, problem: Problem) -> Evaluator:
         """The search's evaluator."""

@@ -49,6 +49,7 @@ class AStar(Strategy):
         weight: Annotated[float, Field(ge=0)],
         branch: Annotated[int, Field(ge=1)] | None,
         proxy: str,
+        proxy_batches: Annotated[int, Field(ge=1)],
         space: SearchSpace[Any],
         seed: int,
         trials: int,
@@ -61,7 +62,7 @@ class AStar(Strategy):
         self.goal, self.weight = goal, weight
         self._by_params, self._heuristic = cost == "params", heuristic
         self._branch, self._costs = branch, costs
-        self._proxy = proxies(proxy) if heuristic == "proxy" else None
+        self._proxy = proxies(proxy, proxy_batches) if heuristic == "proxy" else None
         self.path_costs: dict[Any, float] = {}
         """g: the cost of the cheapest path to each node that was generated."""
         self._edges: dict[Any, dict[Any, float]] = {}  # evaluated node -> neighbour -> cost of the edit

@@ -34,8 +34,11 @@ class Cost(Protocol):
 Costs = Callable[[Any], Cost]
 """The cost of an architecture that is feasible; no training is needed."""
 
-Proxies = Callable[[str], Callable[[Any], float]]
-"""The zero-cost score of that name, as a function of an architecture; ConfigError for an unknown name."""
+Proxies = Callable[[str, int], Callable[[Any], float]]
+"""The zero-cost score of that name, over that many training batches, as a function of an architecture.
+
+NaN where an architecture has none. Raises ConfigError for an unknown name.
+"""
 
 FEASIBLE_DRAWS = 1000
 """Draws without a single feasible architecture after which a strategy gives up."""

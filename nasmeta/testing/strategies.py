@@ -40,7 +40,7 @@ def toy_costs(arch: Any) -> ToyCost:
     return ToyCost(params=10 + sum(arch.values), flops=20)
 
 
-def toy_proxies(name: str) -> Callable[[Any], float]:
+def toy_proxies(name: str, batches: int) -> Callable[[Any], float]:
     return lambda arch: float(sum(arch.values))
 
 

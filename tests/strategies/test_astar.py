@@ -21,8 +21,8 @@ WEIGHT = 2.0
 
 def astar(kind: type[AStar] = AStar, **changed: Any) -> AStar:
     values = {
-        "cost": "edits", "heuristic": "none", "goal": 1.0, "weight": WEIGHT, "branch": None, "proxy": "toy",
-        "costs": toy_costs, "proxies": toy_proxies,
+        "cost": "edits", "heuristic": "none", "goal": 1.0, "weight": WEIGHT, "branch": None,
+        "proxy": "toy", "proxy_batches": 2, "costs": toy_costs, "proxies": toy_proxies,
     }  # fmt: skip
     for name in [name for name in changed if name in values]:
         values[name] = changed.pop(name)
@@ -149,14 +149,14 @@ def test_estimates_find_a_goal_sooner(heuristic: str) -> None:
 def test_a_proxy_is_asked_for_by_its_name_and_may_be_no_number() -> None:
     names = []
 
-    def proxies(name: str) -> Callable[[Any], float]:
-        names.append(name)
+    def proxies(name: str, batches: int) -> Callable[[Any], float]:
+        names.append((name, batches))
         return lambda arch: float("-inf") if arch.values[0] else 1.0
 
     assert len(asked(play(astar(heuristic="proxy", proxy="naswot", proxies=proxies, goal=9.0)))) == 27
-    assert names == ["naswot"]
+    assert names == [("naswot", 2)]
     astar(proxy="naswot", proxies=proxies)
-    assert names == ["naswot"], "nobody makes a proxy that is not used"
+    assert names == [("naswot", 2)], "nobody makes a proxy that is not used"
 
 
 def test_a_branch_limit_draws_neighbours() -> None:
