@@ -10,7 +10,7 @@ import torch
 from nasmeta import search as search_module
 from nasmeta.composition import Composition
 from nasmeta.config import parse
-from nasmeta.errors import RunFailed
+from nasmeta.errors import Diverged, RunFailed
 from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.problem import Problem
 from nasmeta.events import Event, TrialFinished
@@ -82,7 +82,7 @@ def test_failed_trials_are_recorded_and_the_search_goes_on(
 
     def sometimes(self: Problem, arch: Any, iterations: int) -> Any:
         if next(calls) in (0, 2):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise Diverged("the loss is nan")
         return training(self, arch, iterations)
 
     monkeypatch.setattr(Problem, "training", sometimes)
@@ -90,7 +90,24 @@ def test_failed_trials_are_recorded_and_the_search_goes_on(
     assert summary["failed_trials"] == 2
     failed = records(tmp_path, "finished", phase="search", status="failed")
     assert [r["trial"] for r in failed] == [0, 2]
-    assert failed[0]["reason"] == "OutOfMemoryError: CUDA out of memory"
+    assert failed[0]["reason"] == "Diverged: the loss is nan"
+
+
+def test_out_of_memory_is_tried_again_with_fewer_tasks_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Problem.training
+    sizes: list[int | None] = []
+
+    def too_small(self: Problem, arch: Any, iterations: int) -> Any:
+        sizes.append(self.execution.task_chunk)
+        if self.execution.task_chunk is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return training(self, arch, iterations)
+
+    monkeypatch.setattr(Problem, "training", too_small)
+    assert run(tmp_path)["failed_trials"] == 0
+    assert sizes[:2] == [None, 1], "two tasks a meta-batch, then one at a time"
 
 
 def _raising(error: Exception) -> Any:
