@@ -44,7 +44,24 @@ def norm2d(name: str, width: int) -> nn.Module:
 
 def conv2d(width_in: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution without bias, padded so that stride 1 keeps the size and stride 2 halves it, upwards."""
+    if kernel == 1 and stride > 1:
+        return StridedPointwise(width_in, width, stride)
     return nn.Conv2d(width_in, width, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+
+
+class StridedPointwise(nn.Conv2d):
+    """A 1x1 convolution of every `stride`-th row and column, which are picked first: the same numbers.
+
+    Convolved with a stride, the weight gradient of one channels_last input channel writes past its memory
+    on the CPU (seen with torch 2.13, oneDNN: a crash, in tests/search_spaces/test_networks.py).
+    """
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__(width_in, width, 1, bias=False)
+        self.step = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[:, :, :: self.step, :: self.step])
 
 
 def plain(

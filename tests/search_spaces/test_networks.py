@@ -1,5 +1,8 @@
 """What the built networks compute."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -166,3 +169,21 @@ def test_what_conv_cannot_take(shape: tuple[int, ...], message: str) -> None:
 def test_linear_layers_have_no_bias_that_batch_norm_would_remove(norm: str, biased: bool) -> None:
     linear = built(f"fc40.relu.{norm}", (3,)).body.get_submodule("layer1.branch.0")
     assert (linear.bias is not None) == biased
+
+
+def test_a_strided_projection_of_one_channel_keeps_to_its_memory() -> None:
+    """In a process of its own: where the gradient writes too far, the process dies."""
+    script = (
+        "import torch\nfrom nasmeta.search_spaces.ops import conv2d\n"
+        "layer, plain = conv2d(1, 24, 1, 2), torch.nn.Conv2d(1, 24, 1, 2, bias=False)\n"
+        "plain.weight = layer.weight\n"
+        "x = torch.randn(80, 28, 28, 1).permute(0, 3, 1, 2)\n"
+        "x = x.as_strided(x.shape, (784, 1, 28, 1))\n"
+        "torch.testing.assert_close(layer(x), plain(x))\n"
+        "for _ in range(30):\n"
+        "    y = layer(x)\n"
+        "    torch.autograd.grad(y, layer.weight, torch.ones_like(y))\n"
+        "    filler = [torch.randn(n) for n in (3, 30, 300)]\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
