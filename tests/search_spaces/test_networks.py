@@ -97,7 +97,7 @@ def test_skip_projects_where_shapes_change(second: str) -> None:
     projection = body.get_submodule("block2.shortcut.0")
     assert isinstance(projection, nn.Conv2d)
     assert projection.kernel_size == (1, 1)
-    x = torch.randn(2, 16, 14, 14)
+    x = torch.randn(2, 16, 14, 14, dtype=projection.weight.dtype)
     assert projection(x).shape[2:] == ((7, 7) if "stride" in second else (14, 14))
 
 
