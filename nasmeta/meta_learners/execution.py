@@ -4,7 +4,7 @@
 - loop: one after the other, each operation on all cores;
 - threads: one a core, each operation on that core alone. A small network's operations are too short to be
   shared by cores: on two cores MAML and Reptile are 1.1 to 1.7 times as fast as by `loop`
-  (noisy runs; compare with `nasmeta bench task_parallel=loop`). Results do not depend on the number of threads.
+  (noisy runs; compare with `nasmeta bench task_parallel=loop`). Results do not depend on their number.
 - vmap: all at once by torch.vmap, each with weights of its own: what a GPU needs to be filled, and what
   networks of nothing but small matrix products gain from anywhere. Convolutions become grouped ones, which
   take twice the time on a CPU, and memory grows with the tasks.
