@@ -91,6 +91,7 @@ class Composition:
             valid=self.sampler("valid"),
             valid_tasks=keys.budget.valid_tasks,
             meta_batch=keys.task.meta_batch,
+            search_iterations=keys.budget.search_iterations,
             seed=keys.seed,
             device=self.device,
             execution=self.execution,

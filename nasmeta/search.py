@@ -58,6 +58,7 @@ class Search:
         self._finished = {
             (r["phase"], r["trial"]): _result(r) for r in journal.records if r["event"] == "finished"
         }
+        self._with_weights = {trial for phase, trial in self._finished if phase == "search"}
         self._elapsed_before = max((r["elapsed"] for r in journal.records if "elapsed" in r), default=0.0)
         self._began = time.monotonic()
         self.best: TrialResult | None = None
@@ -88,7 +89,7 @@ class Search:
                 if proposal is None:
                     break
                 self._announce_start("search", proposal.trial, proposal.arch, proposal.iterations)
-                self.executor.submit(Job(proposal.trial, str(proposal.arch), proposal.iterations))
+                self.executor.submit(_job(proposal))
                 in_flight += 1
             if in_flight == 0:
                 break
@@ -96,10 +97,12 @@ class Search:
             in_flight -= 1
             self._finish("search", result)
             strategy.tell(self._told(result))
+            self._forget_weights(strategy.needed())
             self._give_up_if_hopeless()
         self.executor.close()
         if self.stop():
             raise Interrupted("stopped between two trials")
+        self._forget_weights(needed=set())
         if self.best is None:
             raise RunFailed("the search looked at no architecture that could be trained")
         if not self._happened("searched"):
@@ -112,9 +115,7 @@ class Search:
             return None
         proposal = strategy.ask()
         if proposal is not None:
-            self.journal.append(
-                "asked", trial=proposal.trial, arch=str(proposal.arch), iterations=proposal.iterations
-            )
+            self.journal.append("asked", **asdict(_job(proposal)))
         return proposal
 
     def _replay(self, strategy: Strategy) -> list[Proposal]:
@@ -123,11 +124,10 @@ class Search:
         for record in self.journal.records:
             if record["event"] == "asked":
                 proposal = strategy.ask()
-                if proposal is None or str(proposal.arch) != record["arch"]:
-                    got = proposal and str(proposal.arch)
+                if proposal is None or _job(proposal) != _recorded(record):
                     raise RunDirectoryError(
-                        f"{self.directory.journal}: trial {record['trial']} was {record['arch']}, and the "
-                        f"strategy now proposes {got}: the code or the configuration has changed"
+                        f"{self.directory.journal}: it has {_recorded(record)}, the strategy now proposes "
+                        f"{proposal and _job(proposal)}: the code or the configuration has changed"
                     )
                 asked[proposal.trial] = proposal
             elif record["event"] == "finished" and record["phase"] == "search":
@@ -135,6 +135,7 @@ class Search:
                 strategy.tell(self._told(result))
                 del asked[result.trial]
                 self._note_best(result)
+        self._forget_weights(strategy.needed())
         return list(asked.values())
 
     def _strategy(self) -> Strategy:
@@ -147,7 +148,22 @@ class Search:
 
     def _told(self, result: TrialResult) -> Told:
         arch = self.composition.space.parse(result.arch)
-        return Told(result.trial, arch, result.score, result.iterations, result.params, result.flops)
+        return Told(
+            result.trial,
+            arch,
+            result.score,
+            result.iterations,
+            result.params,
+            result.flops,
+            latency_ms=None,
+            seconds=result.seconds,
+        )
+
+    def _forget_weights(self, needed: set[int]) -> None:
+        """Deletes the weights of the finished trials that no later one starts from."""
+        for trial in self._with_weights - needed:
+            self.directory.weights("search", trial).unlink(missing_ok=True)
+        self._with_weights &= needed
 
     def _give_up_if_hopeless(self) -> None:
         failed = [r for (phase, _), r in self._finished.items() if phase == "search"]
@@ -157,16 +173,21 @@ class Search:
     # One trial ------------------------------------------------------------------------------------------
 
     def _evaluate_search(self, job: Job) -> TrialResult:
-        return self._evaluate("search", job.trial, job.arch, job.iterations)
+        start = None if job.continues is None else self.directory.weights("search", job.continues)
+        return self._evaluate("search", job.trial, job.arch, job.iterations, start)
 
-    def _evaluate(self, phase: Phase, trial: int, arch: str, iterations: int) -> TrialResult:
+    def _evaluate(
+        self, phase: Phase, trial: int, arch: str, iterations: int, start: Path | None = None
+    ) -> TrialResult:
         def report(progress: Any) -> None:
             self.announce(
                 Trained(phase, trial, progress.iteration, iterations, progress.loss, progress.accuracy)
             )
 
         weights = self.directory.weights(phase, trial)
-        return self.evaluator.evaluate(arch, iterations, trial, weights, report=report, stop=self.stop)
+        return self.evaluator.evaluate(
+            arch, iterations, trial, weights, start=start, report=report, stop=self.stop
+        )
 
     def _full(self, phase: Phase, trial: int, arch: str) -> TrialResult:
         """Meta-trains an architecture at the full budget, unless the journal has it already."""
@@ -188,7 +209,7 @@ class Search:
         self.journal.append("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict())
         self._finished[phase, result.trial] = result
         if phase == "search":
-            self.directory.weights(phase, result.trial).unlink(missing_ok=True)
+            self._with_weights.add(result.trial)
         self.announce(TrialFinished(phase, result, is_best))
 
     def _note_best(self, result: TrialResult) -> bool:
@@ -279,6 +300,15 @@ class Search:
 
 def _plain(preprocessing: Any) -> dict[str, Any] | None:
     return None if preprocessing is None else asdict(preprocessing)
+
+
+def _job(proposal: Proposal) -> Job:
+    return Job(proposal.trial, str(proposal.arch), proposal.iterations, proposal.continues)
+
+
+def _recorded(record: Record) -> Job:
+    """The job of an "asked" record; those of the first versions say nothing of continuing."""
+    return Job(record["trial"], record["arch"], record["iterations"], record.get("continues"))
 
 
 def _result(record: Record) -> TrialResult:

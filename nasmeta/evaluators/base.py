@@ -19,7 +19,8 @@ class TrialResult:
 
     Accuracies are fractions (None for regression and for failed trials), valid_ci95 the half-width of the
     95% interval over tasks, valid_loss per query, flops of one image's forward pass (2 per multiply-add),
-    train_seconds spent in meta-training, seconds in all. `reason` says why a trial failed.
+    train_seconds spent in meta-training, seconds in all, both without what a continued trial took before.
+    `reason` says why a trial failed.
     """
 
     trial: int
@@ -51,12 +52,22 @@ class Evaluator(ABC):
 
     @abstractmethod
     def evaluate(
-        self, arch: str, iterations: int, trial: int, weights: Path, *, report: Report, stop: Stop
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
     ) -> TrialResult:
         """Judges an architecture, given as its canonical string, after `iterations` of meta-training.
 
         Idempotent: the same arguments give the same result on the same machine, however often it was
         interrupted. `weights` is where its progress is kept, from which a call that finds it goes on,
-        and where the meta-learned weights are when it returns. Raises Interrupted, progress saved, once
+        and where the meta-learned weights are when it returns. `start` is the weights file of a trial of the
+        same architecture with fewer iterations: an evaluator that trains goes on from there, bit by bit as
+        if it had never stopped; others ignore it. Raises Interrupted, progress saved, once
         `stop()` is true; a network that cannot be trained is a failed result, not an exception.
         """

@@ -24,8 +24,9 @@ class Problem:
     """Everything an evaluator needs beside the architecture and the budget.
 
     All candidates start from the same random stream, see the same training episodes and are judged on the
-    same `valid_tasks` meta-validation tasks, so that they differ by their architecture alone. Progress is
-    saved every `save_seconds`.
+    same `valid_tasks` meta-validation tasks, so that they differ by their architecture alone. Learning-rate
+    schedules span at least `search_iterations`: a candidate that gets a share of them is trained as the
+    beginning of a full training, which can continue it. Progress is saved every `save_seconds`.
     """
 
     space: SearchSpace[Any]
@@ -36,6 +37,7 @@ class Problem:
     valid: EpisodeSampler
     valid_tasks: int
     meta_batch: int
+    search_iterations: int
     seed: int
     device: torch.device
     execution: Execution
@@ -54,6 +56,7 @@ class Problem:
             self.optimizer,
             iterations=iterations,
             meta_batch=self.meta_batch,
+            horizon=max(iterations, self.search_iterations),
         )
 
     def with_fewer_tasks_at_once(self, arch: Any) -> "Problem | None":

@@ -26,14 +26,22 @@ class Scratch(Evaluator):
         self.problem = problem
 
     def evaluate(
-        self, arch: str, iterations: int, trial: int, weights: Path, *, report: Report, stop: Stop
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
     ) -> TrialResult:
         began = time.monotonic()
         architecture = self.problem.space.parse(arch)
         known, cost = (trial, arch, iterations), Cost(0, 0)
         try:
             cost = measure_cost(self.problem.space, architecture, self.problem.task)
-            training, score = self._trained(architecture, iterations, weights, report, stop)
+            training, score = self._trained(architecture, iterations, weights, start, report, stop)
         except (ArchitectureError, Diverged, _DoesNotFit) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             seconds = time.monotonic() - began
@@ -53,13 +61,13 @@ class Scratch(Evaluator):
         )
 
     def _trained(
-        self, arch: Any, iterations: int, weights: Path, report: Report, stop: Stop
+        self, arch: Any, iterations: int, weights: Path, start: Path | None, report: Report, stop: Stop
     ) -> "tuple[_Saved, Score]":
         """Trains and judges; where memory runs out, goes on from what is saved, half the tasks at once."""
         problem = self.problem
         while True:
             try:
-                training = _Saved(problem, arch, iterations, weights)
+                training = _Saved(problem, arch, iterations, weights, start)
                 training.run(report, stop)
                 score = problem.judge(training.state, stop)
             except RuntimeError as error:
@@ -80,9 +88,14 @@ class _DoesNotFit(Exception):
 
 
 class _Saved:
-    """A meta-training whose progress is kept in a file, from which it goes on if the file is there."""
+    """A meta-training whose progress is kept in a file, from which it goes on if the file is there.
 
-    def __init__(self, problem: Problem, arch: Any, iterations: int, path: Path) -> None:
+    Otherwise it goes on from the file `start` of a shorter one, if there is one.
+    """
+
+    def __init__(
+        self, problem: Problem, arch: Any, iterations: int, path: Path, start: Path | None = None
+    ) -> None:
         self.path = path
         self.save_seconds = problem.save_seconds
         self.training: MetaTraining = problem.training(arch, iterations)
@@ -91,6 +104,9 @@ class _Saved:
         self.finished = False
         if path.exists():
             checkpoint.fits(path, self._restore, checkpoint.load(path))
+        elif start is not None:
+            saved = checkpoint.load(start)["training"]
+            checkpoint.fits(start, self.training.load_state_dict, saved)
 
     def run(self, report: Report, stop: Stop) -> None:
         """Trains to the end, saving now and then; raises Interrupted, saved, once `stop()` is true."""

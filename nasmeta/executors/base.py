@@ -9,11 +9,15 @@ from nasmeta.evaluators.base import TrialResult
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run: an architecture's canonical string at a budget of meta-iterations."""
+    """One trial to run: an architecture's canonical string at a budget of meta-iterations.
+
+    continues: the trial whose meta-training goes on here.
+    """
 
     trial: int
     arch: str
     iterations: int
+    continues: int | None
 
 
 class Executor(ABC):

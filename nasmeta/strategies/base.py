@@ -29,16 +29,25 @@ FRESH_DRAWS = 100
 
 @dataclass(frozen=True)
 class Proposal:
-    """The architecture to look at in trial `trial`, at a budget of `iterations` meta-iterations."""
+    """The architecture to look at in trial `trial`, at a budget of `iterations` meta-iterations.
+
+    continues: the finished trial of the same architecture whose meta-training goes on here; `iterations`
+    counts those that it already had.
+    """
 
     trial: int
     arch: Any
     iterations: int
+    continues: int | None = None
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a strategy is told of a trial: `score` is to be maximized; None says that it failed."""
+    """What a strategy is told of a trial: `score` is to be maximized; None says that it failed.
+
+    latency_ms: of one example, None where no objective asks for it; seconds: what this trial took, without
+    the trial that it continues (simulated where a table says so).
+    """
 
     trial: int
     arch: Any
@@ -46,6 +55,8 @@ class Told:
     iterations: int
     params: int
     flops: int
+    latency_ms: float | None = None
+    seconds: float = 0.0
 
 
 class Strategy(ABC):
@@ -90,12 +101,21 @@ class Strategy(ABC):
         """True once every trial is asked and told, or the strategy has nothing left to propose."""
         return not self._outstanding and (self._asked >= self.trials or self._exhausted())
 
+    def needed(self) -> set[int]:
+        """The told trials whose weights a proposal continues, or may yet continue."""
+        continued = {p.continues for p in self._outstanding.values() if p.continues is not None}
+        return continued | self._promotable()
+
     @abstractmethod
     def _ask(self, trial: int) -> Proposal | None:
         """The proposal of trial `trial`, or None where the strategy waits for tells or is exhausted."""
 
     def _tell(self, told: Told) -> None:  # noqa: B027 - a strategy may not care
         """Learns from a trial."""
+
+    def _promotable(self) -> set[int]:
+        """The told trials that a later proposal may continue: their weights are kept. None, by default."""
+        return set()
 
     def _exhausted(self) -> bool:
         """True where nothing would ever be proposed again."""
