@@ -236,9 +236,9 @@ class Search:
     # After the search -----------------------------------------------------------------------------------
 
     def _candidates(self) -> list[str]:
-        """The best few architectures of the search, best first, each once."""
+        """The best few architectures of the search, best first, each once; see `_rank`."""
         results = [r for (phase, _), r in sorted(self._finished.items()) if phase == "search"]
-        ranked = sorted((r for r in results if r.score is not None), key=_score, reverse=True)
+        ranked = sorted((r for r in results if r.score is not None), key=_rank, reverse=True)
         distinct = list(dict.fromkeys(r.arch for r in ranked))
         return distinct[: self.config.keys.budget.final_candidates]
 
@@ -315,14 +315,15 @@ def _result(record: Record) -> TrialResult:
     return TrialResult(**{f.name: record[f.name] for f in fields(TrialResult)})
 
 
-def _score(result: TrialResult) -> float:
+def _rank(result: TrialResult) -> tuple[int, float]:
+    """Scores at different budgets do not compare: what was trained longest comes first, then the score."""
     assert result.score is not None
-    return result.score
+    return result.iterations, result.score
 
 
 def _best(results: list[TrialResult]) -> TrialResult | None:
-    """The result of the highest score, the first of equals; None where all failed."""
-    return max((r for r in results if r.score is not None), key=_score, default=None)
+    """The highest in `_rank`, the first of equals; None where all failed."""
+    return max((r for r in results if r.score is not None), key=_rank, default=None)
 
 
 def _metrics(result: TrialResult) -> dict[str, Any]:
