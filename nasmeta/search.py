@@ -6,6 +6,7 @@ interrupted is the same calls over again, of which the finished ones return what
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
 from nasmeta.errors import Interrupted, RunDirectoryError, RunFailed
 from nasmeta.evaluators.base import Evaluator, TrialResult
+from nasmeta.evaluators.cost import measure_cost
 from nasmeta.events import (
     Announcer,
     Observer,
@@ -28,6 +30,7 @@ from nasmeta.events import (
     TrialStarted,
 )
 from nasmeta.executors.base import Executor, Job
+from nasmeta.front import Front
 from nasmeta.journal import Journal, Record
 from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.rundir import RunDirectory
@@ -62,6 +65,8 @@ class Search:
         self._elapsed_before = max((r["elapsed"] for r in journal.records if "elapsed" in r), default=0.0)
         self._began = time.monotonic()
         self.best: TrialResult | None = None
+        self.front: Front | None = None
+        self.constraints = self._constraints()
         directory.checkpoints.mkdir(exist_ok=True)
 
     def run(self) -> dict[str, Any]:
@@ -80,7 +85,8 @@ class Search:
     # The loop of asks and tells -------------------------------------------------------------------------
 
     def _search(self) -> None:
-        strategy = self._strategy()
+        strategy = self.composition.strategy(self.constraints.feasible)
+        self.front = self._front(strategy)
         waiting = self._replay(strategy)
         in_flight = 0
         while True:
@@ -135,19 +141,43 @@ class Search:
                 strategy.tell(self._told(result))
                 del asked[result.trial]
                 self._note_best(result)
+                if self.front:
+                    self.front.add(result)
         self._forget_weights(strategy.needed())
+        self._forget_dominated()
         return list(asked.values())
 
-    def _strategy(self) -> Strategy:
+    def _constraints(self) -> Constraints:
         measured = {r["arch"]: r["ms"] for r in self.journal.records if r["event"] == "measured"}
 
         def record(arch: str, milliseconds: float) -> None:
             self.journal.append("measured", arch=arch, ms=milliseconds)
 
-        return self.composition.strategy(Constraints(self.composition, measured, record).feasible)
+        return Constraints(self.composition, measured, record)
+
+    def _front(self, strategy: Strategy) -> Front | None:
+        """The Pareto front to keep, where the strategy has more objectives than the score."""
+        if not strategy.objectives:
+            return None
+        self.directory.pareto.mkdir(exist_ok=True)
+        space, task = self.composition.space, self.composition.task
+
+        def costs(text: str) -> dict[str, float]:
+            arch = space.parse(text)
+            cost = measure_cost(space, arch, task)
+            known: dict[str, Callable[[], float]] = {
+                "params": lambda: cost.params,
+                "flops": lambda: cost.flops,
+                "latency": lambda: self.constraints.latency(arch),
+            }
+            return {objective: known[objective]() for objective in strategy.objectives}
+
+        return Front(strategy.objectives, costs, str(space.reference()))
 
     def _told(self, result: TrialResult) -> Told:
         arch = self.composition.space.parse(result.arch)
+        asks_latency = self.front is not None and "latency" in self.front.objectives
+        latency = self.constraints.latency(arch) if asks_latency and result.status == "ok" else None
         return Told(
             result.trial,
             arch,
@@ -155,7 +185,7 @@ class Search:
             result.iterations,
             result.params,
             result.flops,
-            latency_ms=None,
+            latency_ms=latency,
             seconds=result.seconds,
         )
 
@@ -205,12 +235,19 @@ class Search:
         """Records a result. best.pt comes first: a kill in between repeats the end of the trial."""
         is_best = phase == "search" and self._note_best(result)
         if is_best:
-            self._save_best(self.directory.weights(phase, result.trial), result)
-        self.journal.append("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict())
+            self._save_best(self.directory.best, self.directory.weights(phase, result.trial), result)
+        front = self.front if phase == "search" else None
+        if front and front.add(result):
+            self._save_best(
+                self.directory.front(result.trial), self.directory.weights(phase, result.trial), result
+            )
+        volume = {"hypervolume": front.hypervolume()} if front else {}
+        self.journal.append("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict(), **volume)
         self._finished[phase, result.trial] = result
         if phase == "search":
             self._with_weights.add(result.trial)
-        self.announce(TrialFinished(phase, result, is_best))
+        self._forget_dominated()
+        self.announce(TrialFinished(phase, result, is_best, front))
 
     def _note_best(self, result: TrialResult) -> bool:
         """Whether the result is the best of the search so far; the first of equals stays."""
@@ -219,7 +256,14 @@ class Search:
             self.best = result
         return better
 
-    def _save_best(self, weights: Path, result: TrialResult, **tested: Any) -> None:
+    def _forget_dominated(self) -> None:
+        """Deletes the checkpoints of trials that have left the Pareto front."""
+        for path in self.directory.pareto.glob("*.pt"):
+            if self.front and int(path.stem) not in self.front.trials:
+                path.unlink(missing_ok=True)
+
+    def _save_best(self, path: Path, weights: Path, result: TrialResult, **tested: Any) -> None:
+        """Writes what `nasmeta evaluate` reads: best.pt, or the checkpoint of a member of the front."""
         saved = checkpoint.load(weights)
         task = self.composition.task
         contents = {
@@ -231,7 +275,7 @@ class Search:
             "preprocessing": _plain(self.composition.dataset.preprocessing),
             "metrics": {**_metrics(result), **tested},
         }
-        checkpoint.save_best(self.directory.best, contents)
+        checkpoint.save_best(path, contents)
 
     # After the search -----------------------------------------------------------------------------------
 
@@ -252,7 +296,7 @@ class Search:
         baseline = None
         if reference.status == "ok":
             baseline = self._meta_test(reference, self.directory.weights("reference", 0))
-        self._save_best(weights, chosen, **_tested(best))
+        self._save_best(self.directory.best, weights, chosen, **_tested(best))
         summary = describe(
             self.composition,
             [result for (phase, _), result in self._finished.items() if phase == "search"],
@@ -260,6 +304,7 @@ class Search:
             reference={**_metrics(reference), **_tested(baseline)},
             difference=_difference(best, baseline),
             wall_seconds=self._elapsed(),
+            pareto=self.front.summary() if self.front else None,
         )
         checkpoint.write_atomically(self.directory.summary, json.dumps(summary, indent=2).encode() + b"\n")
         self.journal.append("tested", elapsed=self._elapsed(), arch=chosen.arch, **_tested(best))

@@ -20,8 +20,12 @@ def describe(
     reference: dict[str, Any],
     difference: dict[str, float] | None,
     wall_seconds: float,
+    pareto: list[dict[str, Any]] | None,
 ) -> dict[str, Any]:
-    """The summary; accuracies are fractions, `difference` is best minus reference over the same tasks."""
+    """The summary; accuracies are fractions, `difference` is best minus reference over the same tasks.
+
+    `pareto` is there where the strategy had several objectives.
+    """
     keys = composition.config.keys
     return {
         "format": FORMAT,
@@ -37,6 +41,7 @@ def describe(
         "best": {**best, "batch_norm": keys.batch_norm},
         "reference": {**reference, "batch_norm": keys.batch_norm},
         "difference": difference,
+        **({} if pareto is None else {"pareto": pareto}),
     }
 
 

@@ -20,6 +20,9 @@ from nasmeta.search_spaces.base import SearchSpace
 Feasible = Callable[[Any], bool]
 """Whether an architecture can be built for the run's tasks within its constraints."""
 
+OBJECTIVES = ("params", "flops", "latency")
+"""What a strategy may want to be low beside a high score."""
+
 FEASIBLE_DRAWS = 1000
 """Draws without a single feasible architecture after which a strategy gives up."""
 
@@ -60,7 +63,12 @@ class Told:
 
 
 class Strategy(ABC):
-    """Decides which architecture to look at next; several asks may be outstanding, tells in any order."""
+    """Decides which architecture to look at next; several asks may be outstanding, tells in any order.
+
+    objectives: the costs, of OBJECTIVES, that it trades against the score; the run then keeps their front.
+    """
+
+    objectives: tuple[str, ...] = ()
 
     def __init__(
         self, *, space: SearchSpace[Any], seed: int, trials: int, iterations: int, feasible: Feasible

@@ -1,15 +1,19 @@
 """Strategies that keep more than one trial's files: killed and resumed, they end as if never interrupted."""
 
+import json
 import signal
 from pathlib import Path
 
 import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nasmeta.cli import main
 from nasmeta.composition import Composition
 from nasmeta.config import parse
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.journal import Journal
+from nasmeta.pareto import dominates
 from nasmeta.rundir import RunDirectory
 from tests.cli.runs import TINY
 from tests.cli.test_resume import outcome, spawn
@@ -24,6 +28,7 @@ RUNS = {
         "budget.trials=6",
         "budget.search_iterations=4",
     ],
+    "nsga2": ["strategy=nsga2", "strategy.population=3", "budget.trials=7"],
 }
 
 
@@ -44,6 +49,15 @@ def unbroken(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def front_of(directory: Path) -> dict[str, dict[str, bytes]]:
+    """The tensors of each checkpoint of the Pareto front, by file."""
+    files = {path.name: torch.load(path, weights_only=True) for path in directory.glob("pareto/*")}
+    return {
+        name: {key: value.numpy().tobytes() for key, value in saved["parameters"].items()}
+        for name, saved in files.items()
+    }
+
+
 def test_killed_again_and_again(name: str, unbroken: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     command, kills = arguments(name, directory), 0
@@ -52,6 +66,7 @@ def test_killed_again_and_again(name: str, unbroken: Path, tmp_path: Path) -> No
         assert kills < 100, "the run makes no progress"
     assert kills >= 3
     assert outcome(directory) == outcome(unbroken)
+    assert front_of(directory) == front_of(unbroken)
 
 
 def test_nothing_is_left_behind(unbroken: Path) -> None:
@@ -83,3 +98,48 @@ def test_hyperband_continues_the_meta_training_it_promotes(tmp_path: Path) -> No
     )
     finals = [r["arch"] for r in finished if r["phase"] == "final"]
     assert finals == [r["arch"] for r in longest][:2], "results of shorter trainings do not compare"
+
+
+def test_nsga2_keeps_the_front_and_its_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "run"
+    extra = ["strategy.objectives=[params,flops]", "tensorboard=true"]
+    assert main([*arguments("nsga2", directory), *extra]) == 0
+    with Journal(directory / "journal.jsonl") as journal:
+        searched = [r for r in journal.records if r["event"] == "finished" and r["phase"] == "search"]
+    points = {r["trial"]: (r["valid_loss"], r["params"], r["flops"]) for r in searched}
+    expected = {t for t, p in points.items() if not any(dominates(q, p) for q in points.values())}
+    summary = json.loads((directory / "summary.json").read_text())
+    assert {member["trial"] for member in summary["pareto"]} == expected
+    assert {path.name for path in (directory / "pareto").iterdir()} == {f"{t}.pt" for t in expected}
+    volumes = [r["hypervolume"] for r in searched]
+    assert volumes == sorted(volumes), "a front never shrinks"
+    assert 0 < volumes[0] < volumes[-1] < 1
+    capsys.readouterr()
+    for member in summary["pareto"]:
+        assert points[member["trial"]] == (member["valid_loss"], member["params"], member["flops"])
+        assert main(["evaluate", str(directory / member["checkpoint"]), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["loss"] > 0
+    events = EventAccumulator(str(directory / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    assert [e.value for e in events.Scalars("search/hypervolume")] == pytest.approx(volumes)
+    assert events.Images("pareto/front")
+
+
+def test_latency_as_an_objective_is_measured_once_and_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nasmeta import constraints
+
+    clock = iter(range(1, 1000))
+    monkeypatch.setattr(constraints, "measure_latency", lambda *args: float(next(clock)))
+    directory = tmp_path / "run"
+    assert main([*arguments("nsga2", directory), "strategy.objectives=[latency]"]) == 0
+    with Journal(directory / "journal.jsonl") as journal:
+        measured = {r["arch"]: r["ms"] for r in journal.records if r["event"] == "measured"}
+    assert len(measured) == 8, "seven trials and the reference network"
+    for member in json.loads((directory / "summary.json").read_text())["pareto"]:
+        assert member["latency_ms"] == measured[member["arch"]]
+    assert main(["resume", str(directory)]) == 0
+    assert next(clock) == 9, "nothing is measured again"
