@@ -203,7 +203,7 @@ class Search:
     # One trial ------------------------------------------------------------------------------------------
 
     def _evaluate_search(self, job: Job) -> TrialResult:
-        start = None if job.continues is None else self.directory.weights("search", job.continues)
+        start = None if job.start is None else self.directory.weights("search", job.start)
         return self._evaluate("search", job.trial, job.arch, job.iterations, start)
 
     def _evaluate(
@@ -348,12 +348,13 @@ def _plain(preprocessing: Any) -> dict[str, Any] | None:
 
 
 def _job(proposal: Proposal) -> Job:
-    return Job(proposal.trial, str(proposal.arch), proposal.iterations, proposal.continues)
+    return Job(proposal.trial, str(proposal.arch), proposal.iterations, proposal.continues, proposal.inherits)
 
 
 def _recorded(record: Record) -> Job:
-    """The job of an "asked" record; those of the first versions say nothing of continuing."""
-    return Job(record["trial"], record["arch"], record["iterations"], record.get("continues"))
+    """The job of an "asked" record; those of the first versions say nothing of where it starts."""
+    starts = record.get("continues"), record.get("inherits")
+    return Job(record["trial"], record["arch"], record["iterations"], *starts)
 
 
 def _result(record: Record) -> TrialResult:

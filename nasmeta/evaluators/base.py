@@ -66,8 +66,9 @@ class Evaluator(ABC):
 
         Idempotent: the same arguments give the same result on the same machine, however often it was
         interrupted. `weights` is where its progress is kept, from which a call that finds it goes on,
-        and where the meta-learned weights are when it returns. `start` is the weights file of a trial of the
-        same architecture with fewer iterations: an evaluator that trains goes on from there, bit by bit as
-        if it had never stopped; others ignore it. Raises Interrupted, progress saved, once
+        and where the meta-learned weights are when it returns. `start` is the weights file of another trial.
+        An evaluator that trains starts from there: from one of the same architecture it goes on, bit by bit
+        as if it had never stopped; from one of another it takes the weights over (SearchSpace.morph) and
+        begins at iteration 0. Others ignore it. Raises Interrupted, progress saved, once
         `stop()` is true; a network that cannot be trained is a failed result, not an exception.
         """

@@ -12,6 +12,7 @@ from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.execution import Execution
+from nasmeta.meta_learners.functional import Parameters
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import MetaTraining
@@ -65,6 +66,12 @@ class Problem:
             module = self.space.build(arch, self.task)
         smaller = self.execution.resolved(module, self.device).smaller(self.meta_batch)
         return None if smaller is None else replace(self, execution=smaller)
+
+    def morphed(self, old: str, arch: Any, weights: Parameters, state: MetaState) -> Parameters:
+        """What a new `state` of `arch` begins with where it takes over `weights` of architecture `old`."""
+        rng = seeding.stream(self.seed, "morph", old, str(arch))
+        fresh = {name: value.detach().cpu() for name, value in state.parameters.items()}
+        return self.space.morph(self.space.parse(old), arch, weights, fresh, rng)
 
     def judge(self, state: MetaState, stop: Stop) -> Score:
         """The score on the run's meta-validation tasks; raises Interrupted once `stop()` is true."""

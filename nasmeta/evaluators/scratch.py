@@ -90,14 +90,14 @@ class _DoesNotFit(Exception):
 class _Saved:
     """A meta-training whose progress is kept in a file, from which it goes on if the file is there.
 
-    Otherwise it goes on from the file `start` of a shorter one, if there is one.
+    Otherwise it starts from the file `start` of another one, if there is one.
     """
 
     def __init__(
         self, problem: Problem, arch: Any, iterations: int, path: Path, start: Path | None = None
     ) -> None:
         self.path = path
-        self.save_seconds = problem.save_seconds
+        self.problem, self.arch = problem, arch
         self.training: MetaTraining = problem.training(arch, iterations)
         self.state = self.training.state
         self.seconds = 0.0
@@ -105,8 +105,7 @@ class _Saved:
         if path.exists():
             checkpoint.fits(path, self._restore, checkpoint.load(path))
         elif start is not None:
-            saved = checkpoint.load(start)["training"]
-            checkpoint.fits(start, self.training.load_state_dict, saved)
+            checkpoint.fits(start, self._start_from, checkpoint.load(start))
 
     def run(self, report: Report, stop: Stop) -> None:
         """Trains to the end, saving now and then; raises Interrupted, saved, once `stop()` is true."""
@@ -120,7 +119,7 @@ class _Saved:
             now = time.monotonic()
             self.seconds = base + now - began
             stopping = stop()
-            if stopping or now - last_save >= self.save_seconds:
+            if stopping or now - last_save >= self.problem.save_seconds:
                 self._save()
                 last_save = time.monotonic()
             if stopping:
@@ -132,6 +131,7 @@ class _Saved:
 
     def _save(self) -> None:
         payload = {
+            "arch": str(self.arch),
             "training": self.training.state_dict(),
             "statistics": self.state.statistics,
             "seconds": self.seconds,
@@ -143,6 +143,14 @@ class _Saved:
         self.training.load_state_dict(payload["training"])
         self.state.set_statistics(payload["statistics"])
         self.seconds, self.finished = payload["seconds"], payload["finished"]
+
+    def _start_from(self, payload: dict[str, Any]) -> None:
+        """Goes on with a training of the same architecture, or takes over the weights of another."""
+        if payload["arch"] == str(self.arch):
+            self.training.load_state_dict(payload["training"])
+            return
+        weights = payload["training"]["parameters"]
+        self.state.load(self.problem.morphed(payload["arch"], self.arch, weights, self.state), {})
 
 
 def _check_finite(score: Score) -> None:

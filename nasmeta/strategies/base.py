@@ -7,8 +7,8 @@ nothing that replaying the history would not rebuild, and never evaluates, logs 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,13 +35,15 @@ class Proposal:
     """The architecture to look at in trial `trial`, at a budget of `iterations` meta-iterations.
 
     continues: the finished trial of the same architecture whose meta-training goes on here; `iterations`
-    counts those that it already had.
+    counts those that it already had. inherits: the finished trial, of another architecture perhaps, from
+    whose weights a new meta-training starts.
     """
 
     trial: int
     arch: Any
     iterations: int
     continues: int | None = None
+    inherits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Strategy(ABC):
         self.iterations = iterations
         self._feasible = feasible
         self._asked = 0
+        self._learned = 0
         self._outstanding: dict[int, Proposal] = {}
         self._seen: dict[Any, None] = {}  # in the order of the asks
 
@@ -105,14 +108,28 @@ class Strategy(ABC):
             raise ValueError(f"trial {told.trial} was told a score of {told.score}; a failure is None")
         self._tell(told)
 
+    def learn(self, history: Sequence[Told]) -> None:
+        """Takes over what another search was told, in its order, before the first ask.
+
+        The architectures count as proposed before. Their trials get numbers below zero.
+        """
+        self._learned = len(history)
+        for number, told in enumerate(history, -len(history)):
+            self._seen[told.arch] = None
+            self._learn(replace(told, trial=number))
+
+    def _learn(self, told: Told) -> None:
+        """Learns from a trial of another search: as from one of its own, unless a strategy says otherwise."""
+        self._tell(told)
+
     def done(self) -> bool:
         """True once every trial is asked and told, or the strategy has nothing left to propose."""
         return not self._outstanding and (self._asked >= self.trials or self._exhausted())
 
     def needed(self) -> set[int]:
-        """The told trials whose weights a proposal continues, or may yet continue."""
-        continued = {p.continues for p in self._outstanding.values() if p.continues is not None}
-        return continued | self._promotable()
+        """The told trials whose weights a proposal starts from, or may yet start from."""
+        starts = {start for p in self._outstanding.values() for start in (p.continues, p.inherits)}
+        return {start for start in starts if start is not None} | self._promotable()
 
     @abstractmethod
     def _ask(self, trial: int) -> Proposal | None:
@@ -122,7 +139,7 @@ class Strategy(ABC):
         """Learns from a trial."""
 
     def _promotable(self) -> set[int]:
-        """The told trials that a later proposal may continue: their weights are kept. None, by default."""
+        """The told trials that a later proposal may start from: their weights are kept. None, by default."""
         return set()
 
     def _exhausted(self) -> bool:

@@ -13,6 +13,7 @@ With several asks outstanding, a generation waits for the last tell of the one b
 """
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -64,7 +65,9 @@ class NSGA2(Strategy):
 
     def _ask(self, trial: int) -> Proposal | None:
         rng = self.stream(trial)
-        if trial < self.size:
+        if not self.parents:
+            if trial == self.size:
+                return None
             return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
         if trial % self.size == 0 and self._outstanding:
             return None
@@ -84,6 +87,15 @@ class NSGA2(Strategy):
         first, second = (self.parents[i] for i in rng.choice(len(self.parents), 2, replace=False))
         better = min(first, second, key=lambda member: (member.front, -member.distance))
         return better.told.arch
+
+    def learn(self, history: Sequence[Told]) -> None:
+        """The best of another search are the first parents, where it had enough for a population."""
+        super().learn(history)
+        if len(history) >= self.size:
+            self.parents = self._survivors(list(history))
+
+    def _learn(self, told: Told) -> None:
+        """See `learn`."""
 
     def _tell(self, told: Told) -> None:
         self.children.append(told)

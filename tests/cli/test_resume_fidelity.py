@@ -13,6 +13,7 @@ from nasmeta.composition import Composition
 from nasmeta.config import parse
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.journal import Journal
+from nasmeta.overrides import composed
 from nasmeta.pareto import dominates
 from nasmeta.rundir import RunDirectory
 from tests.cli.runs import TINY
@@ -29,6 +30,13 @@ RUNS = {
         "budget.search_iterations=4",
     ],
     "nsga2": ["strategy=nsga2", "strategy.population=3", "budget.trials=7"],
+    "recursive": [
+        "strategy=recursive",
+        "strategy.rounds=2",
+        "strategy.inner.population=2",
+        "strategy.inner.sample=2",
+        "budget.trials=6",
+    ],
 }
 
 
@@ -143,3 +151,42 @@ def test_latency_as_an_objective_is_measured_once_and_recorded(
         assert member["latency_ms"] == measured[member["arch"]]
     assert main(["resume", str(directory)]) == 0
     assert next(clock) == 9, "nothing is measured again"
+
+
+def test_recursive_inherits_the_weights_of_the_best_before_the_round(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    assert main(arguments("recursive", directory)) == 0
+    with Journal(directory / "journal.jsonl") as journal:
+        asked = [r for r in journal.records if r["event"] == "asked"]
+        searched = [r for r in journal.records if r["event"] == "finished" and r["phase"] == "search"]
+    best = min(searched[:3], key=lambda r: r["valid_loss"])
+    assert [r["inherits"] for r in asked] == [None] * 3 + [best["trial"]] * 3
+    assert len({r["arch"] for r in asked}) == 6
+
+
+def test_an_inherited_training_begins_with_the_morphed_weights(tmp_path: Path) -> None:
+    """Nothing trained, nothing forgotten: a wider network after 0 more iterations scores like the old one."""
+    composition = Composition.of(parse(composed([*BASE, "search_space.min_layers=1"]), trusted=True))
+    scratch = Scratch(problem=composition.problem())
+    files = [tmp_path / name for name in ("old", "new", "fresh")]
+
+    def loss(arch: str, iterations: int, weights: Path, start: Path | None) -> float:
+        result = scratch.evaluate(
+            arch, iterations, 0, weights, start=start, report=lambda _: None, stop=lambda: False
+        )
+        assert result.valid_loss is not None, result.reason
+        return result.valid_loss
+
+    old = loss("fc16.relu.none", 40, files[0], None)
+    problem = scratch.problem
+    wider = problem.space.parse("fc32.relu.none")
+    saved = torch.load(files[0], weights_only=True)
+    state = problem.initial_state(wider)
+    state.load(problem.morphed(saved["arch"], wider, saved["training"]["parameters"], state), {})
+    x = torch.linspace(-5, 5, 20)[:, None]
+    source = problem.initial_state(problem.space.parse("fc16.relu.none"))
+    source.load(saved["training"]["parameters"], {})
+    torch.testing.assert_close(state.network(state.parameters, x), source.network(source.parameters, x))
+    inherited, fresh = loss(str(wider), 1, files[1], files[0]), loss(str(wider), 1, files[2], None)
+    assert abs(inherited - old) < abs(fresh - old)
+    assert torch.load(files[1], weights_only=True)["training"]["iteration"] == 1

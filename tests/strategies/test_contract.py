@@ -3,26 +3,31 @@
 import math
 import subprocess
 import sys
+from functools import cache, partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from nasmeta.conf_dir import config_directory
-from nasmeta.config import resolve
+from nasmeta.config import Config, parse
 from nasmeta.errors import RunFailed
+from nasmeta.overrides import composed
 from nasmeta.strategies.base import Strategy
 from nasmeta.testing.strategies import SPACE, Make, asked, injected, play, replay, told
 
 OPTIONS = sorted(path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
 
 
-def options_of(name: str) -> dict[str, Any]:
-    """The values of a YAML, with its _target_."""
-    options: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "strategy" / f"{name}.yaml"))
-    return options
+@cache
+def config_of(name: str) -> Config:
+    return parse(composed([f"strategy={name}"]), trusted=False)
+
+
+def built(name: str, **arguments: Any) -> Strategy:
+    strategy: Strategy = config_of(name).build("strategy", **injected(**arguments))
+    return strategy
 
 
 @pytest.fixture(params=OPTIONS)
@@ -33,9 +38,7 @@ def option(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make(option: str) -> Make:
-    options = options_of(option)
-    target = resolve("strategy", options.pop("_target_"), trusted=True)
-    return lambda **arguments: target(**options, **injected(**arguments))
+    return partial(built, option)
 
 
 def test_it_looks_at_as_many_architectures_as_it_is_given(make: Make) -> None:
@@ -60,10 +63,8 @@ def test_it_is_a_function_of_the_seed(make: Make) -> None:
 def test_replaying_any_part_of_its_history_continues_identically(
     option: str, outstanding: int, cut: int, failures: set[int]
 ) -> None:
-    node = options_of(option)
-    target = resolve("strategy", node.pop("_target_"), trusted=True)
-    history = play(target(**node, **injected()), outstanding, lambda trial: trial in failures)
-    again = target(**node, **injected())
+    history = play(built(option), outstanding, lambda trial: trial in failures)
+    again = built(option)
     replay(again, history[:cut])
     replay(again, history[cut:])
     assert again.done()
@@ -87,6 +88,20 @@ def test_repetitions_are_allowed_once_the_space_is_exhausted(make: Make) -> None
     assert len(set(archs)) <= 5
 
 
+def test_it_learns_from_another_search_before_its_first_ask(make: Make) -> None:
+    """Good, bad and failed trials of another one: none of their architectures is proposed as new again."""
+    other = play(make(seed=1, trials=20), failing=lambda trial: trial % 5 == 0)
+    history = [entry for kind, entry in other if kind == "tell"]
+    first, again = make(trials=15), make(trials=15)
+    first.learn(history)
+    again.learn(history)
+    mine = play(first)
+    replay(again, mine)
+    new = {entry.arch for kind, entry in mine if kind == "ask" and entry.continues is None}
+    assert len(asked(mine)) == 15
+    assert not new & {told.arch for told in history}
+
+
 def test_wrong_tells_are_refused(make: Make) -> None:
     strategy: Strategy = make()
     proposal = strategy.ask()
@@ -104,17 +119,15 @@ def test_wrong_tells_are_refused(make: Make) -> None:
 
 
 def test_a_fresh_process_with_another_hash_seed_proposes_the_same(make: Make, option: str) -> None:
-    options = options_of(option)
-    del options["_target_"]
-    name, module = type(make()).__name__, type(make()).__module__
     script = (
-        f"from {module} import {name}\nfrom nasmeta.testing.strategies import asked, injected, play\n"
-        f"print(*asked(play({name}(**{options!r}, **injected()))))"
+        "from nasmeta.testing.strategies import asked, play\n"
+        "from tests.strategies.test_contract import built\n"
+        f"print(*asked(play(built({option!r}))))"
     )
     outputs = {
         subprocess.run(
             [sys.executable, "-c", script],
-            env={"PYTHONHASHSEED": seed, "PATH": ""},
+            env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": ":".join(sys.path)},
             capture_output=True,
             text=True,
             check=True,

@@ -100,6 +100,9 @@ class Hyperband(Strategy):
         bracket, rung = self._places.pop(told.trial)
         bracket.tell(rung, told)
 
+    def _learn(self, told: Told) -> None:
+        """Nothing: architectures are drawn at random, and only its own trials can be promoted."""
+
     def _promotable(self) -> set[int]:
         if self._asked == self.trials:
             return set()
