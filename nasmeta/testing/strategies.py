@@ -1,6 +1,8 @@
 """What every strategy must do, as checks over a strategy made by `make(**injected)`."""
 
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 from nasmeta.strategies.base import Proposal, Strategy, Told
@@ -13,6 +15,22 @@ SPACE = ToySpace(length=4, base=6)
 def injected(*, seed: int = 0, trials: int = 30, feasible: Callable[[Any], bool] = lambda arch: True) -> Any:
     """The arguments that a run passes in."""
     return {"space": SPACE, "seed": seed, "trials": trials, "iterations": 5, "feasible": feasible}
+
+
+def made(node: dict[str, Any], **arguments: Any) -> Strategy:
+    """The strategy of an option's values, options inside it among them; loads neither Hydra nor torch."""
+    strategy: Strategy = _factory(node)(**injected(**arguments))
+    return strategy
+
+
+def _factory(node: dict[str, Any]) -> Callable[..., Any]:
+    module, _, name = node["_target_"].rpartition(".")
+    values = {
+        key: _factory(value) if isinstance(value, dict) and "_target_" in value else value
+        for key, value in node.items()
+        if key != "_target_"
+    }
+    return partial(getattr(import_module(module), name), **values)
 
 
 def told(proposal: Proposal, score: float | None) -> Told:

@@ -9,25 +9,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from nasmeta.conf_dir import config_directory
-from nasmeta.config import Config, parse
 from nasmeta.errors import RunFailed
 from nasmeta.overrides import composed
 from nasmeta.strategies.base import Strategy
-from nasmeta.testing.strategies import SPACE, Make, asked, injected, play, replay, told
+from nasmeta.testing.strategies import SPACE, Make, asked, made, play, replay, told
 
 OPTIONS = sorted(path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
 
 
 @cache
-def config_of(name: str) -> Config:
-    return parse(composed([f"strategy={name}"]), trusted=False)
-
-
-def built(name: str, **arguments: Any) -> Strategy:
-    strategy: Strategy = config_of(name).build("strategy", **injected(**arguments))
-    return strategy
+def node_of(name: str) -> dict[str, Any]:
+    """The values of an option, as a run composes them."""
+    node: Any = OmegaConf.to_container(composed([f"strategy={name}"])["strategy"])
+    return dict(node)
 
 
 @pytest.fixture(params=OPTIONS)
@@ -38,7 +35,7 @@ def option(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make(option: str) -> Make:
-    return partial(built, option)
+    return partial(made, node_of(option))
 
 
 def test_it_looks_at_as_many_architectures_as_it_is_given(make: Make) -> None:
@@ -63,8 +60,8 @@ def test_it_is_a_function_of_the_seed(make: Make) -> None:
 def test_replaying_any_part_of_its_history_continues_identically(
     option: str, outstanding: int, cut: int, failures: set[int]
 ) -> None:
-    history = play(built(option), outstanding, lambda trial: trial in failures)
-    again = built(option)
+    history = play(made(node_of(option)), outstanding, lambda trial: trial in failures)
+    again = made(node_of(option))
     replay(again, history[:cut])
     replay(again, history[cut:])
     assert again.done()
@@ -120,14 +117,13 @@ def test_wrong_tells_are_refused(make: Make) -> None:
 
 def test_a_fresh_process_with_another_hash_seed_proposes_the_same(make: Make, option: str) -> None:
     script = (
-        "from nasmeta.testing.strategies import asked, play\n"
-        "from tests.strategies.test_contract import built\n"
-        f"print(*asked(play(built({option!r}))))"
+        "from nasmeta.testing.strategies import asked, made, play\n"
+        f"print(*asked(play(made({node_of(option)!r}))))"
     )
     outputs = {
         subprocess.run(
             [sys.executable, "-c", script],
-            env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": ":".join(sys.path)},
+            env={"PYTHONHASHSEED": seed, "PATH": ""},
             capture_output=True,
             text=True,
             check=True,
