@@ -53,7 +53,8 @@ class Composition:
         evaluator.check(keys)
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
-        composition.strategy(lambda arch: True)
+        strategy = composition.strategy(lambda arch: True)
+        _check_objectives(strategy, evaluator, space)
         return composition
 
     @property
@@ -125,11 +126,20 @@ class Composition:
             load_valid=partial(self.sampler, "valid"),
             valid_tasks=keys.budget.valid_tasks,
             meta_batch=keys.task.meta_batch,
+            search_iterations=keys.budget.search_iterations,
             seed=keys.seed,
             device=self.device,
             execution=self.execution,
             save_seconds=keys.save_seconds,
         )
+
+
+def _check_objectives(strategy: Strategy, evaluator: Evaluator, space: Any) -> None:
+    """Raises ConfigError where the strategy wants a cost to be low that the evaluator does not know."""
+    for objective in strategy.objectives:
+        latency = objective == "latency"
+        if not evaluator.trains_networks() and (latency or evaluator.cost(space.reference()) is None):
+            raise ConfigError(f"strategy.objectives: the table has no {objective}; use evaluator=scratch")
 
 
 def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: MetaLearner) -> None:

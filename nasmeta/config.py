@@ -9,7 +9,7 @@ import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -106,13 +106,21 @@ class Config:
         return {**self.keys.model_dump(), **self.groups}
 
     def build(self, group: str, **injected: Any) -> Any:
-        """The group's object. `injected` are the arguments that the run passes in, where it takes them."""
+        """The group's object. `injected` are the arguments that the run passes in, where it takes them.
+
+        An option inside the option is passed as a function that makes it, with the same arguments injected.
+        """
         from hydra.utils import instantiate
 
-        target = resolve(group, self.groups[group]["_target_"], trusted=True)
-        taken = {name: value for name, value in injected.items() if name in _parameters(target)}
-        # Completed in code: instantiate would turn injected dataclasses into dictionaries.
-        return instantiate({**self.groups[group], "_partial_": True}, _convert_="all")(**taken)
+        def partly(node: Mapping[str, Any]) -> Any:
+            target = resolve(group, node["_target_"], trusted=True)
+            taken = {name: value for name, value in injected.items() if name in _parameters(target)}
+            taken |= {name: partly(value) for name, value in node.items() if _is_option(value)}
+            plain = {name: value for name, value in node.items() if not _is_option(value)}
+            # Completed in code: instantiate would turn injected dataclasses into dictionaries.
+            return partial(instantiate({**plain, "_partial_": True}, _convert_="all"), **taken)
+
+        return partly(self.groups[group])()
 
     def hparams(self) -> dict[str, str | int | float | bool]:
         """Every value by its dotted key; what is no plain value as text."""
@@ -159,20 +167,35 @@ def _plain(values: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
 
 
-def _check_group(group: str, node: Any, *, trusted: bool) -> dict[str, Any]:
+def _is_option(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _check_group(group: str, node: Any, *, trusted: bool, key: str = "") -> dict[str, Any]:
+    """The checked values of an option; `key` is where it is, if that is inside another of the group."""
+    key = key or group
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(
-            f"{group}: has no _target_; choose an option: {group}=NAME (see `nasmeta list {group}`)"
+            f"{key}: has no _target_; choose an option: {group}=NAME (see `nasmeta list {group}`)"
         )
-    target = resolve(group, node["_target_"], trusted=trusted)
-    values = {key: value for key, value in node.items() if key != "_target_"}
-    checked = _validated(_schema(group, target), values, f"{group}.")
-    return {"_target_": node["_target_"], **checked.model_dump()}
+    target = resolve(group, node["_target_"], trusted=trusted, where=key)
+    inner = {
+        name: _check_group(group, value, trusted=trusted, key=f"{key}.{name}")
+        for name, value in node.items()
+        if _is_option(value)
+    }
+    values = {name: value for name, value in node.items() if name != "_target_"}
+    # What an inner option makes is checked when it is made; its key has to be one that takes a function.
+    checked = _validated(_schema(group, target), values | dict.fromkeys(inner, _check_group), f"{key}.")
+    return {"_target_": node["_target_"], **checked.model_dump(), **inner}
 
 
-def resolve(group: str, path: Any, *, trusted: bool) -> Any:
-    """The class or function a `_target_` names; raises ConfigError where it may not or does not fit."""
-    key = f"{group}._target_"
+def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
+    """The class or function a `_target_` names; raises ConfigError where it may not or does not fit.
+
+    `where` is the option's key, if that is not the group's.
+    """
+    key = f"{where or group}._target_"
     if not isinstance(path, str) or "." not in path:
         raise ConfigError(f"{key}: {path!r} is no dotted name of a class")
     if not trusted and not path.startswith("nasmeta."):

@@ -40,9 +40,10 @@ class Constraints:
             return False
         if limits.max_flops is not None and (cost is None or cost.flops > limits.max_flops):
             return False
-        return limits.max_latency_ms is None or self._latency(arch) <= limits.max_latency_ms
+        return limits.max_latency_ms is None or self.latency(arch) <= limits.max_latency_ms
 
-    def _latency(self, arch: Any) -> float:
+    def latency(self, arch: Any) -> float:
+        """Milliseconds of one example, measured the first time that it is asked for."""
         key = str(arch)
         if key not in self._measured:
             composition = self._composition

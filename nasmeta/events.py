@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from nasmeta.evaluators.base import TrialResult
+    from nasmeta.front import Front
     from nasmeta.task import TaskBatch
 
 log = logging.getLogger(__name__)
@@ -58,11 +59,15 @@ class Trained:
 
 @dataclass(frozen=True)
 class TrialFinished:
-    """A trial ended, well or not (`result.status`). `best` says whether it is the best so far."""
+    """A trial ended, well or not (`result.status`). `best` says whether it is the best so far.
+
+    `front` is the run's Pareto front where the strategy has several objectives.
+    """
 
     phase: Phase
     result: "TrialResult"
     best: bool
+    front: "Front | None" = None
 
 
 @dataclass(frozen=True)

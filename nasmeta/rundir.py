@@ -19,10 +19,15 @@ class RunDirectory:
         self.summary = path / "summary.json"
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
+        self.pareto = path / "pareto"
 
     def weights(self, phase: str, trial: int) -> Path:
         """Where the meta-training of a trial keeps its progress, and leaves its weights."""
         return self.checkpoints / f"{phase}-{trial:05d}.pt"
+
+    def front(self, trial: int) -> Path:
+        """The checkpoint, like best.pt, of a trial on the Pareto front."""
+        return self.pareto / f"{trial}.pt"
 
     def lock(self) -> FileLock:
         """The lock of the run, to hold while working on it; the system frees it if its owner is killed.

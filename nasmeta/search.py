@@ -6,6 +6,7 @@ interrupted is the same calls over again, of which the finished ones return what
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from nasmeta.events import (
     TrialStarted,
 )
 from nasmeta.executors.base import Executor, Job
+from nasmeta.front import Front
 from nasmeta.journal import Journal, Record
 from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.rundir import RunDirectory
@@ -65,9 +67,12 @@ class Search:
             (r["phase"], r["trial"]): _result(r) for r in journal.records if r["event"] == "finished"
         }
         self._events = {record["event"] for record in journal.records}
+        self._with_weights = {trial for phase, trial in self._finished if phase == "search"}
         self._elapsed_before = max((r["elapsed"] for r in journal.records if "elapsed" in r), default=0.0)
         self._began = time.monotonic()
         self.best: TrialResult | None = None
+        self.front: Front | None = None
+        self.constraints = self._constraints()
         directory.checkpoints.mkdir(exist_ok=True)
 
     def run(self) -> dict[str, Any]:
@@ -86,7 +91,8 @@ class Search:
     # The loop of asks and tells -------------------------------------------------------------------------
 
     def _search(self) -> None:
-        strategy = self._strategy()
+        strategy = self.composition.strategy(self.constraints.feasible)
+        self.front = self._front(strategy)
         waiting = self._replay(strategy)
         in_flight = 0
         while True:
@@ -95,7 +101,7 @@ class Search:
                 if proposal is None:
                     break
                 self._announce_start("search", proposal.trial, proposal.arch, proposal.iterations)
-                self.executor.submit(Job(proposal.trial, str(proposal.arch), proposal.iterations))
+                self.executor.submit(_job(proposal))
                 in_flight += 1
             if in_flight == 0:
                 break
@@ -103,10 +109,12 @@ class Search:
             in_flight -= 1
             self._finish("search", result)
             strategy.tell(self._told(result))
+            self._forget_weights(strategy.needed())
             self._give_up_if_hopeless()
         self.executor.close()
         if self.stop():
             raise Interrupted("stopped between two trials")
+        self._forget_weights(needed=set())
         if self.best is None:
             raise RunFailed("the search looked at no architecture that could be trained")
         if not self._happened("searched"):
@@ -119,9 +127,7 @@ class Search:
             return None
         proposal = strategy.ask()
         if proposal is not None:
-            self._record(
-                "asked", trial=proposal.trial, arch=str(proposal.arch), iterations=proposal.iterations
-            )
+            self._record("asked", **asdict(_job(proposal)))
         return proposal
 
     def _replay(self, strategy: Strategy) -> list[Proposal]:
@@ -130,11 +136,10 @@ class Search:
         for record in self.journal.records:
             if record["event"] == "asked":
                 proposal = strategy.ask()
-                if proposal is None or str(proposal.arch) != record["arch"]:
-                    got = proposal and str(proposal.arch)
+                if proposal is None or _job(proposal) != _recorded(record):
                     raise RunDirectoryError(
-                        f"{self.directory.journal}: trial {record['trial']} was {record['arch']}, and the "
-                        f"strategy now proposes {got}: the code or the configuration has changed"
+                        f"{self.directory.journal}: it has {_recorded(record)}, the strategy now proposes "
+                        f"{proposal and _job(proposal)}: the code or the configuration has changed"
                     )
                 asked[proposal.trial] = proposal
             elif record["event"] == "finished" and record["phase"] == "search":
@@ -142,20 +147,60 @@ class Search:
                 strategy.tell(self._told(result))
                 del asked[result.trial]
                 self._note_best(result)
+                if self.front:
+                    self.front.add(result)
+        self._forget_weights(strategy.needed())
+        self._forget_dominated()
         return list(asked.values())
 
-    def _strategy(self) -> Strategy:
+    def _constraints(self) -> Constraints:
         measured = {r["arch"]: r["ms"] for r in self.journal.records if r["event"] == "measured"}
 
         def record(arch: str, milliseconds: float) -> None:
             self._record("measured", arch=arch, ms=milliseconds)
 
-        constraints = Constraints(self.composition, self.evaluator, measured, record)
-        return self.composition.strategy(constraints.feasible)
+        return Constraints(self.composition, self.evaluator, measured, record)
+
+    def _front(self, strategy: Strategy) -> Front | None:
+        """The Pareto front to keep, where the strategy has more objectives than the score."""
+        if not strategy.objectives:
+            return None
+        self.directory.pareto.mkdir(exist_ok=True)
+        space = self.composition.space
+
+        def costs(text: str) -> dict[str, float]:
+            arch = space.parse(text)
+            cost = self.evaluator.cost(arch)
+            assert cost is not None, "Composition refuses objectives that the evaluator does not know"
+            known: dict[str, Callable[[], float]] = {
+                "params": lambda: cost.params,
+                "flops": lambda: cost.flops,
+                "latency": lambda: self.constraints.latency(arch),
+            }
+            return {objective: known[objective]() for objective in strategy.objectives}
+
+        return Front(strategy.objectives, costs, str(space.reference()))
 
     def _told(self, result: TrialResult) -> Told:
         arch = self.composition.space.parse(result.arch)
-        return Told(result.trial, arch, result.score, result.iterations, result.params, result.flops)
+        asks_latency = self.front is not None and "latency" in self.front.objectives
+        latency = self.constraints.latency(arch) if asks_latency and result.status == "ok" else None
+        return Told(
+            result.trial,
+            arch,
+            result.score,
+            result.iterations,
+            result.params,
+            result.flops,
+            latency_ms=latency,
+            seconds=result.seconds,
+        )
+
+    def _forget_weights(self, needed: set[int]) -> None:
+        """Deletes the weights of the finished trials that no later one starts from."""
+        for trial in self._with_weights - needed:
+            self.directory.weights("search", trial).unlink(missing_ok=True)
+        self._with_weights &= needed
 
     def _give_up_if_hopeless(self) -> None:
         if self.best is not None:
@@ -167,9 +212,12 @@ class Search:
     # One trial ------------------------------------------------------------------------------------------
 
     def _evaluate_search(self, job: Job) -> TrialResult:
-        return self._evaluate("search", job.trial, job.arch, job.iterations)
+        start = None if job.start is None else self.directory.weights("search", job.start)
+        return self._evaluate("search", job.trial, job.arch, job.iterations, start)
 
-    def _evaluate(self, phase: Phase, trial: int, arch: str, iterations: int) -> TrialResult:
+    def _evaluate(
+        self, phase: Phase, trial: int, arch: str, iterations: int, start: Path | None = None
+    ) -> TrialResult:
         def report(progress: Any) -> None:
             self.announce(
                 Trained(phase, trial, progress.iteration, iterations, progress.loss, progress.accuracy)
@@ -177,7 +225,9 @@ class Search:
 
         evaluator = self.evaluator if phase == "search" else self.finals
         weights = self.directory.weights(phase, trial)
-        return evaluator.evaluate(arch, iterations, trial, weights, report=report, stop=self.stop)
+        return evaluator.evaluate(
+            arch, iterations, trial, weights, start=start, report=report, stop=self.stop
+        )
 
     def _full(self, phase: Phase, trial: int, arch: str) -> TrialResult:
         """Judges an architecture at the full budget, unless the journal has it already."""
@@ -194,13 +244,19 @@ class Search:
     def _finish(self, phase: Phase, result: TrialResult) -> None:
         """Records a result. best.pt comes first: a kill in between repeats the end of the trial."""
         is_best = phase == "search" and self._note_best(result)
+        weights = self.directory.weights(phase, result.trial)
         if is_best and self.evaluator.leaves_weights:
-            self._save_best(self.directory.weights(phase, result.trial), result)
-        self._record("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict())
+            self._save_best(self.directory.best, weights, result)
+        front = self.front if phase == "search" else None
+        if front and front.add(result) and self.evaluator.leaves_weights:
+            self._save_best(self.directory.front(result.trial), weights, result)
+        volume = {"hypervolume": front.hypervolume()} if front else {}
+        self._record("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict(), **volume)
         self._finished[phase, result.trial] = result
         if phase == "search":
-            self.directory.weights(phase, result.trial).unlink(missing_ok=True)
-        self.announce(TrialFinished(phase, result, is_best))
+            self._with_weights.add(result.trial)
+        self._forget_dominated()
+        self.announce(TrialFinished(phase, result, is_best, front))
 
     def _note_best(self, result: TrialResult) -> bool:
         """Whether the result is the best of the search so far; the first of equals stays."""
@@ -209,7 +265,16 @@ class Search:
             self.best = result
         return better
 
-    def _save_best(self, weights: Path, result: TrialResult, **tested: Any) -> None:
+    def _forget_dominated(self) -> None:
+        """Deletes the checkpoints of trials that have left the Pareto front."""
+        if self.front is None:
+            return
+        for path in self.directory.pareto.glob("*.pt"):
+            if int(path.stem) not in self.front.trials:
+                path.unlink(missing_ok=True)
+
+    def _save_best(self, path: Path, weights: Path, result: TrialResult, **tested: Any) -> None:
+        """Writes what `nasmeta evaluate` reads: best.pt, or the checkpoint of a member of the front."""
         saved = checkpoint.load(weights)
         task = self.composition.task
         contents = {
@@ -221,14 +286,14 @@ class Search:
             "preprocessing": _plain(self.composition.dataset.preprocessing),
             "metrics": {**_metrics(result), **tested},
         }
-        checkpoint.save_best(self.directory.best, contents)
+        checkpoint.save_best(path, contents)
 
     # After the search -----------------------------------------------------------------------------------
 
     def _candidates(self) -> list[str]:
-        """The best few architectures of the search, best first, each once."""
+        """The best few architectures of the search, best first, each once; see `_rank`."""
         results = [r for (phase, _), r in sorted(self._finished.items()) if phase == "search"]
-        ranked = sorted((r for r in results if r.score is not None), key=_score, reverse=True)
+        ranked = sorted((r for r in results if r.score is not None), key=_rank, reverse=True)
         distinct = list(dict.fromkeys(r.arch for r in ranked))
         return distinct[: self.config.keys.budget.final_candidates]
 
@@ -241,7 +306,7 @@ class Search:
         baseline = self._meta_test("reference", reference) if reference.status == "ok" else None
         if self.finals.leaves_weights:
             weights = self.directory.weights("final", chosen.trial)
-            self._save_best(weights, chosen, **_tested(best))
+            self._save_best(self.directory.best, weights, chosen, **_tested(best))
         summary = describe(
             self.composition,
             [result for (phase, _), result in self._finished.items() if phase == "search"],
@@ -251,6 +316,7 @@ class Search:
             trained=self.evaluator.trains_networks(),
             wall_seconds=self._elapsed(),
             simulated_seconds=self._clock() if self.evaluator.simulates else None,
+            pareto=self.front.summary() if self.front else None,
         )
         checkpoint.write_atomically(self.directory.summary, json.dumps(summary, indent=2).encode() + b"\n")
         self._record("tested", elapsed=self._elapsed(), arch=chosen.arch, **_tested(best))
@@ -306,18 +372,29 @@ def _plain(preprocessing: Any) -> dict[str, Any] | None:
     return None if preprocessing is None else asdict(preprocessing)
 
 
+def _job(proposal: Proposal) -> Job:
+    return Job(proposal.trial, str(proposal.arch), proposal.iterations, proposal.continues, proposal.inherits)
+
+
+def _recorded(record: Record) -> Job:
+    """The job of an "asked" record; those of the first versions say nothing of where it starts."""
+    starts = record.get("continues"), record.get("inherits")
+    return Job(record["trial"], record["arch"], record["iterations"], *starts)
+
+
 def _result(record: Record) -> TrialResult:
     return TrialResult(**{f.name: record[f.name] for f in fields(TrialResult) if f.name in record})
 
 
-def _score(result: TrialResult) -> float:
+def _rank(result: TrialResult) -> tuple[int, float]:
+    """Scores at different budgets do not compare: what was trained longest comes first, then the score."""
     assert result.score is not None
-    return result.score
+    return result.iterations, result.score
 
 
 def _best(results: list[TrialResult]) -> TrialResult | None:
-    """The result of the highest score, the first of equals; None where all failed."""
-    return max((r for r in results if r.score is not None), key=_score, default=None)
+    """The highest in `_rank`, the first of equals; None where all failed."""
+    return max((r for r in results if r.score is not None), key=_rank, default=None)
 
 
 def _metrics(result: TrialResult) -> dict[str, Any]:

@@ -22,11 +22,13 @@ def describe(
     trained: bool,
     wall_seconds: float,
     simulated_seconds: float | None,
+    pareto: list[dict[str, Any]] | None,
 ) -> dict[str, Any]:
     """The summary; accuracies are fractions, `difference` is best minus reference over the same tasks.
 
     Where no network was `trained` (the numbers are a table's), `task` and `batch_norm`, which the numbers
     do not depend on, are null. `simulated_seconds` is what the search's trials stand for, or null.
+    `pareto` is there where the strategy had several objectives.
     """
     keys = composition.config.keys
     batch_norm = keys.batch_norm if trained else None
@@ -46,6 +48,7 @@ def describe(
         "best": {**best, "batch_norm": batch_norm},
         "reference": {**reference, "batch_norm": batch_norm},
         "difference": difference,
+        **({} if pareto is None else {"pareto": pareto}),
     }
 
 

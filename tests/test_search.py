@@ -166,12 +166,12 @@ def test_a_reference_that_cannot_be_trained_is_said_and_ends_nothing(
 
     evaluate = Search._evaluate
 
-    def failing(self: Search, phase: Any, trial: int, arch: str, iterations: int) -> Any:
+    def failing(self: Search, phase: Any, *arguments: Any) -> Any:
         if phase != "reference":
-            return evaluate(self, phase, trial, arch, iterations)
+            return evaluate(self, phase, *arguments)
         with monkeypatch.context() as patch:
             patch.setattr(Problem, "training", _raising(Diverged("the loss is nan")))
-            return evaluate(self, phase, trial, arch, iterations)
+            return evaluate(self, phase, *arguments)
 
     monkeypatch.setattr(Search, "_evaluate", failing)
     summary = run(tmp_path)

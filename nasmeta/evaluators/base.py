@@ -23,9 +23,9 @@ class TrialResult:
 
     Accuracies are fractions (None for regression and for failed trials), valid_ci95 the half-width of the
     95% interval over tasks, valid_loss per query, flops of one image's forward pass (2 per multiply-add),
-    train_seconds spent in meta-training, seconds in all. `proxy` is what an evaluator that trains nothing
-    puts in the place of an accuracy: any finite number, of which more is better. Numbers that an evaluator
-    does not know are None. `reason` says why a trial failed.
+    train_seconds spent in meta-training, seconds in all, both without what a continued trial took before.
+    `proxy` is what an evaluator that trains nothing puts in the place of an accuracy: any finite number, of
+    which more is better. Numbers that an evaluator does not know are None. `reason` says why a trial failed.
     """
 
     trial: int
@@ -95,13 +95,23 @@ class Evaluator(ABC):
 
     @abstractmethod
     def evaluate(
-        self, arch: str, iterations: int, trial: int, weights: Path, *, report: Report, stop: Stop
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
     ) -> TrialResult:
         """Judges an architecture, given as its canonical string, after `iterations` of meta-training.
 
         Idempotent: the same arguments give the same result on the same machine, however often it was
         interrupted. `weights` is where its progress is kept, from which a call that finds it goes on,
-        and where the meta-learned weights are when it returns (if it leaves any). Raises Interrupted,
-        progress saved, once `stop()` is true; a network that cannot be judged is a failed result, not an
-        exception.
+        and where the meta-learned weights are when it returns (if it leaves any). `start` is the weights
+        file of another trial. An evaluator that trains starts from there: from one of the same architecture
+        it goes on, bit by bit as if it had never stopped; from one of another it takes the weights over
+        (SearchSpace.morph) and begins at iteration 0. Others ignore it. Raises Interrupted, progress saved,
+        once `stop()` is true; a network that cannot be judged is a failed result, not an exception.
         """

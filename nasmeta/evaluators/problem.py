@@ -14,6 +14,7 @@ from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.execution import Execution
+from nasmeta.meta_learners.functional import Parameters
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import MetaTraining
@@ -26,8 +27,10 @@ class Problem:
     """Everything an evaluator needs beside the architecture and the budget.
 
     All candidates start from the same random stream, see the same training episodes and are judged on the
-    same `valid_tasks` meta-validation tasks, so that they differ by their architecture alone. Progress is
-    saved every `save_seconds`. `train` and `valid` are loaded when they are first looked at, or by `load`.
+    same `valid_tasks` meta-validation tasks, so that they differ by their architecture alone. Learning-rate
+    schedules span at least `search_iterations`: a candidate that gets a share of them is trained as the
+    beginning of a full training, which can continue it. Progress is saved every `save_seconds`. `train` and
+    `valid` are loaded when they are first looked at, or by `load`.
     """
 
     space: SearchSpace[Any]
@@ -38,6 +41,7 @@ class Problem:
     load_valid: Callable[[], EpisodeSampler]
     valid_tasks: int
     meta_batch: int
+    search_iterations: int
     seed: int
     device: torch.device
     execution: Execution
@@ -70,6 +74,7 @@ class Problem:
             self.optimizer,
             iterations=iterations,
             meta_batch=self.meta_batch,
+            horizon=max(iterations, self.search_iterations),
         )
 
     def with_fewer_tasks_at_once(self, arch: Any) -> "Problem | None":
@@ -78,6 +83,12 @@ class Problem:
             module = self.space.build(arch, self.task)
         smaller = self.execution.resolved(module, self.device).smaller(self.meta_batch)
         return None if smaller is None else replace(self, execution=smaller)
+
+    def morphed(self, old: str, arch: Any, weights: Parameters, state: MetaState) -> Parameters:
+        """What a new `state` of `arch` begins with where it takes over `weights` of architecture `old`."""
+        rng = seeding.stream(self.seed, "morph", old, str(arch))
+        fresh = {name: value.detach().cpu() for name, value in state.parameters.items()}
+        return self.space.morph(self.space.parse(old), arch, weights, fresh, rng)
 
     def judge(self, state: MetaState, stop: Stop) -> Score:
         """The score on the run's meta-validation tasks; raises Interrupted once `stop()` is true."""

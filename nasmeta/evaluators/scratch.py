@@ -29,14 +29,22 @@ class Scratch(Evaluator):
         return measure_cost(self.problem.space, arch, self.problem.task)
 
     def evaluate(
-        self, arch: str, iterations: int, trial: int, weights: Path, *, report: Report, stop: Stop
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
     ) -> TrialResult:
         began = time.monotonic()
         architecture = self.problem.space.parse(arch)
         known, cost = (trial, arch, iterations), Cost(0, 0)
         try:
             cost = self.cost(architecture)
-            training, score = self._trained(architecture, iterations, weights, report, stop)
+            training, score = self._trained(architecture, iterations, weights, start, report, stop)
         except (ArchitectureError, Diverged, _DoesNotFit) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             seconds = time.monotonic() - began
@@ -56,13 +64,13 @@ class Scratch(Evaluator):
         )
 
     def _trained(
-        self, arch: Any, iterations: int, weights: Path, report: Report, stop: Stop
+        self, arch: Any, iterations: int, weights: Path, start: Path | None, report: Report, stop: Stop
     ) -> "tuple[_Saved, Score]":
         """Trains and judges; where memory runs out, goes on from what is saved, half the tasks at once."""
         problem = self.problem
         while True:
             try:
-                training = _Saved(problem, arch, iterations, weights)
+                training = _Saved(problem, arch, iterations, weights, start)
                 training.run(report, stop)
                 score = problem.judge(training.state, stop)
             except RuntimeError as error:
@@ -83,17 +91,24 @@ class _DoesNotFit(Exception):
 
 
 class _Saved:
-    """A meta-training whose progress is kept in a file, from which it goes on if the file is there."""
+    """A meta-training whose progress is kept in a file, from which it goes on if the file is there.
 
-    def __init__(self, problem: Problem, arch: Any, iterations: int, path: Path) -> None:
+    Otherwise it starts from the file `start` of another one, if there is one.
+    """
+
+    def __init__(
+        self, problem: Problem, arch: Any, iterations: int, path: Path, start: Path | None = None
+    ) -> None:
         self.path = path
-        self.save_seconds = problem.save_seconds
+        self.problem, self.arch = problem, arch
         self.training: MetaTraining = problem.training(arch, iterations)
         self.state = self.training.state
         self.seconds = 0.0
         self.finished = False
         if path.exists():
             checkpoint.fits(path, self._restore, checkpoint.load(path))
+        elif start is not None:
+            checkpoint.fits(start, self._start_from, checkpoint.load(start))
 
     def run(self, report: Report, stop: Stop) -> None:
         """Trains to the end, saving now and then; raises Interrupted, saved, once `stop()` is true."""
@@ -107,7 +122,7 @@ class _Saved:
             now = time.monotonic()
             self.seconds = base + now - began
             stopping = stop()
-            if stopping or now - last_save >= self.save_seconds:
+            if stopping or now - last_save >= self.problem.save_seconds:
                 self._save()
                 last_save = time.monotonic()
             if stopping:
@@ -119,6 +134,7 @@ class _Saved:
 
     def _save(self) -> None:
         payload = {
+            "arch": str(self.arch),
             "training": self.training.state_dict(),
             "statistics": self.state.statistics,
             "seconds": self.seconds,
@@ -130,6 +146,14 @@ class _Saved:
         self.training.load_state_dict(payload["training"])
         self.state.set_statistics(payload["statistics"])
         self.seconds, self.finished = payload["seconds"], payload["finished"]
+
+    def _start_from(self, payload: dict[str, Any]) -> None:
+        """Goes on with a training of the same architecture, or takes over the weights of another."""
+        if payload["arch"] == str(self.arch):
+            self.training.load_state_dict(payload["training"])
+            return
+        weights = payload["training"]["parameters"]
+        self.state.load(self.problem.morphed(payload["arch"], self.arch, weights, self.state), {})
 
 
 def _check_finite(score: Score) -> None:

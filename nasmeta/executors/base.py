@@ -9,11 +9,21 @@ from nasmeta.evaluators.base import TrialResult
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run: an architecture's canonical string at a budget of meta-iterations."""
+    """One trial to run: an architecture's canonical string at a budget of meta-iterations.
+
+    continues: the trial whose meta-training goes on here; inherits: the one whose weights it starts from.
+    """
 
     trial: int
     arch: str
     iterations: int
+    continues: int | None
+    inherits: int | None
+
+    @property
+    def start(self) -> int | None:
+        """The trial whose weights file it starts from, in either way."""
+        return self.inherits if self.continues is None else self.continues
 
 
 class Executor(ABC):

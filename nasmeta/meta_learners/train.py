@@ -29,7 +29,9 @@ class MetaTraining:
     """Meta-training of one network, one meta-iteration a `step`.
 
     `state_dict` holds all that decides the rest: episodes are a function of the iteration, so a
-    restored training goes on as if it had never stopped.
+    restored training goes on as if it had never stopped, also with more iterations than it had. The
+    learning rate follows the schedule over `horizon` meta-iterations (None: `iterations`), so that a
+    training of fewer iterations is the beginning of a longer one whatever the schedule.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class MetaTraining:
         *,
         iterations: int,
         meta_batch: int,
+        horizon: int | None = None,
     ) -> None:
         self.learner, self.state, self.sampler = learner, state, sampler
+        self.horizon = iterations if horizon is None else horizon
         self.iterations, self.meta_batch = iterations, meta_batch
         self.iteration = 0
         self._outer = optimizer
@@ -65,7 +69,7 @@ class MetaTraining:
         for name, parameter in self.state.parameters.items():
             parameter.grad = gradients.get(name)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._outer.rate(self.iteration, self.iterations)
+            group["lr"] = self._outer.rate(self.iteration, self.horizon)
         self._optimizer.step()
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value

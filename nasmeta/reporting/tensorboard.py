@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from nasmeta.evaluators.base import TrialResult
+    from nasmeta.front import Front
 
 STEPS_PER_TRIAL = 1000
 HPARAM_METRICS = ("test_accuracy", "valid_accuracy", "params", "flops", "train_seconds")
@@ -24,6 +25,8 @@ class TensorBoard:
     - `search/valid_accuracy`, `best_valid_accuracy`, `params`, `flops`, `seconds`, `failed` (1 or 0), by
       trial number; for regression `search/valid_loss` and `best_valid_loss`, and where an evaluator trains
       nothing, `search/proxy` and `best_proxy`.
+    - `search/hypervolume` by trial number, and `pareto/front` (a picture of the scores against the costs,
+      whenever the front changes) where the strategy has several objectives; see `nasmeta.front`.
     - `train/loss`, `train/accuracy` of the search's trials, one after the other on one axis: trial n owns
       the steps 1000 n to 1000 n + 999, whatever its budget. A curve a trial would make a thousand tags or
       runs, and a count of all iterations would go astray when a run is resumed, a budget differs, or
@@ -42,6 +45,7 @@ class TensorBoard:
         self._writer = SummaryWriter(str(directory))
         self._standing = Standing()
         self._graphs: dict[int, Any] = {}
+        self._results: list[TrialResult] = []
 
     def __call__(self, event: Event) -> None:
         self._standing(event)
@@ -103,7 +107,19 @@ class TensorBoard:
         if event.best:
             self._draw("best/architecture", graph, f"trial {result.trial}: {result.arch}", result.trial)
             self._writer.add_text("best/architecture", f"`{result.arch}`", result.trial)
+        if event.front:
+            self._show_front(event.front, result)
         self._writer.flush()
+
+    def _show_front(self, front: "Front", result: "TrialResult") -> None:
+        from nasmeta.reporting.pareto import front_figure
+
+        self._scalar("search/hypervolume", front.hypervolume(), result.trial)
+        if result.status == "ok":
+            self._results.append(result)
+        if result.trial in front.trials:
+            dominated = [r for r in self._results if r.trial not in front.trials]
+            self._add_figure("pareto/front", front_figure(front, dominated), result.trial)
 
     def _finish_full_training(self, event: TrialFinished) -> None:
         self._valid(f"{_family(event)}/", event.result, event.result.iterations)

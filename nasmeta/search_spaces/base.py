@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from copy import copy
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,7 @@ from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
+    from nasmeta.search_spaces.morphism import Weights
 
 
 @runtime_checkable
@@ -78,6 +80,29 @@ class SearchSpace(ABC, Generic[A]):
         Equal results say that the networks are the same; different ones do not say that they differ.
         """
         return arch
+
+    def widened(self, number: int, rounds: int) -> SearchSpace[A]:
+        """The part of the space that round `number` of `rounds` (from 1) searches.
+
+        It grows from round to round, and the last one is the whole space, as here every one is.
+        """
+        return self
+
+    def starting_at(self, arch: A) -> SearchSpace[A]:
+        """The same space, whose initial and reference architecture is `arch`."""
+        space = copy(self)
+        vars(space).update(initial=lambda: arch, reference=lambda: arch)
+        return space
+
+    def morph(self, old: A, new: A, weights: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
+        """Parameters for a network of `new` that begin with what `weights`, those of `old`, have learned.
+
+        The same function where the space knows how (see its morph.py); by default what fits by name and
+        shape. `fresh` are a new network's own parameters; the result has their names and shapes.
+        """
+        from nasmeta.search_spaces.morphism import copied
+
+        return copied(weights, fresh)
 
     @property
     def size(self) -> int | None:

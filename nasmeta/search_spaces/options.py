@@ -35,6 +35,11 @@ def ordered(low_key: str, low: int, high_key: str, high: int) -> None:
         )
 
 
+def step(low: int, high: int, number: int, steps: int) -> int:
+    """The `number`-th of `steps` even steps (from 1) above `low`, upwards to `high`."""
+    return low + -(-(high - low) * number // steps)
+
+
 def closest(values: Sequence[int], wanted: int) -> int:
     """The value nearest to `wanted`, the smaller of two."""
     return min(values, key=lambda value: (abs(value - wanted), value))

@@ -7,14 +7,14 @@ nothing that replaying the history would not rebuild, and never evaluates, logs 
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from nasmeta import seeding
-from nasmeta.errors import RunFailed
+from nasmeta.errors import ConfigError, RunFailed
 from nasmeta.search_spaces.base import SearchSpace
 
 Feasible = Callable[[Any], bool]
@@ -39,6 +39,8 @@ Proxies = Callable[[str, int], Callable[[Any], float]]
 
 NaN where an architecture has none. Raises ConfigError for an unknown name.
 """
+OBJECTIVES = ("params", "flops", "latency")
+"""What a strategy may want to be low beside a high score."""
 
 FEASIBLE_DRAWS = 1000
 """Draws without a single feasible architecture after which a strategy gives up."""
@@ -49,18 +51,27 @@ FRESH_DRAWS = 100
 
 @dataclass(frozen=True)
 class Proposal:
-    """The architecture to look at in trial `trial`, at a budget of `iterations` meta-iterations."""
+    """The architecture to look at in trial `trial`, at a budget of `iterations` meta-iterations.
+
+    continues: the finished trial of the same architecture whose meta-training goes on here; `iterations`
+    counts those that it already had. inherits: the finished trial, of another architecture perhaps, from
+    whose weights a new meta-training starts.
+    """
 
     trial: int
     arch: Any
     iterations: int
+    continues: int | None = None
+    inherits: int | None = None
 
 
 @dataclass(frozen=True)
 class Told:
     """What a strategy is told of a trial: `score` is to be maximized; None says that it failed.
 
-    Costs are None where the evaluator does not know them (a table without such columns).
+    Costs are None where the evaluator does not know them (a table without such columns). latency_ms: of one
+    example, None where no objective asks for it; seconds: what this trial took, without the trial that it
+    continues (simulated where a table says so).
     """
 
     trial: int
@@ -69,10 +80,19 @@ class Told:
     iterations: int
     params: int | None
     flops: int | None
+    latency_ms: float | None = None
+    seconds: float = 0.0
 
 
 class Strategy(ABC):
-    """Decides which architecture to look at next; several asks may be outstanding, tells in any order."""
+    """Decides which architecture to look at next; several asks may be outstanding, tells in any order.
+
+    objectives: the costs, of OBJECTIVES, that it trades against the score; the run then keeps their front.
+    learns: whether it can take over what another search was told.
+    """
+
+    objectives: tuple[str, ...] = ()
+    learns = True
 
     def __init__(
         self, *, space: SearchSpace[Any], seed: int, trials: int, iterations: int, feasible: Feasible
@@ -83,6 +103,7 @@ class Strategy(ABC):
         self.iterations = iterations
         self._feasible = feasible
         self._asked = 0
+        self._learned = 0
         self._outstanding: dict[int, Proposal] = {}
         self._seen: dict[Any, None] = {}  # in the order of the asks
 
@@ -109,9 +130,34 @@ class Strategy(ABC):
             raise ValueError(f"trial {told.trial} was told a score of {told.score}; a failure is None")
         self._tell(told)
 
+    def learn(self, history: Sequence[Told]) -> None:
+        """Takes over what another search was told, in its order, before the first ask.
+
+        The architectures count as proposed before. Their trials get numbers below zero. Raises ConfigError
+        for a strategy that has no use for them (`learns` is false).
+        """
+        if not self.learns:
+            raise ConfigError(
+                f"strategy.inner: {type(self).__name__} cannot go on from another search's trials; "
+                "choose strategy@strategy.inner=evolution, predictor or local_search"
+            )
+        self._learned = len(history)
+        for number, told in enumerate(history, -len(history)):
+            self._seen[told.arch] = None
+            self._learn(replace(told, trial=number))
+
+    def _learn(self, told: Told) -> None:
+        """Learns from a trial of another search: as from one of its own, unless a strategy says otherwise."""
+        self._tell(told)
+
     def done(self) -> bool:
         """True once every trial is asked and told, or the strategy has nothing left to propose."""
         return not self._outstanding and (self._asked >= self.trials or self._exhausted())
+
+    def needed(self) -> set[int]:
+        """The told trials whose weights a proposal starts from, or may yet start from."""
+        starts = {start for p in self._outstanding.values() for start in (p.continues, p.inherits)}
+        return {start for start in starts if start is not None} | self._promotable()
 
     @abstractmethod
     def _ask(self, trial: int) -> Proposal | None:
@@ -119,6 +165,10 @@ class Strategy(ABC):
 
     def _tell(self, told: Told) -> None:  # noqa: B027 - a strategy may not care
         """Learns from a trial."""
+
+    def _promotable(self) -> set[int]:
+        """The told trials that a later proposal may start from: their weights are kept. None, by default."""
+        return set()
 
     def _exhausted(self) -> bool:
         """True where nothing would ever be proposed again."""

@@ -51,11 +51,11 @@ class RegularizedEvolution(Strategy):
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
-        if trial == 0 and self.start != "random":
+        if trial == 0 and self.start != "random" and not self.population:
             first = self.space.initial() if self.start == "initial" else self.space.reference()
             if self._feasible(first):
                 return Proposal(trial, first, self.iterations)
-        if trial < self._warmup or not self.population:
+        if trial + self._learned < self._warmup or not self.population:
             return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
         count = min(self.sample, len(self.population))
         drawn = [self.population[i] for i in rng.choice(len(self.population), count, replace=False)]

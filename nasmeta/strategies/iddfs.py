@@ -29,6 +29,8 @@ from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
 class IterativeDeepening(Strategy):
     """See the module. goal in units of the score: an accuracy in [0, 1], or minus a loss."""
 
+    learns = False  # the order of a graph search is its own
+
     def __init__(
         self,
         *,

@@ -62,6 +62,9 @@ class LocalSearch(Strategy):
             while better := self._better():
                 self._move(better[0])
 
+    def _learn(self, told: Told) -> None:
+        self._scores[told.arch] = told.score
+
     def _exhausted(self) -> bool:
         return self._next(self._asked) is None
 

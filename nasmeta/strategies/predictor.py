@@ -101,7 +101,7 @@ class Predictor(Strategy):
 
         worst = min(scores)
         targets = normal_scores([worst if told.score is None else told.score for told in self._told])
-        ensemble = self._learn(targets, rng)
+        ensemble = self._train(targets, rng)
         candidates = self._candidates(rng)
         if not candidates:
             return None
@@ -119,7 +119,7 @@ class Predictor(Strategy):
             self._infeasible.add(candidates[i])
         return None
 
-    def _learn(self, targets: Any, rng: np.random.Generator) -> "Ensemble":
+    def _train(self, targets: Any, rng: np.random.Generator) -> "Ensemble":
         """Trains on what was told and, as if it were told, on what is predicted of the pending trials."""
         from nasmeta.strategies.surrogate.ensemble import Ensemble
 

@@ -81,6 +81,11 @@ class Reinforce(Strategy):
         self.controller.step(self._answers[told.arch], reward - baseline, self._entropy_weight)
         self._baseline = baseline + (1 - self._baseline_decay) * (reward - baseline)
 
+    def _learn(self, told: Told) -> None:
+        """Another search's scores are what rewards compare with; its decisions are not known here."""
+        if told.score is not None:
+            insort(self._scores, told.score)
+
     def _reward(self, score: float | None) -> float:
         """The share of the scores so far, its own aside, that `score` beats; the first has 1/2."""
         if score is None:

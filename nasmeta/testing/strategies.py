@@ -3,12 +3,13 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from nasmeta.conf_dir import config_directory
 from nasmeta.config import resolve
+from nasmeta.overrides import composed
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.strategies.base import Proposal, Strategy, Told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
@@ -45,13 +46,28 @@ def toy_proxies(name: str, batches: int) -> Callable[[Any], float]:
 
 
 def made(option: str, **arguments: Any) -> Strategy:
-    """The strategy of conf/strategy/`option`.yaml, with what a run passes in; see `injected`."""
-    node: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "strategy" / f"{option}.yaml"))
-    target = resolve("strategy", node.pop("_target_"), trusted=True)
+    """The strategy of an option of conf/strategy, with what a run passes in; see `injected`."""
     passed = {**injected(**arguments), "costs": toy_costs, "proxies": toy_proxies}
-    taken = inspect.signature(target).parameters
-    strategy: Strategy = target(**node, **{name: value for name, value in passed.items() if name in taken})
+    strategy: Strategy = _factory(node_of(option), passed)()
     return strategy
+
+
+@cache
+def node_of(option: str) -> dict[str, Any]:
+    """The values of an option as a run composes them, options inside it among them."""
+    node: Any = OmegaConf.to_container(composed([f"strategy={option}"])["strategy"])
+    return dict(node)
+
+
+def _factory(node: dict[str, Any], passed: dict[str, Any]) -> Callable[..., Any]:
+    target = resolve("strategy", node["_target_"], trusted=True)
+    taken = {name: passed[name] for name in inspect.signature(target).parameters if name in passed}
+    values = {
+        key: _factory(value, passed) if isinstance(value, dict) and "_target_" in value else value
+        for key, value in node.items()
+        if key != "_target_"
+    }
+    return partial(target, **values, **taken)
 
 
 def told(proposal: Proposal, score: float | None) -> Told:

@@ -18,15 +18,21 @@ ITERATIONS = 3
 
 
 def start(
-    chosen: MetaLearner, optimizer: OuterOptimizer, sampler: BlobSampler | None = None, name: str = "network"
+    chosen: MetaLearner,
+    optimizer: OuterOptimizer,
+    sampler: BlobSampler | None = None,
+    name: str = "network",
+    iterations: int = ITERATIONS,
+    horizon: int | None = None,
 ) -> MetaTraining:
     return MetaTraining(
         chosen,
         init(chosen, conv_network(width=4, name=name)),
         sampler or training_sampler(chosen),
         optimizer,
-        iterations=ITERATIONS,
+        iterations=iterations,
         meta_batch=2,
+        horizon=horizon,
     )
 
 
@@ -77,6 +83,26 @@ def test_every_learner_resumes_bit_for_bit(name: str) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_resumes_bit_for_bit(name: str) -> None:
     assert_resumes(learner("protonet", "support"), configured_optimizer(name))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("policy", ["support", "running"])
+def test_a_short_training_is_the_beginning_of_a_long_one(schedule: str, policy: str) -> None:
+    """Finished after 1 iteration and continued to 3, whatever the schedule: it spans the horizon."""
+    make, options = configured("optimizer", "adam")
+    optimizer = make(**{**options, "schedule": schedule, "warmup": 0.3})
+    chosen = short("protonet", policy)
+    whole = start(chosen, optimizer, horizon=5)
+    part = start(chosen, optimizer, iterations=1, horizon=5)
+    expected, shorter = outcome(whole), outcome(part)
+    assert not torch.equal(shorter["body.0.weight"], expected["body.0.weight"])
+    saved = through_a_file(part.state_dict())
+    continued = start(chosen, optimizer, name="other weights", horizon=5)
+    continued.load_state_dict(saved)
+    got = outcome(continued)
+    for name, value in expected.items():
+        if name not in ("loss", "accuracy"):  # means since the last reading
+            assert torch.equal(got[name], value), name
 
 
 def test_another_networks_state_is_refused(optimizer: OuterOptimizer) -> None:

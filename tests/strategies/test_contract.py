@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasmeta.conf_dir import config_directory
-from nasmeta.errors import RunFailed
+from nasmeta.errors import ConfigError, RunFailed
 from nasmeta.seeding import stream
 from nasmeta.strategies.base import Strategy
 from nasmeta.testing.strategies import SPACE, Make, asked, made, play, replay, told
@@ -37,7 +37,9 @@ def test_it_looks_at_as_many_architectures_as_it_is_given(make: Make) -> None:
     history = play(make(trials=30))
     archs = asked(history)
     assert len(archs) == 30
-    assert len(set(archs)) == 30, "an architecture is proposed twice while the space has new ones"
+    proposals = [entry for kind, entry in history if kind == "ask"]
+    new = [proposal.arch for proposal in proposals if proposal.continues is None]
+    assert len(set(new)) == len(new), "an architecture is proposed twice while the space has new ones"
     assert all(SPACE.parse(str(arch)) == arch for arch in archs)
 
 
@@ -141,6 +143,24 @@ def test_every_strategy_searches_every_space(make: Make, space: str) -> None:
     archs = asked(play(make(space=searched, trials=6), 2, score=lambda arch: 1 / len(str(arch))))
     assert len(archs) == 6
     assert all(searched.parse(str(arch)) == arch for arch in archs)
+
+
+def test_it_learns_from_another_search_before_its_first_ask(make: Make) -> None:
+    """Good, bad and failed trials of another one: none of their architectures is proposed as new again."""
+    other = play(make(seed=1, trials=20), failing=lambda trial: trial % 5 == 0)
+    history = [entry for kind, entry in other if kind == "tell"]
+    first, again = make(trials=15), make(trials=15)
+    if not first.learns:
+        with pytest.raises(ConfigError, match="cannot go on from another search"):
+            first.learn(history)
+        return
+    first.learn(history)
+    again.learn(history)
+    mine = play(first)
+    replay(again, mine)
+    new = {entry.arch for kind, entry in mine if kind == "ask" and entry.continues is None}
+    assert len(asked(mine)) == 15
+    assert not new & {told.arch for told in history}
 
 
 def test_wrong_tells_are_refused(make: Make) -> None:

@@ -6,6 +6,7 @@ depth between the downsamplings, squeeze-excite.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
+    from nasmeta.search_spaces.morphism import Weights
 
 
 class ConvSpace(SearchSpace[ConvArchitecture]):
@@ -139,6 +141,31 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         from nasmeta.search_spaces.conv.network import build
 
         return build(arch, task)
+
+    def morph(
+        self,
+        old: ConvArchitecture,
+        new: ConvArchitecture,
+        weights: "Weights",
+        fresh: "Weights",
+        rng: np.random.Generator,
+    ) -> "Weights":
+        from nasmeta.search_spaces.conv.morph import morph
+
+        return morph(old, new, weights, fresh, rng)
+
+    def widened(self, number: int, rounds: int) -> "ConvSpace":
+        """Narrow and shallow first: the lowest widths and depths, in even steps up to all of them."""
+        whole = self._choices
+        space = copy(self)
+        space._choices = replace(
+            whole,
+            widths=whole.widths[: options.step(1, len(whole.widths), number, rounds)],
+            max_blocks=options.step(
+                max(whole.min_blocks, whole.max_downsamples), whole.max_blocks, number, rounds
+            ),
+        )
+        return space
 
     @property
     def size(self) -> int:

@@ -1,6 +1,8 @@
 """The mlp space: fully connected networks, for regression on few features and for flattened images."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -19,6 +21,7 @@ from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
+    from nasmeta.search_spaces.morphism import Weights
 
 
 class MlpSpace(SearchSpace[MlpArchitecture]):
@@ -98,6 +101,29 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
         from nasmeta.search_spaces.mlp.network import build
 
         return build(arch, task)
+
+    def morph(
+        self,
+        old: MlpArchitecture,
+        new: MlpArchitecture,
+        weights: "Weights",
+        fresh: "Weights",
+        rng: np.random.Generator,
+    ) -> "Weights":
+        from nasmeta.search_spaces.mlp.morph import morph
+
+        return morph(old, new, weights, fresh, rng)
+
+    def widened(self, number: int, rounds: int) -> "MlpSpace":
+        """Narrow and shallow first: the lowest widths and depths, in even steps up to all of them."""
+        whole = self._choices
+        space = copy(self)
+        space._choices = replace(
+            whole,
+            widths=whole.widths[: options.step(1, len(whole.widths), number, rounds)],
+            max_layers=options.step(whole.min_layers, whole.max_layers, number, rounds),
+        )
+        return space
 
     @property
     def size(self) -> int:

@@ -1,0 +1,88 @@
+"""Weights of one conv network as the start of another.
+
+The new network computes the old one's function where it differs by: wider blocks under batch norm (also
+with squeeze-excite, a shortcut on both sides of the edit, any operation), larger kernels of the same kind of
+operation, and inserted blocks that are as wide as their input, have a shortcut (skip or res), ReLU, no
+downsampling, and a block that ends in ReLU before them: their last norm begins at zero, so that they add
+nothing. Batch norm of copied channels is a copy; group norm's groups change with the width, so widening
+under it is only a start. Everything else (other operations, norms or activations, narrower blocks, new
+shortcuts, removed blocks) keeps the values that fit by name and shape, block by block; the rest is fresh.
+ProtoNet compares embeddings, in which copied features of the last block count more: for it, too, a start.
+"""
+
+import numpy as np
+import torch
+
+from nasmeta.search_spaces.conv.architecture import ConvArchitecture, ConvBlock
+from nasmeta.search_spaces.morphism import Weights, aligned, copied, grown, grown_head
+
+# The last norm of an operation's branch, by its place there.
+LAST_NORM = {"conv": 1, "sep": 2, "res": 7}
+
+
+def morph(
+    old: ConvArchitecture, new: ConvArchitecture, weights: Weights, fresh: Weights, rng: np.random.Generator
+) -> Weights:
+    """Parameters for `new` from those of `old`; names and shapes are those of `fresh`, a new network's."""
+    result = {name: value for name, value in copied(weights, fresh).items() if not name.startswith("body.")}
+    counterparts = aligned(old.blocks, new.blocks, difference)
+    for number, counterpart in enumerate(counterparts):
+        prefix = f"body.block{number + 1}."
+        own = {name.removeprefix(prefix): v for name, v in fresh.items() if name.startswith(prefix)}
+        if counterpart is not None:
+            source = f"body.block{counterpart + 1}."
+            had = {n.removeprefix(source): v for n, v in weights.items() if n.startswith(source)}
+            values = (
+                _grown_block(had, own, rng) if _same_kind(old, counterpart, new, number) else copied(had, own)
+            )
+        else:
+            values = _transparent(new, number, own)
+        result |= {prefix + name: value for name, value in values.items()}
+    if old.head == new.head and old.blocks[-1].width:
+        positions = weights["head.weight"].shape[1] // old.blocks[-1].width
+        same = fresh["head.weight"].shape[1] == positions * new.blocks[-1].width
+        wide = (
+            grown_head(weights["head.weight"], fresh["head.weight"].shape, positions, rng) if same else None
+        )
+        result["head.weight"] = fresh["head.weight"] if wide is None else wide
+    return {name: result[name] for name in fresh}
+
+
+def difference(a: ConvBlock, b: ConvBlock) -> float:
+    """How little two blocks have in common: 0 where they are equal, 2 at most."""
+    parts = (
+        a.op != b.op,
+        a.kernel != b.kernel,
+        a.width != b.width,
+        a.norm != b.norm,
+        a.activation != b.activation,
+        a.downsample != b.downsample,
+        a.shortcut != b.shortcut,
+        a.se != b.se,
+    )
+    return sum(parts) * 0.25
+
+
+def _same_kind(old: ConvArchitecture, i: int, new: ConvArchitecture, j: int) -> bool:
+    """Whether the blocks are the same operation with the same parts, so that tensors may grow."""
+    a, b = old.blocks[i], new.blocks[j]
+    return (a.op, a.norm, a.se, a.shortcut) == (b.op, b.norm, b.se, b.shortcut)
+
+
+def _grown_block(had: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
+    values = {}
+    for name, value in fresh.items():
+        wide = grown(had[name], value.shape, rng) if name in had else None
+        values[name] = value if wide is None else wide
+    return values
+
+
+def _transparent(arch: ConvArchitecture, number: int, fresh: Weights) -> Weights:
+    """An inserted block that adds nothing to its shortcut, where it has one that is the identity."""
+    block = arch.blocks[number]
+    before = arch.blocks[number - 1] if number else None
+    passes = before is not None and before.width == block.width and not block.downsamples
+    if not (passes and block.shortcut):
+        return fresh
+    norm = f"branch.{LAST_NORM[block.op]}."
+    return {n: torch.zeros_like(v) if n.startswith(norm) else v for n, v in fresh.items()}

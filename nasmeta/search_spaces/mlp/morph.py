@@ -1,0 +1,60 @@
+"""Weights of one fully connected network as the start of another.
+
+The new network computes the old one's function where it differs by: wider layers (under layer norm only by
+a whole factor, which leaves its moments as they are), and inserted ReLU layers that are as wide as the ReLU
+layer before them and either have a skip, to which they add nothing at first, or no norm: they begin as the
+identity (Net2DeeperNet). Everything else (other activations or norms, narrower layers, new skips, removed
+layers) keeps the values that fit by name and shape, layer by layer; the rest is fresh.
+"""
+
+import numpy as np
+import torch
+
+from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
+from nasmeta.search_spaces.morphism import Weights, aligned, copied, grown
+
+
+def morph(
+    old: MlpArchitecture, new: MlpArchitecture, weights: Weights, fresh: Weights, rng: np.random.Generator
+) -> Weights:
+    """Parameters for `new` from those of `old`; names and shapes are those of `fresh`, a new network's."""
+    result = {name: value for name, value in copied(weights, fresh).items() if not name.startswith("body.")}
+    for number, counterpart in enumerate(aligned(old.layers, new.layers, difference)):
+        prefix = f"body.layer{number + 1}."
+        own = {name.removeprefix(prefix): v for name, v in fresh.items() if name.startswith(prefix)}
+        if counterpart is None:
+            values = _transparent(new, number, own)
+        else:
+            source = f"body.layer{counterpart + 1}."
+            had = {n.removeprefix(source): v for n, v in weights.items() if n.startswith(source)}
+            values = _grown_layer(had, own, rng)
+        result |= {prefix + name: value for name, value in values.items()}
+    head = grown(weights["head.weight"], fresh["head.weight"].shape, rng)
+    result["head.weight"] = fresh["head.weight"] if head is None else head
+    return {name: result[name] for name in fresh}
+
+
+def difference(a: MlpLayer, b: MlpLayer) -> float:
+    """How little two layers have in common: 0 where they are equal, 2 at most."""
+    return 0.5 * sum((a.width != b.width, a.activation != b.activation, a.norm != b.norm, a.skip != b.skip))
+
+
+def _grown_layer(had: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
+    values = {}
+    for name, value in fresh.items():
+        wide = grown(had[name], value.shape, rng) if name in had else None
+        values[name] = value if wide is None else wide
+    return values
+
+
+def _transparent(arch: MlpArchitecture, number: int, fresh: Weights) -> Weights:
+    """An inserted layer that passes its input on, where its form allows it."""
+    layer = arch.layers[number]
+    if not number or arch.layers[number - 1].width != layer.width:
+        return fresh
+    zeros = {name: torch.zeros_like(value) for name, value in fresh.items()}
+    if layer.skip:
+        return zeros if layer.norm == "none" else {**zeros, "branch.0.weight": fresh["branch.0.weight"]}
+    if layer.norm == "none":
+        return {**zeros, "branch.0.weight": torch.eye(layer.width).to(fresh["branch.0.weight"])}
+    return fresh

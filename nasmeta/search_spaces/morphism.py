@@ -1,0 +1,100 @@
+"""Weights of one network as the start of another: state dict -> state dict, nothing else is touched.
+
+Net2Net (Chen, Goodfellow & Shlens 2016, arXiv:1511.05641) and network morphism (Wei et al. 2016,
+arXiv:1603.01670): a wider, deeper network or one of larger kernels that computes the same function. What
+these need is here, tensor by tensor; which tensor becomes which is for a space to say.
+
+Unit j of a wider layer copies unit j mod n of the n old ones (Net2Net draws the copies at random): one rule
+for all layers, so that shortcuts stay consistent and no layer needs to know another's choice. Copies with
+equal outgoing weights would have equal gradients for ever; where Net2Net adds noise, each consumer here
+divides a unit's weight among its copies in random shares, which keeps the function exactly.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+L = TypeVar("L")
+
+GAP = 1.0
+"""The cost of a layer without a counterpart, in layers that have nothing in common."""
+
+
+def grown(old: Tensor, shape: torch.Size, rng: np.random.Generator) -> Tensor | None:
+    """`old` as a weight or bias of `shape`: dimension 0 produces units, 1 consumes them, 2 and 3 are kernel.
+
+    New producers are copies; a consumer's weight is divided among the copies of what it consumes; a kernel
+    is framed by zeros. None where a dimension would shrink.
+    """
+    if old.dim() != len(shape) or any(a > b for a, b in zip(old.shape, shape, strict=True)):
+        return None
+    grown = old[torch.arange(shape[0]) % old.shape[0]]
+    if len(shape) > 1 and shape[1] > old.shape[1]:
+        grown = grown[:, torch.arange(shape[1]) % old.shape[1]] * _shares(old, shape[1], rng)
+    if len(shape) == 4 and shape[2:] != old.shape[2:]:
+        high, wide = (new - had for new, had in zip(shape[2:], old.shape[2:], strict=True))
+        grown = F.pad(grown, (wide // 2, wide // 2, high // 2, high // 2))
+    return grown
+
+
+def grown_head(old: Tensor, shape: torch.Size, positions: int, rng: np.random.Generator) -> Tensor | None:
+    """A linear layer's weight [outputs, channels * positions], of which channels are the units."""
+    if old.shape[1] % positions or shape[1] % positions:
+        return None
+    channels = torch.Size((shape[0], shape[1] // positions, 1, positions))
+    wide = grown(old.unflatten(1, (-1, 1, positions)), channels, rng)
+    return None if wide is None else wide.flatten(1)
+
+
+def _shares(old: Tensor, units: int, rng: np.random.Generator) -> Tensor:
+    """Positive shares [units, 1, ...] that sum to one over the copies of each old unit."""
+    copies = np.arange(units) % old.shape[1]
+    drawn = rng.uniform(0.5, 1.5, units)
+    shares = drawn / np.bincount(copies, weights=drawn)[copies]
+    single = np.bincount(copies)[copies] == 1
+    values = torch.as_tensor(np.where(single, 1.0, shares), dtype=old.dtype, device=old.device)
+    return values.view(-1, *[1] * (old.dim() - 2))
+
+
+def copied(weights: Weights, fresh: Weights) -> Weights:
+    """`fresh`, with the values of `weights` where name and shape agree."""
+    return {
+        name: weights[name] if name in weights and weights[name].shape == value.shape else value
+        for name, value in fresh.items()
+    }
+
+
+def aligned(old: Sequence[L], new: Sequence[L], difference: Callable[[L, L], float]) -> list[int | None]:
+    """For each new layer its counterpart among the old ones, in order, or None: the cheapest edit script.
+
+    A counterpart costs its difference (0 to 2), an inserted or a removed layer GAP; of equally cheap
+    scripts the one whose first counterparts come first.
+    """
+    rows, columns = len(old), len(new)
+    cost = np.zeros((rows + 1, columns + 1))  # of aligning what follows
+    for i in range(rows, -1, -1):
+        for j in range(columns, -1, -1):
+            options = []
+            if i < rows and j < columns:
+                options.append(difference(old[i], new[j]) + cost[i + 1, j + 1])
+            if j < columns:
+                options.append(GAP + cost[i, j + 1])
+            if i < rows:
+                options.append(GAP + cost[i + 1, j])
+            cost[i, j] = min(options, default=0.0)
+    counterparts: list[int | None] = []
+    i = 0
+    while (j := len(counterparts)) < columns:
+        if i < rows and cost[i, j] == difference(old[i], new[j]) + cost[i + 1, j + 1]:
+            counterparts.append(i)
+            i += 1
+        elif cost[i, j] == GAP + cost[i, j + 1]:
+            counterparts.append(None)
+        else:
+            i += 1
+    return counterparts

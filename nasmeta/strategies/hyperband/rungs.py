@@ -1,0 +1,105 @@
+"""What happened in a bracket so far, and which of its trials go on: synchronous and asynchronous."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from nasmeta.strategies.base import Told
+from nasmeta.strategies.hyperband.plan import Rung
+
+
+class Bracket(ABC):
+    """The rungs of one bracket, from the smallest budget to the full one.
+
+    told: each rung's finished trials, failed ones among them; promoted: the trials of a rung that were
+    sent on.
+    """
+
+    def __init__(self, iterations: Sequence[int]) -> None:
+        self.iterations = list(iterations)
+        self.told: list[list[Told]] = [[] for _ in iterations]
+        self.promoted: list[set[int]] = [set() for _ in iterations]
+
+    def ranked(self, rung: int) -> list[Told]:
+        """The rung's trials that did not fail, best first, the earlier of equals first."""
+        good = [told for told in self.told[rung] if told.score is not None]
+        return sorted(good, key=lambda told: (-_score(told), told.trial))
+
+    def promotion(self) -> tuple[int, Told] | None:
+        """(rung to enter, trial that enters it), to be asked next; None where there is none yet."""
+        for rung in reversed(range(len(self.iterations) - 1)):
+            for told in self.ranked(rung)[: self.quota(rung)]:
+                if told.trial not in self.promoted[rung]:
+                    self.promoted[rung].add(told.trial)
+                    return rung + 1, told
+        return None
+
+    def promotable(self, left: int) -> set[int]:
+        """The trials that may still be promoted when `left` more trials are told at most."""
+        return {
+            told.trial
+            for rung in range(len(self.iterations) - 1)
+            for told in self.ranked(rung)[: self.final_quota(rung, left)]
+            if told.trial not in self.promoted[rung]
+        }
+
+    @abstractmethod
+    def quota(self, rung: int) -> int:
+        """How many trials of the rung deserve the next one, by what is told so far."""
+
+    @abstractmethod
+    def final_quota(self, rung: int, left: int) -> int:
+        """How many they can become at most."""
+
+
+class Halving(Bracket):
+    """Successive halving (Jamieson & Talwalkar 2016): a rung is promoted from once all of it is told.
+
+    A rung in which fewer trials succeed than the next one has places makes the next ones smaller.
+    """
+
+    def __init__(self, rungs: Sequence[Rung]) -> None:
+        super().__init__([rung.iterations for rung in rungs])
+        self.sizes = [rung.size for rung in rungs]
+        self.asked = 0
+        """How many trials entered the lowest rung."""
+
+    @property
+    def total(self) -> int:
+        """The trials that the bracket takes in all, as far as is known."""
+        return sum(self.sizes)
+
+    def tell(self, rung: int, told: Told) -> None:
+        self.told[rung].append(told)
+        if len(self.told[rung]) == self.sizes[rung]:
+            survivors = len(self.ranked(rung))
+            above = [min(size, survivors) for size in self.sizes[rung + 1 :]]
+            self.sizes[rung + 1 :] = above
+
+    def quota(self, rung: int) -> int:
+        return self.sizes[rung + 1] if len(self.told[rung]) == self.sizes[rung] else 0
+
+    def final_quota(self, rung: int, left: int) -> int:
+        return self.sizes[rung + 1]
+
+
+class Asynchronous(Bracket):
+    """ASHA (Li et al. 2020, algorithm 2): promotes the top 1/eta of what a rung has told, at any time."""
+
+    def __init__(self, iterations: Sequence[int], eta: int) -> None:
+        super().__init__(iterations)
+        self.eta = eta
+
+    def tell(self, rung: int, told: Told) -> None:
+        self.told[rung].append(told)
+
+    def quota(self, rung: int) -> int:
+        return len(self.told[rung]) // self.eta
+
+    def final_quota(self, rung: int, left: int) -> int:
+        return math.ceil((len(self.told[rung]) + left) / self.eta)
+
+
+def _score(told: Told) -> float:
+    assert told.score is not None
+    return told.score

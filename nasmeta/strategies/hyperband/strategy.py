@@ -1,0 +1,110 @@
+"""Many architectures for a short time, few of them for longer: successive halving, Hyperband and ASHA.
+
+Choose it where a short meta-training already tells bad architectures from good ones, and a full one is
+expensive. `mode`:
+
+- hyperband (Li, Jamieson, DeSalvo, Rostamizadeh & Talwalkar 2018, arXiv:1603.06560, algorithm 1): brackets
+  s_max, ..., 0, over and over. Bracket s starts ceil((s_max + 1) / (s + 1) * eta^s) random architectures at
+  1/eta^s of the full budget, R = budget.search_iterations; of a rung's architectures the best 1/eta go on
+  to eta times the budget. It hedges between many short trainings and few full ones.
+- halving (Jamieson & Talwalkar 2016): one bracket, as large as budget.trials allows.
+- asha (Li et al. 2020, arXiv:1810.05934, algorithm 2): promotes whenever an architecture is among the best
+  1/eta of its rung so far, and starts a new one where none is: no trial waits for another. The choice for
+  parallel executors.
+
+An architecture that goes on continues its own meta-training (Proposal.continues). Learning-rate schedules
+span the full budget R in every rung, since a schedule that ended with the rung could not be continued.
+
+budget.trials counts evaluations, promotions included. Hyperband's brackets follow each other while whole
+ones fit; the last one is cut to what is left: fewer architectures, and fewer rungs where not even one
+architecture would reach R. With several asks outstanding a bracket that waits for tells lets the next begin.
+Failed trials are not promoted; the evaluations that this saves go to another bracket.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.hyperband import plan
+from nasmeta.strategies.hyperband.rungs import Asynchronous, Halving
+
+
+class Hyperband(Strategy):
+    """See the module. `min_share`: the smallest budget as a share of the full one."""
+
+    def __init__(
+        self,
+        *,
+        mode: plan.Mode,
+        eta: Annotated[int, Field(ge=2)],
+        min_share: Annotated[float, Field(gt=0, le=1)],
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        self.mode, self.eta = mode, eta
+        self.s_max = plan.halvings(iterations, eta, min_share)
+        self.halving: list[Halving] = []
+        self.asynchronous = Asynchronous(plan.budgets(iterations, eta, self.s_max), eta)
+        self._places: dict[int, tuple[Halving | Asynchronous, int]] = {}  # trial -> its bracket and rung
+
+    @property
+    def brackets(self) -> Sequence[Halving | Asynchronous]:
+        """The brackets begun so far."""
+        return [self.asynchronous] if self.mode == "asha" else self.halving
+
+    def _ask(self, trial: int) -> Proposal | None:
+        for bracket in self.brackets:
+            promotion = bracket.promotion()
+            if promotion is not None:
+                rung, told = promotion
+                self._places[trial] = bracket, rung
+                return Proposal(trial, told.arch, bracket.iterations[rung], continues=told.trial)
+        entered = self._enter()
+        if entered is None:
+            return None
+        self._places[trial] = entered, 0
+        rng = self.stream(trial)
+        return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), entered.iterations[0])
+
+    def _enter(self) -> Halving | Asynchronous | None:
+        """The bracket whose lowest rung takes a new architecture; None where all wait for tells."""
+        if self.mode == "asha":
+            return self.asynchronous
+        waiting = (bracket for bracket in self.halving if bracket.asked < bracket.sizes[0])
+        bracket = next(waiting, None) or self._open()
+        if bracket is not None:
+            bracket.asked += 1
+        return bracket
+
+    def _open(self) -> Halving | None:
+        left = self.trials - sum(bracket.total for bracket in self.halving)
+        if left <= 0:
+            return None
+        s = self.s_max
+        if self.mode == "hyperband":
+            s -= len(self.halving) % (self.s_max + 1)
+        rungs = plan.bracket(s, self.s_max, self.iterations, self.eta)
+        if self.mode == "halving" or sum(rung.size for rung in rungs) > left:
+            rungs = plan.cut(left, s, self.iterations, self.eta)
+        self.halving.append(Halving(rungs))
+        return self.halving[-1]
+
+    def _tell(self, told: Told) -> None:
+        bracket, rung = self._places.pop(told.trial)
+        bracket.tell(rung, told)
+
+    def _learn(self, told: Told) -> None:
+        """Nothing: architectures are drawn at random, and only its own trials can be promoted."""
+
+    def _promotable(self) -> set[int]:
+        if self._asked == self.trials:
+            return set()
+        left = self.trials - self._asked + len(self._outstanding)
+        return {trial for bracket in self.brackets for trial in bracket.promotable(left)}

@@ -1,0 +1,128 @@
+"""NSGA-II: a whole front of networks, accuracy against what they cost (Deb et al. 2002).
+
+A population of `population` architectures; each generation breeds as many children by binary tournaments,
+crossover and mutation, and of parents and children together the best survive: front by front, and within
+the front that does not fit, the loneliest by crowding distance. Choose it where there is no one limit on
+size, and the trade-off itself is wanted: the run keeps a checkpoint of every network that no other beats in
+all objectives. Lu et al. 2019 (NSGA-Net, arXiv:1810.03522) brought it to architecture search.
+
+Constraints of the run are hard: what breaks them is never proposed. Failed trials are dominated by all
+others (constrained domination). Deviations: an architecture is not evaluated twice while variation offers
+new ones; a mutation is one edit of the space, where the paper flips each variable with probability 1/n.
+With several asks outstanding, a generation waits for the last tell of the one before.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from nasmeta.errors import ConfigError, RunFailed, suggest
+from nasmeta.pareto import Point, crowding, fronts
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.strategies.base import OBJECTIVES, Feasible, Proposal, Strategy, Told
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Member(NamedTuple):
+    """A survivor, with the front it is in (0 is the best) and its crowding distance there."""
+
+    told: Told
+    front: int
+    distance: float
+
+
+class NSGA2(Strategy):
+    """See the module. `objectives` are the costs to keep low beside the score."""
+
+    def __init__(
+        self,
+        *,
+        population: Annotated[int, Field(ge=2)],
+        objectives: Annotated[list[str], Field(min_length=1)],
+        crossover: Share,
+        mutation: Share,
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        for name in objectives:
+            if name not in OBJECTIVES:
+                raise ConfigError(f"strategy.objectives: {name!r} is unknown; {suggest(name, OBJECTIVES)}")
+        if len(set(objectives)) < len(objectives):
+            raise ConfigError(f"strategy.objectives: {objectives} names one twice; use each once")
+        self.objectives = tuple(objectives)
+        self.size = population
+        self.crossover, self.mutation = crossover, mutation
+        self.parents: list[Member] = []
+        self.children: list[Told] = []
+
+    def _ask(self, trial: int) -> Proposal | None:
+        rng = self.stream(trial)
+        if not self.parents:
+            if trial == self.size:
+                return None
+            return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
+        if trial % self.size == 0 and self._outstanding:
+            return None
+        return Proposal(trial, self.fresh(lambda: self._child(rng)), self.iterations)
+
+    def _child(self, rng: np.random.Generator) -> Any:
+        """Crossover of two tournament winners, then a mutation, each with its probability."""
+        child = self._winner(rng)
+        if rng.random() < self.crossover:
+            child = self.space.crossover(child, self._winner(rng), rng)
+        if rng.random() < self.mutation:
+            child = self.space.mutate(child, rng)
+        return child
+
+    def _winner(self, rng: np.random.Generator) -> Any:
+        """The better of two parents in the crowded comparison: the lower front, then the lonelier."""
+        first, second = (self.parents[i] for i in rng.choice(len(self.parents), 2, replace=False))
+        better = min(first, second, key=lambda member: (member.front, -member.distance))
+        return better.told.arch
+
+    def learn(self, history: Sequence[Told]) -> None:
+        """The best of another search are the first parents, where it had enough for a population."""
+        super().learn(history)
+        if len(history) >= self.size:
+            self.parents = self._survivors(list(history))
+
+    def _learn(self, told: Told) -> None:
+        """See `learn`."""
+
+    def _tell(self, told: Told) -> None:
+        self.children.append(told)
+        if len(self.children) == self.size:
+            everyone = [member.told for member in self.parents] + self.children
+            self.parents = self._survivors(sorted(everyone, key=lambda t: t.trial))
+            self.children = []
+
+    def _survivors(self, everyone: list[Told]) -> list[Member]:
+        points = [self._point(told) for told in everyone]
+        survivors: list[Member] = []
+        for number, front in enumerate(fronts(points)):
+            distances = crowding([points[i] for i in front])
+            members = [Member(everyone[i], number, d) for i, d in zip(front, distances, strict=True)]
+            members.sort(key=lambda member: -member.distance)
+            survivors += members[: self.size - len(survivors)]
+        return survivors
+
+    def _point(self, told: Told) -> Point:
+        """All to be minimized; a failure is worse than anything in everything."""
+        if told.score is None:
+            return (math.inf,) * (1 + len(self.objectives))
+        costs = {"params": told.params, "flops": told.flops, "latency": told.latency_ms}
+        unknown = [name for name in self.objectives if costs[name] is None]
+        if unknown:
+            raise RunFailed(
+                f"strategy.objectives: the evaluator does not know the {unknown[0]} of {told.arch}; "
+                "use evaluator=scratch or other objectives"
+            )
+        return (-told.score, *(float(costs[name] or 0) for name in self.objectives))

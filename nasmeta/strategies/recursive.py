@@ -1,0 +1,115 @@
+"""Rounds of another strategy, each from the best so far, in a wider space, with what was learned before.
+
+The recursion of this project's founding idea: budget.trials is divided over `rounds` rounds of the strategy
+`inner`. Each round
+- searches a wider part of the space (SearchSpace.widened), in the last round all of it;
+- starts from the best architecture so far: it is the round's initial and reference architecture;
+- inherits its weights: a new architecture's meta-training begins with those of the best trial before the
+  round, by function-preserving morphisms where the space knows one (Net2Net, Chen et al. 2016,
+  arXiv:1511.05641; search_spaces/*/morph.py), else with what fits by name and shape;
+- keeps what was learned: the trials of the earlier rounds are told to the new round's strategy before its
+  first ask (Strategy.learn), those that its space contains.
+
+Progressive widening is Auto-Meta's (Kim et al. 2018, arXiv:1806.06927), inheriting by morphisms that of
+Cai et al. 2018 (arXiv:1707.04873). Choose it where a large space has good small networks to grow from. Since
+weights are handed on, a later round's networks have been trained for longer than budget.search_iterations
+says; the final candidates are meta-trained from scratch, as always.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from nasmeta.errors import ArchitectureError
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.seeding import integer
+from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+
+
+class Recursive(Strategy):
+    """See the module. A round ends when its last trial is told; trials that it did not use go to the next."""
+
+    def __init__(
+        self,
+        *,
+        rounds: Annotated[int, Field(ge=1)],
+        inner: Callable[..., Strategy],
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        self.rounds = min(rounds, trials)
+        self.history: list[Told] = []
+        self.best: Told | None = None
+        self._make = inner
+        self._round = 0
+        self._begin()
+        self.objectives = self.inner.objectives
+
+    def _begin(self) -> None:
+        """Makes the next round's strategy."""
+        self._round += 1
+        self._before = self._asked
+        self._source = self.best
+        space = self.space.widened(self._round, self.rounds)
+        if self.best is not None:
+            space = space.starting_at(self.best.arch)
+        self.inner = self._make(
+            space=space,
+            seed=integer(self.seed, "round", self._round),
+            trials=(self.trials - self._asked) // (self.rounds - self._round + 1),
+            iterations=self.iterations,
+            feasible=self._feasible,
+        )
+        self.inner.learn([told for told in self.history if _contains(space, told.arch)])
+
+    def _ask(self, trial: int) -> Proposal | None:
+        while self.inner.done() and self._round < self.rounds:
+            self._begin()
+        proposal = self.inner.ask()
+        if proposal is None:
+            return None
+        if proposal.continues is not None:
+            return replace(proposal, trial=trial, continues=self._before + proposal.continues)
+        return replace(proposal, trial=trial, inherits=self._source.trial if self._source else None)
+
+    def learn(self, history: Sequence[Told]) -> None:
+        """For the first round's strategy and those after it; there are no weights to inherit."""
+        super().learn(history)
+        self.inner.learn(history)
+
+    def _learn(self, told: Told) -> None:
+        self.history.append(told)
+
+    def _tell(self, told: Told) -> None:
+        self.inner.tell(replace(told, trial=told.trial - self._before))
+        self.history.append(told)
+        if told.score is not None and (self.best is None or _rank(told) > _rank(self.best)):
+            self.best = told
+
+    def _exhausted(self) -> bool:
+        return self._round == self.rounds and self.inner.done()
+
+    def _promotable(self) -> set[int]:
+        if self._asked == self.trials:
+            return set()
+        starts = {told.trial for told in (self.best, self._source) if told is not None}
+        return starts | {self._before + trial for trial in self.inner.needed()}
+
+
+def _contains(space: SearchSpace[Any], arch: Any) -> bool:
+    try:
+        return bool(space.parse(str(arch)) == arch)
+    except ArchitectureError:
+        return False
+
+
+def _rank(told: Told) -> tuple[int, float]:
+    """Scores at different budgets do not compare: what was trained longest comes first."""
+    assert told.score is not None
+    return told.iterations, told.score

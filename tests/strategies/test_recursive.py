@@ -1,0 +1,137 @@
+"""Rounds: what each starts from, searches, inherits and remembers."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import pytest
+
+from nasmeta.config import parse
+from nasmeta.errors import ConfigError
+from nasmeta.overrides import composed
+from nasmeta.strategies.base import Proposal, Strategy, Told
+from nasmeta.strategies.hyperband import Hyperband
+from nasmeta.strategies.recursive import Recursive
+from nasmeta.testing.strategies import asked, injected, play, told
+from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
+
+
+class Spy(Strategy):
+    """Proposes its space's initial architecture, then neighbours of it; remembers what it was made of."""
+
+    made: ClassVar[list["Spy"]] = []
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.told: list[Told] = []
+        self.made.append(self)
+
+    def _ask(self, trial: int) -> Proposal:
+        rng = self.stream(trial)
+        first = self.space.initial()
+        arch = first if trial == 0 else self.fresh(lambda: self.space.mutate(first, rng))
+        return Proposal(trial, arch, self.iterations)
+
+    def _tell(self, told: Told) -> None:
+        self.told.append(told)
+
+
+class Growing(ToySpace):
+    """Digits below 2, then below 4, then all."""
+
+    def widened(self, number: int, rounds: int) -> ToySpace:
+        return ToySpace(self.length, self.base * number // rounds)
+
+
+def recursive(rounds: int, inner: Any, **rest: Any) -> Recursive:
+    return Recursive(rounds=rounds, inner=inner, **{**injected(**rest), "space": Growing(4, 6)})
+
+
+def test_each_round_starts_from_the_best_in_a_wider_space_and_remembers() -> None:
+    Spy.made.clear()
+    history = play(recursive(3, Spy, trials=14))
+    first, second, third = Spy.made
+    assert [spy.trials for spy in Spy.made] == [4, 5, 5]
+    tells = [entry for kind, entry in history if kind == "tell"]
+    archs = asked(history)
+    for start, stop, space, spy in ((4, 9, 4, second), (9, 14, 6, third)):
+        best = max(tells[:start], key=lambda t: t.score)
+        assert archs[start] == best.arch == spy.space.initial() == spy.space.reference()
+        assert isinstance(spy.space, ToySpace)
+        assert spy.space.base == space
+        assert [t.arch for t in spy.told[:start]] == [t.arch for t in tells[:start]]
+        assert [t.trial for t in spy.told[:start]] == list(range(-start, 0))
+        proposals = [entry for kind, entry in history if kind == "ask"][start:stop]
+        assert {p.inherits for p in proposals} == {best.trial}
+    assert max(max(arch.values) for arch in archs[:4]) < 2
+    assert first.stream(1).random() != second.stream(1).random()
+
+
+def test_what_a_round_leaves_goes_to_the_next() -> None:
+    class Short(Spy):
+        def _exhausted(self) -> bool:
+            return self._asked == 2
+
+        def _ask(self, trial: int) -> Proposal:
+            return super()._ask(trial)
+
+    Spy.made.clear()
+    strategy = recursive(3, Short, trials=12)
+    for _ in range(2):
+        proposal = strategy.ask()
+        assert proposal is not None
+        strategy.tell(told(proposal, distance_score(proposal.arch)))
+    strategy.ask()
+    assert [spy.trials for spy in Spy.made] == [4, 5]
+
+
+def test_promotions_of_an_inner_strategy_keep_their_trials() -> None:
+    inner = partial(Hyperband, mode="hyperband", eta=2, min_share=0.2)
+    strategy = recursive(2, inner, trials=24)
+    proposals: dict[int, Proposal] = {}
+    while not strategy.done():
+        proposal = strategy.ask()
+        assert proposal is not None
+        proposals[proposal.trial] = proposal
+        strategy.tell(told(proposal, distance_score(proposal.arch)))
+        if proposal.continues is not None:
+            assert proposals[proposal.continues].arch == proposal.arch
+            assert proposal.inherits is None
+    promoted = {trial for trial, p in proposals.items() if p.continues is not None}
+    assert {trial < 12 for trial in promoted} == {True, False}
+
+
+def test_the_weights_of_the_best_are_kept_for_the_next_round() -> None:
+    strategy = recursive(2, Spy, trials=6)
+    best = None
+    for trial in range(5):
+        proposal = strategy.ask()
+        assert proposal is not None
+        strategy.tell(told(proposal, score := distance_score(proposal.arch)))
+        if trial < 3 and (best is None or score > best[0]):
+            best = (score, trial)
+            assert strategy.needed() == {trial}
+    assert best is not None
+    assert best[1] in strategy.needed()
+
+
+def test_the_inner_option_is_checked_like_any_other() -> None:
+    """A misspelt key, a wrong value, no option at all, and one where none belongs."""
+
+    def config(*overrides: str) -> Any:
+        return parse(composed(["strategy=recursive", *overrides]), trusted=False)
+
+    assert config("strategy@strategy.inner=nsga2").groups["strategy"]["inner"]["crossover"] == 0.9
+    with pytest.raises(ConfigError, match=r"strategy\.inner\.sampel: no such key; did you mean 'sample'"):
+        config("+strategy.inner.sampel=3")
+    with pytest.raises(ConfigError, match=r"strategy\.inner\.population: got 1, "):
+        config("strategy.inner.population=1")
+    with pytest.raises(ConfigError, match=r"strategy\.inner: got 3, "):
+        config("strategy.inner=3")
+    with pytest.raises(ConfigError, match=r"strategy\.other: no such key"):
+        config("+strategy.other={_target_: nasmeta.strategies.random.RandomSearch}")
+    with pytest.raises(ConfigError, match=r"strategy\.inner\._target_: 'os\.system' is outside nasmeta"):
+        config("strategy.inner._target_=os.system")
+
+
+def test_architectures_are_those_of_the_widest_space() -> None:
+    assert all(isinstance(arch, Digits) for arch in asked(play(recursive(2, Spy, trials=8))))
