@@ -47,7 +47,9 @@ class Composition:
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
         space = config.build("search_space")
-        composition = cls(config, pick(keys.device), dataset, learner, space, task)
+        composition = cls(
+            config, pick(keys.device, tf32=keys.precision == "tf32"), dataset, learner, space, task
+        )
         check(composition.execution, composition.device, learner.second_order)
         evaluator = composition.evaluator(composition.problem())
         evaluator.check(keys)

@@ -5,12 +5,14 @@ import torch
 from nasmeta.errors import ConfigError
 
 
-def pick(name: str) -> torch.device:
+def pick(name: str, *, tf32: bool) -> torch.device:
     """The device of `device: auto | cpu | cuda[:N] | mps`; auto takes CUDA, then MPS, then the CPU.
 
-    Raises ConfigError for one that is not there. Convolutions are asked to be deterministic, so that a
-    run can be resumed exactly.
+    Raises ConfigError for one that is not there. Sets what is one for the whole process: convolutions are
+    asked to be deterministic, so that a run can be resumed exactly, and CUDA's matrix products to use TF32
+    or not.
     """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     if name == "auto":

@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from nasmeta import hydra_errors
 from nasmeta.conf_dir import config_directory
@@ -34,6 +35,9 @@ def overridden(values: Mapping[str, Any], overrides: list[str]) -> DictConfig:
 
 
 def composed(overrides: list[str]) -> DictConfig:
-    """The configuration that `nasmeta search` would run with these overrides."""
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        return compose("search", overrides=overrides)
+    """The configuration that `nasmeta search` would run with these overrides; ConfigError where none."""
+    try:
+        with initialize_config_dir(str(config_directory()), version_base="1.3"):
+            return compose("search", overrides=overrides)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise hydra_errors.explain(error) from error

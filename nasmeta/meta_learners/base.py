@@ -159,6 +159,18 @@ class MetaLearner(ABC):
         statistics = self.test_statistics(state) if test and self.batch_norm == "running" else OWN
         return network(parameters, query_x, statistics)
 
+    def joint_statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
+        """For a forward pass of all examples of `tasks` tasks, one after the other, each its `shots` first.
+
+        Each task is normalized by its support examples, or by all of its own: also under `running`, until
+        there is a population.
+        """
+        if self.batch_norm == "support":
+            return Statistics(tasks=tasks, rows=shots)
+        if test and self.batch_norm == "running":
+            return self.test_statistics(state)
+        return Statistics(tasks=tasks)
+
     def test_statistics(self, state: MetaState) -> Statistics:
         """The population's under `running`; while there are none yet, the batch's, to be averaged."""
         return Statistics(population=True) if state.statistics else Statistics(record=True)

@@ -72,10 +72,7 @@ class Execution:
 
 
 def check(execution: Execution, device: torch.device, second_order: bool) -> None:
-    """Raises ConfigError for settings that cannot go together, or that the device cannot do.
-
-    Sets the precision of CUDA's matrix products, which is one for the whole process.
-    """
+    """Raises ConfigError for settings that cannot go together, or that the device cannot do."""
     if execution.precision == "tf32" and device.type != "cuda":
         raise ConfigError(f"precision: tf32 is a mode of CUDA devices, not of {device.type}; use fp32, bf16")
     if execution.compile and execution.task_parallel == "threads":
@@ -85,8 +82,6 @@ def check(execution: Execution, device: torch.device, second_order: bool) -> Non
             "compile: torch.compile cannot differentiate twice, as second-order MAML does; "
             "use compile=false, or meta_learner=fomaml"
         )
-    torch.backends.cuda.matmul.allow_tf32 = execution.precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = execution.precision == "tf32"
 
 
 def out_of_memory(error: RuntimeError) -> bool:

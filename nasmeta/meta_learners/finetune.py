@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples, gradient_step, task_loss
-from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
+from nasmeta.meta_learners.normalization import Policy
 from nasmeta.task import TaskBatch
 
 
@@ -74,7 +74,9 @@ class FineTune(MetaLearner):
         shots = len(support_x)
         with torch.no_grad():
             images = torch.cat([support_x, query_x])
-            embeddings = state.network.embed(state.parameters, images, self._statistics(state, shots))
+            embeddings = state.network.embed(
+                state.parameters, images, self.joint_statistics(state, 1, shots, test=True)
+            )
         head = self._start(state)
         for _ in range(self.test_steps):
             loss = task_loss(state.task.kind, state.network.classify(head, embeddings[:shots]), support_y)
@@ -101,8 +103,3 @@ class FineTune(MetaLearner):
             ways = state.task.outputs
             head = {name: p.new_zeros(ways, *p.shape[1:]) for name, p in head.items()}
         return {name: p.requires_grad_() for name, p in head.items()}
-
-    def _statistics(self, state: MetaState, shots: int) -> Statistics:
-        if self.batch_norm == "support":
-            return Statistics(rows=shots)
-        return self.test_statistics(state) if self.batch_norm == "running" else OWN

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples
-from nasmeta.meta_learners.normalization import Policy, Statistics
+from nasmeta.meta_learners.normalization import Policy
 from nasmeta.task import TaskBatch
 
 SCALE = {"euclidean": 1.0, "cosine": 10.0}
@@ -77,17 +77,10 @@ class ProtoNet(MetaLearner):
     ) -> Tensor:
         tasks, shots = support_y.shape
         images = all_examples(support_x, query_x)
-        statistics = self._statistics(state, tasks, shots, test=test)
+        statistics = self.joint_statistics(state, tasks, shots, test=test)
         embeddings = state.network.embed(state.parameters, images, statistics).unflatten(0, (tasks, -1))
         support, queries = embeddings[:, :shots], embeddings[:, shots:]
         return self._temperature(state) * self._similarity(prototypes(support, support_y, ways), queries)
-
-    def _statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
-        if self.batch_norm == "support":
-            return Statistics(tasks=tasks, rows=shots)
-        if test and self.batch_norm == "running":
-            return self.test_statistics(state)
-        return Statistics(tasks=tasks)
 
     def _temperature(self, state: MetaState) -> Tensor | float:
         if self.learn_temperature:

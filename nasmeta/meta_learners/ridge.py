@@ -26,7 +26,7 @@ from torch import Tensor
 
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples, task_loss
-from nasmeta.meta_learners.normalization import Policy, Statistics
+from nasmeta.meta_learners.normalization import Policy
 from nasmeta.task import TaskBatch
 
 
@@ -80,7 +80,7 @@ class Ridge(MetaLearner):
     ) -> Tensor:
         tasks, shots = support_x.shape[:2]
         images = all_examples(support_x, query_x)
-        statistics = self._statistics(state, tasks, shots, test=test)
+        statistics = self.joint_statistics(state, tasks, shots, test=test)
         embeddings = F.pad(state.network.embed(state.parameters, images, statistics), (0, 1), value=1.0)
         support, queries = embeddings.unflatten(0, (tasks, -1)).split([shots, query_x.shape[1]], 1)
         penalty = state.parameters["meta.log_lambda"].exp()
@@ -91,13 +91,6 @@ class Ridge(MetaLearner):
         targets = (support_y.unsqueeze(-1) == torch.arange(ways, device=support_y.device)).to(support.dtype)
         logits: Tensor = queries @ ridge_weights(support, targets, penalty)
         return state.parameters["meta.alpha"] * logits + state.parameters["meta.beta"]
-
-    def _statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
-        if self.batch_norm == "support":
-            return Statistics(tasks=tasks, rows=shots)
-        if test and self.batch_norm == "running":
-            return self.test_statistics(state)
-        return Statistics(tasks=tasks)
 
 
 def ridge_weights(x: Tensor, y: Tensor, penalty: Tensor) -> Tensor:

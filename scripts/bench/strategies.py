@@ -28,11 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.errors import HydraException
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from nasmeta import hydra_errors
 from nasmeta.config import Config, parse
 from nasmeta.errors import ConfigError, NasmetaError
 from nasmeta.overrides import composed
@@ -89,10 +87,7 @@ def configuration(space: str, strategy: str) -> Config:
     """The configuration of "name key=value ..." on a space; raises ConfigError where it is none."""
     name, *overrides = strategy.split()
     keys = [f"strategy.{override}" for override in overrides]
-    try:
-        return parse(composed([f"search_space={space}", f"strategy={name}", *keys]), trusted=True)
-    except HydraException as error:
-        raise hydra_errors.explain(error) from error
+    return parse(composed([f"search_space={space}", f"strategy={name}", *keys]), trusted=True)
 
 
 def play(config: Config, table: Table, strategy: str, seed: int, queries: int) -> Outcome:

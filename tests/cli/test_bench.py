@@ -1,0 +1,62 @@
+"""`nasmeta bench`, and the scripts of scripts/bench that need no data and no peers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nasmeta.cli import main
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["dataset.train_classes=10", "task.query=2", "task.meta_batch=2", "dataset.size=16"]
+QUICK = ["--seconds", "0", "--repeats", "2"]
+ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"
+
+
+def test_one_json_object_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--json", *QUICK, "--arch", ARCH, "meta_learner=maml", *SMALL]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["what"] for row in rows] == [
+        "meta-training",
+        "meta-training, sampling included",
+        "evaluation",
+    ]
+    for row in rows:
+        assert row["arch"] == ARCH
+        assert row["repeats"] >= 2
+        assert 0 < row["slowest"] <= row["tasks_per_second"] <= row["fastest"]
+        assert row["share"] == pytest.approx(
+            row["flops"] * row["tasks_per_second"] / (1e9 * row["matmul_gflops"])
+        )
+        assert row["peak_mib"] > 10
+    assert rows[0]["flops"] > rows[2]["flops"], "training takes derivatives of the query loss too"
+
+
+def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *QUICK, "--arch", ARCH, *SMALL]) == 0
+    text = capsys.readouterr().out
+    assert ARCH in text
+    assert "5-way 1-shot" in text
+    assert "tasks/s" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, message", [(["--arch", "conv3-8"], "conv3-8"), (["task.meta_bach=2"], "task.meta_batch")]
+)
+def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *QUICK, *SMALL, *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_benchmark_peers_goes_on_with_the_peers_it_finds() -> None:
+    options = ["--widths", "8", "--tasks", "2", "--passes", "1", "--repeats", "1", "--seconds", "0"]
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/benchmark_peers"), *options, "--only", "Reptile"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Reptile, 5 steps of 10" in run.stdout
+    assert "(plain loop)" in run.stdout

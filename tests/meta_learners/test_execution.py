@@ -1,0 +1,171 @@
+"""How a meta-step is carried out changes nothing but rounding, and bounds what is in memory."""
+
+import gc
+import shutil
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nasmeta.errors import ConfigError
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
+from nasmeta.meta_learners.execution import Execution, check, out_of_memory
+from nasmeta.meta_learners.normalization import Policy
+from nasmeta.meta_learners.outer import sgd
+from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.task import TaskBatch
+from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
+from tests.meta_learners.options import VARIANTS, short
+
+CPU = torch.device("cpu")
+TASKS = 3
+SETTINGS = {
+    "threads": Execution("threads"),
+    "vmap": Execution("vmap"),
+    "vmap in chunks": Execution("vmap", task_chunk=2),
+}
+
+
+def outcome(learner: MetaLearner, execution: Execution, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Meta-gradient, metrics and predictions of a few tasks."""
+    state = init(learner, conv_network(width=4).to(dtype))
+    state.network.execution = execution
+    sampler = BlobSampler("train", way=learner.train_way or 5, query=2, dtype=dtype)
+    gradients, metrics = learner.meta_gradient(state, sampler.batch(0, TASKS), 0)
+    valid = BlobSampler("valid", query=2, dtype=dtype).batch(0, TASKS)
+    assert list(gradients) == list(state.parameters)
+    return [*gradients.values(), *metrics.values(), learner.predict(state, *valid[:3])]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_settings_agree(name: str, setting: str, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    learner = short(name, policy)
+    torch.testing.assert_close(
+        outcome(learner, SETTINGS[setting]), outcome(learner, Execution("loop")), rtol=1e-7, atol=1e-8
+    )
+
+
+def test_threads_are_used_and_their_number_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, seen = short("fomaml", "support"), set()
+    inner = learner._meta_gradient
+
+    def spy(state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        seen.add(threading.current_thread())
+        return inner(state, batch, iteration)
+
+    monkeypatch.setattr(learner, "_meta_gradient", spy)
+    results = []
+    for workers in (2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=workers: count)
+        results.append(outcome(learner, Execution("threads"), torch.float32))
+    assert threading.main_thread() not in seen
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("task_parallel, largest", [("loop", 1), ("threads", 1), ("vmap", 2)])
+def test_a_chunk_bounds_the_tasks_at_once(
+    task_parallel: str, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, sizes = short("maml", "transductive"), []
+    inner = learner._meta_gradient
+
+    def spy(state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        sizes.append(len(batch.support_x))
+        return inner(state, batch, iteration)
+
+    monkeypatch.setattr(learner, "_meta_gradient", spy)
+    outcome(learner, Execution(task_parallel, task_chunk=2))  # type: ignore[arg-type]
+    assert sum(sizes) == TASKS
+    assert max(sizes) == largest
+
+
+def test_smaller_halves_down_to_one_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    chunks, execution = [], Execution("vmap")
+    while (smaller := execution.smaller(tasks=5)) is not None:
+        chunks.append(smaller.task_chunk)
+        execution = smaller
+    assert chunks == [2, 1]
+    assert Execution("loop").smaller(tasks=5) is None
+    assert Execution("threads").smaller(tasks=20) == Execution("threads", task_chunk=4)
+
+
+@pytest.mark.parametrize("name", ["protonet", "fomaml", "reptile", "ridge"])
+def test_half_precision_is_near_and_leaves_float32(name: str) -> None:
+    learner = short(name, "support")
+    full = outcome(learner, Execution("loop"), torch.float32)
+    half = outcome(learner, Execution("loop", precision="bf16"), torch.float32)
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in half)
+    assert not torch.equal(half[-1], full[-1]), "bfloat16 was not used"
+    assert (half[-1].argmax(-1) == full[-1].argmax(-1)).float().mean() > 0.8
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_is_the_network() -> None:
+    learner = short("protonet", "support")
+    compiled = outcome(learner, Execution("loop", compile=True), torch.float32)
+    torch.testing.assert_close(
+        compiled, outcome(learner, Execution("loop"), torch.float32), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_auto_is_decided_by_the_network_and_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    conv, mlp = nn.Sequential(nn.Conv2d(1, 1, 1)), nn.Sequential(nn.Linear(1, 1))
+    cuda, auto = torch.device("cuda"), Execution("auto")
+    for cores, expected in ((2, "threads"), (1, "loop")):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=cores: count)
+        assert auto.resolved(conv, CPU).task_parallel == expected
+        assert replace(auto, compile=True).resolved(conv, CPU).task_parallel == "loop"
+        assert auto.resolved(mlp, CPU).task_parallel == "vmap"
+        assert auto.resolved(conv, cuda).task_parallel == "vmap"
+        assert Execution("loop").resolved(conv, cuda).task_parallel == "loop"
+
+
+@pytest.mark.parametrize(
+    "execution, second_order, message",
+    [
+        (Execution(precision="tf32"), False, "^precision: tf32"),
+        (Execution("threads", compile=True), False, "^compile: .* threads"),
+        (Execution(compile=True), True, "^compile: .* twice"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(execution: Execution, second_order: bool, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(execution, CPU, second_order)
+    check(Execution("threads", precision="bf16"), CPU, True)
+
+
+def test_running_out_of_memory_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as too_much:
+        torch.empty(2**55)
+    assert out_of_memory(too_much.value)
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+@pytest.mark.parametrize("task_parallel", ["threads", "vmap"])
+def test_memory_does_not_grow_from_iteration_to_iteration(
+    task_parallel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a few hundred second-order meta-iterations: as many live numbers at the end as near the start."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    learner = short("maml", "support")
+    state = init(learner, conv_network(width=2))
+    state.network.execution = Execution(task_parallel)  # type: ignore[arg-type]
+    optimizer = sgd(lr=0.01, momentum=0.0, nesterov=False, weight_decay=0.0, schedule="constant", warmup=0.0)
+    training = MetaTraining(
+        learner, state, training_sampler(learner), optimizer, iterations=10**6, meta_batch=2
+    )
+    batch = training.sampler.batch(0, 2)
+    counts = []
+    for _ in range(3):
+        for _ in range(100):
+            training.step_on(batch)
+        training.read()
+        gc.collect()
+        counts.append(sum(o.numel() for o in gc.get_objects() if isinstance(o, Tensor)))
+    assert counts[2] <= counts[0]
