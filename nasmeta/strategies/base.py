@@ -150,6 +150,9 @@ class Strategy(ABC):
         """Learns from a trial of another search: as from one of its own, unless a strategy says otherwise."""
         self._tell(told)
 
+    def adopt(self, earlier: "Strategy") -> None:  # noqa: B027 - most have nothing beyond their trials
+        """Takes over what a strategy of the same kind has learned beyond its trials, before the first ask."""
+
     def done(self) -> bool:
         """True once every trial is asked and told, or the strategy has nothing left to propose."""
         return not self._outstanding and (self._asked >= self.trials or self._exhausted())

@@ -68,6 +68,18 @@ class Controller(nn.Module):
             self._optimizer.step()
             self._known.clear()
 
+    @torch.no_grad()
+    def adopt(self, earlier: "Controller") -> None:
+        """Takes over the policy of a controller of as many units, for the options that both know."""
+        self.cell.load_state_dict(earlier.cell.state_dict())
+        common = [pair for pair in self._rows if pair in earlier._rows]
+        here = [*(self._rows[pair] for pair in common), len(self._rows)]
+        there = [*(earlier._rows[pair] for pair in common), len(earlier._rows)]
+        self.embedding.weight[here] = earlier.embedding.weight[there]
+        self.head.weight[here[:-1]] = earlier.head.weight[there[:-1]]
+        self.head.bias[here[:-1]] = earlier.head.bias[there[:-1]]
+        self._known.clear()
+
     def score(self, answers: Answers) -> tuple[Tensor, Tensor]:
         """Log-probability of answers, and the mean entropy of the decisions that they took, in nats."""
         left = iter(answers)

@@ -87,7 +87,7 @@ class Predictor(Strategy):
         rng = self.stream(trial)
         scores = [told.score for told in self._told if told.score is not None]
         arch = None
-        if trial >= self.initial and len(scores) >= FEWEST_SCORES:
+        if trial + self._learned >= self.initial and len(scores) >= FEWEST_SCORES:
             arch = self._most_promising(scores, rng)
         if arch is None:
             arch = self.fresh(lambda: self.space.sample(rng))

@@ -8,7 +8,8 @@ The recursion of this project's founding idea: budget.trials is divided over `ro
   round, by function-preserving morphisms where the space knows one (Net2Net, Chen et al. 2016,
   arXiv:1511.05641; search_spaces/*/morph.py), else with what fits by name and shape;
 - keeps what was learned: the trials of the earlier rounds are told to the new round's strategy before its
-  first ask (Strategy.learn), those that its space contains.
+  first ask (Strategy.learn), those that its space contains; and a strategy that has learned more than its
+  trials say, as the controller of reinforce has, hands that on (Strategy.adopt).
 
 Progressive widening is Auto-Meta's (Kim et al. 2018, arXiv:1806.06927), inheriting by morphisms that of
 Cai et al. 2018 (arXiv:1707.04873). Choose it where a large space has good small networks to grow from. Since
@@ -48,29 +49,31 @@ class Recursive(Strategy):
         self.best: Told | None = None
         self._make = inner
         self._round = 0
-        self._begin()
+        self.inner = self._begun()
         self.objectives = self.inner.objectives
 
-    def _begin(self) -> None:
-        """Makes the next round's strategy."""
+    def _begun(self) -> Strategy:
+        """The next round's strategy, before its first ask."""
         self._round += 1
         self._before = self._asked
         self._source = self.best
         space = self.space.widened(self._round, self.rounds)
         if self.best is not None:
             space = space.starting_at(self.best.arch)
-        self.inner = self._make(
+        strategy = self._make(
             space=space,
             seed=integer(self.seed, "round", self._round),
             trials=(self.trials - self._asked) // (self.rounds - self._round + 1),
             iterations=self.iterations,
             feasible=self._feasible,
         )
-        self.inner.learn([told for told in self.history if _contains(space, told.arch)])
+        strategy.learn([told for told in self.history if _contains(space, told.arch)])
+        return strategy
 
     def _ask(self, trial: int) -> Proposal | None:
         while self.inner.done() and self._round < self.rounds:
-            self._begin()
+            earlier, self.inner = self.inner, self._begun()
+            self.inner.adopt(earlier)
         proposal = self.inner.ask()
         if proposal is None:
             return None

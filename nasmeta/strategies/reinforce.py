@@ -82,9 +82,15 @@ class Reinforce(Strategy):
         self._baseline = baseline + (1 - self._baseline_decay) * (reward - baseline)
 
     def _learn(self, told: Told) -> None:
-        """Another search's scores are what rewards compare with; its decisions are not known here."""
+        """Another search's scores are what rewards compare with; what its policy learned is for `adopt`."""
         if told.score is not None:
             insort(self._scores, told.score)
+
+    def adopt(self, earlier: Strategy) -> None:
+        """Goes on with its policy, where the decisions are the same, and its baseline."""
+        if isinstance(earlier, Reinforce):
+            self.controller.adopt(earlier.controller)
+            self._baseline = earlier._baseline
 
     def _reward(self, score: float | None) -> float:
         """The share of the scores so far, its own aside, that `score` beats; the first has 1/2."""

@@ -9,8 +9,10 @@ from nasmeta.config import parse
 from nasmeta.errors import ConfigError
 from nasmeta.overrides import composed
 from nasmeta.strategies.base import Proposal, Strategy, Told
+from nasmeta.strategies.controller import Controller
 from nasmeta.strategies.hyperband import Hyperband
 from nasmeta.strategies.recursive import Recursive
+from nasmeta.strategies.reinforce import Reinforce
 from nasmeta.testing.strategies import asked, injected, play, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 
@@ -112,6 +114,34 @@ def test_the_weights_of_the_best_are_kept_for_the_next_round() -> None:
             assert strategy.needed() == {trial}
     assert best is not None
     assert best[1] in strategy.needed()
+
+
+def test_what_a_round_has_learned_beyond_its_trials_is_handed_on() -> None:
+    inner = partial(Reinforce, units=8, learning_rate=0.05, baseline_decay=0.9, entropy_weight=0.0)
+    strategy = recursive(2, inner, trials=40)
+    for _ in range(20):
+        proposal = strategy.ask()
+        assert proposal is not None
+        strategy.tell(told(proposal, distance_score(proposal.arch)))
+    earlier = strategy.inner
+    assert strategy.ask() is not None
+    later = strategy.inner
+    assert isinstance(earlier, Reinforce)
+    assert isinstance(later, Reinforce)
+    assert later is not earlier
+    assert later._baseline == earlier._baseline
+    answers = (0, 1, 2, 0)  # the same options of both rounds: digits below 3 of then 3, now 6
+    old, new = (_conditional(s.controller, answers) for s in (earlier, later))
+    fresh = recursive(1, inner, trials=40).inner
+    assert isinstance(fresh, Reinforce)
+    assert new == pytest.approx(old, abs=1e-5)
+    assert _conditional(fresh.controller, answers) != pytest.approx(old, abs=1e-2)
+
+
+def _conditional(controller: Controller, answers: tuple[int, ...]) -> float:
+    """The log-odds of the last answer, 0, against option 1: the other options do not matter to it."""
+    first, second = (controller.score(a)[0].item() for a in (answers, (*answers[:-1], 1)))
+    return first - second
 
 
 def test_the_inner_option_is_checked_like_any_other() -> None:
