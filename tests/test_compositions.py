@@ -1,0 +1,140 @@
+"""Every search space with every meta-learner and every evaluator, and every strategy, for a moment: unlisted.
+
+A combination works, or is refused with a reason before anything is trained.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasmeta.cli import main
+from nasmeta.composition import Composition
+from nasmeta.conf_dir import config_directory
+from nasmeta.config import parse
+from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.errors import ConfigError
+from nasmeta.evaluators.problem import Problem
+from nasmeta.overrides import composed
+from tests.evaluators.tables import write_few_shot
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
+
+
+IMAGES = [
+    "dataset.train_classes=10",
+    "dataset.valid_classes=6",
+    "dataset.test_classes=6",
+    "dataset.size=16",
+    "task.way=3",
+    "task.shot=2",
+    "task.query=2",
+    "task.meta_batch=2",
+]
+SHORT = [
+    "batch_norm=transductive",
+    "optimizer.schedule=constant",
+    "budget.search_iterations=1",
+    "budget.final_iterations=1",
+    "budget.valid_tasks=2",
+    "budget.test_tasks=2",
+]
+NARROW = {
+    "conv": ["search_space.widths=[8,16]", "search_space.max_blocks=3", "search_space.max_downsamples=3"],
+    "nasbench201": ["search_space.width=4", "search_space.stages=2"],
+    "darts": ["search_space.width=4", "search_space.nodes=2", "search_space.layers=3"],
+}
+"""Settings of spaces whose defaults are too large for a moment."""
+
+STEPS = {
+    "reptile": ["meta_learner.test_steps=2"],
+    "finetune": ["meta_learner.test_steps=2"],
+}
+NEEDS = {"tabular": ["evaluator.table={table}"]}
+TRAINED = [name for name in names("evaluator") if name != "tabular"]
+
+
+@cache
+def composition(space: str, learner: str, evaluator: str) -> Composition:
+    options = [f"search_space={space}", f"meta_learner={learner}", f"evaluator={evaluator}"]
+    rest = [*SHORT, *NARROW.get(space, []), *STEPS.get(learner, [])]
+    return Composition.of(parse(composed([*options, *IMAGES, *rest]), trusted=False))
+
+
+@cache
+def samplers(learner: str) -> tuple[EpisodeSampler, EpisodeSampler]:
+    """Training and validation tasks, drawn once for all spaces."""
+    problem = composition("conv", learner, "scratch").problem()
+    return problem.train, problem.valid
+
+
+@pytest.mark.parametrize("evaluator", TRAINED)
+@pytest.mark.parametrize("learner", names("meta_learner"))
+@pytest.mark.parametrize("space", names("search_space"))
+def test_space_learner_and_evaluator_compose(
+    space: str, learner: str, evaluator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = composition(space, learner, evaluator)
+    problem = whole.problem()
+    train, valid = samplers(learner)
+    monkeypatch.setattr(Problem, "train", property(lambda _: train))
+    monkeypatch.setattr(Problem, "valid", property(lambda _: valid))
+    arch = str(whole.space.initial())
+    judge = whole.evaluator(problem)
+    result = judge.evaluate(arch, 1, 0, tmp_path / "weights.pt", report=lambda _: None, stop=lambda: False)
+    assert result.status == "ok", result.reason
+    assert result.score is not None
+    assert result.params
+
+
+QUIET = ["progress=false", "tensorboard=false", "budget.final_candidates=1"]
+
+
+@pytest.mark.parametrize("strategy", names("strategy"))
+def test_every_strategy_finds_something_on_a_tiny_real_problem(strategy: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = [f"strategy={strategy}", "search_space=nasbench201", *NARROW["nasbench201"], "budget.trials=4"]
+    assert main(["search", *options, *IMAGES, *SHORT, *QUIET, f"hydra.run.dir={run}"]) == 0
+    assert json.loads((run / "summary.json").read_text())["best"]["arch"]
+
+
+@pytest.mark.parametrize("strategy", names("strategy"))
+def test_every_strategy_reads_a_toy_table(strategy: str, tmp_path: Path) -> None:
+    space = composition("conv_small", "protonet", "scratch").space
+    archs = _all(space)
+    write_few_shot(tmp_path / "table.csv", archs, iterations=(1, 2, 3))
+    run = tmp_path / "run"
+    options = [
+        f"strategy={strategy}",
+        "search_space=conv_small",
+        "evaluator=tabular",
+        f"evaluator.table={tmp_path / 'table.csv'}",
+        *QUIET,
+        "budget.trials=6",
+        "budget.search_iterations=3",
+        "budget.final_iterations=3",
+        f"hydra.run.dir={run}",
+    ]
+    assert main(["search", *options]) == 0
+
+
+def _all(space: Any) -> list[str]:
+    """Every architecture, by edits."""
+    found, front = {space.initial()}, [space.initial()]
+    while front:
+        front = [n for arch in front for n in space.neighbors(arch) if n not in found and not found.add(n)]
+    return [str(arch) for arch in found]
+
+
+def test_a_wrong_combination_is_refused_with_a_reason() -> None:
+    for overrides, reason in [
+        (["dataset=sinusoid", "meta_learner=protonet"], "meta_learner"),
+        (["strategy=reinforce", "evaluator=tabular", "evaluator.table=nowhere.csv"], "nowhere.csv"),
+        (["strategy=recursive", "strategy@strategy.inner=astar"], "strategy.inner"),
+    ]:
+        with pytest.raises(ConfigError, match=reason):
+            Composition.of(parse(composed(overrides), trusted=False))
