@@ -17,8 +17,8 @@ from nasmeta.task import TaskSpec
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
     from nasmeta.search_spaces.morphism import Weights
-    from nasmeta.search_spaces.sharing import Sharing
     from nasmeta.search_spaces.relaxed import RelaxedNetwork
+    from nasmeta.search_spaces.sharing import Sharing
 
 
 @runtime_checkable
