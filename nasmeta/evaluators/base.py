@@ -25,7 +25,9 @@ class TrialResult:
     95% interval over tasks, valid_loss per query, flops of one image's forward pass (2 per multiply-add),
     train_seconds spent in meta-training, seconds in all, both without what a continued trial took before.
     `proxy` is what an evaluator that trains nothing puts in the place of an accuracy: any finite number, of
-    which more is better. Numbers that an evaluator does not know are None. `reason` says why a trial failed.
+    which more is better. `weights_version` is, where the evaluator owns weights that candidates inherit, the
+    meta-iterations that those had had. Numbers that an evaluator does not know are None. `reason` says why a
+    trial failed.
     """
 
     trial: int
@@ -41,6 +43,7 @@ class TrialResult:
     seconds: float
     reason: str | None = None
     proxy: float | None = None
+    weights_version: int | None = None
 
     @property
     def score(self) -> float | None:

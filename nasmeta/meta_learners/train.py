@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import Diverged
-from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, adopt_population
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.task import TaskBatch
 
@@ -65,7 +65,7 @@ class MetaTraining:
 
     def step_on(self, batch: TaskBatch) -> None:
         """One meta-iteration on tasks that are drawn already."""
-        gradients, metrics = self.learner.meta_gradient(self.state, batch, self.iteration)
+        gradients, metrics = self.gradients(batch)
         for name, parameter in self.state.parameters.items():
             parameter.grad = gradients.get(name)
         for group in self._optimizer.param_groups:
@@ -75,6 +75,10 @@ class MetaTraining:
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._summed += 1
         self.iteration += 1
+
+    def gradients(self, batch: TaskBatch) -> Gradients:
+        """The direction to descend; parameters that have none stay as they are."""
+        return self.learner.meta_gradient(self.state, batch, self.iteration)
 
     def read(self) -> Progress:
         """The mean metrics since the last reading. Waits for the device.

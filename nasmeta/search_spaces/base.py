@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
+from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
     from nasmeta.search_spaces.morphism import Weights
+    from nasmeta.search_spaces.sharing import Sharing
 
 
 @runtime_checkable
@@ -103,6 +105,13 @@ class SearchSpace(ABC, Generic[A]):
         from nasmeta.search_spaces.morphism import copied
 
         return copied(weights, fresh)
+
+    def sharing(self, task: TaskSpec) -> Sharing[A]:
+        """How the networks of this space share one set of weights; raises ConfigError where they cannot."""
+        raise ConfigError(
+            f"search_space: {type(self).__name__} does not say how its networks share weights; use "
+            "search_space=conv, mlp, nasbench201 or darts, or evaluator=scratch"
+        )
 
     @property
     def size(self) -> int | None:

@@ -16,12 +16,12 @@ def build(arch: ConvArchitecture, task: TaskSpec) -> FewShotNetwork:
 
     Raises ArchitectureError where the task has no images or they are too small for the downsamplings.
     """
-    channels, height, width = _image_shape(arch, task)
+    channels = _image_shape(arch, task)[0]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, block in enumerate(arch.blocks, 1):
         layers[f"block{number}"] = _block(block, channels, first=number == 1)
         channels = block.width
-        height, width = _halved(height, block), _halved(width, block)
+    height, width = final_size(arch, task)
     # In logical order whatever the memory format; free where one position is left.
     layers[arch.head] = nn.Flatten() if arch.head == "flatten" else ops.GlobalAveragePool()
     features = channels * height * width if arch.head == "flatten" else channels
@@ -42,6 +42,14 @@ def _image_shape(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int, int]
             f"got {height}x{width}"
         )
     return channels, height, width
+
+
+def final_size(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int]:
+    """Height and width of the last map."""
+    _, height, width = _image_shape(arch, task)
+    for block in arch.blocks:
+        height, width = _halved(height, block), _halved(width, block)
+    return height, width
 
 
 def _halved(size: int, block: ConvBlock) -> int:

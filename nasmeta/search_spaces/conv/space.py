@@ -16,12 +16,13 @@ from pydantic import Field
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.conv import architecture, decisions, edits, sampling, strings
+from nasmeta.search_spaces.conv import architecture, decisions, edits, sampling, sharing, strings
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock
 from nasmeta.search_spaces.conv.choices import SMALLEST_WIDTH, ConvChoices
 from nasmeta.search_spaces.conv.graph import NODES_BESIDE_BLOCKS, NODES_PER_BLOCK, VOCABULARY, graph
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
@@ -141,6 +142,9 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         from nasmeta.search_spaces.conv.network import build
 
         return build(arch, task)
+
+    def sharing(self, task: TaskSpec) -> Sharing[ConvArchitecture]:
+        return sharing.sharing(self._choices, task)
 
     def morph(
         self,

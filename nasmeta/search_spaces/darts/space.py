@@ -20,11 +20,12 @@ from pydantic import Field
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.darts import decisions, edits, isomorphism, strings
+from nasmeta.search_spaces.darts import decisions, edits, isomorphism, sharing, strings
 from nasmeta.search_spaces.darts.architecture import INPUTS, OPERATIONS, DartsGenotype
 from nasmeta.search_spaces.darts.graph import VOCABULARY, graph, max_nodes
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         from nasmeta.search_spaces.darts.network import build
 
         return build(arch, task, width=self._width, layers=self._layers, reductions=self._reductions)
+
+    def sharing(self, task: TaskSpec) -> Sharing[DartsGenotype]:
+        return sharing.sharing(self._ops, self._nodes, self._reductions)
 
     @property
     def size(self) -> int:

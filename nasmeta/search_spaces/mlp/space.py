@@ -13,10 +13,11 @@ from nasmeta.search_spaces import options
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
-from nasmeta.search_spaces.mlp import architecture, decisions, edits, strings
+from nasmeta.search_spaces.mlp import architecture, decisions, edits, sharing, strings
 from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
 from nasmeta.search_spaces.mlp.choices import SMALLEST_WIDTH, MlpChoices
 from nasmeta.search_spaces.mlp.graph import NODES_BESIDE_LAYERS, NODES_PER_LAYER, VOCABULARY, graph
+from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
         from nasmeta.search_spaces.mlp.network import build
 
         return build(arch, task)
+
+    def sharing(self, task: TaskSpec) -> Sharing[MlpArchitecture]:
+        return sharing.sharing(self._choices)
 
     def morph(
         self,

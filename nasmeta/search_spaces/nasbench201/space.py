@@ -18,9 +18,10 @@ from pydantic import Field
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
-from nasmeta.search_spaces.nasbench201 import decisions, isomorphism, strings
+from nasmeta.search_spaces.nasbench201 import decisions, isomorphism, sharing, strings
 from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell
 from nasmeta.search_spaces.nasbench201.graph import MAX_NODES, VOCABULARY, graph
+from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         from nasmeta.search_spaces.nasbench201.network import build
 
         return build(arch, task, width=self._width, stages=self._stages, repeats=self._repeats)
+
+    def sharing(self, task: TaskSpec) -> Sharing[Nasbench201Cell]:
+        return sharing.sharing()
 
     @property
     def size(self) -> int:

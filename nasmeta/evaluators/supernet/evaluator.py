@@ -1,0 +1,199 @@
+"""Candidates judged by weights they inherit: one-shot search (SPOS: Guo et al. 2020, arXiv:1904.00420).
+
+One set of weights is meta-learned on sampled sub-networks for budget.search_iterations meta-iterations,
+before the first candidate is judged; then a candidate costs no more than its meta-validation tasks. With
+strategy=evolution that is SPOS, with random it is random search with weight sharing (Li & Talwalkar 2019).
+With `iterations_per_trial` the weights are trained further before every later candidate, on that candidate:
+strategy=reinforce then alternates between weights and controller, both on what the policy draws, as ENAS
+(Pham et al. 2018, arXiv:1802.03268, section 2.2) does. Deviations there: they
+alternate every candidate instead of every epoch, and the sub-network that was trained is the one judged.
+
+Statistics are the candidate's own: under batch_norm=support or transductive every episode has its own in any
+case, under running they are computed anew from meta-training tasks. The final candidates and the reference
+are meta-trained from scratch, so a run's final numbers owe nothing to sharing.
+
+Choose it where training every candidate is what a search cannot afford; scripts/bench/ranking.py says
+how far the inherited accuracies of a space and a learner can be believed. Sampling knows no `constraints`.
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from nasmeta import checkpoint
+from nasmeta.errors import ArchitectureError, ConfigError, Diverged, Interrupted, RunFailed
+from nasmeta.evaluators.base import Evaluator, Report, TrialResult
+from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.supernet.sampling import Sampling
+from nasmeta.evaluators.supernet.training import SupernetTraining
+from nasmeta.meta_learners.base import MetaState, adopt_population
+from nasmeta.meta_learners.score import Score, Stop
+from nasmeta.meta_learners.train import POPULATION_BATCHES
+from nasmeta.search_spaces.decisions import Decidable
+
+FILE = "supernet.pt"
+"""The shared weights and their training's progress, beside the weights of the trials."""
+
+READ_EVERY = 10
+"""Meta-iterations between two readings of the metrics; each waits for the device."""
+
+
+class Supernet(Evaluator):
+    """See the module. Its weights have a version, their meta-iterations, which every result records."""
+
+    final = "scratch"
+
+    def __init__(
+        self,
+        *,
+        sampling: Sampling,
+        iterations_per_trial: Annotated[int, Field(ge=0)],
+        problem: Problem,
+    ) -> None:
+        self.problem, self.sampling = problem, sampling
+        self.iterations_per_trial = iterations_per_trial
+        problem.space.sharing(problem.task)  # raises where there is none
+        if not isinstance(problem.space, Decidable):
+            raise ConfigError(
+                f"evaluator: supernet samples decision by decision, and {type(problem.space).__name__} does "
+                "not say what its decisions are; use evaluator=scratch"
+            )
+        if iterations_per_trial and problem.optimizer.schedule != "constant":
+            raise ConfigError(
+                f"optimizer.schedule: {problem.optimizer.schedule} ends with budget.search_iterations, and "
+                "evaluator.iterations_per_trial goes on; use optimizer.schedule=constant"
+            )
+        self._open: _Saved | None = None
+
+    def cost(self, arch: Any) -> Cost:
+        return measure_cost(self.problem.space, arch, self.problem.task)
+
+    def evaluate(
+        self,
+        arch: str,
+        iterations: int,
+        trial: int,
+        weights: Path,
+        *,
+        start: Path | None = None,
+        report: Report,
+        stop: Stop,
+    ) -> TrialResult:
+        began = time.monotonic()
+        if iterations != self.problem.search_iterations:
+            raise ConfigError(
+                f"evaluator: supernet judges every candidate at budget.search_iterations="
+                f"{self.problem.search_iterations}, and trial {trial} is to get {iterations}; "
+                "use a strategy of one budget, such as strategy=evolution, or evaluator=scratch"
+            )
+        architecture = self.problem.space.parse(arch)
+        known, cost, version = (trial, arch, iterations), Cost(0, 0), None
+        train_seconds = 0.0
+        try:
+            cost = self.cost(architecture)
+            shared = self._trained(weights.with_name(FILE), architecture, trial, report, stop)
+            train_seconds, version = time.monotonic() - began, shared.training.iteration
+            state, score = self._judged(shared.training, architecture, stop)
+            if not torch.isfinite(torch.tensor(score.loss)):
+                raise Diverged(f"the meta-validation loss is {score.loss}")
+        except (ArchitectureError, Diverged) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            seconds = time.monotonic() - began
+            return TrialResult(
+                *known, "failed", None, None, None, cost.params, cost.flops, train_seconds, seconds, reason
+            )
+        _leave(weights, arch, state)
+        return TrialResult(
+            *known,
+            "ok",
+            score.accuracy,
+            score.ci95,
+            score.loss,
+            cost.params,
+            cost.flops,
+            train_seconds,
+            time.monotonic() - began,
+            weights_version=version,
+        )
+
+    def _trained(self, path: Path, arch: Any, trial: int, report: Report, stop: Stop) -> "_Saved":
+        """The shared weights as trial `trial` finds them."""
+        if self._open is None or self._open.path != path:
+            training = SupernetTraining(self.problem, self.sampling, self.problem.search_iterations)
+            self._open = _Saved(training, path)
+        saved = self._open
+        saved.run(self.problem.search_iterations, self.problem.save_seconds, report, stop)
+        saved.go_on(arch, trial, self.iterations_per_trial, self.problem.save_seconds, report, stop)
+        return saved
+
+    def _judged(self, training: SupernetTraining, arch: Any, stop: Stop) -> tuple[MetaState, Score]:
+        """The network that inherits, with statistics of its own, and its score."""
+        problem = self.problem
+        state = training.weights.subnetwork(arch).state
+        first = training.iteration  # batches that training has not seen
+        batches = (problem.train.batch(first + i, problem.meta_batch) for i in range(POPULATION_BATCHES))
+        adopt_population(problem.learner, state, batches)
+        return state, problem.judge(state, stop)
+
+
+class _Saved:
+    """A training whose progress is kept in a file, from which it goes on if the file is there.
+
+    `trial` is the last one that the weights were trained further for, up to `target` meta-iterations.
+    """
+
+    def __init__(self, training: SupernetTraining, path: Path) -> None:
+        self.training, self.path = training, path
+        self.trial, self.target = 0, training.problem.search_iterations
+        if path.exists():
+            checkpoint.fits(path, self._restore, checkpoint.load(path))
+
+    def run(self, iterations: int, save_seconds: float, report: Report, stop: Stop) -> None:
+        """Trains up to `iterations` in all; raises Interrupted, saved, once `stop()` is true.
+
+        Raises RunFailed where the loss is no longer finite: no candidate has anything to inherit.
+        """
+        training = self.training
+        last_save = time.monotonic()
+        while training.iteration < iterations:
+            training.step()
+            done = training.iteration == iterations
+            if training.iteration % READ_EVERY == 0 or done:
+                try:
+                    report(training.read())
+                except Diverged as error:
+                    raise RunFailed(f"the supernet: {error}; try a lower optimizer.lr") from error
+            stopping = stop()
+            if done or stopping or time.monotonic() - last_save >= save_seconds:
+                self._save()
+                last_save = time.monotonic()
+            if stopping:
+                raise Interrupted(f"stopped at iteration {training.iteration} of {iterations}")
+
+    def go_on(
+        self, arch: Any, trial: int, iterations: int, save_seconds: float, report: Report, stop: Stop
+    ) -> None:
+        """Trains `iterations` more on `arch`, once a trial after the first: what is left of them."""
+        if trial > self.trial and iterations > 0:
+            self.trial, self.target = trial, self.training.iteration + iterations
+        self.training.path = arch
+        self.run(self.target, save_seconds, report, stop)
+
+    def _save(self) -> None:
+        payload = {"training": self.training.state_dict(), "trial": self.trial, "target": self.target}
+        checkpoint.save(self.path, payload)
+
+    def _restore(self, payload: dict[str, Any]) -> None:
+        self.training.load_state_dict(payload["training"])
+        self.trial, self.target = payload["trial"], payload["target"]
+
+
+def _leave(path: Path, arch: str, state: MetaState) -> None:
+    parameters = {name: value.detach() for name, value in state.parameters.items()}
+    checkpoint.save(
+        path, {"arch": arch, "training": {"parameters": parameters}, "statistics": state.statistics}
+    )

@@ -1,0 +1,81 @@
+"""The meta-training of shared weights: each meta-iteration, a step on the sub-networks that it samples."""
+
+from itertools import islice
+from typing import Any
+
+import torch
+
+from nasmeta.errors import ArchitectureError
+from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.supernet.sampling import SAMPLINGS, Sampling
+from nasmeta.evaluators.supernet.weights import SharedWeights
+from nasmeta.meta_learners.base import Gradients, Mean, MetaState
+from nasmeta.meta_learners.functional import Network, Parameters
+from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.search_spaces.decisions import Decidable
+from nasmeta.task import TaskBatch
+
+
+class SupernetTraining(MetaTraining):
+    """Single-path training of the shared weights, one outer step of the run's optimizer a `step`.
+
+    A shared tensor that no sampled sub-network has a part of is left alone: no decay, no momentum. Where
+    several have, its gradient is their mean (FairNAS adds them up: the same to Adam, and what keeps an outer
+    step of Reptile an average). `path`, where it is set, is the one architecture that is trained.
+    """
+
+    def __init__(self, problem: Problem, sampling: Sampling, iterations: int) -> None:
+        self.problem = problem
+        self.weights = SharedWeights(
+            problem.space,
+            problem.learner,
+            problem.task,
+            problem.seed,
+            problem.device,
+            problem.execution,
+        )
+        with torch.device("meta"):
+            any_network = Network(problem.space.build(problem.space.initial(), problem.task))
+        super().__init__(
+            problem.learner,
+            MetaState(any_network, problem.task, self.weights.parameters),
+            problem.train,
+            problem.optimizer,
+            iterations=iterations,
+            meta_batch=problem.meta_batch,
+            horizon=max(iterations, problem.search_iterations),
+        )
+        self.path: Any = None
+        assert isinstance(problem.space, Decidable), "the evaluator refuses others"
+        self._paths = SAMPLINGS[sampling](problem.space, problem.seed, self._buildable)
+        self._drawn = 0
+
+    def gradients(self, batch: TaskBatch) -> Gradients:
+        """The mean over the sampled sub-networks, of every shared tensor that any of them has a part of."""
+        total: Parameters = {}
+        users: dict[str, int] = {}
+        metrics = Mean()
+        for arch in self._sampled():
+            subnetwork = self.weights.subnetwork(arch)
+            gradients, measured = self.learner.meta_gradient(subnetwork.state, batch, self.iteration)
+            subnetwork.scatter(gradients, total, self.weights.parameters)
+            metrics.add(measured, 1)
+            for part in subnetwork.parts.values():
+                users[part.shared] = users.get(part.shared, 0) + 1
+        return {name: gradient / users[name] for name, gradient in total.items()}, metrics.get()
+
+    def _sampled(self) -> list[Any]:
+        if self.path is not None:
+            return [self.path]
+        # The order of the draws is all that is random, so skipping those of a restored training restores it.
+        skipped = self.iteration - self._drawn
+        self._drawn = self.iteration + 1
+        return next(islice(self._paths, skipped, None))
+
+    def _buildable(self, arch: Any) -> bool:
+        try:
+            with torch.device("meta"):
+                self.problem.space.build(arch, self.problem.task)
+        except ArchitectureError:
+            return False
+        return True
