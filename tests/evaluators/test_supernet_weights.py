@@ -27,7 +27,7 @@ SMALL = {
     "conv": ["search_space.widths=[8,12,16]", "search_space.max_blocks=4"],
     "mlp": ["search_space.widths=[8,16,24]"],
     "nasbench201": ["search_space.width=4", "search_space.stages=2"],
-    "darts": ["search_space.width=4", "search_space.layers=3"],
+    "darts": ["search_space.width=4", "search_space.layers=2", "search_space.nodes=2"],
 }
 LEARNERS = ("protonet", "maml", "fomaml", "reptile", "meta_sgd", "ridge", "finetune", "anil", "boil")
 

@@ -5,8 +5,9 @@ before the first candidate is judged; then a candidate costs no more than its me
 strategy=evolution that is SPOS, with random it is random search with weight sharing (Li & Talwalkar 2019).
 With `iterations_per_trial` the weights are trained further before every later candidate, on that candidate:
 strategy=reinforce then alternates between weights and controller, both on what the policy draws, as ENAS
-(Pham et al. 2018, arXiv:1802.03268, section 2.2) does. Deviations there: they
-alternate every candidate instead of every epoch, and the sub-network that was trained is the one judged.
+(Pham et al. 2018, arXiv:1802.03268, section 2.2) does. Deviations there: they alternate every candidate
+instead of every epoch, and the sub-network that was trained is the one judged. The outer learning rate of the
+shared weights is then constant, whatever optimizer.schedule says for the final trainings.
 
 Statistics are the candidate's own: under batch_norm=support or transductive every episode has its own in any
 case, under running they are computed anew from meta-training tasks. The final candidates and the reference
@@ -17,6 +18,7 @@ how far the inherited accuracies of a space and a learner can be believed. Sampl
 """
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,11 +63,6 @@ class Supernet(Evaluator):
             raise ConfigError(
                 f"evaluator: supernet samples decision by decision, and {type(problem.space).__name__} does "
                 "not say what its decisions are; use evaluator=scratch"
-            )
-        if iterations_per_trial and problem.optimizer.schedule != "constant":
-            raise ConfigError(
-                f"optimizer.schedule: {problem.optimizer.schedule} ends with budget.search_iterations, and "
-                "evaluator.iterations_per_trial goes on; use optimizer.schedule=constant"
             )
         self._open: _Saved | None = None
 
@@ -123,7 +120,11 @@ class Supernet(Evaluator):
     def _trained(self, path: Path, arch: Any, trial: int, report: Report, stop: Stop) -> "_Saved":
         """The shared weights as trial `trial` finds them."""
         if self._open is None or self._open.path != path:
-            training = SupernetTraining(self.problem, self.sampling, self.problem.search_iterations)
+            optimizer = self.problem.optimizer
+            if self.iterations_per_trial:  # the number of trials is open: there is no end to fall towards
+                optimizer = replace(optimizer, schedule="constant")
+            iterations = self.problem.search_iterations
+            training = SupernetTraining(self.problem, optimizer, self.sampling, iterations)
             self._open = _Saved(training, path)
         saved = self._open
         saved.run(self.problem.search_iterations, self.problem.save_seconds, report, stop)

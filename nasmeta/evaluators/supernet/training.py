@@ -11,6 +11,7 @@ from nasmeta.evaluators.supernet.sampling import SAMPLINGS, Sampling
 from nasmeta.evaluators.supernet.weights import SharedWeights
 from nasmeta.meta_learners.base import Gradients, Mean, MetaState
 from nasmeta.meta_learners.functional import Network, Parameters
+from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.task import TaskBatch
@@ -24,7 +25,9 @@ class SupernetTraining(MetaTraining):
     step of Reptile an average). `path`, where it is set, is the one architecture that is trained.
     """
 
-    def __init__(self, problem: Problem, sampling: Sampling, iterations: int) -> None:
+    def __init__(
+        self, problem: Problem, optimizer: OuterOptimizer, sampling: Sampling, iterations: int
+    ) -> None:
         self.problem = problem
         self.weights = SharedWeights(
             problem.space,
@@ -40,7 +43,7 @@ class SupernetTraining(MetaTraining):
             problem.learner,
             MetaState(any_network, problem.task, self.weights.parameters),
             problem.train,
-            problem.optimizer,
+            optimizer,
             iterations=iterations,
             meta_batch=problem.meta_batch,
             horizon=max(iterations, problem.search_iterations),

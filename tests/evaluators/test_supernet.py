@@ -1,0 +1,161 @@
+"""The training of shared weights, and the evaluator that owns them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nasmeta import checkpoint
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.errors import ConfigError, RunFailed
+from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.supernet.evaluator import FILE, Supernet
+from nasmeta.evaluators.supernet.sampling import Sampling
+from nasmeta.evaluators.supernet.training import SupernetTraining
+from nasmeta.overrides import composed
+from nasmeta.testing.evaluators import judged, timeless
+from nasmeta.testing.meta_learners import TASK, BlobSampler
+from tests.evaluators.test_supernet_weights import LEARNERS, SMALL, SPACES
+
+
+def problem(space: str = "conv_small", learner: str = "protonet", device: str = "cpu", *more: str) -> Problem:
+    """Blobs; three meta-iterations of the shared weights."""
+    groups = [f"search_space={space}", f"meta_learner={learner}", "device=cpu"]
+    overrides = [*groups, *SMALL.get(space, []), *more]
+    whole = Composition.of(parse(composed(overrides), trusted=False))
+    way = whole.learner.train_way or TASK.outputs
+    return replace(
+        whole.problem(),
+        task=TASK,
+        device=torch.device(device),
+        load_train=lambda: BlobSampler("train", way=way, device=device),
+        load_valid=lambda: BlobSampler("valid", device=device),
+        valid_tasks=4,
+        meta_batch=1,
+        search_iterations=3,
+        save_seconds=0.0,
+    )
+
+
+def trained(given: Problem, sampling: Sampling = "uniform") -> SupernetTraining:
+    """Before its first iteration."""
+    return SupernetTraining(given, given.optimizer, sampling, 3)
+
+
+@pytest.mark.parametrize(
+    "space,learner", [*((s, "fomaml") for s in SPACES), *(("conv_small", x) for x in LEARNERS)]
+)
+def test_a_step_never_waits_for_the_device(space: str, learner: str) -> None:
+    """The meta device has no values: whatever asks for one raises."""
+    training = trained(problem(space, learner, "meta"))
+    training.step()
+    assert all(p.is_meta for p in training.weights.parameters.values())
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_step_changes_the_sampled_parts_and_nothing_else(space: str) -> None:
+    training = trained(problem(space))
+    training.path = arch = training.problem.space.reference()
+    before = {name: p.detach().clone() for name, p in training.weights.parameters.items()}
+    parts = {part.shared: part.index for part in training.weights.subnetwork(arch).parts.values()}
+    training.step()
+    changed = set()
+    for name, value in training.weights.parameters.items():
+        moved = value.detach() != before[name]
+        if moved.any():
+            changed.add(name)
+            moved[parts[name]] = False
+            assert not moved.any(), f"{name} moved outside of what was trained"
+    assert changed <= set(parts)
+    assert len(changed) > len(parts) / 2
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "fair"])
+def test_a_restored_training_goes_on_as_if_it_had_never_stopped(sampling: Sampling) -> None:
+    whole, first, second = (trained(problem(), sampling) for _ in range(3))
+    for _ in range(3):
+        whole.step()
+    first.step()
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        second.step()
+    for name, value in whole.weights.parameters.items():
+        assert torch.equal(value, second.weights.parameters[name]), name
+
+
+def test_a_fair_step_is_the_mean_over_its_users() -> None:
+    """What all its sub-networks share has the mean of their gradients."""
+    training = trained(problem("nasbench201"), "fair")
+    cells = training._sampled()
+    training._drawn, training._sampled = 0, lambda: cells  # type: ignore[method-assign]
+    batch = training.sampler.batch(0, 1)
+    gradients, _ = training.gradients(batch)
+    each = []
+    for cell in cells:
+        state = training.weights.subnetwork(cell).state
+        each.append(training.learner.meta_gradient(state, batch, 0)[0]["body.stem.0.weight"])
+    assert torch.allclose(gradients["body.stem.0.weight"], torch.stack(each).mean(0), atol=1e-6)
+
+
+def supernet(given: Problem, per_trial: int = 0) -> Supernet:
+    return Supernet(sampling="uniform", iterations_per_trial=per_trial, problem=given)
+
+
+def archs(given: Problem, count: int) -> list[str]:
+    space = given.space
+    return [str(arch) for arch, _ in zip(space.neighbors(space.initial()), range(count), strict=False)]
+
+
+def test_results_record_the_version_of_the_weights(tmp_path: Path) -> None:
+    given = problem()
+    evaluator = supernet(given, per_trial=2)
+    versions = [
+        evaluator.evaluate(
+            arch, 3, trial, tmp_path / f"{trial}.pt", report=lambda _: None, stop=lambda: False
+        ).weights_version
+        for trial, arch in enumerate(archs(given, 3))
+    ]
+    assert versions == [3, 5, 7]
+
+
+def test_candidates_do_not_change_the_weights(tmp_path: Path) -> None:
+    given = problem()
+    evaluator = supernet(given)
+    first, second = archs(given, 2)
+    alone = timeless(judged(evaluator, first, 3, tmp_path / "a.pt"))
+    saved = checkpoint.load(tmp_path / FILE)["training"]["parameters"]
+    judged(evaluator, second, 3, tmp_path / "b.pt")
+    assert timeless(judged(evaluator, first, 3, tmp_path / "c.pt")) == alone
+    for name, value in checkpoint.load(tmp_path / FILE)["training"]["parameters"].items():
+        assert torch.equal(value, saved[name])
+
+
+def test_running_statistics_are_the_candidates_own(tmp_path: Path) -> None:
+    """Recomputed from training tasks for each candidate, and left beside its weights."""
+    given = problem("conv_small", "protonet", "cpu", "batch_norm=running")
+    evaluator = supernet(given)
+    statistics: list[dict[str, Any]] = []
+    for number, arch in enumerate(archs(given, 2)):
+        judged(evaluator, arch, 3, tmp_path / f"{number}.pt")
+        statistics.append(checkpoint.load(tmp_path / f"{number}.pt")["statistics"])
+    assert all(statistics)
+    assert all(value.isfinite().all() for some in statistics for value in some.values())
+    assert statistics[0].keys() != statistics[1].keys() or any(
+        value.shape != statistics[1][name].shape or not torch.equal(value, statistics[1][name])
+        for name, value in statistics[0].items()
+    )
+
+
+def test_another_budget_is_refused(tmp_path: Path) -> None:
+    given = problem()
+    with pytest.raises(ConfigError, match=r"search_iterations=3, and trial 7 is to get 2"):
+        judged(supernet(given), archs(given, 1)[0], 2, tmp_path / "w.pt")
+
+
+def test_a_diverged_supernet_ends_the_run(tmp_path: Path) -> None:
+    given = problem("conv_small", "protonet", "cpu", "optimizer=sgd", "optimizer.lr=1e30")
+    with pytest.raises(RunFailed, match=r"the supernet: the meta-training loss is .*optimizer\.lr"):
+        judged(supernet(given), archs(given, 1)[0], 3, tmp_path / "w.pt")
