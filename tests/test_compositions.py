@@ -54,7 +54,12 @@ STEPS = {
     "reptile": ["meta_learner.test_steps=2"],
     "finetune": ["meta_learner.test_steps=2"],
 }
-NEEDS = {"tabular": ["evaluator.table={table}"]}
+WEIGHTS = {
+    "differentiable": ["strategy.epoch_iterations=1"],
+    "meta_differentiable": ["meta_learner=fomaml"],
+}
+"""Strategies that learn an architecture together with a network's weights, and what they need here."""
+
 TRAINED = [name for name in names("evaluator") if name != "tabular"]
 
 
@@ -98,11 +103,12 @@ QUIET = ["progress=false", "tensorboard=false", "budget.final_candidates=1"]
 def test_every_strategy_finds_something_on_a_tiny_real_problem(strategy: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = [f"strategy={strategy}", "search_space=nasbench201", *NARROW["nasbench201"], "budget.trials=4"]
+    options += WEIGHTS.get(strategy, [])
     assert main(["search", *options, *IMAGES, *SHORT, *QUIET, f"hydra.run.dir={run}"]) == 0
     assert json.loads((run / "summary.json").read_text())["best"]["arch"]
 
 
-@pytest.mark.parametrize("strategy", names("strategy"))
+@pytest.mark.parametrize("strategy", [name for name in names("strategy") if name not in WEIGHTS])
 def test_every_strategy_reads_a_toy_table(strategy: str, tmp_path: Path) -> None:
     space = composition("conv_small", "protonet", "scratch").space
     archs = _all(space)
@@ -131,9 +137,13 @@ def _all(space: Any) -> list[str]:
 
 
 def test_a_wrong_combination_is_refused_with_a_reason() -> None:
+    table = ["evaluator=tabular", "evaluator.table=nowhere.csv"]
     for overrides, reason in [
         (["dataset=sinusoid", "meta_learner=protonet"], "meta_learner"),
-        (["strategy=reinforce", "evaluator=tabular", "evaluator.table=nowhere.csv"], "nowhere.csv"),
+        (["strategy=reinforce", *table], "nowhere.csv"),
+        (["strategy=differentiable"], "ConvSpace.*search_space=nasbench201"),
+        (["strategy=hyperband", "evaluator=supernet"], "supernet"),
+        (["strategy=meta_differentiable", "search_space=darts"], "meta_learner=maml"),
         (["strategy=recursive", "strategy@strategy.inner=astar"], "strategy.inner"),
     ]:
         with pytest.raises(ConfigError, match=reason):
