@@ -83,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. task.shot=5 dataset.root=FOLDER"
     )
+    evaluate_parser.add_argument(
+        "--control",
+        action="store_true",
+        help="also train and test, on the same tasks, a random architecture and the 4-conv of equal size",
+    )
     evaluate_parser.add_argument("--json", action="store_true", help="print one JSON object")
     _add_trust(evaluate_parser)
     evaluate_parser.set_defaults(command=evaluate)
@@ -196,11 +201,25 @@ def evaluate(options: argparse.Namespace) -> int:
 
     keep_pages()
     result = meta_test(options.checkpoint, options.overrides, trusted=options.trust_code)
+    if options.control:
+        return _control(options, result)
     if options.json:
         print(json.dumps(result))
     else:
         names = ("accuracy", "ci95", "loss", "tasks", "way", "shot", "batch_norm")
         print(evaluation_line(**{name: result[name] for name in names}))
+    return 0
+
+
+def _control(options: argparse.Namespace, result: dict[str, Any]) -> int:
+    """`nasmeta evaluate CHECKPOINT --control`."""
+    from nasmeta.control import control
+    from nasmeta.reporting.table import control_table
+    from nasmeta.signals import interruptible
+
+    with interruptible() as stop:
+        compared = control(options.checkpoint, options.overrides, trusted=options.trust_code, stop=stop)
+    print(json.dumps({**result, "control": compared}) if options.json else control_table(compared))
     return 0
 
 

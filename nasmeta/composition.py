@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,11 @@ from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, untrained
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.execution import Execution, check
+from nasmeta.meta_learners.task_architecture import TaskArchitecture
+from nasmeta.relaxation import Adaptation, Relaxation
+from nasmeta.search_spaces.adaptive import ADAPTIVE, with_adaptive
 from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.memory import Memory
 from nasmeta.task import SPLITS, Split, TaskSpec
 
 
@@ -51,13 +55,28 @@ class Composition:
             config, pick(keys.device, tf32=keys.precision == "tf32"), dataset, learner, space, task
         )
         check(composition.execution, composition.device, learner.second_order)
+        strategy = composition.strategy(lambda arch: True)
+        if strategy.relaxation is not None:
+            composition = composition._relaxed(strategy.relaxation, strategy.adaptation)
+            space = composition.space
         evaluator = composition.evaluator(composition.problem())
         evaluator.check(keys)
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
-        strategy = composition.strategy(lambda arch: True)
         _check_objectives(strategy, evaluator, space)
         return composition
+
+    def _relaxed(self, relaxation: Relaxation, adaptation: Adaptation | None) -> "Composition":
+        """The same for a strategy with a relaxed network: where that adapts, it is an architecture too."""
+        if self.execution.compile:
+            raise ConfigError("compile: a relaxed network changes while it learns; use compile=false")
+        if adaptation is None:
+            return self
+        learner = TaskArchitecture(self.learner, adaptation)
+        learner.check(self.task)
+        space = with_adaptive(self.space, relaxation)
+        measure_cost(space, ADAPTIVE, self.task)  # raises where the space has no relaxed network
+        return replace(self, learner=learner, space=space)
 
     @property
     def execution(self) -> Execution:
@@ -65,8 +84,10 @@ class Composition:
         keys = self.config.keys
         return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision)
 
-    def strategy(self, feasible: Feasible) -> Strategy:
-        """The search's strategy, before its first ask."""
+    def strategy(
+        self, feasible: Feasible, problem: Problem | None = None, memory: Memory | None = None
+    ) -> Strategy:
+        """The search's strategy, before its first ask; what it trains itself, it trains on `problem`."""
         keys = self.config.keys
         strategy: Strategy = self.config.build(
             "strategy",
@@ -77,6 +98,8 @@ class Composition:
             feasible=feasible,
             costs=partial(measure_cost, self.space, task=self.task),
             proxies=self._proxy,
+            problem=problem or self.problem(),
+            memory=memory or Memory(),
         )
         return strategy
 

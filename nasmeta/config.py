@@ -26,7 +26,9 @@ GROUPS = ("search_space", "meta_learner", "strategy", "evaluator", "dataset", "e
 
 INJECTED: dict[str, frozenset[str]] = {
     "meta_learner": frozenset({"batch_norm"}),
-    "strategy": frozenset({"space", "seed", "trials", "iterations", "feasible", "costs", "proxies"}),
+    "strategy": frozenset(
+        {"space", "seed", "trials", "iterations", "feasible", "costs", "proxies", "problem", "memory"}
+    ),
     "evaluator": frozenset({"problem"}),
     "executor": frozenset({"run"}),
 }

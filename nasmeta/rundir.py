@@ -20,6 +20,7 @@ class RunDirectory:
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.pareto = path / "pareto"
+        self.strategy = self.checkpoints / "strategy.pt"
 
     def weights(self, phase: str, trial: int) -> Path:
         """Where the meta-training of a trial keeps its progress, and leaves its weights."""

@@ -35,6 +35,7 @@ from nasmeta.journal import Journal, Record
 from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.rundir import RunDirectory
 from nasmeta.strategies.base import Proposal, Strategy, Told
+from nasmeta.strategies.memory import Memory
 from nasmeta.summary import describe
 
 FAILURES_IN_A_ROW = 20
@@ -73,6 +74,7 @@ class Search:
         self.best: TrialResult | None = None
         self.front: Front | None = None
         self.constraints = self._constraints()
+        self.strategy: Strategy
         directory.checkpoints.mkdir(exist_ok=True)
 
     def run(self) -> dict[str, Any]:
@@ -91,7 +93,9 @@ class Search:
     # The loop of asks and tells -------------------------------------------------------------------------
 
     def _search(self) -> None:
-        strategy = self.composition.strategy(self.constraints.feasible)
+        memory = Memory(self.directory.strategy, seconds=self.config.keys.save_seconds, stop=self.stop)
+        strategy = self.composition.strategy(self.constraints.feasible, self.problem, memory)
+        self.strategy = strategy
         self.front = self._front(strategy)
         waiting = self._replay(strategy)
         in_flight = 0
@@ -114,7 +118,7 @@ class Search:
         self.executor.close()
         if self.stop():
             raise Interrupted("stopped between two trials")
-        self._forget_weights(needed=set())
+        self._forget_weights(strategy.final_starts())
         if self.best is None:
             raise RunFailed("the search looked at no architecture that could be trained")
         if not self._happened("searched"):
@@ -237,9 +241,15 @@ class Search:
             raise Interrupted("stopped before the final training")
         iterations = self.config.keys.budget.final_iterations
         self._announce_start(phase, trial, self.composition.space.parse(arch), iterations)
-        result = self._evaluate(phase, trial, arch, iterations)
+        result = self._evaluate(phase, trial, arch, iterations, self._start_of(arch))
         self._finish(phase, result)
         return result
+
+    def _start_of(self, arch: str) -> Path | None:
+        """The weights that the full training of an architecture goes on from, where the strategy says so."""
+        starts = (t for t in self.strategy.final_starts() if self._finished["search", t].arch == arch)
+        trial = next(starts, None)
+        return None if trial is None else self.directory.weights("search", trial)
 
     def _finish(self, phase: Phase, result: TrialResult) -> None:
         """Records a result. best.pt comes first: a kill in between repeats the end of the trial."""
@@ -291,10 +301,10 @@ class Search:
     # After the search -----------------------------------------------------------------------------------
 
     def _candidates(self) -> list[str]:
-        """The best few architectures of the search, best first, each once; see `_rank`."""
+        """What the strategy has chosen, then the best few, best first (see `_rank`); each once."""
         results = [r for (phase, _), r in sorted(self._finished.items()) if phase == "search"]
         ranked = sorted((r for r in results if r.score is not None), key=_rank, reverse=True)
-        distinct = list(dict.fromkeys(r.arch for r in ranked))
+        distinct = list(dict.fromkeys([*map(str, self.strategy.chosen()), *(r.arch for r in ranked)]))
         return distinct[: self.config.keys.budget.final_candidates]
 
     def _test(self, chosen: TrialResult, reference: TrialResult) -> dict[str, Any]:

@@ -19,7 +19,7 @@ ALLOWED = {
     "executors": {"evaluators"},
     "reporting": {"search_spaces", "evaluators"},
 }
-LEAVES = {"errors", "seeding", "task", "events", "checkpoint", "pareto"}
+LEAVES = {"errors", "seeding", "task", "events", "checkpoint", "pareto", "relaxation"}
 
 
 def imports(path: Path) -> set[str]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from torch import nn
 
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
@@ -18,6 +19,7 @@ from nasmeta.meta_learners.functional import Parameters
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import TaskSpec
 
@@ -65,6 +67,17 @@ class Problem:
         """A new network and what is learned with it, on the device."""
         return new_state(self.space, arch, self.learner, self.task, self.seed, self.device, self.execution)
 
+    def relaxed_state(self, relaxation: Relaxation) -> MetaState:
+        """A new relaxed network of the space, on the device."""
+        return _on_device(
+            lambda: self.space.relaxed(self.task, relaxation),
+            self.learner,
+            self.task,
+            self.seed,
+            self.device,
+            self.execution,
+        )
+
     def training(self, arch: Any, iterations: int) -> MetaTraining:
         """The meta-training of an architecture, before its first iteration."""
         return MetaTraining(
@@ -105,8 +118,19 @@ def new_state(
     execution: Execution,
 ) -> MetaState:
     """A network of `arch` for `task`, initialized from `seed` (the same on every device), on `device`."""
+    return _on_device(lambda: space.build(arch, task), learner, task, seed, device, execution)
+
+
+def _on_device(
+    build: Callable[[], nn.Module],
+    learner: MetaLearner,
+    task: TaskSpec,
+    seed: int,
+    device: torch.device,
+    execution: Execution,
+) -> MetaState:
     with seeding.torch_stream(seed, "init"):
-        module = space.build(arch, task)
+        module = build()
         state = learner.init(module, task)
     state.network.execution = execution.resolved(module, device)
     return state.to(device)

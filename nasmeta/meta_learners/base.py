@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +26,17 @@ class MetaState:
 
     parameters: everything the outer optimizer updates, leaf tensors: the network's under the module's
     names, and what is meta-learned with them under names that start with "meta.". statistics: the
-    population moments of `running`, empty until training is over.
+    population moments of `running`, empty until training is over. inner_scale, outer_scale: factors of the
+    two loops' learning rates by name, 1 where there is none; an inner factor of 0 holds a parameter: no
+    inner loop changes it.
     """
 
     network: Network
     task: TaskSpec
     parameters: Parameters
     statistics: dict[str, Tensor] = field(default_factory=dict)
+    inner_scale: dict[str, float] = field(default_factory=dict)
+    outer_scale: dict[str, float] = field(default_factory=dict)
 
     @property
     def network_parameters(self) -> Parameters:
@@ -63,12 +69,14 @@ class MetaLearner(ABC):
     Instances hold options only; whatever is learned lives in the MetaState. `batch_norm` is the run-wide
     policy that config.py passes in. `train_way` is the way of training episodes where a learner wants
     another than the task's; `task_by_task` is false where a meta-batch is one training set, not a mean over
-    tasks; `second_order` true where an inner step is differentiated.
+    tasks; `second_order` true where an inner step is differentiated; `descends` false where the
+    meta-gradient is the derivative of no loss.
     """
 
     train_way: int | None = None
     task_by_task = True
     second_order = False
+    descends = True
     kinds: tuple[str, ...] = ("classification", "regression")
 
     def __init__(self, *, batch_norm: Policy) -> None:
@@ -133,6 +141,30 @@ class MetaLearner(ABC):
     @abstractmethod
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """`predict` for the tasks that are computed at once."""
+
+    def held_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        """The derivative of the query loss after adaptation by the parameters that the inner loop holds.
+
+        By all of them for a learner without an inner loop. What `meta_gradient` says of them, where that is
+        the derivative of a loss.
+        """
+        return self.meta_gradient(state, batch, iteration)
+
+    def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
+        """The network's parameters after the inner loop of a test task: support_x [N, ...], support_y [N].
+
+        Raises ConfigError where the learner has no inner loop that changes the network.
+        """
+        raise ConfigError(
+            f"meta_learner: {type(self).__name__} has no inner loop that adapts the network; "
+            "use meta_learner=maml, fomaml or reptile"
+        )
+
+    def with_test_steps(self, steps: int) -> Self:
+        """The same learner, whose inner loop takes so many steps on a test task."""
+        learner = copy(self)
+        vars(learner)["test_steps"] = steps
+        return learner
 
     def for_ways(self, state: MetaState, ways: int) -> MetaState:
         """The state for tasks of another number of classes; raises ConfigError where the head fixes it."""

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -45,6 +45,12 @@ class Network:
     def embed(self, parameters: Parameters, x: Tensor, statistics: Statistics = OWN) -> Tensor:
         """The body's embeddings [n, features]."""
         return self._run("body", parameters, x, statistics)
+
+    def anneal(self, progress: float) -> None:
+        """Tells a network that changes during an inner loop how far this thread's is: 0 to 1."""
+        anneal = getattr(self._copy().module, "anneal", None)
+        if anneal is not None:
+            anneal(progress)
 
     def classify(self, parameters: Parameters, embeddings: Tensor) -> Tensor:
         """The head alone: [n, features] -> [n, outputs]."""
@@ -185,7 +191,7 @@ def gradient_step(
     parameters: Parameters,
     loss: Tensor,
     names: Sequence[str],
-    rates: dict[str, Tensor] | float,
+    rates: Mapping[str, Tensor | float] | float,
     *,
     create_graph: bool,
 ) -> Parameters:
@@ -195,8 +201,20 @@ def gradient_step(
     still depend on the old ones and on the rates.
     """
     before = [parameters[n] for n in names]
-    gradients = torch.autograd.grad(loss, before, create_graph=create_graph)
+    # What a network leaves out of this pass (an operation that was not sampled) stays as it is.
+    gradients = torch.autograd.grad(
+        loss, before, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
     if isinstance(rates, float):
         return parameters | dict(zip(names, torch._foreach_add(before, gradients, alpha=-rates), strict=True))
     stepped = {n: p - rates[n] * g for n, p, g in zip(names, before, gradients, strict=True)}
     return parameters | stepped
+
+
+def scaled(
+    rates: Mapping[str, Tensor] | float, names: Sequence[str], scale: Mapping[str, float]
+) -> Mapping[str, Tensor | float] | float:
+    """Learning rates for `names`, times their factors in `scale` (1 where there is none)."""
+    if not scale:
+        return rates
+    return {n: (rates if isinstance(rates, float) else rates[n]) * scale.get(n, 1.0) for n in names}

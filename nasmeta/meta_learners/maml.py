@@ -18,7 +18,14 @@ from pydantic import Field
 from torch import Tensor
 
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, Metrics, gradient, task_metrics
-from nasmeta.meta_learners.functional import Forward, Parameters, gradient_step, side_by_side, task_loss
+from nasmeta.meta_learners.functional import (
+    Forward,
+    Parameters,
+    gradient_step,
+    scaled,
+    side_by_side,
+    task_loss,
+)
 from nasmeta.meta_learners.normalization import Policy, Statistics
 from nasmeta.task import TaskBatch
 
@@ -47,7 +54,10 @@ class Maml(MetaLearner):
 
     def adapted_names(self, state: MetaState) -> tuple[str, ...]:
         network = state.network
-        return {"all": network.names, "head": network.head_names, "body": network.body_names}[self.adapt]
+        names = {"all": network.names, "head": network.head_names, "body": network.body_names}[self.adapt]
+        if not state.inner_scale:
+            return names
+        return tuple(name for name in names if state.inner_scale.get(name, 1.0) != 0)
 
     def extra_parameters(self, state: MetaState) -> Parameters:
         if not self.learn_inner_lr:
@@ -100,10 +110,11 @@ class Maml(MetaLearner):
         names = self.adapted_names(state)
         forward = self._support_forward(state, parameters, support_x, Statistics(twice=create_graph))
         for step in range(steps):
+            state.network.anneal(step / steps)
             loss = task_loss(state.task.kind, forward(parameters), support_y)
-            parameters = gradient_step(
-                parameters, loss, names, self._rates(state, step), create_graph=create_graph
-            )
+            rates = scaled(self._rates(state, step), names, state.inner_scale)
+            parameters = gradient_step(parameters, loss, names, rates, create_graph=create_graph)
+            state.network.anneal((step + 1) / steps)
             yield parameters
 
     def _support_forward(
@@ -120,6 +131,15 @@ class Maml(MetaLearner):
             return self.inner_lr
         step = min(step, self.train_steps - 1)
         return {name: state.parameters[f"meta.inner_lr.{name}"][step] for name in self.adapted_names(state)}
+
+    def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
+        if self.adapt == "head":
+            return super().adapted(state, support_x, support_y)
+        for parameters in self.inner_steps(  # noqa: B007 - the last one is used
+            state, state.network_parameters, support_x, support_y, self.test_steps, create_graph=False
+        ):
+            pass
+        return parameters
 
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         tasks = len(support_x)

@@ -61,4 +61,4 @@ class MetaSgd(Maml):
         }
 
     def _rates(self, state: MetaState, step: int) -> dict[str, Tensor]:
-        return {name: state.parameters[f"meta.alpha.{name}"] for name in state.network.names}
+        return {name: state.parameters[f"meta.alpha.{name}"] for name in self.adapted_names(state)}

@@ -22,7 +22,7 @@ Decay = Annotated[float, Field(ge=0)]
 class OuterOptimizer:
     """How to make a torch optimizer, and the learning rate it has at each meta-iteration."""
 
-    make: Callable[[list[Tensor]], torch.optim.Optimizer]
+    make: Callable[[list[Tensor] | list[dict[str, Any]]], torch.optim.Optimizer]
     lr: float
     schedule: Schedule
     warmup: float
@@ -44,7 +44,7 @@ class OuterOptimizer:
 def _outer(
     optimizer: type[torch.optim.Optimizer], lr: float, schedule: Schedule, warmup: float, **options: Any
 ) -> OuterOptimizer:
-    def make(parameters: list[Tensor]) -> torch.optim.Optimizer:
+    def make(parameters: list[Tensor] | list[dict[str, Any]]) -> torch.optim.Optimizer:
         return optimizer(parameters, lr=lr, foreach=True, **options)  # type: ignore[call-arg]
 
     return OuterOptimizer(make, lr, schedule, warmup)

@@ -8,14 +8,22 @@ the images of an episode are in random order, so this is drawing without replace
 Deviation: the inner Adam starts fresh in every task (the authors' code carries its second moments over).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, Metrics, task_metrics
+from nasmeta.meta_learners.base import (
+    Gradients,
+    Mean,
+    MetaLearner,
+    MetaState,
+    Metrics,
+    gradient,
+    task_metrics,
+)
 from nasmeta.meta_learners.functional import Parameters, task_loss
 from nasmeta.meta_learners.normalization import Policy
 from nasmeta.task import TaskBatch, TaskSpec
@@ -25,6 +33,8 @@ Sets = tuple[tuple[Tensor, Tensor], ...]
 
 class Reptile(MetaLearner):
     """See the module. `inner_batch` is the size of a minibatch; `adam_beta1` is 0 in the paper."""
+
+    descends = False  # a pseudo-gradient
 
     def __init__(
         self,
@@ -63,15 +73,17 @@ class Reptile(MetaLearner):
             name: p.detach().expand(*[tasks] * (tasks > 1), *p.shape).clone().requires_grad_()
             for name, p in state.network_parameters.items()
         }
-        optimizer = self._optimizer(list(parameters.values()))
-        for _ in range(steps):
+        trained = {n: p for n, p in parameters.items() if state.inner_scale.get(n, 1.0) != 0}
+        optimizer = self._optimizer(trained, state.inner_scale)
+        for step in range(steps):
+            state.network.anneal(step / steps)
             x, y = next(batches)
             outputs = state.network(parameters, x)
             loss = task_loss(state.task.kind, outputs, y)
-            gradients = torch.autograd.grad(loss, list(parameters.values()))
-            for parameter, value in zip(parameters.values(), gradients, strict=True):
-                parameter.grad = value
+            for name, value in gradient(loss, trained).items():
+                trained[name].grad = value
             optimizer.step()
+        state.network.anneal(1.0)
         return parameters, task_metrics(state.task.kind, loss / tasks, outputs, y)
 
     def _batches(self, sets: Sets, task: TaskSpec) -> Iterator[tuple[Tensor, Tensor]]:
@@ -85,10 +97,39 @@ class Reptile(MetaLearner):
         together = (zip(*batches, strict=True) for batches in zip(*walks, strict=True))
         return ((torch.stack(x), torch.stack(y)) for x, y in together)
 
-    def _optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    def _optimizer(self, trained: Parameters, scale: Mapping[str, float]) -> torch.optim.Optimizer:
+        """The inner optimizer; parameters of one factor of the rate are a group."""
+        factors = dict.fromkeys(scale.get(name, 1.0) for name in trained)
+        groups = [
+            {
+                "params": [p for n, p in trained.items() if scale.get(n, 1.0) == factor],
+                "lr": self.inner_lr * factor,
+            }
+            for factor in factors
+        ]
         if self.inner_optimizer == "adam":
-            return torch.optim.Adam(parameters, self.inner_lr, betas=(self.adam_beta1, 0.999), foreach=True)
-        return torch.optim.SGD(parameters, self.inner_lr, foreach=True)
+            return torch.optim.Adam(groups, betas=(self.adam_beta1, 0.999), foreach=True)
+        return torch.optim.SGD(groups, foreach=True)
+
+    def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
+        batches = self._batches(((support_x[None], support_y[None]),), state.task)
+        return self.adapt(state, batches, 1, self.test_steps)[0]
+
+    def held_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        """The first-order derivative of the loss on the queries, of the weights that the support leads to.
+
+        Task by task: the support set alone is adapted to, by `train_steps` minibatches.
+        """
+        held = [n for n in state.network.names if state.inner_scale.get(n, 1.0) == 0]
+        gradients, metrics = Mean(), Mean()
+        for support_x, support_y, query_x, query_y in zip(*batch[:4], strict=True):
+            walk = self._batches(((support_x[None], support_y[None]),), state.task)
+            parameters, _ = self.adapt(state, walk, 1, self.train_steps)
+            outputs = self.query_outputs(state, parameters, support_x, query_x, test=False)
+            loss = task_loss(state.task.kind, outputs, query_y)
+            gradients.add(gradient(loss, {name: parameters[name] for name in held}), 1)
+            metrics.add(task_metrics(state.task.kind, loss, outputs, query_y), 1)
+        return gradients.get(), metrics.get()
 
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         tasks = len(support_x)

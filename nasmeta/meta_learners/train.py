@@ -51,7 +51,7 @@ class MetaTraining:
         self.iteration = 0
         self._outer = optimizer
         self._parameters = list(state.parameters.values())
-        self._optimizer = optimizer.make(self._parameters)
+        self._optimizer = optimizer.make(_groups(state))
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
 
@@ -69,7 +69,7 @@ class MetaTraining:
         for name, parameter in self.state.parameters.items():
             parameter.grad = gradients.get(name)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._outer.rate(self.iteration, self.horizon)
+            group["lr"] = self._outer.rate(self.iteration, self.horizon) * group.get("scale", 1.0)
         self._optimizer.step()
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -110,3 +110,14 @@ class MetaTraining:
         self.iteration, self._summed = saved["iteration"], saved["summed"]
         device = self._parameters[0].device
         self._sums = {name: value.to(device) for name, value in saved["sums"].items()}
+
+
+def _groups(state: MetaState) -> list[Tensor] | list[dict[str, Any]]:
+    """All parameters, or a group for each factor of the learning rate where there are several."""
+    if not state.outer_scale:
+        return list(state.parameters.values())
+    scales = {name: state.outer_scale.get(name, 1.0) for name in state.parameters}
+    return [
+        {"params": [p for n, p in state.parameters.items() if scales[n] == scale], "scale": scale}
+        for scale in dict.fromkeys(scales.values())
+    ]

@@ -40,6 +40,37 @@ def evaluation_line(
     return f"{what} (95% interval over {tasks} tasks), {kind}, batch_norm {batch_norm}"
 
 
+def control_table(compared: dict[str, Any]) -> str:
+    """What `nasmeta evaluate --control` found: the rows of nasmeta.control, and what tasks took."""
+    regression = compared["rows"][0]["accuracy"] is None
+    headers = [
+        "",
+        "test MSE" if regression else "test accuracy",
+        "checkpoint minus it",
+        "parameters",
+        "architecture",
+    ]
+    unit = 1 if regression else 100
+    cells = [
+        [
+            row["name"].replace("_", " "),
+            measured(row["accuracy"], row["loss"], row["ci95"]),
+            ""
+            if row["name"] == "checkpoint"
+            else f"{unit * row['difference']:+.2f} ± {unit * row['difference_ci95']:.2f}",
+            human(row["params"]),
+            row["arch"],
+        ]
+        for row in compared["rows"]
+    ]
+    table = tabulate(cells, headers, disable_numparse=True)
+    note = f"95% intervals over the same {compared['tasks']} tasks; differences are paired"
+    counts = compared["architectures"]
+    if counts:
+        note += f"; the first {sum(counts.values())} tasks took {len(counts)} architectures"
+    return f"{table}\n{note}"
+
+
 def benchmark_table(setting: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """What `nasmeta bench` measured, and of what."""
     headers = ["", "tasks/s", "slowest - fastest", "repeats", "FLOPs a task", "of matmul rate", "peak memory"]

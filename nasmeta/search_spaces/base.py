@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
+from nasmeta.errors import ConfigError
+from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
     from nasmeta.search_spaces.morphism import Weights
+    from nasmeta.search_spaces.relaxed import RelaxedNetwork
 
 
 @runtime_checkable
@@ -73,6 +76,16 @@ class SearchSpace(ABC, Generic[A]):
     @abstractmethod
     def build(self, arch: A, task: TaskSpec) -> FewShotNetwork:
         """The network for `task`; raises ArchitectureError where it cannot take such inputs."""
+
+    def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> RelaxedNetwork:
+        """All networks of the space as one whose architecture is continuous, for gradient-based search.
+
+        Raises ConfigError where the space has no such network, or not this one.
+        """
+        raise ConfigError(
+            f"search_space: {type(self).__name__} has no continuous relaxation: its architectures "
+            "differ in more than the operations of a fixed graph; use search_space=nasbench201 or darts"
+        )
 
     def canonical(self, arch: A) -> A:
         """The one that stands for all architectures known to be isomorphic to `arch`; here, `arch` itself.

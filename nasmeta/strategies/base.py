@@ -15,6 +15,7 @@ import numpy as np
 
 from nasmeta import seeding
 from nasmeta.errors import ConfigError, RunFailed
+from nasmeta.relaxation import Adaptation, Relaxation
 from nasmeta.search_spaces.base import SearchSpace
 
 Feasible = Callable[[Any], bool]
@@ -88,11 +89,16 @@ class Strategy(ABC):
     """Decides which architecture to look at next; several asks may be outstanding, tells in any order.
 
     objectives: the costs, of OBJECTIVES, that it trades against the score; the run then keeps their front.
-    learns: whether it can take over what another search was told.
+    learns: whether it can take over what another search was told. black_box: whether it works on every space
+    and is told all it knows; one that trains networks itself is not. relaxation, adaptation: of the relaxed
+    network whose architecture adapts to every task, for a strategy whose proposals it is.
     """
 
     objectives: tuple[str, ...] = ()
     learns = True
+    black_box = True
+    relaxation: Relaxation | None = None
+    adaptation: Adaptation | None = None
 
     def __init__(
         self, *, space: SearchSpace[Any], seed: int, trials: int, iterations: int, feasible: Feasible
@@ -156,6 +162,14 @@ class Strategy(ABC):
     def done(self) -> bool:
         """True once every trial is asked and told, or the strategy has nothing left to propose."""
         return not self._outstanding and (self._asked >= self.trials or self._exhausted())
+
+    def chosen(self) -> list[Any]:
+        """What the search has ended with, where that is not for the scores to say; none by default."""
+        return []
+
+    def final_starts(self) -> set[int]:
+        """The told trials whose training the full training of the same architecture goes on with."""
+        return set()
 
     def needed(self) -> set[int]:
         """The told trials whose weights a proposal starts from, or may yet start from."""

@@ -52,6 +52,12 @@ def made(option: str, **arguments: Any) -> Strategy:
     return strategy
 
 
+def class_of(option: str) -> type[Strategy]:
+    """The class of an option of conf/strategy."""
+    cls: type[Strategy] = resolve("strategy", node_of(option)["_target_"], trusted=True)
+    return cls
+
+
 @cache
 def node_of(option: str) -> dict[str, Any]:
     """The values of an option as a run composes them, options inside it among them."""

@@ -1,6 +1,7 @@
 """Genotypes as networks: the skeleton of DARTS around them."""
 
 from collections.abc import Collection
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -45,17 +46,33 @@ def build(
     `width` before. Raises ArchitectureError where the task has no images.
     """
     channels = image_channels("darts", task)
-    body = DartsBody(arch, channels, width, [number in reductions for number in range(layers)])
+    nodes = len(arch.normal)
+
+    def make_cell(before_last: int, last: int, width: int, *, reduce: bool, halved: bool) -> nn.Module:
+        cell = arch.reduce if reduce else arch.normal
+        return DartsCell(cell, before_last, last, width, reduce=reduce, halved=halved)
+
+    body = DartsBody(make_cell, nodes, channels, width, [number in reductions for number in range(layers)])
     return FewShotNetwork(body, nn.Linear(body.features, task.outputs))
+
+
+class MakeCell(Protocol):
+    """Makes a cell that takes the outputs of the last two; see DartsCell."""
+
+    def __call__(
+        self, before_last: int, last: int, width: int, *, reduce: bool, halved: bool
+    ) -> nn.Module: ...
 
 
 class DartsBody(nn.Module):
     """Stem and cells, each fed by the two before it: [n, channels, height, width] -> [n, features].
 
-    reduces: one a cell, whether it is a reduction cell.
+    make_cell: makes one of `nodes` nodes, see DartsCell; reduces: one a cell, whether it is a reduction cell.
     """
 
-    def __init__(self, arch: DartsGenotype, channels: int, width: int, reduces: list[bool]) -> None:
+    def __init__(
+        self, make_cell: MakeCell, nodes: int, channels: int, width: int, reduces: list[bool]
+    ) -> None:
         super().__init__()
         self.stem = nn.Sequential(ops.conv2d(channels, STEM * width, 3), ops.norm2d("bn", STEM * width))
         before_last = last = STEM * width
@@ -63,9 +80,8 @@ class DartsBody(nn.Module):
         self.cells = nn.ModuleList()
         for reduce in reduces:
             width *= 1 + reduce
-            cell = arch.reduce if reduce else arch.normal
-            self.cells.append(DartsCell(cell, before_last, last, width, reduce=reduce, halved=halved))
-            before_last, last = last, width * len(cell)
+            self.cells.append(make_cell(before_last, last, width, reduce=reduce, halved=halved))
+            before_last, last = last, width * nodes
             halved = reduce
         self.features = last
         self.pool = ops.GlobalAveragePool()
@@ -90,12 +106,7 @@ class DartsCell(nn.Module):
     ) -> None:
         super().__init__()
         self.states = [state for edges in cell for _, state in edges]
-        self.prepare = nn.ModuleList(
-            [
-                FactorizedReduce(before_last, width) if halved else relu_conv_bn(before_last, width, 1, 1),
-                relu_conv_bn(last, width, 1, 1),
-            ]
-        )
+        self.prepare = prepare(before_last, last, width, halved=halved)
         self.ops = nn.ModuleList(
             OPS[op](width, width, 2 if reduce and state < INPUTS else 1)
             for edges in cell
@@ -108,3 +119,13 @@ class DartsCell(nn.Module):
         for (f, i), (g, j) in zip(ends[::2], ends[1::2], strict=True):
             states.append(f(states[i]) + g(states[j]))
         return torch.cat(states[INPUTS:], dim=1)
+
+
+def prepare(before_last: int, last: int, width: int, *, halved: bool) -> nn.ModuleList:
+    """What brings the two inputs of a cell to its width, and the first to its size, where that is halved."""
+    return nn.ModuleList(
+        [
+            FactorizedReduce(before_last, width) if halved else relu_conv_bn(before_last, width, 1, 1),
+            relu_conv_bn(last, width, 1, 1),
+        ]
+    )

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from nasmeta.errors import ConfigError
+from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.darts import decisions, edits, isomorphism, strings
@@ -29,6 +30,7 @@ from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
+    from nasmeta.search_spaces.relaxed import RelaxedNetwork
 
 
 class DartsSpace(SearchSpace[DartsGenotype]):
@@ -103,6 +105,19 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         from nasmeta.search_spaces.darts.network import build
 
         return build(arch, task, width=self._width, layers=self._layers, reductions=self._reductions)
+
+    def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> "RelaxedNetwork":
+        from nasmeta.search_spaces.darts.relaxed import relaxed
+
+        return relaxed(
+            task,
+            relaxation,
+            operations=self._ops,
+            nodes=self._nodes,
+            width=self._width,
+            layers=self._layers,
+            reductions=self._reductions,
+        )
 
     @property
     def size(self) -> int:

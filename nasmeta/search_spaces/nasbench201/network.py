@@ -1,6 +1,7 @@
 """NAS-Bench-201 cells as networks: the benchmark's skeleton around them."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -21,7 +22,17 @@ OPS: Table = {
 
 
 def build(cell: Nasbench201Cell, task: TaskSpec, *, width: int, stages: int, repeats: int) -> FewShotNetwork:
-    """The network of `cell` for images [n, *task.input_shape], section 3.1 of the paper, figure 1.
+    """The network of `cell` for images [n, *task.input_shape]."""
+    layers, features = skeleton(
+        lambda width: Cell(cell, width), task, width=width, stages=stages, repeats=repeats
+    )
+    return FewShotNetwork(layers, nn.Linear(features, task.outputs))
+
+
+def skeleton(
+    make_cell: Callable[[int], nn.Module], task: TaskSpec, *, width: int, stages: int, repeats: int
+) -> tuple[nn.Sequential, int]:
+    """The body around cells, make_cell(width), and its features: section 3.1 of the paper, figure 1.
 
     Stem (3x3 convolution, norm), then `stages` stages of `repeats` cells; between two stages a residual
     block doubles the width and halves the size, upwards; norm, ReLU and the average position at the end.
@@ -36,11 +47,11 @@ def build(cell: Nasbench201Cell, task: TaskSpec, *, width: int, stages: int, rep
             layers[f"reduction{stage - 1}"] = _reduction(width)
             width *= 2
         for number in range(1, repeats + 1):
-            layers[f"stage{stage}_cell{number}"] = Cell(cell, width)
+            layers[f"stage{stage}_cell{number}"] = make_cell(width)
     layers["norm"] = ops.norm2d("bn", width)
     layers["relu"] = nn.ReLU()
     layers["gap"] = ops.GlobalAveragePool()
-    return FewShotNetwork(nn.Sequential(layers), nn.Linear(width, task.outputs))
+    return nn.Sequential(layers), width
 
 
 class Cell(nn.Module):

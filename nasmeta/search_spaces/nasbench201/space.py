@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
@@ -25,6 +26,7 @@ from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
+    from nasmeta.search_spaces.relaxed import RelaxedNetwork
 
 
 class Nasbench201Space(SearchSpace[Nasbench201Cell]):
@@ -100,6 +102,11 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         from nasmeta.search_spaces.nasbench201.network import build
 
         return build(arch, task, width=self._width, stages=self._stages, repeats=self._repeats)
+
+    def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> "RelaxedNetwork":
+        from nasmeta.search_spaces.nasbench201.relaxed import relaxed
+
+        return relaxed(task, relaxation, width=self._width, stages=self._stages, repeats=self._repeats)
 
     @property
     def size(self) -> int:

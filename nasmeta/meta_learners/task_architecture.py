@@ -1,0 +1,147 @@
+"""An architecture for every task: the architecture's parameters adapt in the inner loop, beside the weights.
+
+T-NAS (Lian et al., ICLR 2020, openreview r1eowANFvr, algorithm 1) with MAML, MetaNAS (Elsken et al. 2020,
+arXiv:1911.11090, algorithm 1) with Reptile: both meta-learn an initial architecture alpha with the initial
+weights w, (w, alpha) -> (w_task, alpha_task) in the inner loop, by learning rates of their own. At test time
+each task's alpha_task is read off as a discrete architecture, which takes its operations' adapted weights
+over, may be trained a little longer (`prune_steps`), and answers the queries. Soft pruning: the temperature
+of the softmaxes falls during the inner loop, so that the mixture is nearly one network when it is cut down
+to one.
+
+Wraps a learner with an inner loop. Networks of one architecture (the reference, for one) it leaves to that
+learner.
+
+Deviations: T-NAS trains each decoded architecture from scratch on its task, here it goes on from the adapted
+weights; MetaNAS alternates steps of w and alpha on two halves of a task's images, here both follow the
+gradient on the same images at once, as T-NAS does.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasmeta.errors import ConfigError
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
+from nasmeta.meta_learners.functional import Network, Parameters
+from nasmeta.relaxation import Adaptation
+from nasmeta.task import TaskBatch, TaskSpec
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What a task gets: its architecture, and the state of that network, adapted."""
+
+    arch: Any
+    state: MetaState
+
+
+class TaskArchitecture(MetaLearner):
+    """See the module. `inner` adapts; `adaptation` says how the architecture does."""
+
+    def __init__(self, inner: MetaLearner, adaptation: Adaptation) -> None:
+        super().__init__(batch_norm=inner.batch_norm)
+        self.inner, self.adaptation = inner, adaptation
+        self.train_way, self.task_by_task = inner.train_way, inner.task_by_task
+        self.second_order, self.descends = inner.second_order, inner.descends
+        self.kinds, self.refusal = inner.kinds, inner.refusal
+
+    def check(self, task: TaskSpec) -> None:
+        """Raises ConfigError for learners that do not adapt a network, and for a policy of one network."""
+        self.inner.check(task)
+        if type(self.inner).adapted is MetaLearner.adapted or getattr(self.inner, "adapt", "all") == "head":
+            raise ConfigError(
+                f"strategy: the architecture adapts in the inner loop; {type(self.inner).__name__} has none "
+                "that changes the network's body; use meta_learner=maml, fomaml or reptile"
+            )
+        if self.adaptation.prune_steps and getattr(self.inner, "learn_inner_lr", False):
+            raise ConfigError(
+                "strategy.prune_steps: a pruned network has no inner rates, and this learner's are learned "
+                "a parameter; use meta_learner.learn_inner_lr=false (meta_learner=maml), or prune_steps=0"
+            )
+        if self.batch_norm == "running":
+            raise ConfigError(
+                "batch_norm: running averages one network's statistics, and here every task has its own; "
+                "use support or transductive"
+            )
+
+    def init(self, module: nn.Module, task: TaskSpec) -> MetaState:
+        state = self.inner.init(module, task)
+        names = architecture_names(state)
+        if names:
+            state.inner_scale = dict.fromkeys(names, self.adaptation.inner_scale)
+            state.outer_scale = dict.fromkeys(names, self.adaptation.outer_scale)
+            relaxed: Any = module
+            relaxed.draw.temperature = (
+                self.adaptation.temperature_start,
+                self.adaptation.temperature_end,
+            )
+        return state
+
+    def extra_parameters(self, state: MetaState) -> Parameters:
+        return self.inner.extra_parameters(state)
+
+    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+        return self.inner.for_ways(state, ways)
+
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        names = architecture_names(state)
+        if iteration >= self.adaptation.warmup or not names:
+            return self.inner._meta_gradient(state, batch, iteration)
+        held = replace(state, inner_scale=dict.fromkeys(names, 0.0))
+        gradients, metrics = self.inner._meta_gradient(held, batch, iteration)
+        return gradients | {name: torch.zeros_like(state.parameters[name]) for name in names}, metrics
+
+    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        if not architecture_names(state):
+            return self.inner._predict(state, support_x, support_y, query_x)
+        return torch.stack(
+            [self._answer(state, *task) for task in zip(support_x, support_y, query_x, strict=True)]
+        )
+
+    def _answer(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        """The task's own network on its queries: [M, ...] -> [M, outputs]."""
+        plain = self.task_network(state, support_x, support_y).state
+        with torch.no_grad():
+            return self.query_outputs(plain, plain.network_parameters, support_x, query_x, test=True)
+
+    def task_network(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Adapted:
+        """The discrete network of one task, with adapted weights: support_x [N, ...], support_y [N].
+
+        Reads the architecture off, so it waits for the device.
+        """
+        relaxed: Any = state.network.module
+        parameters = {n: p.detach() for n, p in self.inner.adapted(state, support_x, support_y).items()}
+        arch = relaxed.derive(parameters)
+        plain = plain_state(state, arch, parameters)
+        if self.adaptation.prune_steps:
+            self._train_on(plain, support_x, support_y)
+        return Adapted(arch, plain)
+
+    def _train_on(self, plain: MetaState, support_x: Tensor, support_y: Tensor) -> None:
+        """`prune_steps` more steps of the inner loop, of the pruned network."""
+        longer = self.inner.with_test_steps(self.adaptation.prune_steps)
+        plain.parameters = {
+            name: value.detach().requires_grad_()
+            for name, value in longer.adapted(plain, support_x, support_y).items()
+        }
+
+
+def architecture_names(state: MetaState) -> tuple[str, ...]:
+    """The parameters of a relaxed network that are its architecture; none of any other network."""
+    return tuple(getattr(state.network.module, "architecture_names", ()))
+
+
+def plain_state(state: MetaState, arch: Any, parameters: Parameters) -> MetaState:
+    """The state of one discrete architecture, with the weights of its operations in a relaxed network."""
+    relaxed: Any = state.network.module
+    device = next(iter(parameters.values())).device
+    module = relaxed.discrete(arch).to_empty(device=device)
+    values = {
+        name: parameters[relaxed.shared_name(arch, name)].detach().requires_grad_()
+        for name, _ in module.named_parameters()
+    }
+    network = Network(module)
+    network.execution = state.network.execution
+    return MetaState(network, state.task, values)

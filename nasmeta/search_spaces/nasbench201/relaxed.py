@@ -1,0 +1,83 @@
+"""All NAS-Bench-201 cells as one relaxed network: five weighted operations on each edge, "none" too."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from nasmeta.errors import ConfigError
+from nasmeta.relaxation import Relaxation
+from nasmeta.search_spaces.modules import FewShotNetwork
+from nasmeta.search_spaces.nasbench201.architecture import (
+    EDGES,
+    NODES,
+    OPERATIONS,
+    Nasbench201Cell,
+    live_edges,
+)
+from nasmeta.search_spaces.nasbench201.network import OPS, build, skeleton
+from nasmeta.search_spaces.relaxed import Alpha, MixedOp, Place, RelaxedBody, RelaxedNetwork, total
+from nasmeta.task import TaskSpec
+
+INTO = [[number for number, (_, end) in enumerate(EDGES) if end == target] for target in range(1, NODES)]
+"""The edges that lead to each node after the input."""
+
+
+def relaxed(task: TaskSpec, relaxation: Relaxation, **size: int) -> RelaxedNetwork:
+    """The relaxed network in the skeleton of `build`, whose width, stages and repeats `size` gives.
+
+    Raises ConfigError for pairs of inputs: a node has all its edges, there is nothing to choose.
+    """
+    if relaxation.inputs == "pairs":
+        raise ConfigError(
+            "strategy.inputs: pairs chooses two inputs of a node, and a cell of nasbench201 has all of them; "
+            "use all or edges, or search_space=darts"
+        )
+    shapes: dict[str, Sequence[int]] = {"cell": (len(EDGES), len(OPERATIONS))}
+    if relaxation.inputs == "edges":
+        shapes["inputs"] = (len(EDGES),)
+    alpha = Alpha(shapes)
+    net, features = skeleton(lambda width: RelaxedCell(alpha, width, relaxation), task, **size)
+
+    def plain(cell: Any) -> FewShotNetwork:
+        return build(cell, task, **size)
+
+    return RelaxedNetwork(
+        RelaxedBody(alpha, net),
+        nn.Linear(features, task.outputs),
+        derive_from=derive,
+        build=plain,
+        places=places,
+    )
+
+
+def derive(alpha: Mapping[str, Tensor]) -> Nasbench201Cell:
+    """The heaviest operation of each edge, "none" too, as in the benchmark's searches."""
+    return Nasbench201Cell(tuple(OPERATIONS[i] for i in alpha["cell"].argmax(-1).tolist()))
+
+
+def places(cell: Nasbench201Cell, name: str) -> list[Place]:
+    """Where the operations of the plain cell are in the relaxed one."""
+    return [(EDGES.index(edge), op) for edge, op in live_edges(cell).items()]
+
+
+class RelaxedCell(nn.Module):
+    """Six mixtures: [n, width, height, width] -> the same shape. `alpha` is the body's."""
+
+    def __init__(self, alpha: Alpha, width: int, relaxation: Relaxation) -> None:
+        super().__init__()
+        self._alpha = (alpha,)  # not a child: the parameters have one name
+        self.weighs_edges = relaxation.inputs == "edges"
+        self.edges = nn.ModuleList(MixedOp(OPS, OPERATIONS, width, 1, relaxation.share) for _ in EDGES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (alpha,) = self._alpha
+        weights, chosen = alpha.operations("cell"), alpha.chosen("cell")
+        inputs = alpha.shares("inputs", [len(edges) for edges in INTO]) if self.weighs_edges else None
+        nodes = [x]
+        for number, edges in enumerate(INTO):
+            terms = [self.edges[e](nodes[EDGES[e][0]], weights[e], chosen[e]) for e in edges]
+            if inputs is not None:
+                terms = [inputs[number][i] * term for i, term in enumerate(terms)]
+            nodes.append(total(terms))
+        return nodes[-1]

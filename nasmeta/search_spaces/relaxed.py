@@ -1,0 +1,201 @@
+"""Relaxed networks: every edge is a mixture of all operations, weighted by parameters that can be learned.
+
+The continuous relaxation of DARTS (Liu et al. 2019, arXiv:1806.09055, eq. 2), with what others made of it:
+the sampled edge of GDAS (Dong & Yang 2019, arXiv:1910.04465, eq. 4 to 7), the partial channels and edge
+weights of PC-DARTS (Xu et al. 2020, arXiv:1907.05737, eq. 2 and 3), the pairs of inputs and the annealed
+temperature of MetaNAS (Elsken et al. 2020, arXiv:1911.11090, section 4). A space says what its cells are
+made of and how an architecture is read off (its relaxed.py); here is what they share.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasmeta.errors import ConfigError
+from nasmeta.search_spaces.cell_ops import Table
+from nasmeta.search_spaces.modules import FewShotNetwork
+
+PREFIX = "body.alpha."
+"""What the names of the architecture's parameters start with."""
+
+INIT = 1e-3
+"""Standard deviation of the initial architecture parameters, that of DARTS."""
+
+Place = tuple[int, str]
+"""An edge of a relaxed cell, by its number, and the operation on it."""
+
+
+@dataclass
+class Draw:
+    """How logits become weights. All copies of a network, one a thread, share one.
+
+    temperature: of all softmaxes, at the beginning and at the end of an inner loop. noise, hard (one-hot),
+    both [edges, operations], and chosen (the sampled operation of each edge), by the name of the logits:
+    Gumbel samples, empty for a plain softmax.
+    """
+
+    temperature: tuple[float, float] = (1.0, 1.0)
+    noise: dict[str, Tensor] = field(default_factory=dict)
+    hard: dict[str, Tensor] = field(default_factory=dict)
+    chosen: dict[str, list[int]] = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Draw":
+        return self
+
+
+class Alpha(nn.Module):
+    """The architecture's parameters: one table of logits [edges, operations] a cell, and logits of inputs.
+
+    progress: how far an inner loop is, from 0 to 1, which the temperature follows.
+    """
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        super().__init__()
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(INIT * torch.randn(*shape)))
+        self.draw = Draw()
+        self.progress = 0.0
+
+    @property
+    def temperature(self) -> float:
+        start, end = self.draw.temperature
+        return start + (end - start) * self.progress
+
+    def operations(self, name: str) -> Tensor:
+        """Weights [edges, operations], each row of sum 1.
+
+        The softmax of the logits; or the sampled operations, one-hot, with the derivative of the Gumbel
+        softmax (straight-through: GDAS eq. 4 to 6).
+        """
+        logits: Tensor = getattr(self, name)
+        if name not in self.draw.noise:
+            return torch.softmax(logits / self.temperature, -1)
+        noisy = (torch.log_softmax(logits, -1) + self.draw.noise[name]) / self.temperature
+        soft = torch.softmax(noisy, -1)
+        return self.draw.hard[name] + (soft - soft.detach())
+
+    def chosen(self, name: str) -> Sequence[int | None]:
+        """The sampled operation of each edge; None where all are mixed."""
+        return self.draw.chosen.get(name) or [None] * len(getattr(self, name))
+
+    def shares(self, name: str, sizes: Sequence[int]) -> list[Tensor]:
+        """Logits [sum of sizes], a softmax over the inputs of each node."""
+        logits: Tensor = getattr(self, name)
+        return [torch.softmax(part / self.temperature, -1) for part in logits.split(list(sizes))]
+
+
+class MixedOp(nn.Module):
+    """sum over o of weights[o] o(x), x and the result of `width` channels.
+
+    Of a sampled edge only the sampled operation is computed, and only its weight has a derivative (GDAS eq.
+    7). With `share` > 1 the first width / share channels go through, the others around, and all are shuffled
+    (PC-DARTS eq. 2).
+    """
+
+    def __init__(self, table: Table, operations: Sequence[str], width: int, stride: int, share: int) -> None:
+        super().__init__()
+        if width % share:
+            raise ConfigError(
+                f"strategy.partial_channels: {share} does not divide the {width} channels of a cell; "
+                f"use a divisor of search_space.width"
+            )
+        self.share, self.inner = share, width // share
+        self.ops = nn.ModuleDict({name: table[name](self.inner, self.inner, stride) for name in operations})
+        self.names = tuple(operations)
+        around = stride > 1 and share > 1
+        self.around: nn.Module = nn.MaxPool2d(2, ceil_mode=True) if around else nn.Identity()
+
+    def forward(self, x: Tensor, weights: Tensor, chosen: int | None) -> Tensor:
+        if self.share == 1:
+            return self._mixed(x, weights, chosen)
+        mixed = self._mixed(x[:, : self.inner], weights, chosen)
+        y = torch.cat([mixed, self.around(x[:, self.inner :])], 1)
+        parts: Tensor = y.unflatten(1, (self.share, self.inner))
+        return parts.transpose(1, 2).flatten(1, 2)
+
+    def _mixed(self, x: Tensor, weights: Tensor, chosen: int | None) -> Tensor:
+        if chosen is not None:
+            one: Tensor = weights[chosen] * self.ops[self.names[chosen]](x)
+            return one
+        return total([weights[i] * self.ops[name](x) for i, name in enumerate(self.names)])
+
+
+def total(terms: Sequence[Tensor]) -> Tensor:
+    """Their sum."""
+    return reduce(torch.add, terms)
+
+
+class RelaxedBody(nn.Module):
+    """The architecture's parameters, and the body whose cells look them up."""
+
+    def __init__(self, alpha: Alpha, net: nn.Module) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.net(x)
+        return features
+
+
+class RelaxedNetwork(FewShotNetwork):
+    """All networks of a space at once, and each of them by itself.
+
+    architecture_names: the parameters that are the architecture's.
+
+    derive_from: the architecture of the parameters of `body.alpha`, by name without the prefix; build: an
+    architecture's plain network; places: for one of its cells, named as in the body, where its operations
+    are.
+    """
+
+    body: RelaxedBody
+
+    def __init__(
+        self,
+        body: RelaxedBody,
+        head: nn.Linear,
+        *,
+        derive_from: Callable[[Mapping[str, Tensor]], Any],
+        build: Callable[[Any], FewShotNetwork],
+        places: Callable[[Any, str], Sequence[Place]],
+    ) -> None:
+        super().__init__(body, head)
+        self._derive_from, self._build, self._places = derive_from, build, places
+        names = (name for name, _ in self.named_parameters())
+        self.architecture_names = tuple(name for name in names if name.startswith(PREFIX))
+
+    @property
+    def draw(self) -> Draw:
+        return self.body.alpha.draw
+
+    def anneal(self, progress: float) -> None:
+        """Sets how far an inner loop is, from 0 to 1."""
+        self.body.alpha.progress = progress
+
+    def derive(self, parameters: Mapping[str, Tensor]) -> Any:
+        """The discrete architecture that these parameters stand for. Reads values: waits for the device."""
+        own = {
+            name.removeprefix(PREFIX): value.detach().cpu()
+            for name, value in parameters.items()
+            if name.startswith(PREFIX)
+        }
+        return self._derive_from(own)
+
+    def discrete(self, arch: Any) -> FewShotNetwork:
+        """The plain network of an architecture, on the meta device: without values."""
+        with torch.device("meta"):
+            return self._build(arch)
+
+    def shared_name(self, arch: Any, name: str) -> str:
+        """The name in this network of a parameter of `discrete(arch)`: it is the same tensor, taken over."""
+        match = re.fullmatch(r"body\.((?:.*\.)?)ops\.(\d+)\.(.*)", name)
+        if match is None:
+            return re.sub(r"^body\.", "body.net.", name)
+        cell, number, rest = match.groups()
+        edge, operation = self._places(arch, cell.rstrip("."))[int(number)]
+        return f"body.net.{cell}edges.{edge}.ops.{operation}.{rest}"

@@ -1,0 +1,5 @@
+"""Gradient-based search: `Differentiable`."""
+
+from nasmeta.strategies.differentiable.strategy import Differentiable
+
+__all__ = ["Differentiable"]

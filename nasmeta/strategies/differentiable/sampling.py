@@ -1,0 +1,53 @@
+"""How an iteration's edges are weighed: a softmax (DARTS), or one sampled operation an edge (GDAS).
+
+GDAS (Dong & Yang 2019, arXiv:1910.04465, eq. 3 to 7): by the Gumbel-max trick argmax_k (log p_k + g_k), with
+g_k = -log(-log u_k), is a sample of p = softmax(alpha); the mixture is that operation alone, and the
+derivative is that of the softmax of (log p + g) / tau. One sample serves all tasks of a meta-batch, as one
+does all images of a batch there.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from nasmeta import seeding
+
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.relaxed import RelaxedNetwork
+    from nasmeta.strategies.differentiable.bilevel import Parameters
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """kind: softmax or gumbel; the temperature goes from start to end linearly over the search."""
+
+    kind: Literal["softmax", "gumbel"]
+    start: float
+    end: float
+    seed: int
+
+    def temperature(self, progress: float) -> float:
+        """At a point of the search between 0 and 1."""
+        return self.start + (self.end - self.start) * progress
+
+    def set(self, network: "RelaxedNetwork", alpha: "Parameters", progress: float, *names: str | int) -> None:
+        """Sets what the network's edges are until the next call; `names` name the sample's stream.
+
+        `alpha` are the logits, by their names. A Gumbel sample reads them, and so waits for the device.
+        """
+        temperature = self.temperature(progress)
+        draw = network.draw
+        draw.temperature = (temperature, temperature)
+        if self.kind == "softmax":
+            return
+        tables = {name: logits for name, logits in alpha.items() if logits.dim() == 2}  # not those of inputs
+        for full_name, logits in tables.items():
+            name = full_name.rpartition(".")[2]
+            rng = seeding.stream(self.seed, "strategy", "gumbel", name, *names)
+            noise = torch.from_numpy(rng.gumbel(size=tuple(logits.shape)).astype(np.float32))
+            chosen = (logits.detach().cpu().log_softmax(-1) + noise).argmax(-1)
+            draw.noise[name] = noise.to(logits)
+            draw.hard[name] = torch.nn.functional.one_hot(chosen, logits.shape[-1]).to(logits)
+            draw.chosen[name] = chosen.tolist()

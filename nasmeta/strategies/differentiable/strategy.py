@@ -1,0 +1,180 @@
+"""Differentiable architecture search: one relaxed network, whose architecture learns with its weights.
+
+DARTS (Liu, Simonyan & Yang 2019, arXiv:1806.09055), first and second order; GDAS (Dong & Yang 2019,
+arXiv:1910.04465) where edges are sampled; with PC-DARTS' partial channels (Xu et al. 2020, arXiv:1907.05737)
+where memory is short. bilevel.py has the two derivatives, sampling.py the edges, guard.py the early stopping,
+training.py the alternation. Choose it for cell spaces and one network's training time; it finds good cells
+fast, and bad ones without a guard.
+
+One ask is one epoch: the architecture derived at its end is the proposal, and the last of them is trained in
+full, whatever the scores say (as in the papers). So `budget.trials` are the epochs. A proposal repeats while
+the architecture does not change; one beyond the run's constraints is not proposed.
+
+Deviations: the weights' step of the unrolled loss is plain gradient descent at the outer optimizer's rate
+(eq. 7; the authors' code adds momentum and weight decay); in GDAS the authors step the weights first; norms
+are affine and statistics an episode's, as everywhere here. GDAS' derivative is of the computed operation
+alone (eq. 7 there); PC-DARTS' warm-up is left out.
+"""
+
+import time
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from nasmeta.errors import ConfigError, Interrupted, RunFailed
+from nasmeta.relaxation import Inputs, Relaxation
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.strategies.base import Feasible, Proposal, Strategy
+from nasmeta.strategies.differentiable.guard import LAG, has_sharpened, skips
+from nasmeta.strategies.differentiable.sampling import Sampling
+from nasmeta.strategies.differentiable.training import ArchitectureOptimizer, BilevelTraining
+from nasmeta.strategies.memory import Memory
+from nasmeta.strategies.problem import Problem
+
+
+class Differentiable(Strategy):
+    """See the module; `problem` gives tasks and learner, `memory` keeps the tensors."""
+
+    learns = False
+    black_box = False
+
+    def __init__(
+        self,
+        *,
+        epoch_iterations: Annotated[int, Field(ge=1)],
+        second_order: bool,
+        edges: Literal["softmax", "gumbel"],
+        temperature_start: Annotated[float, Field(gt=0)],
+        temperature_end: Annotated[float, Field(gt=0)],
+        inputs: Inputs,
+        partial_channels: Annotated[int, Field(ge=1)],
+        architecture_optimizer: Literal["adam", "rmsprop"],
+        architecture_lr: Annotated[float, Field(gt=0)],
+        beta1: Annotated[float, Field(ge=0, lt=1)],
+        beta2: Annotated[float, Field(ge=0, lt=1)],
+        architecture_weight_decay: Annotated[float, Field(ge=0)],
+        guard: Literal["none", "skips", "eigenvalue"],
+        max_skips: Annotated[int, Field(ge=0)],
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+        problem: Problem,
+        memory: Memory,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        if second_order and not problem.learner.descends:
+            raise ConfigError(
+                f"strategy.second_order: {type(problem.learner).__name__} descends no loss to unroll; "
+                "use second_order=false, or meta_learner=maml, protonet"
+            )
+        self.epoch_iterations, self.second_order = epoch_iterations, second_order
+        relaxation = self.relaxation = Relaxation(inputs, partial_channels)
+        with torch.device("meta"):  # raises ConfigError where the space has no such network
+            space.relaxed(problem.task, relaxation)
+        self.sampling = Sampling(edges, temperature_start, temperature_end, seed)
+        self.optimizer = ArchitectureOptimizer(
+            architecture_optimizer, architecture_lr, beta1, beta2, architecture_weight_decay
+        )
+        self.guard, self.max_skips = guard, max_skips
+        self.problem, self.memory = problem, memory
+        self._training: BilevelTraining | None = None
+        self._saved = memory.load()
+        # What each epoch derived, and the eigenvalue after it, where the guard asks; the rest follows from
+        # them.
+        self._derived: list[str] = list(self._saved["derived"]) if self._saved else []
+        self._eigenvalues: list[float] = list(self._saved["eigenvalues"]) if self._saved else []
+
+    def _ask(self, trial: int) -> Proposal | None:
+        while len(proposals := self._proposals()) <= trial and self._goes_on():
+            self._epoch()
+        if trial >= len(proposals):
+            return None
+        return Proposal(trial, proposals[trial], self.iterations)
+
+    def _exhausted(self) -> bool:
+        return not self._goes_on() and self._asked >= len(self._proposals())
+
+    def chosen(self) -> list[Any]:
+        """The last architecture before a guard warned, or of all."""
+        stand = len(self._derived)
+        if self._warned():
+            stand -= LAG if self.guard == "eigenvalue" else 1
+        kept = [arch for arch in self._archs(max(stand, 1)) if self._feasible(arch)]
+        return kept[-1:]
+
+    def _goes_on(self) -> bool:
+        return len(self._derived) < self.trials and not self._warned()
+
+    def _proposals(self) -> list[Any]:
+        """What has been derived, without that at which a guard warned, unless it is the first."""
+        archs = self._archs(max(len(self._derived) - self._warned(), 1))
+        feasible = [arch for arch in archs if self._feasible(arch)]
+        if not feasible and not self._goes_on():
+            raise RunFailed(
+                f"none of the {len(archs)} architectures that the search derived is within the constraints: "
+                "raise constraints.max_params or constraints.max_flops, or search with another strategy"
+            )
+        return feasible
+
+    def _archs(self, epochs: int) -> list[Any]:
+        return [self.space.parse(text) for text in self._derived[:epochs]]
+
+    def _warned(self) -> bool:
+        """Whether the guard has warned after the last epoch."""
+        if not self._derived:
+            return False
+        if self.guard == "skips":
+            last = self.space.parse(self._derived[-1])
+            return skips(self.space.graph(last)) > self.max_skips
+        return self.guard == "eigenvalue" and has_sharpened(self._eigenvalues)
+
+    # One epoch ------------------------------------------------------------------------------------------
+
+    def _epoch(self) -> None:
+        training = self._running()
+        end = (len(self._derived) + 1) * self.epoch_iterations
+        last_save = time.monotonic()
+        while training.iteration < end:
+            training.step()
+            stopping = self.memory.stop()
+            if stopping or time.monotonic() - last_save >= self.memory.seconds:
+                self._save()
+                last_save = time.monotonic()
+            if stopping:
+                raise Interrupted(
+                    f"stopped at iteration {training.iteration} of the relaxed network's training"
+                )
+        self._derived.append(str(training.derive()))
+        if self.guard == "eigenvalue":
+            rng = self.stream("eigenvalue", len(self._derived))
+            self._eigenvalues.append(training.curvature(rng))
+        self._save()
+
+    def _running(self) -> BilevelTraining:
+        """The training, which goes on from what was saved."""
+        if self._training is None:
+            assert self.relaxation is not None
+            self._training = BilevelTraining(
+                self.problem,
+                self.relaxation,
+                self.sampling,
+                self.optimizer,
+                unrolled=self.second_order,
+                iterations=self.trials * self.epoch_iterations,
+            )
+            if self._saved:
+                self._training.load_state_dict(self._saved["training"])
+        return self._training
+
+    def _save(self) -> None:
+        assert self._training is not None
+        self.memory.save(
+            {
+                "derived": self._derived,
+                "eigenvalues": self._eigenvalues,
+                "training": self._training.state_dict(),
+            }
+        )

@@ -1,0 +1,75 @@
+"""Architecture parameters meta-learned with the weights, so that every test task takes an architecture of
+its own.
+
+T-NAS (Lian et al., ICLR 2020) with meta_learner=fomaml or maml, MetaNAS (Elsken et al. 2020,
+arXiv:1911.11090) with meta_learner=reptile. What adapts is in meta_learners/task_architecture.py; what is
+trained is the space's relaxed network, which the journal names `adaptive`. A trial is an epoch: each goes on
+where the last one stopped, with an equal share of `budget.search_iterations`, and the full training goes on
+where the search ended. Choose it where tasks differ so much that one architecture for all is a compromise,
+and tasks have a few shots to choose by.
+
+The deviations of the adaptation are named there.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from nasmeta.relaxation import Adaptation, Inputs, Relaxation
+from nasmeta.search_spaces.adaptive import ADAPTIVE
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+
+
+class MetaDifferentiable(Strategy):
+    """See the module; the arguments are those of Relaxation and Adaptation."""
+
+    learns = False
+    black_box = False
+
+    def __init__(
+        self,
+        *,
+        inner_scale: Annotated[float, Field(gt=0)],
+        outer_scale: Annotated[float, Field(gt=0)],
+        warmup: Annotated[int, Field(ge=0)],
+        temperature_start: Annotated[float, Field(gt=0)],
+        temperature_end: Annotated[float, Field(gt=0)],
+        inputs: Inputs,
+        prune_steps: Annotated[int, Field(ge=0)],
+        space: SearchSpace[Any],
+        seed: int,
+        trials: int,
+        iterations: int,
+        feasible: Feasible,
+    ) -> None:
+        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        self.relaxation = Relaxation(inputs, share=1)
+        self.adaptation = Adaptation(
+            inner_scale, outer_scale, warmup, temperature_start, temperature_end, prune_steps
+        )
+        self._last: Told | None = None
+        self._failed = False
+
+    def _ask(self, trial: int) -> Proposal | None:
+        if self._outstanding or self._failed:
+            return None
+        iterations = -(-self.iterations * (trial + 1) // self.trials)
+        return Proposal(
+            trial, ADAPTIVE, iterations, continues=None if self._last is None else self._last.trial
+        )
+
+    def _tell(self, told: Told) -> None:
+        if told.score is None:
+            self._failed = True
+        else:
+            self._last = told
+
+    def _exhausted(self) -> bool:
+        return self._failed
+
+    def _promotable(self) -> set[int]:
+        return self.final_starts()
+
+    def final_starts(self) -> set[int]:
+        return set() if self._last is None else {self._last.trial}

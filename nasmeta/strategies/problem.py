@@ -1,0 +1,33 @@
+"""What a strategy that trains networks itself is given: tasks, and how they are learned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from nasmeta.datasets.base import EpisodeSampler
+    from nasmeta.meta_learners.base import MetaLearner, MetaState
+    from nasmeta.meta_learners.outer import OuterOptimizer
+    from nasmeta.relaxation import Relaxation
+    from nasmeta.task import TaskSpec
+
+
+class Problem(Protocol):
+    """The part of evaluators.problem.Problem that a gradient search needs; a strategy imports no learner."""
+
+    @property
+    def learner(self) -> MetaLearner: ...
+
+    @property
+    def optimizer(self) -> OuterOptimizer: ...
+
+    @property
+    def task(self) -> TaskSpec: ...
+
+    @property
+    def meta_batch(self) -> int: ...
+
+    @property
+    def train(self) -> EpisodeSampler: ...
+
+    def relaxed_state(self, relaxation: Relaxation) -> MetaState: ...
