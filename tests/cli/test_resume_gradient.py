@@ -25,6 +25,8 @@ SMALL = [
     "budget.valid_tasks=4",
     "budget.test_tasks=4",
     "budget.final_candidates=1",
+    "budget.search_iterations=2",
+    "budget.final_iterations=2",
 ]
 BASE = [o for o in TINY if not o.startswith(("strategy.", "dataset", "search_space", "task.shot"))]
 RUNS = {
@@ -68,10 +70,10 @@ def unbroken(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_again_and_again(name: str, unbroken: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     command, kills = arguments(name, directory), 0
-    while spawn(command, kill_at=7, torn=kills % 2 == 1) == -signal.SIGKILL:
+    while spawn(command, kill_at=12, torn=kills % 2 == 1) == -signal.SIGKILL:
         command, kills = ["resume", str(directory)], kills + 1
         assert kills < 100, "the run makes no progress"
-    assert kills >= 3
+    assert kills >= 2
     assert outcome(directory) == outcome(unbroken)
 
 
@@ -88,10 +90,10 @@ def test_another_process_reproduces_the_summary_exactly(
 
 
 def test_lost_tensors_cost_time_and_change_nothing(unbroken: Path, name: str, tmp_path: Path) -> None:
-    if "strategy=differentiable" not in RUNS[name]:
-        pytest.skip("its tensors are a trial's")
+    if name != "gdas":
+        pytest.skip("one search that keeps tensors of its own is enough")
     directory = tmp_path / "run"
-    assert spawn(arguments(name, directory), kill_at=14) == -signal.SIGKILL
+    assert spawn(arguments(name, directory), kill_at=11) == -signal.SIGKILL
     (directory / "checkpoints" / "strategy.pt").unlink()
     assert spawn(["resume", str(directory)]) == 0
     assert outcome(directory) == outcome(unbroken)
@@ -112,6 +114,8 @@ def test_the_control_compares_on_the_same_tasks(
     unbroken: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The checkpoint's own row is its meta-test; the others differ from it by the paired mean."""
+    if name in ("darts", "metanas"):
+        pytest.skip("one search of each kind is enough")
     assert main(["evaluate", str(unbroken), "--control", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     rows = {row["name"]: row for row in told["control"]["rows"]}
