@@ -18,6 +18,7 @@ from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import ConfigError
 from nasmeta.evaluators.problem import Problem
 from nasmeta.overrides import composed
+from nasmeta.testing.strategies import class_of
 from tests.evaluators.tables import write_few_shot
 
 
@@ -91,6 +92,10 @@ def test_space_learner_and_evaluator_compose(
     assert result.params
 
 
+STRATEGY_NEEDS = {
+    "differentiable": ["strategy.epoch_iterations=1"],
+    "meta_differentiable": ["meta_learner=fomaml"],
+}
 QUIET = ["progress=false", "tensorboard=false", "budget.final_candidates=1"]
 
 
@@ -98,11 +103,12 @@ QUIET = ["progress=false", "tensorboard=false", "budget.final_candidates=1"]
 def test_every_strategy_finds_something_on_a_tiny_real_problem(strategy: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = [f"strategy={strategy}", "search_space=nasbench201", *NARROW["nasbench201"], "budget.trials=4"]
+    options += STRATEGY_NEEDS.get(strategy, [])
     assert main(["search", *options, *IMAGES, *SHORT, *QUIET, f"hydra.run.dir={run}"]) == 0
     assert json.loads((run / "summary.json").read_text())["best"]["arch"]
 
 
-@pytest.mark.parametrize("strategy", names("strategy"))
+@pytest.mark.parametrize("strategy", [s for s in names("strategy") if class_of(s).black_box])
 def test_every_strategy_reads_a_toy_table(strategy: str, tmp_path: Path) -> None:
     space = composition("conv_small", "protonet", "scratch").space
     archs = _all(space)
@@ -135,6 +141,15 @@ def test_a_wrong_combination_is_refused_with_a_reason() -> None:
         (["dataset=sinusoid", "meta_learner=protonet"], "meta_learner"),
         (["strategy=reinforce", "evaluator=tabular", "evaluator.table=nowhere.csv"], "nowhere.csv"),
         (["strategy=recursive", "strategy@strategy.inner=astar"], "strategy.inner"),
+        (
+            [
+                "strategy=meta_differentiable",
+                "meta_learner=maml",
+                "search_space=darts",
+                "evaluator=zero_cost",
+            ],
+            "evaluator: ZeroCost trains no relaxed",
+        ),
     ]:
         with pytest.raises(ConfigError, match=reason):
             Composition.of(parse(composed(overrides), trusted=False))
