@@ -61,6 +61,10 @@ class Composition:
             space = composition.space
         evaluator = composition.evaluator(composition.problem())
         evaluator.check(keys)
+        if strategy.adaptation is not None and not evaluator.leaves_weights:
+            raise ConfigError(
+                f"evaluator: {type(evaluator).__name__} trains no relaxed network; use evaluator=scratch"
+            )
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
         _check_objectives(strategy, evaluator, space)
