@@ -68,6 +68,7 @@ class Composition:
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
         _check_objectives(strategy, evaluator, space)
+        _check_budgets(strategy, evaluator)
         return composition
 
     def _relaxed(self, relaxation: Relaxation, adaptation: Adaptation | None) -> "Composition":
@@ -169,6 +170,15 @@ def _check_objectives(strategy: Strategy, evaluator: Evaluator, space: Any) -> N
         latency = objective == "latency"
         if not evaluator.trains_networks() and (latency or evaluator.cost(space.reference()) is None):
             raise ConfigError(f"strategy.objectives: the table has no {objective}; use evaluator=scratch")
+
+
+def _check_budgets(strategy: Strategy, evaluator: Evaluator) -> None:
+    """Raises ConfigError where the strategy varies a budget that the evaluator has one of."""
+    if strategy.many_budgets and evaluator.one_budget:
+        raise ConfigError(
+            f"strategy: {type(strategy).__name__} trains candidates for longer and longer, and evaluator "
+            f"{type(evaluator).__name__} judges all at one; use strategy=evolution, or evaluator=scratch"
+        )
 
 
 def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: MetaLearner) -> None:

@@ -74,6 +74,9 @@ class Evaluator(ABC):
     leaves_weights: ClassVar[bool] = True
     """Whether `evaluate` leaves meta-learned weights behind. Where it does not, `test` has the last word."""
 
+    one_budget: ClassVar[bool] = False
+    """Whether every candidate must be judged at budget.search_iterations."""
+
     simulates: ClassVar[bool] = False
     """Whether a result's seconds are not this run's: `budget.max_seconds` then counts them, not the clock."""
 

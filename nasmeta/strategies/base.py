@@ -91,12 +91,14 @@ class Strategy(ABC):
     objectives: the costs, of OBJECTIVES, that it trades against the score; the run then keeps their front.
     learns: whether it can take over what another search was told. black_box: whether it works on every space
     and is told all it knows; one that trains networks itself is not. relaxation, adaptation: of the relaxed
-    network whose architecture adapts to every task, for a strategy whose proposals it is.
+    network whose architecture adapts to every task, for a strategy whose proposals it is. many_budgets:
+    whether its trials have other budgets than the full one.
     """
 
     objectives: tuple[str, ...] = ()
     learns = True
     black_box = True
+    many_budgets = False
     relaxation: Relaxation | None = None
     adaptation: Adaptation | None = None
 

@@ -50,7 +50,7 @@ class Recursive(Strategy):
         self._make = inner
         self._round = 0
         self.inner = self._begun()
-        self.objectives = self.inner.objectives
+        self.objectives, self.many_budgets = self.inner.objectives, self.inner.many_budgets
 
     def _begun(self) -> Strategy:
         """The next round's strategy, before its first ask."""

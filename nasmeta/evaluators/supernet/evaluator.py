@@ -48,6 +48,7 @@ class Supernet(Evaluator):
     """See the module. Its weights have a version, their meta-iterations, which every result records."""
 
     final = "scratch"
+    one_budget = True
 
     def __init__(
         self,

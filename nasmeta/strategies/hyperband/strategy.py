@@ -35,6 +35,8 @@ from nasmeta.strategies.hyperband.rungs import Asynchronous, Halving
 class Hyperband(Strategy):
     """See the module. `min_share`: the smallest budget as a share of the full one."""
 
+    many_budgets = True
+
     def __init__(
         self,
         *,
