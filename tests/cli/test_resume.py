@@ -72,7 +72,7 @@ def spawn(arguments: list[str], kill_at: int = 0, torn: bool = False) -> int:
 
 def outcome(directory: Path) -> dict[str, Any]:
     """What a run promises: the journal without times and resumptions, the tensors if any, the summary."""
-    timed = {"seconds", "train_seconds", "elapsed", "wall_seconds", "command"}
+    timed = {"seconds", "train_seconds", "elapsed", "wall_seconds", "command", "checksum"}
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):
