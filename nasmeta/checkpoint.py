@@ -23,9 +23,10 @@ FORMAT = 1
 """The version of best.pt; raised when a reader of this one could not understand the next."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, previous: Path | None = None) -> None:
     """Replaces `path` by `data`: whoever reads, and whatever happens, finds the old file or the new one.
 
+    The old one becomes `previous`, where that is given; a kill may then leave it under that name alone.
     Raises StorageError where it cannot be written; the old file is as it was.
     """
     temporary = path.with_name(f".{path.name}.tmp")
@@ -34,6 +35,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
         _sync_directory(path.parent)
     except OSError as error:
@@ -53,11 +56,15 @@ def _sync_directory(path: Path) -> None:
 
 def save(path: Path, payload: dict[str, Any]) -> None:
     """Writes tensors and plain values atomically."""
+    write_atomically(path, _bytes(payload))
+
+
+def _bytes(payload: dict[str, Any]) -> bytes:
     import torch
 
     buffer = io.BytesIO()
     torch.save(payload, buffer)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -102,13 +109,7 @@ def _verify(data: bytes) -> None:
 
 def save_progress(path: Path, payload: dict[str, Any]) -> None:
     """Writes a checkpoint like `save`, and keeps the one before it."""
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(payload, buffer)
-    if path.exists():
-        os.replace(path, _previous(path))  # a kill between the two leaves the previous one
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, _bytes(payload), _previous(path))
 
 
 def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool:

@@ -47,14 +47,14 @@ def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:
             die()
         return append(self, event, **values)
 
-    def counted_replace(path: Path, data: bytes) -> None:
+    def counted_replace(path: Path, data: bytes, previous: Path | None = None) -> None:
         nonlocal writes
         writes += 1
         if writes == kill_at:
             if torn:
                 path.with_name(f".{path.name}.tmp").write_bytes(data[: len(data) // 2])
             die()
-        replace(path, data)
+        replace(path, data, previous)
 
     journal.Journal.append = counted_append  # type: ignore[method-assign]
     checkpoint.write_atomically = counted_replace

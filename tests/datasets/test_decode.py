@@ -101,7 +101,7 @@ def test_items_keep_their_order_and_every_failure_is_named():
     table = decode_all(range(300), pixels, (2, 2, 1), 300)
     assert table.shape == (300, 1, 2, 2)
     assert table[:, 0, 1, 1].tolist() == [item % 256 for item in range(300)]
-    with pytest.raises(DataError, match="^item 500; item 731; item 981; .*; item 988; and 11 more$"):
+    with pytest.raises(DataError, match=r"^item 500; item 731; item 981; .*; item 988; and 11 more$"):
         decode_all(range(1000), pixels, (2, 2, 1), 1000)
 
 

@@ -103,6 +103,6 @@ def test_official_addresses_are_https():
 
 def test_redirection_away_from_https_is_refused(server, tmp_path):
     server[FILE.url], server["leads to"] = CONTENT, "http://example.org/data.zip"
-    with pytest.raises(DataError, match="leads to http://example.org/data.zip, which is not encrypted"):
+    with pytest.raises(DataError, match=r"leads to http://example.org/data.zip, which is not encrypted"):
         FILE.download(tmp_path)
     assert list(tmp_path.iterdir()) == []
