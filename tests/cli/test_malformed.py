@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from nasmeta import checkpoint
@@ -26,7 +26,7 @@ from nasmeta.composition import Composition
 from nasmeta.sweep import MANIFEST
 from tests.cli.runs import TINY, search
 
-EXAMPLES = int(os.environ.get("NASMETA_MALFORMED", "100"))
+EXAMPLES = int(os.environ.get("NASMETA_MALFORMED", "50"))
 SHORT = [
     *[o for o in TINY if not o.startswith("budget.")],
     "budget.trials=2",
@@ -100,7 +100,12 @@ def _stop(self: Composition, split: str) -> Any:
 def quick(test: Callable[..., None]) -> Callable[..., None]:
     health = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
     return settings(
-        max_examples=max(EXAMPLES // 5, 1), deadline=None, suppress_health_check=health, database=None
+        max_examples=max(EXAMPLES // 5, 1),
+        deadline=None,
+        suppress_health_check=health,
+        database=None,
+        derandomize=True,
+        phases=(Phase.generate,),  # shrinking a failure would take minutes
     )(test)
 
 
