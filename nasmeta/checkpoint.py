@@ -1,34 +1,47 @@
-"""Checkpoints: files of tensors and plain values, written atomically and read without running code."""
+"""Checkpoints: files of tensors and plain values, written atomically and read without running code.
+
+A file is torch's own zip of tensors. Every member has a CRC-32, which torch writes and does not look at:
+`load` does, so that a flipped bit is an error and not another network. Work in progress is kept in two
+generations, so that a damaged file costs the minutes since the one before.
+"""
 
 import io
+import logging
 import os
-import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nasmeta import __version__
-from nasmeta.errors import CheckpointError
+from nasmeta.errors import CheckpointError, StorageError
 from nasmeta.task import TaskSpec
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 """The version of best.pt; raised when a reader of this one could not understand the next."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces `path` by `data`: whoever reads, and whatever happens, finds the old file or the new one."""
+def write_atomically(path: Path, data: bytes, previous: Path | None = None) -> None:
+    """Replaces `path` by `data`: whoever reads, and whatever happens, finds the old file or the new one.
+
+    The old one becomes `previous`, where that is given; a kill may then leave it under that name alone.
+    Raises StorageError where it cannot be written; the old file is as it was.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
         _sync_directory(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _sync_directory(path: Path) -> None:
@@ -43,11 +56,15 @@ def _sync_directory(path: Path) -> None:
 
 def save(path: Path, payload: dict[str, Any]) -> None:
     """Writes tensors and plain values atomically."""
+    write_atomically(path, _bytes(payload))
+
+
+def _bytes(payload: dict[str, Any]) -> bytes:
     import torch
 
     buffer = io.BytesIO()
     torch.save(payload, buffer)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -55,22 +72,84 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises CheckpointError that names the file: missing, damaged, or no checkpoint at all.
     """
+    import pickle
+
     import torch
 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: damaged, or no checkpoint: it is no archive of tensors")
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
+        data = path.read_bytes()
+        _verify(data)
+        payload = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, it holds more than tensors and plain values") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # damaged bytes lead the reader anywhere
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: damaged, or no checkpoint: {reason}") from error
     if not isinstance(payload, dict):
         raise CheckpointError(f"{path}: no nasmeta checkpoint: it holds a {type(payload).__name__}")
     return payload
+
+
+def _verify(data: bytes) -> None:
+    """Raises ValueError or BadZipFile where a member's checksum is wrong, or it would grow when read."""
+    if not data:
+        raise ValueError("it is empty")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("its members are compressed, as torch never does")
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise ValueError(f"the checksum of {wrong} is wrong")
+
+
+# Work in progress ---------------------------------------------------------------------------------------
+
+
+def save_progress(path: Path, payload: dict[str, Any]) -> None:
+    """Writes a checkpoint like `save`, and keeps the one before it."""
+    write_atomically(path, _bytes(payload), _previous(path))
+
+
+def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool:
+    """Calls restore(payload) with the newest checkpoint that is whole and fits; False where none is.
+
+    One that is damaged, or of another network, is warned of by name. `restore` may be called twice.
+    """
+    for file in (path, _previous(path)):
+        if not file.exists():
+            continue
+        try:
+            fits(file, restore, load(file))
+        except CheckpointError as error:
+            log.warning("%s; going on from an earlier one, or from the start of this training", error)
+        else:
+            return True
+    return False
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the newest generation is there and undamaged."""
+    try:
+        load(path)
+    except CheckpointError as error:
+        log.warning("%s", error)
+        return False
+    return True
+
+
+def forget(path: Path) -> None:
+    """Deletes a checkpoint of work in progress, the one before it, and what a kill left of the next."""
+    for file in (path, _previous(path), path.with_name(f".{path.name}.tmp")):
+        file.unlink(missing_ok=True)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_suffix(".previous")
+
+
+# best.pt ------------------------------------------------------------------------------------------------
 
 
 def save_best(path: Path, contents: dict[str, Any]) -> None:
@@ -87,29 +166,45 @@ def load_best(path: Path) -> dict[str, Any]:
     path = path / "best.pt" if path.is_dir() else path
     payload = load(path)
     version = payload.get("format")
-    if not isinstance(version, int) or not payload.keys() >= _REQUIRED:
-        missing = ", ".join(sorted(_REQUIRED - payload.keys())) or "format"
+    if not isinstance(version, int) or not payload.keys() >= _KINDS.keys():
+        missing = ", ".join(sorted(_KINDS.keys() - payload.keys())) or "format"
         raise CheckpointError(f"{path}: no nasmeta checkpoint: it lacks {missing}")
     if version > FORMAT:
         raise CheckpointError(
             f"{path}: has format {version}, this nasmeta {__version__} reads up to {FORMAT}: update nasmeta "
             f"(it was written by {payload.get('nasmeta')})"
         )
+    for key, kind in _KINDS.items():
+        if not isinstance(payload[key], kind):
+            raise CheckpointError(
+                f"{path}: no nasmeta checkpoint: its {key} is a {type(payload[key]).__name__}"
+            )
+    fits(path, task_spec, payload)
     return payload
 
 
-_REQUIRED = {"format", "arch", "task", "config", "parameters", "statistics", "metrics"}
+_KINDS: dict[str, type] = {
+    "format": int,
+    "arch": str,
+    "task": Mapping,
+    "config": Mapping,
+    "parameters": Mapping,
+    "statistics": Mapping,
+    "metrics": Mapping,
+}
 
 
 def task_spec(payload: dict[str, Any]) -> TaskSpec:
     """The TaskSpec a best.pt was meta-learned for."""
     task = payload["task"]
-    return TaskSpec(task["kind"], tuple(task["input_shape"]), task["outputs"], task["train_classes"])
+    shape = tuple(int(size) for size in task["input_shape"])
+    return TaskSpec(task["kind"], shape, int(task["outputs"]), int(task["train_classes"]))
 
 
-def fits(path: Path, restore: Callable[[dict[str, Any]], None], payload: dict[str, Any]) -> None:
+def fits(path: Path, restore: Callable[[dict[str, Any]], Any], payload: dict[str, Any]) -> None:
     """Calls restore(payload); a payload for another network becomes a CheckpointError that names the file."""
     try:
         restore(payload)
-    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: does not fit its own architecture: {error}") from error
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckpointError(f"{path}: does not fit its own architecture: {reason}") from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasmeta import __version__
 from nasmeta.conf_dir import config_directory
-from nasmeta.errors import Interrupted, NasmetaError
+from nasmeta.errors import Interrupted, NasmetaError, StorageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,7 +31,7 @@ examples:
   nasmeta search dataset=omniglot meta_learner=maml  choose parts (see `nasmeta list`)
   nasmeta search -m seed=0,1,2                       a sweep, every job in a directory of its own
   nasmeta search --cfg job                           print the configuration and run nothing
-  nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run
+  nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run or sweep
   nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
   nasmeta bench meta_learner=maml task.meta_batch=32 how fast this machine meta-trains
 """
@@ -57,6 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"nasmeta: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a full disk or a forbidden folder, where nothing more can be said
+        if debug:
+            traceback.print_exc()
+        print(f"nasmeta: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return StorageError.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,8 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
     )
-    resume_parser = commands.add_parser("resume", help="go on with an interrupted run")
+    resume_parser = commands.add_parser("resume", help="go on with an interrupted run or sweep")
     resume_parser.add_argument("directory", type=Path, metavar="DIR")
+    resume_parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="changes, e.g. progress=false; see --force"
+    )
+    resume_parser.add_argument(
+        "--force", action="store_true", help="go on though what decides the results has changed"
+    )
     _add_trust(resume_parser)
     resume_parser.set_defaults(command=resume)
 
@@ -118,14 +129,16 @@ def search(arguments: list[str]) -> int:
     import hydra
 
     from nasmeta import hydra_errors
-    from nasmeta.launch import Refused
+    from nasmeta import launch as launching
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed and ended
     sys.argv = ["nasmeta search", *sorted(arguments, key=_is_override)]  # argparse wants them last
     launch = hydra.main(config_path=str(config_directory()), config_name="search", version_base="1.3")
     try:
-        launch(run_search)()
-    except Refused as refused:
+        with launching.one_sweep() as sweep:
+            launch(run_search)()
+            sweep.check_all_done()
+    except launching.Refused as refused:
         raise refused.error from None
     except Exception as error:
         raise hydra_errors.explain(error) from error
@@ -139,26 +152,53 @@ def _is_override(argument: str) -> bool:
 def run_search(config: "DictConfig") -> None:
     """One job: a new run in the directory that Hydra made for it."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
+    from nasmeta import sweep
     from nasmeta.config import parse
 
-    _run(parse(config, trusted=True), Path(HydraConfig.get().runtime.output_dir))
+    hydra = HydraConfig.get()
+    directory, checked = Path(hydra.runtime.output_dir), parse(config, trusted=True)
+    if hydra.mode != RunMode.MULTIRUN:
+        _run(checked, directory)
+        return
+    job = sweep.Job(
+        number=hydra.job.num,
+        directory=str(hydra.sweep.subdir),
+        overrides=list(hydra.overrides.task),
+        config=checked.to_dict(),
+    )
+    sweep.hydra_job(sweep.Manifest(Path(hydra.sweep.dir)), job, lambda: _run(checked, directory))
 
 
 def resume(options: argparse.Namespace) -> int:
-    """`nasmeta resume DIR`."""
+    """`nasmeta resume DIR`: a run, or a sweep."""
+    from nasmeta import sweep
     from nasmeta.config import parse
-    from nasmeta.rundir import RunDirectory
+    from nasmeta.overrides import overridden
+    from nasmeta.rundir import RunDirectory, locked
 
-    stored = RunDirectory(options.directory).load_config()
-    _run(parse(stored, trusted=options.trust_code), options.directory)
+    def go_on(stored: Any, path: Path) -> None:
+        config = parse(overridden(stored, options.overrides), trusted=options.trust_code)
+        RunDirectory(path).keep_config(config.to_dict())
+        _run(config, path, force=options.force)
+
+    manifest = sweep.Manifest(options.directory)
+    if not manifest.file.exists():
+        go_on(RunDirectory(options.directory).load_config(), options.directory)
+        return 0
+    manifest.read()
+    with locked(options.directory / "sweep.lock", "sweep"):
+        sweep.resume(manifest, lambda job, path: go_on(job.config, path))
+    sweep.check_all_done(manifest)
     return 0
 
 
-def _run(config: "Config", path: Path) -> None:
+def _run(config: "Config", path: Path, *, force: bool = False) -> None:
     """Begins or goes on with the run in `path`, and prints its closing table."""
     from nasmeta.allocator import keep_pages
     from nasmeta.composition import Composition
+    from nasmeta.environment import check_unchanged, environment, recorded
     from nasmeta.journal import Journal
     from nasmeta.reporting.table import closing_table
     from nasmeta.rundir import RunDirectory
@@ -169,11 +209,16 @@ def _run(config: "Config", path: Path) -> None:
     composition = Composition.of(config)
     directory = RunDirectory(path)
     with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:
+        check_unchanged(path, recorded(journal.records), environment(composition), force)
         observers = _observers(config, directory)
         try:
             summary = Search(composition, directory, journal, observers, stop).run()
         except Interrupted as interrupted:
             raise Interrupted(f"{interrupted}; go on with: nasmeta resume {path}") from None
+        except StorageError as error:
+            raise StorageError(
+                f"{error}; nothing written before is harmed: free space, then: nasmeta resume {path}"
+            ) from error
         finally:
             for observer in observers:
                 observer.close()

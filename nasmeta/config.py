@@ -20,7 +20,9 @@ from nasmeta.errors import ConfigError, suggest
 
 M = TypeVar("M", bound=BaseModel)
 Count = Annotated[int, Field(ge=1)]
-Strict = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+Strict = ConfigDict(
+    extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
+)
 
 GROUPS = ("search_space", "meta_learner", "strategy", "evaluator", "dataset", "executor", "optimizer")
 
@@ -126,13 +128,14 @@ class Config:
 
     def hparams(self) -> dict[str, str | int | float | bool]:
         """Every value by its dotted key; what is no plain value as text."""
-        return dict(_flat(self.to_dict(), ""))
+        return dict(flat(self.to_dict(), ""))
 
 
-def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | int | float | bool]]:
+def flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | int | float | bool]]:
+    """Every value by its dotted key; what is no plain value as text."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value if isinstance(value, str | int | float | bool) else str(value)
 

@@ -40,6 +40,14 @@ class RunFailed(NasmetaError):
     """The run itself could not go on, as when every candidate failed: exit code 1."""
 
 
+class StorageError(NasmetaError):
+    """A file cannot be written: a full disk, mostly. What was written before is unharmed: exit code 1."""
+
+
+class TimedOut(NasmetaError):
+    """A candidate took longer than `evaluator.max_seconds`: recorded as failed, the search goes on."""
+
+
 class Diverged(NasmetaError):
     """A meta-training's loss is no longer finite: the trial is recorded as failed, the search goes on."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nasmeta.errors import RunDirectoryError
+from nasmeta.errors import RunDirectoryError, StorageError
 
 FORMAT = 1
 
@@ -29,27 +29,33 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.durable = True
-        self.records, good = _read(path)
-        self._file = open(path, "ab")  # noqa: SIM115 - held open for the run
-        if self._file.tell() > good:
-            self._file.truncate(good)
-            self._sync()
+        self.records, good = read(path)
+        try:
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - held open for the run
+            if self._file.tell() > good:
+                self._file.truncate(good)
+                self._sync()
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 
     def append(self, event: str, **values: Any) -> Record:
         """Writes an event and returns once it is on the disk (`durable`); all of it is there, or nothing."""
         record = {"v": FORMAT, "event": event, **values}
         start = self._file.seek(0, os.SEEK_END)
         try:
-            self._file.write(_line(record))
+            self._write(_line(record))
             self._sync()
         except OSError as error:
             os.ftruncate(self._file.fileno(), start)
-            raise RunDirectoryError(f"{self.path}: cannot be written: {error.strerror}") from error
+            raise StorageError(f"{self.path}: cannot be written: {error.strerror}") from error
         self.records.append(record)
         return record
 
+    def _write(self, data: bytes) -> None:
+        while data:  # a full disk takes a part, and refuses the rest
+            data = data[self._file.write(data) :]
+
     def _sync(self) -> None:
-        self._file.flush()
         if self.durable:
             os.fsync(self._file.fileno())
 
@@ -75,15 +81,21 @@ def _parse(line: bytes) -> Record | None:
     try:
         record = json.loads(line)
         crc = record.pop("crc")
-    except (ValueError, AttributeError, KeyError, TypeError):
+        body = json.dumps(record, separators=(",", ":"))
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
         return None
-    body = json.dumps(record, separators=(",", ":"))
     return record if crc == f"{zlib.crc32(body.encode()):08x}" else None
 
 
-def _read(path: Path) -> tuple[list[Record], int]:
-    """The records of a journal, and the number of bytes they take: what follows is a torn line."""
-    data = path.read_bytes() if path.exists() else b""
+def read(path: Path) -> tuple[list[Record], int]:
+    """The records of a journal, and the number of bytes they take: what follows is a torn line.
+
+    Touches nothing. Raises RunDirectoryError where it cannot be read, or a line but the last is damaged.
+    """
+    try:
+        data = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
     records: list[Record] = []
     good = 0
     lines = data.splitlines(keepends=True)
@@ -100,6 +112,8 @@ def _read(path: Path) -> tuple[list[Record], int]:
             raise RunDirectoryError(
                 f"{path}: line {number} has format {record.get('v')!r}, this nasmeta reads {FORMAT}"
             )
+        if not isinstance(record.get("event"), str):
+            raise RunDirectoryError(f"{path}: line {number} is no event of a run; is this another file?")
         records.append(record)
         good += len(line)
     return records, good

@@ -1,13 +1,22 @@
 """Between Hydra and a run: what must hold before Hydra makes a directory, in a callback of its."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from nasmeta import hydra_errors
 from nasmeta.errors import NasmetaError, RunDirectoryError
+from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done
 
 
 class Refused(BaseException):
@@ -22,8 +31,8 @@ class BeforeRun(Callback):
     """Hydra callback: wrong input leaves no directory, and no run is written over another.
 
     The default directory, named by the second, gets a suffix where it exists; one that the user named
-    (hydra.run.dir or hydra.sweep.dir) is refused where it holds a run. The jobs of a sweep are checked
-    one by one, when their turn comes.
+    (hydra.run.dir or hydra.sweep.dir) is refused where it holds a run. The configurations of a
+    sweep's jobs are all checked before the first; whether their parts fit, when their turn comes.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -35,17 +44,19 @@ class BeforeRun(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
+            plan = planned(config)
             _claim(config, "sweep")
-        except NasmetaError as error:
-            raise Refused(error) from error
+            _current.begin(Path(str(config.hydra.sweep.dir)), plan)
+        except Exception as error:
+            told = hydra_errors.explain(error)
+            raise (Refused(told) if isinstance(told, NasmetaError) else told) from error
 
 
 def _check(config: DictConfig) -> None:
     from nasmeta.composition import Composition
     from nasmeta.config import parse
 
-    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    Composition.of(parse(job, trusted=True))
+    Composition.of(parse(_without_hydra(config), trusted=True))
 
 
 def _claim(config: DictConfig, kind: str) -> None:
@@ -75,11 +86,95 @@ def make_new(directory: Path) -> Path:
 
 
 def refuse_run(directory: Path) -> None:
-    """Raises RunDirectoryError where the directory is a file, or holds a run or a sweep."""
+    """Raises RunDirectoryError where the directory is a file, or holds a run or a sweep.
+
+    One that was killed while Hydra wrote its configuration, the first thing, is none.
+    """
+    from nasmeta.rundir import RunDirectory, read_config
+
     if directory.exists() and not directory.is_dir():
         raise RunDirectoryError(f"{directory}: is a file, and the run needs a directory")
-    if any((directory / sign).exists() for sign in ("journal.jsonl", ".hydra", "multirun.yaml")):
+    holds = any((directory / sign).exists() for sign in ("journal.jsonl", "multirun.yaml", MANIFEST))
+    with suppress(RunDirectoryError):
+        read_config(RunDirectory(directory).config)
+        holds = True
+    if holds:
         raise RunDirectoryError(
             f"{directory}: already holds a run: go on with `nasmeta resume {directory}`, "
             "or name another directory"
         )
+
+
+class _Sweep:
+    """The sweep that this process has begun, if it has: its manifest and its lock."""
+
+    def __init__(self) -> None:
+        self.manifest: Manifest | None = None
+        self.lock: FileLock | None = None
+
+    def begin(self, directory: Path, plan: Plan) -> None:
+        from nasmeta.rundir import locked
+
+        directory.mkdir(parents=True, exist_ok=True)
+        self.lock = locked(directory / "sweep.lock", "sweep")
+        self.manifest = Manifest(directory)
+        self.manifest.write(plan)
+
+    def check_all_done(self) -> None:
+        """Raises RunFailed that names the failed jobs, if any."""
+        if self.manifest is not None:
+            check_all_done(self.manifest)
+
+    def close(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
+
+
+_current = _Sweep()
+
+
+@contextmanager
+def one_sweep() -> Iterator[_Sweep]:
+    """Inside, the yielded object is the sweep that Hydra begins, if it begins one."""
+    global _current
+    _current = _Sweep()
+    try:
+        yield _current
+    finally:
+        _current.close()
+
+
+def planned(config: DictConfig) -> Plan:
+    """All jobs of a sweep by Hydra's own sweeper, each composed and checked: a misspelt one ends it here.
+
+    Other sweepers decide as they go. `config` is the sweep's own, with the overrides as they were written.
+    """
+    sweeper = config.hydra.sweeper
+    if not str(sweeper._target_).endswith(".BasicSweeper"):
+        return Plan(sweeper=str(sweeper._target_), total=None, jobs=[])
+    loader = GlobalHydra.instance().config_loader()
+    written = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(
+        [*written, *config.hydra.overrides.task]
+    )
+    jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+    return Plan(
+        sweeper=str(sweeper._target_),
+        total=len(jobs),
+        jobs=[_planned_job(loader.load_sweep_config(config, job), job, n) for n, job in enumerate(jobs)],
+    )
+
+
+def _planned_job(composed: DictConfig, overrides: list[str], number: int) -> Job:
+    from nasmeta.config import parse
+
+    with open_dict(composed):
+        composed.hydra.job.id = composed.hydra.job.num = number
+    HydraConfig.instance().set_config(composed)
+    directory = str(composed.hydra.sweep.subdir)
+    config = parse(_without_hydra(composed), trusted=True).to_dict()
+    return Job(number=number, directory=directory, overrides=overrides, config=config)
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

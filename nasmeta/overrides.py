@@ -29,7 +29,7 @@ def overridden(values: Mapping[str, Any], overrides: list[str]) -> DictConfig:
             if key in GROUPS and isinstance(value, str):
                 value = composed([f"{key}={value}"])[key]
             OmegaConf.update(config, key, value, merge=False)
-    except HydraException as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise hydra_errors.explain(error) from error
     return config
 

@@ -1,11 +1,22 @@
 """The directory of a run: everything that the run promises is in it, and one process at a time."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from nasmeta.errors import RunDirectoryError
+from nasmeta import journal
+from nasmeta.checkpoint import write_atomically
+from nasmeta.errors import RunDirectoryError, StorageError
+
+log = logging.getLogger(__name__)
+
+MAX_CONFIG_BYTES = 1 << 20
+"""A composed configuration has a few thousand."""
 
 
 class RunDirectory:
@@ -35,27 +46,73 @@ class RunDirectory:
 
         Raises RunDirectoryError where another process holds it.
         """
-        lock = FileLock(self.path / "run.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunDirectoryError(
-                f"{self.path}: another process is working on this run; wait for it"
-            ) from error
-        return lock
+        return locked(self.path / "run.lock", "run")
 
     def load_config(self) -> DictConfig:
-        """The configuration the run was started with; raises RunDirectoryError where there is none."""
+        """The configuration the run was started with; raises RunDirectoryError where there is none.
+
+        Where its file is missing or damaged, the journal's copy is taken, with a warning.
+        """
         if not self.path.is_dir():
             raise RunDirectoryError(f"{self.path}: no such run directory")
-        if not self.config.is_file():
-            raise RunDirectoryError(
-                f"{self.path}: no run directory: it has no {self.config.relative_to(self.path)}"
-            )
         try:
-            config = OmegaConf.load(self.config)
-        except Exception as error:  # yaml and omegaconf raise many
-            raise RunDirectoryError(f"{self.config}: damaged: {str(error).splitlines()[0]}") from error
-        if not isinstance(config, DictConfig):
-            raise RunDirectoryError(f"{self.config}: holds no configuration")
-        return config
+            return read_config(self.config)
+        except RunDirectoryError as error:
+            stored = self._journalled() if self.journal.is_file() else None
+            if stored is None:
+                raise RunDirectoryError(
+                    f"{error}; start the run again, or copy the file from one of the same settings"
+                ) from error
+            log.warning("%s; taken from the journal instead", error)
+            return stored
+
+    def keep_config(self, values: Mapping[str, Any]) -> None:
+        """Writes the configuration into the directory, made if need be, unless a readable one is there."""
+        try:
+            read_config(self.config)
+        except RunDirectoryError:
+            self.config.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config, OmegaConf.to_yaml(OmegaConf.create(dict(values))).encode())
+
+    def _journalled(self) -> DictConfig | None:
+        """The configuration that the journal recorded when the run was last started."""
+        records, _ = journal.read(self.journal)
+        stored = [r["config"] for r in records if isinstance(r.get("config"), dict)]
+        return OmegaConf.create(stored[-1]) if stored else None
+
+
+def locked(path: Path, what: str) -> FileLock:
+    """An acquired lock: of the system, so that it ends with its process however that ends."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunDirectoryError(
+            f"{path.parent}: another process is working on this {what} (it holds {path.name}); wait for it"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be locked: {error.strerror}") from error
+    return lock
+
+
+def read_config(path: Path) -> DictConfig:
+    """A stored configuration. Raises RunDirectoryError where there is none, or it is damaged or hostile.
+
+    Plain YAML of a sane size: no objects, and no aliases, by which a few lines would grow into gigabytes.
+    """
+    folder = path.parent.parent
+    if not path.is_file():
+        raise RunDirectoryError(f"{folder}: no run directory: it has no {path.relative_to(folder)}")
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"more than {MAX_CONFIG_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it has YAML aliases")
+        config = OmegaConf.create(text)
+    except Exception as error:  # yaml and omegaconf raise many
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunDirectoryError(f"{path}: damaged: {reason}") from error
+    if not isinstance(config, DictConfig) or not config:
+        raise RunDirectoryError(f"{path}: holds no configuration")
+    return config

@@ -5,7 +5,9 @@ interrupted is the same calls over again, of which the finished ones return what
 """
 
 import json
+import logging
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -13,10 +15,11 @@ from typing import Any
 
 import torch
 
-from nasmeta import checkpoint
+from nasmeta import checkpoint, records
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
-from nasmeta.errors import Interrupted, RunDirectoryError, RunFailed
+from nasmeta.environment import environment
+from nasmeta.errors import CheckpointError, Interrupted, RunDirectoryError, RunFailed
 from nasmeta.evaluators.base import Evaluator, MetaTested, TrialResult
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.events import (
@@ -31,12 +34,14 @@ from nasmeta.events import (
 )
 from nasmeta.executors.base import Executor, Job
 from nasmeta.front import Front
-from nasmeta.journal import Journal, Record
+from nasmeta.journal import Journal
 from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.rundir import RunDirectory
 from nasmeta.strategies.base import Proposal, Strategy, Told
 from nasmeta.strategies.memory import Memory
 from nasmeta.summary import describe
+
+log = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 20
 """Failed trials without a good one at the start of a run after which it stops: the setting is wrong."""
@@ -62,10 +67,11 @@ class Search:
         if self.evaluator.trains_networks():
             self.problem.load()
         own = self.evaluator.final == "own"
-        self.finals: Evaluator = self.evaluator if own else Scratch(problem=self.problem)
+        self.finals: Evaluator = self.evaluator if own else Scratch(max_seconds=None, problem=self.problem)
         self.executor: Executor = self.config.build("executor", run=self._evaluate_search)
+        records.check(journal)
         self._finished = {
-            (r["phase"], r["trial"]): _result(r) for r in journal.records if r["event"] == "finished"
+            (r["phase"], r["trial"]): records.result(r) for r in journal.records if r["event"] == "finished"
         }
         self._events = {record["event"] for record in journal.records}
         self._with_weights = {trial for phase, trial in self._finished if phase == "search"}
@@ -99,6 +105,7 @@ class Search:
         self.front = self._front(strategy)
         waiting = self._replay(strategy)
         in_flight = 0
+        self._give_up_if_hopeless()
         while True:
             while in_flight < self.executor.capacity and not self.stop():
                 proposal = waiting.pop(0) if waiting else self._ask(strategy)
@@ -120,7 +127,7 @@ class Search:
             raise Interrupted("stopped between two trials")
         self._forget_weights(strategy.final_starts())
         if self.best is None:
-            raise RunFailed("the search looked at no architecture that could be trained")
+            raise RunFailed(self._hopeless())
         if not self._happened("searched"):
             self._record("searched", elapsed=self._elapsed())
 
@@ -140,16 +147,19 @@ class Search:
         for record in self.journal.records:
             if record["event"] == "asked":
                 proposal = strategy.ask()
-                if proposal is None or _job(proposal) != _recorded(record):
+                if proposal is None or _job(proposal) != records.job(record):
                     raise RunDirectoryError(
-                        f"{self.directory.journal}: it has {_recorded(record)}, the strategy now proposes "
+                        f"{self.directory.journal}: it has {records.job(record)}, the strategy now proposes "
                         f"{proposal and _job(proposal)}: the code or the configuration has changed"
                     )
                 asked[proposal.trial] = proposal
             elif record["event"] == "finished" and record["phase"] == "search":
-                result = _result(record)
+                result = records.result(record)
+                if asked.pop(result.trial, None) is None:
+                    raise RunDirectoryError(
+                        f"{self.directory.journal}: trial {result.trial} ends and was never asked for"
+                    )
                 strategy.tell(self._told(result))
-                del asked[result.trial]
                 self._note_best(result)
                 if self.front:
                     self.front.add(result)
@@ -203,20 +213,25 @@ class Search:
     def _forget_weights(self, needed: set[int]) -> None:
         """Deletes the weights of the finished trials that no later one starts from."""
         for trial in self._with_weights - needed:
-            self.directory.weights("search", trial).unlink(missing_ok=True)
+            checkpoint.forget(self.directory.weights("search", trial))
         self._with_weights &= needed
 
     def _give_up_if_hopeless(self) -> None:
         if self.best is not None:
             return
+        if sum(phase == "search" for phase, _ in self._finished) >= FAILURES_IN_A_ROW:
+            raise RunFailed(self._hopeless())
+
+    def _hopeless(self) -> str:
         failed = [r for (phase, _), r in self._finished.items() if phase == "search"]
-        if len(failed) >= FAILURES_IN_A_ROW:
-            raise RunFailed(f"the first {len(failed)} trials all failed, the last one: {failed[-1].reason}")
+        if not failed:
+            return "the search looked at no architecture"
+        return f"the first {len(failed)} trials all failed, the last one: {failed[-1].reason}"
 
     # One trial ------------------------------------------------------------------------------------------
 
     def _evaluate_search(self, job: Job) -> TrialResult:
-        start = None if job.start is None else self.directory.weights("search", job.start)
+        start = None if job.start is None else self._weights("search", job.start)
         return self._evaluate("search", job.trial, job.arch, job.iterations, start)
 
     def _evaluate(
@@ -232,6 +247,18 @@ class Search:
         return evaluator.evaluate(
             arch, iterations, trial, weights, start=start, report=report, stop=self.stop
         )
+
+    def _weights(self, phase: Phase, trial: int) -> Path:
+        """The weights that a finished trial left; where they are damaged or lost, it is done again."""
+        path = self.directory.weights(phase, trial)
+        if not checkpoint.is_whole(path):
+            log.warning("trial %d (%s) is trained again", trial, phase)
+            done = self._finished[phase, trial]
+            asked = [r for r in self.journal.records if r["event"] == "asked" and r["trial"] == trial]
+            start = records.job(asked[0]).start if phase == "search" else None
+            before = None if start is None else self._weights("search", start)
+            self._evaluate(phase, trial, done.arch, done.iterations, before)
+        return path
 
     def _full(self, phase: Phase, trial: int, arch: str) -> TrialResult:
         """Judges an architecture at the full budget, unless the journal has it already."""
@@ -309,13 +336,12 @@ class Search:
 
     def _test(self, chosen: TrialResult, reference: TrialResult) -> dict[str, Any]:
         """The one look at the meta-test tasks: the chosen network and the reference, on the same ones."""
-        if self._happened("tested"):
-            done: dict[str, Any] = json.loads(self.directory.summary.read_text())
+        if (done := self._tested_before()) is not None:
             return done
         best = self._meta_test("final", chosen)
         baseline = self._meta_test("reference", reference) if reference.status == "ok" else None
         if self.finals.leaves_weights:
-            weights = self.directory.weights("final", chosen.trial)
+            weights = self._weights("final", chosen.trial)
             self._save_best(self.directory.best, weights, chosen, **_tested(best))
         summary = describe(
             self.composition,
@@ -328,18 +354,40 @@ class Search:
             simulated_seconds=self._clock() if self.evaluator.simulates else None,
             pareto=self.front.summary() if self.front else None,
         )
-        checkpoint.write_atomically(self.directory.summary, json.dumps(summary, indent=2).encode() + b"\n")
-        self._record("tested", elapsed=self._elapsed(), arch=chosen.arch, **_tested(best))
+        text = json.dumps(summary, indent=2).encode() + b"\n"
+        checkpoint.write_atomically(self.directory.summary, text)
+        checksum = zlib.crc32(text)
+        self._record("tested", elapsed=self._elapsed(), arch=chosen.arch, checksum=checksum, **_tested(best))
         for phase, trial in self._finished:
-            self.directory.weights(phase, trial).unlink(missing_ok=True)
+            checkpoint.forget(self.directory.weights(phase, trial))
         return summary
+
+    def _tested_before(self) -> dict[str, Any] | None:
+        """The summary of a run that has ended, None where its files are damaged and have to be made again."""
+        tested = [r for r in self.journal.records if r["event"] == "tested"]
+        if not tested:
+            return None
+        try:
+            text = self.directory.summary.read_bytes()
+            if tested[-1].get("checksum", zlib.crc32(text)) != zlib.crc32(text):
+                raise ValueError("its checksum is wrong")
+            summary: dict[str, Any] = json.loads(text)
+            if self.finals.leaves_weights:
+                checkpoint.load_best(self.directory.best)
+        except CheckpointError as error:
+            log.warning("%s; made again", error)
+        except (OSError, ValueError) as error:
+            log.warning("%s: missing or damaged (%s); made again", self.directory.summary, error)
+        else:
+            return summary
+        return None
 
     def _meta_test(self, phase: Phase, result: TrialResult) -> Score | MetaTested:
         if not self.finals.leaves_weights:
             return self.finals.test(result.arch, result.iterations)
         arch = self.composition.space.parse(result.arch)
         state = self.problem.initial_state(arch)
-        saved = checkpoint.load(self.directory.weights(phase, result.trial))
+        saved = checkpoint.load(self._weights(phase, result.trial))
         state.load(saved["training"]["parameters"], saved["statistics"])
         sampler, tasks = self.composition.sampler("test"), self.config.keys.budget.test_tasks
         return score(self.composition.learner, state, sampler, tasks, stop=self.stop)
@@ -348,7 +396,7 @@ class Search:
 
     def _start(self) -> None:
         resumed = bool(self.journal.records)
-        self._record("resumed" if resumed else "started")
+        self._record("resumed" if resumed else "started", **environment(self.composition))
         done = sum(phase == "search" for phase, _ in self._finished)
         keys = self.config.keys
         episode = self.problem.train.batch(0, 1) if self.evaluator.trains_networks() else None
@@ -384,16 +432,6 @@ def _plain(preprocessing: Any) -> dict[str, Any] | None:
 
 def _job(proposal: Proposal) -> Job:
     return Job(proposal.trial, str(proposal.arch), proposal.iterations, proposal.continues, proposal.inherits)
-
-
-def _recorded(record: Record) -> Job:
-    """The job of an "asked" record; those of the first versions say nothing of where it starts."""
-    starts = record.get("continues"), record.get("inherits")
-    return Job(record["trial"], record["arch"], record["iterations"], *starts)
-
-
-def _result(record: Record) -> TrialResult:
-    return TrialResult(**{f.name: record[f.name] for f in fields(TrialResult) if f.name in record})
 
 
 def _rank(result: TrialResult) -> tuple[int, float]:

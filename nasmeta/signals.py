@@ -1,9 +1,16 @@
-"""Stopping politely: SIGINT and SIGTERM ask a run to save and stop."""
+"""Stopping politely: SIGINT, SIGTERM and SIGUSR1 ask a run to save and stop.
+
+SIGUSR1 is what SLURM sends before it takes a machine away (`#SBATCH --signal=USR1@60`).
+"""
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+]  # Windows has no SIGUSR1
 
 
 @contextmanager
@@ -22,7 +29,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     previous = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             previous[number] = signal.signal(number, ask)
     except ValueError:  # not the main thread
         previous = {}

@@ -75,15 +75,15 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
     script = f"""
 import resource, signal
 from pathlib import Path
-from nasmeta.errors import RunDirectoryError
-from nasmeta.journal import Journal
+from nasmeta.errors import StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from nasmeta.journal import Journal
 journal = Journal(Path({str(tmp_path / "j")!r}))
 journal.append("asked", trial=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:
     journal.append("asked", arch="x" * 500)
-except RunDirectoryError as error:
+except StorageError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

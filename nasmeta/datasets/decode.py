@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8]
 Item = TypeVar("Item")
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")  # some others that Pillow knows run programs
+MAX_NAMED = 10  # images that one error names
 MAX_PIXELS = 2**26  # of one image; below Pillow's own limit, at which it only warns
 
 
@@ -81,7 +83,7 @@ def _decode(
     draft_size: int | None = None,
 ) -> Pixels:
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"{name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} pixels are read, "
@@ -115,13 +117,27 @@ def decode_all(
 ) -> Tensor:
     """[n, C, H, W] uint8 in channels_last memory of n items, decoded by threads into [H, W, C] = shape.
 
-    The first item that fails ends it with its error.
+    Raises one DataError that names every item that cannot be decoded, the first MAX_NAMED of them.
     """
+
+    def attempt(item: Item) -> Pixels | DataError:
+        try:
+            return decode(item)
+        except DataError as error:
+            return error
+
     table = np.empty((n, *shape), dtype=np.uint8)
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
     try:
-        for row, pixels in zip(table, pool.map(decode, items), strict=True):
-            row[...] = pixels
+        refused = []
+        for row, pixels in zip(table, pool.map(attempt, items), strict=True):
+            if isinstance(pixels, DataError):
+                refused.append(str(pixels))
+            else:
+                row[...] = pixels
     finally:
         pool.shutdown(cancel_futures=True)
+    if refused:
+        more = len(refused) - MAX_NAMED
+        raise DataError("; ".join(refused[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else ""))
     return torch.from_numpy(table).permute(0, 3, 1, 2)

@@ -68,6 +68,8 @@ class Published:
         """Writes the response to the descriptor; its checksum."""
         digest, size = self._hash(), 0
         with urlopen(self.url, timeout=60) as response, os.fdopen(os.dup(descriptor), "wb") as file:
+            if not response.url.startswith("https:"):
+                raise DataError(f"{self.url}: leads to {response.url}, which is not encrypted; not read")
             while block := response.read(_BLOCK):
                 size += len(block)
                 if size > self.max_bytes:

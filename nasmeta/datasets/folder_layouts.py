@@ -97,7 +97,6 @@ def _divide(
 
 
 def _read_csv(path: Path, images: Path) -> Classes:
-    classes: Classes = {}
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -105,12 +104,28 @@ def _read_csv(path: Path, images: Path) -> Classes:
             f"{path}: cannot be read ({error}); expected UTF-8 lines of filename,label"
         ) from error
     rows = csv.DictReader(text.splitlines())
+    try:
+        return _listed(rows, path, images)
+    except csv.Error as error:
+        raise DataError(f"{path}: line {rows.line_num}: {error}; expected filename,label") from error
+
+
+def _listed(rows: "csv.DictReader[str]", path: Path, images: Path) -> Classes:
+    classes: Classes = {}
     if not {"filename", "label"} <= set(rows.fieldnames or []):
         raise DataError(f"{path}: its header is {rows.fieldnames!r}; expected filename,label")
     for row in rows:
         if not row["filename"] or not row["label"]:
             raise DataError(f"{path}: line {rows.line_num} lacks a filename or a label")
-        classes.setdefault(row["label"], []).append(images / row["filename"])
+        classes.setdefault(row["label"], []).append(_inside(images, row["filename"], path, rows.line_num))
     if not classes:
         raise DataError(f"{path}: lists no images; expected lines of filename,label")
     return dict(sorted(classes.items()))
+
+
+def _inside(images: Path, name: str, path: Path, line: int) -> Path:
+    """images / name; raises DataError where that is outside of `images`: a list may come from anybody."""
+    relative = Path(name)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+        raise DataError(f"{path}: line {line}: {name!r} is no file inside {images}")
+    return images / relative

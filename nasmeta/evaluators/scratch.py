@@ -2,14 +2,16 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from nasmeta import checkpoint
-from nasmeta.errors import ArchitectureError, Diverged, Interrupted
+from nasmeta.errors import Diverged, Interrupted
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.limits import FAILURES, failure, limited
 from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.execution import out_of_memory
 from nasmeta.meta_learners.score import Score, Stop
@@ -20,10 +22,12 @@ READ_EVERY = 10
 
 
 class Scratch(Evaluator):
-    """See the module."""
+    """See the module. `max_seconds` is for one candidate; the final trainings have no such limit."""
 
-    def __init__(self, *, problem: Problem) -> None:
-        self.problem = problem
+    final = "scratch"
+
+    def __init__(self, *, max_seconds: Annotated[float, Field(gt=0)] | None, problem: Problem) -> None:
+        self.problem, self.max_seconds = problem, max_seconds
 
     def cost(self, arch: Any) -> Cost:
         return measure_cost(self.problem.space, arch, self.problem.task)
@@ -45,8 +49,8 @@ class Scratch(Evaluator):
         try:
             cost = self.cost(architecture)
             training, score = self._trained(architecture, iterations, weights, start, report, stop)
-        except (ArchitectureError, Diverged, _DoesNotFit) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        except FAILURES as error:
+            reason = failure(error)
             seconds = time.monotonic() - began
             return TrialResult(
                 *known, "failed", None, None, None, cost.params, cost.flops, seconds, seconds, reason
@@ -71,8 +75,9 @@ class Scratch(Evaluator):
         while True:
             try:
                 training = _Saved(problem, arch, iterations, weights, start)
-                training.run(report, stop)
-                score = problem.judge(training.state, stop)
+                in_time = limited(stop, self.max_seconds, training.seconds)
+                training.run(report, in_time)
+                score = problem.judge(training.state, in_time)
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -86,7 +91,7 @@ class Scratch(Evaluator):
             problem = smaller
 
 
-class _DoesNotFit(Exception):
+class _DoesNotFit(RuntimeError):
     """Not even one task fits in memory."""
 
 
@@ -100,14 +105,12 @@ class _Saved:
         self, problem: Problem, arch: Any, iterations: int, path: Path, start: Path | None = None
     ) -> None:
         self.path = path
-        self.problem, self.arch = problem, arch
+        self.problem, self.arch, self.iterations = problem, arch, iterations
         self.training: MetaTraining = problem.training(arch, iterations)
         self.state = self.training.state
         self.seconds = 0.0
         self.finished = False
-        if path.exists():
-            checkpoint.fits(path, self._restore, checkpoint.load(path))
-        elif start is not None:
+        if not checkpoint.load_progress(path, self._restore) and start is not None:
             checkpoint.fits(start, self._start_from, checkpoint.load(start))
 
     def run(self, report: Report, stop: Stop) -> None:
@@ -140,11 +143,15 @@ class _Saved:
             "seconds": self.seconds,
             "finished": self.finished,
         }
-        checkpoint.save(self.path, payload)
+        checkpoint.save_progress(self.path, payload)
 
     def _restore(self, payload: dict[str, Any]) -> None:
-        self.training.load_state_dict(payload["training"])
-        self.state.set_statistics(payload["statistics"])
+        if payload["arch"] != str(self.arch):
+            raise ValueError(f"it is of {payload['arch']}")
+        training = self.problem.training(self.arch, self.iterations)  # a misfit must leave no trace
+        training.load_state_dict(payload["training"])
+        training.state.set_statistics(payload["statistics"])
+        self.training, self.state = training, training.state
         self.seconds, self.finished = payload["seconds"], payload["finished"]
 
     def _start_from(self, payload: dict[str, Any]) -> None:

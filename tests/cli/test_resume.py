@@ -47,14 +47,14 @@ def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:
             die()
         return append(self, event, **values)
 
-    def counted_replace(path: Path, data: bytes) -> None:
+    def counted_replace(path: Path, data: bytes, previous: Path | None = None) -> None:
         nonlocal writes
         writes += 1
         if writes == kill_at:
             if torn:
                 path.with_name(f".{path.name}.tmp").write_bytes(data[: len(data) // 2])
             die()
-        replace(path, data)
+        replace(path, data, previous)
 
     journal.Journal.append = counted_append  # type: ignore[method-assign]
     checkpoint.write_atomically = counted_replace
@@ -72,7 +72,7 @@ def spawn(arguments: list[str], kill_at: int = 0, torn: bool = False) -> int:
 
 def outcome(directory: Path) -> dict[str, Any]:
     """What a run promises: the journal without times and resumptions, the tensors if any, the summary."""
-    timed = {"seconds", "train_seconds", "elapsed", "wall_seconds", "command"}
+    timed = {"seconds", "train_seconds", "elapsed", "wall_seconds", "command", "checksum"}
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):

@@ -92,16 +92,16 @@ def test_ink_is_the_rarer_shade(tmp_path):
         assert (decode_glyph(tmp_path / name, name, 28)[..., 0] == 255 - pixels).all()
 
 
-def test_items_keep_their_order_and_the_first_failure_is_raised():
+def test_items_keep_their_order_and_every_failure_is_named():
     def pixels(item):
-        if item == 500:
+        if item in (500, 731) or item > 980:
             raise DataError(f"item {item}")
         return np.full((2, 2, 1), item % 256, dtype=np.uint8)
 
     table = decode_all(range(300), pixels, (2, 2, 1), 300)
     assert table.shape == (300, 1, 2, 2)
     assert table[:, 0, 1, 1].tolist() == [item % 256 for item in range(300)]
-    with pytest.raises(DataError, match="item 500"):
+    with pytest.raises(DataError, match=r"^item 500; item 731; item 981; .*; item 988; and 11 more$"):
         decode_all(range(1000), pixels, (2, 2, 1), 1000)
 
 
@@ -115,3 +115,10 @@ def test_prediction_normalizes_as_episodes_do():
     drawn = torch.stack([batch.support_x[0, 0], batch.query_x[0, 0]])
     order = drawn[:, 0, 0, 0].argsort()
     assert torch.equal(drawn[order], expected)
+
+
+def test_formats_that_would_run_a_program_are_no_images(tmp_path):
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+    with pytest.raises(DataError, match=r"x\.png: cannot be read as an image"):
+        decode_image(tmp_path / "x.png", "x.png", 3, 8)

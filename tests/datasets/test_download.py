@@ -23,7 +23,9 @@ def server(monkeypatch):
         requests.append(url)
         if isinstance(contents[url], Exception):
             raise contents[url]
-        return io.BytesIO(contents[url])
+        response = io.BytesIO(contents[url])
+        response.url = contents.get("leads to", url)
+        return response
 
     monkeypatch.setattr(download, "urlopen", urlopen)
     contents["requests"] = requests
@@ -97,3 +99,10 @@ def test_official_addresses_are_https():
                 "https://github.com/brendenlake/omniglot/raw/master/python/images_"
             )
             assert published.url.endswith(published.name)
+
+
+def test_redirection_away_from_https_is_refused(server, tmp_path):
+    server[FILE.url], server["leads to"] = CONTENT, "http://example.org/data.zip"
+    with pytest.raises(DataError, match=r"leads to http://example.org/data.zip, which is not encrypted"):
+        FILE.download(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from nasmeta import seeding
 from nasmeta.errors import ArchitectureError, ConfigError, Diverged, Interrupted, RunFailed
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.limits import FAILURES, failure, limited
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name, untrained
 from nasmeta.evaluators.zero_cost.vote import vote
-from nasmeta.meta_learners.execution import out_of_memory
 from nasmeta.meta_learners.score import Stop
 
 DRAWS = 100
@@ -44,10 +43,12 @@ class ZeroCost(Evaluator):
         batches: Annotated[int, Field(ge=1)],
         voters: Annotated[list[Name], Field(min_length=1)],
         reference: Annotated[int, Field(ge=2)],
+        max_seconds: Annotated[float, Field(gt=0)] | None,
         problem: Problem,
     ) -> None:
         self.problem, self.proxy, self.batches, self.reference = problem, proxy, batches, reference
         self.names: list[str] = list(voters) if proxy == "vote" else [proxy]
+        self.max_seconds = max_seconds
         self._sample: list[list[float]] | None = None
         senseless = sorted(CLASSIFICATION_ONLY & set(self.names))
         if senseless and problem.task.kind != "classification":
@@ -74,15 +75,11 @@ class ZeroCost(Evaluator):
         known, cost = (trial, arch, iterations), Cost(0, 0)
         try:
             cost = self.cost(architecture)
-            value = self.score(architecture, stop)
+            value = self.score(architecture, limited(stop, self.max_seconds))
             if not math.isfinite(value):
                 raise Diverged(f"{self.proxy} is {value}")
-        except (ArchitectureError, Diverged, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not (
-                out_of_memory(error) or isinstance(error, LinAlgError)
-            ):
-                raise
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        except FAILURES as error:
+            reason = failure(error)
             seconds = time.monotonic() - began
             return TrialResult(
                 *known, "failed", None, None, None, cost.params, cost.flops, 0.0, seconds, reason

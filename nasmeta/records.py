@@ -1,0 +1,80 @@
+"""What the lines of a run's journal must hold. Their checksums tell damage, not whether a run wrote them."""
+
+import math
+from dataclasses import fields
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from nasmeta.errors import RunDirectoryError
+from nasmeta.evaluators.base import TrialResult
+from nasmeta.events import Phase
+from nasmeta.executors.base import Job
+from nasmeta.journal import Journal, Record
+
+Number = Annotated[int, Field(ge=0)]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+    elapsed: Annotated[float, Field(ge=0)] = 0.0
+
+
+class _Asked(_Line):
+    trial: Number
+    arch: str
+    iterations: Annotated[int, Field(ge=1)]
+    continues: Number | None = None
+    inherits: Number | None = None
+
+
+class _Finished(_Line):
+    phase: Phase
+
+
+class _Measured(_Line):
+    arch: str
+    ms: float
+
+
+class _Started(_Line):
+    config: dict[str, Any] = {}
+    versions: dict[str, Any] = {}
+
+
+_LINES: dict[str, type[_Line]] = {
+    "asked": _Asked,
+    "finished": _Finished,
+    "measured": _Measured,
+    "started": _Started,
+    "resumed": _Started,
+}
+_RESULT = TypeAdapter(TrialResult)
+
+
+def check(journal: Journal) -> None:
+    """Raises RunDirectoryError that names file, line and key where one is not what a run writes."""
+    for number, record in enumerate(journal.records, 1):
+        try:
+            _LINES.get(record["event"], _Line).model_validate(record)
+            if record["event"] == "finished" and not math.isfinite(result(record).score or 0.0):
+                raise RunDirectoryError(f"{journal.path}: line {number}: its score is not finite")
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            raise RunDirectoryError(
+                f"{journal.path}: line {number} ({record['event']}): {key}: {problem['msg']}; "
+                "no run writes that: start anew"
+            ) from error
+
+
+def result(record: Record) -> TrialResult:
+    """The result of a "finished" record."""
+    known = {f.name: record[f.name] for f in fields(TrialResult) if f.name in record}
+    return _RESULT.validate_python(known)
+
+
+def job(record: Record) -> Job:
+    """The job of an "asked" record; those of the first versions say nothing of where it starts."""
+    starts = record.get("continues"), record.get("inherits")
+    return Job(record["trial"], record["arch"], record["iterations"], *starts)

@@ -1,0 +1,174 @@
+"""A sweep: the manifest of its jobs, by which an interrupted one goes on.
+
+`sweep.json` lists every job: its number, its directory, its resolved configuration, which is its identity,
+and whether it is planned, running, done or failed. It is replaced atomically under a lock, so that the jobs
+of a parallel launcher may all write to it. A job that says running and whose process is gone is partial.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nasmeta import checkpoint
+from nasmeta.errors import Interrupted, NasmetaError, RunDirectoryError, RunFailed
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "sweep.json"
+_STRICT = ConfigDict(strict=True, extra="forbid")
+
+Status = Literal["planned", "running", "done", "failed"]
+
+
+class Job(BaseModel):
+    """One job. `directory` is relative to the sweep's, `config` resolved; `reason` is why it failed."""
+
+    model_config = _STRICT
+    number: Annotated[int, Field(ge=0)]
+    directory: str
+    overrides: list[str]
+    config: dict[str, Any]
+    status: Status = "planned"
+    reason: str | None = None
+
+
+class Plan(BaseModel):
+    """What a manifest holds. `total` is the number of jobs in all; null where the sweeper decides as it goes.
+
+    Jobs that could not be planned ahead are listed when they begin.
+    """
+
+    model_config = _STRICT
+    format: Literal[1] = 1
+    sweeper: str
+    total: Annotated[int, Field(ge=0)] | None
+    jobs: list[Job]
+
+
+class Manifest:
+    """The manifest of the sweep in `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path / MANIFEST
+
+    def write(self, plan: Plan) -> None:
+        text = json.dumps(plan.model_dump(), indent=1)
+        checkpoint.write_atomically(self.file, text.encode() + b"\n")
+
+    def read(self) -> Plan:
+        """Raises RunDirectoryError where the manifest is damaged, or a job is not inside the sweep."""
+        try:
+            plan = Plan.model_validate(json.loads(self.file.read_bytes()))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            raise self._damaged(f"{key}: {problem['msg']}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise self._damaged(str(error)) from error
+        folder = self.path.resolve()
+        numbers = [job.number for job in plan.jobs]
+        for job in plan.jobs:
+            inside = (folder / job.directory).resolve()
+            if numbers.count(job.number) > 1 or folder not in inside.parents:
+                raise self._damaged(f"job {job.number} in {job.directory!r} is none of this sweep")
+        return plan
+
+    def _damaged(self, reason: str) -> RunDirectoryError:
+        return RunDirectoryError(
+            f"{self.file}: damaged: {reason}; resume the jobs one by one: nasmeta resume {self.path}/NUMBER"
+        )
+
+    def mark(self, number: int, status: Status, reason: str | None = None) -> None:
+        """Changes the status of a job; one that the manifest does not list is none of its business."""
+
+        def change(plan: Plan) -> None:
+            for job in plan.jobs:
+                if job.number == number:
+                    job.status, job.reason = status, reason
+
+        self._change(change)
+
+    def add(self, job: Job) -> None:
+        """Lists a job that was not planned ahead, or a planned one anew."""
+
+        def change(plan: Plan) -> None:
+            plan.jobs = sorted([j for j in plan.jobs if j.number != job.number] + [job], key=_number)
+
+        self._change(change)
+
+    def _change(self, change: Callable[[Plan], None]) -> None:
+        with FileLock(self.path / ".sweep.json.lock"):  # held for milliseconds: waits
+            plan = self.read()
+            change(plan)
+            self.write(plan)
+
+
+def _number(job: Job) -> int:
+    return job.number
+
+
+def run_job(manifest: Manifest, job: Job, run: Callable[[], Any]) -> Any:
+    """Runs a job and keeps the manifest; what went wrong is recorded, said in one line, and raised again."""
+    number = job.number
+    manifest.add(job.model_copy(update={"status": "running", "reason": None}))
+    try:
+        result = run()
+    except Interrupted as interrupted:
+        raise Interrupted(f"job {number}: {interrupted}; the sweep: nasmeta resume {manifest.path}") from None
+    except Exception as error:
+        reason = str(error) if isinstance(error, NasmetaError) else f"{type(error).__name__}: {error}"
+        manifest.mark(number, "failed", reason)
+        log.error("job %d failed: %s", number, reason)
+        raise
+    manifest.mark(number, "done")
+    return result
+
+
+def hydra_job(manifest: Manifest, job: Job, run: Callable[[], Any]) -> None:
+    """A job that Hydra starts. A sweeper that learns from jobs is told of failures; the plain one stops."""
+    try:
+        run_job(manifest, job, run)
+    except Exception:
+        if manifest.read().total is None:
+            raise
+
+
+def resume(manifest: Manifest, run: Callable[[Job, Path], Any]) -> None:
+    """Runs what is not done, job by job in this process, with the numbers and directories it had.
+
+    run(job, directory) begins or goes on with a job. Failed ones are tried again: a disk may have been full.
+    """
+    jobs = manifest.read().jobs
+    done = sum(job.status == "done" for job in jobs)
+    log.info("%s: %d of %d jobs are done", manifest.path, done, len(jobs))
+    for job in jobs:
+        if job.status != "done":
+            resume_job(manifest, job, run)
+    if manifest.read().total is None:
+        log.warning("%s: its sweeper proposes the jobs; none beyond those begun are", manifest.path)
+
+
+def resume_job(manifest: Manifest, job: Job, run: Callable[[Job, Path], Any]) -> Any:
+    """The result of one job; None where it failed, which the manifest then says."""
+    log.info("job %d: %s", job.number, " ".join(job.overrides))
+    try:
+        return run_job(manifest, job, lambda: run(job, manifest.path / job.directory))
+    except Exception:  # recorded and said; the others go on
+        log.debug("job %d", job.number, exc_info=True)
+        return None
+
+
+def check_all_done(manifest: Manifest) -> None:
+    """Raises RunFailed that names the failed jobs, if any."""
+    failed = [job for job in manifest.read().jobs if job.status == "failed"]
+    if failed:
+        told = "; ".join(f"job {job.number} ({' '.join(job.overrides)}): {job.reason}" for job in failed)
+        raise RunFailed(
+            f"{len(failed)} of the sweep's jobs failed: {told}; try again: nasmeta resume {manifest.path}"
+        )

@@ -1,0 +1,134 @@
+"""Sweeps: killed and resumed they end as if never interrupted; a failing job stops no other."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasmeta.cli import main
+from nasmeta.rundir import locked
+from nasmeta.sweep import MANIFEST
+from tests.cli.runs import TINY
+from tests.cli.test_resume import outcome, spawn
+
+SHORT = [*TINY, "budget.trials=2", "budget.final_candidates=1", "budget.valid_tasks=2", "budget.test_tasks=2"]
+GRID = ["-m", "seed=0,1,2"]
+
+
+def sweep(directory: Path, *overrides: str) -> list[str]:
+    return ["search", *SHORT, f"hydra.sweep.dir={directory}", *overrides]
+
+
+def jobs(directory: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((directory / MANIFEST).read_text())["jobs"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("unbroken") / "sweep"
+    assert spawn(sweep(directory, *GRID)) == 0
+    return directory
+
+
+def test_the_manifest_lists_every_job_by_its_resolved_configuration(unbroken: Path) -> None:
+    listed = jobs(unbroken)
+    assert [job["number"] for job in listed] == [0, 1, 2]
+    assert [job["directory"] for job in listed] == ["0", "1", "2"]
+    assert [job["config"]["seed"] for job in listed] == [0, 1, 2]
+    assert {job["status"] for job in listed} == {"done"}
+
+
+# Writes: the plan, a job's beginning, its ~30 lines and checkpoints, its end; then the next job.
+@pytest.mark.parametrize("kill_at,torn", [(1, True), (2, False), (40, True)])
+def test_killed_and_resumed(unbroken: Path, tmp_path: Path, kill_at: int, torn: bool) -> None:
+    directory = tmp_path / "sweep"
+    assert spawn(sweep(directory, *GRID), kill_at, torn) == -signal.SIGKILL
+    if kill_at == 1:  # no plan was made, so there is no sweep
+        assert spawn(["resume", str(directory)]) == 2
+        return
+    before = [job["status"] for job in jobs(directory)]
+    done = {n: (directory / str(n) / "best.pt").stat() for n, s in enumerate(before) if s == "done"}
+    assert spawn(["resume", str(directory)]) == 0
+    assert [{**job, "config": None} for job in jobs(directory)] == [
+        {**job, "config": None} for job in jobs(unbroken)
+    ]
+    for number in range(3):
+        assert outcome(directory / str(number)) == outcome(unbroken / str(number))
+    for number, stat in done.items():
+        assert (directory / str(number) / "best.pt").stat().st_mtime_ns == stat.st_mtime_ns, (
+            "a finished job was run again"
+        )
+
+
+def test_a_failing_job_stops_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "sweep"
+    assert main(sweep(directory, "-m", "meta_learner.inner_lr=1e30,0.01")) == 1
+    err = capfd.readouterr().err
+    assert "1 of the sweep's jobs failed: job 0 (" in err
+    assert "meta_learner.inner_lr=1e+30" in err
+    assert "trials all failed" in err
+    assert "Traceback" not in err
+    assert [job["status"] for job in jobs(directory)] == ["failed", "done"]
+    assert "trials all failed" in jobs(directory)[0]["reason"]
+    assert main(["resume", str(directory)]) == 1
+    assert "job 0 failed" in capfd.readouterr().err
+
+
+def test_a_job_whose_parts_do_not_fit_fails_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "sweep"
+    assert main(sweep(directory, "-m", "strategy.sample=99,2")) == 1
+    assert "job 0" in capfd.readouterr().err
+    assert [job["status"] for job in jobs(directory)] == ["failed", "done"]
+
+
+def test_a_misspelt_sweep_begins_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "sweep"
+    assert main(sweep(directory, "-m", "seed=0,-1")) == 2
+    assert "seed: got -1" in capfd.readouterr().err
+    assert not directory.exists()
+
+
+def test_two_processes_on_one_sweep(unbroken: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with locked(unbroken / "sweep.lock", "sweep"):
+        assert main(["resume", str(unbroken)]) == 2
+    assert "another process is working on this sweep" in capfd.readouterr().err
+    assert main(["resume", str(unbroken)]) == 0
+
+
+@pytest.mark.parametrize(
+    "change,told",
+    [
+        ({"directory": "../elsewhere"}, "is none of this sweep"),
+        ({"directory": "/tmp/elsewhere"}, "is none of this sweep"),
+        ({"status": "lost"}, "status"),
+        ({"number": -1}, "number"),
+    ],
+    ids=str,
+)
+def test_a_hostile_manifest_is_refused(
+    unbroken: Path, tmp_path: Path, change: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = json.loads((unbroken / MANIFEST).read_text())
+    plan["jobs"][1].update(change)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / MANIFEST).write_text(json.dumps(plan))
+    assert main(["resume", str(tmp_path / "sweep")]) == 2
+    err = capfd.readouterr().err
+    assert f"{tmp_path / 'sweep' / MANIFEST}: damaged: " in err
+    assert told in err
+    assert {path.name for path in tmp_path.rglob("*")} == {"sweep", MANIFEST}
+
+
+def test_a_manifest_names_no_code_outside_nasmeta(
+    unbroken: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    plan = json.loads((unbroken / MANIFEST).read_text())
+    plan["jobs"] = plan["jobs"][:1]
+    plan["jobs"][0].update(status="planned")
+    plan["jobs"][0]["config"]["strategy"] = {"_target_": "os.system", "command": "false"}
+    (tmp_path / MANIFEST).write_text(json.dumps(plan))
+    assert main(["resume", str(tmp_path)]) == 1
+    assert "strategy._target_: 'os.system' is outside nasmeta" in capfd.readouterr().err
