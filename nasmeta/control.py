@@ -134,7 +134,7 @@ def _trained(composition: Composition, rival: Rival, weights: Path, stop: Stop) 
     """The rival's state after the full training, with the checkpoint's configuration."""
     problem = replace(composition.problem(), space=rival.space)
     iterations = composition.config.keys.budget.final_iterations
-    result = Scratch(problem=problem).evaluate(
+    result = Scratch(max_seconds=None, problem=problem).evaluate(
         str(rival.arch), iterations, 0, weights, report=lambda progress: None, stop=stop
     )
     if result.status == "failed":

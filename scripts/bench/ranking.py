@@ -89,7 +89,7 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str
     composition = Composition.of(parse(composed(overrides), trusted=True))
     problem = composition.problem()
     problem.load()
-    shared, scratch = composition.evaluator(problem), Scratch(problem=problem)
+    shared, scratch = composition.evaluator(problem), Scratch(max_seconds=None, problem=problem)
     archs = drawn(composition, shared, options.architectures)
     pairs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
