@@ -55,13 +55,18 @@ def main(arguments: list[str] | None = None) -> int:
     except NasmetaError as error:
         if debug:
             traceback.print_exc()
-        print(f"nasmeta: {error}", file=sys.stderr)
+        print(f"nasmeta: {_one_line(str(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:  # a full disk or a forbidden folder, where nothing more can be said
         if debug:
             traceback.print_exc()
         print(f"nasmeta: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return StorageError.exit_code
+
+
+def _one_line(text: str) -> str:
+    """`text` with what would break the line, or steer the terminal, escaped."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from traceback import walk_tb
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -15,8 +16,13 @@ def explain(error: Exception) -> Exception:
     """The ConfigError that says what Hydra meant; an error that is not Hydra's comes back as it is."""
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return ConfigError(f"{error}; every group needs an option (see `nasmeta list`)")
-    if isinstance(error, NasmetaError) or not isinstance(error, HydraException | OmegaConfBaseException):
+    if isinstance(error, NasmetaError):
         return error
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        stumbled = ConfigError(
+            f"an override is none that Hydra understands ({type(error).__name__}: {error})"
+        )
+        return stumbled if _raised_by_hydra(error) else error
     text = str(error)
     if isinstance(error, OverrideParseException):
         return ConfigError(f"{error.override}: is no override: {text.splitlines()[0]}")
@@ -27,6 +33,12 @@ def explain(error: Exception) -> Exception:
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return ConfigError(f"{error.full_key}: {text.splitlines()[0]}")
     return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
+
+
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether the error left a function of Hydra: some overrides, as search_space=[null], make it stumble."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1].startswith(("hydra.", "omegaconf."))
 
 
 def _missing_option(text: str) -> str:

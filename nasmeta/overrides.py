@@ -39,5 +39,5 @@ def composed(overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(config_directory()), version_base="1.3"):
             return compose("search", overrides=overrides)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except Exception as error:
         raise hydra_errors.explain(error) from error

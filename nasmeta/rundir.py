@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 MAX_CONFIG_BYTES = 1 << 20
 """A composed configuration has a few thousand."""
 
+MAX_BRACKETS = 500
+"""YAML takes time that grows with their square; a composed configuration has a few dozen."""
+
 
 class RunDirectory:
     """The paths of a run; see DESIGN section 8 for what each file holds. Making one touches nothing."""
@@ -107,6 +110,8 @@ def read_config(path: Path) -> DictConfig:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ValueError(f"more than {MAX_CONFIG_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > MAX_BRACKETS:
+            raise ValueError(f"more than {MAX_BRACKETS} brackets")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ValueError("it has YAML aliases")
         config = OmegaConf.create(text)
