@@ -23,12 +23,13 @@ class Memory:
         self.path, self.seconds, self.stop = path, seconds, stop
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last; None before the first time."""
-        if self.path is None or not self.path.exists():
-            return None
-        return checkpoint.load(self.path)
+        """What was saved last and is whole; None where nothing is."""
+        found: list[dict[str, Any]] = []
+        if self.path is not None:
+            checkpoint.load_progress(self.path, found.append)
+        return found[0] if found else None
 
     def save(self, payload: dict[str, Any]) -> None:
         """Replaces what is kept; tensors and plain values."""
         if self.path is not None:
-            checkpoint.save(self.path, payload)
+            checkpoint.save_progress(self.path, payload)

@@ -151,8 +151,7 @@ class _Saved:
     def __init__(self, training: SupernetTraining, path: Path) -> None:
         self.training, self.path = training, path
         self.trial, self.target = 0, training.problem.search_iterations
-        if path.exists():
-            checkpoint.fits(path, self._restore, checkpoint.load(path))
+        checkpoint.load_progress(path, self._restore)
 
     def run(self, iterations: int, save_seconds: float, report: Report, stop: Stop) -> None:
         """Trains up to `iterations` in all; raises Interrupted, saved, once `stop()` is true.
@@ -187,7 +186,7 @@ class _Saved:
 
     def _save(self) -> None:
         payload = {"training": self.training.state_dict(), "trial": self.trial, "target": self.target}
-        checkpoint.save(self.path, payload)
+        checkpoint.save_progress(self.path, payload)
 
     def _restore(self, payload: dict[str, Any]) -> None:
         self.training.load_state_dict(payload["training"])
