@@ -11,6 +11,7 @@ from nasmeta import checkpoint
 from nasmeta.composition import Composition
 from nasmeta.config import parse
 from nasmeta.errors import ConfigError, RunFailed
+from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.evaluator import FILE, Supernet
 from nasmeta.evaluators.supernet.sampling import Sampling
@@ -153,6 +154,34 @@ def test_another_budget_is_refused(tmp_path: Path) -> None:
     given = problem()
     with pytest.raises(ConfigError, match=r"search_iterations=3, and trial 7 is to get 2"):
         judged(supernet(given), archs(given, 1)[0], 2, tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("per_trial", [0, 2])
+def test_a_network_that_cannot_be_trained_is_said(
+    per_trial: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sampled, it ends the run; as a candidate to train further on, it is a failed trial."""
+    given = problem("conv_small")
+    judge = Supernet(sampling="uniform", iterations_per_trial=per_trial, problem=given)
+    arguments = (str(given.space.reference()), 3)
+
+    def refuse(*_: Any) -> None:
+        raise ValueError("Expected more than 1 value per channel")
+
+    def evaluate(trial: int) -> TrialResult:
+        rest = {"report": lambda _: None, "stop": lambda: False}
+        return judge.evaluate(*arguments, trial, tmp_path / f"{trial}.pt", **rest)  # type: ignore[arg-type]
+
+    if per_trial:
+        assert evaluate(0).status == "ok"
+    monkeypatch.setattr(SupernetTraining, "gradients", refuse)
+    if not per_trial:
+        with pytest.raises(RunFailed, match="cannot be trained on these tasks: ValueError: Expected more"):
+            evaluate(0)
+        return
+    result = evaluate(1)
+    assert result.status == "failed"
+    assert result.reason == "ValueError: Expected more than 1 value per channel"
 
 
 def test_a_diverged_supernet_ends_the_run(tmp_path: Path) -> None:

@@ -26,9 +26,10 @@ import torch
 from pydantic import Field
 
 from nasmeta import checkpoint
-from nasmeta.errors import ArchitectureError, ConfigError, Diverged, Interrupted, RunFailed
+from nasmeta.errors import ConfigError, Diverged, Interrupted, RunFailed
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.limits import FAILURES, failure
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
@@ -98,8 +99,8 @@ class Supernet(Evaluator):
             state, score = self._judged(shared.training, architecture, stop)
             if not torch.isfinite(torch.tensor(score.loss)):
                 raise Diverged(f"the meta-validation loss is {score.loss}")
-        except (ArchitectureError, Diverged) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        except FAILURES as error:
+            reason = failure(error)
             seconds = time.monotonic() - began
             return TrialResult(
                 *known, "failed", None, None, None, cost.params, cost.flops, train_seconds, seconds, reason
@@ -156,12 +157,21 @@ class _Saved:
     def run(self, iterations: int, save_seconds: float, report: Report, stop: Stop) -> None:
         """Trains up to `iterations` in all; raises Interrupted, saved, once `stop()` is true.
 
-        Raises RunFailed where the loss is no longer finite: no candidate has anything to inherit.
+        Raises RunFailed where a sampled network cannot be trained, or the loss is no longer finite: no
+        candidate has anything to inherit.
         """
         training = self.training
         last_save = time.monotonic()
         while training.iteration < iterations:
-            training.step()
+            try:
+                training.step()
+            except FAILURES as error:
+                if training.path is not None:
+                    raise  # the failure of that candidate
+                raise RunFailed(
+                    f"the supernet: a sampled network cannot be trained on these tasks: {failure(error)}; "
+                    "leave what it is made of out of search_space, or use evaluator=scratch"
+                ) from error
             done = training.iteration == iterations
             if training.iteration % READ_EVERY == 0 or done:
                 try:
