@@ -45,6 +45,24 @@ class TrialResult:
     proxy: float | None = None
     weights_version: int | None = None
 
+    @classmethod
+    def failed(
+        cls,
+        trial: int,
+        arch: str,
+        iterations: int,
+        reason: str,
+        cost: Cost,
+        *,
+        train_seconds: float,
+        seconds: float,
+    ) -> "TrialResult":
+        """One that could not be judged; `cost` is what was known by then."""
+        costs = cost.params, cost.flops
+        return cls(
+            trial, arch, iterations, "failed", None, None, None, *costs, train_seconds, seconds, reason
+        )
+
     @property
     def score(self) -> float | None:
         """What a search maximizes: the proxy, the accuracy, or minus the loss; None if it failed."""

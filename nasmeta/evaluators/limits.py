@@ -1,11 +1,12 @@
 """What may go wrong with one candidate without ending the run, and how long it may take."""
 
+import math
 import time
 
 import torch
 
 from nasmeta.errors import ArchitectureError, Diverged, TimedOut
-from nasmeta.meta_learners.score import Stop
+from nasmeta.meta_learners.score import Score, Stop
 
 FAILURES = (ArchitectureError, Diverged, TimedOut, RuntimeError, ValueError, ArithmeticError, MemoryError)
 """Errors of one network: it cannot be built, learns nothing finite, does not fit in memory, takes too long.
@@ -21,6 +22,12 @@ def failure(error: Exception) -> str:
         raise error
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else 'no reason given'}"
+
+
+def check_finite(score: Score) -> None:
+    """Raises Diverged: a network whose loss is NaN on some task has not learned, whatever its accuracy."""
+    if not math.isfinite(score.loss):
+        raise Diverged(f"the meta-validation loss is {score.loss}")
 
 
 def limited(stop: Stop, max_seconds: float | None, spent: float = 0.0) -> Stop:

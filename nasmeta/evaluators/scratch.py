@@ -4,14 +4,13 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 
 from nasmeta import checkpoint
-from nasmeta.errors import Diverged, Interrupted
+from nasmeta.errors import Interrupted
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
-from nasmeta.evaluators.limits import FAILURES, failure, limited
+from nasmeta.evaluators.limits import FAILURES, check_finite, failure, limited
 from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.execution import out_of_memory
 from nasmeta.meta_learners.score import Score, Stop
@@ -50,11 +49,8 @@ class Scratch(Evaluator):
             cost = self.cost(architecture)
             training, score = self._trained(architecture, iterations, weights, start, report, stop)
         except FAILURES as error:
-            reason = failure(error)
             seconds = time.monotonic() - began
-            return TrialResult(
-                *known, "failed", None, None, None, cost.params, cost.flops, seconds, seconds, reason
-            )
+            return TrialResult.failed(*known, failure(error), cost, train_seconds=seconds, seconds=seconds)
         return TrialResult(
             *known,
             "ok",
@@ -83,7 +79,7 @@ class Scratch(Evaluator):
                     raise
                 reason = str(error).splitlines()[0]
             else:
-                _check_finite(score)
+                check_finite(score)
                 return training, score
             smaller = problem.with_fewer_tasks_at_once(arch)
             if smaller is None:
@@ -161,9 +157,3 @@ class _Saved:
             return
         weights = payload["training"]["parameters"]
         self.state.load(self.problem.morphed(payload["arch"], self.arch, weights, self.state), {})
-
-
-def _check_finite(score: Score) -> None:
-    """A network whose loss is NaN on some task has not learned, whatever its accuracy says."""
-    if not torch.isfinite(torch.tensor(score.loss)):
-        raise Diverged(f"the meta-validation loss is {score.loss}")

@@ -22,14 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 
 from nasmeta import checkpoint
 from nasmeta.errors import ConfigError, Diverged, Interrupted, RunFailed
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
-from nasmeta.evaluators.limits import FAILURES, failure
+from nasmeta.evaluators.limits import FAILURES, check_finite, failure
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
@@ -97,13 +96,11 @@ class Supernet(Evaluator):
             shared = self._trained(weights.with_name(FILE), architecture, trial, report, stop)
             train_seconds, version = time.monotonic() - began, shared.training.iteration
             state, score = self._judged(shared.training, architecture, stop)
-            if not torch.isfinite(torch.tensor(score.loss)):
-                raise Diverged(f"the meta-validation loss is {score.loss}")
+            check_finite(score)
         except FAILURES as error:
-            reason = failure(error)
             seconds = time.monotonic() - began
-            return TrialResult(
-                *known, "failed", None, None, None, cost.params, cost.flops, train_seconds, seconds, reason
+            return TrialResult.failed(
+                *known, failure(error), cost, train_seconds=train_seconds, seconds=seconds
             )
         _leave(weights, arch, state)
         return TrialResult(

@@ -79,11 +79,8 @@ class ZeroCost(Evaluator):
             if not math.isfinite(value):
                 raise Diverged(f"{self.proxy} is {value}")
         except FAILURES as error:
-            reason = failure(error)
             seconds = time.monotonic() - began
-            return TrialResult(
-                *known, "failed", None, None, None, cost.params, cost.flops, 0.0, seconds, reason
-            )
+            return TrialResult.failed(*known, failure(error), cost, train_seconds=0.0, seconds=seconds)
         seconds = time.monotonic() - began
         costs = cost.params, cost.flops
         return TrialResult(*known, "ok", None, None, None, *costs, 0.0, seconds, proxy=value)
