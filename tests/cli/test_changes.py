@@ -9,8 +9,8 @@ import pytest
 from nasmeta import environment, summary
 from nasmeta.cli import main
 from nasmeta.journal import read
+from tests.cli.kills import spawn
 from tests.cli.runs import TINY
-from tests.cli.test_resume import spawn
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import torch
 from nasmeta import checkpoint
 from nasmeta.cli import main
 from nasmeta.errors import CheckpointError
+from tests.cli.kills import FORK, outcome, spawn
 from tests.cli.runs import TINY, search
-from tests.cli.test_resume import FORK, outcome, spawn
 
 KILL_AT = 20  # in the third trial's training, after two of its checkpoints
 Damage = Callable[[Path], None]

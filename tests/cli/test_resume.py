@@ -1,96 +1,18 @@
-"""A run killed with SIGKILL and resumed ends like one that was never interrupted, bit by bit.
-
-Each kill is a real one, of a process forked from a server that has torch loaded already. Where it strikes
-is counted in writes: before, in the middle of, and after every line of the journal and every checkpoint.
-"""
+"""A run killed with SIGKILL and resumed ends like one that was never interrupted, bit by bit."""
 
 import json
-import multiprocessing
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from nasmeta.cli import main
-from nasmeta.journal import Journal
+from tests.cli.kills import kill_again_and_again, outcome, spawn
 from tests.cli.runs import TINY, search
-
-FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["tests.cli.test_resume", "nasmeta.search", "nasmeta.reporting.table"])
-
-
-def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:
-    """Runs a command and kills its own process at the `kill_at`-th write (journal lines and files alike)."""
-    from nasmeta import checkpoint, journal
-
-    torch.set_num_threads(1)
-    writes = 0
-    append, replace = journal.Journal.append, checkpoint.write_atomically
-
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    def counted_append(self: Journal, event: str, **values: Any) -> Any:
-        nonlocal writes
-        writes += 1
-        if writes == kill_at:
-            if torn:
-                line = journal._line({"v": 1, "event": event, **values})
-                self._file.write(line[: len(line) // 2])
-                self._file.flush()
-            die()
-        return append(self, event, **values)
-
-    def counted_replace(path: Path, data: bytes, previous: Path | None = None) -> None:
-        nonlocal writes
-        writes += 1
-        if writes == kill_at:
-            if torn:
-                path.with_name(f".{path.name}.tmp").write_bytes(data[: len(data) // 2])
-            die()
-        replace(path, data, previous)
-
-    journal.Journal.append = counted_append  # type: ignore[method-assign]
-    checkpoint.write_atomically = counted_replace
-    sys.exit(main(arguments))
-
-
-def spawn(arguments: list[str], kill_at: int = 0, torn: bool = False) -> int:
-    """The exit code of a command in a process of its own; -9 where it was killed."""
-    process = FORK.Process(target=run_until_killed, args=(arguments, kill_at, torn))
-    process.start()
-    process.join(120)
-    assert process.exitcode is not None, "the command hangs"
-    return process.exitcode
-
-
-def outcome(directory: Path) -> dict[str, Any]:
-    """What a run promises: the journal without times and resumptions, the tensors if any, the summary."""
-    timed = {"seconds", "train_seconds", "elapsed", "wall_seconds", "command", "checksum"}
-
-    def timeless(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: timeless(inner) for key, inner in value.items() if key not in timed}
-        return value
-
-    with Journal(directory / "journal.jsonl") as journal:
-        records = [timeless(r) for r in journal.records if r["event"] not in ("started", "resumed")]
-    told = {"journal": records, "summary": timeless(json.loads((directory / "summary.json").read_text()))}
-    if not (directory / "best.pt").exists():
-        return told
-    best = torch.load(directory / "best.pt", weights_only=True)
-    return {
-        **told,
-        "arch": best["arch"],
-        "tensors": {name: value.numpy().tobytes() for name, value in best["parameters"].items()},
-        "statistics": {name: value.numpy().tobytes() for name, value in best["statistics"].items()},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +43,7 @@ def test_killed_once(unbroken: Path, tmp_path: Path, kill_at: int, torn: bool) -
 
 def test_killed_again_and_again(unbroken: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    command, kills = ["search", *TINY, f"hydra.run.dir={directory}"], 0
-    while spawn(command, kill_at=5, torn=kills % 2 == 1) == -signal.SIGKILL:
-        command, kills = ["resume", str(directory)], kills + 1
-        assert kills < 100, "the run makes no progress"
-    assert kills >= 5
+    assert kill_again_and_again(["search", *TINY, f"hydra.run.dir={directory}"], directory, 5) >= 5
     assert outcome(directory) == outcome(unbroken)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from nasmeta.search_spaces.nasbench201 import Nasbench201Space
+from tests.cli.kills import outcome, spawn
 from tests.cli.runs import TINY
-from tests.cli.test_resume import outcome, spawn
 from tests.evaluators.tables import write_few_shot
 
 

@@ -1,7 +1,6 @@
 """Strategies that keep more than one trial's files: killed and resumed, they end as if never interrupted."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ from nasmeta.journal import Journal
 from nasmeta.overrides import composed
 from nasmeta.pareto import dominates
 from nasmeta.rundir import RunDirectory
+from tests.cli.kills import kill_again_and_again, outcome
 from tests.cli.runs import TINY
-from tests.cli.test_resume import outcome, spawn
 
 # TINY without the options of evolution, which the others do not have.
 BASE = [override for override in TINY if not override.startswith("strategy.")]
@@ -50,13 +49,6 @@ def name(request: pytest.FixtureRequest) -> str:
     return value
 
 
-@pytest.fixture(scope="module")
-def unbroken(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp(name) / "run"
-    assert spawn(arguments(name, directory)) == 0
-    return directory
-
-
 def front_of(directory: Path) -> dict[str, dict[str, bytes]]:
     """The tensors of each checkpoint of the Pareto front, by file."""
     files = {path.name: torch.load(path, weights_only=True) for path in directory.glob("pareto/*")}
@@ -68,11 +60,7 @@ def front_of(directory: Path) -> dict[str, dict[str, bytes]]:
 
 def test_killed_again_and_again(name: str, unbroken: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    command, kills = arguments(name, directory), 0
-    while spawn(command, kill_at=9, torn=kills % 2 == 1) == -signal.SIGKILL:
-        command, kills = ["resume", str(directory)], kills + 1
-        assert kills < 100, "the run makes no progress"
-    assert kills >= 3
+    assert kill_again_and_again(arguments(name, directory), directory, 9) >= 3
     assert outcome(directory) == outcome(unbroken)
     assert front_of(directory) == front_of(unbroken)
 

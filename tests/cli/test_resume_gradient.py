@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from nasmeta.cli import main
+from tests.cli.kills import kill_again_and_again, outcome, spawn
 from tests.cli.runs import TINY
-from tests.cli.test_resume import outcome, spawn
 
 SMALL = [
     "dataset=strokes",
@@ -60,20 +60,9 @@ def name(request: pytest.FixtureRequest) -> str:
     return value
 
 
-@pytest.fixture(scope="module")
-def unbroken(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp(name) / "run"
-    assert spawn(arguments(name, directory)) == 0
-    return directory
-
-
 def test_killed_again_and_again(name: str, unbroken: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    command, kills = arguments(name, directory), 0
-    while spawn(command, kill_at=12, torn=kills % 2 == 1) == -signal.SIGKILL:
-        command, kills = ["resume", str(directory)], kills + 1
-        assert kills < 100, "the run makes no progress"
-    assert kills >= 2
+    assert kill_again_and_again(arguments(name, directory), directory, 12) >= 2
     assert outcome(directory) == outcome(unbroken)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from nasmeta import checkpoint, journal
 from nasmeta.cli import main
+from tests.cli.kills import outcome
 from tests.cli.runs import TINY
-from tests.cli.test_resume import outcome
 
 BASE = [o for o in TINY if not o.startswith(("strategy.", "budget."))]
 FAST = [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.kills import outcome, spawn
 from tests.cli.runs import TINY
-from tests.cli.test_resume import outcome, spawn
 
 RUNS = {
     "spos": ["strategy.start=random", "evaluator.sampling=fair"],
@@ -24,13 +24,6 @@ def arguments(name: str, directory: Path) -> list[str]:
 def name(request: pytest.FixtureRequest) -> str:
     value: str = request.param
     return value
-
-
-@pytest.fixture(scope="module")
-def unbroken(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp(name) / "run"
-    assert spawn(arguments(name, directory)) == 0
-    return directory
 
 
 @pytest.mark.parametrize("kill_at,torn", [(3, True), (5, False), (8, True), (13, False), (17, True)])

@@ -10,8 +10,8 @@ import pytest
 from nasmeta.cli import main
 from nasmeta.rundir import locked
 from nasmeta.sweep import MANIFEST
+from tests.cli.kills import outcome, spawn
 from tests.cli.runs import TINY
-from tests.cli.test_resume import outcome, spawn
 
 SHORT = [*TINY, "budget.trials=2", "budget.final_candidates=1", "budget.valid_tasks=2", "budget.test_tasks=2"]
 GRID = ["-m", "seed=0,1,2"]
