@@ -13,8 +13,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nasmeta import checkpoint, records
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
@@ -35,11 +33,11 @@ from nasmeta.events import (
 from nasmeta.executors.base import Executor, Job
 from nasmeta.front import Front
 from nasmeta.journal import Journal
-from nasmeta.meta_learners.score import Score, Stop, ci95, score
+from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.rundir import RunDirectory
 from nasmeta.strategies.base import Proposal, Strategy, Told
 from nasmeta.strategies.memory import Memory
-from nasmeta.summary import describe
+from nasmeta.summary import describe, metrics, paired_difference, tested_numbers
 
 log = logging.getLogger(__name__)
 
@@ -321,7 +319,7 @@ class Search:
             "parameters": saved["training"]["parameters"],
             "statistics": saved["statistics"],
             "preprocessing": _plain(self.composition.dataset.preprocessing),
-            "metrics": {**_metrics(result), **tested},
+            "metrics": {**metrics(result), **tested},
         }
         checkpoint.save_best(path, contents)
 
@@ -342,13 +340,13 @@ class Search:
         baseline = self._meta_test("reference", reference) if reference.status == "ok" else None
         if self.finals.leaves_weights:
             weights = self._weights("final", chosen.trial)
-            self._save_best(self.directory.best, weights, chosen, **_tested(best))
+            self._save_best(self.directory.best, weights, chosen, **tested_numbers(best))
         summary = describe(
             self.composition,
             [result for (phase, _), result in self._finished.items() if phase == "search"],
-            best={**_metrics(chosen), **_tested(best)},
-            reference={**_metrics(reference), **_tested(baseline)},
-            difference=_difference(best, baseline),
+            best={**metrics(chosen), **tested_numbers(best)},
+            reference={**metrics(reference), **tested_numbers(baseline)},
+            difference=paired_difference(best, baseline),
             trained=self.evaluator.trains_networks(),
             wall_seconds=self._elapsed(),
             simulated_seconds=self._clock() if self.evaluator.simulates else None,
@@ -357,7 +355,9 @@ class Search:
         text = json.dumps(summary, indent=2).encode() + b"\n"
         checkpoint.write_atomically(self.directory.summary, text)
         checksum = zlib.crc32(text)
-        self._record("tested", elapsed=self._elapsed(), arch=chosen.arch, checksum=checksum, **_tested(best))
+        self._record(
+            "tested", elapsed=self._elapsed(), arch=chosen.arch, checksum=checksum, **tested_numbers(best)
+        )
         for phase, trial in self._finished:
             checkpoint.forget(self.directory.weights(phase, trial))
         return summary
@@ -443,40 +443,3 @@ def _rank(result: TrialResult) -> tuple[int, float]:
 def _best(results: list[TrialResult]) -> TrialResult | None:
     """The highest in `_rank`, the first of equals; None where all failed."""
     return max((r for r in results if r.score is not None), key=_rank, default=None)
-
-
-def _metrics(result: TrialResult) -> dict[str, Any]:
-    names = (
-        "arch",
-        "valid_accuracy",
-        "valid_ci95",
-        "valid_loss",
-        "params",
-        "flops",
-        "train_seconds",
-        "reason",
-    )
-    values = result.to_dict()
-    return {name: values[name] for name in names}
-
-
-def _tested(tested: Score | MetaTested | None) -> dict[str, Any]:
-    """What was tested, for the summary; a table knows neither the loss nor the tasks."""
-    loss, tasks = (tested.loss, tested.tasks) if isinstance(tested, Score) else (None, None)
-    return {
-        "test_accuracy": tested.accuracy if tested else None,
-        "test_ci95": tested.ci95 if tested else None,
-        "test_loss": loss,
-        "test_tasks": tasks if tested else 0,
-    }
-
-
-def _difference(best: Score | MetaTested, reference: Score | MetaTested | None) -> dict[str, float] | None:
-    """Mean and 95% interval of (best - reference) over the same tasks: paired, so narrower than either's.
-
-    None where there are no tasks that both were tested on.
-    """
-    if not (isinstance(best, Score) and isinstance(reference, Score)):
-        return None
-    paired = best.per_task - reference.per_task
-    return {"mean": float(torch.mean(paired)), "ci95": ci95(paired)}

@@ -7,7 +7,8 @@ from typing import Any
 
 from nasmeta import __version__
 from nasmeta.composition import Composition
-from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.base import MetaTested, TrialResult
+from nasmeta.meta_learners.score import Score, ci95
 
 FORMAT = 1
 
@@ -63,3 +64,43 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": numpy.__version__,
     }
+
+
+def metrics(result: TrialResult) -> dict[str, Any]:
+    """What a checkpoint and the summary say of a result: accuracies as fractions, seconds, counts."""
+    names = (
+        "arch",
+        "valid_accuracy",
+        "valid_ci95",
+        "valid_loss",
+        "params",
+        "flops",
+        "train_seconds",
+        "reason",
+    )
+    values = result.to_dict()
+    return {name: values[name] for name in names}
+
+
+def tested_numbers(tested: Score | MetaTested | None) -> dict[str, Any]:
+    """What was tested, for the summary; a table knows neither the loss nor the tasks."""
+    loss, tasks = (tested.loss, tested.tasks) if isinstance(tested, Score) else (None, None)
+    return {
+        "test_accuracy": tested.accuracy if tested else None,
+        "test_ci95": tested.ci95 if tested else None,
+        "test_loss": loss,
+        "test_tasks": tasks if tested else 0,
+    }
+
+
+def paired_difference(
+    best: Score | MetaTested, reference: Score | MetaTested | None
+) -> dict[str, float] | None:
+    """Mean and 95% interval of (best - reference) over the same tasks: paired, so narrower than either's.
+
+    None where there are no tasks that both were tested on.
+    """
+    if not (isinstance(best, Score) and isinstance(reference, Score)):
+        return None
+    paired = best.per_task - reference.per_task
+    return {"mean": float(paired.mean()), "ci95": ci95(paired)}
