@@ -65,12 +65,15 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     """Trains what the checkpoint is compared with, and tests all of them on its meta-test tasks.
 
     The trainings are kept in `control/` beside the checkpoint, and gone on with where they are found.
+    Overrides of `task` and `budget` are for the test alone: the trainings are the checkpoint's own.
     Returns `rows` (see Row), `tasks`, and `architectures`: how many of the first tasks took each one, of an
     adaptive checkpoint.
     """
     path = path / "best.pt" if path.is_dir() else path
     saved = checkpoint.load_best(path)
     composition = Composition.of(parse(overridden(saved["config"], overrides), trusted=trusted))
+    lasting = [o for o in overrides if not o.lstrip("+").startswith(("task.", "budget."))]
+    as_trained = Composition.of(parse(overridden(saved["config"], lasting), trusted=trusted))
     state = restore(path, saved, composition)
     folder = path.parent / "control"
     folder.mkdir(exist_ok=True)
@@ -78,7 +81,8 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     first = _test(composition, state, stop)
     rows = [_row("checkpoint", own, composition.task, first, first)]
     for name, rival in _rivals(composition, own, state).items():
-        trained = _trained(composition, rival, folder / f"{name}.pt", stop)
+        trained = _trained(as_trained, rival, folder / f"{name}.pt", stop)
+        trained = composition.learner.for_ways(trained, composition.task.outputs)
         rows.append(_row(name, rival, composition.task, _test(composition, trained, stop), first))
     counts = _architectures(composition, state)
     return {"rows": [asdict(row) for row in rows], "tasks": first.tasks, "architectures": counts}

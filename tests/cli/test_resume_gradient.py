@@ -1,5 +1,6 @@
 """Gradient searches killed and resumed: their tensors and the journal cannot disagree."""
 
+import io
 import json
 import signal
 from pathlib import Path
@@ -118,6 +119,19 @@ def test_the_control_compares_on_the_same_tasks(
     assert sum(counts.values()) == (4 if adaptive else 0)
     assert main(["evaluate", str(unbroken), "--control"]) == 0
     assert "four conv" in capsys.readouterr().out
+    # Another shot is for the test alone: what was trained is not trained again, and not otherwise.
+    kept = (unbroken / "control" / "random.pt").read_bytes()
+    assert main(["evaluate", str(unbroken), "task.shot=2", "budget.test_tasks=3", "--control", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["control"]["tasks"] == 3
+    assert (unbroken / "control" / "random.pt").read_bytes() == kept
+    for path in (unbroken / "control").glob("random.*"):
+        path.unlink()
+    assert main(["evaluate", str(unbroken), "task.shot=2", "--control", "--json"]) == 0
+    again, first = (
+        torch.load(source, weights_only=True)["training"]["parameters"]
+        for source in (unbroken / "control" / "random.pt", io.BytesIO(kept))
+    )
+    assert all(torch.equal(again[key], first[key]) for key in first)
     files = {path.stem for path in (unbroken / "control").glob("*.pt")}
     assert files == set(rows) - {"checkpoint"}
     assert torch.load(unbroken / "control" / "random.pt", weights_only=True)["finished"]
