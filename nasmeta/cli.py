@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if arguments[:1] == ["search"]:
             return search(arguments[1:])
-        options = _parser().parse_args(arguments)
+        options = _parsed(arguments)
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
     except KeyboardInterrupt as interrupt:  # Interrupted among them
@@ -62,6 +62,17 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"nasmeta: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return StorageError.exit_code
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """Arguments of a command; overrides may come behind its options too, where argparse loses them."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _one_line(text: str) -> str:

@@ -99,6 +99,8 @@ def test_evaluate_takes_overrides(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert main(["evaluate", path, "task.way=4", "budget.test_tasks=9", "task.shot=5", "--json"]) == 0
     result = json.loads(capfd.readouterr().out)
     assert (result["way"], result["tasks"], result["shot"]) == (4, 9, 5)
+    assert main(["evaluate", path, "task.way=4", "--json", "budget.test_tasks=9", "task.shot=5"]) == 0
+    assert json.loads(capfd.readouterr().out) == result, "overrides may stand behind options"
     assert main(["evaluate", path, "batch_norm=transductive"]) == 0
     assert "transductive" in capfd.readouterr().out
     assert main(["evaluate", path, "task.wya=4"]) == 2
