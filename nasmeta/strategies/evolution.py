@@ -4,19 +4,20 @@ A population of the last `population` trials. Each new trial mutates the best of
 at random from it; the oldest member dies, however good it is, so an architecture stays only by being
 found again and doing well again. The sound default for any space with a sensible notion of mutation.
 
-Deviations: an architecture is not evaluated twice while the mutations of its parent offer new ones;
-the members drawn are distinct; failed trials are not members. With several asks outstanding, trials join
-the population when they are told.
+Deviations: an architecture that is found again joins the population anew with the score it has, and is not
+trained again; such members cost no trial. The members drawn are distinct; failed trials are not members.
+With several asks outstanding, trials join the population when they are told.
 """
 
 from collections import deque
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import FEASIBLE_DRAWS, Feasible, Proposal, Strategy, Told
 
 
 class RegularizedEvolution(Strategy):
@@ -47,6 +48,7 @@ class RegularizedEvolution(Strategy):
         self.sample = sample
         self.start = start
         self.population: deque[Told] = deque(maxlen=population)
+        self._scored: dict[Any, Told] = {}
         self._warmup = population
 
     def _ask(self, trial: int) -> Proposal:
@@ -57,14 +59,28 @@ class RegularizedEvolution(Strategy):
                 return Proposal(trial, first, self.iterations)
         if trial + self._learned < self._warmup or not self.population:
             return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
+        return Proposal(trial, self._child(rng), self.iterations)
+
+    def _child(self, rng: np.random.Generator) -> Any:
+        """The next mutation that was never proposed; those met on the way there join the population."""
+        for _ in range(FEASIBLE_DRAWS):
+            child = self.space.mutate(self._parent(rng), rng)
+            if child in self._scored:
+                self.population.append(self._scored[child])
+            elif child not in self._seen and self._feasible(child):
+                return child
+        return self.fresh(lambda: self.space.mutate(self._parent(rng), rng))
+
+    def _parent(self, rng: np.random.Generator) -> Any:
+        """The best of a tournament."""
         count = min(self.sample, len(self.population))
         drawn = [self.population[i] for i in rng.choice(len(self.population), count, replace=False)]
-        parent = max(drawn, key=_score)
-        return Proposal(trial, self.fresh(lambda: self.space.mutate(parent.arch, rng)), self.iterations)
+        return max(drawn, key=_score).arch
 
     def _tell(self, told: Told) -> None:
         if told.score is not None:
             self.population.append(told)
+            self._scored[told.arch] = told
 
 
 def _score(told: Told) -> float:

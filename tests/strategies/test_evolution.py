@@ -32,11 +32,10 @@ def test_children_are_neighbours_of_a_living_member() -> None:
     strategy = evolution()
     history = []
     while not strategy.done():
-        living = list(strategy.population)
         proposal = strategy.ask()
         assert proposal is not None
         if proposal.trial >= 5:
-            parents = [member.arch for member in living]
+            parents = [member.arch for member in strategy.population]
             assert any(proposal.arch in set(SPACE.neighbors(parent)) for parent in parents)
         strategy.tell(told(proposal, distance_score(proposal.arch)))
         history.append(proposal)
@@ -72,6 +71,21 @@ def test_the_best_of_the_sample_is_the_parent() -> None:
     child = strategy.ask()
     assert child is not None
     assert child.arch in set(SPACE.neighbors(best))
+
+
+def test_what_is_found_again_is_young_again_and_costs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = evolution(population=3)
+    asks = [strategy.ask() for _ in range(3)]
+    first, second, third = (proposal for proposal in asks if proposal is not None)
+    for proposal in (first, second, third):
+        strategy.tell(told(proposal, None if proposal is third else 1.0))
+    new = next(arch for arch in SPACE.neighbors(first.arch) if arch not in (second.arch, third.arch))
+    drawn = iter([first.arch, third.arch, new])
+    monkeypatch.setattr(strategy.space, "mutate", lambda arch, rng: next(drawn))
+    proposal = strategy.ask()
+    assert proposal is not None
+    assert (proposal.trial, proposal.arch) == (3, new)
+    assert [member.trial for member in strategy.population] == [0, 1, 0]
 
 
 def test_the_first_trial_is_where_it_is_told_to_start() -> None:
