@@ -142,6 +142,13 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 
 def search(arguments: list[str]) -> int:
     """`nasmeta search`: everything that follows is Hydra's syntax."""
+    from nasmeta.config import parse
+
+    return _launch(arguments, lambda stored, path: _run(parse(stored, trusted=True), path))
+
+
+def _launch(arguments: list[str], run: Callable[[Any, Path], float], played_again: Any = None) -> int:
+    """Has Hydra compose the jobs and run(configuration, directory) each; perhaps of a sweep played again."""
     import hydra
 
     from nasmeta import hydra_errors
@@ -151,8 +158,8 @@ def search(arguments: list[str]) -> int:
     sys.argv = ["nasmeta search", *sorted(arguments, key=_is_override)]  # argparse wants them last
     launch = hydra.main(config_path=str(config_directory()), config_name="search", version_base="1.3")
     try:
-        with launching.one_sweep() as sweep:
-            launch(run_search)()
+        with launching.one_sweep(arguments, played_again) as sweep:
+            launch(lambda config: _job(config, run))()
             sweep.check_all_done()
     except launching.Refused as refused:
         raise refused.error from None
@@ -165,53 +172,60 @@ def _is_override(argument: str) -> bool:
     return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
-def run_search(config: "DictConfig") -> None:
-    """One job: a new run in the directory that Hydra made for it."""
+def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | None:
+    """One job in the directory that Hydra made for it; returns what a sweeper maximizes."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from nasmeta import sweep
     from nasmeta.config import parse
+    from nasmeta.launch import hydra_job
+    from nasmeta.sweep import Job, Manifest
 
     hydra = HydraConfig.get()
-    directory, checked = Path(hydra.runtime.output_dir), parse(config, trusted=True)
+    directory = Path(hydra.runtime.output_dir)
     if hydra.mode != RunMode.MULTIRUN:
-        _run(checked, directory)
-        return
-    job = sweep.Job(
+        return run(config, directory)
+    job = Job(
         number=hydra.job.num,
         directory=str(hydra.sweep.subdir),
         overrides=list(hydra.overrides.task),
-        config=checked.to_dict(),
+        config=parse(config, trusted=True).to_dict(),
     )
-    sweep.hydra_job(sweep.Manifest(Path(hydra.sweep.dir)), job, lambda: _run(checked, directory))
+    return hydra_job(Manifest(Path(hydra.sweep.dir)), job, lambda: run(config, directory))
 
 
 def resume(options: argparse.Namespace) -> int:
     """`nasmeta resume DIR`: a run, or a sweep."""
     from nasmeta import sweep
     from nasmeta.config import parse
+    from nasmeta.launch import replayed
     from nasmeta.overrides import overridden
     from nasmeta.rundir import RunDirectory, locked
 
-    def go_on(stored: Any, path: Path) -> None:
+    def go_on(stored: Any, path: Path) -> float:
         config = parse(overridden(stored, options.overrides), trusted=options.trust_code)
         RunDirectory(path).keep_config(config.to_dict())
-        _run(config, path, force=options.force)
+        return _run(config, path, force=options.force)
 
     manifest = sweep.Manifest(options.directory)
     if not manifest.file.exists():
         go_on(RunDirectory(options.directory).load_config(), options.directory)
         return 0
-    manifest.read()
+    plan = manifest.read()
     with locked(options.directory / "sweep.lock", "sweep"):
+        if plan.total is None:
+            arguments = replayed(plan, options.directory, trusted=options.trust_code)
+            return _launch(arguments, go_on, manifest)
         sweep.resume(manifest, lambda job, path: go_on(job.config, path))
     sweep.check_all_done(manifest)
     return 0
 
 
-def _run(config: "Config", path: Path, *, force: bool = False) -> None:
-    """Begins or goes on with the run in `path`, and prints its closing table."""
+def _run(config: "Config", path: Path, *, force: bool = False) -> float:
+    """Begins or goes on with the run in `path`, and prints its closing table.
+
+    Returns the validation score of its best network, of a kind that is to be maximized.
+    """
     from nasmeta.allocator import keep_pages
     from nasmeta.composition import Composition
     from nasmeta.environment import check_unchanged, environment, recorded
@@ -239,6 +253,8 @@ def _run(config: "Config", path: Path, *, force: bool = False) -> None:
             for observer in observers:
                 observer.close()
     print(closing_table(summary, path, resumable=True))
+    accuracy, loss = (summary["best"][name] for name in ("valid_accuracy", "valid_loss"))
+    return float(-loss if accuracy is None else accuracy)
 
 
 def _observers(config: "Config", directory: Any) -> list[Any]:

@@ -48,6 +48,8 @@ def _missing_option(text: str) -> str:
         return text.splitlines()[0]
     group, _, option = match.group(1).rpartition("/")
     options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+    if (group, option) == ("hydra/sweeper", "optuna"):
+        return "hydra/sweeper=optuna: Optuna's sweeper is not installed: pip install 'nasmeta[optuna]'"
     if not group:
         return f"{option}: no such configuration"
     return f"{group}={option}: no such option; {suggest(option, options)}"

@@ -1,7 +1,9 @@
 """Between Hydra and a run: what must hold before Hydra makes a directory, in a callback of its."""
 
+import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,16 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasmeta import hydra_errors
-from nasmeta.errors import NasmetaError, RunDirectoryError
-from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done
+from nasmeta.errors import NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done, run_job
+
+log = logging.getLogger(__name__)
+
+REPLAYED = re.compile(
+    r"hydra/sweeper(/sampler)?|hydra\.sweep\.(dir|subdir)"
+    r"|hydra\.sweeper\.(n_trials|n_jobs|direction|max_failure_rate|storage|study_name|sampler\.[a-z]\w*|params\..+)"
+)
+"""The keys of Hydra's that a sweep played again may set: none of them names code."""
 
 
 class Refused(BaseException):
@@ -44,7 +54,11 @@ class BeforeRun(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            plan = planned(config)
+            _adapt(config)
+            if _current.replays:
+                _in_memory(config)
+                return
+            plan = planned(config).model_copy(update={"arguments": _current.arguments})
             _claim(config, "sweep")
             _current.begin(Path(str(config.hydra.sweep.dir)), plan)
         except Exception as error:
@@ -105,11 +119,33 @@ def refuse_run(directory: Path) -> None:
         )
 
 
-class _Sweep:
-    """The sweep that this process has begun, if it has: its manifest and its lock."""
+def _adapt(config: DictConfig) -> None:
+    """The defaults of a sweeper that learns (Optuna's), fitted to our jobs.
 
-    def __init__(self) -> None:
-        self.manifest: Manifest | None = None
+    Their result is to be maximized, a failed one does not stop the others, and the sampler has the run's
+    seed: without one it would propose anew each time.
+    """
+    named = [str(override).partition("=")[0] for override in config.hydra.overrides.hydra]
+    for key, value in {"direction": "maximize", "max_failure_rate": 1.0, "n_jobs": 1}.items():
+        if key in config.hydra.sweeper and f"hydra.sweeper.{key}" not in named:
+            config.hydra.sweeper[key] = value
+    if OmegaConf.select(config, "hydra.sweeper.sampler.seed", default="") is None:
+        config.hydra.sweeper.sampler.seed = config.seed
+
+
+def _in_memory(config: DictConfig) -> None:
+    """A study that is played again begins empty: a stored one would count what it has a second time."""
+    if OmegaConf.select(config, "hydra.sweeper.storage") is not None:
+        log.warning("%s keeps what it has; the study goes on in memory", config.hydra.sweeper.storage)
+        config.hydra.sweeper.storage = None
+
+
+class _Sweep:
+    """The sweep that this process has begun or plays again, if it does: its manifest and its lock."""
+
+    def __init__(self, arguments: list[str], manifest: Manifest | None) -> None:
+        self.arguments, self.manifest = arguments, manifest
+        self.replays = manifest is not None
         self.lock: FileLock | None = None
 
     def begin(self, directory: Path, plan: Plan) -> None:
@@ -130,18 +166,69 @@ class _Sweep:
             self.lock.release()
 
 
-_current = _Sweep()
+_current = _Sweep([], None)
 
 
 @contextmanager
-def one_sweep() -> Iterator[_Sweep]:
-    """Inside, the yielded object is the sweep that Hydra begins, if it begins one."""
+def one_sweep(arguments: list[str], played_again: Manifest | None = None) -> Iterator[_Sweep]:
+    """Inside, the yielded object is the sweep that Hydra begins, if it begins one, or plays again."""
     global _current
-    _current = _Sweep()
+    _current = _Sweep(arguments, played_again)
     try:
         yield _current
     finally:
         _current.close()
+
+
+def hydra_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float | None:
+    """A job that Hydra starts: what its sweeper is told. One that learns from jobs hears of failures.
+
+    Of a sweep that is played again, what is done or failed is not run again. Raises Refused where the
+    sweeper proposes another job than it did.
+    """
+    plan = manifest.read()
+    earlier = next((j for j in plan.jobs if j.number == job.number), None)
+    if plan.total is not None:
+        with suppress(Exception):  # recorded and said; the others go on
+            return run_job(manifest, job, run)
+        return None
+    if earlier is not None and earlier.overrides != job.overrides:
+        raise Refused(
+            RunDirectoryError(
+                f"{manifest.file}: job {job.number} was {' '.join(earlier.overrides)}, and its sweeper now "
+                f"proposes {' '.join(job.overrides)}: it has no seed, or its settings or version have "
+                f"changed; resume the jobs one by one: nasmeta resume {manifest.path}/NUMBER"
+            )
+        )
+    if earlier is not None and earlier.status == "done":
+        assert earlier.result is not None
+        log.info("job %d is done: %g", job.number, earlier.result)
+        return earlier.result
+    if earlier is not None and earlier.status == "failed":
+        raise RunFailed(f"job {job.number} failed: {earlier.reason}")
+    return run_job(manifest, job, run)
+
+
+def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
+    """The arguments by which a sweep is played again in its directory.
+
+    Unless they are trusted, raises RunDirectoryError for what could run code or read files of another's
+    choice: Hydra's options and keys beyond REPLAYED, targets, and paths out of the folder of a group.
+    """
+    for argument in plan.arguments if not trusted else []:
+        key, _, value = argument.lstrip("+~").partition("=")
+        harmless = argument in ("-m", "--multirun") or (
+            "@" not in key
+            and "_target_" not in argument
+            and (REPLAYED.fullmatch(key) or not key.startswith(("hydra", "-")))
+            and ("." in key or ".." not in value)
+        )
+        if not harmless:
+            raise RunDirectoryError(
+                f"{directory / MANIFEST}: {argument!r} might run code: if the sweep is your own, --trust-code"
+            )
+    kept = [argument for argument in plan.arguments if not argument.startswith("hydra.sweep.dir=")]
+    return [*kept, f"hydra.sweep.dir={directory}"]
 
 
 def planned(config: DictConfig) -> Plan:

@@ -3,6 +3,10 @@
 `sweep.json` lists every job: its number, its directory, its resolved configuration, which is its identity,
 and whether it is planned, running, done or failed. It is replaced atomically under a lock, so that the jobs
 of a parallel launcher may all write to it. A job that says running and whose process is gone is partial.
+
+A sweeper that proposes jobs by what earlier ones gave (Optuna's) cannot be planned ahead. Its sweep goes on
+by being played again from its first job: a seeded sweeper that is told the same proposes the same, jobs that
+are done answer from the manifest, and so none is run or counted twice.
 """
 
 import json
@@ -26,7 +30,10 @@ Status = Literal["planned", "running", "done", "failed"]
 
 
 class Job(BaseModel):
-    """One job. `directory` is relative to the sweep's, `config` resolved; `reason` is why it failed."""
+    """One job. `directory` is relative to the sweep's, `config` resolved; `reason` is why it failed.
+
+    `result` is what a sweeper is told of it: the best network's validation score, to be maximized.
+    """
 
     model_config = _STRICT
     number: Annotated[int, Field(ge=0)]
@@ -35,18 +42,20 @@ class Job(BaseModel):
     config: dict[str, Any]
     status: Status = "planned"
     reason: str | None = None
+    result: float | None = None
 
 
 class Plan(BaseModel):
     """What a manifest holds. `total` is the number of jobs in all; null where the sweeper decides as it goes.
 
-    Jobs that could not be planned ahead are listed when they begin.
+    Jobs that could not be planned ahead are listed when they begin; `arguments` are those of the command.
     """
 
     model_config = _STRICT
     format: Literal[1] = 1
     sweeper: str
     total: Annotated[int, Field(ge=0)] | None
+    arguments: list[str] = []
     jobs: list[Job]
 
 
@@ -84,13 +93,15 @@ class Manifest:
             f"{self.file}: damaged: {reason}; resume the jobs one by one: nasmeta resume {self.path}/NUMBER"
         )
 
-    def mark(self, number: int, status: Status, reason: str | None = None) -> None:
+    def mark(
+        self, number: int, status: Status, reason: str | None = None, result: float | None = None
+    ) -> None:
         """Changes the status of a job; one that the manifest does not list is none of its business."""
 
         def change(plan: Plan) -> None:
             for job in plan.jobs:
                 if job.number == number:
-                    job.status, job.reason = status, reason
+                    job.status, job.reason, job.result = status, reason, result
 
         self._change(change)
 
@@ -113,7 +124,7 @@ def _number(job: Job) -> int:
     return job.number
 
 
-def run_job(manifest: Manifest, job: Job, run: Callable[[], Any]) -> Any:
+def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float:
     """Runs a job and keeps the manifest; what went wrong is recorded, said in one line, and raised again."""
     number = job.number
     manifest.add(job.model_copy(update={"status": "running", "reason": None}))
@@ -126,20 +137,11 @@ def run_job(manifest: Manifest, job: Job, run: Callable[[], Any]) -> Any:
         manifest.mark(number, "failed", reason)
         log.error("job %d failed: %s", number, reason)
         raise
-    manifest.mark(number, "done")
+    manifest.mark(number, "done", result=result)
     return result
 
 
-def hydra_job(manifest: Manifest, job: Job, run: Callable[[], Any]) -> None:
-    """A job that Hydra starts. A sweeper that learns from jobs is told of failures; the plain one stops."""
-    try:
-        run_job(manifest, job, run)
-    except Exception:
-        if manifest.read().total is None:
-            raise
-
-
-def resume(manifest: Manifest, run: Callable[[Job, Path], Any]) -> None:
+def resume(manifest: Manifest, run: Callable[[Job, Path], float]) -> None:
     """Runs what is not done, job by job in this process, with the numbers and directories it had.
 
     run(job, directory) begins or goes on with a job. Failed ones are tried again: a disk may have been full.
@@ -150,18 +152,15 @@ def resume(manifest: Manifest, run: Callable[[Job, Path], Any]) -> None:
     for job in jobs:
         if job.status != "done":
             resume_job(manifest, job, run)
-    if manifest.read().total is None:
-        log.warning("%s: its sweeper proposes the jobs; none beyond those begun are", manifest.path)
 
 
-def resume_job(manifest: Manifest, job: Job, run: Callable[[Job, Path], Any]) -> Any:
-    """The result of one job; None where it failed, which the manifest then says."""
+def resume_job(manifest: Manifest, job: Job, run: Callable[[Job, Path], float]) -> None:
+    """Runs one job; where it fails, the manifest says so."""
     log.info("job %d: %s", job.number, " ".join(job.overrides))
     try:
-        return run_job(manifest, job, lambda: run(job, manifest.path / job.directory))
+        run_job(manifest, job, lambda: run(job, manifest.path / job.directory))
     except Exception:  # recorded and said; the others go on
         log.debug("job %d", job.number, exc_info=True)
-        return None
 
 
 def check_all_done(manifest: Manifest) -> None:

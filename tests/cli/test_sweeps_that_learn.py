@@ -1,0 +1,142 @@
+"""Sweeps by Optuna: killed and resumed, the study ends as if never interrupted, no trial counted twice."""
+
+import importlib.util
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasmeta.cli import main
+from nasmeta.errors import RunDirectoryError
+from nasmeta.launch import replayed
+from nasmeta.sweep import MANIFEST, Plan
+from tests.cli.kills import outcome, spawn
+from tests.cli.runs import TINY
+
+installed = (
+    importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper")
+    if (importlib.util.find_spec("hydra_plugins"))
+    else None
+)
+needs_optuna = pytest.mark.skipif(installed is None, reason="needs nasmeta[optuna]")
+
+SHORT = [*TINY, "budget.trials=2", "budget.final_candidates=1", "budget.valid_tasks=2", "budget.test_tasks=2"]
+STUDY = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "optimizer.lr=interval(0.001,0.01)"]
+
+
+def sweep(directory: Path, *overrides: str) -> list[str]:
+    return ["search", *SHORT, f"hydra.sweep.dir={directory}", *STUDY, *overrides]
+
+
+def jobs(directory: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((directory / MANIFEST).read_text())["jobs"]
+    return found
+
+
+def change(directory: Path, number: int, **values: Any) -> None:
+    plan = json.loads((directory / MANIFEST).read_text())
+    plan["jobs"][number].update(values)
+    (directory / MANIFEST).write_text(json.dumps(plan))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("unbroken") / "sweep"
+    assert spawn(sweep(directory)) == 0
+    return directory
+
+
+@needs_optuna
+def test_the_study_maximizes_the_validation_score(unbroken: Path) -> None:
+    results = [job["result"] for job in jobs(unbroken)]
+    for number, result in enumerate(results):
+        summary = json.loads((unbroken / str(number) / "summary.json").read_text())
+        assert result == -summary["best"]["valid_loss"]
+    kept = (unbroken / "optimization_results.yaml").read_text()
+    assert f"best_value: {max(results)}" in kept
+
+
+@needs_optuna
+@pytest.mark.parametrize("kill_at,torn", [(2, False), (40, True), (75, False)])
+def test_killed_and_resumed(unbroken: Path, tmp_path: Path, kill_at: int, torn: bool) -> None:
+    directory = tmp_path / "sweep"
+    assert spawn(sweep(directory), kill_at, torn) == -signal.SIGKILL
+    done = {
+        job["number"]: (directory / job["directory"] / "best.pt").stat().st_mtime_ns
+        for job in jobs(directory)
+        if job["status"] == "done"
+    }
+    assert spawn(["resume", str(directory)]) == 0
+    assert jobs(directory) == jobs(unbroken)
+    for number in range(4):
+        assert outcome(directory / str(number)) == outcome(unbroken / str(number))
+    for number, moment in done.items():
+        assert (directory / str(number) / "best.pt").stat().st_mtime_ns == moment, "run again"
+    results = "optimization_results.yaml"
+    assert (directory / results).read_bytes() == (unbroken / results).read_bytes()
+
+
+@needs_optuna
+def test_a_failed_trial_stops_no_other_and_stays_failed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "sweep"
+    assert main([*sweep(directory)[:-1], "optimizer.lr=choice(1e30,0.005)"]) == 1
+    before = jobs(directory)
+    assert {job["status"] for job in before} == {"failed", "done"}
+    assert main(["resume", str(directory)]) == 1
+    assert jobs(directory) == before
+    assert "of the sweep's jobs failed" in capfd.readouterr().err
+
+
+@needs_optuna
+def test_another_proposal_than_the_recorded_one_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "sweep"
+    assert spawn(sweep(directory, "hydra.sweeper.n_trials=1")) == 0
+    change(directory, 0, overrides=["optimizer.lr=0.5"])
+    assert main(["resume", str(directory)]) == 2
+    assert "job 0 was optimizer.lr=0.5, and its sweeper now proposes" in capfd.readouterr().err
+
+
+def test_without_the_extra_it_says_what_to_install(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if installed is not None:
+        pytest.skip("it is installed")
+    assert main(sweep(tmp_path / "sweep")) == 2
+    assert "pip install 'nasmeta[optuna]'" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "hydra.sweeper._target_=os.system",
+        "hydra.sweeper.custom_search_space=os.system",
+        "hydra.sweeper.sampler._target_=os.system",
+        "hydra.sweeper.sampler.seed={_target_:os.system}",
+        "+hydra.callbacks.evil={_target_:os.system}",
+        "hydra.searchpath=[file:///tmp]",
+        "hydra/job_logging=evil",
+        "hydra/launcher=evil",
+        "+strategy@hydra.callbacks.evil=random",
+        "+strategy=../../tmp/evil",
+        "--config-dir=/tmp",
+        "-cd",
+        "strategy._target_=os.system",
+    ],
+)
+def test_a_hostile_command_is_not_played_again(tmp_path: Path, argument: str) -> None:
+    plan = Plan(sweeper="optuna", total=None, arguments=["-m", argument], jobs=[])
+    with pytest.raises(RunDirectoryError, match="might run code"):
+        replayed(plan, tmp_path, trusted=False)
+    assert argument in replayed(plan, tmp_path, trusted=True)
+
+
+def test_a_plain_command_is_played_again_in_its_directory(tmp_path: Path) -> None:
+    plain = [*STUDY, "dataset.root=../data", "hydra.sweeper.sampler.seed=3", "~experiment", "+experiment=rea"]
+    plan = Plan(sweeper="optuna", total=None, arguments=[*plain, "hydra.sweep.dir=elsewhere"], jobs=[])
+    assert replayed(plan, tmp_path, trusted=False) == [*plain, f"hydra.sweep.dir={tmp_path}"]
