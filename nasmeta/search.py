@@ -91,6 +91,8 @@ class Search:
         if chosen is None:
             raise RunFailed("every final candidate failed: " + "; ".join(str(r.reason) for r in finals))
         summary = self._test(chosen, reference)
+        for phase, trial in self._finished:
+            checkpoint.forget(self.directory.weights(phase, trial))
         self.announce(RunFinished(summary, self.config.hparams()))
         return summary
 
@@ -358,8 +360,6 @@ class Search:
         self._record(
             "tested", elapsed=self._elapsed(), arch=chosen.arch, checksum=checksum, **tested_numbers(best)
         )
-        for phase, trial in self._finished:
-            checkpoint.forget(self.directory.weights(phase, trial))
         return summary
 
     def _tested_before(self) -> dict[str, Any] | None:
