@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nasmeta.errors import RunFailed
-from nasmeta.evaluators.limits import limited
+from nasmeta.evaluators.limits import Limit
 from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.train import MetaTraining
 from tests.test_search import records, run
@@ -41,12 +41,12 @@ def test_all_take_too_long(tmp_path: Path) -> None:
 
 
 def test_the_time_before_an_interruption_counts() -> None:
-    stop = limited(lambda: False, 10.0, spent=9.99)
+    stop = Limit(10.0, spent=9.99).checked(lambda: False)
     time.sleep(0.02)
     with pytest.raises(Exception, match="max_seconds=10"):
         stop()
-    assert limited(lambda: True, 10.0)() is True
-    assert limited(lambda: True, None)() is True
+    assert Limit(10.0).checked(lambda: True)() is True
+    assert Limit(None).checked(lambda: True)() is True
 
 
 @pytest.mark.parametrize(
