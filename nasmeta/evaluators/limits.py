@@ -70,7 +70,7 @@ class Limit:
         """
         if self._end == math.inf or not _alarm_is_free():
             return function(*args, **kwargs)
-        armed = True
+        armed, gradients = True, torch.is_grad_enabled()
 
         def ring(number: int, frame: FrameType | None) -> None:
             if not armed:
@@ -89,6 +89,7 @@ class Limit:
             armed = False  # before anything else: Python looks for signals only at calls
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
+            torch.set_grad_enabled(gradients)  # its optimizers set it back outside of any with-statement
 
     def _over(self) -> TimedOut:
         return TimedOut(f"not judged within evaluator.max_seconds={self.max_seconds:g}")

@@ -94,6 +94,7 @@ COMPOSITIONS = {
         "evaluator=zero_cost",
         "evaluator.proxy=vote",
         "evaluator.voters=[snip,naswot]",
+        "evaluator.reference=4",
     ],
     "tabular": [*ALL, *EVOLUTION, "search_space=nasbench201", "evaluator=tabular", "budget.trials=300"],
     "darts": [*CELLS, "strategy=differentiable", *GRADIENT, "meta_learner=fomaml"],
