@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from nasmeta.config import Config
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.device import pick
-from nasmeta.errors import ArchitectureError, ConfigError, suggest
+from nasmeta.errors import ConfigError, suggest
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.cost import measure_cost
+from nasmeta.evaluators.limits import FAILURES
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, untrained
 from nasmeta.meta_learners.base import MetaLearner
@@ -22,7 +22,7 @@ from nasmeta.meta_learners.execution import Execution, check
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.relaxation import Adaptation, Relaxation
 from nasmeta.search_spaces.adaptive import ADAPTIVE, with_adaptive
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Costs, Feasible, Strategy
 from nasmeta.strategies.memory import Memory
 from nasmeta.task import SPLITS, Split, TaskSpec
 
@@ -90,7 +90,12 @@ class Composition:
         return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision)
 
     def strategy(
-        self, feasible: Feasible, problem: Problem | None = None, memory: Memory | None = None
+        self,
+        feasible: Feasible,
+        problem: Problem | None = None,
+        memory: Memory | None = None,
+        *,
+        costs: Costs | None = None,
     ) -> Strategy:
         """The search's strategy, before its first ask; what it trains itself, it trains on `problem`."""
         keys = self.config.keys
@@ -101,7 +106,7 @@ class Composition:
             trials=keys.budget.trials,
             iterations=keys.budget.search_iterations,
             feasible=feasible,
-            costs=partial(measure_cost, self.space, task=self.task),
+            costs=costs or partial(measure_cost, self.space, task=self.task),
             proxies=self._proxy,
             problem=problem or self.problem(),
             memory=memory or Memory(),
@@ -121,7 +126,7 @@ class Composition:
         def score(arch: Any) -> float:
             try:
                 return PROXIES[name](untrained(problem, arch, batches))
-            except (ArchitectureError, LinAlgError):
+            except FAILURES:
                 return math.nan
 
         return score

@@ -37,6 +37,11 @@ class _Measured(_Line):
     ms: float
 
 
+class _Uncountable(_Line):
+    arch: str
+    reason: str
+
+
 class _Started(_Line):
     config: dict[str, Any] = {}
     versions: dict[str, Any] = {}
@@ -46,6 +51,7 @@ _LINES: dict[str, type[_Line]] = {
     "asked": _Asked,
     "finished": _Finished,
     "measured": _Measured,
+    "uncountable": _Uncountable,
     "started": _Started,
     "resumed": _Started,
 }

@@ -77,7 +77,7 @@ class Search:
         self._began = time.monotonic()
         self.best: TrialResult | None = None
         self.front: Front | None = None
-        self.constraints = self._constraints()
+        self.constraints = Constraints(composition, self.evaluator, journal.records, self._record)
         self.strategy: Strategy
         directory.checkpoints.mkdir(exist_ok=True)
 
@@ -91,6 +91,8 @@ class Search:
         if chosen is None:
             raise RunFailed("every final candidate failed: " + "; ".join(str(r.reason) for r in finals))
         summary = self._test(chosen, reference)
+        for phase, trial in self._finished:
+            checkpoint.forget(self.directory.weights(phase, trial))
         self.announce(RunFinished(summary, self.config.hparams()))
         return summary
 
@@ -98,7 +100,8 @@ class Search:
 
     def _search(self) -> None:
         memory = Memory(self.directory.strategy, seconds=self.config.keys.save_seconds, stop=self.stop)
-        strategy = self.composition.strategy(self.constraints.feasible, self.problem, memory)
+        limits = self.constraints
+        strategy = self.composition.strategy(limits.feasible, self.problem, memory, costs=limits.cost)
         self.strategy = strategy
         self.front = self._front(strategy)
         waiting = self._replay(strategy)
@@ -164,14 +167,6 @@ class Search:
         self._forget_weights(strategy.needed())
         self._forget_dominated()
         return list(asked.values())
-
-    def _constraints(self) -> Constraints:
-        measured = {r["arch"]: r["ms"] for r in self.journal.records if r["event"] == "measured"}
-
-        def record(arch: str, milliseconds: float) -> None:
-            self._record("measured", arch=arch, ms=milliseconds)
-
-        return Constraints(self.composition, self.evaluator, measured, record)
 
     def _front(self, strategy: Strategy) -> Front | None:
         """The Pareto front to keep, where the strategy has more objectives than the score."""
@@ -358,8 +353,6 @@ class Search:
         self._record(
             "tested", elapsed=self._elapsed(), arch=chosen.arch, checksum=checksum, **tested_numbers(best)
         )
-        for phase, trial in self._finished:
-            checkpoint.forget(self.directory.weights(phase, trial))
         return summary
 
     def _tested_before(self) -> dict[str, Any] | None:

@@ -1,12 +1,21 @@
 """What may go wrong with one candidate without ending the run, and how long it may take."""
 
 import math
+import os
+import signal
+import threading
 import time
+from collections.abc import Callable
+from types import FrameType
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from nasmeta.errors import ArchitectureError, Diverged, TimedOut
 from nasmeta.meta_learners.score import Score, Stop
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 FAILURES = (ArchitectureError, Diverged, TimedOut, RuntimeError, ValueError, ArithmeticError, MemoryError)
 """Errors of one network: it cannot be built, learns nothing finite, does not fit in memory, takes too long.
@@ -30,15 +39,80 @@ def check_finite(score: Score) -> None:
         raise Diverged(f"the meta-validation loss is {score.loss}")
 
 
-def limited(stop: Stop, max_seconds: float | None, spent: float = 0.0) -> Stop:
-    """`stop`, but raising TimedOut once `max_seconds` are over, of which `spent` were used before."""
-    if max_seconds is None:
-        return stop
-    end = time.monotonic() + max_seconds - spent
+class Limit:
+    """The `max_seconds` of one candidate, of which `spent` were used before; None: it may take for ever.
 
-    def check() -> bool:
-        if time.monotonic() > end:
-            raise TimedOut(f"not judged within evaluator.max_seconds={max_seconds:g}")
-        return stop()
+    `checked` looks at the clock between operations, on every system and in every thread. `run` also ends
+    what never comes back to it, such as a network with an endless loop: see there.
+    """
 
-    return check
+    def __init__(self, max_seconds: float | None, spent: float = 0.0) -> None:
+        self.max_seconds = max_seconds
+        self._end = math.inf if max_seconds is None else time.monotonic() + max_seconds - spent
+
+    def checked(self, stop: Stop) -> Stop:
+        """`stop`, but raising TimedOut once the time is over."""
+
+        def check() -> bool:
+            if time.monotonic() > self._end:
+                raise self._over()
+            return stop()
+
+        return check
+
+    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """function(...), ended by TimedOut between two of its Python operations once the time is over.
+
+        What is being computed is lost with it: write no files inside. Needs the alarm signal of the main
+        thread; elsewhere, on Windows, and where the alarm is in use already, it is a plain call. One
+        operation of torch is never cut; nor is a task in a thread of its own (task_parallel=threads): those
+        that have begun go on to their end, and keep the tasks of the next candidate waiting.
+        """
+        if self._end == math.inf or not _alarm_is_free():
+            return function(*args, **kwargs)
+        armed, gradients = True, torch.is_grad_enabled()
+
+        def ring(number: int, frame: FrameType | None) -> None:
+            if not armed:
+                return
+            if _delicate(frame):
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
+            else:
+                signal.setitimer(signal.ITIMER_REAL, 1.0)  # again, should the function catch everything
+                raise self._over()
+
+        previous = signal.signal(signal.SIGALRM, ring)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, max(self._end - time.monotonic(), 1e-6))
+            return function(*args, **kwargs)
+        finally:
+            armed = False  # before anything else: Python looks for signals only at calls
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+            torch.set_grad_enabled(gradients)  # its optimizers set it back outside of any with-statement
+
+    def _over(self) -> TimedOut:
+        return TimedOut(f"not judged within evaluator.max_seconds={self.max_seconds:g}")
+
+
+def _alarm_is_free() -> bool:
+    main = threading.current_thread() is threading.main_thread()
+    return main and hasattr(signal, "SIGALRM") and signal.getitimer(signal.ITIMER_REAL)[0] == 0.0
+
+
+def _delicate(frame: FrameType | None) -> bool:
+    """Whether an exception now could leave something half done that outlives the candidate.
+
+    That is a state of the whole process which a with-statement sets and sets back (torch's modes, its
+    random numbers, whether it records gradients), a module that is being imported, torch.compile at work.
+    """
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in _DELICATE or code.co_filename.endswith(_COMPILER):
+            return True
+        frame = frame.f_back
+    return False
+
+
+_DELICATE = frozenset({"__enter__", "__exit__", "__del__", "_find_and_load"})
+_COMPILER = os.path.join("torch", "_dynamo", "convert_frame.py")

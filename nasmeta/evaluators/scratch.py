@@ -10,7 +10,7 @@ from nasmeta import checkpoint
 from nasmeta.errors import Interrupted
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
-from nasmeta.evaluators.limits import FAILURES, check_finite, failure, limited
+from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
 from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.execution import out_of_memory
 from nasmeta.meta_learners.score import Score, Stop
@@ -21,7 +21,10 @@ READ_EVERY = 10
 
 
 class Scratch(Evaluator):
-    """See the module. `max_seconds` is for one candidate; the final trainings have no such limit."""
+    """See the module. `max_seconds` is for one candidate; the final trainings have no such limit.
+
+    It holds for counting what a network costs, for building it, and for training and judging it together.
+    """
 
     final = "scratch"
 
@@ -29,7 +32,7 @@ class Scratch(Evaluator):
         self.problem, self.max_seconds = problem, max_seconds
 
     def cost(self, arch: Any) -> Cost:
-        return measure_cost(self.problem.space, arch, self.problem.task)
+        return Limit(self.max_seconds).run(measure_cost, self.problem.space, arch, self.problem.task)
 
     def evaluate(
         self,
@@ -70,10 +73,11 @@ class Scratch(Evaluator):
         problem = self.problem
         while True:
             try:
-                training = _Saved(problem, arch, iterations, weights, start)
-                in_time = limited(stop, self.max_seconds, training.seconds)
-                training.run(report, in_time)
-                score = problem.judge(training.state, in_time)
+                built = Limit(self.max_seconds).run(problem.training, arch, iterations)
+                training = _Saved(problem, arch, built, weights, start)
+                limit = Limit(self.max_seconds, spent=training.seconds)
+                training.run(report, stop, limit)
+                score = limit.run(problem.judge, training.state, limit.checked(stop))
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -92,32 +96,34 @@ class _DoesNotFit(RuntimeError):
 
 
 class _Saved:
-    """A meta-training whose progress is kept in a file, from which it goes on if the file is there.
+    """`training`, of which the progress is kept in a file; it goes on from there if the file is there.
 
     Otherwise it starts from the file `start` of another one, if there is one.
     """
 
     def __init__(
-        self, problem: Problem, arch: Any, iterations: int, path: Path, start: Path | None = None
+        self, problem: Problem, arch: Any, training: MetaTraining, path: Path, start: Path | None = None
     ) -> None:
         self.path = path
-        self.problem, self.arch, self.iterations = problem, arch, iterations
-        self.training: MetaTraining = problem.training(arch, iterations)
-        self.state = self.training.state
+        self.problem, self.arch = problem, arch
+        self.training, self.state = training, training.state
         self.seconds = 0.0
         self.finished = False
         if not checkpoint.load_progress(path, self._restore) and start is not None:
             checkpoint.fits(start, self._start_from, checkpoint.load(start))
 
-    def run(self, report: Report, stop: Stop) -> None:
-        """Trains to the end, saving now and then; raises Interrupted, saved, once `stop()` is true."""
-        training = self.training
+    def run(self, report: Report, stop: Stop, limit: Limit) -> None:
+        """Trains to the end, saving now and then; raises Interrupted, saved, once `stop()` is true.
+
+        Raises TimedOut at the `limit`, never while a file is written.
+        """
+        training, stop = self.training, limit.checked(stop)
         began = last_save = time.monotonic()
         base = self.seconds
         while not training.done:
-            training.step()
+            limit.run(training.step)
             if training.iteration % READ_EVERY == 0 or training.done:
-                report(training.read())
+                report(limit.run(training.read))
             now = time.monotonic()
             self.seconds = base + now - began
             stopping = stop()
@@ -127,7 +133,7 @@ class _Saved:
             if stopping:
                 raise Interrupted(f"stopped at iteration {training.iteration} of {training.iterations}")
         if not self.finished:
-            training.finish()
+            limit.run(training.finish)
             self.finished = True
             self._save()
 
@@ -144,7 +150,8 @@ class _Saved:
     def _restore(self, payload: dict[str, Any]) -> None:
         if payload["arch"] != str(self.arch):
             raise ValueError(f"it is of {payload['arch']}")
-        training = self.problem.training(self.arch, self.iterations)  # a misfit must leave no trace
+        # A misfit must leave no trace.
+        training = self.problem.training(self.arch, self.training.iterations)
         training.load_state_dict(payload["training"])
         training.state.set_statistics(payload["statistics"])
         self.training, self.state = training, training.state

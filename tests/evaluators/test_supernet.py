@@ -102,7 +102,7 @@ def test_a_fair_step_is_the_mean_over_its_users() -> None:
 
 
 def supernet(given: Problem, per_trial: int = 0) -> Supernet:
-    return Supernet(sampling="uniform", iterations_per_trial=per_trial, problem=given)
+    return Supernet(sampling="uniform", iterations_per_trial=per_trial, max_seconds=None, problem=given)
 
 
 def archs(given: Problem, count: int) -> list[str]:
@@ -162,7 +162,7 @@ def test_a_network_that_cannot_be_trained_is_said(
 ) -> None:
     """Sampled, it ends the run; as a candidate to train further on, it is a failed trial."""
     given = problem("conv_small")
-    judge = Supernet(sampling="uniform", iterations_per_trial=per_trial, problem=given)
+    judge = Supernet(sampling="uniform", iterations_per_trial=per_trial, max_seconds=None, problem=given)
     arguments = (str(given.space.reference()), 3)
 
     def refuse(*_: Any) -> None:

@@ -247,7 +247,7 @@ def test_limits_hold_by_the_tables_costs(tmp_path: Path) -> None:
     evaluator = composition.evaluator(composition.problem())
     from nasmeta.constraints import Constraints
 
-    feasible = Constraints(composition, evaluator, {}, lambda arch, ms: None).feasible
+    feasible = Constraints(composition, evaluator, [], lambda event, **values: None).feasible
     assert [feasible(composition.space.parse(arch)) for arch in (RESNET, *CELLS)] == [
         True,
         True,

@@ -28,7 +28,7 @@ from nasmeta import checkpoint
 from nasmeta.errors import ConfigError, Diverged, Interrupted, RunFailed
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
-from nasmeta.evaluators.limits import FAILURES, check_finite, failure
+from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
@@ -45,7 +45,10 @@ READ_EVERY = 10
 
 
 class Supernet(Evaluator):
-    """See the module. Its weights have a version, their meta-iterations, which every result records."""
+    """See the module. Its weights have a version, their meta-iterations, which every result records.
+
+    `max_seconds` is for judging one candidate; training what all share has no such limit.
+    """
 
     final = "scratch"
     one_budget = True
@@ -55,9 +58,10 @@ class Supernet(Evaluator):
         *,
         sampling: Sampling,
         iterations_per_trial: Annotated[int, Field(ge=0)],
+        max_seconds: Annotated[float, Field(gt=0)] | None,
         problem: Problem,
     ) -> None:
-        self.problem, self.sampling = problem, sampling
+        self.problem, self.sampling, self.max_seconds = problem, sampling, max_seconds
         self.iterations_per_trial = iterations_per_trial
         problem.space.sharing(problem.task)  # raises where there is none
         if not isinstance(problem.space, Decidable):
@@ -68,7 +72,7 @@ class Supernet(Evaluator):
         self._open: _Saved | None = None
 
     def cost(self, arch: Any) -> Cost:
-        return measure_cost(self.problem.space, arch, self.problem.task)
+        return Limit(self.max_seconds).run(measure_cost, self.problem.space, arch, self.problem.task)
 
     def evaluate(
         self,
@@ -95,7 +99,8 @@ class Supernet(Evaluator):
             cost = self.cost(architecture)
             shared = self._trained(weights.with_name(FILE), architecture, trial, report, stop)
             train_seconds, version = time.monotonic() - began, shared.training.iteration
-            state, score = self._judged(shared.training, architecture, stop)
+            limit = Limit(self.max_seconds)
+            state, score = limit.run(self._judged, shared.training, architecture, limit.checked(stop))
             check_finite(score)
         except FAILURES as error:
             seconds = time.monotonic() - began

@@ -20,7 +20,7 @@ from nasmeta import seeding
 from nasmeta.errors import ArchitectureError, ConfigError, Diverged, Interrupted, RunFailed
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
-from nasmeta.evaluators.limits import FAILURES, failure, limited
+from nasmeta.evaluators.limits import FAILURES, Limit, failure
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name, untrained
 from nasmeta.evaluators.zero_cost.vote import vote
@@ -57,7 +57,7 @@ class ZeroCost(Evaluator):
             )
 
     def cost(self, arch: Any) -> Cost:
-        return measure_cost(self.problem.space, arch, self.problem.task)
+        return Limit(self.max_seconds).run(measure_cost, self.problem.space, arch, self.problem.task)
 
     def evaluate(
         self,
@@ -75,7 +75,8 @@ class ZeroCost(Evaluator):
         known, cost = (trial, arch, iterations), Cost(0, 0)
         try:
             cost = self.cost(architecture)
-            value = self.score(architecture, limited(stop, self.max_seconds))
+            limit = Limit(self.max_seconds)
+            value = limit.run(self.score, architecture, limit.checked(stop))
             if not math.isfinite(value):
                 raise Diverged(f"{self.proxy} is {value}")
         except FAILURES as error:

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Random SIGKILLs for every kind of strategy and evaluator: `scripts/chaos`, once a composition.
+
+    scripts/bench/chaos.py --kills 50 --results kills.jsonl [NAME ...]
+
+Runs of a second, on one core. Results are appended to the file, one JSON object a composition; those
+that it has already are not repeated, so the same command goes on with an interrupted table. Prints the table;
+exit code 0 where every run ended like the one that was never interrupted.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell
+
+CHAOS = Path(__file__).parents[1] / "chaos"
+
+ALL = [
+    "device=cpu",
+    "tensorboard=false",
+    "progress=false",
+    "save_seconds=0",
+    "task.meta_batch=2",
+    "budget.search_iterations=3",
+    "budget.final_candidates=2",
+    "budget.final_iterations=4",
+]
+SINUSOID = [
+    *ALL,
+    "dataset=sinusoid",
+    "search_space=mlp",
+    "meta_learner=fomaml",
+    "meta_learner.inner_lr=0.01",
+    "task.shot=5",
+    "task.query=5",
+    "budget.trials=6",
+    "budget.valid_tasks=20",
+    "budget.test_tasks=20",
+]
+IMAGES = [
+    *ALL,
+    "dataset=strokes",
+    "dataset.train_classes=12",
+    "dataset.valid_classes=6",
+    "dataset.test_classes=6",
+    "dataset.size=16",
+    "task.shot=1",
+    "task.query=2",
+    "budget.trials=4",
+    "budget.valid_tasks=4",
+    "budget.test_tasks=4",
+]
+CELLS = [*IMAGES, "search_space=nasbench201", "search_space.width=4", "search_space.stages=1"]
+SHARED = [*SINUSOID, "evaluator=supernet", "search_space.widths=[16,24]", "search_space.max_layers=2"]
+EVOLUTION = ["strategy=evolution", "strategy.population=2", "strategy.sample=2"]
+GRADIENT = ["strategy.epoch_iterations=2", "strategy.architecture_lr=0.3"]
+
+COMPOSITIONS = {
+    "random": [*SINUSOID, "strategy=random"],
+    "evolution": [*SINUSOID, *EVOLUTION],
+    "local_search": [*SINUSOID, "strategy=local_search", "strategy.starts=2"],
+    "reinforce": [*SINUSOID, "strategy=reinforce"],
+    "predictor": [
+        *SINUSOID,
+        "strategy=predictor",
+        "strategy.initial=3",
+        "strategy.members=2",
+        "strategy.first_steps=3",
+        "strategy.mutants=5",
+    ],
+    "astar": [*SINUSOID, "strategy=astar", "strategy.goal=1e9"],
+    "iddfs": [*SINUSOID, "strategy=iddfs", "strategy.goal=1e9", "strategy.branch=2"],
+    "hyperband": [*SINUSOID, "strategy=hyperband", "strategy.eta=2", "strategy.min_share=0.3"],
+    "nsga2": [*SINUSOID, "strategy=nsga2", "strategy.population=3"],
+    "recursive": [
+        *SINUSOID,
+        "strategy=recursive",
+        "strategy.rounds=2",
+        "strategy.inner.population=2",
+        "strategy.inner.sample=2",
+    ],
+    "spos": [*SHARED, *EVOLUTION, "evaluator.sampling=fair"],
+    "enas": [*SHARED, "strategy=reinforce", "evaluator.iterations_per_trial=2"],
+    "zero_cost": [
+        *SINUSOID,
+        *EVOLUTION,
+        "evaluator=zero_cost",
+        "evaluator.proxy=vote",
+        "evaluator.voters=[snip,naswot]",
+        "evaluator.reference=4",
+    ],
+    "tabular": [*ALL, *EVOLUTION, "search_space=nasbench201", "evaluator=tabular", "budget.trials=300"],
+    "darts": [*CELLS, "strategy=differentiable", *GRADIENT, "meta_learner=fomaml"],
+    "gdas": [
+        *CELLS,
+        "strategy=differentiable",
+        *GRADIENT,
+        "strategy.edges=gumbel",
+        "strategy.guard=eigenvalue",
+        "meta_learner=fomaml",
+    ],
+    "tnas": [
+        *CELLS,
+        "strategy=meta_differentiable",
+        "strategy.inner_scale=30",
+        "strategy.temperature_end=0.5",
+        "meta_learner=fomaml",
+    ],
+    "metanas": [
+        *CELLS,
+        "strategy=meta_differentiable",
+        "meta_learner=reptile",
+        "meta_learner.test_steps=3",
+        "strategy.warmup=1",
+        "strategy.prune_steps=1",
+    ],
+    "protonet, batch_norm=running": [
+        *IMAGES,
+        *EVOLUTION,
+        "search_space=conv_small",
+        "meta_learner=protonet",
+        "batch_norm=running",
+    ],
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines, appended to")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(COMPOSITIONS)}; all")
+    options = parser.parse_args()
+    for name in options.names or COMPOSITIONS:
+        if name in {row["name"] for row in results(options.results)}:
+            continue
+        print(name, file=sys.stderr)
+        overrides = [*COMPOSITIONS[name], *table_for(name, options.results)]
+        command = [CHAOS, "--kills", str(options.kills), "--seed", str(options.seed), "--", *overrides]
+        told = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True).stdout
+        if not told:
+            return 2
+        with options.results.open("a") as file:
+            file.write(json.dumps({"name": name, **json.loads(told)}) + "\n")
+    rows = results(options.results)
+    print(as_text(rows))
+    return 0 if all(row["same"] == row["runs"] for row in rows) else 1
+
+
+def results(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table_for(name: str, beside: Path) -> list[str]:
+    """The override that names a table of the whole space, of made-up accuracies, where one is looked up."""
+    if name != "tabular":
+        return []
+    path = beside.with_suffix(".table.csv").absolute()
+    cells = (Nasbench201Cell(ops) for ops in product(OPERATIONS, repeat=len(EDGES)))
+    archs = [str(cell) for cell in cells]
+    scores = [(7919 * number) % len(archs) / len(archs) for number in range(len(archs))]
+    rows = [f"{arch},{score},{score}" for arch, score in zip(archs, scores, strict=True)]
+    path.write_text("\n".join(["arch,valid_acc_12,test_acc_200", *rows]) + "\n")
+    return [f"evaluator.table={path}"]
+
+
+def as_text(rows: list[dict[str, Any]]) -> str:
+    def struck(row: dict[str, Any], *names: str) -> int:
+        return sum(count for name, count in row["during"].items() if name.startswith(names))
+
+    table = [
+        [
+            row["name"],
+            row["kills"],
+            f"{row['same']} of {row['runs']}",
+            struck(row, "starting"),
+            struck(row, "a trial", "asking"),
+            struck(row, "writing"),
+            struck(row, "the final", "the end"),
+        ]
+        for row in rows
+    ]
+    headers = ["composition", "kills", "runs that ended the same"]
+    during = ["at start-up", "in or between trials", "in a write", "in the final trainings"]
+    return tabulate(table, [*headers, *during], tablefmt="github")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
