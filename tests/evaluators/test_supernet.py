@@ -16,6 +16,8 @@ from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.evaluator import FILE, Supernet
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
+from nasmeta.meta_learners.base import MetaState
+from nasmeta.meta_learners.maml import Maml
 from nasmeta.overrides import composed
 from nasmeta.testing.evaluators import judged, timeless
 from nasmeta.testing.meta_learners import TASK, BlobSampler
@@ -99,6 +101,41 @@ def test_a_fair_step_is_the_mean_over_its_users() -> None:
         state = training.weights.subnetwork(cell).state
         each.append(training.learner.meta_gradient(state, batch, 0)[0]["body.stem.0.weight"])
     assert torch.allclose(gradients["body.stem.0.weight"], torch.stack(each).mean(0), atol=1e-6)
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A MAML whose method `name` has memory for one task at once."""
+    method = getattr(Maml, name)
+
+    def fails(self: Maml, state: MetaState, *rest: Any) -> Any:
+        if state.network.execution.task_chunk != 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return method(self, state, *rest)
+
+    monkeypatch.setattr(Maml, name, fails)
+
+
+def test_a_step_that_does_not_fit_in_memory_is_done_in_smaller_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = replace(problem("conv_small", "fomaml", "cpu", "task_parallel=vmap"), meta_batch=4)
+    plenty, little = trained(given), trained(given)
+    plenty.step()
+    short_of_memory(monkeypatch, "meta_gradient")
+    little.step()
+    for name, value in plenty.weights.parameters.items():
+        assert torch.allclose(value, little.weights.parameters[name], atol=1e-5), name
+    assert little.problem.execution.task_chunk == 1, "what has failed once is not tried at every step"
+
+
+def test_a_candidate_that_does_not_fit_in_memory_is_judged_in_smaller_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = replace(problem("conv_small", "fomaml", "cpu", "task_parallel=vmap"), meta_batch=4)
+    arch = archs(given, 1)[0]
+    evaluator = supernet(given)
+    plenty = judged(evaluator, arch, 3, tmp_path / "plenty.pt")
+    short_of_memory(monkeypatch, "predict")
+    little = judged(evaluator, arch, 3, tmp_path / "little.pt")
+    assert (little.status, little.score) == ("ok", plenty.score)
 
 
 def supernet(given: Problem, per_trial: int = 0) -> Supernet:

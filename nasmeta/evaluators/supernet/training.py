@@ -1,20 +1,24 @@
 """The meta-training of shared weights: each meta-iteration, a step on the sub-networks that it samples."""
 
+from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from nasmeta.errors import ArchitectureError
+from nasmeta.evaluators.memory import fitting
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import SAMPLINGS, Sampling
-from nasmeta.evaluators.supernet.weights import SharedWeights
+from nasmeta.evaluators.supernet.weights import SharedWeights, Subnetwork
 from nasmeta.meta_learners.base import Gradients, Mean, MetaState
 from nasmeta.meta_learners.functional import Network, Parameters
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.task import TaskBatch
+
+T = TypeVar("T")
 
 
 class SupernetTraining(MetaTraining):
@@ -59,13 +63,24 @@ class SupernetTraining(MetaTraining):
         users: dict[str, int] = {}
         metrics = Mean()
         for arch in self._sampled():
-            subnetwork = self.weights.subnetwork(arch)
-            gradients, measured = self.learner.meta_gradient(subnetwork.state, batch, self.iteration)
+            subnetwork, (gradients, measured) = self.inheriting(
+                arch, lambda s: (s, self.learner.meta_gradient(s.state, batch, self.iteration))
+            )
             subnetwork.scatter(gradients, total, self.weights.parameters)
             metrics.add(measured, 1)
             for part in subnetwork.parts.values():
                 users[part.shared] = users.get(part.shared, 0) + 1
         return {name: gradient / users[name] for name, gradient in total.items()}, metrics.get()
+
+    def inheriting(self, arch: Any, use: Callable[[Subnetwork], T]) -> T:
+        """What `use` makes of the network of `arch`, with as many tasks at once as fit, then and later."""
+
+        def attempt(problem: Problem) -> T:
+            self.weights.execution = problem.execution
+            return use(self.weights.subnetwork(arch))
+
+        result, self.problem = fitting(self.problem, arch, attempt)
+        return result
 
     def _sampled(self) -> list[Any]:
         if self.path is not None:
