@@ -89,6 +89,31 @@ def test_a_restored_training_goes_on_as_if_it_had_never_stopped(sampling: Sampli
         assert torch.equal(value, second.weights.parameters[name]), name
 
 
+@pytest.mark.parametrize("sampling", ["uniform", "fair"])
+def test_a_restored_training_builds_no_earlier_draw_again(
+    sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where some cannot be built: what is drawn next is the same, and only that is built."""
+    built: list[str] = []
+
+    def some(self: SupernetTraining, arch: Any) -> bool:
+        built.append(str(arch))
+        return len(str(arch)) % 2 > 0
+
+    monkeypatch.setattr(SupernetTraining, "_builds", some)
+    whole, restored = (trained(problem(), sampling) for _ in range(2))
+    for whole.iteration in range(9):
+        if whole.iteration == 8:
+            restored.load_state_dict(whole.state_dict())
+            assert len(built) > 8, "some were refused"
+            built.clear()
+        drawn = whole._sampled()
+    expected = built.copy()
+    built.clear()
+    assert restored._sampled() == drawn
+    assert built == expected
+
+
 def test_a_fair_step_is_the_mean_over_its_users() -> None:
     """What all its sub-networks share has the mean of their gradients."""
     training = trained(problem("nasbench201"), "fair")

@@ -56,6 +56,8 @@ class SupernetTraining(MetaTraining):
         assert isinstance(problem.space, Decidable), "the evaluator refuses others"
         self._paths = SAMPLINGS[sampling](problem.space, problem.seed, self._buildable)
         self._drawn = 0
+        self._draws, self._known = 0, 0
+        self._refused: set[int] = set()
 
     def gradients(self, batch: TaskBatch) -> Gradients:
         """The mean over the sampled sub-networks, of every shared tensor that any of them has a part of."""
@@ -90,7 +92,21 @@ class SupernetTraining(MetaTraining):
         self._drawn = self.iteration + 1
         return next(islice(self._paths, skipped, None))
 
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "draws": self._draws, "refused": sorted(self._refused)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        super().load_state_dict(saved)
+        self._known, self._refused = saved["draws"], set(saved["refused"])
+
     def _buildable(self, arch: Any) -> bool:
+        """Whether the next draw is a network; those of a restored training are known (a build takes ms)."""
+        number, self._draws = self._draws, self._draws + 1
+        if number >= self._known and not self._builds(arch):
+            self._refused.add(number)
+        return number not in self._refused
+
+    def _builds(self, arch: Any) -> bool:
         try:
             with torch.device("meta"):
                 self.problem.space.build(arch, self.problem.task)
