@@ -95,7 +95,9 @@ class Problem:
         with torch.device("meta"):
             module = self.space.build(arch, self.task)
         smaller = self.execution.resolved(module, self.device).smaller(self.meta_batch)
-        return None if smaller is None else replace(self, execution=smaller)
+        if smaller is None:
+            return None
+        return replace(self, execution=replace(self.execution, task_chunk=smaller.task_chunk))
 
     def morphed(self, old: str, arch: Any, weights: Parameters, state: MetaState) -> Parameters:
         """What a new `state` of `arch` begins with where it takes over `weights` of architecture `old`."""

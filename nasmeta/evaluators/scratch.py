@@ -11,8 +11,8 @@ from nasmeta.errors import Interrupted
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
 from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
+from nasmeta.evaluators.memory import fitting
 from nasmeta.evaluators.problem import Problem
-from nasmeta.meta_learners.execution import out_of_memory
 from nasmeta.meta_learners.score import Score, Stop
 from nasmeta.meta_learners.train import MetaTraining
 
@@ -70,29 +70,17 @@ class Scratch(Evaluator):
         self, arch: Any, iterations: int, weights: Path, start: Path | None, report: Report, stop: Stop
     ) -> "tuple[_Saved, Score]":
         """Trains and judges; where memory runs out, goes on from what is saved, half the tasks at once."""
-        problem = self.problem
-        while True:
-            try:
-                built = Limit(self.max_seconds).run(problem.training, arch, iterations)
-                training = _Saved(problem, arch, built, weights, start)
-                limit = Limit(self.max_seconds, spent=training.seconds)
-                training.run(report, stop, limit)
-                score = limit.run(problem.judge, training.state, limit.checked(stop))
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                reason = str(error).splitlines()[0]
-            else:
-                check_finite(score)
-                return training, score
-            smaller = problem.with_fewer_tasks_at_once(arch)
-            if smaller is None:
-                raise _DoesNotFit(reason)
-            problem = smaller
 
+        def attempt(problem: Problem) -> tuple[_Saved, Score]:
+            built = Limit(self.max_seconds).run(problem.training, arch, iterations)
+            training = _Saved(problem, arch, built, weights, start)
+            limit = Limit(self.max_seconds, spent=training.seconds)
+            training.run(report, stop, limit)
+            return training, limit.run(problem.judge, training.state, limit.checked(stop))
 
-class _DoesNotFit(RuntimeError):
-    """Not even one task fits in memory."""
+        (training, score), _ = fitting(self.problem, arch, attempt)
+        check_finite(score)
+        return training, score
 
 
 class _Saved:

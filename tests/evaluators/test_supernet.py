@@ -16,6 +16,8 @@ from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.evaluator import FILE, Supernet
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
+from nasmeta.meta_learners.base import MetaState
+from nasmeta.meta_learners.maml import Maml
 from nasmeta.overrides import composed
 from nasmeta.testing.evaluators import judged, timeless
 from nasmeta.testing.meta_learners import TASK, BlobSampler
@@ -87,6 +89,31 @@ def test_a_restored_training_goes_on_as_if_it_had_never_stopped(sampling: Sampli
         assert torch.equal(value, second.weights.parameters[name]), name
 
 
+@pytest.mark.parametrize("sampling", ["uniform", "fair"])
+def test_a_restored_training_builds_no_earlier_draw_again(
+    sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where some cannot be built: what is drawn next is the same, and only that is built."""
+    built: list[str] = []
+
+    def some(self: SupernetTraining, arch: Any) -> bool:
+        built.append(str(arch))
+        return len(str(arch)) % 2 > 0
+
+    monkeypatch.setattr(SupernetTraining, "_builds", some)
+    whole, restored = (trained(problem(), sampling) for _ in range(2))
+    for whole.iteration in range(9):
+        if whole.iteration == 8:
+            restored.load_state_dict(whole.state_dict())
+            assert len(built) > 8, "some were refused"
+            built.clear()
+        drawn = whole._sampled()
+    expected = built.copy()
+    built.clear()
+    assert restored._sampled() == drawn
+    assert built == expected
+
+
 def test_a_fair_step_is_the_mean_over_its_users() -> None:
     """What all its sub-networks share has the mean of their gradients."""
     training = trained(problem("nasbench201"), "fair")
@@ -99,6 +126,41 @@ def test_a_fair_step_is_the_mean_over_its_users() -> None:
         state = training.weights.subnetwork(cell).state
         each.append(training.learner.meta_gradient(state, batch, 0)[0]["body.stem.0.weight"])
     assert torch.allclose(gradients["body.stem.0.weight"], torch.stack(each).mean(0), atol=1e-6)
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A MAML whose method `name` has memory for one task at once."""
+    method = getattr(Maml, name)
+
+    def fails(self: Maml, state: MetaState, *rest: Any) -> Any:
+        if state.network.execution.task_chunk != 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return method(self, state, *rest)
+
+    monkeypatch.setattr(Maml, name, fails)
+
+
+def test_a_step_that_does_not_fit_in_memory_is_done_in_smaller_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = replace(problem("conv_small", "fomaml", "cpu", "task_parallel=vmap"), meta_batch=4)
+    plenty, little = trained(given), trained(given)
+    plenty.step()
+    short_of_memory(monkeypatch, "meta_gradient")
+    little.step()
+    for name, value in plenty.weights.parameters.items():
+        assert torch.allclose(value, little.weights.parameters[name], atol=1e-5), name
+    assert little.problem.execution.task_chunk == 1, "what has failed once is not tried at every step"
+
+
+def test_a_candidate_that_does_not_fit_in_memory_is_judged_in_smaller_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = replace(problem("conv_small", "fomaml", "cpu", "task_parallel=vmap"), meta_batch=4)
+    arch = archs(given, 1)[0]
+    evaluator = supernet(given)
+    plenty = judged(evaluator, arch, 3, tmp_path / "plenty.pt")
+    short_of_memory(monkeypatch, "predict")
+    little = judged(evaluator, arch, 3, tmp_path / "little.pt")
+    assert (little.status, little.score) == ("ok", plenty.score)
 
 
 def supernet(given: Problem, per_trial: int = 0) -> Supernet:

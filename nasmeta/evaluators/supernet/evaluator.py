@@ -32,6 +32,7 @@ from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
+from nasmeta.evaluators.supernet.weights import Subnetwork
 from nasmeta.meta_learners.base import MetaState, adopt_population
 from nasmeta.meta_learners.score import Score, Stop
 from nasmeta.meta_learners.train import POPULATION_BATCHES
@@ -138,11 +139,15 @@ class Supernet(Evaluator):
     def _judged(self, training: SupernetTraining, arch: Any, stop: Stop) -> tuple[MetaState, Score]:
         """The network that inherits, with statistics of its own, and its score."""
         problem = self.problem
-        state = training.weights.subnetwork(arch).state
         first = training.iteration  # batches that training has not seen
-        batches = (problem.train.batch(first + i, problem.meta_batch) for i in range(POPULATION_BATCHES))
-        adopt_population(problem.learner, state, batches)
-        return state, problem.judge(state, stop)
+
+        def judge(inherits: Subnetwork) -> tuple[MetaState, Score]:
+            state = inherits.state
+            batches = (problem.train.batch(first + i, problem.meta_batch) for i in range(POPULATION_BATCHES))
+            adopt_population(problem.learner, state, batches)
+            return state, problem.judge(state, stop)
+
+        return training.inheriting(arch, judge)
 
 
 class _Saved:

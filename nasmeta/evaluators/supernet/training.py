@@ -1,20 +1,24 @@
 """The meta-training of shared weights: each meta-iteration, a step on the sub-networks that it samples."""
 
+from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from nasmeta.errors import ArchitectureError
+from nasmeta.evaluators.memory import fitting
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import SAMPLINGS, Sampling
-from nasmeta.evaluators.supernet.weights import SharedWeights
+from nasmeta.evaluators.supernet.weights import SharedWeights, Subnetwork
 from nasmeta.meta_learners.base import Gradients, Mean, MetaState
 from nasmeta.meta_learners.functional import Network, Parameters
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.task import TaskBatch
+
+T = TypeVar("T")
 
 
 class SupernetTraining(MetaTraining):
@@ -52,6 +56,8 @@ class SupernetTraining(MetaTraining):
         assert isinstance(problem.space, Decidable), "the evaluator refuses others"
         self._paths = SAMPLINGS[sampling](problem.space, problem.seed, self._buildable)
         self._drawn = 0
+        self._draws, self._known = 0, 0
+        self._refused: set[int] = set()
 
     def gradients(self, batch: TaskBatch) -> Gradients:
         """The mean over the sampled sub-networks, of every shared tensor that any of them has a part of."""
@@ -59,13 +65,24 @@ class SupernetTraining(MetaTraining):
         users: dict[str, int] = {}
         metrics = Mean()
         for arch in self._sampled():
-            subnetwork = self.weights.subnetwork(arch)
-            gradients, measured = self.learner.meta_gradient(subnetwork.state, batch, self.iteration)
+            subnetwork, (gradients, measured) = self.inheriting(
+                arch, lambda s: (s, self.learner.meta_gradient(s.state, batch, self.iteration))
+            )
             subnetwork.scatter(gradients, total, self.weights.parameters)
             metrics.add(measured, 1)
             for part in subnetwork.parts.values():
                 users[part.shared] = users.get(part.shared, 0) + 1
         return {name: gradient / users[name] for name, gradient in total.items()}, metrics.get()
+
+    def inheriting(self, arch: Any, use: Callable[[Subnetwork], T]) -> T:
+        """What `use` makes of the network of `arch`, with as many tasks at once as fit, then and later."""
+
+        def attempt(problem: Problem) -> T:
+            self.weights.execution = problem.execution
+            return use(self.weights.subnetwork(arch))
+
+        result, self.problem = fitting(self.problem, arch, attempt)
+        return result
 
     def _sampled(self) -> list[Any]:
         if self.path is not None:
@@ -75,7 +92,21 @@ class SupernetTraining(MetaTraining):
         self._drawn = self.iteration + 1
         return next(islice(self._paths, skipped, None))
 
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "draws": self._draws, "refused": sorted(self._refused)}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        super().load_state_dict(saved)
+        self._known, self._refused = saved["draws"], set(saved["refused"])
+
     def _buildable(self, arch: Any) -> bool:
+        """Whether the next draw is a network; those of a restored training are known (a build takes ms)."""
+        number, self._draws = self._draws, self._draws + 1
+        if number >= self._known and not self._builds(arch):
+            self._refused.add(number)
+        return number not in self._refused
+
+    def _builds(self, arch: Any) -> bool:
         try:
             with torch.device("meta"):
                 self.problem.space.build(arch, self.problem.task)

@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""Cells of NAS-Bench-201 for few-shot tasks: who finds which in equal time, and what they are worth.
+
+    scripts/bench/cells.py --results cells.jsonl --runs cells --seeds 3 --seconds 150 --iterations 1500 \
+        dataset=omniglot dataset.variant=small dataset.root=../shared/data
+
+Every method of `METHODS` searches by `nasmeta search` until `--seconds` are over, on one core. The cell that
+it ends with is then trained from scratch for `--iterations` and meta-tested; so are the space's reference and
+a random cell, which cost no search. All of a seed are tested on the same tasks. Overrides are Hydra's, for
+searches and trainings alike. Prints means over seeds with standard errors, in Markdown.
+
+Seeds are the outer loop, and each cell is a line of the results file: lines that it has already are not made
+again, and a search that was interrupted goes on in its run directory.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from nasmeta import seeding
+from nasmeta.allocator import keep_pages
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.meta_learners.score import score
+from nasmeta.overrides import composed
+from nasmeta.search_spaces.nasbench201 import Nasbench201Cell
+
+SETTING = [
+    "search_space=nasbench201",
+    "search_space.width=8",
+    "search_space.stages=2",
+    "meta_learner=protonet",
+    "task.query=5",
+    "task.meta_batch=1",
+    "optimizer.lr=0.003",
+    "budget.valid_tasks=50",
+]
+"""Narrow enough for tens of trainings from scratch in a search."""
+
+EVOLUTION = "strategy=evolution strategy.start=random strategy.population=10 strategy.sample=3"
+SCRATCH = "evaluator=scratch budget.search_iterations=100 budget.trials=100000"
+SHARED = "evaluator=supernet budget.trials=100000"
+GRADIENT = (
+    "strategy=differentiable strategy.architecture_lr=0.005 budget.search_iterations=1 budget.trials=40"
+)
+METHODS = {
+    "random": f"strategy=random {SCRATCH}",
+    "rea": f"{EVOLUTION} {SCRATCH}",
+    "spos": f"{EVOLUTION} {SHARED} budget.search_iterations=1000",
+    "enas": f"strategy=reinforce {SHARED} budget.search_iterations=300 evaluator.iterations_per_trial=5",
+    "darts": f"{GRADIENT} strategy.epoch_iterations=10",
+    "gdas": f"{GRADIENT} strategy.epoch_iterations=30 strategy.edges=gumbel strategy.temperature_start=10",
+}
+"""Their overrides. The gradient searches' 40 epochs and SPOS' shared weights are sized for about 130 s."""
+
+UNSEARCHED: dict[str, Callable[[Any, int], Any]] = {
+    "reference": lambda space, seed: space.reference(),
+    "random cell": lambda space, seed: space.sample(seeding.stream(seed, "cells")),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search ended with; looks are the candidates that it judged, or the epochs.
+
+    CPU seconds have the start and the end of the process in them, and lack what was before an interruption.
+    """
+
+    arch: str
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    looks: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One method with one seed; accuracies are fractions, `nones` and `skips` are of the cell's six edges."""
+
+    method: str
+    seed: int
+    arch: str
+    skips: int
+    nones: int
+    looks: int
+    search_seconds: float
+    search_cpu_seconds: float
+    params: int
+    train_seconds: float
+    test_accuracy: float
+    test_ci95: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--methods", nargs="+", default=[*METHODS, *UNSEARCHED], help="of those above")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, required=True, help="of a search")
+    parser.add_argument("--iterations", type=int, required=True, help="of a cell's training in full")
+    parser.add_argument("--results", type=Path, required=True, help="JSON lines to append to")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the run directories")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_intermixed_args()
+    keep_pages()
+    outcomes = kept(options.results)
+    for seed in range(options.seeds):
+        for method in options.methods:
+            if any((o.method, o.seed) == (method, seed) for o in outcomes):
+                continue
+            outcomes.append(outcome(method, seed, options))
+            with options.results.open("a") as file:
+                file.write(json.dumps(asdict(outcomes[-1])) + "\n")
+            print(outcomes[-1], file=sys.stderr, flush=True)
+    print(as_text(outcomes))
+
+
+def kept(path: Path) -> list[Outcome]:
+    """What a results file holds; a last line that a kill has torn is cut off."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        path.write_text("".join(lines[:-1]))
+        lines.pop()
+    return [Outcome(**json.loads(line)) for line in lines]
+
+
+def outcome(method: str, seed: int, options: argparse.Namespace) -> Outcome:
+    setting = [*SETTING, *options.overrides, f"seed={seed}"]
+    composition = Composition.of(parse(composed(setting), trusted=True))
+    if method in UNSEARCHED:
+        found = Found(str(UNSEARCHED[method](composition.space, seed)))
+    else:
+        budget = [f"budget.max_seconds={options.seconds}", "budget.final_candidates=1"]
+        no_final = ["budget.final_iterations=1", "budget.test_tasks=2"]
+        found = searched(
+            [*setting, *METHODS[method].split(), *budget, *no_final], options.runs / f"{method}-{seed}"
+        )
+    cell: Nasbench201Cell = composition.space.parse(found.arch)
+    return Outcome(
+        method,
+        seed,
+        found.arch,
+        cell.ops.count("skip_connect"),
+        cell.ops.count("none"),
+        found.looks,
+        found.seconds,
+        found.cpu_seconds,
+        **tested(composition, cell, options.iterations),
+    )
+
+
+def searched(overrides: list[str], folder: Path) -> Found:
+    """The end of the search in a run directory, which begins, goes on or has ended there."""
+    before = cpu_of_children()
+    if not (folder / "summary.json").exists():
+        begun = (folder / "journal.jsonl").exists()
+        arguments = ["resume", str(folder)] if begun else ["search", *overrides, f"hydra.run.dir={folder}"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run(
+            [sys.executable, "-m", "nasmeta", *arguments], env=environment, check=True, stdout=sys.stderr
+        )
+    summary = json.loads((folder / "summary.json").read_text())
+    records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    end = next(record for record in records if record["event"] == "searched")
+    return Found(summary["best"]["arch"], end["elapsed"], cpu_of_children() - before, summary["trials"])
+
+
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def tested(composition: Composition, cell: Nasbench201Cell, iterations: int) -> dict[str, Any]:
+    """A training from scratch and its meta-test."""
+    problem = composition.problem()
+    training = problem.training(cell, iterations)
+    began = time.perf_counter()
+    while not training.done:
+        training.step()
+    training.read()  # raises where it has diverged
+    training.finish()
+    seconds = time.perf_counter() - began
+    tasks = composition.config.keys.budget.test_tasks
+    test = score(composition.learner, training.state, composition.sampler("test"), tasks)
+    return {
+        "params": sum(p.numel() for p in training.state.parameters.values()),
+        "train_seconds": seconds,
+        "test_accuracy": test.accuracy,
+        "test_ci95": test.ci95,
+    }
+
+
+def as_text(outcomes: list[Outcome]) -> str:
+    rows = []
+    for method in dict.fromkeys(o.method for o in outcomes):
+        own = [o for o in outcomes if o.method == method]
+        columns: dict[str, list[float]] = {
+            "test accuracy, %": [100 * o.test_accuracy for o in own],
+            "skips of 6": [o.skips for o in own],
+            "none of 6": [o.nones for o in own],
+            "looks": [o.looks for o in own],
+            "s search": [o.search_seconds for o in own],
+            "CPU s": [o.search_cpu_seconds for o in own],
+            "parameters": [o.params for o in own],
+        }
+        accuracy, *others = columns.values()
+        means = [f"{np.mean(values):.{1 if max(values) < 10 else 0}f}" for values in others]
+        rows.append([method, len(own), with_error(accuracy), *means])
+    headers = ["method", "seeds", *columns]
+    return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def with_error(values: list[float]) -> str:
+    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return f"{np.mean(values):.2f} ± {error:.2f}"
+
+
+if __name__ == "__main__":
+    main()
