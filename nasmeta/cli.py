@@ -159,7 +159,11 @@ def _launch(arguments: list[str], run: Callable[[Any, Path], float], played_agai
     launch = hydra.main(config_path=str(config_directory()), config_name="search", version_base="1.3")
     try:
         with launching.one_sweep(arguments, played_again) as sweep:
-            launch(lambda config: _job(config, run))()
+            try:
+                launch(lambda config: _job(config, run))()
+            except Exception as error:
+                sweep.check_all_done(error)  # a sweeper may stumble where every job has failed
+                raise
             sweep.check_all_done()
     except launching.Refused as refused:
         raise refused.error from None

@@ -156,10 +156,13 @@ class _Sweep:
         self.manifest = Manifest(directory)
         self.manifest.write(plan)
 
-    def check_all_done(self) -> None:
+    def check_all_done(self, cause: Exception | None = None) -> None:
         """Raises RunFailed that names the failed jobs, if any."""
         if self.manifest is not None:
-            check_all_done(self.manifest)
+            try:
+                check_all_done(self.manifest)
+            except RunFailed as failed:
+                raise failed from cause
 
     def close(self) -> None:
         if self.lock is not None:

@@ -92,6 +92,13 @@ def test_a_failed_trial_stops_no_other_and_stays_failed(
 
 
 @needs_optuna
+def test_where_every_trial_fails_it_says_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*sweep(tmp_path / "sweep")[:-1], "optimizer.lr=choice(1e30,1e31)"]) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("nasmeta: 4 of the sweep's jobs failed: job 0 (")
+
+
+@needs_optuna
 def test_another_proposal_than_the_recorded_one_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
