@@ -207,7 +207,7 @@ def test_a_run_ends_with_the_tables_numbers(
     assert json.loads((directory / "summary.json").read_text()) == summary
 
 
-def test_a_missing_row_is_a_failed_trial_and_a_missing_reference_is_said(
+def test_what_has_no_row_is_not_proposed_and_a_missing_reference_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from nasmeta.search_spaces.nasbench201 import Nasbench201Space
@@ -221,12 +221,24 @@ def test_a_missing_row_is_a_failed_trial_and_a_missing_reference_is_said(
     options = ["strategy.start=initial", "strategy.population=3", "strategy.sample=3"]
     assert search(tmp_path / "run", table, *options) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert 0 < summary["failed_trials"] < 40
+    assert (summary["trials"], summary["failed_trials"]) == (40, 0)
     assert summary["best"]["arch"] in [start, *known]
     assert (
         f"could not be judged, so nothing is compared: the table has no row of {RESNET}"
         in capsys.readouterr().out
     )
+
+
+def test_the_tables_that_come_along_are_found_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["search_space=conv_small", "evaluator.learner=protonet", "evaluator.dataset=strokes"]
+    budgets = ["budget.search_iterations=300", "budget.final_iterations=300"]
+    assert search(tmp_path / "run", Path("fewshot_conv"), *names, *budgets) == 0
+    config = (tmp_path / "run" / ".hydra" / "config.yaml").read_text()
+    assert "table: fewshot_conv\n" in config
+    assert search(tmp_path / "other", Path("fewshot_con"), *names) == 2
+    assert "no such file; did you mean 'fewshot_conv'? (comes along)" in capsys.readouterr().err
 
 
 def test_the_clock_is_the_tables(cells: Path, tmp_path: Path) -> None:

@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from nasmeta.datasets.base import absolute_folder
 from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
 from nasmeta.evaluators.base import Evaluator, MetaTested, Report, TrialResult
 from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.problem import Problem
-from nasmeta.evaluators.tabular.open_table import open_table
+from nasmeta.evaluators.tabular.open_table import located, open_table
 from nasmeta.evaluators.tabular.table import budget_error
 from nasmeta.meta_learners.score import Stop
 from nasmeta.search_spaces.base import SearchSpace
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 LOOKED_AT = 1000
 """Rows among which one must be of the search space."""
 
-File = Annotated[str, AfterValidator(absolute_folder)]
+File = Annotated[str, AfterValidator(located)]
 
 
 class Tabular(Evaluator):
@@ -62,6 +61,7 @@ class Tabular(Evaluator):
             )
         self.seconds_per_iteration = seconds_per_iteration
         self.table = open_table(Path(table), learner, dataset)
+        self._known = set(self.table.archs)
         _check_space(table, list(islice(self.table.archs, LOOKED_AT)), problem.space)
 
     def check(self, keys: "RunKeys") -> None:
@@ -76,6 +76,9 @@ class Tabular(Evaluator):
                 raise ConfigError(f"constraints.{name}: the table has no such column; leave it null")
 
     def cost(self, arch: Any) -> Cost | None:
+        """The table's; an architecture that has no row is none that a search of the table may propose."""
+        if str(arch) not in self._known:
+            raise ArchitectureError(f"the table has no row of {arch}")
         return self.table.cost(str(arch))
 
     def evaluate(

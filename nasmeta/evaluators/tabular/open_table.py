@@ -2,12 +2,21 @@
 
 from pathlib import Path
 
-from nasmeta.errors import ConfigError
+from nasmeta.datasets.base import absolute_folder
+from nasmeta.errors import ConfigError, suggest
 from nasmeta.evaluators.tabular.benchmark import read_benchmark
 from nasmeta.evaluators.tabular.columns import Sheet
 from nasmeta.evaluators.tabular.few_shot import read_few_shot
 from nasmeta.evaluators.tabular.nats import NatsTable
 from nasmeta.evaluators.tabular.table import Table
+
+SHIPPED = {file.stem: file for file in (Path(__file__).parents[1] / "tables").glob("*.csv")}
+"""The tables that come with the package; `evaluator.table` may be the name of one."""
+
+
+def located(table: str) -> str:
+    """The absolute path of a table, or the name of one that comes along as it is."""
+    return table if table in SHIPPED and not Path(table).exists() else absolute_folder(table)
 
 
 def open_table(path: Path, learner: str | None, dataset: str | None) -> Table:
@@ -16,8 +25,11 @@ def open_table(path: Path, learner: str | None, dataset: str | None) -> Table:
     A folder or a .pbz2 file is NATS-Bench's; a CSV with a column `valid_acc_12` is a benchmark's, any
     other is to be a few-shot table.
     """
+    path = SHIPPED.get(str(path), path)
     if not path.exists():
-        raise ConfigError(f"evaluator.table: {path}: no such file")
+        raise ConfigError(
+            f"evaluator.table: {path}: no such file; {suggest(path.name, SHIPPED)} (comes along)"
+        )
     if path.is_dir() or path.suffix == ".pbz2":
         _refuse("learner", learner, path)
         return NatsTable(path, dataset)
