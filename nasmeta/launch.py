@@ -23,10 +23,12 @@ from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done, run_job
 log = logging.getLogger(__name__)
 
 REPLAYED = re.compile(
-    r"hydra/sweeper(/sampler)?|hydra\.sweep\.(dir|subdir)"
-    r"|hydra\.sweeper\.(n_trials|n_jobs|direction|max_failure_rate|storage|study_name|sampler\.[a-z]\w*|params\..+)"
+    r"(?!hydra)\w+(\.\w+)*(@strategy(\.\w+)*)?"
+    r"|hydra/sweeper(/sampler)?|hydra\.sweep\.(dir|subdir)"
+    r"|hydra\.sweeper\.(n_trials|n_jobs|direction|max_failure_rate|storage|study_name)"
+    r"|hydra\.sweeper\.(sampler\.[a-z]\w*|params\.(?!hydra)\w+(\.\w+)*)"
 )
-"""The keys of Hydra's that a sweep played again may set: none of them names code."""
+"""The keys that a sweep played again may set: the job's own, and those of Hydra's that name no code."""
 
 
 class Refused(BaseException):
@@ -203,8 +205,7 @@ def hydra_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float |
                 f"changed; resume the jobs one by one: nasmeta resume {manifest.path}/NUMBER"
             )
         )
-    if earlier is not None and earlier.status == "done":
-        assert earlier.result is not None
+    if earlier is not None and earlier.status == "done" and earlier.result is not None:
         log.info("job %d is done: %g", job.number, earlier.result)
         return earlier.result
     if earlier is not None and earlier.status == "failed":
@@ -215,16 +216,16 @@ def hydra_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float |
 def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
     """The arguments by which a sweep is played again in its directory.
 
-    Unless they are trusted, raises RunDirectoryError for what could run code or read files of another's
-    choice: Hydra's options and keys beyond REPLAYED, targets, and paths out of the folder of a group.
+    Unless they are trusted, raises RunDirectoryError for what could run code or have Hydra read files of
+    another's choice: its options, keys beyond REPLAYED, targets, and paths out of the folder of a group.
     """
     for argument in plan.arguments if not trusted else []:
-        key, _, value = argument.lstrip("+~").partition("=")
+        key, _, value = re.sub(r"^(\+\+?|~)", "", argument).partition("=")
+        value_only = (
+            "." in key and "@" not in key and not key.startswith("hydra")
+        )  # no group's option: no file
         harmless = argument in ("-m", "--multirun") or (
-            "@" not in key
-            and "_target_" not in argument
-            and (REPLAYED.fullmatch(key) or not key.startswith(("hydra", "-")))
-            and ("." in key or ".." not in value)
+            REPLAYED.fullmatch(key) and "_target_" not in argument and (value_only or ".." not in value)
         )
         if not harmless:
             raise RunDirectoryError(

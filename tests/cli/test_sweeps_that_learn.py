@@ -134,6 +134,11 @@ def test_without_the_extra_it_says_what_to_install(
         "--config-dir=/tmp",
         "-cd",
         "strategy._target_=os.system",
+        " hydra.searchpath=[file:///tmp]",
+        "strategy@strategy.inner=../../tmp/evil",
+        "hydra.sweeper.params.hydra.job_logging.handlers.evil=x",
+        "hydra.sweeper.params.strategy='choice(../../tmp/evil,random)'",
+        "experiment/../hydra=evil",
     ],
 )
 def test_a_hostile_command_is_not_played_again(tmp_path: Path, argument: str) -> None:
@@ -144,6 +149,14 @@ def test_a_hostile_command_is_not_played_again(tmp_path: Path, argument: str) ->
 
 
 def test_a_plain_command_is_played_again_in_its_directory(tmp_path: Path) -> None:
-    plain = [*STUDY, "dataset.root=../data", "hydra.sweeper.sampler.seed=3", "~experiment", "+experiment=rea"]
+    plain = [
+        *STUDY,
+        "dataset.root=../data",
+        "hydra.sweeper.sampler.seed=3",
+        "~experiment",
+        "++experiment=rea",
+        "strategy@strategy.inner=random",
+        "hydra.sweeper.params.seed='choice(1,2)'",
+    ]
     plan = Plan(sweeper="optuna", total=None, arguments=[*plain, "hydra.sweep.dir=elsewhere"], jobs=[])
     assert replayed(plan, tmp_path, trusted=False) == [*plain, f"hydra.sweep.dir={tmp_path}"]
