@@ -51,5 +51,4 @@ def test_what_was_compared_is_not_empty(arguments: list[str], unbroken: Path) ->
     assert any(r["status"] == "ok" for r in finished)
     assert ("tensors" in result) == ("evaluator=zero_cost" in arguments)
     if "evaluator=tabular" in arguments:
-        assert any(r["status"] == "failed" for r in finished)
         assert 2 < len(finished) < 12 or result["summary"]["simulated_seconds"] < 25
