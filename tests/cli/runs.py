@@ -1,8 +1,11 @@
 """Runs that take a second: a tiny network on the sinusoid, and how to start them."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from nasmeta.cli import main
+from nasmeta.sweep import MANIFEST
 
 TINY = [
     "dataset=sinusoid",
@@ -25,8 +28,16 @@ TINY = [
     "strategy.population=2",
     "strategy.sample=2",
 ]
+SHORT = [*TINY, "budget.trials=2", "budget.final_candidates=1", "budget.valid_tasks=2", "budget.test_tasks=2"]
+"""For the jobs of a sweep."""
 
 
 def search(directory: Path, *overrides: str) -> int:
     """The exit code of a tiny run in `directory`."""
     return main(["search", *TINY, f"hydra.run.dir={directory}", *overrides])
+
+
+def jobs(sweep: Path) -> list[dict[str, Any]]:
+    """The jobs of a sweep, as its manifest has them."""
+    found: list[dict[str, Any]] = json.loads((sweep / MANIFEST).read_text())["jobs"]
+    return found

@@ -11,19 +11,13 @@ from nasmeta.cli import main
 from nasmeta.rundir import locked
 from nasmeta.sweep import MANIFEST
 from tests.cli.kills import outcome, spawn
-from tests.cli.runs import TINY
+from tests.cli.runs import SHORT, jobs
 
-SHORT = [*TINY, "budget.trials=2", "budget.final_candidates=1", "budget.valid_tasks=2", "budget.test_tasks=2"]
 GRID = ["-m", "seed=0,1,2"]
 
 
 def sweep(directory: Path, *overrides: str) -> list[str]:
     return ["search", *SHORT, f"hydra.sweep.dir={directory}", *overrides]
-
-
-def jobs(directory: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((directory / MANIFEST).read_text())["jobs"]
-    return found
 
 
 @pytest.fixture(scope="module")

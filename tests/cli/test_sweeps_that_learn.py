@@ -1,8 +1,8 @@
 """Sweeps by Optuna: killed and resumed, the study ends as if never interrupted, no trial counted twice."""
 
-import importlib.util
 import json
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,16 @@ from nasmeta.errors import RunDirectoryError
 from nasmeta.launch import replayed
 from nasmeta.sweep import MANIFEST, Plan
 from tests.cli.kills import outcome, spawn
-from tests.cli.runs import TINY
+from tests.cli.runs import SHORT, jobs
 
-installed = (
-    importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper")
-    if (importlib.util.find_spec("hydra_plugins"))
-    else None
-)
-needs_optuna = pytest.mark.skipif(installed is None, reason="needs nasmeta[optuna]")
+installed = bool(find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_optuna_sweeper"))
+needs_optuna = pytest.mark.skipif(not installed, reason="needs nasmeta[optuna]")
 
-SHORT = [*TINY, "budget.trials=2", "budget.final_candidates=1", "budget.valid_tasks=2", "budget.test_tasks=2"]
 STUDY = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "optimizer.lr=interval(0.001,0.01)"]
 
 
 def sweep(directory: Path, *overrides: str) -> list[str]:
     return ["search", *SHORT, f"hydra.sweep.dir={directory}", *STUDY, *overrides]
-
-
-def jobs(directory: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((directory / MANIFEST).read_text())["jobs"]
-    return found
 
 
 def change(directory: Path, number: int, **values: Any) -> None:
@@ -112,7 +102,7 @@ def test_another_proposal_than_the_recorded_one_is_refused(
 def test_without_the_extra_it_says_what_to_install(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if installed is not None:
+    if installed:
         pytest.skip("it is installed")
     assert main(sweep(tmp_path / "sweep")) == 2
     assert "pip install 'nasmeta[optuna]'" in capfd.readouterr().err
