@@ -22,6 +22,9 @@ from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.strategies.problem import Problem
 from nasmeta.task import TaskBatch
 
+CURVATURE_TASKS = 16
+"""At least so many tasks are what the curvature of the validation loss is taken of."""
+
 
 @dataclass(frozen=True)
 class ArchitectureOptimizer:
@@ -100,13 +103,17 @@ class BilevelTraining:
         return self.network.derive(self.alpha)
 
     def curvature(self, rng: np.random.Generator) -> float:
-        """The dominant eigenvalue of d2 L_valid / dalpha2, on the first tasks that alpha was trained on."""
+        """The dominant eigenvalue of d2 L_valid / dalpha2, on the first tasks that alpha was trained on.
+
+        The same CURVATURE_TASKS every time: one task's eigenvalue changes sign from epoch to epoch.
+        """
         self._sample("curvature")
         point = {name: value.detach() for name, value in self.state.parameters.items()}
-        batch = self.batch(1)
+        batches = [self.batch(2 * i + 1) for i in range(-(-CURVATURE_TASKS // self.problem.meta_batch))]
 
         def at(alpha: Parameters) -> Parameters:
-            return first_order(self._held_at, point | alpha, self.names, batch)
+            each = [first_order(self._held_at, point | alpha, self.names, batch) for batch in batches]
+            return {name: torch.stack([gradient[name] for gradient in each]).mean(0) for name in alpha}
 
         return dominant_eigenvalue(at, {name: point[name] for name in self.names}, rng)
 
