@@ -1,11 +1,12 @@
 """Every option of conf/strategy that is a black-box strategy, unlisted."""
 
+import json
 import math
 import os
 import subprocess
 import sys
 import time
-from functools import partial
+from functools import cache, partial
 
 import pytest
 from hypothesis import given, settings
@@ -181,20 +182,29 @@ def test_wrong_tells_are_refused(make: Make) -> None:
         strategy.tell(told(proposal, 0.5))
 
 
-def test_a_fresh_process_with_another_hash_seed_proposes_the_same(option: str) -> None:
+@pytest.fixture(scope="module", params=["1", "2"])
+def elsewhere(request: pytest.FixtureRequest) -> dict[str, list[str]]:
+    """What every option asks in a fresh process with another hash seed."""
     script = (
+        "import json\n"
         "from nasmeta.testing.strategies import asked, made, play\n"
-        f"print(*asked(play(made({option!r}, trials=20))))"
+        f"told = {{o: list(map(str, asked(play(made(o, trials=20))))) for o in {OPTIONS!r}}}\n"
+        "print(json.dumps(told))"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(outputs) == 1
-    assert outputs.pop().split() == [str(arch) for arch in asked(play(made(option, trials=20)))]
+    environment = {**os.environ, "PYTHONHASHSEED": request.param}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    asked_there: dict[str, list[str]] = json.loads(done.stdout)
+    return asked_there
+
+
+def test_a_fresh_process_with_another_hash_seed_proposes_the_same(
+    option: str, elsewhere: dict[str, list[str]]
+) -> None:
+    assert elsewhere[option] == here(option)
+
+
+@cache
+def here(option: str) -> list[str]:
+    return [str(arch) for arch in asked(play(made(option, trials=20)))]
