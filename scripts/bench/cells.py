@@ -63,8 +63,8 @@ METHODS = {
     "spos": f"{EVOLUTION} {SHARED} budget.search_iterations=1000",
     "enas": f"strategy=reinforce {SHARED} budget.search_iterations=300 evaluator.iterations_per_trial=5",
     "darts": f"{GRADIENT} strategy.epoch_iterations=10",
-    "darts, fast": f"{FAST} strategy.guard=none",
-    "darts, fast and guarded": f"{FAST} strategy.guard=weightless",
+    "darts_fast": f"{FAST} strategy.guard=none",
+    "darts_fast_guarded": f"{FAST} strategy.guard=weightless",
     "gdas": f"{GRADIENT} strategy.epoch_iterations=30 strategy.edges=gumbel strategy.temperature_start=10",
 }
 """Their overrides. The gradient searches' 40 epochs and SPOS' shared weights are sized for about 130 s."""

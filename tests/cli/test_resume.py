@@ -32,8 +32,10 @@ def test_another_seed_is_another_run(unbroken: Path, tmp_path: Path) -> None:
     assert outcome(tmp_path / "run") != outcome(unbroken)
 
 
-@pytest.mark.parametrize("torn", [False, True], ids=["between", "torn"])
-@pytest.mark.parametrize("kill_at", [1, 4, 9, 17, 38, 46])
+@pytest.mark.parametrize(
+    "kill_at,torn",
+    [(1, False), (4, True), (9, False), (9, True), (17, True), (38, False), (46, False), (46, True)],
+)
 def test_killed_once(unbroken: Path, tmp_path: Path, kill_at: int, torn: bool) -> None:
     directory = tmp_path / "run"
     assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], kill_at, torn) == -signal.SIGKILL

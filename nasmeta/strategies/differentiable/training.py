@@ -22,7 +22,7 @@ from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.strategies.problem import Problem
 from nasmeta.task import TaskBatch
 
-CURVATURE_TASKS = 16
+CURVATURE_TASKS = 8
 """At least so many tasks are what the curvature of the validation loss is taken of."""
 
 
