@@ -55,16 +55,12 @@ SHARED = "evaluator=supernet budget.trials=100000"
 GRADIENT = (
     "strategy=differentiable strategy.architecture_lr=0.005 budget.search_iterations=1 budget.trials=40"
 )
-FAST = f"{GRADIENT} strategy.epoch_iterations=10 strategy.architecture_lr=0.02"
-"""Four times the others' rate: the search then collapses within its 400 iterations."""
 METHODS = {
     "random": f"strategy=random {SCRATCH}",
     "rea": f"{EVOLUTION} {SCRATCH}",
     "spos": f"{EVOLUTION} {SHARED} budget.search_iterations=1000",
     "enas": f"strategy=reinforce {SHARED} budget.search_iterations=300 evaluator.iterations_per_trial=5",
     "darts": f"{GRADIENT} strategy.epoch_iterations=10",
-    "darts_fast": f"{FAST} strategy.guard=none",
-    "darts_fast_guarded": f"{FAST} strategy.guard=weightless",
     "gdas": f"{GRADIENT} strategy.epoch_iterations=30 strategy.edges=gumbel strategy.temperature_start=10",
 }
 """Their overrides. The gradient searches' 40 epochs and SPOS' shared weights are sized for about 130 s."""

@@ -1,13 +1,12 @@
-"""When to stop, before the architecture collapses to operations without weights.
+"""When to stop, before the architecture collapses to skip connections.
 
-DARTS, left alone, ends with skips or poolings: they let the weights descend faster than they help (Zela et
-al. 2020, arXiv:1909.09656, section 3). Early warnings: the number of skips of the derived architecture
-(DARTS+, Liang et al. 2019, arXiv:1909.06035, criterion 1, which stops at two in the normal cell), or of skips
-and poolings together (ours: on episodes of small images the collapse is to average pooling); and the dominant
+DARTS, left alone, ends with skips: they let the weights descend faster than they help (Zela et al. 2020,
+arXiv:1909.09656, section 3). Two early warnings: the number of skips of the derived architecture (DARTS+,
+Liang et al. 2019, arXiv:1909.06035, criterion 1, which stops at two in the normal cell), and the dominant
 eigenvalue of d2 L_valid / dalpha2, which grows first (DARTS-ES, Zela et al. 2020, section 4.3).
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,13 +30,9 @@ POWER_STEPS = 10
 """Steps of the power iteration, two gradients each."""
 
 
-SKIPS = ("skip_connect",)
-WEIGHTLESS = (*SKIPS, "avg_pool_3x3", "max_pool_3x3")
-
-
-def count(graph: ArchitectureGraph, operations: Collection[str]) -> int:
-    """How often `operations` are among those that the architecture uses, in all its cells."""
-    return sum(operation in operations for operation in graph.operations)
+def skips(graph: ArchitectureGraph) -> int:
+    """Skip connections among the operations that are used, those of all cells."""
+    return graph.operations.count("skip_connect")
 
 
 def has_sharpened(eigenvalues: Sequence[float]) -> bool:

@@ -26,7 +26,7 @@ from nasmeta.errors import ConfigError, Interrupted, RunFailed
 from nasmeta.relaxation import Inputs, Relaxation
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.strategies.base import Feasible, Proposal, Strategy
-from nasmeta.strategies.differentiable.guard import LAG, SKIPS, WEIGHTLESS, count, has_sharpened
+from nasmeta.strategies.differentiable.guard import LAG, has_sharpened, skips
 from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.strategies.differentiable.training import ArchitectureOptimizer, BilevelTraining
 from nasmeta.strategies.memory import Memory
@@ -54,7 +54,7 @@ class Differentiable(Strategy):
         beta1: Annotated[float, Field(ge=0, lt=1)],
         beta2: Annotated[float, Field(ge=0, lt=1)],
         architecture_weight_decay: Annotated[float, Field(ge=0)],
-        guard: Literal["none", "skips", "weightless", "eigenvalue"],
+        guard: Literal["none", "skips", "eigenvalue"],
         max_skips: Annotated[int, Field(ge=0)],
         space: SearchSpace[Any],
         seed: int,
@@ -126,11 +126,10 @@ class Differentiable(Strategy):
         """Whether the guard has warned after the last epoch."""
         if not self._derived:
             return False
-        if self.guard == "eigenvalue":
-            return has_sharpened(self._eigenvalues)
-        counted = {"none": (), "skips": SKIPS, "weightless": WEIGHTLESS}[self.guard]
-        last = self.space.graph(self.space.parse(self._derived[-1]))
-        return count(last, counted) > self.max_skips
+        if self.guard == "skips":
+            last = self.space.parse(self._derived[-1])
+            return skips(self.space.graph(last)) > self.max_skips
+        return self.guard == "eigenvalue" and has_sharpened(self._eigenvalues)
 
     # One epoch ------------------------------------------------------------------------------------------
 
