@@ -104,24 +104,29 @@ def test_another_table_is_left_alone(script: ModuleType, tmp_path: Path) -> None
     assert path.read_text() == "arch,valid_acc_12\nx,1\n"
 
 
-def run(path: Path, *options: str) -> None:
-    command = [sys.executable, str(SCRIPT), "--table", str(path), "--datasets", "strokes", *options]
-    subprocess.run([*command, "--budgets", "1", "2", "--", *TINY], check=True, capture_output=True, cwd=ROOT)
+def arguments(path: Path, *options: str) -> list[str]:
+    budgets = ["--budgets", "1", "2", "--", *TINY]
+    return [str(SCRIPT), "--table", str(path), "--datasets", "strokes", *options, *budgets]
 
 
 @pytest.mark.slow
-def test_interrupted_and_continued_it_says_the_same(tmp_path: Path) -> None:
+def test_interrupted_and_continued_it_says_the_same(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cut within a row of the second unit, and continued by more processes."""
     whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
-    run(whole, "--architectures", "2")
+    command = [sys.executable, *arguments(whole, "--architectures", "2")]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
     text = whole.read_text()
     rows = without_seconds(text)
     assert len(rows) == 2 * 2 * 2
     assert {row["learner"] for row in rows} == {"protonet", "fomaml"}
     lines = text.splitlines(keepends=True)
     cut.write_text("".join(lines[:4]) + lines[4][:30])
-    run(cut, "--architectures", "2", "--jobs", "2")
+    command = [sys.executable, *arguments(cut, "--architectures", "2", "--jobs", "2")]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
     assert without_seconds(cut.read_text()) == rows
     before = whole.read_text()
-    run(whole, "--architectures", "2")
+    monkeypatch.setattr(sys, "argv", arguments(whole, "--architectures", "2"))
+    script.main()
     assert whole.read_text() == before, "nothing is left to do"

@@ -52,7 +52,7 @@ def test_it_is_a_function_of_the_seed(make: Make) -> None:
     assert len(asked(play(make(seed=0)))) == 30
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     outstanding=st.sampled_from([1, 2, 4, 7]),
     order=st.integers(0, 99),

@@ -27,7 +27,10 @@ RATIO = 0.75
 """The search stops where the mean eigenvalue k epochs ago is less than so much of the present one."""
 
 POWER_STEPS = 10
-"""Steps of the power iteration, two gradients each."""
+"""Steps of the power iteration at most, two gradients each."""
+
+SETTLED = 0.01
+"""The power iteration ends where a step changes the eigenvalue by less than so much of it."""
 
 
 def skips(graph: ArchitectureGraph) -> int:
@@ -68,7 +71,9 @@ def dominant_eigenvalue(
             return 0.0
         direction = {name: value / length for name, value in direction.items()}
         image = product(direction)
-        eigenvalue = float(_flat(direction) @ _flat(image))
+        before, eigenvalue = eigenvalue, float(_flat(direction) @ _flat(image))
+        if abs(eigenvalue - before) < SETTLED * abs(eigenvalue):
+            break
         direction = image
     return eigenvalue
 
