@@ -109,22 +109,25 @@ def arguments(path: Path, *options: str) -> list[str]:
     return [str(SCRIPT), "--table", str(path), "--datasets", "strokes", *options, *budgets]
 
 
+def run(path: Path, *options: str) -> None:
+    command = [sys.executable, *arguments(path, *options)]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+
+
 @pytest.mark.slow
 def test_interrupted_and_continued_it_says_the_same(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut within a row of the second unit, and continued by more processes."""
     whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
-    command = [sys.executable, *arguments(whole, "--architectures", "2")]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    run(whole, "--architectures", "2")
     text = whole.read_text()
     rows = without_seconds(text)
     assert len(rows) == 2 * 2 * 2
     assert {row["learner"] for row in rows} == {"protonet", "fomaml"}
     lines = text.splitlines(keepends=True)
     cut.write_text("".join(lines[:4]) + lines[4][:30])
-    command = [sys.executable, *arguments(cut, "--architectures", "2", "--jobs", "2")]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    run(cut, "--architectures", "2", "--jobs", "2")
     assert without_seconds(cut.read_text()) == rows
     before = whole.read_text()
     monkeypatch.setattr(sys, "argv", arguments(whole, "--architectures", "2"))

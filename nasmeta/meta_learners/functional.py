@@ -134,7 +134,6 @@ class _Copy:
         self.norms = [m for m in self.module.modules() if isinstance(m, EpisodicBatchNorm)]
         self.places: dict[str, tuple[dict[str, object], str]] = {}
         for prefix, owner in self.module.named_modules():
-            owner.__dict__.update(owner._modules)
             for name in [name for name, p in owner._parameters.items() if p is not None]:
                 del owner._parameters[name]
                 self.places[f"{prefix}.{name}" if prefix else name] = (owner.__dict__, name)

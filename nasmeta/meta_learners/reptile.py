@@ -75,16 +75,16 @@ class Reptile(MetaLearner):
         }
         trained = {n: p for n, p in parameters.items() if state.inner_scale.get(n, 1.0) != 0}
         # Laid out in memory as the parameters are, which fused kernels take for granted.
-        slopes = [torch.empty_like(p) for p in trained.values()]
-        for parameter, slope in zip(trained.values(), slopes, strict=True):
-            parameter.grad = slope
+        gradients = [torch.empty_like(p) for p in trained.values()]
+        for parameter, place in zip(trained.values(), gradients, strict=True):
+            parameter.grad = place
         optimizer = self._optimizer(trained, state.inner_scale)
         for step in range(steps):
             state.network.anneal(step / steps)
             x, y = next(batches)
             outputs = state.network(parameters, x)
             loss = task_loss(state.task.kind, outputs, y)
-            torch._foreach_copy_(slopes, list(gradient(loss, trained).values()))
+            torch._foreach_copy_(gradients, list(gradient(loss, trained).values()))
             optimizer.step()
         state.network.anneal(1.0)
         return parameters, task_metrics(state.task.kind, loss / tasks, outputs, y)
@@ -111,7 +111,7 @@ class Reptile(MetaLearner):
             for factor in factors
         ]
         if self.inner_optimizer == "adam":
-            # One kernel instead of a dozen: a sixth of a step's time on a CPU. There is none for `meta`.
+            # One kernel instead of a dozen, a sixth of a step's time on a CPU. There is none for `meta`.
             fused = all(p.device.type in ("cpu", "cuda") for p in trained.values())
             return torch.optim.Adam(groups, betas=(self.adam_beta1, 0.999), fused=fused, foreach=not fused)
         return torch.optim.SGD(groups, foreach=True)

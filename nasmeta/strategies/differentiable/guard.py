@@ -29,7 +29,7 @@ RATIO = 0.75
 POWER_STEPS = 10
 """Steps of the power iteration at most, two gradients each."""
 
-SETTLED = 0.01
+SETTLED = 0.001
 """The power iteration ends where a step changes the eigenvalue by less than so much of it."""
 
 

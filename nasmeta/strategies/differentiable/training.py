@@ -6,6 +6,7 @@ iterations of the meta-training stream, the architecture those of odd ones: the 
 data of the paper.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -109,7 +110,8 @@ class BilevelTraining:
         """
         self._sample("curvature")
         point = {name: value.detach() for name, value in self.state.parameters.items()}
-        batches = [self.batch(2 * i + 1) for i in range(-(-CURVATURE_TASKS // self.problem.meta_batch))]
+        count = math.ceil(CURVATURE_TASKS / self.problem.meta_batch)
+        batches = [self.batch(2 * i + 1) for i in range(count)]
 
         def at(alpha: Parameters) -> Parameters:
             each = [first_order(self._held_at, point | alpha, self.names, batch) for batch in batches]
