@@ -18,7 +18,10 @@ from nasmeta.cli import main
 from nasmeta.journal import Journal
 
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["tests.cli.kills", "nasmeta.search", "nasmeta.reporting.table"])
+# What every command imports sooner or later; torch imports the compiler with the first optimizer.
+FORK.set_forkserver_preload(
+    ["tests.cli.kills", "nasmeta.search", "nasmeta.reporting.table", "nasmeta.launch", "torch._dynamo"]
+)
 
 
 def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:
