@@ -6,15 +6,16 @@ The meta-test tasks are not here: no evaluator or strategy can see them.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.errors import RunFailed
 from nasmeta.meta_learners.base import MetaLearner, MetaState
-from nasmeta.meta_learners.execution import Execution
+from nasmeta.meta_learners.execution import Execution, out_of_memory
 from nasmeta.meta_learners.functional import Parameters
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import Score, Stop, score
@@ -22,6 +23,8 @@ from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import TaskSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,27 @@ class Problem:
             self.device,
             self.execution,
         )
+
+    def within_memory(self, state: MetaState, compute: Callable[[], T]) -> T:
+        """compute(), with the network of `state`; where it does not fit, with half of the tasks at once.
+
+        The smaller number is kept. `compute` must change nothing before it returns. Raises RunFailed where
+        not even one task fits.
+        """
+        while True:
+            try:
+                return compute()
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            smaller = state.network.execution.smaller(self.meta_batch)
+            if smaller is None:
+                raise RunFailed(
+                    f"one task of the relaxed network does not fit in memory ({reason}): use fewer or "
+                    "narrower cells in search_space, a smaller task.query, or strategy.partial_channels"
+                )
+            state.network.execution = smaller
 
     def training(self, arch: Any, iterations: int) -> MetaTraining:
         """The meta-training of an architecture, before its first iteration."""

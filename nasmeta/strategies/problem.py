@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nasmeta.datasets.base import EpisodeSampler
     from nasmeta.meta_learners.base import MetaLearner, MetaState
     from nasmeta.meta_learners.outer import OuterOptimizer
     from nasmeta.relaxation import Relaxation
     from nasmeta.task import TaskSpec
+
+T = TypeVar("T")
 
 
 class Problem(Protocol):
@@ -31,3 +35,5 @@ class Problem(Protocol):
     def train(self) -> EpisodeSampler: ...
 
     def relaxed_state(self, relaxation: Relaxation) -> MetaState: ...
+
+    def within_memory(self, state: MetaState, compute: Callable[[], T]) -> T: ...

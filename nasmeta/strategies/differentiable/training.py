@@ -7,8 +7,9 @@ data of the paper.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from nasmeta.strategies.differentiable.guard import dominant_eigenvalue
 from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.strategies.problem import Problem
 from nasmeta.task import TaskBatch
+
+T = TypeVar("T")
 
 CURVATURE_TASKS = 8
 """At least so many tasks are what the curvature of the validation loss is taken of."""
@@ -83,7 +86,9 @@ class BilevelTraining:
             self.state.parameters[name].grad = value
         self._architecture.step()
         self._sample("weights")
-        gradients, metrics = self.problem.learner.meta_gradient(self.state, train, self.iteration)
+        gradients, metrics = self._fitting(
+            lambda: self.problem.learner.meta_gradient(self.state, train, self.iteration)
+        )
         for name, parameter in self.state.parameters.items():
             if name not in self.names:
                 parameter.grad = gradients.get(name)
@@ -127,11 +132,14 @@ class BilevelTraining:
 
     def _gradient_at(self, point: Parameters, batch: TaskBatch) -> Parameters:
         state = replace(self.state, parameters={n: v.requires_grad_() for n, v in point.items()})
-        return self.problem.learner.meta_gradient(state, batch, self.iteration)[0]
+        return self._fitting(lambda: self.problem.learner.meta_gradient(state, batch, self.iteration))[0]
 
     def _held_at(self, point: Parameters, batch: TaskBatch) -> Parameters:
         state = replace(self.state, parameters={n: v.requires_grad_() for n, v in point.items()})
-        return self.problem.learner.held_gradient(state, batch, self.iteration)[0]
+        return self._fitting(lambda: self.problem.learner.held_gradient(state, batch, self.iteration))[0]
+
+    def _fitting(self, gradients: Callable[[], T]) -> T:
+        return self.problem.within_memory(self.state, gradients)
 
     def _sample(self, purpose: str) -> None:
         progress = self.iteration / self.iterations

@@ -12,6 +12,7 @@ from nasmeta.composition import Composition
 from nasmeta.config import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed
 from nasmeta.overrides import composed
+from nasmeta.seeding import stream
 from nasmeta.strategies.base import Proposal, Told
 from nasmeta.strategies.differentiable import Differentiable
 from nasmeta.strategies.differentiable.training import BilevelTraining
@@ -225,3 +226,57 @@ def test_what_does_not_fit_is_said_before_anything_runs(overrides: list[str], me
     kept = [o for o in TINY if not (o.startswith("search_space") and "search_space=conv" in overrides)]
     with pytest.raises(ConfigError, match=message):
         Composition.of(parse(composed([*kept, *overrides]), trusted=False))
+
+
+@pytest.mark.parametrize("short_of", ["held_gradient", "meta_gradient"])
+def test_a_network_too_large_for_the_memory_sees_fewer_tasks_at_once(
+    short_of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same search with half of the tasks at once; the failed attempts leave no trace."""
+    setting = ("task_parallel=vmap", "task.meta_batch=4", "meta_learner=maml", "meta_learner.train_steps=1")
+    whole = made(*setting, "task_chunk=2")
+    expected, chunks = play(whole), []
+    learner = type(whole.problem.learner)
+    original = getattr(learner, short_of)
+
+    def limited(self: Any, state: Any, *rest: Any) -> Any:
+        chunk = state.network.execution.task_chunk
+        chunks.append(chunk)
+        if chunk is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, state, *rest)
+
+    monkeypatch.setattr(learner, short_of, limited)
+    strategy = made(*setting)
+    assert play(strategy) == expected
+    assert chunks[:2] == [None, 2]
+    assert set(chunks[1:]) == {2}
+    for name, value in strategy._running().alpha.items():
+        torch.testing.assert_close(value, whole._running().alpha[name])
+
+
+def test_one_task_that_does_not_fit_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried")
+
+    strategy = made()
+    monkeypatch.setattr(type(strategy.problem.learner), "held_gradient", never)
+    with pytest.raises(RunFailed, match="does not fit in memory"):
+        strategy.ask()
+
+
+@pytest.mark.parametrize("meta_batch,batches", [(1, 8), (3, 3), (8, 1), (20, 1)])
+def test_the_curvature_is_of_eight_tasks_at_least(
+    meta_batch: int, batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = made(f"task.meta_batch={meta_batch}")._running()
+    numbers: list[int] = []
+
+    def batch(self: BilevelTraining, number: int) -> Any:
+        numbers.append(number)
+        return None
+
+    monkeypatch.setattr(BilevelTraining, "batch", batch)
+    monkeypatch.setattr(BilevelTraining, "_held_at", lambda self, point, batch: point)
+    training.curvature(stream(0, "power"))
+    assert numbers == [2 * i + 1 for i in range(batches)], "those that alpha is trained on: odd ones"
