@@ -1,5 +1,6 @@
 """The training of shared weights, and the evaluator that owns them."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,23 @@ def test_a_restored_training_builds_no_earlier_draw_again(
     assert built == expected
 
 
+def test_every_gradient_gets_the_typical_length() -> None:
+    """The geometric mean of those so far; directions stay, and a gradient of zero stays zero."""
+    training = trained(problem())
+    lengths = [2.0, 32.0, 1.0]
+    for number, length in enumerate(lengths, 1):
+        gradients = {"a": torch.tensor([0.6]) * length, "b": torch.tensor([0.0, 0.8]) * length}
+        balanced = training._balanced(gradients)
+        expected = math.prod(lengths[:number]) ** (1 / number)
+        assert balanced["a"].item() == pytest.approx(0.6 * expected)
+        assert balanced["b"].tolist() == pytest.approx([0.0, 0.8 * expected])
+    assert training._balanced({"a": torch.zeros(1)})["a"].item() == 0.0
+
+
 def test_a_fair_step_is_the_mean_over_its_users() -> None:
     """What all its sub-networks share has the mean of their gradients."""
     training = trained(problem("nasbench201"), "fair")
+    training._balanced = lambda gradients: gradients  # type: ignore[method-assign]
     cells = training._sampled()
     training._drawn, training._sampled = 0, lambda: cells  # type: ignore[method-assign]
     batch = training.sampler.batch(0, 1)
@@ -247,6 +262,6 @@ def test_a_network_that_cannot_be_trained_is_said(
 
 
 def test_a_diverged_supernet_ends_the_run(tmp_path: Path) -> None:
-    given = problem("conv_small", "protonet", "cpu", "optimizer=sgd", "optimizer.lr=1e30")
+    given = problem("conv_small", "protonet", "cpu", "optimizer=sgd", "optimizer.lr=1e38")
     with pytest.raises(RunFailed, match=r"the supernet: the meta-training loss is .*optimizer\.lr"):
         judged(supernet(given), archs(given, 1)[0], 3, tmp_path / "w.pt")

@@ -20,6 +20,9 @@ from nasmeta.task import TaskBatch
 
 T = TypeVar("T")
 
+WINDOW = 100
+"""Sub-networks over which the typical length of a gradient is averaged."""
+
 
 class SupernetTraining(MetaTraining):
     """Single-path training of the shared weights, one outer step of the run's optimizer a `step`.
@@ -27,6 +30,10 @@ class SupernetTraining(MetaTraining):
     A shared tensor that no sampled sub-network has a part of is left alone: no decay, no momentum. Where
     several have, its gradient is their mean (FairNAS adds them up: the same to Adam, and what keeps an outer
     step of Reptile an average). `path`, where it is set, is the one architecture that is trained.
+
+    Every sub-network's gradient is brought to the typical length of the latest ones. What is left to chance
+    otherwise is whom the shared weights serve: distances between embeddings of 784 numbers give losses and
+    gradients many times those of 16, and Adam scales its steps to the largest (scripts/bench/ranking.py).
     """
 
     def __init__(
@@ -58,6 +65,8 @@ class SupernetTraining(MetaTraining):
         self._drawn = 0
         self._draws, self._known = 0, 0
         self._refused: set[int] = set()
+        self._log_length = torch.zeros((), device=problem.device)
+        self._lengths = 0
 
     def gradients(self, batch: TaskBatch) -> Gradients:
         """The mean over the sampled sub-networks, of every shared tensor that any of them has a part of."""
@@ -68,11 +77,20 @@ class SupernetTraining(MetaTraining):
             subnetwork, (gradients, measured) = self.inheriting(
                 arch, lambda s: (s, self.learner.meta_gradient(s.state, batch, self.iteration))
             )
-            subnetwork.scatter(gradients, total, self.weights.parameters)
+            subnetwork.scatter(self._balanced(gradients), total, self.weights.parameters)
             metrics.add(measured, 1)
             for part in subnetwork.parts.values():
                 users[part.shared] = users.get(part.shared, 0) + 1
         return {name: gradient / users[name] for name, gradient in total.items()}, metrics.get()
+
+    def _balanced(self, gradients: Parameters) -> Parameters:
+        """The gradients at the geometric mean of the lengths that the latest ones had, these among them."""
+        length = torch.stack(torch._foreach_norm(list(gradients.values()))).norm()
+        log_length = length.log().clamp_min(-60.0)  # a gradient of zero stays one
+        self._lengths = min(self._lengths + 1, WINDOW)
+        self._log_length = self._log_length.lerp(log_length, 1 / self._lengths)
+        scale = (self._log_length - log_length).exp()
+        return {name: gradient * scale for name, gradient in gradients.items()}
 
     def inheriting(self, arch: Any, use: Callable[[Subnetwork], T]) -> T:
         """What `use` makes of the network of `arch`, with as many tasks at once as fit, then and later."""
@@ -93,11 +111,19 @@ class SupernetTraining(MetaTraining):
         return next(islice(self._paths, skipped, None))
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "draws": self._draws, "refused": sorted(self._refused)}
+        return {
+            **super().state_dict(),
+            "draws": self._draws,
+            "refused": sorted(self._refused),
+            "log_length": self._log_length,
+            "lengths": self._lengths,
+        }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         super().load_state_dict(saved)
         self._known, self._refused = saved["draws"], set(saved["refused"])
+        self._log_length = saved["log_length"].to(self.problem.device)
+        self._lengths = saved["lengths"]
 
     def _buildable(self, arch: Any) -> bool:
         """Whether the next draw is a network; those of a restored training are known (a build takes ms)."""
