@@ -233,7 +233,8 @@ def test_a_network_too_large_for_the_memory_sees_fewer_tasks_at_once(
     short_of: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same search with half of the tasks at once; the failed attempts leave no trace."""
-    setting = ("task_parallel=vmap", "task.meta_batch=4", "meta_learner=maml", "meta_learner.train_steps=1")
+    maml = ("meta_learner=maml", "meta_learner.train_steps=1")
+    setting = ("task_parallel=vmap", "task.meta_batch=4", "budget.trials=1", *maml)
     whole = made(*setting, "task_chunk=2")
     expected, chunks = play(whole), []
     learner = type(whole.problem.learner)
