@@ -1,11 +1,11 @@
 """What to do where a device's memory is too small for a meta-batch: compute fewer of its tasks at once."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.execution import out_of_memory
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -13,19 +13,19 @@ class DoesNotFit(RuntimeError):
     """Not even one task fits in memory."""
 
 
-def fitting(problem: Problem, arch: Any, attempt: Callable[[Problem], T]) -> tuple[T, Problem]:
-    """attempt(problem), and the problem it succeeded with: half of the tasks at once after every failure.
+def fitting(setting: S, smaller: Callable[[S], S | None], attempt: Callable[[S], T]) -> tuple[T, S]:
+    """attempt(setting), and the setting it succeeded with: the next `smaller` one after every failure.
 
-    `arch` is what is trained or judged. Errors other than of memory pass; raises DoesNotFit after one task.
+    Errors other than of memory pass; raises DoesNotFit where there is no smaller setting.
     """
     while True:
         try:
-            return attempt(problem), problem
+            return attempt(setting), setting
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
-        smaller = problem.with_fewer_tasks_at_once(arch)  # the error, gone here, held the attempt's tensors
-        if smaller is None:
+        less = smaller(setting)  # the error, gone here, held the attempt's tensors
+        if less is None:
             raise DoesNotFit(reason)
-        problem = smaller
+        setting = less

@@ -14,8 +14,9 @@ from torch import nn
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import RunFailed
+from nasmeta.evaluators.memory import DoesNotFit, fitting
 from nasmeta.meta_learners.base import MetaLearner, MetaState
-from nasmeta.meta_learners.execution import Execution, out_of_memory
+from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.functional import Parameters
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import Score, Stop, score
@@ -82,25 +83,24 @@ class Problem:
         )
 
     def within_memory(self, state: MetaState, compute: Callable[[], T]) -> T:
-        """compute(), with the network of `state`; where it does not fit, with half of the tasks at once.
+        """compute(), of the relaxed network of `state`; where it does not fit, half of the tasks at once.
 
         The smaller number is kept. `compute` must change nothing before it returns. Raises RunFailed where
         not even one task fits.
         """
-        while True:
-            try:
-                return compute()
-            except RuntimeError as error:
-                if not out_of_memory(error):
-                    raise
-                reason = str(error).splitlines()[0]
-            smaller = state.network.execution.smaller(self.meta_batch)
-            if smaller is None:
-                raise RunFailed(
-                    f"one task of the relaxed network does not fit in memory ({reason}): use fewer or "
-                    "narrower cells in search_space, a smaller task.query, or strategy.partial_channels"
-                )
-            state.network.execution = smaller
+        network = state.network
+
+        def attempt(execution: Execution) -> T:
+            network.execution = execution
+            return compute()
+
+        try:
+            return fitting(network.execution, lambda e: e.smaller(self.meta_batch), attempt)[0]
+        except DoesNotFit as error:
+            raise RunFailed(
+                f"one task of the relaxed network does not fit in memory ({error}): use fewer or narrower "
+                "cells in search_space, a smaller task.query, or strategy.partial_channels"
+            ) from error
 
     def training(self, arch: Any, iterations: int) -> MetaTraining:
         """The meta-training of an architecture, before its first iteration."""
@@ -114,7 +114,14 @@ class Problem:
             horizon=max(iterations, self.search_iterations),
         )
 
-    def with_fewer_tasks_at_once(self, arch: Any) -> "Problem | None":
+    def fitting(self, arch: Any, attempt: Callable[["Problem"], T]) -> "tuple[T, Problem]":
+        """attempt(problem), and the problem it succeeded with: half of the tasks at once after every failure.
+
+        `arch` is what is trained or judged. Raises DoesNotFit where not even one task fits.
+        """
+        return fitting(self, lambda problem: problem._with_fewer_tasks_at_once(arch), attempt)
+
+    def _with_fewer_tasks_at_once(self, arch: Any) -> "Problem | None":
         """The same with half of the tasks in memory; None where it is one at a time already."""
         with torch.device("meta"):
             module = self.space.build(arch, self.task)

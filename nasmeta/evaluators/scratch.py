@@ -11,7 +11,6 @@ from nasmeta.errors import Interrupted
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.cost import Cost, measure_cost
 from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
-from nasmeta.evaluators.memory import fitting
 from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.score import Score, Stop
 from nasmeta.meta_learners.train import MetaTraining
@@ -78,7 +77,7 @@ class Scratch(Evaluator):
             training.run(report, stop, limit)
             return training, limit.run(problem.judge, training.state, limit.checked(stop))
 
-        (training, score), _ = fitting(self.problem, arch, attempt)
+        (training, score), _ = self.problem.fitting(arch, attempt)
         check_finite(score)
         return training, score
 

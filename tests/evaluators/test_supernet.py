@@ -115,17 +115,17 @@ def test_a_restored_training_builds_no_earlier_draw_again(
     assert built == expected
 
 
-def test_every_gradient_gets_the_typical_length() -> None:
-    """The geometric mean of those so far; directions stay, and a gradient of zero stays zero."""
+def test_every_gradient_gets_the_typical_norm() -> None:
+    """The geometric mean of those so far; directions stay, and a gradient of zero changes nothing."""
     training = trained(problem())
-    lengths = [2.0, 32.0, 1.0]
-    for number, length in enumerate(lengths, 1):
-        gradients = {"a": torch.tensor([0.6]) * length, "b": torch.tensor([0.0, 0.8]) * length}
-        balanced = training._balanced(gradients)
-        expected = math.prod(lengths[:number]) ** (1 / number)
+    norms = [2.0, 32.0, 1.0]
+    assert training._balanced({"a": torch.zeros(1)})["a"].item() == 0.0
+    for number, norm in enumerate(norms, 1):
+        balanced = training._balanced({"a": torch.tensor([0.6]) * norm, "b": torch.tensor([0.0, 0.8]) * norm})
+        expected = math.prod(norms[:number]) ** (1 / number)
         assert balanced["a"].item() == pytest.approx(0.6 * expected)
         assert balanced["b"].tolist() == pytest.approx([0.0, 0.8 * expected])
-    assert training._balanced({"a": torch.zeros(1)})["a"].item() == 0.0
+        assert training._balanced({"a": torch.zeros(1)})["a"].item() == 0.0
 
 
 def test_a_fair_step_is_the_mean_over_its_users() -> None:

@@ -7,7 +7,8 @@ With `iterations_per_trial` the weights are trained further before every later c
 strategy=reinforce then alternates between weights and controller, both on what the policy draws, as ENAS
 (Pham et al. 2018, arXiv:1802.03268, section 2.2) does. Deviations there: they alternate every candidate
 instead of every epoch, and the sub-network that was trained is the one judged. The outer learning rate of the
-shared weights is then constant, whatever optimizer.schedule says for the final trainings.
+shared weights is then constant, whatever optimizer.schedule says for the final trainings. Beyond all these
+papers, every sub-network's gradient is rescaled to the typical norm (training.py).
 
 Statistics are the candidate's own: under batch_norm=support or transductive every episode has its own in any
 case, under running they are computed anew from meta-training tasks. The final candidates and the reference

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import torch
 
 from nasmeta.errors import ArchitectureError
-from nasmeta.evaluators.memory import fitting
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import SAMPLINGS, Sampling
 from nasmeta.evaluators.supernet.weights import SharedWeights, Subnetwork
@@ -21,7 +20,7 @@ from nasmeta.task import TaskBatch
 T = TypeVar("T")
 
 WINDOW = 100
-"""Sub-networks over which the typical length of a gradient is averaged."""
+"""Sub-networks over which the typical norm of a gradient is averaged."""
 
 
 class SupernetTraining(MetaTraining):
@@ -31,9 +30,9 @@ class SupernetTraining(MetaTraining):
     several have, its gradient is their mean (FairNAS adds them up: the same to Adam, and what keeps an outer
     step of Reptile an average). `path`, where it is set, is the one architecture that is trained.
 
-    Every sub-network's gradient is brought to the typical length of the latest ones. What is left to chance
-    otherwise is whom the shared weights serve: distances between embeddings of 784 numbers give losses and
-    gradients many times those of 16, and Adam scales its steps to the largest (scripts/bench/ranking.py).
+    Every sub-network's gradient is rescaled to the typical norm of the latest ones. Distances between
+    embeddings of 784 numbers give gradients many times those of 16, and Adam, which divides by the largest of
+    late, would train the former alone.
     """
 
     def __init__(
@@ -65,8 +64,8 @@ class SupernetTraining(MetaTraining):
         self._drawn = 0
         self._draws, self._known = 0, 0
         self._refused: set[int] = set()
-        self._log_length = torch.zeros((), device=problem.device)
-        self._lengths = 0
+        self._log_norm = torch.zeros((), device=problem.device)  # the mean of `_norms` of them
+        self._norms = torch.zeros((), device=problem.device)
 
     def gradients(self, batch: TaskBatch) -> Gradients:
         """The mean over the sampled sub-networks, of every shared tensor that any of them has a part of."""
@@ -84,12 +83,16 @@ class SupernetTraining(MetaTraining):
         return {name: gradient / users[name] for name, gradient in total.items()}, metrics.get()
 
     def _balanced(self, gradients: Parameters) -> Parameters:
-        """The gradients at the geometric mean of the lengths that the latest ones had, these among them."""
-        length = torch.stack(torch._foreach_norm(list(gradients.values()))).norm()
-        log_length = length.log().clamp_min(-60.0)  # a gradient of zero stays one
-        self._lengths = min(self._lengths + 1, WINDOW)
-        self._log_length = self._log_length.lerp(log_length, 1 / self._lengths)
-        scale = (self._log_length - log_length).exp()
+        """The gradients, their joint norm now the geometric mean of the latest WINDOW ones, theirs included.
+
+        (A running mean once there are WINDOW.) A gradient of zero stays zero, and counts for nothing.
+        """
+        norm = torch.stack(torch._foreach_norm(list(gradients.values()))).norm()
+        zero = norm == 0
+        self._norms = (self._norms + ~zero).clamp_max(WINDOW)
+        log_norm = torch.where(zero, self._log_norm, norm.log())
+        self._log_norm = self._log_norm.lerp(log_norm, 1 / self._norms.clamp_min(1))
+        scale = (self._log_norm - log_norm).exp()
         return {name: gradient * scale for name, gradient in gradients.items()}
 
     def inheriting(self, arch: Any, use: Callable[[Subnetwork], T]) -> T:
@@ -99,7 +102,7 @@ class SupernetTraining(MetaTraining):
             self.weights.execution = problem.execution
             return use(self.weights.subnetwork(arch))
 
-        result, self.problem = fitting(self.problem, arch, attempt)
+        result, self.problem = self.problem.fitting(arch, attempt)
         return result
 
     def _sampled(self) -> list[Any]:
@@ -115,15 +118,15 @@ class SupernetTraining(MetaTraining):
             **super().state_dict(),
             "draws": self._draws,
             "refused": sorted(self._refused),
-            "log_length": self._log_length,
-            "lengths": self._lengths,
+            "log_norm": self._log_norm,
+            "norms": self._norms,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         super().load_state_dict(saved)
         self._known, self._refused = saved["draws"], set(saved["refused"])
-        self._log_length = saved["log_length"].to(self.problem.device)
-        self._lengths = saved["lengths"]
+        self._log_norm = saved["log_norm"].to(self.problem.device)
+        self._norms = saved["norms"].to(self.problem.device)
 
     def _buildable(self, arch: Any) -> bool:
         """Whether the next draw is a network; those of a restored training are known (a build takes ms)."""
