@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import pytest
@@ -19,23 +20,31 @@ def test_a_users_own_choice_is_left_alone(name: str, value: str, monkeypatch: py
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
-def test_pages_stay_with_the_process() -> None:
-    """Large blocks freed and taken again cost page faults the first time only."""
-    import subprocess
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_pages_stay_with_the_process(where: str) -> None:
+    """Large blocks freed and taken again cost page faults the first time only, in any thread."""
+    script = """
+import resource, sys, threading
+from nasmeta.allocator import keep_pages
+print(keep_pages() if sys.argv[1] == "keep" else False)
 
-    script = (
-        "import resource, sys\nfrom nasmeta.allocator import keep_pages\n"
-        "print(keep_pages() if sys.argv[1] == 'keep' else False)\n"
-        "for _ in range(3): [bytearray(2**24) for _ in range(8)]\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "for _ in range(10): [bytearray(2**24) for _ in range(8)]\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
-    )
+def faults():
+    for _ in range(3): [bytearray(2**24) for _ in range(8)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10): [bytearray(2**24) for _ in range(8)]
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+if sys.argv[2] == "main":
+    faults()
+else:
+    thread = threading.Thread(target=faults)
+    thread.start()
+    thread.join()
+"""
 
     def faults(mode: str) -> tuple[str, int]:
-        done = subprocess.run(
-            [sys.executable, "-c", script, mode], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", script, mode, where]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         kept, count = done.stdout.split()
         return kept, int(count)
 
