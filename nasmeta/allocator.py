@@ -4,7 +4,7 @@ glibc gives every large temporary back to the system and takes fresh, zeroed pag
 small network then spends a quarter of its time in page faults. Blocks are therefore taken from the heap and
 the heap is kept. There is one heap a core: the threads that tasks are computed in take memory for every
 operation, and wait for each other at the lock of a single heap (three times the context switches; with
-4-conv-32 on two cores 1.25 times the tasks a second in MAML's evaluation, 1.3 in Reptile, medians of 4 to 7
+4-conv-32 on two cores 1.25 times the tasks a second in MAML's evaluation, 1.3 in Reptile, means of four
 interleaved runs; nothing beyond noise in ProtoNet and MAML of 64 filters). glibc gives the heaps of further
 threads back however large the trim threshold is, unless the padding is as large as they can be.
 """
