@@ -37,11 +37,29 @@ def normalize_and_pool(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: f
     return y
 
 
+def pool_and_normalize(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
+    """`normalize_and_pool` without a gradient, for which alone the places of the maxima are needed.
+
+    Maxima of whole rows, then of columns: with the channels last, a third of the time of PyTorch's pooling.
+    """
+    mean, variance = _moments(x[:rows], eps)
+    height, width = (size // 2 * 2 for size in x.shape[2:])
+    x = x[:, :, :height, :width]
+    x = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+    x = torch.maximum(x[..., ::2], x[..., 1::2])
+    return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, 0.0, False)
+
+
+def _moments(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The means and variances + eps that normalize, [C] each."""
+    mean, variance = torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
+    return mean, variance.add_(eps)
+
+
 class _NormalizeAndPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
-        mean, variance = torch.ops.aten.batch_norm_update_stats(x[:rows], None, None, 0.0)
-        variance += eps
+        mean, variance = _moments(x[:rows], eps)
         pooled, places = torch.ops.aten.max_pool2d_with_indices(x, [2, 2], [2, 2])
         ctx.save_for_backward(x, pooled, places, gamma, mean, variance)
         ctx.rows = rows

@@ -17,13 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.batch_norm import normalize, normalize_and_pool
+from nasmeta.meta_learners.batch_norm import normalize, normalize_and_pool, pool_and_normalize
 
 Policy = Literal["support", "transductive", "running"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 
 LARGE = 2**19
-"""Numbers in a feature map from which fusing it with the pooling pays: a core's cache holds less."""
+"""Numbers in a feature map from which fusing it with the pooling pays where gradients are taken: a core's cache
+holds less."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,13 @@ class EpisodicBatchNorm(nn.Module):
             return self._normalized(x)
         source = self.source
         once = source.tasks == 1 and not (source.twice or source.record or source.population)
-        large = x.numel() >= LARGE and x.device.type == "cpu"
+        forward_only = not torch.is_grad_enabled()
+        pays = (forward_only or x.numel() >= LARGE) and x.device.type == "cpu"
         # Looking at a value waits for the device: free on a CPU, and nowhere else.
-        if once and large and self._fuses(x) and bool((self.weight > 0).all()):
+        if once and pays and self._fuses(x) and bool((self.weight > 0).all()):
             rows = len(x) if source.rows is None else source.rows
-            return normalize_and_pool(x, self.weight, self.bias, rows, self.eps)
+            pooling = pool_and_normalize if forward_only else normalize_and_pool
+            return pooling(x, self.weight, self.bias, rows, self.eps)
         pooled: Tensor = self.pool(self._normalized(x))
         return pooled
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nasmeta.meta_learners import normalization
 from nasmeta.meta_learners.base import MetaState, adopt_population
 from nasmeta.meta_learners.batch_norm import normalize
 from nasmeta.meta_learners.functional import Network
@@ -92,6 +93,35 @@ def test_fused_kernels_are_the_plain_ones(pair: tuple[nn.Module, EpisodicBatchNo
             slopes.append(torch.autograd.grad(outputs[-1].pow(3).sum(), [x, ours.weight, ours.bias]))
         torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("falling", [False, True], ids=["rising", "one falling channel"])
+@pytest.mark.parametrize("rows", [None, 3])
+@pytest.mark.parametrize("size", [(6, 4), (7, 5)], ids=["even", "odd"])
+def test_pooled_inside_is_pooled_outside(
+    size: tuple[int, int], rows: int | None, falling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With gradients (a map that counts as large) and without: first pooled, then normalized."""
+    monkeypatch.setattr(normalization, "LARGE", 0)
+    generator = torch.Generator().manual_seed(0)
+    norm, pool = nn.BatchNorm2d(5, eps=1e-3).double(), nn.MaxPool2d(2)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.copy_(0.1 + torch.rand(5, generator=generator, dtype=torch.float64))
+        if falling:
+            norm.weight[2] *= -1
+    x = torch.randn(12, 5, *size, generator=generator, dtype=torch.float64)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    apart, together = EpisodicBatchNorm(norm), EpisodicBatchNorm(norm, pool)
+    apart.source = together.source = Statistics(rows=rows)
+    expected, got = pool(apart(x)), together(x)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+    slopes = [torch.autograd.grad(y.pow(3).sum(), [x, norm.weight, norm.bias]) for y in (got, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        judged = together(x)
+    torch.testing.assert_close(judged, expected.detach(), rtol=1e-10, atol=1e-10)
+    assert judged.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_all_rows_as_the_first_rows_are_the_own(
