@@ -23,8 +23,9 @@ Policy = Literal["support", "transductive", "running"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 
 LARGE = 2**19
-"""Numbers in a feature map from which fusing it with the pooling pays where gradients are taken: a core's cache
-holds less."""
+"""Numbers in a feature map from which fusing it with the pooling pays where gradients are taken.
+
+A core's cache holds less."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@
 The overrides are Hydra's, as for `nasmeta search`: budget.search_iterations is the supernet's training,
 budget.valid_tasks the tasks that both are judged on. For each meta-learner, one supernet is trained, and the
 same random architectures of the space inherit from it and are trained from scratch. Prints a line a learner:
-tau-b with its 95% bootstrap interval (architectures resampled), tau of the parameter count alone, and seconds
-an architecture: from scratch, by inheritance, their ratio, and of the supernet's training, paid once.
+tau-b with its 95% bootstrap interval (architectures resampled); tau of the parameter count alone, and of the
+same judgement without sharing: new weights, trained for evaluator.finetune_iterations; and seconds an
+architecture: from scratch, by inheritance, their ratio, and of the supernet's training, paid once.
 Needs scipy (`pip install "nasmeta[dev]"`).
 """
 
@@ -33,6 +34,7 @@ from nasmeta.config import parse
 from nasmeta.errors import ArchitectureError
 from nasmeta.evaluators.base import Evaluator, TrialResult
 from nasmeta.evaluators.scratch import Scratch
+from nasmeta.evaluators.supernet.evaluator import Supernet
 from nasmeta.overrides import composed
 
 RESAMPLES = 1000
@@ -48,6 +50,7 @@ class Line:
     low: float
     high: float
     params_tau: float
+    unshared_tau: float
     scratch_seconds: float
     inherit_seconds: float
     times_cheaper: float
@@ -90,6 +93,7 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str
     problem = composition.problem()
     problem.load()
     shared, scratch = composition.evaluator(problem), Scratch(max_seconds=None, problem=problem)
+    assert isinstance(shared, Supernet)
     archs = drawn(composition, shared, options.architectures)
     pairs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -102,11 +106,13 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str
             path = Path(folder) / f"scratch-{number}.pt"
             by_training = judged(scratch, arch, options.scratch_iterations, path, f"{number}")
             path.unlink(missing_ok=True)
+            unshared = shared.score(problem.initial_state(problem.space.parse(arch)), inherit, lambda: False)
             pairs.append(
                 {
                     "arch": arch,
                     "params": by_training.params,
                     "inherited": score(by_weights),
+                    "unshared": -unshared.loss if shared.criterion == "loss" else unshared.value,
                     "scratch": score(by_training),
                     "inherit_seconds": by_weights.seconds,
                     "scratch_seconds": by_training.seconds,
@@ -157,10 +163,12 @@ def as_line(learner: str, pairs: list[dict[str, Any]], supernet_seconds: float) 
     draws = seeding.stream(0, "bootstrap").integers(len(pairs), size=(RESAMPLES, len(pairs)))
     low, high = np.quantile([tau(inherited[d], scratch[d]) for d in draws], (0.025, 0.975))
     costs = float(column("scratch_seconds").mean()), float(column("inherit_seconds").mean())
-    params = tau(column("params"), scratch)
+    params, unshared = tau(column("params"), scratch), tau(column("unshared"), scratch)
     value = tau(inherited, scratch)
     ratio = costs[0] / costs[1]
-    return Line(learner, len(pairs), value, float(low), float(high), params, *costs, ratio, supernet_seconds)
+    return Line(
+        learner, len(pairs), value, float(low), float(high), params, unshared, *costs, ratio, supernet_seconds
+    )
 
 
 def tau(x: Any, y: Any) -> float:
@@ -175,6 +183,7 @@ def as_text(lines: list[Line]) -> str:
         "n",
         "Kendall's tau",
         "parameters alone",
+        "without sharing",
         "s scratch",
         "s inherited",
         "x",
@@ -186,6 +195,7 @@ def as_text(lines: list[Line]) -> str:
             line.architectures,
             f"{line.tau:+.2f} ({line.low:+.2f} to {line.high:+.2f})",
             f"{line.params_tau:+.2f}",
+            f"{line.unshared_tau:+.2f}",
             f"{line.scratch_seconds:.1f}",
             f"{line.inherit_seconds:.2f}",
             f"{line.times_cheaper:.0f}",

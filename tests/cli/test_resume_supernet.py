@@ -9,7 +9,12 @@ from tests.cli.kills import outcome, spawn
 from tests.cli.runs import TINY
 
 RUNS = {
-    "spos": ["strategy.start=random", "evaluator.sampling=fair"],
+    "spos": [
+        "strategy.start=random",
+        "evaluator.sampling=fair",
+        "evaluator.finetune_iterations=2",
+        "evaluator.criterion=loss",
+    ],
     "enas": ["strategy=reinforce", "evaluator.iterations_per_trial=2"],
 }
 

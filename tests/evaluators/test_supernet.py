@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ import torch
 from nasmeta import checkpoint
 from nasmeta.composition import Composition
 from nasmeta.config import parse
-from nasmeta.errors import ConfigError, RunFailed
+from nasmeta.errors import ConfigError, Interrupted, RunFailed
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.evaluator import FILE, Supernet
@@ -19,6 +19,7 @@ from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.maml import Maml
+from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.overrides import composed
 from nasmeta.testing.evaluators import judged, timeless
 from nasmeta.testing.meta_learners import TASK, BlobSampler
@@ -178,8 +179,17 @@ def test_a_candidate_that_does_not_fit_in_memory_is_judged_in_smaller_parts(
     assert (little.status, little.score) == ("ok", plenty.score)
 
 
-def supernet(given: Problem, per_trial: int = 0) -> Supernet:
-    return Supernet(sampling="uniform", iterations_per_trial=per_trial, max_seconds=None, problem=given)
+def supernet(
+    given: Problem, per_trial: int = 0, finetune: int = 0, criterion: Literal["accuracy", "loss"] = "accuracy"
+) -> Supernet:
+    return Supernet(
+        sampling="uniform",
+        iterations_per_trial=per_trial,
+        finetune_iterations=finetune,
+        criterion=criterion,
+        max_seconds=None,
+        problem=given,
+    )
 
 
 def archs(given: Problem, count: int) -> list[str]:
@@ -211,6 +221,58 @@ def test_candidates_do_not_change_the_weights(tmp_path: Path) -> None:
         assert torch.equal(value, saved[name])
 
 
+@pytest.mark.parametrize("space", ["conv_small", "mlp"])
+@pytest.mark.parametrize("learner", ["protonet", "fomaml", "reptile"])
+def test_a_finetuned_candidate_is_trained_from_what_it_inherits(
+    space: str, learner: str, tmp_path: Path
+) -> None:
+    """As by hand: so many outer steps on a copy, from the first tasks on; the shared weights do not move."""
+    given = problem(space, learner)
+    first, second = archs(given, 2)
+    evaluator = supernet(given, finetune=3)
+    result = judged(evaluator, first, 3, tmp_path / "w.pt")
+    shared = checkpoint.load(tmp_path / FILE)["training"]["parameters"]
+
+    by_hand = trained(given)
+    for _ in range(3):
+        by_hand.step()
+    state = by_hand.weights.subnetwork(given.space.parse(first)).state
+    inherited = {name: value.detach().clone() for name, value in state.parameters.items()}
+    tuning = MetaTraining(
+        given.learner, state, given.train, given.optimizer, iterations=3, meta_batch=given.meta_batch
+    )
+    for _ in range(3):
+        tuning.step()
+    left = checkpoint.load(tmp_path / "w.pt")["training"]["parameters"]
+    assert all(torch.equal(left[name], value) for name, value in state.parameters.items())
+    assert any(not torch.equal(left[name], value) for name, value in inherited.items())
+    assert result.score == given.judge(state, lambda: False).value
+    assert result.weights_version == 3
+
+    judged(evaluator, second, 3, tmp_path / "v.pt")
+    for name, value in checkpoint.load(tmp_path / FILE)["training"]["parameters"].items():
+        assert torch.equal(value, shared[name])
+
+
+def test_finetuning_stops_when_it_is_asked_to(tmp_path: Path) -> None:
+    given = problem()
+    evaluator, arch = supernet(given, finetune=10**9), archs(given, 1)[0]
+    judged(supernet(given), arch, 3, tmp_path / "w.pt")  # the shared weights are there
+    calls = iter(range(10**9))
+    with pytest.raises(Interrupted, match="of fine-tuning"):
+        judged(evaluator, arch, 3, tmp_path / "w.pt", lambda: next(calls) >= 3)
+
+
+def test_candidates_are_compared_by_accuracy_or_loss(tmp_path: Path) -> None:
+    given = problem()
+    arch = archs(given, 1)[0]
+    by_accuracy = judged(supernet(given), arch, 3, tmp_path / "a.pt")
+    by_loss = judged(supernet(given, criterion="loss"), arch, 3, tmp_path / "b.pt")
+    assert by_accuracy.score == by_accuracy.valid_accuracy
+    assert by_loss.score == -by_accuracy.valid_loss  # type: ignore[operator]
+    assert by_loss.valid_accuracy is by_loss.valid_ci95 is None, "no interval of an accuracy beside a loss"
+
+
 def test_running_statistics_are_the_candidates_own(tmp_path: Path) -> None:
     """Recomputed from training tasks for each candidate, and left beside its weights."""
     given = problem("conv_small", "protonet", "cpu", "batch_norm=running")
@@ -239,7 +301,7 @@ def test_a_network_that_cannot_be_trained_is_said(
 ) -> None:
     """Sampled, it ends the run; as a candidate to train further on, it is a failed trial."""
     given = problem("conv_small")
-    judge = Supernet(sampling="uniform", iterations_per_trial=per_trial, max_seconds=None, problem=given)
+    judge = supernet(given, per_trial)
     arguments = (str(given.space.reference()), 3)
 
     def refuse(*_: Any) -> None:

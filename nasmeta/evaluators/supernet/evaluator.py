@@ -10,6 +10,11 @@ instead of every epoch, and the sub-network that was trained is the one judged. 
 shared weights is then constant, whatever optimizer.schedule says for the final trainings. Beyond all these
 papers, every sub-network's gradient is rescaled to the typical norm (training.py).
 
+With `finetune_iterations` a candidate's copy of the weights is meta-trained before it is judged, which the
+shared ones never see: inherited weights that serve no sub-network well are still a start from which those
+that learn fast get further (measured in the README's table). `criterion` says what candidates are compared
+by: their accuracy, or their loss, which also sees how sure they are of what they get wrong.
+
 Statistics are the candidate's own: under batch_norm=support or transductive every episode has its own in any
 case, under running they are computed anew from meta-training tasks. The final candidates and the reference
 are meta-trained from scratch, so a run's final numbers owe nothing to sharing.
@@ -21,7 +26,7 @@ how far the inherited accuracies of a space and a learner can be believed. Sampl
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -36,7 +41,7 @@ from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import Subnetwork
 from nasmeta.meta_learners.base import MetaState, adopt_population
 from nasmeta.meta_learners.score import Score, Stop
-from nasmeta.meta_learners.train import POPULATION_BATCHES
+from nasmeta.meta_learners.train import POPULATION_BATCHES, MetaTraining
 from nasmeta.search_spaces.decisions import Decidable
 
 FILE = "supernet.pt"
@@ -60,11 +65,14 @@ class Supernet(Evaluator):
         *,
         sampling: Sampling,
         iterations_per_trial: Annotated[int, Field(ge=0)],
+        finetune_iterations: Annotated[int, Field(ge=0)],
+        criterion: Literal["accuracy", "loss"],
         max_seconds: Annotated[float, Field(gt=0)] | None,
         problem: Problem,
     ) -> None:
         self.problem, self.sampling, self.max_seconds = problem, sampling, max_seconds
-        self.iterations_per_trial = iterations_per_trial
+        self.iterations_per_trial, self.finetune_iterations = iterations_per_trial, finetune_iterations
+        self.criterion = criterion
         problem.space.sharing(problem.task)  # raises where there is none
         if not isinstance(problem.space, Decidable):
             raise ConfigError(
@@ -110,11 +118,12 @@ class Supernet(Evaluator):
                 *known, failure(error), cost, train_seconds=train_seconds, seconds=seconds
             )
         _leave(weights, arch, state)
+        by_loss = self.criterion == "loss"
         return TrialResult(
             *known,
             "ok",
-            score.accuracy,
-            score.ci95,
+            None if by_loss else score.accuracy,
+            None if by_loss else score.ci95,
             score.loss,
             cost.params,
             cost.flops,
@@ -138,17 +147,39 @@ class Supernet(Evaluator):
         return saved
 
     def _judged(self, training: SupernetTraining, arch: Any, stop: Stop) -> tuple[MetaState, Score]:
-        """The network that inherits, with statistics of its own, and its score."""
-        problem = self.problem
-        first = training.iteration  # batches that training has not seen
+        """The network that inherits, fine-tuned, and its score."""
+        unseen = training.iteration
 
         def judge(inherits: Subnetwork) -> tuple[MetaState, Score]:
-            state = inherits.state
-            batches = (problem.train.batch(first + i, problem.meta_batch) for i in range(POPULATION_BATCHES))
-            adopt_population(problem.learner, state, batches)
-            return state, problem.judge(state, stop)
+            return inherits.state, self.score(inherits.state, unseen, stop)
 
         return training.inheriting(arch, judge)
+
+    def score(self, state: MetaState, unseen: int, stop: Stop) -> Score:
+        """Fine-tunes a candidate's own weights, takes its statistics, and judges it.
+
+        The first is done on the first meta-batches, as with all candidates; the second from `unseen` on.
+        """
+        problem = self.problem
+        self._finetune(state, stop)
+        batches = (problem.train.batch(unseen + i, problem.meta_batch) for i in range(POPULATION_BATCHES))
+        adopt_population(problem.learner, state, batches)
+        return problem.judge(state, stop)
+
+    def _finetune(self, state: MetaState, stop: Stop) -> None:
+        problem, iterations = self.problem, self.finetune_iterations
+        training = MetaTraining(
+            problem.learner,
+            state,
+            problem.train,
+            problem.optimizer,
+            iterations=iterations,
+            meta_batch=problem.meta_batch,
+        )
+        while not training.done:
+            if stop():
+                raise Interrupted(f"stopped at iteration {training.iteration} of {iterations} of fine-tuning")
+            training.step()
 
 
 class _Saved:
