@@ -55,12 +55,15 @@ SHARED = "evaluator=supernet budget.trials=100000"
 GRADIENT = (
     "strategy=differentiable strategy.architecture_lr=0.005 budget.search_iterations=1 budget.trials=40"
 )
+DARTS = f"{GRADIENT} strategy.epoch_iterations=10"
 METHODS = {
     "random": f"strategy=random {SCRATCH}",
     "rea": f"{EVOLUTION} {SCRATCH}",
     "spos": f"{EVOLUTION} {SHARED} budget.search_iterations=1000",
     "enas": f"strategy=reinforce {SHARED} budget.search_iterations=300 evaluator.iterations_per_trial=5",
-    "darts": f"{GRADIENT} strategy.epoch_iterations=10",
+    "darts": DARTS,
+    "darts+skips": f"{DARTS} strategy.guard=skips",
+    "darts+eigenvalue": f"{DARTS} strategy.guard=eigenvalue",
     "gdas": f"{GRADIENT} strategy.epoch_iterations=30 strategy.edges=gumbel strategy.temperature_start=10",
 }
 """Their overrides. The gradient searches' 40 epochs and SPOS' shared weights are sized for about 130 s."""
@@ -148,7 +151,8 @@ def outcome(method: str, seed: int, options: argparse.Namespace) -> Outcome:
         budget = [f"budget.max_seconds={options.seconds}", "budget.final_candidates=1"]
         no_final = ["budget.final_iterations=1", "budget.test_tasks=2"]
         found = searched(
-            [*setting, *METHODS[method].split(), *budget, *no_final], options.runs / f"{method}-{seed}"
+            [*setting, *METHODS[method].split(), *budget, *no_final],
+            options.runs / f"{method}-{seed}",
         )
     cell: Nasbench201Cell = composition.space.parse(found.arch)
     return Outcome(
