@@ -7,9 +7,10 @@
 The overrides are Hydra's, as for `nasmeta search`: budget.search_iterations is the supernet's training,
 budget.valid_tasks the tasks that both are judged on. For each meta-learner, one supernet is trained, and the
 same random architectures of the space inherit from it and are trained from scratch. Prints a line a learner:
-tau-b with its 95% bootstrap interval (architectures resampled); tau of the parameter count alone, and of the
-same judgement without sharing: new weights, trained for evaluator.finetune_iterations; and seconds an
-architecture: from scratch, by inheritance, their ratio, and of the supernet's training, paid once.
+tau-b of accuracies inherited, and of losses (evaluator.criterion), with those trained, and its 95% bootstrap
+intervals (architectures resampled); tau of the parameter count alone, and of the same judgements without
+sharing: new weights, trained for evaluator.finetune_iterations; and seconds an architecture: from scratch, by
+inheritance, their ratio, and of the supernet's training, paid once.
 Needs scipy (`pip install "nasmeta[dev]"`).
 """
 
@@ -42,15 +43,18 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Line:
-    """One learner's ranking; seconds are of an architecture, but for `supernet_seconds`."""
+    """One learner's ranking: taus by accuracy and by loss, with intervals where weights are shared.
+
+    Seconds are of an architecture, but for `supernet_seconds`.
+    """
 
     learner: str
     architectures: int
-    tau: float
-    low: float
-    high: float
-    params_tau: float
-    unshared_tau: float
+    by_accuracy: tuple[float, float, float]
+    by_loss: tuple[float, float, float]
+    unshared_by_accuracy: float
+    unshared_by_loss: float
+    by_params: float
     scratch_seconds: float
     inherit_seconds: float
     times_cheaper: float
@@ -88,7 +92,8 @@ def arguments() -> argparse.Namespace:
 
 def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str, Any]]]:
     """The line of a learner, and what each architecture had."""
-    overrides = ["evaluator=supernet", *options.overrides, f"meta_learner={learner}"]
+    both = "evaluator.criterion=accuracy"  # under which results have losses, too
+    overrides = ["evaluator=supernet", *options.overrides, f"meta_learner={learner}", both]
     composition = Composition.of(parse(composed(overrides), trusted=True))
     problem = composition.problem()
     problem.load()
@@ -106,14 +111,16 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str
             path = Path(folder) / f"scratch-{number}.pt"
             by_training = judged(scratch, arch, options.scratch_iterations, path, f"{number}")
             path.unlink(missing_ok=True)
-            unshared = shared.score(problem.initial_state(problem.space.parse(arch)), inherit, lambda: False)
+            alone = shared.score(problem.initial_state(problem.space.parse(arch)), inherit, lambda: False)
             pairs.append(
                 {
                     "arch": arch,
                     "params": by_training.params,
-                    "inherited": score(by_weights),
-                    "unshared": -unshared.loss if shared.criterion == "loss" else unshared.value,
-                    "scratch": score(by_training),
+                    "accuracy": lowest_if_failed(by_weights.valid_accuracy),
+                    "minus_loss": lowest_if_failed(by_weights.valid_loss, -1),
+                    "unshared_accuracy": alone.accuracy,
+                    "unshared_minus_loss": -alone.loss,
+                    "scratch": lowest_if_failed(by_training.score),
                     "inherit_seconds": by_weights.seconds,
                     "scratch_seconds": by_training.seconds,
                 }
@@ -150,24 +157,31 @@ def judged(evaluator: Evaluator, arch: str, iterations: int, path: Path, what: s
     return result
 
 
-def score(result: TrialResult) -> float:
-    """What failed counts as the lowest."""
-    return -math.inf if result.score is None else result.score
+def lowest_if_failed(value: float | None, sign: int = 1) -> float:
+    return -math.inf if value is None else sign * value
 
 
 def as_line(learner: str, pairs: list[dict[str, Any]], supernet_seconds: float) -> Line:
-    def column(name: str) -> Any:
-        return np.array([pair[name] for pair in pairs], dtype=float)
-
-    inherited, scratch = column("inherited"), column("scratch")
+    columns = {name: np.array([pair[name] for pair in pairs]) for name in pairs[0]}
+    scratch = columns["scratch"]
     draws = seeding.stream(0, "bootstrap").integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    low, high = np.quantile([tau(inherited[d], scratch[d]) for d in draws], (0.025, 0.975))
-    costs = float(column("scratch_seconds").mean()), float(column("inherit_seconds").mean())
-    params, unshared = tau(column("params"), scratch), tau(column("unshared"), scratch)
-    value = tau(inherited, scratch)
-    ratio = costs[0] / costs[1]
+
+    def with_interval(values: Any) -> tuple[float, float, float]:
+        low, high = np.quantile([tau(values[d], scratch[d]) for d in draws], (0.025, 0.975))
+        return tau(values, scratch), float(low), float(high)
+
+    costs = float(columns["scratch_seconds"].mean()), float(columns["inherit_seconds"].mean())
     return Line(
-        learner, len(pairs), value, float(low), float(high), params, unshared, *costs, ratio, supernet_seconds
+        learner,
+        len(pairs),
+        with_interval(columns["accuracy"]),
+        with_interval(columns["minus_loss"]),
+        tau(columns["unshared_accuracy"], scratch),
+        tau(columns["unshared_minus_loss"], scratch),
+        tau(columns["params"], scratch),
+        *costs,
+        costs[0] / costs[1],
+        supernet_seconds,
     )
 
 
@@ -181,9 +195,10 @@ def as_text(lines: list[Line]) -> str:
     headers = [
         "learner",
         "n",
-        "Kendall's tau",
-        "parameters alone",
+        "tau by accuracy",
+        "tau by loss",
         "without sharing",
+        "parameters alone",
         "s scratch",
         "s inherited",
         "x",
@@ -193,9 +208,9 @@ def as_text(lines: list[Line]) -> str:
         [
             line.learner,
             line.architectures,
-            f"{line.tau:+.2f} ({line.low:+.2f} to {line.high:+.2f})",
-            f"{line.params_tau:+.2f}",
-            f"{line.unshared_tau:+.2f}",
+            *("{:+.2f} ({:+.2f} to {:+.2f})".format(*values) for values in (line.by_accuracy, line.by_loss)),
+            f"{line.unshared_by_accuracy:+.2f}, {line.unshared_by_loss:+.2f}",
+            f"{line.by_params:+.2f}",
             f"{line.scratch_seconds:.1f}",
             f"{line.inherit_seconds:.2f}",
             f"{line.times_cheaper:.0f}",
