@@ -55,18 +55,26 @@ SHARED = "evaluator=supernet budget.trials=100000"
 GRADIENT = (
     "strategy=differentiable strategy.architecture_lr=0.005 budget.search_iterations=1 budget.trials=40"
 )
-DARTS = f"{GRADIENT} strategy.epoch_iterations=10"
 METHODS = {
     "random": f"strategy=random {SCRATCH}",
     "rea": f"{EVOLUTION} {SCRATCH}",
     "spos": f"{EVOLUTION} {SHARED} budget.search_iterations=1000",
     "enas": f"strategy=reinforce {SHARED} budget.search_iterations=300 evaluator.iterations_per_trial=5",
-    "darts": DARTS,
-    "darts+skips": f"{DARTS} strategy.guard=skips",
-    "darts+eigenvalue": f"{DARTS} strategy.guard=eigenvalue",
+    "darts": f"{GRADIENT} strategy.epoch_iterations=10",
     "gdas": f"{GRADIENT} strategy.epoch_iterations=30 strategy.edges=gumbel strategy.temperature_start=10",
 }
 """Their overrides. The gradient searches' 40 epochs and SPOS' shared weights are sized for about 130 s."""
+
+SLOW = (
+    "strategy=differentiable strategy.architecture_lr=0.003 strategy.epoch_iterations=25 "
+    "budget.search_iterations=1 budget.trials=20"
+)
+GUARDED = {
+    "unguarded": SLOW,
+    "guard-skips": f"{SLOW} strategy.guard=skips",
+    "guard-eigenvalue": f"{SLOW} strategy.guard=eigenvalue",
+}
+"""First-order DARTS in small steps, with and without what stops it before a collapse to skips."""
 
 WITHOUT_WEIGHTS = ("none", "skip", "pool")
 """Operations of a cell's six edges, by what their names contain."""
@@ -110,7 +118,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--methods", nargs="+", default=[*METHODS, *UNSEARCHED], help="of those above")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[*METHODS, *UNSEARCHED],
+        help=f"of those above, or {', '.join(GUARDED)}",
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, required=True, help="of a search")
     parser.add_argument("--iterations", type=int, required=True, help="of a cell's training in full")
@@ -148,10 +161,11 @@ def outcome(method: str, seed: int, options: argparse.Namespace) -> Outcome:
     if method in UNSEARCHED:
         found = Found(str(UNSEARCHED[method](composition.space, seed)))
     else:
+        searches = METHODS | GUARDED
         budget = [f"budget.max_seconds={options.seconds}", "budget.final_candidates=1"]
         no_final = ["budget.final_iterations=1", "budget.test_tasks=2"]
         found = searched(
-            [*setting, *METHODS[method].split(), *budget, *no_final],
+            [*setting, *searches[method].split(), *budget, *no_final],
             options.runs / f"{method}-{seed}",
         )
     cell: Nasbench201Cell = composition.space.parse(found.arch)
