@@ -1,22 +1,26 @@
 #!/usr/bin/env python3
-"""What the hand-designed reference reaches after a wall-clock budget of meta-training.
+"""What the hand-designed reference reaches by so much meta-training, in seconds or in meta-iterations.
 
     scripts/bench/reference_accuracy.py --seconds 600 dataset=omniglot dataset.variant=small \
         dataset.root=../shared/data meta_learner=protonet batch_norm=running
 
-Overrides are Hydra's, as for `nasmeta search`. The number of meta-iterations that fit is measured first, so
-that a learning-rate schedule ends with the budget; the budget counts meta-training alone. Tests the last
-iterate once, on budget.test_tasks meta-test tasks. Prints one JSON line.
+Overrides are Hydra's, as for `nasmeta search`. The number of meta-iterations that fit into the seconds is
+measured first, so that a learning-rate schedule ends with the budget; the budget counts meta-training alone.
+`--iterations` compares versions: a faster one must learn as much from as many. Tests the last iterate once,
+on budget.test_tasks meta-test tasks. Prints one JSON line.
 """
 
 import argparse
 import json
+import math
 import sys
 import time
+from typing import Any
 
 from nasmeta.allocator import keep_pages
 from nasmeta.composition import Composition
 from nasmeta.config import parse
+from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.score import score
 from nasmeta.overrides import composed
 
@@ -25,11 +29,25 @@ MEASURED = 0.02
 """The share of the budget for which the pace is measured."""
 
 
+def affordable(problem: Problem, arch: Any, seconds: float) -> int:
+    """The meta-iterations that `seconds` are enough for."""
+    trial = problem.training(arch, 10**9)
+    for _ in range(WARMUP):
+        trial.step()
+    start = time.perf_counter()
+    while time.perf_counter() - start < max(3.0, MEASURED * seconds):
+        trial.step()
+    pace = (trial.iteration - WARMUP) / (time.perf_counter() - start)
+    return max(1, round(seconds * pace))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=600)
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--seconds", type=float, default=600)
+    budget.add_argument("--iterations", type=int, help="instead of seconds")
     parser.add_argument("--arch", help="another architecture than the space's reference, as its string")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
@@ -39,18 +57,11 @@ def main() -> None:
     space = composition.space
     arch = space.parse(options.arch) if options.arch else space.reference()
 
-    trial = problem.training(arch, 10**9)
-    for _ in range(WARMUP):
-        trial.step()
-    start = time.perf_counter()
-    while time.perf_counter() - start < max(3.0, MEASURED * options.seconds):
-        trial.step()
-    pace = (trial.iteration - WARMUP) / (time.perf_counter() - start)
-    iterations = max(1, round(options.seconds * pace))
-
+    iterations = options.iterations or affordable(problem, arch, options.seconds)
+    longest = math.inf if options.iterations else 1.05 * options.seconds
     training = problem.training(arch, iterations)
     start = time.perf_counter()
-    while not training.done and time.perf_counter() - start < 1.05 * options.seconds:
+    while not training.done and time.perf_counter() - start < longest:
         training.step()
         if training.iteration % max(1, iterations // 10) == 0:
             progress, seconds = training.read(), time.perf_counter() - start
