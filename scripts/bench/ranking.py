@@ -118,7 +118,7 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str
                     "params": by_training.params,
                     "accuracy": lowest_if_failed(by_weights.valid_accuracy),
                     "minus_loss": lowest_if_failed(by_weights.valid_loss, -1),
-                    "unshared_accuracy": alone.accuracy,
+                    "unshared_accuracy": lowest_if_failed(alone.accuracy),
                     "unshared_minus_loss": -alone.loss,
                     "scratch": lowest_if_failed(by_training.score),
                     "inherit_seconds": by_weights.seconds,

@@ -1,0 +1,68 @@
+"""scripts/bench/ranking.py: known correlations, and a small run."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ranking", ROOT / "scripts" / "bench" / "ranking.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["ranking"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_perfect_reversed_and_unrelated_judgements(script: ModuleType) -> None:
+    rng = np.random.default_rng(1)
+    pairs = [
+        {
+            "arch": str(number),
+            "params": float(rng.random()),
+            "accuracy": trained**3,
+            "minus_loss": -trained,
+            "unshared_accuracy": trained + 1,
+            "unshared_minus_loss": 0.0,
+            "scratch": trained,
+            "inherit_seconds": 0.5,
+            "scratch_seconds": 10.0,
+        }
+        for number, trained in enumerate(rng.random(40).tolist())
+    ]
+    line = script.as_line("protonet", pairs, 100.0)
+    assert line.by_accuracy == pytest.approx((1, 1, 1))
+    assert line.by_loss == pytest.approx((-1, -1, -1))
+    assert (line.unshared_by_accuracy, line.unshared_by_loss) == (pytest.approx(1), 0)
+    assert abs(line.by_params) < 0.3
+    assert (line.times_cheaper, line.architectures) == (20, 40)
+    assert "20" in script.as_text([line])
+
+
+def test_a_run(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every architecture is judged three times, and what is not fine-tuned is not trained."""
+    run = (
+        "--architectures 3 --scratch-iterations 4 --json task.query=2 task.meta_batch=1 budget.valid_tasks=4"
+    )
+    small = "search_space=conv_small search_space.widths=[8] budget.search_iterations=2"
+    pairs = tmp_path / "pairs.jsonl"
+    monkeypatch.setattr(sys, "argv", ["ranking.py", *run.split(), *small.split(), "--pairs", str(pairs)])
+    script.main()
+    (line,) = json.loads(capsys.readouterr().out)
+    assert (line["learner"], line["architectures"]) == ("protonet", 3)
+    judged = [json.loads(text) for text in pairs.read_text().splitlines()]
+    assert len({pair["arch"] for pair in judged}) == 3
+    for pair in judged:
+        assert min(pair["accuracy"], pair["unshared_accuracy"], pair["scratch"]) >= 0
+        assert max(pair["minus_loss"], pair["unshared_minus_loss"]) < 0
