@@ -51,11 +51,9 @@ def test_perfect_reversed_and_unrelated_judgements(script: ModuleType) -> None:
 def test_a_run(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every architecture is judged three times, and what is not fine-tuned is not trained."""
-    run = (
-        "--architectures 3 --scratch-iterations 4 --json task.query=2 task.meta_batch=1 budget.valid_tasks=4"
-    )
-    small = "search_space=conv_small search_space.widths=[8] budget.search_iterations=2"
+    """Every architecture is judged with shared weights, with its own, and trained."""
+    run = "--architectures 3 --scratch-iterations 4 --json search_space=conv_small search_space.widths=[8]"
+    small = "task.query=2 task.meta_batch=1 budget.valid_tasks=4 budget.search_iterations=2"
     pairs = tmp_path / "pairs.jsonl"
     monkeypatch.setattr(sys, "argv", ["ranking.py", *run.split(), *small.split(), "--pairs", str(pairs)])
     script.main()

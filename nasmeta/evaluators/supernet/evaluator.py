@@ -10,10 +10,10 @@ instead of every epoch, and the sub-network that was trained is the one judged. 
 shared weights is then constant, whatever optimizer.schedule says for the final trainings. Beyond all these
 papers, every sub-network's gradient is rescaled to the typical norm (training.py).
 
-With `finetune_iterations` a candidate's copy of the weights is meta-trained before it is judged, which the
-shared ones never see: inherited weights that serve no sub-network well are still a start from which those
-that learn fast get further (measured in the README's table). `criterion` says what candidates are compared
-by: their accuracy, or their loss, which also sees how sure they are of what they get wrong.
+With `finetune_iterations` a candidate's own copy of the weights is meta-trained before it is judged; the
+shared ones never see it. How far a network gets in a few meta-iterations ranks it better than what it
+inherits, in the whole conv space (the README has the taus). `criterion` says what candidates are compared by:
+their accuracy, or their loss, which also sees how sure they are of what they get wrong.
 
 Statistics are the candidate's own: under batch_norm=support or transductive every episode has its own in any
 case, under running they are computed anew from meta-training tasks. The final candidates and the reference
