@@ -1,13 +1,11 @@
 """Hydra's and OmegaConf's errors, in one line of ours."""
 
 import re
-from collections.abc import Mapping
 from traceback import walk_tb
-from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from nasmeta.errors import ConfigError, NasmetaError, suggest
 
@@ -29,7 +27,7 @@ def explain(error: Exception) -> Exception:
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
-        return ConfigError(_unknown_key(match.group(1), str(error.__cause__ or "") + text))
+        return ConfigError(_not_overridden(match.group(1), error.__cause__, text))
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return ConfigError(f"{error.full_key}: {text.splitlines()[0]}")
     return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
@@ -55,39 +53,13 @@ def _missing_option(text: str) -> str:
     return f"{group}={option}: no such option; {suggest(option, options)}"
 
 
-def _unknown_key(key: str, text: str) -> str:
-    valid = sorted(_default_keys())
-    if key in valid:
-        return f"{key}: {text.splitlines()[0]}"
-    return f"{key}: no such key; {suggest(key, _comparable(key, valid))}"
-
-
-def _comparable(key: str, valid: list[str]) -> list[str]:
-    """The keys beside `key`, or all of them where there are none."""
-    parent = key.rpartition(".")[0]
-    beside = [name for name in valid if parent and name.startswith(f"{parent}.")]
-    return beside or valid
-
-
-def _default_keys() -> set[str]:
-    """Every dotted key of the default configuration."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from nasmeta.conf_dir import config_directory
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_directory()), version_base="1.3"):
-        config = compose("search")
-    keys: set[str] = set()
-
-    def collect(node: Mapping[Any, Any], prefix: str) -> None:
-        for name, child in node.items():
-            keys.add(f"{prefix}{name}")
-            if isinstance(child, Mapping):
-                collect(child, f"{prefix}{name}.")
-
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
-    collect(plain, "")
-    return keys
+def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
+    """The key of which nothing is known, and the nearest of those beside it, whatever options were chosen."""
+    if not isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return f"{key}: {(str(cause or '') + text).splitlines()[0]}"
+    unknown, beside = str(cause.full_key or key), cause.parent_node
+    parent = unknown.rpartition(".")[0]
+    names = [str(name) for name in beside] if isinstance(beside, DictConfig) else []
+    known = [name for name in names if name not in ("_target_", "hydra")]
+    valid = [f"{parent}.{name}" if parent else name for name in known]
+    return f"{unknown}: no such key; {suggest(unknown, valid)}"

@@ -15,6 +15,7 @@ CASES = {
     "sed=1": r"sed: no such key; did you mean 'seed'\?",
     "strategy.populaton=3": r"strategy\.populaton: no such key; did you mean 'strategy\.population'\?",
     "+optimizer.lrr=3": r"optimizer\.lrr: no such key; did you mean 'lr'\?",
+    "evaluator=supernet evaluator.finetune=3": r"did you mean 'evaluator\.finetune_iterations'\?",
     "~budget.trials": r"budget\.trials: missing",
     # options
     "meta_learner=mamll": r"meta_learner=mamll: no such option; did you mean 'maml'\?",
