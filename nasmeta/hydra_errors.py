@@ -54,7 +54,7 @@ def _missing_option(text: str) -> str:
 
 
 def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
-    """The key of which nothing is known, and the nearest of those beside it, whatever options were chosen."""
+    """Why `key` could not be set: an unknown one is compared with those beside it, of the options chosen."""
     if not isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return f"{key}: {(str(cause or '') + text).splitlines()[0]}"
     unknown, beside = str(cause.full_key or key), cause.parent_node

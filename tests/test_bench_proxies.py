@@ -1,6 +1,5 @@
 """scripts/bench/proxies.py: known correlations, and a run on a small table."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,19 +10,13 @@ import pytest
 
 from nasmeta import seeding
 from nasmeta.overrides import composed
-from tests.conftest import ROOT
 from tests.evaluators.tables import write_few_shot
+from tests.scripts import load
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("proxies", ROOT / "scripts" / "bench" / "proxies.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["proxies"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("bench/proxies.py")
 
 
 def test_perfect_reversed_and_unrelated_proxies(script: ModuleType) -> None:

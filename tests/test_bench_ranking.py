@@ -1,6 +1,5 @@
 """scripts/bench/ranking.py: known correlations, and a small run."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -9,18 +8,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.scripts import load
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ranking", ROOT / "scripts" / "bench" / "ranking.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ranking"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("bench/ranking.py")
 
 
 def test_perfect_reversed_and_unrelated_judgements(script: ModuleType) -> None:

@@ -1,7 +1,6 @@
 """scripts/bench/strategies.py: what it counts, and that it goes on where it was."""
 
 import csv
-import importlib.util
 import json
 import sys
 from itertools import product
@@ -14,20 +13,14 @@ import pytest
 from nasmeta.search_spaces.nasbench201 import Nasbench201Cell
 from nasmeta.search_spaces.nasbench201.architecture import OPERATIONS
 from nasmeta.seeding import stream
+from tests.scripts import load
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench" / "strategies.py"
 CELLS = len(OPERATIONS) ** 6
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_strategies", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("bench/strategies.py")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The script of the few-shot table: its rows, its order, and going on after a kill."""
 
 import csv
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from tests.conftest import ROOT
+from tests.scripts import load
 
 SCRIPT = ROOT / "scripts" / "fewshot_table.py"
 TINY = [
@@ -25,13 +25,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fewshot_table", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fewshot_table"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("fewshot_table.py")
 
 
 def unit(script: ModuleType, learner: str, budgets: tuple[int, ...]):
