@@ -12,6 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasmeta.composition import Composition
+from nasmeta.meta_learners.cuda_graphs import Recorded
 from nasmeta.task import TaskBatch
 
 MATRIX = 2048
@@ -55,6 +56,7 @@ def benchmark(
     state, learner = training.state, composition.learner
     batch = problem.train.batch(0, keys.task.meta_batch)
     valid = problem.valid.batch(0, keys.task.meta_batch)
+    predict = Recorded(state, lambda state, tasks: learner.predict(state, *tasks), able=learner.recordable)
     rate = matmul_rate(composition.device)
 
     one, one_valid = TaskBatch(*(part[:1] for part in batch)), [part[:1] for part in valid[:3]]
@@ -63,7 +65,7 @@ def benchmark(
     jobs: list[tuple[str, Callable[[], object], int]] = [
         ("meta-training", lambda: training.step_on(batch), training_flops),
         ("meta-training, sampling included", training.step, training_flops),
-        ("evaluation", lambda: learner.predict(state, *valid[:3]), evaluation_flops),
+        ("evaluation", lambda: predict(valid[:3]), evaluation_flops),
     ]
     rows = []
     for what, job, flops in jobs:
@@ -82,6 +84,8 @@ def benchmark(
         "shot": keys.task.shot,
         "query": keys.task.query,
         "meta_batch": keys.task.meta_batch,
+        "cuda_graphs": state.network.execution.cuda_graphs,
+        "precision": keys.precision,
         "device": str(composition.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -92,7 +96,7 @@ def benchmark(
 
 def matmul_rate(device: torch.device) -> float:
     """Floating-point operations a second of a product of two large float32 matrices: the best of five."""
-    a = torch.ones(MATRIX, MATRIX, device=device)
+    a = torch.linspace(-1, 1, MATRIX**2, device=device).view(MATRIX, MATRIX)
     times = _times(lambda: a @ a, device, 0.0, 5)
     return 2.0 * MATRIX**3 / min(times)
 

@@ -87,7 +87,7 @@ class Composition:
     def execution(self) -> Execution:
         """How a meta-step's arithmetic is carried out."""
         keys = self.config.keys
-        return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision)
+        return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision, keys.cuda_graphs)
 
     def strategy(
         self,

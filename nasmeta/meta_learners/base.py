@@ -1,7 +1,7 @@
 """The contract of a meta-learner, and the state it meta-learns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Self
@@ -70,13 +70,15 @@ class MetaLearner(ABC):
     policy that config.py passes in. `train_way` is the way of training episodes where a learner wants
     another than the task's; `task_by_task` is false where a meta-batch is one training set, not a mean over
     tasks; `second_order` true where an inner step is differentiated; `descends` false where the
-    meta-gradient is the derivative of no loss.
+    meta-gradient is the derivative of no loss; `recordable` false where what is computed depends on values
+    that are read on the host, or drawn.
     """
 
     train_way: int | None = None
     task_by_task = True
     second_order = False
     descends = True
+    recordable = True
     kinds: tuple[str, ...] = ("classification", "regression")
 
     def __init__(self, *, batch_norm: Policy) -> None:
@@ -123,6 +125,10 @@ class MetaLearner(ABC):
             gradients.add(result[0], len(piece[0]))
             metrics.add(result[1], len(piece[0]))
         return gradients.get(), metrics.get()
+
+    def phase(self, iteration: int) -> Hashable:
+        """All of the iteration that `meta_gradient` depends on."""
+        return None
 
     @abstractmethod
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:

@@ -33,22 +33,26 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Execution:
-    """See the module. `compile` runs the network through torch.compile."""
+    """See the module. `compile` runs the network through torch.compile; `cuda_graphs`: see cuda_graphs.py."""
 
     task_parallel: Parallel = "loop"
     task_chunk: int | None = None
     compile: bool = False
     precision: Precision = "fp32"
+    cuda_graphs: bool = False
 
     def resolved(self, module: nn.Module, device: torch.device) -> "Execution":
-        """The same with `auto` decided for a network on a device."""
+        """The same with `auto` decided for a network on a device, and without what the device cannot do."""
+        graphs = self.cuda_graphs and device.type == "cuda" and self.task_parallel != "threads"
+        return replace(self, task_parallel=self._parallel(module, device), cuda_graphs=graphs)
+
+    def _parallel(self, module: nn.Module, device: torch.device) -> Parallel:
         if self.task_parallel != "auto":
-            return self
+            return self.task_parallel
         convolutions = any(isinstance(m, nn.Conv1d | nn.Conv2d | nn.Conv3d) for m in module.modules())
         if device.type != "cpu" or not convolutions:
-            return replace(self, task_parallel="vmap")
-        threads = torch.get_num_threads() > 1 and not self.compile
-        return replace(self, task_parallel="threads" if threads else "loop")
+            return "vmap"
+        return "threads" if torch.get_num_threads() > 1 and not self.compile else "loop"
 
     def smaller(self, tasks: int) -> "Execution | None":
         """The next thing to try where a meta-batch of `tasks` does not fit in memory; None after one task."""

@@ -10,7 +10,7 @@ Options give the relatives: `second_order: false` is first-order MAML (section 5
 Deviation: LSLR's rates are shared by test steps beyond the last training step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -66,6 +66,9 @@ class Maml(MetaLearner):
             f"inner_lr.{name}": torch.full((self.train_steps,), self.inner_lr)
             for name in self.adapted_names(state)
         }
+
+    def phase(self, iteration: int) -> Hashable:
+        return min(iteration, self.multi_step_iterations)
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         tasks = len(batch.support_x)

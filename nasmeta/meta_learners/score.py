@@ -10,6 +10,7 @@ from torch import Tensor
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import Interrupted
 from nasmeta.meta_learners.base import MetaLearner, MetaState, batch_accuracy
+from nasmeta.meta_learners.cuda_graphs import Recorded
 from nasmeta.meta_learners.functional import task_loss
 
 Stop = Callable[[], bool]
@@ -54,6 +55,7 @@ def score(
 
     Raises Interrupted once `stop()` is true.
     """
+    predict = Recorded(state, lambda state, task: learner.predict(state, *task), able=learner.recordable)
     losses, accuracies = [], []
     for start in range(0, tasks, TASKS_AT_ONCE):
         if stop():
@@ -61,7 +63,7 @@ def score(
         batch = sampler.batch(start // TASKS_AT_ONCE, TASKS_AT_ONCE)
         count = min(TASKS_AT_ONCE, tasks - start)
         support_x, support_y, query_x, query_y = (part[:count] for part in batch[:4])
-        outputs = learner.predict(state, support_x, support_y, query_x)
+        outputs = predict([support_x, support_y, query_x])
         losses += [task_loss(state.task.kind, o, y) for o, y in zip(outputs, query_y, strict=True)]
         if state.task.kind == "classification":
             accuracies.append(batch_accuracy(outputs, query_y))

@@ -40,6 +40,8 @@ class Adapted:
 class TaskArchitecture(MetaLearner):
     """See the module. `inner` adapts; `adaptation` says how the architecture does."""
 
+    recordable = False  # a task's architecture is read on the host
+
     def __init__(self, inner: MetaLearner, adaptation: Adaptation) -> None:
         super().__init__(batch_norm=inner.batch_norm)
         self.inner, self.adaptation = inner, adaptation

@@ -1,0 +1,89 @@
+"""Meta-steps and predictions recorded as CUDA graphs: launched as one, not one operation after the other.
+
+A meta-step is hundreds to thousands of operations that a GPU ends sooner than Python can launch the next. A
+recorded one runs the same kernels in the same order: the same bits, in a half to a sixth of the time (H200,
+4-conv-32, 32 tasks by vmap). Recording costs about as much as one step, and the graph keeps the memory of a
+step for as long as it lives.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from nasmeta.meta_learners.base import MetaState
+
+R = TypeVar("R")
+Function = Callable[[MetaState, Sequence[Tensor]], R]
+
+log = logging.getLogger(__name__)
+
+
+class Recorded(Generic[R]):
+    """Calls function(state, tensors), and replays a recording of it where the execution says `cuda_graphs`.
+
+    `function` does the same whenever `phase` and the shapes are the same, unless it is not `able` to: it reads
+    no values on the host. The first call of a phase sets up what libraries load
+    when they are first used, the second is recorded. What a call returns is overwritten by the next.
+    """
+
+    def __init__(self, state: MetaState, function: Function[R], *, able: bool) -> None:
+        self._state, self._function, self._able = state, function, able
+        self._phase: Hashable = None
+        self._calls = 0
+        self._recording: _Recording[R] | None = None
+
+    def __call__(self, tensors: Sequence[Tensor], phase: Hashable = None) -> R:
+        if not (self._able and self._state.network.execution.cuda_graphs):
+            return self._function(self._state, tensors)
+        phase = (phase, *(tensor.shape for tensor in tensors))
+        if phase != self._phase:
+            self._phase, self._calls, self._recording = phase, 0, None
+        self._calls += 1
+        if self._calls == 2:
+            self._record(tensors)
+        if self._recording is None:
+            return self._function(self._state, tensors)
+        return self._recording(tensors)
+
+    def _record(self, tensors: Sequence[Tensor]) -> None:
+        try:
+            self._recording = _Recording(self._state, self._function, tensors)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._able = False
+            reason = str(error).splitlines()[0]
+            log.warning("cuda_graphs: operations are launched one by one, since recording failed: %s", reason)
+
+
+class _Recording(Generic[R]):
+    """One recorded call. Raises RuntimeError where the function waits for the device."""
+
+    def __init__(self, state: MetaState, function: Function[R], tensors: Sequence[Tensor]) -> None:
+        self._inputs = [tensor.clone() for tensor in tensors]
+        torch.cuda.empty_cache()  # a graph takes no memory from the cache
+        self._graph = torch.cuda.CUDAGraph()
+        # Leaves of their own: what autograd remembers of others may belong to another stream.
+        leaves = {name: p.detach().requires_grad_() for name, p in state.parameters.items()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self._graph.capture_begin()
+            try:
+                self._outputs = function(replace(state, parameters=leaves), self._inputs)
+            except BaseException:
+                with contextlib.suppress(RuntimeError):  # says no more than that recording failed
+                    self._graph.capture_end()
+                raise
+            self._graph.capture_end()
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def __call__(self, tensors: Sequence[Tensor]) -> R:
+        torch._foreach_copy_(self._inputs, list(tensors))
+        self._graph.replay()
+        return self._outputs

@@ -1,0 +1,152 @@
+"""What the CPU's tests cannot see: the same numbers on a GPU, the same bits from recorded steps.
+
+Skipped where there is no CUDA device, so CI does not run them: CONTRIBUTING.md says when to.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nasmeta import device
+from nasmeta.meta_learners.base import Gradients, MetaState
+from nasmeta.meta_learners.execution import Execution
+from nasmeta.meta_learners.normalization import Policy
+from nasmeta.meta_learners.outer import adam
+from nasmeta.meta_learners.protonet import ProtoNet
+from nasmeta.meta_learners.score import score
+from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.task import TaskBatch
+from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
+from tests.meta_learners.options import VARIANTS, short
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+POLICIES: list[Policy] = ["support", "transductive", "running"]
+OPTIMIZER = adam(lr=0.01, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="constant", warmup=0.0)
+LAUNCHED, RECORDED = Execution("vmap"), Execution("vmap", cuda_graphs=True)
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_run() -> None:
+    device.pick("cuda", tf32=False)
+
+
+@pytest.fixture
+def never_waits() -> Iterator[None]:
+    yield
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def outcome(name: str, policy: Policy, execution: Execution, place: str) -> list[Tensor]:
+    """A meta-gradient, its metrics and predictions in double precision, brought to the host."""
+    learner = short(name, policy)
+    state = init(learner, conv_network(width=4).double()).to(torch.device(place))
+    state.network.execution = execution
+    train = BlobSampler("train", way=learner.train_way or 5, query=2, dtype=torch.float64, device=place)
+    batch = train.batch(0, 3)
+    valid = BlobSampler("valid", query=2, dtype=torch.float64, device=place).batch(0, 3)
+    learner.meta_gradient(state, batch, 0)  # loads libraries, which may wait
+    learner.predict(state, *valid[:3])
+    torch.cuda.set_sync_debug_mode("error" if place == "cuda" else "default")
+    gradients, metrics = learner.meta_gradient(state, batch, 0)
+    predictions = learner.predict(state, *valid[:3])
+    torch.cuda.set_sync_debug_mode("default")
+    return [value.cpu() for value in (*gradients.values(), *metrics.values(), predictions)]
+
+
+@pytest.mark.parametrize("task_parallel", ["vmap", "loop"])
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_numbers_of_a_cpu_without_waiting(
+    name: str, policy: Policy, task_parallel: Any, never_waits: None
+) -> None:
+    there = outcome(name, policy, Execution(task_parallel), "cuda")
+    here = outcome(name, policy, Execution("loop"), "cpu")
+    torch.testing.assert_close(there, here, rtol=1e-7, atol=1e-8)
+
+
+def trained(name: str, policy: Policy, execution: Execution) -> tuple[MetaTraining, list[Tensor]]:
+    """After a few meta-iterations, and the parameters, metrics and scores that they led to."""
+    training = begun(name, policy, execution)
+    for _ in range(5):
+        training.step()
+    return training, told(training)
+
+
+def begun(name: str, policy: Policy, execution: Execution) -> MetaTraining:
+    learner = short(name, policy)
+    state = init(learner, conv_network()).to(torch.device("cuda"))
+    state.network.execution = execution
+    sampler = training_sampler(learner, device="cuda")
+    return MetaTraining(learner, state, sampler, OPTIMIZER, iterations=5, meta_batch=3)
+
+
+def told(training: MetaTraining) -> list[Tensor]:
+    progress = training.read()
+    training.finish()
+    found = score(training.learner, training.state, BlobSampler("valid", device="cuda"), 70)
+    values = [p.detach() for p in training.state.parameters.values()]
+    return [*values, torch.tensor([progress.loss, progress.accuracy or 0.0]), found.per_task]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_recorded_steps_have_the_same_bits(
+    name: str, policy: Policy, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        training, recorded = trained(name, policy, RECORDED)
+    assert not caplog.records, caplog.text
+    assert training._meta_gradient._recording is not None or "learned rates" in name
+    _, launched = trained(name, policy, LAUNCHED)
+    for one, other in zip(recorded, launched, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_resumed_training_has_the_same_bits() -> None:
+    _, unbroken = trained("fomaml", "support", RECORDED)
+    first, second = begun("fomaml", "support", RECORDED), begun("fomaml", "support", RECORDED)
+    for _ in range(3):
+        first.step()
+    second.load_state_dict(first.state_dict())
+    while not second.done:
+        second.step()
+    assert all(torch.equal(one, other) for one, other in zip(told(second), unbroken, strict=True))
+
+
+class Reads(ProtoNet):
+    """A plug-in that looks at a value on the host at every meta-iteration, and does not say so."""
+
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        gradients, metrics = super()._meta_gradient(state, batch, iteration)
+        assert float(metrics["loss"]) >= 0.0
+        return gradients, metrics
+
+
+def test_what_cannot_be_recorded_is_launched(caplog: pytest.LogCaptureFixture) -> None:
+    learner = Reads(distance="euclidean", learn_temperature=False, train_way=None, batch_norm="support")
+    results = []
+    for execution in (RECORDED, LAUNCHED):
+        state = init(learner, conv_network()).to(torch.device("cuda"))
+        state.network.execution = execution
+        sampler = training_sampler(learner, device="cuda")
+        training = MetaTraining(learner, state, sampler, OPTIMIZER, iterations=5, meta_batch=3)
+        for _ in range(4):
+            training.step()
+        results.append(told(training))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["cuda_graphs"]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("name", ["protonet", "fomaml", "reptile"])
+def test_other_precisions_are_near(name: str, precision: Any) -> None:
+    _, full = trained(name, "support", LAUNCHED)
+    device.pick("cuda", tf32=precision == "tf32")
+    _, other = trained(name, "support", Execution("vmap", precision=precision, cuda_graphs=True))
+    assert float((full[-1].mean() - other[-1].mean()).abs()) < 0.1
+    assert not torch.equal(full[0], other[0])
