@@ -5,7 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -53,15 +53,16 @@ def benchmark(
     problem = composition.problem()
     architecture = space.parse(arch) if arch else space.reference()
     training = problem.training(architecture, 10**9)
+    counted = replace(problem, device=torch.device("meta")).initial_state(architecture)
     state, learner = training.state, composition.learner
     batch = problem.train.batch(0, keys.task.meta_batch)
     valid = problem.valid.batch(0, keys.task.meta_batch)
     predict = Recorded(state, lambda state, tasks: learner.predict(state, *tasks), able=learner.recordable)
     rate = matmul_rate(composition.device)
 
-    one, one_valid = TaskBatch(*(part[:1] for part in batch)), [part[:1] for part in valid[:3]]
-    training_flops = _flops(lambda: learner.meta_gradient(state, one, 0))
-    evaluation_flops = _flops(lambda: learner.predict(state, *one_valid))
+    one = TaskBatch(*(part[:1].to("meta") for part in batch))
+    training_flops = _flops(lambda: learner.meta_gradient(counted, one, 0))
+    evaluation_flops = _flops(lambda: learner.predict(counted, *(part[:1].to("meta") for part in valid[:3])))
     jobs: list[tuple[str, Callable[[], object], int]] = [
         ("meta-training", lambda: training.step_on(batch), training_flops),
         ("meta-training, sampling included", training.step, training_flops),
@@ -132,7 +133,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _flops(job: Callable[[], object]) -> int:
-    """Counted in one run."""
+    """Counted in one run on the meta device: of every device the same."""
     with FlopCounterMode(display=False) as counter:
         job()
     return int(counter.get_total_flops())

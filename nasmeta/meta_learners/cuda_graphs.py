@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 class Recorded(Generic[R]):
     """Calls function(state, tensors), and replays a recording of it where the execution says `cuda_graphs`.
 
-    `function` does the same whenever `phase` and the shapes are the same, unless it is not `able` to: it reads
-    no values on the host. The first call of a phase sets up what libraries load
-    when they are first used, the second is recorded. What a call returns is overwritten by the next.
+    `function` reads no values on the host, and does the same whenever `phase` and the shapes are the same:
+    otherwise it is not `able` to be recorded. The first call of a phase sets up what libraries load when they
+    are first used, the second is recorded. What a call returns is overwritten by the next.
     """
 
     def __init__(self, state: MetaState, function: Function[R], *, able: bool) -> None:

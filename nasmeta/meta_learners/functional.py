@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.normalization import OWN, EpisodicBatchNorm, Statistics, make_episodic
+from nasmeta.meta_learners.stacked import StackedConv2d
 from nasmeta.task import Kind
 
 Parameters = dict[str, Tensor]
@@ -31,6 +32,7 @@ class Network:
 
     def __init__(self, module: nn.Module) -> None:
         self.norms = make_episodic(module)
+        StackedConv2d.adopt(module)
         self.module = module
         self.execution = Execution()
         self.names = tuple(name for name, _ in module.named_parameters())
@@ -61,7 +63,7 @@ class Network:
         values = [parameters[name] for name in names]
         if parameters[self.names[0]].dim() == self.module.get_parameter(self.names[0]).dim():
             return self._forward(part, names, values, x, statistics)
-        each = replace(statistics, fused=False)
+        each = replace(statistics, fused=False, stacked=True)
         together = torch.vmap(lambda values, x: self._forward(part, names, values, x, each))
         outputs: Tensor = together(values, x)
         return outputs
@@ -71,11 +73,12 @@ class Network:
     ) -> Tensor:
         call: Callable[..., Tensor] = self._copy()
         if self.execution.compile:
-            call, statistics = self._compiled, replace(statistics, fused=False)
+            call, statistics = self._compiled, replace(statistics, fused=False, stacked=False)
         if self.execution.precision != "bf16":
             return call(part, names, values, x, statistics)
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
-            return call(part, names, values, x, replace(statistics, fused=False)).float()
+            mixed = replace(statistics, fused=False, stacked=False)
+            return call(part, names, values, x, mixed).float()
 
     def _copy(self) -> "_Copy":
         if not hasattr(self._copies, "own"):
@@ -132,6 +135,8 @@ class _Copy:
         shared = {id(tensor): tensor for tensor in (*module.parameters(), *module.buffers())}
         self.module = copy.deepcopy(module, shared)
         self.norms = [m for m in self.module.modules() if isinstance(m, EpisodicBatchNorm)]
+        self.convolutions = [m for m in self.module.modules() if isinstance(m, StackedConv2d)]
+        self.stacked = False
         self.places: dict[str, tuple[dict[str, object], str]] = {}
         for prefix, owner in self.module.named_modules():
             for name in [name for name, p in owner._parameters.items() if p is not None]:
@@ -146,6 +151,10 @@ class _Copy:
             attributes[attribute] = value
         for norm in self.norms:
             norm.source = statistics
+        if statistics.stacked != self.stacked:
+            self.stacked = statistics.stacked
+            for convolution in self.convolutions:
+                convolution.stacked = self.stacked
         outputs: Tensor = self.module.get_submodule(part)(x)
         return outputs
 

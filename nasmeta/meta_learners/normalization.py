@@ -11,13 +11,16 @@ A support set that is being adapted on always normalizes itself; the policy is a
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasmeta.meta_learners import stacked
 from nasmeta.meta_learners.batch_norm import normalize, normalize_and_pool, pool_and_normalize
+from nasmeta.meta_learners.stacked import below_vmap
 
 Policy = Literal["support", "transductive", "running"]
 POLICIES: tuple[str, ...] = get_args(Policy)
@@ -34,8 +37,8 @@ class Statistics:
 
     The batch holds `tasks` tasks one after the other, each normalized by itself, by its first `rows`
     examples (None: by all of them). `population` replaces both; `record` asks every layer to remember
-    the moments of what it saw. `fused` is off where the kernels of batch_norm.py cannot go (torch.vmap);
-    `twice` is on where the gradient is differentiated again.
+    the moments of what it saw. `fused` is off where the kernels of batch_norm.py cannot go; `stacked` is on
+    inside torch.vmap, where those of stacked.py can; `twice` where the gradient is differentiated again.
     """
 
     tasks: int = 1
@@ -43,6 +46,7 @@ class Statistics:
     population: bool = False
     record: bool = False
     fused: bool = True
+    stacked: bool = False
     twice: bool = False
 
 
@@ -70,9 +74,13 @@ class EpisodicBatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones_like(norm.bias), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        source = self.source
+        if source.stacked and not (source.record or source.population):
+            rows = len(x) if source.rows is None else source.rows
+            y = below_vmap(partial(stacked.norm, rows=rows, eps=self.eps), x, self.weight, self.bias)
+            return y if self.pool is None else below_vmap(stacked.pool, y)
         if self.pool is None:
             return self._normalized(x)
-        source = self.source
         once = source.tasks == 1 and not (source.twice or source.record or source.population)
         forward_only = not torch.is_grad_enabled()
         pays = (forward_only or x.numel() >= LARGE) and x.device.type == "cpu"

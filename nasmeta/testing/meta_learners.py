@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
+from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.normalization import Policy
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import score
@@ -204,15 +205,16 @@ class MetaLearnerContract:
     ) -> None:
         """The meta device has no values: whatever asks for one raises."""
         learner = make(policy)
-        state = init(learner, conv_network().to("meta"))
-        sampler = training_sampler(learner, device="meta")
-        MetaTraining(learner, state, sampler, optimizer, iterations=10, meta_batch=1).step()
-        support_x, support_y, query_x, _, _ = BlobSampler("valid", device="meta").batch(0, 1)
-        if policy == "running":
-            adopt_population(learner, state, [sampler.batch(10, 1)])
-        logits = learner.predict(state, support_x, support_y, query_x)
-        assert logits.shape == (1, WAY * QUERY, WAY)
-        assert logits.is_meta
+        for task_parallel in ("loop", "vmap"):
+            state = init(learner, conv_network().to("meta"))
+            state.network.execution = Execution(task_parallel)  # type: ignore[arg-type]
+            sampler = training_sampler(learner, device="meta")
+            MetaTraining(learner, state, sampler, optimizer, iterations=10, meta_batch=2).step()
+            if policy == "running":
+                adopt_population(learner, state, [sampler.batch(10, 2)])
+            logits = learner.predict(state, *BlobSampler("valid", device="meta").batch(0, 2)[:3])
+            assert logits.shape == (2, WAY * QUERY, WAY)
+            assert logits.is_meta
 
     def test_convolutions_see_channels_last(
         self, make: Callable[[Policy], MetaLearner], policy: Policy

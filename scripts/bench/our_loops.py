@@ -6,7 +6,7 @@ that); convolutions before a batch norm have no bias, which changes no output.
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import peer_loops
@@ -14,6 +14,9 @@ import torch
 
 from nasmeta.allocator import keep_pages
 from nasmeta.config import parse
+from nasmeta.device import pick
+from nasmeta.meta_learners.base import Gradients, MetaState
+from nasmeta.meta_learners.cuda_graphs import Recorded
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.overrides import composed
 from nasmeta.task import TaskBatch, TaskSpec
@@ -39,22 +42,30 @@ def job(row: dict[str, Any]) -> Callable[[], object]:
     arch = space.parse(str(space.reference()).replace("-64", f"-{row['width']}"))
     task = TaskSpec("classification", (1, 28, 28), peer_loops.WAY, peer_loops.WAY)
     torch.manual_seed(0)
+    device = pick(row["device"], tf32=False)
     module = space.build(arch, task)
-    state = learner.init(module, task)
-    state.network.execution = Execution(row["task_parallel"]).resolved(module, torch.device("cpu"))
+    state = learner.init(module, task).to(device)
+    execution = Execution(row["task_parallel"], cuda_graphs=True)
+    state.network.execution = execution.resolved(module, device)
     optimizer = config.build("optimizer").make(list(state.parameters.values()))
-    drawn = peer_loops.tasks(row["tasks"])
+    drawn = peer_loops.tasks(row["tasks"], row["device"])
     support_x, query_x = (_channels_last(drawn[i]) for i in (0, 2))
-    classes = torch.arange(peer_loops.WAY).repeat(row["tasks"], 1)
+    classes = torch.arange(peer_loops.WAY, device=device).repeat(row["tasks"], 1)
     batch = TaskBatch(support_x, drawn[1], query_x, drawn[3], classes)
     if row["algorithm"] == "evaluation":
-        return lambda: learner.predict(state, *batch[:3])
+        predict = Recorded(state, lambda state, tasks: learner.predict(state, *tasks), able=True)
+        return lambda: predict(batch[:3])
     size = 1 if row["single"] else row["tasks"]
     pieces = [TaskBatch(*(part[i : i + size] for part in batch)) for i in range(0, row["tasks"], size)]
 
+    def of(state: MetaState, tasks: Sequence[torch.Tensor]) -> Gradients:
+        return learner.meta_gradient(state, TaskBatch(*tasks), 0)
+
+    meta_gradient = Recorded(state, of, able=True)
+
     def iteration() -> None:
         for piece in pieces:
-            gradients, _ = learner.meta_gradient(state, piece, 0)
+            gradients, _ = meta_gradient(piece)
             for name, parameter in state.parameters.items():
                 parameter.grad = gradients[name]
             optimizer.step()

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WAY, SHOT, QUERY, INNER_LR = 5, 1, 15, 0.4
+WARM_UPS = 2
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -43,15 +44,15 @@ def conv4(width: int, ways: int | None, running: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), *head)
 
 
-def tasks(count: int) -> Batch:
-    """support_x, support_y, query_x, query_y of `count` tasks."""
+def tasks(count: int, device: str) -> Batch:
+    """support_x, support_y, query_x, query_y of `count` tasks, on the device."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(WAY)
     return (
-        torch.randn(count, WAY * SHOT, 1, 28, 28, generator=generator),
-        labels.repeat_interleave(SHOT).repeat(count, 1),
-        torch.randn(count, WAY * QUERY, 1, 28, 28, generator=generator),
-        labels.repeat_interleave(QUERY).repeat(count, 1),
+        torch.randn(count, WAY * SHOT, 1, 28, 28, generator=generator).to(device),
+        labels.repeat_interleave(SHOT).repeat(count, 1).to(device),
+        torch.randn(count, WAY * QUERY, 1, 28, 28, generator=generator).to(device),
+        labels.repeat_interleave(QUERY).repeat(count, 1).to(device),
     )
 
 
@@ -198,7 +199,7 @@ def reptile(net: nn.Module, batch: Batch, steps: int, adam: bool) -> Callable[[]
             else:
                 inner = torch.optim.SGD(learner.parameters(), lr=0.1)
             for _ in range(steps):
-                drawn = torch.randint(x.size(0), size=(10,))
+                drawn = torch.randint(x.size(0), size=(10,), device=x.device)
                 inner.zero_grad()
                 F.cross_entropy(learner(x[drawn]), y[drawn]).backward()
                 inner.step()
@@ -221,7 +222,8 @@ def protonet(net: nn.Module, batch: Batch) -> Callable[[], None]:
     images = torch.cat(
         [batch[0].view(count, WAY, SHOT, 1, 28, 28), batch[2].view(count, WAY, QUERY, 1, 28, 28)], 2
     ).flatten(1, 2)
-    is_support = torch.tensor([i % (SHOT + QUERY) < SHOT for i in range(WAY * (SHOT + QUERY))])
+    first = [i % (SHOT + QUERY) < SHOT for i in range(WAY * (SHOT + QUERY))]
+    is_support = torch.tensor(first, device=images.device)
 
     def iteration() -> None:
         for x, query_y in zip(images, batch[3], strict=True):
@@ -237,12 +239,13 @@ def protonet(net: nn.Module, batch: Batch) -> Callable[[], None]:
 
 def job(row: dict[str, Any]) -> Callable[[], None]:
     torch.manual_seed(0)
-    batch = tasks(row["tasks"])
+    batch = tasks(row["tasks"], row["device"])
     peer, algorithm, width, steps = row["who"], row["algorithm"], row["width"], row["steps"]
     if algorithm == "protonet":
-        return protonet(conv4(width, None, running=True), batch)
+        return protonet(conv4(width, None, running=True).to(row["device"]), batch)
+    net = conv4(width, WAY).to(row["device"])
     if algorithm == "reptile":
-        return reptile(conv4(width, WAY), batch, steps, adam=peer == "learn2learn")
+        return reptile(net, batch, steps, adam=peer == "learn2learn")
     loops = {
         ("learn2learn", "evaluation"): learn2learn_evaluation,
         ("higher", "evaluation"): higher_evaluation,
@@ -250,18 +253,25 @@ def job(row: dict[str, Any]) -> Callable[[], None]:
         ("higher", "maml"): higher_maml,
         ("torchopt", "maml"): torchopt_maml,
     }
-    return loops[peer, algorithm](conv4(width, WAY), batch, steps, row["order"] == 1)
+    return loops[peer, algorithm](net, batch, steps, row["order"] == 1)
 
 
 def measured(iteration: Callable[[], object], row: dict[str, Any]) -> dict[str, Any]:
-    """The median over repeats of one meta-iteration, and this process's peak memory."""
+    """The median over repeats of one meta-iteration, and the peak of its memory, or of a GPU's."""
+    gpu = row["device"] == "cuda"
+    wait = torch.cuda.synchronize if gpu else lambda: None
     times: list[float] = []
-    iteration()
+    for _ in range(WARM_UPS):
+        iteration()
     while len(times) < row["repeats"] or sum(times) < row["seconds"]:
+        wait()
         start = time.perf_counter()
         iteration()
+        wait()
         times.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if gpu:
+        peak = torch.cuda.max_memory_allocated() / 2**20
     return {**row, "tasks_per_second": row["tasks"] / statistics.median(times), "peak_mib": peak}
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
+from nasmeta.meta_learners import stacked
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
 from nasmeta.meta_learners.execution import Execution, check, out_of_memory
 from nasmeta.meta_learners.normalization import Policy
@@ -25,6 +26,7 @@ SETTINGS = {
     "threads": Execution("threads"),
     "vmap": Execution("vmap"),
     "vmap in chunks": Execution("vmap", task_chunk=2),
+    "vmap as on a GPU": Execution("vmap"),
 }
 
 
@@ -43,6 +45,7 @@ def outcome(learner: MetaLearner, execution: Execution, dtype: torch.dtype = tor
 @pytest.mark.parametrize("name", VARIANTS)
 def test_settings_agree(name: str, setting: str, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(stacked, "grouped_are_slow", lambda device: "GPU" in setting)
     learner = short(name, policy)
     torch.testing.assert_close(
         outcome(learner, SETTINGS[setting]), outcome(learner, Execution("loop")), rtol=1e-7, atol=1e-8

@@ -1,0 +1,110 @@
+"""When calls are launched, recorded and replayed; tests/test_cuda.py looks at the bits on a GPU."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nasmeta.meta_learners import cuda_graphs
+from nasmeta.meta_learners.base import MetaState
+from nasmeta.meta_learners.cuda_graphs import Recorded
+from nasmeta.meta_learners.execution import Execution
+from nasmeta.testing.meta_learners import conv_network, init
+from tests.meta_learners.options import learner
+
+X = torch.arange(3.0)
+
+
+class Log:
+    """What happened: launched and recorded calls of a function, and replays of a fake recording."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, able: bool = True, on: bool = True) -> None:
+        self.events: list[str] = []
+        self.error: Exception | None = None
+        monkeypatch.setattr(cuda_graphs, "_Recording", self._record)
+        state = init(learner("protonet", "support"), conv_network())
+        state.network.execution = Execution("vmap", cuda_graphs=on)
+        self.recorded = Recorded(state, self._function, able=able)
+
+    def _function(self, state: MetaState, tensors: Sequence[Tensor]) -> Tensor:
+        self.events.append("launch")
+        return tensors[0] + 1
+
+    def _record(self, state: MetaState, function: Any, tensors: Sequence[Tensor]) -> Any:
+        self.events.append("record")
+        if self.error is not None:
+            raise self.error
+        return self._replay
+
+    def _replay(self, tensors: Sequence[Tensor]) -> Tensor:
+        self.events.append("replay")
+        return tensors[0] + 1
+
+    def call(self, x: Tensor = X, phase: object = None) -> None:
+        assert torch.equal(self.recorded([x], phase), x + 1)
+
+
+def test_the_second_call_is_recorded_and_replayed_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(monkeypatch)
+    for _ in range(4):
+        log.call()
+    assert log.events == ["launch", "record", "replay", "replay", "replay"]
+
+
+def test_another_phase_or_shape_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(monkeypatch)
+    for phase in (0, 0, 1, 1):
+        log.call(phase=phase)
+    log.call(torch.arange(2.0), phase=1)
+    log.call(phase=1)
+    assert log.events == ["launch", "record", "replay"] * 2 + ["launch", "launch"]
+
+
+@pytest.mark.parametrize("options", [{"able": False}, {"on": False}])
+def test_what_must_not_be_recorded_is_launched(
+    options: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(monkeypatch, **options)
+    for _ in range(3):
+        log.call()
+    assert log.events == ["launch"] * 3
+
+
+def test_what_cannot_be_recorded_is_launched_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Log(monkeypatch)
+    log.error = RuntimeError("operation not permitted when stream is capturing\nmore")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):
+            log.call()
+    assert log.events == ["launch", "record", *["launch"] * 3]
+    assert [r.getMessage().split(": ")[-1] for r in caplog.records] == [
+        "operation not permitted when stream is capturing"
+    ]
+
+
+def test_want_of_memory_is_left_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(monkeypatch)
+    log.error = torch.OutOfMemoryError("CUDA out of memory")
+    log.call()
+    with pytest.raises(torch.OutOfMemoryError):
+        log.call()
+
+
+def test_only_cuda_records() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 1, 1))
+    asked = Execution("auto", cuda_graphs=True)
+    for device, recorded in (("cpu", False), ("meta", False), ("cuda", True)):
+        assert asked.resolved(module, torch.device(device)).cuda_graphs == recorded
+    assert not Execution("threads", cuda_graphs=True).resolved(module, torch.device("cuda")).cuda_graphs
+
+
+def test_phases_tell_meta_iterations_apart_only_where_they_differ() -> None:
+    annealed = learner("maml learned rates", "support")  # over ten iterations
+    assert [annealed.phase(i) for i in (0, 1, 9)] == [0, 1, 9]
+    assert annealed.phase(10) == annealed.phase(11)
+    assert learner("maml", "support").phase(0) == learner("maml", "support").phase(7)
