@@ -207,7 +207,7 @@ class MetaLearnerContract:
         learner = make(policy)
         for task_parallel in ("loop", "vmap"):
             state = init(learner, conv_network().to("meta"))
-            state.network.execution = Execution(task_parallel)  # type: ignore[arg-type]
+            state.network.execution = Execution(task_parallel)
             sampler = training_sampler(learner, device="meta")
             MetaTraining(learner, state, sampler, optimizer, iterations=10, meta_batch=2).step()
             if policy == "running":
