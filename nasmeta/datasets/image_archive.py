@@ -1,5 +1,6 @@
 """Reads images straight out of a zip `set/alphabet/character/drawing.png`; nothing is unpacked to disk."""
 
+import threading
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,8 @@ class ImageArchive:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Python 3.12's zipfile moves the file's one position outside of its lock: members came out damaged.
+        self._lock = threading.Lock()
         try:
             self._zip = ZipFile(path)
         except (BadZipFile, OSError) as error:
@@ -51,7 +54,8 @@ class ImageArchive:
     def read(self, member: str) -> BytesIO:
         """The bytes of a member of the index, their checksum verified; threads may share an archive."""
         try:
-            return BytesIO(self._zip.read(member))
+            with self._lock:
+                return BytesIO(self._zip.read(member))
         except (BadZipFile, OSError, zlib.error) as error:
             raise DataError(
                 f"{self._path}: {member}: {error}; delete the archive and get it again"

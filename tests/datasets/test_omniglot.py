@@ -2,6 +2,7 @@ import io
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from zipfile import ZipFile
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from nasmeta.datasets import omniglot
+from nasmeta.datasets.image_archive import ImageArchive
 from nasmeta.datasets.omniglot import ARCHIVES, Omniglot
 from nasmeta.errors import ConfigError, DataError
 from nasmeta.task import SPLITS
@@ -217,3 +219,24 @@ def test_archive_without_an_alphabet_is_refused(root, monkeypatch):
     monkeypatch.setitem(omniglot.ARCHIVES, "small", (ARCHIVES["small"][0], published))
     with pytest.raises(DataError, match=r"no alphabet 'Japanese_\(katakana\)'"):
         Omniglot(root=str(root), **OPTIONS).num_classes("train")
+
+
+def test_threads_take_turns_at_an_archive(root, monkeypatch):
+    """What zipfile does to readers that do not, it does on Python 3.12 and with many cores."""
+    inside, together = [], []
+    read = ZipFile.read
+
+    def slow(self, member):
+        inside.append(member)
+        together.append(len(inside))
+        time.sleep(1e-3)
+        inside.remove(member)
+        return read(self, member)
+
+    monkeypatch.setattr(ZipFile, "read", slow)
+    with ImageArchive(next(root.glob("*.zip"))) as images:
+        index = images.index()
+        members = [m for characters in index.values() for ms in characters.values() for m in ms][:40]
+        with ThreadPoolExecutor(8) as pool:
+            assert all(data.getvalue().startswith(b"\x89PNG") for data in pool.map(images.read, members))
+    assert max(together) == 1
