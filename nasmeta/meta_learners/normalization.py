@@ -113,6 +113,9 @@ class EpisodicBatchNorm(nn.Module):
 
     def _each_task(self, x: Tensor, rows: int) -> Tensor:
         """[T, n, C, ...]: every task by the moments of its own first `rows`, all tasks at once."""
+        if self._fuses(x):
+            weight, bias = (p.expand(len(x), -1) for p in (self.weight, self.bias))
+            return stacked.norm(x, weight, bias, rows, self.eps)
         dims = [dim for dim in range(1, x.dim()) if dim != 2]
         variance, mean = torch.var_mean(x[:, :rows], dim=dims, correction=0, keepdim=True)
         shape = [-1, *[1] * (x.dim() - 3)]
