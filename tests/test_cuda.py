@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from nasmeta import device
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.base import Gradients, MetaState
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.normalization import Policy
@@ -19,6 +22,7 @@ from nasmeta.meta_learners.outer import adam
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.meta_learners.score import score
 from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.overrides import composed
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
 from tests.meta_learners.options import VARIANTS, short
@@ -150,3 +154,27 @@ def test_other_precisions_are_near(name: str, precision: Any) -> None:
     _, other = trained(name, "support", Execution("vmap", precision=precision, cuda_graphs=True))
     assert float((full[-1].mean() - other[-1].mean()).abs()) < 0.1
     assert not torch.equal(full[0], other[0])
+
+
+def test_a_meta_batch_that_does_not_fit_is_cut() -> None:
+    """Recorded or not, the tasks that fit are computed; the loss is that of all at once, but for rounding."""
+    keys = ["dataset=strokes", "meta_learner=maml", "task.meta_batch=16", "device=cuda"]
+    losses, memory = [], torch.cuda.get_device_properties(0).total_memory
+    for limit in (memory, 1.5 * 2**30):
+        problem = Composition.of(parse(composed(keys), trusted=True)).problem()
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(limit / memory)
+        try:
+            loss, fitted = problem.fitting(problem.space.reference(), _loss_after_three)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        losses.append(loss)
+        assert (fitted.execution.task_chunk is None) == (limit == memory)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def _loss_after_three(problem: Problem) -> float:
+    training = problem.training(problem.space.reference(), 3)
+    for _ in range(3):
+        training.step()
+    return training.read().loss
