@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasmeta.composition import Composition
-from nasmeta.meta_learners.cuda_graphs import Recorded
+from nasmeta.meta_learners.cuda_graphs import recorded_predict
 from nasmeta.task import TaskBatch
 
 MATRIX = 2048
@@ -57,7 +57,7 @@ def benchmark(
     state, learner = training.state, composition.learner
     batch = problem.train.batch(0, keys.task.meta_batch)
     valid = problem.valid.batch(0, keys.task.meta_batch)
-    predict = Recorded(state, lambda state, tasks: learner.predict(state, *tasks), able=learner.recordable)
+    predict = recorded_predict(learner, state)
     rate = matmul_rate(composition.device)
 
     one = TaskBatch(*(part[:1].to("meta") for part in batch))

@@ -69,11 +69,22 @@ class _NormalizeAndPool(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
         x, pooled, places, gamma, mean, variance = ctx.saved_tensors
-        g, ggamma, gbeta = BACKWARD(gy, pooled, gamma, mean, variance, None, None, False, 0.0, ALL_THREE)
+        rstd = variance.rsqrt()
+        g, ggamma, gbeta = _backward_held(gy, pooled, gamma, mean, variance, rstd)
         window = ([2, 2], [2, 2], [0, 0], [1, 1], False)
         gx = torch.ops.aten.max_pool2d_with_indices_backward(g, x, *window, places)
-        _through_moments(gx, x[: ctx.rows], gamma, mean, variance.rsqrt(), ggamma, gbeta)
+        _through_moments(gx, x[: ctx.rows], gamma, mean, rstd, ggamma, gbeta)
         return gx, ggamma, gbeta, None, None
+
+
+def _backward_held(
+    gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, variance: Tensor, rstd: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dL/dx, dL/dgamma, dL/dbeta with the moments held. CPUs read the variance, CUDA's kernels either."""
+    gradients: tuple[Tensor, Tensor, Tensor] = BACKWARD(
+        gy, x, gamma, mean, variance, mean, rstd, False, 0.0, ALL_THREE
+    )
+    return gradients
 
 
 def _through_moments(
@@ -115,8 +126,7 @@ class _Backward(torch.autograd.Function):
         if everything:
             gx, ggamma, gbeta = BACKWARD(gy, x, gamma, None, None, mean, rstd, True, 0.0, ALL_THREE)
         else:
-            variance = rstd.pow(-2)
-            gx, ggamma, gbeta = BACKWARD(gy, x, gamma, mean, variance, None, None, False, 0.0, ALL_THREE)
+            gx, ggamma, gbeta = _backward_held(gy, x, gamma, mean, rstd.pow(-2), rstd)
             _through_moments(gx, x[:rows], gamma, mean, rstd, ggamma, gbeta)
         ctx.save_for_backward(gy, x, gamma, mean, rstd, ggamma, gbeta)
         ctx.everything = everything

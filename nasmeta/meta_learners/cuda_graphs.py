@@ -15,20 +15,22 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from nasmeta.meta_learners.base import MetaState
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
+from nasmeta.task import TaskBatch
 
 R = TypeVar("R")
-Function = Callable[[MetaState, Sequence[Tensor]], R]
+Function = Callable[[MetaState, Sequence[Tensor], int], R]
 
 log = logging.getLogger(__name__)
 
 
 class Recorded(Generic[R]):
-    """Calls function(state, tensors), and replays a recording of it where the execution says `cuda_graphs`.
+    """Calls function(state, tensors, iteration), or replays it where the execution says `cuda_graphs`.
 
     `function` reads no values on the host, and does the same whenever `phase` and the shapes are the same:
     otherwise it is not `able` to be recorded. The first call of a phase sets up what libraries load when they
-    are first used, the second is recorded. What a call returns is overwritten by the next.
+    are first used, the second is recorded. What a call returns is overwritten by the next. A function
+    that refers to who holds this would keep the memory of the graph until a garbage collection.
     """
 
     def __init__(self, state: MetaState, function: Function[R], *, able: bool) -> None:
@@ -37,22 +39,22 @@ class Recorded(Generic[R]):
         self._calls = 0
         self._recording: _Recording[R] | None = None
 
-    def __call__(self, tensors: Sequence[Tensor], phase: Hashable = None) -> R:
+    def __call__(self, tensors: Sequence[Tensor], iteration: int = 0, phase: Hashable = None) -> R:
         if not (self._able and self._state.network.execution.cuda_graphs):
-            return self._function(self._state, tensors)
+            return self._function(self._state, tensors, iteration)
         phase = (phase, *(tensor.shape for tensor in tensors))
         if phase != self._phase:
             self._phase, self._calls, self._recording = phase, 0, None
         self._calls += 1
         if self._calls == 2:
-            self._record(tensors)
+            self._record(tensors, iteration)
         if self._recording is None:
-            return self._function(self._state, tensors)
+            return self._function(self._state, tensors, iteration)
         return self._recording(tensors)
 
-    def _record(self, tensors: Sequence[Tensor]) -> None:
+    def _record(self, tensors: Sequence[Tensor], iteration: int) -> None:
         try:
-            self._recording = _Recording(self._state, self._function, tensors)
+            self._recording = _Recording(self._state, self._function, tensors, iteration)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -64,7 +66,9 @@ class Recorded(Generic[R]):
 class _Recording(Generic[R]):
     """One recorded call. Raises RuntimeError where the function waits for the device."""
 
-    def __init__(self, state: MetaState, function: Function[R], tensors: Sequence[Tensor]) -> None:
+    def __init__(
+        self, state: MetaState, function: Function[R], tensors: Sequence[Tensor], iteration: int
+    ) -> None:
         self._inputs = [tensor.clone() for tensor in tensors]
         torch.cuda.empty_cache()  # a graph takes no memory from the cache
         self._graph = torch.cuda.CUDAGraph()
@@ -75,7 +79,7 @@ class _Recording(Generic[R]):
         with torch.cuda.stream(stream):
             self._graph.capture_begin()
             try:
-                self._outputs = function(replace(state, parameters=leaves), self._inputs)
+                self._outputs = function(replace(state, parameters=leaves), self._inputs, iteration)
             except BaseException:
                 with contextlib.suppress(RuntimeError):  # says no more than that recording failed
                     self._graph.capture_end()
@@ -87,3 +91,21 @@ class _Recording(Generic[R]):
         torch._foreach_copy_(self._inputs, list(tensors))
         self._graph.replay()
         return self._outputs
+
+
+def recorded_meta_gradient(learner: MetaLearner, state: MetaState) -> Recorded[Gradients]:
+    """learner.meta_gradient of a batch, an iteration and its phase."""
+
+    def meta_gradient(state: MetaState, batch: Sequence[Tensor], iteration: int) -> Gradients:
+        return learner.meta_gradient(state, TaskBatch(*batch), iteration)
+
+    return Recorded(state, meta_gradient, able=learner.recordable)
+
+
+def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]:
+    """learner.predict of support_x, support_y and query_x."""
+
+    def predict(state: MetaState, tasks: Sequence[Tensor], iteration: int) -> Tensor:
+        return learner.predict(state, *tasks)
+
+    return Recorded(state, predict, able=learner.recordable)

@@ -10,7 +10,7 @@ from torch import Tensor
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import Interrupted
 from nasmeta.meta_learners.base import MetaLearner, MetaState, batch_accuracy
-from nasmeta.meta_learners.cuda_graphs import Recorded
+from nasmeta.meta_learners.cuda_graphs import recorded_predict
 from nasmeta.meta_learners.functional import task_loss
 
 Stop = Callable[[], bool]
@@ -55,7 +55,7 @@ def score(
 
     Raises Interrupted once `stop()` is true.
     """
-    predict = Recorded(state, lambda state, task: learner.predict(state, *task), able=learner.recordable)
+    predict = recorded_predict(learner, state)
     losses, accuracies = [], []
     for start in range(0, tasks, TASKS_AT_ONCE):
         if stop():

@@ -1,7 +1,6 @@
 """The outer loop that all meta-learners share."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import Diverged
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, adopt_population
-from nasmeta.meta_learners.cuda_graphs import Recorded
+from nasmeta.meta_learners.cuda_graphs import recorded_meta_gradient
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.task import TaskBatch
 
@@ -56,7 +55,7 @@ class MetaTraining:
         self._optimizer = optimizer.make(_groups(state))
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
-        self._meta_gradient = Recorded(state, self._of, able=learner.recordable)
+        self._meta_gradient = recorded_meta_gradient(learner, state)
 
     @property
     def done(self) -> bool:
@@ -81,10 +80,7 @@ class MetaTraining:
 
     def gradients(self, batch: TaskBatch) -> Gradients:
         """The direction to descend; parameters that have none stay as they are."""
-        return self._meta_gradient(batch, self.learner.phase(self.iteration))
-
-    def _of(self, state: MetaState, tensors: Sequence[Tensor]) -> Gradients:
-        return self.learner.meta_gradient(state, TaskBatch(*tensors), self.iteration)
+        return self._meta_gradient(batch, self.iteration, self.learner.phase(self.iteration))
 
     def read(self) -> Progress:
         """The mean metrics since the last reading. Waits for the device.

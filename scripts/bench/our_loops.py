@@ -6,7 +6,7 @@ that); convolutions before a batch norm have no bias, which changes no output.
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import peer_loops
@@ -15,8 +15,7 @@ import torch
 from nasmeta.allocator import keep_pages
 from nasmeta.config import parse
 from nasmeta.device import pick
-from nasmeta.meta_learners.base import Gradients, MetaState
-from nasmeta.meta_learners.cuda_graphs import Recorded
+from nasmeta.meta_learners.cuda_graphs import recorded_meta_gradient, recorded_predict
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.overrides import composed
 from nasmeta.task import TaskBatch, TaskSpec
@@ -53,15 +52,12 @@ def job(row: dict[str, Any]) -> Callable[[], object]:
     classes = torch.arange(peer_loops.WAY, device=device).repeat(row["tasks"], 1)
     batch = TaskBatch(support_x, drawn[1], query_x, drawn[3], classes)
     if row["algorithm"] == "evaluation":
-        predict = Recorded(state, lambda state, tasks: learner.predict(state, *tasks), able=True)
+        predict = recorded_predict(learner, state)
         return lambda: predict(batch[:3])
     size = 1 if row["single"] else row["tasks"]
     pieces = [TaskBatch(*(part[i : i + size] for part in batch)) for i in range(0, row["tasks"], size)]
 
-    def of(state: MetaState, tasks: Sequence[torch.Tensor]) -> Gradients:
-        return learner.meta_gradient(state, TaskBatch(*tasks), 0)
-
-    meta_gradient = Recorded(state, of, able=True)
+    meta_gradient = recorded_meta_gradient(learner, state)
 
     def iteration() -> None:
         for piece in pieces:

@@ -1,6 +1,8 @@
 """When calls are launched, recorded and replayed; tests/test_cuda.py looks at the bits on a GPU."""
 
+import gc
 import logging
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +14,13 @@ from nasmeta.meta_learners import cuda_graphs
 from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.cuda_graphs import Recorded
 from nasmeta.meta_learners.execution import Execution
-from nasmeta.testing.meta_learners import conv_network, init
+from nasmeta.meta_learners.outer import sgd
+from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.testing.meta_learners import conv_network, init, training_sampler
 from tests.meta_learners.options import learner
 
 X = torch.arange(3.0)
+OPTIMIZER = sgd(lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0, schedule="constant", warmup=0.0)
 
 
 class Log:
@@ -29,11 +34,11 @@ class Log:
         state.network.execution = Execution("vmap", cuda_graphs=on)
         self.recorded = Recorded(state, self._function, able=able)
 
-    def _function(self, state: MetaState, tensors: Sequence[Tensor]) -> Tensor:
+    def _function(self, state: MetaState, tensors: Sequence[Tensor], iteration: int) -> Tensor:
         self.events.append("launch")
         return tensors[0] + 1
 
-    def _record(self, state: MetaState, function: Any, tensors: Sequence[Tensor]) -> Any:
+    def _record(self, state: MetaState, function: Any, tensors: Sequence[Tensor], iteration: int) -> Any:
         self.events.append("record")
         if self.error is not None:
             raise self.error
@@ -44,7 +49,7 @@ class Log:
         return tensors[0] + 1
 
     def call(self, x: Tensor = X, phase: object = None) -> None:
-        assert torch.equal(self.recorded([x], phase), x + 1)
+        assert torch.equal(self.recorded([x], phase=phase), x + 1)
 
 
 def test_the_second_call_is_recorded_and_replayed_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,3 +113,18 @@ def test_phases_tell_meta_iterations_apart_only_where_they_differ() -> None:
     assert [annealed.phase(i) for i in (0, 1, 9)] == [0, 1, 9]
     assert annealed.phase(10) == annealed.phase(11)
     assert learner("maml", "support").phase(0) == learner("maml", "support").phase(7)
+
+
+def test_a_training_that_nobody_holds_is_gone_at_once() -> None:
+    """A graph has the memory of a meta-step: the next candidate must not wait for a garbage collection."""
+    chosen = learner("fomaml", "support")
+    state = init(chosen, conv_network())
+    training = MetaTraining(chosen, state, training_sampler(chosen), OPTIMIZER, iterations=3, meta_batch=2)
+    training.step()
+    recorded = weakref.ref(training._meta_gradient)
+    gc.disable()
+    try:
+        del training
+        assert recorded() is None
+    finally:
+        gc.enable()

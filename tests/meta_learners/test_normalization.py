@@ -1,10 +1,12 @@
 """Where a batch norm takes its statistics from."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners import normalization
+from nasmeta.meta_learners import batch_norm, normalization
 from nasmeta.meta_learners.base import MetaState, adopt_population
 from nasmeta.meta_learners.batch_norm import normalize
 from nasmeta.meta_learners.functional import Network
@@ -229,3 +231,21 @@ def test_the_reference_network_is_the_network() -> None:
     x = BlobSampler("train", dtype=torch.float64).batch(0, 1).query_x[0]
     expected = reference.network(dict(module.named_parameters()), x)
     torch.testing.assert_close(module.train()(x), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_cuda_is_given_what_its_kernels_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images with the channels last need both saved moments there, which a CPU only reads in training mode."""
+    calls = []
+
+    def spy(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return torch.ops.aten.native_batch_norm_backward.default(*arguments)
+
+    monkeypatch.setattr(batch_norm, "BACKWARD", spy)
+    weight, bias = torch.ones(3, requires_grad=True), torch.zeros(3, requires_grad=True)
+    for function in (batch_norm.normalize, batch_norm.normalize_and_pool):
+        for rows in (2, 4):
+            x = torch.arange(4.0 * 3 * 6 * 6).sin().view(4, 3, 6, 6).requires_grad_()
+            function(x, weight, bias, rows, 1e-5).square().sum().backward()
+    assert len(calls) == 4
+    assert all(isinstance(moments, Tensor) for call in calls for moments in call[5:7])
