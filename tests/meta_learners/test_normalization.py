@@ -234,7 +234,7 @@ def test_the_reference_network_is_the_network() -> None:
 
 
 def test_cuda_is_given_what_its_kernels_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images with the channels last need both saved moments there, which a CPU only reads in training mode."""
+    """Channels_last images need both saved moments there, which a CPU only reads in training mode."""
     calls = []
 
     def spy(*arguments: Any) -> Any:
