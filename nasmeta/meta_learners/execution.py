@@ -8,7 +8,8 @@
 - vmap: all at once by torch.vmap, each with weights of its own: what a GPU needs to be filled, and what
   networks of nothing but small matrix products gain from anywhere. Convolutions become grouped ones, which
   take twice the time on a CPU, and memory grows with the tasks.
-- auto: on a CPU, threads for networks with convolutions and vmap for others; on a GPU vmap (not measured).
+- auto: on a CPU, threads for networks with convolutions and vmap for others; on a GPU vmap (H200, 4-conv-32,
+  32 tasks, MAML and Reptile: 9 to 18 times as fast as by `loop`).
 
 `task_chunk` bounds the tasks that are in memory at once (by vmap, or in threads).
 """
