@@ -14,10 +14,10 @@ from torch import nn
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import RunFailed
-from nasmeta.evaluators.memory import DoesNotFit, fitting
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.functional import Parameters
+from nasmeta.meta_learners.memory import DoesNotFit, fitting
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import MetaTraining

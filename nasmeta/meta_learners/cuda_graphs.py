@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Recorded(Generic[R]):
     """Calls function(state, tensors, iteration), or replays it where the execution says `cuda_graphs`.
 
-    `function` reads no values on the host, and does the same whenever `phase` and the shapes are the same:
+    `function` reads no values on the host, and does the same whenever `phase` and the shapes are:
     otherwise it is not `able` to be recorded. The first call of a phase sets up what libraries load when they
     are first used, the second is recorded. What a call returns is overwritten by the next. A function
     that refers to who holds this would keep the memory of the graph until a garbage collection.
@@ -40,9 +40,10 @@ class Recorded(Generic[R]):
         self._recording: _Recording[R] | None = None
 
     def __call__(self, tensors: Sequence[Tensor], iteration: int = 0, phase: Hashable = None) -> R:
-        if not (self._able and self._state.network.execution.cuda_graphs):
+        execution = self._state.network.execution
+        if not (self._able and execution.cuda_graphs):
             return self._function(self._state, tensors, iteration)
-        phase = (phase, *(tensor.shape for tensor in tensors))
+        phase = (phase, execution, *(tensor.shape for tensor in tensors))
         if phase != self._phase:
             self._phase, self._calls, self._recording = phase, 0, None
         self._calls += 1

@@ -1,7 +1,7 @@
 """What a meta-learned network is worth: its accuracy, or error, on tasks it has never seen."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import Interrupted
 from nasmeta.meta_learners.base import MetaLearner, MetaState, batch_accuracy
-from nasmeta.meta_learners.cuda_graphs import recorded_predict
-from nasmeta.meta_learners.functional import task_loss
+from nasmeta.meta_learners.cuda_graphs import Recorded, recorded_predict
+from nasmeta.meta_learners.execution import Execution
+from nasmeta.meta_learners.functional import Network, task_loss
+from nasmeta.meta_learners.memory import fitting
 
 Stop = Callable[[], bool]
 """True once a signal has asked the run to stop."""
@@ -53,7 +55,8 @@ def score(
 ) -> Score:
     """Adapts to the sampler's first `tasks` tasks, the same for whoever asks, and averages over them.
 
-    Raises Interrupted once `stop()` is true.
+    Where the tasks of a batch do not fit in memory together, fewer are computed at once from then on. Raises
+    Interrupted once `stop()` is true, DoesNotFit where not even one task fits.
     """
     predict = recorded_predict(learner, state)
     losses, accuracies = [], []
@@ -63,7 +66,7 @@ def score(
         batch = sampler.batch(start // TASKS_AT_ONCE, TASKS_AT_ONCE)
         count = min(TASKS_AT_ONCE, tasks - start)
         support_x, support_y, query_x, query_y = (part[:count] for part in batch[:4])
-        outputs = predict([support_x, support_y, query_x])
+        outputs = _within_memory(state.network, predict, [support_x, support_y, query_x])
         losses += [task_loss(state.task.kind, o, y) for o, y in zip(outputs, query_y, strict=True)]
         if state.task.kind == "classification":
             accuracies.append(batch_accuracy(outputs, query_y))
@@ -71,6 +74,14 @@ def score(
     per_task = torch.cat(accuracies).cpu().double() if accuracies else loss
     accuracy = float(per_task.mean()) if accuracies else None
     return Score(accuracy, float(loss.mean()), ci95(per_task), per_task)
+
+
+def _within_memory(network: Network, predict: Recorded[Tensor], tasks: Sequence[Tensor]) -> Tensor:
+    def attempt(execution: Execution) -> Tensor:
+        network.execution = execution
+        return predict(tasks)
+
+    return fitting(network.execution, lambda execution: execution.smaller(len(tasks[0])), attempt)[0]
 
 
 def ci95(values: Tensor) -> float:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy
+from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.functional import Parameters
 from nasmeta.meta_learners.score import ci95, score
 from nasmeta.task import TaskBatch, TaskSpec
@@ -81,3 +82,29 @@ def test_fewer_tasks_are_the_first_of_more() -> None:
 def test_batch_accuracy() -> None:
     logits = torch.tensor([[[0.1, 0.2], [3.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]])
     assert batch_accuracy(logits, torch.tensor([[1, 1], [1, 1]])).tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("fits", [1, 7])
+def test_a_batch_that_does_not_fit_is_cut(fits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen, sampler = learner("fomaml", "support"), BlobSampler("valid")
+    whole = score(chosen, together(chosen), sampler, 30)
+    inner, tried = chosen._predict, []
+
+    def small(state: MetaState, support_x: Tensor, *rest: Tensor) -> Tensor:
+        tried.append(len(support_x))
+        if len(support_x) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(state, support_x, *rest)
+
+    monkeypatch.setattr(chosen, "_predict", small)
+    state = together(chosen)
+    cut = score(chosen, state, sampler, 30)
+    torch.testing.assert_close(cut.per_task, whole.per_task)
+    assert sum(count for count in tried if count <= fits) == 30
+    assert [count for count in tried if count > fits] == [n for n in (20, 10, 5, 2) if n > fits]
+
+
+def together(chosen: MetaLearner) -> MetaState:
+    state = init(chosen, conv_network())
+    state.network.execution = Execution("vmap")
+    return state
