@@ -14,6 +14,7 @@ from torch.func import functional_call
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.normalization import OWN, EpisodicBatchNorm, Statistics, make_episodic
 from nasmeta.meta_learners.stacked import StackedConv2d
+from nasmeta.meta_learners.traced import Traces
 from nasmeta.task import Kind
 
 Parameters = dict[str, Tensor]
@@ -39,6 +40,7 @@ class Network:
         self.body_names = tuple(name for name in self.names if name.startswith("body."))
         self.head_names = tuple(name for name in self.names if name.startswith("head."))
         self._copies = threading.local()
+        self._traces = Traces()
 
     def __call__(self, parameters: Parameters, x: Tensor, statistics: Statistics = OWN) -> Tensor:
         """Logits or regression outputs [n, outputs]."""
@@ -74,11 +76,19 @@ class Network:
         call: Callable[..., Tensor] = self._copy()
         if self.execution.compile:
             call, statistics = self._compiled, replace(statistics, fused=False, stacked=False)
+        if self._traceable and not part and statistics == OWN and torch.is_grad_enabled():
+            return self._traces(self._copy().whole, x, values)
         if self.execution.precision != "bf16":
             return call(part, names, values, x, statistics)
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
             mixed = replace(statistics, fused=False, stacked=False)
             return call(part, names, values, x, mixed).float()
+
+    @property
+    def _traceable(self) -> bool:
+        execution = self.execution
+        plain = execution.task_parallel == "threads" and execution.precision == "fp32"
+        return plain and not hasattr(self.module, "anneal")
 
     def _copy(self) -> "_Copy":
         if not hasattr(self._copies, "own"):
@@ -98,7 +108,7 @@ class Network:
     def to(self, device: torch.device) -> None:
         """Moves what the network holds beside its parameters."""
         self.module.to(device)
-        self._copies = threading.local()
+        self._copies, self._traces = threading.local(), Traces()
 
     @property
     def features(self) -> int:
@@ -136,12 +146,17 @@ class _Copy:
         self.module = copy.deepcopy(module, shared)
         self.norms = [m for m in self.module.modules() if isinstance(m, EpisodicBatchNorm)]
         self.convolutions = [m for m in self.module.modules() if isinstance(m, StackedConv2d)]
+        self.names = tuple(name for name, _ in module.named_parameters())
         self.stacked = False
         self.places: dict[str, tuple[dict[str, object], str]] = {}
         for prefix, owner in self.module.named_modules():
             for name in [name for name, p in owner._parameters.items() if p is not None]:
                 del owner._parameters[name]
                 self.places[f"{prefix}.{name}" if prefix else name] = (owner.__dict__, name)
+
+    def whole(self, x: Tensor, *values: Tensor) -> Tensor:
+        """The whole network by its own statistics, with the values of all its parameters in order."""
+        return self("", self.names, values, x, OWN)
 
     def __call__(
         self, part: str, names: Sequence[str], values: Sequence[Tensor], x: Tensor, statistics: Statistics
