@@ -71,8 +71,12 @@ class _Recording(Generic[R]):
         self, state: MetaState, function: Function[R], tensors: Sequence[Tensor], iteration: int
     ) -> None:
         self._inputs = [tensor.clone() for tensor in tensors]
-        torch.cuda.empty_cache()  # a graph takes no memory from the cache
         self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(tensors[0].device):
+            self._outputs = self._record(state, function, iteration)
+
+    def _record(self, state: MetaState, function: Function[R], iteration: int) -> R:
+        torch.cuda.empty_cache()  # a graph takes no memory from the cache
         # Leaves of their own: what autograd remembers of others may belong to another stream.
         leaves = {name: p.detach().requires_grad_() for name, p in state.parameters.items()}
         stream = torch.cuda.Stream()
@@ -80,13 +84,14 @@ class _Recording(Generic[R]):
         with torch.cuda.stream(stream):
             self._graph.capture_begin()
             try:
-                self._outputs = function(replace(state, parameters=leaves), self._inputs, iteration)
+                outputs = function(replace(state, parameters=leaves), self._inputs, iteration)
             except BaseException:
                 with contextlib.suppress(RuntimeError):  # says no more than that recording failed
                     self._graph.capture_end()
                 raise
             self._graph.capture_end()
         torch.cuda.current_stream().wait_stream(stream)
+        return outputs
 
     def __call__(self, tensors: Sequence[Tensor]) -> R:
         torch._foreach_copy_(self._inputs, list(tensors))

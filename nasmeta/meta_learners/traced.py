@@ -22,7 +22,7 @@ from torch import Tensor
 Pass = Callable[..., Tensor]
 
 OFTEN = 100
-"""Passes from which a network is traced; that takes as long as about ten of them."""
+"""Passes from which a network is traced; it takes as long as some ten of them."""
 
 
 class Traces:

@@ -76,7 +76,11 @@ class SearchSpace(ABC, Generic[A]):
 
     @abstractmethod
     def build(self, arch: A, task: TaskSpec) -> FewShotNetwork:
-        """The network for `task`; raises ArchitectureError where it cannot take such inputs."""
+        """The network for `task`; raises ArchitectureError where it cannot take such inputs.
+
+        A function of its inputs and parameters: it draws nothing, keeps nothing from call to call, and does
+        the same operations whatever the values, so that it can be recorded, traced and computed in threads.
+        """
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> RelaxedNetwork:
         """All networks of the space as one whose architecture is continuous, for gradient-based search.

@@ -168,6 +168,12 @@ class SearchSpaceContract:
             assert all(torch.isfinite(gradient).all() for gradient in gradients)
             assert any(gradient.abs().max() > 0 for gradient in gradients)
 
+    def test_a_network_is_a_function(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
+        for arch in archs[: self.builds]:
+            network, x = _network(space, arch, task), _inputs(task)
+            once = network(x)
+            assert all(torch.equal(network(x), once) for _ in range(3))
+
     def test_building_draws_from_torch_alone(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
         first, again = (_network(space, archs[2], task).state_dict() for _ in range(2))
         assert all(torch.equal(first[name], again[name]) for name in first)

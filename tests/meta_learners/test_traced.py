@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners import traced
+from nasmeta.meta_learners import normalization, traced
 from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.traced import Traces
@@ -182,3 +182,16 @@ def test_traces_keep_no_memory() -> None:
 
 def resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def test_large_maps_stay_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They need half the memory then."""
+    chosen = learner("fomaml", "transductive")
+    for large, traces in ((0, [None]), (10**9, [True])):
+        monkeypatch.setattr(normalization, "LARGE", large)
+        network = init(chosen, shipped("conv").build(shipped("conv").reference(), TASK), TASK).network
+        network.execution = Execution("threads")
+        parameters = {n: p.detach().requires_grad_() for n, p in network.module.named_parameters()}
+        for _ in range(3):
+            network(parameters, BlobSampler("train").batch(0, 1).support_x[0])
+        assert [trace and True for trace in network._traces._traces.values()] == traces
