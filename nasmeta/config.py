@@ -92,7 +92,7 @@ class RunKeys(BaseModel):
     task_parallel: Literal["auto", "loop", "threads", "vmap"]
     task_chunk: Count | None
     compile: bool
-    cuda_graphs: bool = True  # checkpoints of before 0.2 do not say
+    cuda_graphs: bool = True  # checkpoints of earlier versions do not say
     precision: Literal["fp32", "tf32", "bf16"]
     save_seconds: Annotated[float, Field(ge=0)]
     tensorboard: bool

@@ -73,11 +73,12 @@ class Network:
     def _forward(
         self, part: str, names: Sequence[str], values: Sequence[Tensor], x: Tensor, statistics: Statistics
     ) -> Tensor:
-        call: Callable[..., Tensor] = self._copy()
+        own = self._copy()
+        call: Callable[..., Tensor] = own
         if self.execution.compile:
             call, statistics = self._compiled, replace(statistics, fused=False, stacked=False)
         if self._traceable and not part and statistics == OWN and torch.is_grad_enabled():
-            return self._traces(self._copy().whole, x, values)
+            return self._traces(own.whole, x, values)
         if self.execution.precision != "bf16":
             return call(part, names, values, x, statistics)
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
@@ -86,6 +87,7 @@ class Network:
 
     @property
     def _traceable(self) -> bool:
+        """Whether passes do the same operations every time, in threads that a trace helps."""
         execution = self.execution
         plain = execution.task_parallel == "threads" and execution.precision == "fp32"
         return plain and not hasattr(self.module, "anneal")

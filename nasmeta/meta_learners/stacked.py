@@ -31,7 +31,10 @@ def convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
 
 
 def norm(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
-    """`normalize` of every task: x [T, n, C, ...], gamma and beta [T, C]."""
+    """x [T, n, C, ...], every task normalized by the moments of its first `rows`: gamma, beta [T, C].
+
+    As often differentiable as `normalize`.
+    """
     channels = x.transpose(0, 1).flatten(1, 2)  # [n, T * C, ...], a view of what `convolve` gives
     y = normalize(channels, gamma.flatten(), beta.flatten(), rows, eps)
     stacked: Tensor = y.unflatten(1, gamma.shape)
@@ -39,7 +42,7 @@ def norm(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tenso
 
 
 def pool(x: Tensor) -> Tensor:
-    """Max-pooling by 2x2 of x [T, n, C, H, W]."""
+    """Max-pooling by 2x2: x [T, n, C, H, W] -> [T, n, C, H // 2, W // 2]."""
     planes = x.transpose(1, 2)
     y: Tensor = F.max_pool2d(planes.flatten(0, 1), 2).unflatten(0, planes.shape[:2])
     return y.transpose(1, 2)
@@ -82,6 +85,8 @@ def below_vmap(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 
 class _BelowVmap(torch.autograd.Function):
+    """torch.vmap asks a Function's `vmap` for the result, and differentiates what that has computed."""
+
     @staticmethod
     def forward(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
         raise RuntimeError("only torch.vmap can call this")
