@@ -1,10 +1,13 @@
-"""What all tests share: where the real data is, and one thread, so that two test runs never fight."""
+"""What all tests share: where the real data is, one thread, so that two test runs never fight, and a seed."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from nasmeta import seeding
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -12,6 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_seed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Modules that a test builds draw the same weights every time; torch seeds every process anew."""
+    with seeding.torch_stream(0, "tests", request.node.name):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,8 @@ def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:
     from nasmeta import checkpoint, journal
 
     torch.set_num_threads(1)
+    # As in a process of its own: what drew from torch's global generator would differ, not agree by the fork.
+    torch.seed()
     writes = 0
     append, replace = journal.Journal.append, checkpoint.write_atomically
 
