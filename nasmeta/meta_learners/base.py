@@ -13,6 +13,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.functional import Network, Parameters
 from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
+from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.task import Kind, TaskBatch, TaskSpec
 
 Metrics = dict[str, Tensor]
@@ -147,6 +148,37 @@ class MetaLearner(ABC):
     @abstractmethod
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """`predict` for the tasks that are computed at once."""
+
+    def solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        """Adapts to one task: a plain network that answers a query as `predict` does, whatever others come.
+
+        support_x [N, ...], support_y [N], or [N, outputs] for regression. Raises ConfigError under
+        `transductive`, where the answer to a query depends on those that it comes with.
+        """
+        if self.batch_norm == "transductive" and state.network.norms:
+            raise ConfigError(
+                "batch_norm: transductive normalizes a query by those that it comes with, so no network "
+                "answers one alone; use support or running"
+            )
+        return self._solve(state, support_x, support_y)
+
+    @abstractmethod
+    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        """`solve`, where no answer depends on other queries."""
+
+    def _with_own_head(self, state: MetaState, parameters: Parameters, support_x: Tensor) -> TaskNetwork:
+        """The network with adapted parameters, the head's among them."""
+        head = parameters["head.weight"], parameters["head.bias"]
+        return TaskNetwork(self._body(state, parameters, support_x), *head)
+
+    @torch.no_grad()
+    def _body(self, state: MetaState, parameters: Parameters, support_x: Tensor) -> nn.Module:
+        """The body with these parameters, which normalizes every query by what the run's policy says."""
+        moments = state.statistics
+        if self.batch_norm != "running":
+            state.network.embed(parameters, support_x, Statistics(record=True))
+            moments = state.network.population()
+        return state.network.plain_body(parameters, moments)
 
     def held_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The derivative of the query loss after adaptation by the parameters that the inner loop holds.

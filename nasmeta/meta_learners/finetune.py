@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples, gradient_step, task_loss
 from nasmeta.meta_learners.normalization import Policy
+from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.task import TaskBatch
 
 
@@ -77,14 +78,23 @@ class FineTune(MetaLearner):
             embeddings = state.network.embed(
                 state.parameters, images, self.joint_statistics(state, 1, shots, test=True)
             )
-        head = self._start(state)
-        for _ in range(self.test_steps):
-            loss = task_loss(state.task.kind, state.network.classify(head, embeddings[:shots]), support_y)
-            head = gradient_step(head, loss, state.network.head_names, self.inner_lr, create_graph=False)
-            head = {name: p.detach().requires_grad_() for name, p in head.items()}
+        head = self._trained_head(state, embeddings[:shots], support_y)
         return state.network.classify(head, embeddings[shots:]).detach()
 
+    def _trained_head(self, state: MetaState, embeddings: Tensor, support_y: Tensor) -> Parameters:
+        head = self._start(state)
+        for _ in range(self.test_steps):
+            loss = task_loss(state.task.kind, state.network.classify(head, embeddings), support_y)
+            head = gradient_step(head, loss, state.network.head_names, self.inner_lr, create_graph=False)
+            head = {name: p.detach().requires_grad_() for name, p in head.items()}
+        return head
+
     def _adapt_all(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
+        parameters = self._trained_whole(state, support_x, support_y)
+        with torch.no_grad():
+            return self.query_outputs(state, parameters, support_x, query_x, test=True)
+
+    def _trained_whole(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
         parameters = {n: p.detach().requires_grad_() for n, p in state.network_parameters.items()}
         parameters |= self._start(state)
         for _ in range(self.test_steps):
@@ -93,8 +103,16 @@ class FineTune(MetaLearner):
                 parameters, loss, state.network.names, self.inner_lr, create_graph=False
             )
             parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        return parameters
+
+    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        if self.adapt == "all":
+            return self._with_own_head(state, self._trained_whole(state, support_x, support_y), support_x)
         with torch.no_grad():
-            return self.query_outputs(state, parameters, support_x, query_x, test=True)
+            statistics = self.joint_statistics(state, 1, len(support_x), test=True)
+            embeddings = state.network.embed(state.parameters, support_x, statistics)
+        head = self._trained_head(state, embeddings, support_y)
+        return self._with_own_head(state, state.network_parameters | head, support_x)
 
     def _start(self, state: MetaState) -> Parameters:
         """The head a task starts from: a new one for new classes, the trained one for regression."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nasmeta.meta_learners.execution import Execution
-from nasmeta.meta_learners.normalization import OWN, EpisodicBatchNorm, Statistics, make_episodic
+from nasmeta.meta_learners.normalization import OWN, EpisodicBatchNorm, Statistics, make_episodic, make_plain
 from nasmeta.meta_learners.stacked import StackedConv2d
 from nasmeta.meta_learners.traced import Traces
 from nasmeta.task import Kind
@@ -130,6 +130,16 @@ class Network:
                 moments[f"{name}.variance"] = variances.mean(0) + (means - mean).square().mean(0)
                 norm.recorded = []
         return moments
+
+    def plain_body(self, parameters: Parameters, moments: dict[str, Tensor]) -> nn.Module:
+        """The body with these parameters as a module of torch's own layers, its norms of these moments."""
+        body = copy.deepcopy(self.module.get_submodule("body"))
+        with torch.no_grad():
+            for name, place in [*body.named_parameters(), *body.named_buffers()]:
+                place.copy_({**parameters, **moments}[f"body.{name}"])
+        make_plain(body)
+        StackedConv2d.disown(body)
+        return body
 
     def set_population(self, moments: dict[str, Tensor]) -> None:
         """Makes `Statistics(population=True)` mean these moments, as `population` returned them."""

@@ -27,6 +27,7 @@ from nasmeta.meta_learners.functional import (
     task_loss,
 )
 from nasmeta.meta_learners.normalization import Policy, Statistics
+from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.task import TaskBatch
 
 
@@ -138,11 +139,18 @@ class Maml(MetaLearner):
     def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
         if self.adapt == "head":
             return super().adapted(state, support_x, support_y)
+        return self._after_test(state, support_x, support_y)
+
+    def _after_test(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
+        """The network's parameters after the steps of a test task."""
         for parameters in self.inner_steps(  # noqa: B007 - the last one is used
             state, state.network_parameters, support_x, support_y, self.test_steps, create_graph=False
         ):
             pass
         return parameters
+
+    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        return self._with_own_head(state, self._after_test(state, support_x, support_y), support_x)
 
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         tasks = len(support_x)

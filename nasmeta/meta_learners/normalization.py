@@ -66,6 +66,7 @@ class EpisodicBatchNorm(nn.Module):
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d, pool: nn.Module | None = None) -> None:
         super().__init__()
         self.eps, self.pool = norm.eps, pool
+        self.kind = type(norm)
         self.weight, self.bias = norm.weight, norm.bias
         self.source = OWN
         self.recorded: list[tuple[Tensor, Tensor]] = []
@@ -96,6 +97,13 @@ class EpisodicBatchNorm(nn.Module):
             return pooling(x, self.weight, self.bias, rows, self.eps)
         pooled: Tensor = self.pool(self._normalized(x))
         return pooled
+
+    def plain(self) -> nn.Module:
+        """torch's own layers for the population's moments."""
+        norm = self.kind(len(self.bias), eps=self.eps).to(self.bias.device, self.bias.dtype).eval()
+        moments = {"running_mean": self.mean, "running_var": self.variance}
+        norm.load_state_dict({"weight": self.weight, "bias": self.bias, **moments}, strict=False)
+        return norm if self.pool is None else nn.Sequential(norm, self.pool)
 
     def _fuses(self, x: Tensor) -> bool:
         return self.source.fused and x.dtype == self.weight.dtype
@@ -149,6 +157,14 @@ def make_episodic(module: nn.Module) -> list[EpisodicBatchNorm]:
                 if pool is not None:
                     setattr(parent, next_name, nn.Identity())
     return [m for m in module.modules() if isinstance(m, EpisodicBatchNorm)]
+
+
+def make_plain(module: nn.Module) -> None:
+    """Undoes `make_episodic`, in place: every norm becomes one of torch's, of the population's moments."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, EpisodicBatchNorm):
+                setattr(parent, name, child.plain())
 
 
 def _halves(module: nn.Module | None) -> bool:

@@ -22,6 +22,7 @@ from torch import Tensor
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples
 from nasmeta.meta_learners.normalization import Policy
+from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.task import TaskBatch
 
 SCALE = {"euclidean": 1.0, "cosine": 10.0}
@@ -64,6 +65,19 @@ class ProtoNet(MetaLearner):
     @torch.no_grad()
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         return self._logits(state, support_x, support_y, query_x, state.task.outputs, test=True)
+
+    @torch.no_grad()
+    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        """`_similarity` to the task's prototypes is linear in a query's embedding, or in its direction."""
+        statistics = self.joint_statistics(state, 1, len(support_x), test=True)
+        support = state.network.embed(state.parameters, support_x, statistics)
+        centres = prototypes(support[None], support_y[None], state.task.outputs)[0]
+        cosine = self.distance == "cosine"
+        weight = F.normalize(centres, dim=-1) if cosine else 2 * centres
+        bias = torch.zeros_like(centres[:, 0]) if cosine else -centres.square().sum(-1)
+        scale = self._temperature(state)
+        body = self._body(state, state.parameters, support_x)
+        return TaskNetwork(body, scale * weight, scale * bias, cosine=cosine)
 
     def _logits(
         self,

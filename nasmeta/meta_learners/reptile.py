@@ -26,6 +26,7 @@ from nasmeta.meta_learners.base import (
 )
 from nasmeta.meta_learners.functional import Parameters, task_loss
 from nasmeta.meta_learners.normalization import Policy
+from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 
 Sets = tuple[tuple[Tensor, Tensor], ...]
@@ -126,6 +127,9 @@ class Reptile(MetaLearner):
     def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
         batches = self._batches(((support_x[None], support_y[None]),), state.task)
         return self.adapt(state, batches, 1, self.test_steps)[0]
+
+    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        return self._with_own_head(state, self.adapted(state, support_x, support_y), support_x)
 
     def held_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The first-order derivative of the loss on the queries, of the weights that the support leads to.

@@ -27,6 +27,7 @@ from torch import Tensor
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
 from nasmeta.meta_learners.functional import Parameters, all_examples, task_loss
 from nasmeta.meta_learners.normalization import Policy
+from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.task import TaskBatch
 
 
@@ -67,6 +68,19 @@ class Ridge(MetaLearner):
     @torch.no_grad()
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         return self._outputs(state, support_x, support_y, query_x, state.task.outputs, test=True)
+
+    @torch.no_grad()
+    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        statistics = self.joint_statistics(state, 1, len(support_x), test=True)
+        support = F.pad(state.network.embed(state.parameters, support_x, statistics), (0, 1), value=1.0)
+        penalty = state.parameters["meta.log_lambda"].exp()
+        body = self._body(state, state.parameters, support_x)
+        if state.task.kind == "regression":
+            solution = ridge_weights(support[None], support_y[None], penalty)[0]
+            return TaskNetwork(body, solution[:-1].T, solution[-1])
+        targets = F.one_hot(support_y, state.task.outputs).to(support.dtype)
+        solution = state.parameters["meta.alpha"] * ridge_weights(support[None], targets[None], penalty)[0]
+        return TaskNetwork(body, solution[:-1].T, solution[-1] + state.parameters["meta.beta"])
 
     def _outputs(
         self,

@@ -60,6 +60,13 @@ class StackedConv2d(nn.Conv2d):
             if type(conv) is nn.Conv2d and _plain(conv):
                 conv.__class__ = StackedConv2d
 
+    @staticmethod
+    def disown(module: nn.Module) -> None:
+        """Undoes `adopt`."""
+        for conv in module.modules():
+            if type(conv) is StackedConv2d:
+                conv.__class__ = nn.Conv2d  # type: ignore[assignment]
+
     def forward(self, x: Tensor) -> Tensor:
         if not (self.stacked and grouped_are_slow(x.device)):
             return super().forward(x)

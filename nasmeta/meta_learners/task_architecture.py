@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
 from nasmeta.meta_learners.functional import Network, Parameters
+from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.relaxation import Adaptation
 from nasmeta.task import TaskBatch, TaskSpec
 
@@ -107,6 +108,12 @@ class TaskArchitecture(MetaLearner):
         plain = self.task_network(state, support_x, support_y).state
         with torch.no_grad():
             return self.query_outputs(plain, plain.network_parameters, support_x, query_x, test=True)
+
+    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        if not architecture_names(state):
+            return self.inner._solve(state, support_x, support_y)
+        plain = self.task_network(state, support_x, support_y).state
+        return self._with_own_head(plain, plain.network_parameters, support_x)
 
     def task_network(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Adapted:
         """The discrete network of one task, with adapted weights: support_x [N, ...], support_y [N].

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.normalization import Policy
@@ -96,6 +98,17 @@ def conv_network(
         return FewShotNetwork(body, nn.Linear(width * (SIZE // 4) ** 2, outputs))
 
 
+def pooled_network(width: int = 8) -> FewShotNetwork:
+    """A convolution, a norm and the 2x2 max-pooling fused with it, a strided one, a norm of vectors."""
+    with seeding.torch_stream(0, "testing", "pooled"):
+        layers = [
+            *(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Conv2d(width, width, 3, stride=2, groups=2), nn.BatchNorm2d(width), nn.Flatten()),
+            *(nn.Linear(9 * width, width), nn.BatchNorm1d(width), nn.ReLU()),
+        ]
+        return FewShotNetwork(nn.Sequential(*layers), nn.Linear(width, WAY))
+
+
 def init(learner: MetaLearner, module: nn.Module, task: TaskSpec = TASK) -> MetaState:
     """learner.init with what it draws itself from a stream, so that two calls are alike."""
     with seeding.torch_stream(0, "testing", "init"):
@@ -163,6 +176,34 @@ class MetaLearnerContract:
         logits = learner.predict(state, *BlobSampler("valid").batch(0, 3)[:3])
         assert logits.shape == (3, WAY * QUERY, WAY)
         assert not logits.requires_grad
+
+    def test_a_solution_answers_as_predictions_do_and_each_query_by_itself(
+        self, make: Callable[[Policy], MetaLearner], policy: Policy
+    ) -> None:
+        """After some training, of a network with all that a network may have; classes differ in size."""
+        learner = make(policy)
+        state = init(learner, pooled_network())
+        sampler = training_sampler(learner)
+        for i in range(2):
+            gradients, _ = learner.meta_gradient(state, sampler.batch(i, 2), i)
+            with torch.no_grad():
+                for name, gradient in gradients.items():
+                    state.parameters[name] -= 0.05 * gradient
+        adopt_population(learner, state, [sampler.batch(2, 4)])
+        support_x, support_y, query_x = (part[:, 1:] for part in BlobSampler("valid", shot=2).batch(0, 1)[:3])
+        if policy == "transductive":
+            with pytest.raises(ConfigError, match="batch_norm: transductive"):
+                learner.solve(state, support_x[0], support_y[0])
+            return
+        expected = learner.predict(state, support_x, support_y, query_x)[0]
+        solution = learner.solve(state, support_x[0], support_y[0])
+        outputs = solution(query_x[0])
+        assert torch.allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(solution(query_x[0, :1]), outputs[:1], rtol=1e-4, atol=1e-4)
+        assert outputs.std(0).min() > 1e-3, "the queries differ, and so must the answers"
+        types = {type(layer).__module__.split(".")[0] for layer in solution.body.modules()}
+        assert types == {"torch"}
+        assert not any(layer.training for layer in solution.modules())
 
     def test_same_twice(self, make: Callable[[Policy], MetaLearner], policy: Policy) -> None:
         results = []

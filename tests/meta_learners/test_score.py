@@ -9,6 +9,7 @@ from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_ac
 from nasmeta.meta_learners.execution import Execution
 from nasmeta.meta_learners.functional import Parameters
 from nasmeta.meta_learners.score import ci95, score
+from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners.options import learner
@@ -24,6 +25,9 @@ class Scripted(MetaLearner):
 
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         return query_x
+
+    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        raise NotImplementedError
 
 
 class Script(EpisodeSampler):

@@ -1,0 +1,35 @@
+"""What adapting to a task leaves: a plain network that answers each query by itself."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TaskNetwork(nn.Module):
+    """A body and a linear head for one task, of torch's own layers, in evaluation mode.
+
+    body: [n, *input_shape] -> [n, features]; head: [n, features] -> [n, outputs]. `cosine`: embeddings have
+    length one before the head sees them.
+    """
+
+    def __init__(self, body: nn.Module, weight: Tensor, bias: Tensor, *, cosine: bool = False) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
+        self.head.load_state_dict({"weight": weight, "bias": bias})
+        self.cosine = cosine
+        self.eval().requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, or outputs of a regression: [n, outputs]."""
+        embeddings = self.body(x)
+        if self.cosine:
+            embeddings = F.normalize(embeddings, dim=-1)
+        outputs: Tensor = self.head(embeddings)
+        return outputs
+
+    @torch.no_grad()
+    def probabilities(self, x: Tensor) -> Tensor:
+        """The softmax of the logits, [n, outputs]."""
+        logits: Tensor = self(x)
+        return logits.softmax(-1)
