@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from nasmeta import __version__
 from nasmeta.conf_dir import config_directory
-from nasmeta.errors import Interrupted, NasmetaError, StorageError
+from nasmeta.errors import Interrupted, NasmetaError, StorageError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from nasmeta.config import Config
+
+log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 DESCRIPTION = "Finds the neural network that learns new tasks fastest."
@@ -33,6 +35,7 @@ examples:
   nasmeta search --cfg job                           print the configuration and run nothing
   nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run or sweep
   nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
+  nasmeta predict outputs/2026-11-24/10-00-00 --support cats_and_dogs --query photos
   nasmeta bench meta_learner=maml task.meta_batch=32 how fast this machine meta-trains
 """
 
@@ -118,6 +121,22 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_parser.add_argument("--json", action="store_true", help="print one JSON object")
     _add_trust(evaluate_parser)
     evaluate_parser.set_defaults(command=evaluate)
+
+    predict_parser = commands.add_parser("predict", help="label images by a checkpoint and a few examples")
+    predict_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    predict_parser.add_argument(
+        "--support", type=Path, required=True, metavar="DIR", help="labelled images: DIR/CLASS/IMAGE"
+    )
+    predict_parser.add_argument(
+        "--query", type=Path, nargs="+", required=True, metavar="PATH", help="images to label, or folders"
+    )
+    predict_parser.add_argument("--output", type=Path, metavar="FILE", help="write here, not to stdout")
+    predict_parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line, with all probabilities, instead of CSV"
+    )
+    predict_parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    _add_trust(predict_parser)
+    predict_parser.set_defaults(command=predict)
 
     bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
     bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
@@ -302,6 +321,48 @@ def _control(options: argparse.Namespace, result: dict[str, Any]) -> int:
         compared = control(options.checkpoint, options.overrides, trusted=options.trust_code, stop=stop)
     print(json.dumps({**result, "control": compared}) if options.json else control_table(compared))
     return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """`nasmeta predict CHECKPOINT --support DIR --query PATH...`."""
+    from nasmeta.allocator import keep_pages
+    from nasmeta.checkpoint import write_atomically
+    from nasmeta.classifier import FewShotClassifier
+    from nasmeta.prediction import (
+        as_text,
+        find_queries,
+        find_support,
+        fit_folder,
+        folder_accuracy,
+        predictions,
+    )
+
+    _check_new(options.output)
+    find_support(options.support)
+    queries = find_queries(options.query)
+    keep_pages()
+    classifier = FewShotClassifier.load(options.checkpoint, device=options.device, trusted=options.trust_code)
+    support = fit_folder(classifier, options.support)
+    answers = predictions(classifier, queries)
+    text = as_text(answers, as_json=options.json)
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(options.output, text.encode())
+    accuracy = folder_accuracy(answers)
+    if accuracy is not None:
+        shown = {file.resolve() for file in support} & {file.resolve() for file in queries}
+        warning = f"; {len(shown)} of them were among its examples" if shown else ""
+        log.info("accuracy by the folders' names: %.1f %% of %d%s", 100 * accuracy, len(answers), warning)
+    return 0
+
+
+def _check_new(output: Path | None) -> None:
+    """Raises UserError where a command's output would overwrite a file, or has no folder."""
+    if output is not None and output.exists():
+        raise UserError(f"{output}: is there already (--output); name another file, or remove it")
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"{output.parent}: no such folder (--output)")
 
 
 def bench(options: argparse.Namespace) -> int:

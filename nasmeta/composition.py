@@ -39,10 +39,13 @@ class Composition:
     task: TaskSpec
 
     @classmethod
-    def of(cls, config: Config) -> "Composition":
-        """Builds and checks; raises ConfigError where parts do not fit, in a second or two."""
+    def of(cls, config: Config, dataset: Dataset | None = None) -> "Composition":
+        """Builds and checks; raises ConfigError where parts do not fit, in a second or two.
+
+        `dataset` takes the place of the configuration's.
+        """
         keys = config.keys
-        dataset: Dataset = config.build("dataset")
+        dataset = dataset or config.build("dataset")
         learner: MetaLearner = config.build("meta_learner", batch_norm=keys.batch_norm)
         task = dataset.task_spec(keys.task.way)
         if task.kind == "classification" and task.outputs < 2:

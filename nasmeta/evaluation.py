@@ -20,9 +20,7 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
     Returns accuracy (a fraction, None for regression), ci95, loss, tasks, way, shot, query, batch_norm,
     arch and checkpoint. Without overrides this is the number in summary.json, exactly.
     """
-    path = path / "best.pt" if path.is_dir() else path
-    _check_trained(path, trusted=trusted)
-    saved = checkpoint.load_best(path)
+    path, saved = load(path, trusted=trusted)
     config = parse(overridden(saved["config"], overrides), trusted=trusted)
     composition = Composition.of(config)
     state = restore(path, saved, composition)
@@ -40,6 +38,13 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
         "arch": saved["arch"],
         "checkpoint": str(path),
     }
+
+
+def load(path: Path, *, trusted: bool) -> tuple[Path, dict[str, Any]]:
+    """A checkpoint's path and contents, of best.pt or its run directory. Raises CheckpointError."""
+    path = path / "best.pt" if path.is_dir() else path
+    _check_trained(path, trusted=trusted)
+    return path, checkpoint.load_best(path)
 
 
 def _check_trained(path: Path, *, trusted: bool) -> None:

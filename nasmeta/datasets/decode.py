@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from nasmeta.errors import DataError
 
 Pixels = NDArray[np.uint8]
+Source = Path | BytesIO | Image.Image
 Item = TypeVar("Item")
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
@@ -39,14 +41,18 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def read(self, path: Path) -> Tensor:
-        """The pixels [C, H, W] uint8 of a file. Raises DataError naming a file that cannot be read."""
-        pixels = (
-            decode_glyph(path, str(path), self.size)
-            if self.glyph
-            else decode_image(path, str(path), self.channels, self.size)
-        )
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+    def read(self, sources: Sequence[Path | Image.Image]) -> Tensor:
+        """The pixels [n, C, H, W] uint8 of files or pictures. Raises DataError that names the unreadable."""
+
+        def decode(item: tuple[int, Path | Image.Image]) -> Pixels:
+            number, source = item
+            name = f"picture {number}" if isinstance(source, Image.Image) else str(source)
+            if self.glyph:
+                return decode_glyph(source, name, self.size)
+            return decode_image(source, name, self.channels, self.size)
+
+        shape = (self.size, self.size, self.channels)
+        return decode_all(enumerate(sources), decode, shape, len(sources))
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """[n, C, H, W] uint8 as the float32 numbers that episodes hold: (x / 255 - mean) / std."""
@@ -55,7 +61,7 @@ class Preprocessing:
         return pixels.float().mul_(scale[:, None, None]).add_(shift[:, None, None])
 
 
-def decode_image(source: Path | BytesIO, name: str, channels: int, size: int) -> Pixels:
+def decode_image(source: Source, name: str, channels: int, size: int) -> Pixels:
     """The first frame of an image as [size, size, channels] uint8.
 
     It is turned upright as its EXIF data says, laid on white where it is transparent, made grey (1 channel)
@@ -65,7 +71,7 @@ def decode_image(source: Path | BytesIO, name: str, channels: int, size: int) ->
     return _decode(source, name, "L" if channels == 1 else "RGB", lambda image: _fit(image, size), 2 * size)
 
 
-def decode_glyph(source: Path | BytesIO, name: str, size: int) -> Pixels:
+def decode_glyph(source: Source, name: str, size: int) -> Pixels:
     """A character as [size, size, 1] uint8, ink 255 on 0, whatever the colour of the paper.
 
     The rarer of dark and light is taken for ink, so a scan and its negative give the same. The picture is
@@ -76,20 +82,20 @@ def decode_glyph(source: Path | BytesIO, name: str, size: int) -> Pixels:
 
 
 def _decode(
-    source: Path | BytesIO,
+    source: Source,
     name: str,
     mode: str,
     resize: Callable[[Image.Image], Image.Image],
     draft_size: int | None = None,
 ) -> Pixels:
     try:
-        with Image.open(source, formats=FORMATS) as image:
+        with _opened(source) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(
                     f"{name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} pixels are read, "
                     f"scale the image down"
                 )
-            if draft_size is not None:
+            if draft_size is not None and not isinstance(source, Image.Image):
                 image.draft(mode, (draft_size, draft_size))  # a JPEG is decoded at a fraction of its size
             pixels = np.array(resize(_convert(ImageOps.exif_transpose(image), mode)), dtype=np.uint8)
     except DataError:
@@ -97,6 +103,12 @@ def _decode(
     except Exception as error:  # Pillow's plug-ins raise anything on damaged input
         raise DataError(f"{name}: cannot be read as an image ({error}); replace or remove it") from error
     return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _opened(source: Source) -> AbstractContextManager[Image.Image]:
+    if isinstance(source, Image.Image):
+        return nullcontext(source)
+    return Image.open(source, formats=FORMATS)
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

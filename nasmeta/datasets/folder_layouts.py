@@ -25,7 +25,7 @@ _NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "valid": ("val", "v
 
 def find_images(root: Path, valid_fraction: float, test_fraction: float, seed: int) -> dict[Split, Classes]:
     """The classes of each split, sorted by name, where folders are the classes. Raises DataError."""
-    if any((root / name).is_dir() and _folders(root / name) for names in _NAMES.values() for name in names):
+    if any((root / name).is_dir() and folders(root / name) for names in _NAMES.values() for name in names):
         return {split: _classes(_only(root, split, "")) for split in SPLITS}
     return _divide(_classes(root), root, valid_fraction, test_fraction, seed)
 
@@ -58,19 +58,23 @@ def _only(folder: Path, split: Split, suffix: str) -> Path:
     return found[0]
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders(folder: Path) -> list[Path]:
+    """The folders in `folder`, sorted by name; hidden ones are left out."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def images(folder: Path) -> list[Path]:
+    """The image files in `folder`, sorted by name; hidden ones are left out."""
+    return sorted(file for file in folder.iterdir() if is_image(file))
+
+
+def is_image(path: Path) -> bool:
+    """Whether it is a file that is named as an image is."""
+    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
+
+
 def _classes(folder: Path) -> Classes:
-    classes = {
-        path.name: sorted(
-            file
-            for file in path.iterdir()
-            if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".") and file.is_file()
-        )
-        for path in _folders(folder)
-    }
+    classes = {path.name: images(path) for path in folders(folder)}
     if not any(classes.values()):
         raise DataError(f"{folder}: holds no images; {LAYOUTS}, with IMAGE one of *{', *'.join(EXTENSIONS)}")
     return classes

@@ -210,7 +210,7 @@ def test_second_load_comes_from_the_cache(split_root, tmp_path_factory):
 
 def test_prediction_sees_what_training_saw(split_root):
     data = dataset(split_root)
-    read = data.preprocessing.read(split_root / "test" / "class 07" / "2.png")
+    read = data.preprocessing.read([split_root / "test" / "class 07" / "2.png"])[0]
     assert torch.equal(read, data.table("test").images[5])
 
 

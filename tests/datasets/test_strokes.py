@@ -133,6 +133,6 @@ def test_prediction_sees_what_training_saw(tmp_path):
     image = dataset.table("test").images[0]
     for name, pixels in (("dark.png", 255 - image[0]), ("light.png", image[0])):
         Image.fromarray(pixels.numpy()).save(tmp_path / name)
-        read = dataset.preprocessing.read(tmp_path / name)
+        read = dataset.preprocessing.read([tmp_path / name])[0]
         assert read.shape == (1, 28, 28)
         assert (read.int() - image.int()).abs().max() <= 1

@@ -1,0 +1,197 @@
+"""A meta-learned network as a classifier of new classes: a handful of images in, labels out.
+
+classifier = FewShotClassifier.load("outputs/2026-11-26/10-00-00")
+classifier.fit(["cat1.jpg", "cat2.jpg", "dog1.jpg"], ["cat", "cat", "dog"])
+classifier.predict(["who.jpg"])
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from nasmeta import checkpoint
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.datasets.base import Dataset, EpisodeSampler
+from nasmeta.datasets.decode import Preprocessing
+from nasmeta.errors import CheckpointError, ConfigError, DataError
+from nasmeta.evaluation import load, restore
+from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.task_network import TaskNetwork
+from nasmeta.overrides import overridden
+from nasmeta.task import Split, TaskSpec
+
+Picture = str | Path | Image.Image | NDArray[np.uint8]
+"""A file, a Pillow image, or its pixels [H, W] or [H, W, 3]."""
+
+Label = str | int
+
+AT_ONCE = 256
+"""Images that are decoded and answered together, so that a folder of any size fits in memory."""
+
+ONE_TASK = ("precision=fp32", "compile=false", "task_parallel=loop", "task_chunk=null", "cuda_graphs=false")
+"""How one task is computed, whatever the machine that trained was told."""
+
+
+class FewShotClassifier:
+    """Adapts to labelled images with `fit`, then labels others with `predict`.
+
+    classes: the labels, sorted, once it is fitted. Under `batch_norm: support` or `running` each image is
+    answered by itself; under `transductive` an answer depends on the images it is asked with.
+    """
+
+    def __init__(self, learner: MetaLearner, state: MetaState, preprocessing: Preprocessing) -> None:
+        self.learner, self.preprocessing = learner, preprocessing
+        self._state = state
+        self.classes: tuple[Any, ...] = ()
+        self._support: tuple[Tensor, Tensor] | None = None
+        self._network: TaskNetwork | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", trusted: bool = False) -> Self:
+        """The classifier of a best.pt, or of the run directory that holds it; its dataset is not needed.
+
+        `trusted` lets the checkpoint name code outside nasmeta. Raises CheckpointError where it is damaged
+        or was not meta-learned on images, ConfigError where the device is not there.
+        """
+        path, saved = load(Path(path), trusted=trusted)
+        task = checkpoint.task_spec(saved)
+        preprocessing = _preprocessing(path, saved, task)
+        config = parse(overridden(saved["config"], [f"device={device}", *ONE_TASK]), trusted=trusted)
+        composition = Composition.of(config, _Elsewhere(task))
+        return cls(composition.learner, restore(path, saved, composition), preprocessing)
+
+    def fit(self, images: Sequence[Picture], labels: Sequence[Label]) -> Self:
+        """Adapts to labelled images, one or more of each of two or more classes; forgets earlier ones.
+
+        Raises DataError where an image cannot be read, or the learner cannot tell so many classes apart.
+        """
+        if len(images) != len(labels):
+            raise DataError(f"fit: {len(images)} images and {len(labels)} labels; one label an image")
+        classes = tuple(sorted(set(labels), key=lambda label: (str(type(label)), label)))
+        if len(classes) < 2:
+            raise DataError(f"fit: {len(classes)} classes leave nothing to tell apart; at least 2")
+        self._check_ways(len(classes))
+        order = sorted(range(len(labels)), key=lambda i: classes.index(labels[i]))  # as TaskBatch has them
+        targets = torch.tensor([classes.index(labels[i]) for i in order], device=self._device)
+        self._support = self._inputs([images[i] for i in order]), targets
+        self.classes, self._network = classes, None
+        return self
+
+    def predict(self, images: Sequence[Picture]) -> list[Any]:
+        """The most probable class of each image."""
+        return [self.classes[i] for i in self.predict_proba(images).argmax(1)]
+
+    def predict_proba(self, images: Sequence[Picture]) -> NDArray[np.float32]:
+        """The probabilities [images, classes] of `classes`, in their order. Raises DataError as `fit`."""
+        support_x, support_y = self._fitted()
+        parts = [np.empty((0, len(self.classes)), np.float32)]
+        for part in self._parts(images):
+            if self.transductive:
+                batch = (support_x[None], support_y[None], self._inputs(part)[None])
+                logits = self.learner.predict(self._state, *batch)[0, :, : len(self.classes)]
+            else:
+                logits = self.network(self._inputs(part))
+            parts.append(logits.softmax(-1).cpu().numpy())
+        return np.concatenate(parts)
+
+    @property
+    def network(self) -> TaskNetwork:
+        """The adapted network: normalized images [n, C, H, W] -> logits [n, classes].
+
+        Raises ConfigError under `transductive`.
+        """
+        if self._network is None:
+            full = self.learner.solve(self._state, *self._fitted())
+            ways = len(self.classes)
+            head = full.head.weight[:ways], full.head.bias[:ways]
+            self._network = TaskNetwork(full.body, *head, cosine=full.cosine)
+        return self._network
+
+    def _fitted(self) -> tuple[Tensor, Tensor]:
+        if self._support is None:
+            raise DataError("the classifier knows no classes yet; call fit(images, labels) first")
+        return self._support
+
+    def _check_ways(self, ways: int) -> None:
+        """Where the head is meta-learned, fewer classes than it has outputs leave some of them unused."""
+        try:
+            self._state = self.learner.for_ways(self._state, ways)
+        except ConfigError as error:
+            outputs = self._state.task.outputs
+            if ways > outputs:
+                raise DataError(
+                    f"{ways} classes: {type(self.learner).__name__} meta-learned a head for {outputs}; "
+                    f"use at most {outputs} classes, or a network meta-learned with meta_learner=protonet, "
+                    f"ridge or finetune, or task.way={ways}"
+                ) from error
+
+    @property
+    def _device(self) -> torch.device:
+        return next(iter(self._state.parameters.values())).device
+
+    @property
+    def transductive(self) -> bool:
+        """Whether an answer depends on the images it is asked with."""
+        return self.learner.batch_norm == "transductive" and bool(self._state.network.norms)
+
+    def _parts(self, images: Sequence[Picture]) -> Iterator[Sequence[Picture]]:
+        size = len(images) if self.transductive else AT_ONCE
+        return (images[start : start + size] for start in range(0, len(images), max(size, 1)))
+
+    def _inputs(self, images: Sequence[Picture]) -> Tensor:
+        pixels = self.preprocessing.read([_source(image) for image in images])
+        return self.preprocessing.normalize(pixels.to(self._device))
+
+
+def _source(image: Picture) -> Path | Image.Image:
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8:
+            raise DataError(f"an image of {image.dtype} numbers; pixels are uint8, 0 to 255")
+        return Image.fromarray(image)
+    return image if isinstance(image, Image.Image) else Path(image)
+
+
+def _preprocessing(path: Path, saved: dict[str, Any], task: TaskSpec) -> Preprocessing:
+    stored = saved.get("preprocessing")
+    if stored is None:
+        raise CheckpointError(
+            f"{path}: was meta-learned on {task.kind} tasks that are no image files; a classifier needs "
+            "dataset=image_folder, omniglot or strokes"
+        )
+    try:
+        preprocessing = TypeAdapter(Preprocessing).validate_python(stored)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise CheckpointError(f"{path}: its preprocessing is damaged: {problem['msg']}") from error
+    channels, size = preprocessing.channels, preprocessing.size
+    moments = len(preprocessing.mean) == len(preprocessing.std) == channels and all(preprocessing.std)
+    if task.input_shape != (channels, size, size) or channels not in (1, 3) or not moments:
+        raise CheckpointError(f"{path}: its preprocessing gives other images than its network takes")
+    return preprocessing
+
+
+class _Elsewhere(Dataset):
+    """What a checkpoint says of the dataset that it was meta-learned on."""
+
+    def __init__(self, task: TaskSpec) -> None:
+        self.kind, self.input_shape = task.kind, task.input_shape
+        self._train_classes = task.train_classes
+
+    def num_classes(self, split: Split) -> int | None:
+        return self._train_classes if split == "train" else None
+
+    def examples_per_class(self, split: Split) -> int | None:
+        return None
+
+    def sampler(
+        self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
+    ) -> EpisodeSampler:
+        raise DataError("the dataset of a checkpoint is not at hand")
