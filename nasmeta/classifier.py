@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasmeta import checkpoint
 from nasmeta.composition import Composition
@@ -24,6 +24,7 @@ from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import CheckpointError, ConfigError, DataError
 from nasmeta.evaluation import load, restore
 from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.task_architecture import architecture_names
 from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.overrides import overridden
 from nasmeta.task import Split, TaskSpec
@@ -43,12 +44,15 @@ ONE_TASK = ("precision=fp32", "compile=false", "task_parallel=loop", "task_chunk
 class FewShotClassifier:
     """Adapts to labelled images with `fit`, then labels others with `predict`.
 
-    classes: the labels, sorted, once it is fitted. Under `batch_norm: support` or `running` each image is
-    answered by itself; under `transductive` an answer depends on the images it is asked with.
+    arch: the architecture's string. classes: the labels, sorted, once it is fitted. Under
+    `batch_norm: support` or `running` each image is answered by itself; under `transductive` an answer
+    depends on the images it is asked with.
     """
 
-    def __init__(self, learner: MetaLearner, state: MetaState, preprocessing: Preprocessing) -> None:
-        self.learner, self.preprocessing = learner, preprocessing
+    def __init__(
+        self, learner: MetaLearner, state: MetaState, preprocessing: Preprocessing, arch: str
+    ) -> None:
+        self.learner, self.preprocessing, self.arch = learner, preprocessing, arch
         self._state = state
         self.classes: tuple[Any, ...] = ()
         self._support: tuple[Tensor, Tensor] | None = None
@@ -66,7 +70,8 @@ class FewShotClassifier:
         preprocessing = _preprocessing(path, saved, task)
         config = parse(overridden(saved["config"], [f"device={device}", *ONE_TASK]), trusted=trusted)
         composition = Composition.of(config, _Elsewhere(task))
-        return cls(composition.learner, restore(path, saved, composition), preprocessing)
+        state = restore(path, saved, composition)
+        return cls(composition.learner, state, preprocessing, saved["arch"])
 
     def fit(self, images: Sequence[Picture], labels: Sequence[Label]) -> Self:
         """Adapts to labelled images, one or more of each of two or more classes; forgets earlier ones.
@@ -102,6 +107,10 @@ class FewShotClassifier:
             parts.append(logits.softmax(-1).cpu().numpy())
         return np.concatenate(parts)
 
+    def pixels(self, images: Sequence[Picture]) -> Tensor:
+        """[n, C, H, W] uint8 on the CPU: what a network sees of images, before it is normalized."""
+        return self.preprocessing.read([_source(image) for image in images])
+
     @property
     def network(self) -> TaskNetwork:
         """The adapted network: normalized images [n, C, H, W] -> logits [n, classes].
@@ -114,6 +123,24 @@ class FewShotClassifier:
             head = full.head.weight[:ways], full.head.bias[:ways]
             self._network = TaskNetwork(full.body, *head, cosine=full.cosine)
         return self._network
+
+    @property
+    def body(self) -> nn.Module:
+        """The embedding network as it was meta-learned: normalized images -> [n, features].
+
+        Raises ConfigError where it is normalized by a support set, or is another for every task.
+        """
+        network = self._state.network
+        if architecture_names(self._state):
+            raise ConfigError(
+                f"{self.arch}: has an architecture for every task, so fit it to one (--support)"
+            )
+        if network.norms and self.learner.batch_norm != "running":
+            raise ConfigError(
+                f"batch_norm: {self.learner.batch_norm} normalizes by the images of a task, so fit it to one "
+                "(--support), or meta-learn with batch_norm=running"
+            )
+        return network.plain_body(self._state.parameters, self._state.statistics).eval().requires_grad_(False)
 
     def _fitted(self) -> tuple[Tensor, Tensor]:
         if self._support is None:
@@ -147,8 +174,7 @@ class FewShotClassifier:
         return (images[start : start + size] for start in range(0, len(images), max(size, 1)))
 
     def _inputs(self, images: Sequence[Picture]) -> Tensor:
-        pixels = self.preprocessing.read([_source(image) for image in images])
-        return self.preprocessing.normalize(pixels.to(self._device))
+        return self.preprocessing.normalize(self.pixels(images).to(self._device))
 
 
 def _source(image: Picture) -> Path | Image.Image:

@@ -36,6 +36,8 @@ examples:
   nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run or sweep
   nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
   nasmeta predict outputs/2026-11-24/10-00-00 --support cats_and_dogs --query photos
+  nasmeta report outputs/2026-11-24/10-00-00         a page of its curves, front, architectures
+  nasmeta compare outputs                            a table of all runs in a folder
   nasmeta bench meta_learner=maml task.meta_batch=32 how fast this machine meta-trains
 """
 
@@ -138,6 +140,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_trust(predict_parser)
     predict_parser.set_defaults(command=predict)
 
+    export_parser = commands.add_parser("export", help="write a network that runs without torch (ONNX)")
+    export_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    export_parser.add_argument(
+        "--support",
+        type=Path,
+        metavar="DIR",
+        help="labelled images, DIR/CLASS/IMAGE: the classifier adapted to them, not the embedding network",
+    )
+    export_parser.add_argument("--format", choices=["onnx"], default="onnx", help="onnx (default)")
+    export_parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: classifier.onnx (embedding.onnx) beside it"
+    )
+    _add_trust(export_parser)
+    export_parser.set_defaults(command=export)
+
     bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
     bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
     bench_parser.add_argument("--arch", metavar="ARCH", help="another network than the reference")
@@ -145,6 +162,20 @@ def _parser() -> argparse.ArgumentParser:
     bench_parser.add_argument("--repeats", type=int, default=5, help="repeat a row at least (default 5)")
     bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")
     bench_parser.set_defaults(command=bench)
+
+    report_parser = commands.add_parser("report", help="report.html of a run or a sweep")
+    report_parser.add_argument("directory", type=Path, metavar="DIR")
+    report_parser.add_argument("--output", type=Path, metavar="FILE", help="default: DIR/report.html")
+    _add_trust(report_parser)
+    report_parser.set_defaults(command=report)
+
+    compare_parser = commands.add_parser("compare", help="a table of runs")
+    compare_parser.add_argument(
+        "directories", type=Path, nargs="+", metavar="DIR", help="runs, sweeps, or folders of them"
+    )
+    compare_parser.add_argument("--sort", metavar="KEY", help="e.g. test_accuracy, params, or any setting")
+    compare_parser.add_argument("--json", action="store_true", help="print one JSON object a run")
+    compare_parser.set_defaults(command=compare)
 
     list_parser = commands.add_parser("list", help="what can be composed, one line each")
     list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
@@ -357,6 +388,27 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def export(options: argparse.Namespace) -> int:
+    """`nasmeta export CHECKPOINT [--support DIR]`."""
+    from nasmeta.classifier import FewShotClassifier
+    from nasmeta.export import check_installed, export_onnx
+    from nasmeta.prediction import find_support, fit_folder
+
+    check_installed()
+    folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
+    what = "embedding" if options.support is None else "classifier"
+    output = options.output or folder / f"{what}.onnx"
+    _check_new(output)
+    if options.support is not None:
+        find_support(options.support)
+    classifier = FewShotClassifier.load(options.checkpoint, device="cpu", trusted=options.trust_code)
+    examples = [] if options.support is None else fit_folder(classifier, options.support)
+    error = export_onnx(classifier, output, examples)
+    log.info("checked: onnxruntime's outputs differ from torch's by at most %.1g", error)
+    print(output)
+    return 0
+
+
 def _check_new(output: Path | None) -> None:
     """Raises UserError where a command's output would overwrite a file, or has no folder."""
     if output is not None and output.exists():
@@ -385,6 +437,29 @@ def bench(options: argparse.Namespace) -> int:
             print(json.dumps({**setting, **row}))
     else:
         print(benchmark_table(setting, rows))
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """`nasmeta report DIR [--output FILE]`."""
+    from nasmeta.reporting.report import write_report
+
+    print(write_report(options.directory, options.output, trusted=options.trust_code))
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`nasmeta compare DIR... [--json] [--sort KEY]`."""
+    from nasmeta.reporting.compare import comparison, rows_of, warnings
+
+    rows = rows_of(options.directories, options.sort)
+    if not options.json:
+        print("\n".join(_one_line(line) for line in comparison(rows).split("\n")))
+        return 0
+    for row in rows:
+        print(json.dumps(row.to_dict()))
+    for warning in warnings(rows):
+        print(warning, file=sys.stderr)
     return 0
 
 

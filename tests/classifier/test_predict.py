@@ -1,0 +1,109 @@
+"""`nasmeta predict`: labels for the images in folders."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nasmeta.classifier import FewShotClassifier
+from nasmeta.cli import main
+
+
+@pytest.fixture
+def folders(root: Path, tmp_path: Path) -> list[str]:
+    """--support of two classes with two images each, --query of the same classes' four others, nested."""
+    for label in ("c02", "c07"):
+        for number in range(6):
+            place = tmp_path / ("support" if number < 2 else "queries/deep") / label
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / label / f"{number}.png", place)
+    return ["--support", str(tmp_path / "support"), "--query", str(tmp_path / "queries")]
+
+
+def test_csv_says_what_the_class_does(
+    folders: list[str], protonet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(protonet), *folders, "--device", "cpu"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    queries = sorted((tmp_path / "queries").rglob("*.png"))
+    support = sorted((tmp_path / "support").rglob("*.png"))
+    classifier = FewShotClassifier.load(protonet, device="cpu")
+    classifier.fit(support, [file.parent.name for file in support])
+    expected = classifier.predict_proba(queries)
+    assert [row["file"] for row in rows] == [str(file) for file in queries]
+    assert [row["label"] for row in rows] == classifier.predict(queries)
+    assert [row["probability"] for row in rows] == [f"{p:.4f}" for p in expected.max(1)]
+
+
+def test_json_has_all_probabilities(
+    folders: list[str], protonet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = str(tmp_path / "queries" / "deep" / "c07" / "3.png")
+    assert main(["predict", str(protonet), *folders[:3], one, "--json", "--device", "cpu"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["file"] == one
+    assert set(answer["probabilities"]) == {"c02", "c07"}
+    assert max(answer["probabilities"], key=answer["probabilities"].get) == answer["label"]
+
+
+def test_where_folders_name_the_classes_it_says_how_many_are_right(
+    folders: list[str],
+    protonet: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO"):
+        assert main(["predict", str(protonet), *folders]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    right = np.mean([row["label"] in row["file"] for row in rows])
+    assert f"{100 * right:.1f} % of 8" in caplog.text
+    assert "examples" not in caplog.text
+    with caplog.at_level("INFO"):
+        assert main(["predict", str(protonet), *folders, str(tmp_path / "support")]) == 0
+    assert "of 12; 4 of them were among its examples" in caplog.text
+
+
+def test_no_file_is_overwritten(folders: list[str], protonet: Path, tmp_path: Path) -> None:
+    output = tmp_path / "labels.csv"
+    command = ["predict", str(protonet), *folders, "--output", str(output)]
+    assert main(command) == 0
+    before = output.read_text()
+    assert before.startswith("file,label,probability\n")
+    assert main(command) == 2
+    assert output.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"--support": "none"}, "none: no such folder; expected SUPPORT/CLASS/IMAGE"),
+        ({"--support": "queries"}, "class 'deep' has no images"),
+        ({"--support": "support/c02"}, "0 classes leave nothing to tell apart"),
+        ({"--query": "none"}, "none: no such file or folder (--query)"),
+        ({"--query": "empty"}, "empty: holds no images"),
+        ({"--output": "none/labels.csv"}, "none: no such folder (--output)"),
+        ({"--device": "gpu"}, "device: 'gpu' is no device"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    changes: dict[str, str],
+    message: str,
+    folders: list[str],
+    protonet: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    options = {"--support": "support", "--query": "queries"} | changes
+    command = ["predict", str(protonet), *(word for option in options.items() for word in option)]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
