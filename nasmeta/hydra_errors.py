@@ -9,6 +9,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from nasmeta.errors import ConfigError, NasmetaError, suggest
 
+EXTRAS = {
+    "hydra/sweeper=optuna": "optuna",
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+}
+"""Options of Hydra's plug-ins, by the extra that installs them."""
+
 
 def explain(error: Exception) -> Exception:
     """The ConfigError that says what Hydra meant; an error that is not Hydra's comes back as it is."""
@@ -46,8 +54,9 @@ def _missing_option(text: str) -> str:
         return text.splitlines()[0]
     group, _, option = match.group(1).rpartition("/")
     options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-    if (group, option) == ("hydra/sweeper", "optuna"):
-        return "hydra/sweeper=optuna: Optuna's sweeper is not installed: pip install 'nasmeta[optuna]'"
+    if f"{group}={option}" in EXTRAS:
+        extra = EXTRAS[f"{group}={option}"]
+        return f"{group}={option}: is not installed: pip install 'nasmeta[{extra}]'"
     if not group:
         return f"{option}: no such configuration"
     return f"{group}={option}: no such option; {suggest(option, options)}"

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,35 @@ def test_killed_and_resumed(unbroken: Path, tmp_path: Path, kill_at: int, torn: 
         assert (directory / str(number) / "best.pt").stat().st_mtime_ns == stat.st_mtime_ns, (
             "a finished job was run again"
         )
+
+
+def test_jobs_side_by_side_are_those_of_one_after_the_other(
+    unbroken: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="nasmeta[joblib] is not installed")
+    directory = tmp_path / "sweep"
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    assert main(sweep(directory, *GRID, *parallel)) == 0
+    assert {job["status"] for job in jobs(directory)} == {"done"}
+    for number in range(3):
+        assert outcome(directory / str(number)) == outcome(unbroken / str(number))
+    directory = tmp_path / "failing"
+    assert main(sweep(directory, "-m", "meta_learner.inner_lr=1e30,0.01", *parallel)) == 1
+    assert "1 of the sweep's jobs failed: job 0 (" in capfd.readouterr().err
+    assert [job["status"] for job in jobs(directory)] == ["failed", "done"]
+
+
+@pytest.mark.parametrize(
+    "module, option, extra",
+    [("joblib", "hydra/launcher=joblib", "joblib"), ("submitit", "hydra/launcher=submitit_slurm", "slurm")],
+)
+def test_launchers_that_are_not_installed_name_their_extra(
+    module: str, option: str, extra: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if find_spec(f"hydra_plugins.hydra_{module}_launcher") is not None:
+        pytest.skip("it is installed")
+    assert main(sweep(tmp_path / "sweep", *GRID, option)) == 2
+    assert f"{option}: is not installed: pip install 'nasmeta[{extra}]'" in capfd.readouterr().err
 
 
 def test_a_failing_job_stops_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
