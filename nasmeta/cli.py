@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
     except KeyboardInterrupt as interrupt:  # Interrupted among them
-        print(f"nasmeta: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"nasmeta: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
     except NasmetaError as error:
         if debug:

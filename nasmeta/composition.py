@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nasmeta.config import Config
+from nasmeta.config import Config, resolve
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.device import pick
 from nasmeta.errors import ConfigError, suggest
@@ -72,6 +72,7 @@ class Composition:
             measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
         _check_objectives(strategy, evaluator, space)
         _check_budgets(strategy, evaluator)
+        _check_executor(config, strategy, evaluator)
         return composition
 
     def _relaxed(self, relaxation: Relaxation, adaptation: Adaptation | None) -> "Composition":
@@ -187,6 +188,21 @@ def _check_budgets(strategy: Strategy, evaluator: Evaluator) -> None:
             f"strategy: {type(strategy).__name__} trains candidates for longer and longer, and evaluator "
             f"{type(evaluator).__name__} judges all at one; use strategy=evolution, or evaluator=scratch"
         )
+
+
+def _check_executor(config: Config, strategy: Strategy, evaluator: Evaluator) -> None:
+    """Raises ConfigError where trials have to run in the run's own process, and the executor has others."""
+    if not resolve("executor", config.groups["executor"]["_target_"], trusted=True).separate:
+        return
+    reason = None
+    if not strategy.black_box:
+        reason = f"strategy {type(strategy).__name__} learns weights and architecture in one process"
+    elif evaluator.owns_weights:
+        reason = f"evaluator {type(evaluator).__name__} has weights that all trials share in one process"
+    elif not evaluator.trains_networks():
+        reason = f"evaluator {type(evaluator).__name__} looks results up, which no other process does sooner"
+    if reason is not None:
+        raise ConfigError(f"executor: {reason}; use executor=serial")
 
 
 def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: MetaLearner) -> None:

@@ -18,7 +18,7 @@ HARMLESS = (
     "config.progress",
     "config.tensorboard",
     "config.save_seconds",
-    "config.executor",
+    "config.executor",  # of no trial; how many are in flight decides what a strategy that learns proposes
     "config.dataset.cache",
     "config.device",  # what it comes to is `device`
     "versions.python",

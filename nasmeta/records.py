@@ -1,7 +1,9 @@
 """What the lines of a run's journal must hold. Their checksums tell damage, not whether a run wrote them."""
 
 import math
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -9,10 +11,28 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.events import Phase
-from nasmeta.executors.base import Job
 from nasmeta.journal import Journal, Record
 
 Number = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial that the strategy asked for: an architecture's canonical string at a budget.
+
+    continues: the trial whose meta-training goes on here; inherits: the one whose weights it starts from.
+    """
+
+    trial: int
+    arch: str
+    iterations: int
+    continues: int | None
+    inherits: int | None
+
+    @property
+    def start(self) -> int | None:
+        """The trial whose weights file it starts from, in either way."""
+        return self.inherits if self.continues is None else self.continues
 
 
 class _Line(BaseModel):
@@ -60,16 +80,21 @@ _RESULT = TypeAdapter(TrialResult)
 
 def check(journal: Journal) -> None:
     """Raises RunDirectoryError that names file, line and key where one is not what a run writes."""
-    for number, record in enumerate(journal.records, 1):
+    check_lines(journal.path, journal.records)
+
+
+def check_lines(path: Path, lines: Sequence[Record]) -> None:
+    """As `check`, for a journal that is read and not open."""
+    for number, record in enumerate(lines, 1):
         try:
             _LINES.get(record["event"], _Line).model_validate(record)
             if record["event"] == "finished" and not math.isfinite(result(record).score or 0.0):
-                raise RunDirectoryError(f"{journal.path}: line {number}: its score is not finite")
+                raise RunDirectoryError(f"{path}: line {number}: its score is not finite")
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in problem["loc"])
             raise RunDirectoryError(
-                f"{journal.path}: line {number} ({record['event']}): {key}: {problem['msg']}; "
+                f"{path}: line {number} ({record['event']}): {key}: {problem['msg']}; "
                 "no run writes that: start anew"
             ) from error
 
@@ -80,7 +105,7 @@ def result(record: Record) -> TrialResult:
     return _RESULT.validate_python(known)
 
 
-def job(record: Record) -> Job:
-    """The job of an "asked" record; those of the first versions say nothing of where it starts."""
+def asked(record: Record) -> Asked:
+    """What an "asked" record holds; those of the first versions say nothing of where the trial starts."""
     starts = record.get("continues"), record.get("inherits")
-    return Job(record["trial"], record["arch"], record["iterations"], *starts)
+    return Asked(record["trial"], record["arch"], record["iterations"], *starts)

@@ -8,8 +8,11 @@ import json
 import logging
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,7 @@ from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
 from nasmeta.environment import environment
 from nasmeta.errors import CheckpointError, Interrupted, RunDirectoryError, RunFailed
-from nasmeta.evaluators.base import Evaluator, MetaTested, TrialResult
-from nasmeta.evaluators.scratch import Scratch
+from nasmeta.evaluators.base import MetaTested, TrialResult
 from nasmeta.events import (
     Announcer,
     Observer,
@@ -33,7 +35,10 @@ from nasmeta.events import (
 from nasmeta.executors.base import Executor, Job
 from nasmeta.front import Front
 from nasmeta.journal import Journal
+from nasmeta.judges import Judges, rebuild
 from nasmeta.meta_learners.score import Score, Stop, score
+from nasmeta.meta_learners.train import Progress
+from nasmeta.records import Asked
 from nasmeta.rundir import RunDirectory
 from nasmeta.strategies.base import Proposal, Strategy, Told
 from nasmeta.strategies.memory import Memory
@@ -59,14 +64,11 @@ class Search:
         self.composition, self.config = composition, composition.config
         self.directory, self.journal, self.stop = directory, journal, stop
         self.announce = Announcer(observers)
-        self.problem = composition.problem()
-        self.evaluator = composition.evaluator(self.problem)
+        self.judges = Judges(composition)
+        self.problem, self.evaluator = self.judges.problem, self.judges.search
+        self.finals = self.judges.final
         self.journal.durable = self.evaluator.trains_networks()
-        if self.evaluator.trains_networks():
-            self.problem.load()
-        own = self.evaluator.final == "own"
-        self.finals: Evaluator = self.evaluator if own else Scratch(max_seconds=None, problem=self.problem)
-        self.executor: Executor = self.config.build("executor", run=self._evaluate_search)
+        self.executor = self._executor()
         records.check(journal)
         self._finished = {
             (r["phase"], r["trial"]): records.result(r) for r in journal.records if r["event"] == "finished"
@@ -84,9 +86,9 @@ class Search:
     def run(self) -> dict[str, Any]:
         """Runs to the end and returns what summary.json holds; raises Interrupted, all saved."""
         self._start()
-        self._search()
-        reference = self._full("reference", 0, str(self.composition.space.reference()))
-        finals = [self._full("final", i, arch) for i, arch in enumerate(self._candidates())]
+        with closing(self.executor):
+            self._search()
+            reference, *finals = self._in_full()
         chosen = _best(finals)
         if chosen is None:
             raise RunFailed("every final candidate failed: " + "; ".join(str(r.reason) for r in finals))
@@ -104,6 +106,7 @@ class Search:
         strategy = self.composition.strategy(limits.feasible, self.problem, memory, costs=limits.cost)
         self.strategy = strategy
         self.front = self._front(strategy)
+        self._warn_of_noise(strategy)
         waiting = self._replay(strategy)
         in_flight = 0
         self._give_up_if_hopeless()
@@ -112,8 +115,7 @@ class Search:
                 proposal = waiting.pop(0) if waiting else self._ask(strategy)
                 if proposal is None:
                     break
-                self._announce_start("search", proposal.trial, proposal.arch, proposal.iterations)
-                self.executor.submit(_job(proposal))
+                self._submit(self._search_job(_asked(proposal)))
                 in_flight += 1
             if in_flight == 0:
                 break
@@ -123,7 +125,6 @@ class Search:
             strategy.tell(self._told(result))
             self._forget_weights(strategy.needed())
             self._give_up_if_hopeless()
-        self.executor.close()
         if self.stop():
             raise Interrupted("stopped between two trials")
         self._forget_weights(strategy.final_starts())
@@ -139,7 +140,7 @@ class Search:
             return None
         proposal = strategy.ask()
         if proposal is not None:
-            self._record("asked", **asdict(_job(proposal)))
+            self._record("asked", **asdict(_asked(proposal)))
         return proposal
 
     def _replay(self, strategy: Strategy) -> list[Proposal]:
@@ -148,10 +149,11 @@ class Search:
         for record in self.journal.records:
             if record["event"] == "asked":
                 proposal = strategy.ask()
-                if proposal is None or _job(proposal) != records.job(record):
+                known, now = records.asked(record), proposal and _asked(proposal)
+                if proposal is None or now != known:
                     raise RunDirectoryError(
-                        f"{self.directory.journal}: it has {records.job(record)}, the strategy now proposes "
-                        f"{proposal and _job(proposal)}: the code or the configuration has changed"
+                        f"{self.directory.journal}: it has {known}, the strategy now proposes {now}: "
+                        "the code or the configuration has changed"
                     )
                 asked[proposal.trial] = proposal
             elif record["event"] == "finished" and record["phase"] == "search":
@@ -188,6 +190,13 @@ class Search:
 
         return Front(strategy.objectives, costs, str(space.reference()))
 
+    def _warn_of_noise(self, strategy: Strategy) -> None:
+        limited = self.config.keys.constraints.max_latency_ms is not None
+        if self.executor.capacity > 1 and (limited or "latency" in strategy.objectives):
+            log.warning(
+                "latencies are measured while trials run beside: longer, and noisier, than by executor=serial"
+            )
+
     def _told(self, result: TrialResult) -> Told:
         arch = self.composition.space.parse(result.arch)
         asks_latency = self.front is not None and "latency" in self.front.objectives
@@ -223,53 +232,71 @@ class Search:
 
     # One trial ------------------------------------------------------------------------------------------
 
-    def _evaluate_search(self, job: Job) -> TrialResult:
-        start = None if job.start is None else self._weights("search", job.start)
-        return self._evaluate("search", job.trial, job.arch, job.iterations, start)
-
-    def _evaluate(
-        self, phase: Phase, trial: int, arch: str, iterations: int, start: Path | None = None
-    ) -> TrialResult:
-        def report(progress: Any) -> None:
-            self.announce(
-                Trained(phase, trial, progress.iteration, iterations, progress.loss, progress.accuracy)
-            )
-
-        evaluator = self.evaluator if phase == "search" else self.finals
-        weights = self.directory.weights(phase, trial)
-        return evaluator.evaluate(
-            arch, iterations, trial, weights, start=start, report=report, stop=self.stop
+    def _executor(self) -> Executor:
+        executor: Executor = self.config.build(
+            "executor",
+            run=self._evaluate,
+            rebuild=partial(rebuild, self.config.to_dict()),
+            follow=self._follow,
+            stop=self.stop,
         )
+        return executor
+
+    def _evaluate(self, job: Job) -> TrialResult:
+        return self.judges.evaluate(job, partial(self._follow, job), self.stop)
+
+    def _follow(self, job: Job, progress: Progress) -> None:
+        numbers = progress.iteration, job.iterations, progress.loss, progress.accuracy
+        self.announce(Trained(job.phase, job.trial, *numbers))
+
+    def _job(self, phase: Phase, trial: int, arch: str, iterations: int, start: Path | None) -> Job:
+        return Job(phase, trial, arch, iterations, self.directory.weights(phase, trial), start)
+
+    def _search_job(self, asked: Asked) -> Job:
+        start = None if asked.start is None else self._weights("search", asked.start)
+        return self._job("search", asked.trial, asked.arch, asked.iterations, start)
+
+    def _full_job(self, phase: Phase, trial: int, arch: str) -> Job:
+        iterations = self.config.keys.budget.final_iterations
+        return self._job(phase, trial, arch, iterations, self._start_of(arch))
+
+    def _submit(self, job: Job) -> None:
+        self._announce_start(job)
+        self.executor.submit(job)
 
     def _weights(self, phase: Phase, trial: int) -> Path:
         """The weights that a finished trial left; where they are damaged or lost, it is done again."""
         path = self.directory.weights(phase, trial)
         if not checkpoint.is_whole(path):
             log.warning("trial %d (%s) is trained again", trial, phase)
-            done = self._finished[phase, trial]
-            asked = [r for r in self.journal.records if r["event"] == "asked" and r["trial"] == trial]
-            start = records.job(asked[0]).start if phase == "search" else None
-            before = None if start is None else self._weights("search", start)
-            self._evaluate(phase, trial, done.arch, done.iterations, before)
+            if phase == "search":
+                asked = (r for r in self.journal.records if r["event"] == "asked" and r["trial"] == trial)
+                self._evaluate(self._search_job(records.asked(next(asked))))
+            else:
+                self._evaluate(self._full_job(phase, trial, self._finished[phase, trial].arch))
         return path
 
-    def _full(self, phase: Phase, trial: int, arch: str) -> TrialResult:
-        """Judges an architecture at the full budget, unless the journal has it already."""
-        if (phase, trial) in self._finished:
-            return self._finished[phase, trial]
-        if self.stop():
-            raise Interrupted("stopped before the final training")
-        iterations = self.config.keys.budget.final_iterations
-        self._announce_start(phase, trial, self.composition.space.parse(arch), iterations)
-        result = self._evaluate(phase, trial, arch, iterations, self._start_of(arch))
-        self._finish(phase, result)
-        return result
+    def _in_full(self) -> list[TrialResult]:
+        """The reference, then the candidates at the full budget; what the journal has is not done again."""
+        wanted: dict[tuple[Phase, int], str] = {("reference", 0): str(self.composition.space.reference())}
+        wanted |= {("final", trial): arch for trial, arch in enumerate(self._candidates())}
+        waiting = deque(key for key in wanted if key not in self._finished)
+        in_flight: deque[Phase] = deque()
+        while waiting or in_flight:
+            while waiting and len(in_flight) < self.executor.capacity and not self.stop():
+                phase, trial = waiting.popleft()
+                self._submit(self._full_job(phase, trial, wanted[phase, trial]))
+                in_flight.append(phase)
+            if not in_flight:
+                raise Interrupted("stopped before the final training")
+            self._finish(in_flight.popleft(), self.executor.collect())
+        return [self._finished[key] for key in wanted]
 
     def _start_of(self, arch: str) -> Path | None:
         """The weights that the full training of an architecture goes on from, where the strategy says so."""
         starts = (t for t in self.strategy.final_starts() if self._finished["search", t].arch == arch)
         trial = next(starts, None)
-        return None if trial is None else self.directory.weights("search", trial)
+        return None if trial is None else self._weights("search", trial)
 
     def _finish(self, phase: Phase, result: TrialResult) -> None:
         """Records a result. best.pt comes first: a kill in between repeats the end of the trial."""
@@ -397,9 +424,10 @@ class Search:
         path = str(self.directory.path)
         self.announce(RunStarted(path, keys.budget.trials, done, resumed, keys.batch_norm, episode, best))
 
-    def _announce_start(self, phase: Phase, trial: int, arch: Any, iterations: int) -> None:
-        graph = self.composition.space.graph(arch)
-        self.announce(TrialStarted(phase, trial, str(arch), iterations, graph))
+    def _announce_start(self, job: Job) -> None:
+        space = self.composition.space
+        graph = space.graph(space.parse(job.arch))
+        self.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
 
     def _record(self, event: str, **values: Any) -> None:
         self.journal.append(event, **values)
@@ -423,8 +451,9 @@ def _plain(preprocessing: Any) -> dict[str, Any] | None:
     return None if preprocessing is None else asdict(preprocessing)
 
 
-def _job(proposal: Proposal) -> Job:
-    return Job(proposal.trial, str(proposal.arch), proposal.iterations, proposal.continues, proposal.inherits)
+def _asked(proposal: Proposal) -> Asked:
+    starts = proposal.continues, proposal.inherits
+    return Asked(proposal.trial, str(proposal.arch), proposal.iterations, *starts)
 
 
 def _rank(result: TrialResult) -> tuple[int, float]:

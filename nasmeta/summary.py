@@ -35,7 +35,7 @@ def describe(
     batch_norm = keys.batch_norm if trained else None
     return {
         "format": FORMAT,
-        "command": shlex.join(["nasmeta", *sys.argv[1:]]),
+        "command": _command(),
         "seed": keys.seed,
         "device": str(composition.device),
         "versions": versions(),
@@ -51,6 +51,12 @@ def describe(
         "difference": difference,
         **({} if pareto is None else {"pareto": pareto}),
     }
+
+
+def _command() -> str:
+    """What was typed. `nasmeta search` leaves that as the name of the program, for Hydra to show."""
+    program = sys.argv[0] if sys.argv[0].startswith("nasmeta ") else "nasmeta"
+    return f"{program} {shlex.join(sys.argv[1:])}"
 
 
 def versions() -> dict[str, str]:

@@ -148,3 +148,26 @@ def test_a_wrong_combination_is_refused_with_a_reason() -> None:
     ]:
         with pytest.raises(ConfigError, match=reason):
             Composition.of(parse(composed(overrides), trusted=False))
+
+
+@pytest.mark.parametrize(
+    "overrides,reason",
+    [
+        ("evaluator=supernet", "Supernet has weights that all trials share"),
+        (
+            "evaluator=tabular evaluator.table=fewshot_conv evaluator.learner=protonet "
+            "evaluator.dataset=strokes budget.search_iterations=100 budget.final_iterations=300",
+            "Tabular looks results up",
+        ),
+        ("strategy=differentiable", "Differentiable learns weights and architecture"),
+        ("strategy=meta_differentiable meta_learner=maml", "MetaDifferentiable learns"),
+    ],
+)
+def test_what_needs_one_process_is_refused_others(overrides: str, reason: str) -> None:
+    space = "conv_small" if "tabular" in overrides else "nasbench201"
+    run = [*overrides.split(), f"search_space={space}"]
+    Composition.of(parse(composed(run), trusted=False))
+    with pytest.raises(ConfigError, match=f"executor: .* {reason}.*; use executor=serial"):
+        Composition.of(parse(composed([*run, "executor=process"]), trusted=False))
+    with pytest.raises(ConfigError, match=r"executor\.workers: got 0"):
+        parse(composed([*run, "executor=process", "executor.workers=0"]), trusted=False)

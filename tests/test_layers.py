@@ -9,6 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "nasmeta"
 
+# What reads a run directory, for its reports.
+RUN_DIRECTORY = {"config", "journal", "records", "rundir", "sweep"}
+
 # What each folder may import of the others (beside the small modules at the top that know nobody).
 ALLOWED = {
     "search_spaces": set(),
@@ -16,10 +19,10 @@ ALLOWED = {
     "meta_learners": {"datasets"},
     "strategies": {"search_spaces"},
     "evaluators": {"search_spaces", "datasets", "meta_learners"},
-    "executors": {"evaluators"},
-    "reporting": {"search_spaces", "evaluators"},
+    "executors": {"evaluators", "meta_learners"},
+    "reporting": {"search_spaces", "evaluators", *RUN_DIRECTORY},
 }
-LEAVES = {"errors", "seeding", "task", "events", "checkpoint", "pareto", "relaxation"}
+LEAVES = {"errors", "seeding", "task", "events", "checkpoint", "pareto", "relaxation", "signals", "allocator"}
 
 
 def imports(path: Path) -> set[str]:

@@ -14,6 +14,8 @@ from nasmeta.errors import Diverged, RunFailed
 from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.problem import Problem
 from nasmeta.events import Event, TrialFinished
+from nasmeta.executors.base import Job
+from nasmeta.executors.serial import SerialExecutor
 from nasmeta.journal import Journal
 from nasmeta.overrides import composed
 from nasmeta.rundir import RunDirectory
@@ -158,6 +160,34 @@ def test_measured_latencies_are_recorded_and_not_measured_again(
     assert [r["arch"] for r in records(tmp_path / "b", "asked")] == first
 
 
+def test_latencies_that_are_measured_beside_trials_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from nasmeta import constraints
+
+    monkeypatch.setattr(constraints, "measure_latency", lambda *args: 1.0)
+    run(tmp_path / "quiet", "constraints.max_latency_ms=1000")
+    assert "latencies" not in caplog.text
+    monkeypatch.setattr(SerialExecutor, "capacity", 2)
+    run(tmp_path / "noisy", "constraints.max_latency_ms=1000")
+    assert caplog.text.count("latencies are measured while trials run beside") == 1
+
+
+def test_as_many_trials_as_the_executor_takes_are_asked_for_before_results_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SerialExecutor, "capacity", 3)
+    run(tmp_path)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        events = [
+            (r["event"], r["trial"])
+            for r in journal.records
+            if r.get("phase") in (None, "search") and "trial" in r
+        ]
+    asked, finished = ([(event, trial) for trial in range(4)] for event in ("asked", "finished"))
+    assert events == [*asked[:3], finished[0], asked[3], *finished[1:]]
+
+
 def test_a_reference_that_cannot_be_trained_is_said_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,12 +196,12 @@ def test_a_reference_that_cannot_be_trained_is_said_and_ends_nothing(
 
     evaluate = Search._evaluate
 
-    def failing(self: Search, phase: Any, *arguments: Any) -> Any:
-        if phase != "reference":
-            return evaluate(self, phase, *arguments)
+    def failing(self: Search, job: Job) -> Any:
+        if job.phase != "reference":
+            return evaluate(self, job)
         with monkeypatch.context() as patch:
             patch.setattr(Problem, "training", _raising(Diverged("the loss is nan")))
-            return evaluate(self, phase, *arguments)
+            return evaluate(self, job)
 
     monkeypatch.setattr(Search, "_evaluate", failing)
     summary = run(tmp_path)

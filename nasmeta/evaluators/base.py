@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from nasmeta.evaluators.cost import Cost
-from nasmeta.meta_learners.score import Stop
-from nasmeta.meta_learners.train import Progress
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # whoever only reads results needs no torch
     from nasmeta.config import RunKeys
+    from nasmeta.evaluators.cost import Cost
+    from nasmeta.meta_learners.score import Stop
+    from nasmeta.meta_learners.train import Progress
 
-Report = Callable[[Progress], None]
+Report = Callable[["Progress"], None]
 """Called with every reading of a trial's metrics."""
 
 
@@ -52,7 +51,7 @@ class TrialResult:
         arch: str,
         iterations: int,
         reason: str,
-        cost: Cost,
+        cost: "Cost",
         *,
         train_seconds: float,
         seconds: float,
@@ -95,6 +94,9 @@ class Evaluator(ABC):
     one_budget: ClassVar[bool] = False
     """Whether every candidate must be judged at budget.search_iterations."""
 
+    owns_weights: ClassVar[bool] = False
+    """Whether candidates inherit weights that this evaluator trains as it goes: one after the other, then."""
+
     simulates: ClassVar[bool] = False
     """Whether a result's seconds are not this run's: `budget.max_seconds` then counts them, not the clock."""
 
@@ -107,7 +109,7 @@ class Evaluator(ABC):
         """Raises ConfigError where the run's keys (budget, constraints) are none for this evaluator."""
 
     @abstractmethod
-    def cost(self, arch: Any) -> Cost | None:
+    def cost(self, arch: Any) -> "Cost | None":
         """Parameters and FLOPs of an architecture, as results have them; None where they are not known.
 
         Raises ArchitectureError where it cannot be built for the run's tasks.
@@ -127,7 +129,7 @@ class Evaluator(ABC):
         *,
         start: Path | None = None,
         report: Report,
-        stop: Stop,
+        stop: "Stop",
     ) -> TrialResult:
         """Judges an architecture, given as its canonical string, after `iterations` of meta-training.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from nasmeta.meta_learners.normalization import make_episodic, make_plain
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import TaskSpec
 
@@ -15,9 +16,12 @@ WARMUP, REPEATS = 3, 15
 def measure_latency(space: SearchSpace[Any], arch: Any, task: TaskSpec, device: torch.device) -> float:
     """Milliseconds of one example's forward pass, the median of 15 after 3 to warm up.
 
-    A measurement: two of them differ, so a run records the ones it acted on.
+    Of the network as it is deployed, whose batch norms have moments of their own. A measurement: two of them differ, so a run records the ones it acted on.
     """
-    module = space.build(arch, task).to(device).eval()
+    module = space.build(arch, task)
+    make_episodic(module)
+    make_plain(module)
+    module = module.to(device).eval()
     x = torch.zeros(1, *task.input_shape, device=device)
     seconds = []
     with torch.inference_mode():

@@ -3,37 +3,51 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
-from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.base import Report, TrialResult
+from nasmeta.events import Phase
+
+if TYPE_CHECKING:
+    from nasmeta.meta_learners.score import Stop
+    from nasmeta.meta_learners.train import Progress
 
 
 @dataclass(frozen=True)
 class Job:
     """One trial to run: an architecture's canonical string at a budget of meta-iterations.
 
-    continues: the trial whose meta-training goes on here; inherits: the one whose weights it starts from.
+    weights: the file of this trial alone; start: that of another one. See Evaluator.evaluate for both.
     """
 
+    phase: Phase
     trial: int
     arch: str
     iterations: int
-    continues: int | None
-    inherits: int | None
+    weights: Path
+    start: Path | None
 
-    @property
-    def start(self) -> int | None:
-        """The trial whose weights file it starts from, in either way."""
-        return self.inherits if self.continues is None else self.continues
+
+Judge = Callable[[Job, Report, "Stop"], TrialResult]
+"""What runs a job; raises Interrupted, progress saved, once it is to stop."""
+Rebuild = Callable[[], Judge]
+"""Makes in another process, to which it can be sent, what runs jobs there as they would be run here."""
+Follow = Callable[[Job, "Progress"], None]
+"""Is told every reading of a job's metrics."""
 
 
 class Executor(ABC):
-    """Runs jobs by calling `run`, in this process or elsewhere.
+    """Runs jobs, and hands their results back in the order in which they were submitted.
 
-    `run` is idempotent, so a job may be submitted again after an interruption.
+    Of what the run passes in (config.INJECTED) a constructor takes what it needs: `run` runs a job in this
+    process, `rebuild` is for others, `follow` and `stop` are for those that have these to themselves. The
+    order makes a search the same however long its trials take. A job is idempotent: it may be submitted
+    again after an interruption, to another executor too.
     """
 
-    def __init__(self, *, run: Callable[[Job], TrialResult]) -> None:
-        self.run = run
+    separate: ClassVar[bool] = False
+    """Whether jobs run in other processes than the run's, which share no memory with it."""
 
     @property
     @abstractmethod
@@ -46,7 +60,11 @@ class Executor(ABC):
 
     @abstractmethod
     def collect(self) -> TrialResult:
-        """Waits for the next job to end and returns its result; jobs may end in any order."""
+        """Waits for the oldest job to end and returns its result.
+
+        Once the run is to stop it raises Interrupted, the progress of every job saved, although a result may
+        be there: a run that told it, but asked for no further trial, would go on in another order.
+        """
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Gives back what the executor holds."""
+        """Ends at once what still runs, and gives back what the executor holds."""

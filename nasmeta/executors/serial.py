@@ -1,4 +1,4 @@
-"""One trial after the other, in this process: nothing to set up, and the order never varies."""
+"""One trial after the other, in this process: nothing to set up, and all cores for each."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,11 +13,11 @@ class SerialExecutor(Executor):
     capacity = 1
 
     def __init__(self, *, run: Callable[[Job], TrialResult]) -> None:
-        super().__init__(run=run)
+        self._run = run
         self._waiting: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
 
     def collect(self) -> TrialResult:
-        return self.run(self._waiting.popleft())
+        return self._run(self._waiting.popleft())

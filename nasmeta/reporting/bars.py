@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
-from nasmeta.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.events import Event, Phase, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.reporting.numbers import judged, measured, shorten
 from nasmeta.reporting.standing import Standing
 
@@ -25,15 +25,16 @@ REASON_WIDTH = 200
 class Bars:
     """The outer bar counts the search's trials; the inner one follows one trial until it ends.
 
-    Of several trials in flight the inner bar shows the one whose reading comes first. From the first
-    event to `close`, log lines are written above the bars.
+    Of several trials in flight the inner bar shows the one whose reading comes first; of the full trainings
+    that it did not show, a line says how they ended. From the first event to `close`, log lines are written
+    above the bars.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._outer: Bar | None = None
         self._inner: Bar | None = None
-        self._shown: tuple[str, int] | None = None
+        self._shown: tuple[Phase, int] | None = None
         self._cleanup = ExitStack()
 
     def show(self, event: Event, standing: Standing) -> None:
@@ -41,7 +42,7 @@ class Bars:
             case RunStarted():
                 log_above_bars(self._stream, self._cleanup)
                 self._outer = self._bar("search", event.trials, event.finished, "trial", leave=True)
-            case TrialStarted() if self._inner is None or event.phase != "search":
+            case TrialStarted() if self._inner is None:
                 self._follow(event)
             case Trained():
                 self._advance(event, standing)
@@ -71,16 +72,12 @@ class Bars:
         )
 
     def _follow(self, event: TrialStarted) -> None:
-        if self._inner is not None:
-            self._inner.close()
         full = event.phase != "search"
         if full and self._outer is not None:
             self._outer.close()
             self._outer = None
-        name = {"search": "trial", "final": "final training of trial", "reference": "reference"}[event.phase]
-        number = "" if event.phase == "reference" else f" {event.trial}"
         self._shown = (event.phase, event.trial)
-        self._inner = self._bar(f"{name}{number}", event.iterations, 0, "it", leave=full)
+        self._inner = self._bar(_name(*self._shown), event.iterations, 0, "it", leave=full)
 
     def _advance(self, event: Trained, standing: Standing) -> None:
         key = (event.phase, event.trial)
@@ -102,11 +99,19 @@ class Bars:
                 self._inner.set_postfix_str(_valid(result) or "failed")
             self._inner.close()
             self._inner = self._shown = None
+        elif event.phase != "search" and result.status == "ok":
+            tqdm.write(f"{_name(event.phase, result.trial)}: {_valid(result)}", file=self._stream)
         if event.phase == "search" and self._outer is not None:
             failed = f"{standing.failed} failed" if standing.failed else ""
             best = f"best {_valid(standing.best)}" if standing.best else ""
             self._outer.set_postfix_str(", ".join(filter(None, (best, failed))), refresh=False)
             self._outer.update(1)
+
+
+def _name(phase: Phase, trial: int) -> str:
+    """Trial 7; final training of trial 1; reference."""
+    name = {"search": "trial", "final": "final training of trial", "reference": "reference"}[phase]
+    return name if phase == "reference" else f"{name} {trial}"
 
 
 def _valid(result: "TrialResult") -> str:

@@ -50,9 +50,17 @@ def score(result: "TrialResult") -> str:
 def judged(result: "TrialResult") -> str:
     """A trial's outcome under its own name: valid 93.4 ± 0.8 %, valid loss 0.123 ± 0.010, or proxy 12.3."""
     if result.proxy is not None:
-        return f"proxy {score(result)}"
-    what = "valid" if result.valid_accuracy is not None else "valid loss"
-    return f"{what} {measured(result.valid_accuracy, result.valid_loss, result.valid_ci95)}"
+        what = "proxy"
+    else:
+        what = "valid" if result.valid_accuracy is not None else "valid loss"
+    return f"{what} {scored(result)}"
+
+
+def scored(result: "TrialResult") -> str:
+    """`score` with its 95% interval, where it has one: 93.4 ± 0.8 %."""
+    if result.proxy is not None:
+        return score(result)
+    return measured(result.valid_accuracy, result.valid_loss, result.valid_ci95)
 
 
 def duration(seconds: float) -> str:

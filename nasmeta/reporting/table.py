@@ -15,11 +15,11 @@ ROWS = (("searched", "best"), ("reference", "reference"))
 def closing_table(summary: dict[str, Any], directory: str | Path, *, resumable: bool = False) -> str:
     """The result of a run, as text: `summary` is what summary.json holds, `directory` the run's.
 
-    Commands are offered where they would work: tensorboard and evaluate where their files exist, resume
-    where `resumable` says that there is something left to do.
+    Commands are offered where they would work: those that read files where these exist, resume where
+    `resumable` says that there is something left to do.
     """
     parts = [_table(summary), _comparison(summary), _architectures(summary), _run(summary, Path(directory))]
-    parts.append(_commands(Path(directory), resumable))
+    parts.append(_commands(summary, Path(directory), resumable))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -102,7 +102,8 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(name, summary[key]) for name, key in ROWS if summary.get(key)]
 
 
-def _table(summary: dict[str, Any]) -> str:
+def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """The closing table's headers and cells: the searched network beside the reference."""
     what = "test MSE" if is_regression(summary) else "test accuracy"
     headers = ["", what, "tasks", "batch_norm", "parameters", "FLOPs", "meta-training"]
     rows = [
@@ -117,6 +118,11 @@ def _table(summary: dict[str, Any]) -> str:
         ]
         for name, row in _rows(summary)
     ]
+    return headers, rows
+
+
+def _table(summary: dict[str, Any]) -> str:
+    headers, rows = result_rows(summary)
     align = ("left", "right", "right", "left", "right", "right", "right")
     return tabulate(rows, headers, disable_numparse=True, colalign=align)
 
@@ -124,11 +130,15 @@ def _table(summary: dict[str, Any]) -> str:
 def _comparison(summary: dict[str, Any]) -> str:
     if not summary.get("reference"):
         return ""
-    lines = [verdict(summary)]
+    return "\n".join(part for part in (difference_line(summary), verdict(summary)) if part)
+
+
+def difference_line(summary: dict[str, Any]) -> str:
+    """Searched minus reference with its paired interval; nothing where there were no tasks in common."""
     difference = summary.get("difference")
-    if difference:
-        lines.insert(0, f"searched - reference, on the same tasks: {_difference(summary, difference)}")
-    return "\n".join(lines)
+    if not difference:
+        return ""
+    return f"searched - reference, on the same tasks: {_difference(summary, difference)}"
 
 
 def _difference(summary: dict[str, Any], difference: dict[str, float]) -> str:
@@ -154,10 +164,18 @@ def _run(summary: dict[str, Any], directory: Path) -> str:
     return "\n".join(lines)
 
 
-def _commands(directory: Path, resumable: bool) -> str:
+def _commands(summary: dict[str, Any], directory: Path, resumable: bool) -> str:
+    best, trained = directory / "best.pt", (directory / "best.pt").is_file()
+    classifies = not is_regression(summary)
     offers = (
+        ("nasmeta report {}", directory, (directory / "journal.jsonl").is_file()),
         ("tensorboard --logdir {}", directory, (directory / "tensorboard").is_dir()),
-        ("nasmeta evaluate {}", directory / "best.pt", (directory / "best.pt").is_file()),
+        ("nasmeta evaluate {}", best, trained),
+        (
+            "nasmeta predict {} --support EXAMPLES --query IMAGES",
+            best,
+            trained and not is_regression(summary),
+        ),
         ("nasmeta resume {}", directory, resumable),
     )
     return "\n".join(f"  {text.format(shlex.quote(str(path)))}" for text, path, works in offers if works)

@@ -59,6 +59,7 @@ def test_a_run_leaves_what_the_design_promises(tmp_path: Path, capfd: pytest.Cap
         assert entry["test_tasks"] == 4
         assert entry["batch_norm"] == "support"
     assert summary["trials"] == 2
+    assert summary["command"].startswith("nasmeta search device=cpu tensorboard=false")
 
     best = torch.load(directory / "best.pt", weights_only=True)
     assert {"format", "arch", "task", "config", "parameters", "statistics", "metrics"} <= best.keys()

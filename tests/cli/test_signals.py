@@ -46,6 +46,7 @@ def test_a_second_interrupt_stops_at_once_and_harms_nothing(
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130, err
     assert "Traceback" not in err
+    assert "nasmeta: \n" not in err
     for path in (tmp_path / "run").rglob("*.pt"):
         torch.load(path, weights_only=True)
 

@@ -98,7 +98,8 @@ def test_prediction_sees_what_training_saw(tmp_path):
             name for name in sorted(zipped.namelist()) if "/Sanskrit/" in name and name.endswith(".png")
         )
         (tmp_path / "drawing.png").write_bytes(zipped.read(member))
-    assert torch.equal(dataset.preprocessing.read([tmp_path / "drawing.png"])[0], dataset.table("test").images[0])
+    read = dataset.preprocessing.read([tmp_path / "drawing.png"])[0]
+    assert torch.equal(read, dataset.table("test").images[0])
 
 
 def test_splits_are_disjoint_alphabets_and_rotations_classes(root):

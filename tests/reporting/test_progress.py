@@ -119,6 +119,27 @@ def test_regression_shows_losses() -> None:
     assert "best 0.250" in lines[2]
 
 
+def test_full_trainings_side_by_side_have_one_bar_at_a_time() -> None:
+    terminal = Terminal()
+    progress = Progress(terminal)
+    progress(run_started(trials=1, finished=1, resumed=True))
+    progress(trial_started(0, "reference"))
+    progress(trial_started(0, "final"))
+    progress(Trained("final", 0, 10, 10, 0.1, 0.97))
+    progress(Trained("reference", 0, 5, 10, 0.1, 0.97))
+    progress(trial_finished(0, 0.91, best=False, phase="reference"))
+    progress(trial_started(1, "final"))
+    progress(trial_finished(0, 0.95, best=False, phase="final"))
+    progress(trial_finished(1, 0.94, best=False, phase="final"))
+    progress.close()
+    text = terminal.getvalue()
+    assert "final training of trial 0: valid 95.0 %\n" in text, "which had no bar"
+    assert "final training of trial 0:   0%" not in text
+    for bar, valid in {"reference": "91.0 %", "final training of trial 1": "94.0 %"}.items():
+        assert f"{bar}:   0%" in text
+        assert f"valid {valid}]" in text
+
+
 def test_bars_on_a_terminal() -> None:
     terminal = Terminal()
     progress = Progress(terminal)

@@ -84,6 +84,11 @@ def test_commands_are_offered_where_they_work(tmp_path: Path) -> None:
     assert "nasmeta" not in text.split("trials, ")[1]
     (run / "best.pt").touch()
     assert f"  nasmeta evaluate '{run}/best.pt'" in closing_table(content, run)
+    assert f"  nasmeta predict '{run}/best.pt' --support" in closing_table(content, run)
+    regression = side(test_accuracy=None)
+    assert "predict" not in closing_table(summary(regression, regression, None), run)
+    (run / "journal.jsonl").touch()
+    assert f"  nasmeta report '{run}'" in closing_table(content, run)
     assert f"  nasmeta resume '{run}'" in closing_table(content, run, resumable=True)
 
 

@@ -59,6 +59,7 @@ class Supernet(Evaluator):
 
     final = "scratch"
     one_budget = True
+    owns_weights = True
 
     def __init__(
         self,

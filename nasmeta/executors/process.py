@@ -1,0 +1,200 @@
+"""Several trials at once, each in a worker process of this machine.
+
+Choose it where one trial does not fill the machine: many cores, or a GPU that small networks leave idle.
+The cores are shared out among the workers, and each has its own copy of the data, on the device too. A trial
+gives the result that it gives in the run's own process by as many threads.
+
+Results come back in the order in which trials were submitted. A run is therefore the same every time, however
+long trials take and whenever it is killed and resumed, for the same number of workers; the price is that a
+worker which is done waits for older trials. With several workers a strategy is asked before it is told the
+results of the trials in flight, so one that learns from results proposes others than with executor=serial.
+
+Workers ignore signals, save and stop when the run does, and end with it even where it is killed: they see
+their connection close. One that is killed makes its trial a failed one, and the next trial gets a new one.
+"""
+
+import logging
+import multiprocessing
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from typing import Annotated, NoReturn
+
+import torch
+from pydantic import Field
+
+from nasmeta.errors import Interrupted, NasmetaError, RunFailed
+from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.cost import Cost
+from nasmeta.executors.base import Executor, Follow, Job, Rebuild
+from nasmeta.executors.worker import READY, serve
+from nasmeta.meta_learners.score import Stop
+from nasmeta.meta_learners.train import Progress
+from nasmeta.signals import SIGNALS
+
+POLL_SECONDS = 0.1
+"""How often is looked at whether to stop while no worker has anything to say."""
+
+CONTEXT = multiprocessing.get_context("spawn")  # a fork would copy torch's threads' locks, and no CUDA
+
+
+class ProcessExecutor(Executor):
+    """See the module. Workers are started when there is a job for them."""
+
+    separate = True
+
+    def __init__(
+        self, *, workers: Annotated[int, Field(ge=1)], rebuild: Rebuild, follow: Follow, stop: Stop
+    ) -> None:
+        self.workers = workers
+        self._rebuild, self._follow, self._stop = rebuild, follow, stop
+        self._threads = max(1, torch.get_num_threads() // workers)
+        self._idle: list[_Worker] = []
+        self._busy: deque[_Worker] = deque()
+        """In the order of their jobs' submission."""
+
+    @property
+    def capacity(self) -> int:
+        return self.workers
+
+    def submit(self, job: Job) -> None:
+        worker = next(filter(_Worker.alive, self._idle), None)
+        if worker is None:
+            worker = _Worker(self._rebuild, self._threads)
+        else:
+            self._idle.remove(worker)
+        self._busy.append(worker)
+        worker.begin(job)
+
+    def collect(self) -> TrialResult:
+        oldest = self._busy[0]
+        while not self._stop():
+            answer = oldest.answer
+            if answer is None:
+                self._receive()
+            elif isinstance(answer, Interrupted):
+                raise answer
+            else:
+                self._idle.append(self._busy.popleft())
+                return answer
+        self._halt()
+
+    def close(self) -> None:
+        workers = [*self._idle, *self._busy]
+        for worker in workers:  # all of them first: a signal may strike while one is waited for
+            worker.process.kill()
+        for worker in workers:
+            worker.process.join()
+            worker.connection.close()
+        self._idle.clear()
+        self._busy.clear()
+
+    def _halt(self) -> NoReturn:
+        """Has every worker save; raises Interrupted."""
+        for worker in self._busy:
+            worker.ask_to_stop()
+        while any(worker.answer is None for worker in self._busy):
+            self._receive()
+        raise Interrupted(f"stopped with {len(self._busy)} of its trials under way")
+
+    def _receive(self) -> None:
+        """Takes a message of every worker that has one; waits a moment for the first."""
+        waiting = {worker.connection: worker for worker in self._busy if worker.answer is None}
+        for connection in wait(list(waiting), timeout=POLL_SECONDS):
+            self._take(waiting[connection])  # type: ignore[index]
+
+    def _take(self, worker: "_Worker") -> None:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            worker.answer = worker.died()
+            return
+        match message:
+            case Progress():
+                self._follow(worker.job, message)
+            case logging.LogRecord():
+                logger = logging.getLogger(message.name)
+                if logger.isEnabledFor(message.levelno):
+                    logger.handle(message)
+            case TrialResult() | Interrupted():
+                worker.answer = message
+            case NasmetaError():
+                raise message
+            case _:
+                assert message == READY
+                worker.ready = True
+
+
+class _Worker:
+    """A worker process as the run sees it, and its latest job."""
+
+    job: Job
+
+    def __init__(self, rebuild: Rebuild, threads: int) -> None:
+        self.ready = False
+        """Whether it has built what judges trials."""
+        self.answer: TrialResult | Interrupted | None = None
+        """What the job has come to; None while it is under way."""
+        self.connection, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=serve, args=(theirs, rebuild, threads))
+        with _signals_held_back():
+            self.process.start()
+        theirs.close()
+
+    def alive(self) -> bool:
+        return self.process.is_alive()
+
+    def begin(self, job: Job) -> None:
+        self.job, self.answer, self._began = job, None, time.monotonic()
+        self._send(job)
+
+    def ask_to_stop(self) -> None:
+        """Has it save its job and answer; where it has not begun yet there is nothing to save."""
+        if self.ready:
+            self._send(None)
+        else:
+            self.answer = Interrupted("stopped before its worker was ready")
+
+    def died(self) -> TrialResult:
+        """What its job has come to by its end; raises RunFailed where it never began one."""
+        self.process.join()
+        how = _told(self.process.exitcode)
+        if not self.ready:
+            raise RunFailed(f"a worker process {how} before its first trial; is there memory for so many?")
+        job, seconds = self.job, time.monotonic() - self._began
+        reason = f"its worker process {how}; where memory is short, use fewer executor.workers"
+        return TrialResult.failed(
+            job.trial, job.arch, job.iterations, reason, Cost(0, 0), train_seconds=seconds, seconds=seconds
+        )
+
+    def _send(self, message: Job | None) -> None:
+        with suppress(OSError):  # it has died: what is received from it next says so
+            self.connection.send(message)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Inside, signals wait, also for a process that is started: until it can ignore them itself."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its own start, later, would let them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _told(exitcode: int | None) -> str:
+    """How a process ended, for a sentence about it."""
+    if exitcode is None or exitcode >= 0:
+        return f"ended with exit code {exitcode}"
+    try:
+        return f"was killed by {signal.Signals(-exitcode).name}"
+    except ValueError:
+        return f"was killed by signal {-exitcode}"

@@ -1,0 +1,104 @@
+"""What a worker process does: builds what judges trials once, then serves jobs until its parent is gone.
+
+Messages are the objects themselves. The parent sends jobs, and None to stop; the worker sends READY once it
+has built, log records, readings (Progress), and for every job a TrialResult or the Interrupted that it was
+stopped by. Any other exception ends it, and the run.
+"""
+
+import logging
+import os
+import signal
+import threading
+from logging.handlers import QueueHandler
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+
+from nasmeta.allocator import keep_pages
+from nasmeta.errors import Interrupted, NasmetaError, RunFailed
+from nasmeta.executors.base import Job, Rebuild
+from nasmeta.signals import SIGNALS
+
+log = logging.getLogger(__name__)
+
+READY = "ready"
+
+
+def serve(connection: "Connection[Any, Any]", rebuild: Rebuild, threads: int) -> None:
+    """Runs the jobs that come over `connection`, with `threads` threads of torch, until it is killed."""
+    _leave_signals_to_the_parent()
+    link = _Link(connection)
+    torch.set_num_threads(threads)
+    keep_pages()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Forwarding(link)], force=True)
+    logging.captureWarnings(True)
+    try:
+        judge = rebuild()
+        link.send(READY)
+        while True:
+            job = link.jobs.get()
+            try:
+                link.send(judge(job, link.send, link.stopping.is_set))
+            except Interrupted as interrupted:
+                link.send(interrupted)
+    except Exception as error:
+        link.send(_sendable(error))
+
+
+class _Link:
+    """The connection to the parent, listened to by a thread: this process ends with the parent, at once."""
+
+    def __init__(self, connection: "Connection[Any, Any]") -> None:
+        self.jobs: SimpleQueue[Job] = SimpleQueue()
+        self.stopping = threading.Event()
+        self._connection, self._lock = connection, threading.Lock()
+        threading.Thread(target=self._listen, name="parent", daemon=True).start()
+
+    def send(self, message: Any) -> None:
+        """Sends what can be pickled; threads may send at the same time."""
+        with self._lock:
+            try:
+                self._connection.send(message)
+            except OSError:
+                os._exit(1)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # killed in the middle of a write, say: files are replaced as a whole
+            if message is None:
+                self.stopping.set()
+            else:
+                self.jobs.put(message)
+
+
+class _Forwarding(QueueHandler):
+    """Sends log records to the parent, whose handlers know where its progress is on the terminal."""
+
+    def __init__(self, link: _Link) -> None:
+        super().__init__(SimpleQueue())  # unused: `enqueue` is where a record goes
+        self._link = link
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self._link.send(record)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """A terminal's Ctrl-C reaches every process: it is the parent that says when to stop."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # it starts with them held back
+
+
+def _sendable(error: Exception) -> NasmetaError:
+    """The error for the run to end with; of one that nobody expected, the traceback is logged."""
+    if isinstance(error, NasmetaError):
+        return error
+    log.error("a worker process failed", exc_info=error)
+    text = " ".join(str(error).split())
+    return RunFailed(f"a worker process failed: {type(error).__name__}: {text}")

@@ -1,0 +1,37 @@
+"""Who judges a run's trials, in the run's own process or in a worker."""
+
+from typing import Any
+
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.evaluators.base import Evaluator, Report, TrialResult
+from nasmeta.evaluators.scratch import Scratch
+from nasmeta.executors.base import Job, Judge
+from nasmeta.meta_learners.score import Stop
+
+
+class Judges:
+    """`search` judges the search's trials, `final` the reference and the final candidates.
+
+    Making one loads the data, where any network is trained: what is wrong with it is said before any trial.
+    """
+
+    def __init__(self, composition: Composition) -> None:
+        self.problem = composition.problem()
+        self.search = composition.evaluator(self.problem)
+        if self.search.trains_networks():
+            self.problem.load()
+        own = self.search.final == "own"
+        self.final: Evaluator = self.search if own else Scratch(max_seconds=None, problem=self.problem)
+
+    def evaluate(self, job: Job, report: Report, stop: Stop) -> TrialResult:
+        """See Evaluator.evaluate."""
+        evaluator = self.search if job.phase == "search" else self.final
+        return evaluator.evaluate(
+            job.arch, job.iterations, job.trial, job.weights, start=job.start, report=report, stop=stop
+        )
+
+
+def rebuild(config: dict[str, Any]) -> Judge:
+    """What runs the jobs of a configuration's run, for a process that has nothing but its plain values."""
+    return Judges(Composition.of(parse(config, trusted=True))).evaluate

@@ -1,0 +1,203 @@
+"""`nasmeta compare DIR...`: runs beside each other, as a table or as JSON."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from nasmeta.errors import ConfigError, suggest
+from nasmeta.reporting.differences import OPTION, differing_keys, shown
+from nasmeta.reporting.load import Run, load_all
+from nasmeta.reporting.numbers import duration, human, shorten
+from nasmeta.reporting.outcome import (
+    SeedGroup,
+    difference_text,
+    final_text,
+    is_accuracy,
+    mean_text,
+    outcome,
+    over_seeds,
+    validated,
+)
+
+COLUMNS = 6
+"""Differing settings that a table shows."""
+
+VALUE_WIDTH = 32
+REASON_WIDTH = 160
+BEST_FIRST = ("accuracy", "difference")
+"""What a sort begins with the largest of; all else begins with the smallest."""
+
+INCOMPARABLE = ("dataset", "way", "shot", "batch_norm")
+"""What the tested tasks depend on, and how a query is normalized."""
+
+OWN_COLUMN = "batch_norm"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in a comparison: its short name, its outcome, its values of the settings in which runs differ."""
+
+    name: str
+    run: Run
+    numbers: dict[str, Any]
+    settings: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for one line of JSON."""
+        where = {"name": self.name, "directory": str(self.run.path)}
+        return {**where, **self.numbers, "settings": self.settings}
+
+
+def rows_of(paths: Sequence[Path], sort: str | None) -> list[Row]:
+    """The runs in all `paths` in the order found, or by `sort`: a key of `to_dict`, or of the configuration.
+
+    Raises RunDirectoryError for a path without a run, ConfigError for a key that no run has.
+    """
+    runs = load_all(paths)
+    keys = differing_keys([run.settings for run in runs if run.settings])
+    names = short_names([run.path for run in runs])
+    rows = [
+        Row(name, run, outcome(run), {k: run.settings.get(k) for k in keys if k != OWN_COLUMN})
+        for name, run in zip(names, runs, strict=True)
+    ]
+    return rows if sort is None else _sorted(rows, sort)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The paths without what they have in common; the last part of one alone."""
+    whole = [path.resolve() for path in paths]
+    shared = os.path.commonpath([path.parent for path in whole])
+    return [str(path.relative_to(shared)) for path in whole]
+
+
+def _sorted(rows: list[Row], key: str) -> list[Row]:
+    values = [{**row.to_dict(), **row.run.settings}.get(key) for row in rows]
+    if all(value is None for value in values):
+        known = [name for name in rows[0].to_dict() if name != "settings"]
+        raise ConfigError(f"--sort {key}: no run has it; {suggest(key, [*known, *rows[0].run.settings])}")
+    falling = key.endswith(BEST_FIRST)
+
+    def place(pair: tuple[Row, Any]) -> tuple[bool, bool, float, str]:
+        value = pair[1]
+        number = float(value) if isinstance(value, int | float) else 0.0
+        is_text = isinstance(value, str)
+        return value is None, is_text, -number if falling else number, str(value) if is_text else ""
+
+    return [row for row, _ in sorted(zip(rows, values, strict=True), key=place)]
+
+
+def comparison(rows: Sequence[Row]) -> str:
+    """The table, with a line for each group that differs by seed alone, and what to beware of below."""
+    groups = over_seeds([row.run for row in rows], [row.numbers for row in rows])
+    lines = [_cells(row) for row in rows] + [_mean_cells(group, rows) for group in groups]
+    keys = columns(list(rows[0].settings))
+    headers = [name for name in _headers(keys) if any(line.get(name, "-") != "-" for line in lines)]
+    if all(row.run.status == "done" for row in rows):
+        headers.remove("status")
+    cells = [[line.get(name, "") for name in headers] for line in lines]
+    align = ["right" if name in NUMBERS else "left" for name in headers]
+    titles = [_what(rows) if name == "test" else name for name in headers]
+    table = tabulate(cells, titles, disable_numparse=True, colalign=align)
+    notes = []
+    if left := len(rows[0].settings) - len(keys):
+        notes.append(f"{left} more settings differ: --json has them all")
+    if groups:
+        notes.append("mean: ± the standard error over seeds; other lines: ± the 95% interval over tasks")
+    return "\n".join([table, *notes, *warnings(rows), *_problems(rows)])
+
+
+def _what(rows: Sequence[Row]) -> str:
+    """What was tested, as far as it is the same for all."""
+    kinds = {is_accuracy(row.numbers) for row in rows if row.run.summary is not None}
+    return "test" if len(kinds) != 1 else "test accuracy" if kinds == {True} else "test MSE"
+
+
+def columns(keys: Sequence[str]) -> list[str]:
+    """The differing settings that the table has room for: chosen options first, then in their own order."""
+    options = [key for key in keys if key.endswith(OPTION)]
+    others = [key for key in keys if key not in options]
+    return [*options, *others][:COLUMNS]
+
+
+def _headers(keys: Sequence[str]) -> list[str]:
+    """All columns that there may be; those with nothing in them are left out."""
+    settings = [shown(key, {})[0] for key in keys]
+    return ["run", *settings, "status", "validation", *NUMBERS[:2], "batch_norm", *NUMBERS[2:]]
+
+
+NUMBERS = (
+    "test",
+    "tasks",
+    "reference",
+    "difference",
+    "parameters",
+    "FLOPs",
+    "trials",
+    "failed",
+    "wall time",
+)
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """What a run has in each column; once it is done, its test says more than its validation."""
+    numbers, done = row.numbers, row.run.status == "done"
+    accuracy, tasks = is_accuracy(numbers), numbers["test_tasks"]
+    difference = difference_text(numbers["difference"], numbers["difference_ci95"], accuracy)
+    return {
+        "run": row.name,
+        **{
+            name: shorten(value, VALUE_WIDTH)
+            for name, value in (shown(k, row.run.settings) for k in row.settings)
+        },
+        "status": row.run.status,
+        "validation": "-" if done else validated(numbers),
+        "test": final_text(numbers),
+        "tasks": "-" if tasks is None else str(tasks),
+        "batch_norm": numbers["batch_norm"] or "-",
+        "reference": final_text(numbers, "reference_"),
+        "difference": difference,
+        "parameters": human(numbers["params"]),
+        "FLOPs": human(numbers["flops"]),
+        "trials": str(numbers["trials"]),
+        "failed": str(numbers["failed_trials"]),
+        "wall time": duration(numbers["wall_seconds"]),
+    }
+
+
+def _mean_cells(group: SeedGroup, rows: Sequence[Row]) -> dict[str, str]:
+    """The line of a group: mean ± standard error of the runs in it that are done."""
+    first = rows[group.members[0]]
+    settings = (shown(key, first.run.settings) for key in first.settings if key != "seed")
+    mean = group.difference
+    return {
+        "run": f"mean of {group.test.n} seeds",
+        **{name: shorten(value, VALUE_WIDTH) for name, value in settings},
+        "test": mean_text(group.test, group.accuracy),
+        "reference": mean_text(group.reference, group.accuracy),
+        "difference": "-"
+        if mean is None
+        else difference_text(mean.mean, mean.standard_error, group.accuracy),
+    }
+
+
+def warnings(rows: Sequence[Row]) -> list[str]:
+    """A line where the runs were not tested alike, so that their scores do not compare."""
+    told = []
+    for name in INCOMPARABLE:
+        known = (str(row.numbers[name]) for row in rows if row.numbers[name] is not None)
+        values = list(dict.fromkeys(known))
+        if len(values) > 1:
+            told.append(f"{name} ({', '.join(values)})")
+    if not told:
+        return []
+    return [f"beware: the runs differ in {', '.join(told)}, so their scores do not compare"]
+
+
+def _problems(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row.name}: {shorten(row.run.reason, REASON_WIDTH)}" for row in rows if row.run.reason is not None
+    ]

@@ -1,0 +1,261 @@
+"""The figures of a report: the search's curve, score against cost, the jobs of a sweep.
+
+Matplotlib's objects without pyplot: no global state. Text from a run is never read as mathematics.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from nasmeta.reporting.numbers import human, shorten
+from nasmeta.reporting.plots import DPI
+from nasmeta.reporting.ranking import (
+    CostName,
+    Measure,
+    best_so_far,
+    front_of,
+    longest_trained,
+    measure_of,
+    value_of,
+)
+
+if TYPE_CHECKING:
+    from nasmeta.evaluators.base import TrialResult
+    from nasmeta.reporting.load import Run
+
+TRIAL, BEST, FRONT, REFERENCE = "#8aa4bf", "#1f4e79", "#c0392b", "#2e8b57"
+SIZE = (5.2, 3.5)
+LABELS: dict[Measure, str] = {
+    "accuracy": "validation accuracy (%)",
+    "loss": "validation loss (MSE)",
+    "proxy": "proxy (more is better)",
+}
+COSTS: dict[CostName, str] = {"params": "parameters", "flops": "FLOPs of one forward pass"}
+MANY = 400
+"""Trials beyond which points are drawn as pixels and without their intervals."""
+
+LABEL_WIDTH = 44
+
+
+def search_figure(run: "Run", over: Literal["trials", "time"]) -> Figure | None:
+    """Every trial's score with its 95% interval, and the best so far, as a line of steps.
+
+    Over the number of trials that have ended, or over time: of the wall, or that the trials of a table stand
+    for. None where all failed.
+    """
+    results = run.results
+    measure = measure_of(results)
+    if measure is None:
+        return None
+    figure, axes = _panel(LABELS[measure])
+    places, unit = _places(run, over)
+    points = [(x, r) for x, r in zip(places, results, strict=True) if value_of(r, measure) is not None]
+    _draw_trials(axes, points, measure, longest_trained(results))
+    best = [(x, b) for x, b in zip(places, best_so_far(results), strict=True) if b is not None]
+    heights = [_height(b, measure) for _, b in best]
+    axes.step([x for x, _ in best], heights, where="post", color=BEST, lw=1.8, label="best so far", zorder=3)
+    failed = [x for x, r in zip(places, results, strict=True) if r.status == "failed"]
+    if failed:  # they have no height: a mark on the axis
+        at_bottom = axes.get_xaxis_transform()
+        axes.plot(failed, [0.02] * len(failed), "x", color=FRONT, ms=5, transform=at_bottom, label="failed")
+    axes.set_xlabel(unit)
+    if over == "trials":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        axes.set_xlim(left=0)
+    _scale(axes, [_height(r, measure) for _, r in points], measure)
+    _legend(figure, axes)
+    return figure
+
+
+def cost_figure(run: "Run", cost: CostName) -> Figure | None:
+    """Score against a cost: the front of these two in red; what was trained in full is a diamond.
+
+    None where no trial's cost is known.
+    """
+    measure = measure_of(run.results)
+    known = [r for r in run.results if r.score is not None and getattr(r, cost) is not None]
+    if measure is None or not known:
+        return None
+    figure, axes = _panel(LABELS[measure])
+    _draw_trials(axes, [(getattr(r, cost), r) for r in known], measure, longest_trained(run.results))
+    front = front_of(run.results, cost)
+    x, y = [getattr(r, cost) for r in front], [_height(r, measure) for r in front]
+    axes.step(x, y, where="post", color=FRONT, lw=1.2, zorder=3)
+    axes.plot(x, y, "o", color=FRONT, ms=5, zorder=4, label="Pareto front")
+    _draw_kept(axes, run, cost, measure)
+    heights = [_height(r, measure) for r in known] + _draw_full(axes, run, cost, measure)
+    axes.set_xscale("log")
+    axes.set_xlabel(COSTS[cost])
+    _human_ticks(axes, [getattr(r, cost) for r in known])
+    _scale(axes, heights, measure)
+    _legend(figure, axes)
+    return figure
+
+
+@dataclass(frozen=True)
+class Level:
+    """A row of a sweep's figure: test scores of jobs that differ by seed alone, and their 95% half-widths."""
+
+    label: str
+    scores: tuple[float, ...]
+    ci95: tuple[float, ...]
+
+
+def sweep_figure(levels: Sequence[Level], what: str, percent: bool) -> Figure:
+    """A row for each setting: its jobs as points with their intervals, the mean over seeds as a bar."""
+    size = (7.6, 1.1 + 0.42 * len(levels))
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    unit = 100 if percent else 1
+    for place, level in enumerate(levels):
+        scores, intervals = ([unit * value for value in values] for values in (level.scores, level.ci95))
+        heights = [place + shift for shift in _spread(len(scores))]
+        bars = intervals if any(intervals) else None
+        axes.errorbar(scores, heights, xerr=bars, fmt="o", color=TRIAL, ms=4.5, lw=1)
+        if len(scores) > 1:
+            axes.plot([fmean(scores)] * 2, [place - 0.3, place + 0.3], color=BEST, lw=2.2)
+    axes.set_yticks(range(len(levels)), [shorten(level.label, LABEL_WIDTH) for level in levels], fontsize=8)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    axes.set_ylim(len(levels) - 0.5, -0.5)
+    axes.set_xlabel(f"{what}; the bar is the mean over seeds", fontsize=9)
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _spread(count: int) -> list[float]:
+    """`count` heights around 0 in a row of the figure, so that intervals do not cover each other."""
+    return [0.4 * (number / (count - 1) - 0.5) for number in range(count)] if count > 1 else [0.0]
+
+
+def _panel(label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_ylabel(label)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Above the panel, where it hides no point."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, fontsize=8, frameon=False)
+
+
+def _draw_trials(
+    axes: Axes,
+    points: Sequence[tuple[float, "TrialResult"]],
+    measure: Measure,
+    longest: Sequence["TrialResult"],
+) -> None:
+    """Full points for what was trained longest, hollow ones for less; intervals where they are readable."""
+    numbers = {r.trial for r in longest}
+    many = len(points) > MANY
+    for full, label in ((True, "trial, 95% interval"), (False, "fewer iterations")):
+        group = [(x, r) for x, r in points if (r.trial in numbers) == full]
+        if not group:
+            continue
+        intervals = [_unit(measure) * (r.valid_ci95 or 0.0) for _, r in group]
+        drawn = not many and measure != "proxy" and any(intervals)
+        axes.errorbar(
+            [x for x, _ in group],
+            [_height(r, measure) for _, r in group],
+            yerr=intervals if drawn else None,
+            fmt="o",
+            ms=4,
+            lw=0.8,
+            color=TRIAL,
+            mfc=TRIAL if full else "white",
+            alpha=0.8,
+            rasterized=many,
+            label=label if drawn or not full else "trial",
+        )
+
+
+def _draw_kept(axes: Axes, run: "Run", cost: CostName, measure: Measure) -> None:
+    """Rings around the members of the front that a search of several objectives has kept."""
+    results = {r.trial: r for r in run.results}
+    kept = [results.get(member["trial"]) for member in (run.summary or {}).get("pareto") or []]
+    points = [
+        (getattr(r, cost), _height(r, measure))
+        for r in kept
+        if r is not None and value_of(r, measure) is not None and getattr(r, cost) is not None
+    ]
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, "o", mfc="none", mec=BEST, ms=9, mew=1.2, zorder=5, label="stored front")
+
+
+def _draw_full(axes: Axes, run: "Run", cost: CostName, measure: Measure) -> list[float]:
+    """The reference, and the chosen network, after their full training; returns their heights.
+
+    A proxy has no scale in common with them: only the reference's cost is shown then.
+    """
+    chosen = best_so_far(run.finals)[-1] if run.finals else None
+    heights = []
+    for result, colour, label in (
+        (run.reference, REFERENCE, "reference, in full"),
+        (chosen, BEST, "searched, in full"),
+    ):
+        x = None if result is None else getattr(result, cost)
+        if result is None or x is None:
+            continue
+        if value_of(result, measure) is not None:
+            heights.append(_height(result, measure))
+            axes.plot([x], heights[-1:], "D", mfc="none", mec=colour, ms=8, mew=2, zorder=6, label=label)
+        elif result is run.reference:
+            axes.axvline(x, color=colour, lw=1.2, ls="--", label="cost of the reference")
+    return heights
+
+
+def _height(result: "TrialResult", measure: Measure) -> float:
+    value = value_of(result, measure)
+    return float("nan") if value is None else _unit(measure) * value
+
+
+def _unit(measure: Measure) -> float:
+    return 100.0 if measure == "accuracy" else 1.0
+
+
+def _scale(axes: Axes, heights: Sequence[float], measure: Measure) -> None:
+    """A logarithmic axis for losses and proxies over orders of magnitude: one that diverged hides none."""
+    if measure != "accuracy" and min(heights) > 0 and max(heights) > 10 * min(heights):
+        axes.set_yscale("log")
+
+
+def _places(run: "Run", over: Literal["trials", "time"]) -> tuple[list[float], str]:
+    """Where the trials stand on the horizontal axis, and its label."""
+    if over == "trials":
+        return [float(number) for number in range(1, len(run.trials) + 1)], "trials ended"
+    simulated = (run.summary or {}).get("simulated_seconds") is not None
+    seconds, total = [], 0.0
+    for trial in run.trials:
+        total += trial.result.seconds
+        seconds.append(total if simulated else trial.elapsed)
+    most = max(seconds)
+    size, unit = next(
+        ((s, u) for s, u in ((86400, "d"), (3600, "h"), (60, "min")) if most >= 2 * s), (1, "s")
+    )
+    what = "training time that the table says" if simulated else "time since the start"
+    return [second / size for second in seconds], f"{what} ({unit})"
+
+
+def _human_ticks(axes: Axes, around: Sequence[float]) -> None:
+    """Ticks 10 K, 1 M; between them too, where the axis has less than a decade or two."""
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    narrow = max(around) < 50 * max(min(around), 1)
+    minor = FuncFormatter(lambda value, _: _tick(value) if str(f"{value:e}")[0] in "25" else "")
+    axes.xaxis.set_minor_formatter(minor if narrow else NullFormatter())
+    axes.tick_params(axis="x", which="both", labelsize=8)
+
+
+def _tick(value: float) -> str:
+    return human(value).replace(".0 ", " ")

@@ -1,0 +1,83 @@
+"""How runs differ in their configurations: by which keys, and which of them by seed alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import TypeVar
+
+Value = str | int | float | bool
+Settings = Mapping[str, Value]
+"""A configuration's values by their dotted keys."""
+
+T = TypeVar("T")
+
+QUIET = frozenset({"progress", "tensorboard", "save_seconds"})
+"""Keys in which a difference is none: no result depends on them."""
+
+OPTION = "._target_"
+
+
+def differing_keys(settings: Sequence[Settings]) -> list[str]:
+    """The keys whose values differ between runs, in the order of the configuration.
+
+    Where runs have different options of a group, its `_target_` differs; the options' own keys then count
+    only where they differ between runs of the same option.
+    """
+    keys = dict.fromkeys(key for values in settings for key in values)
+    return [key for key in keys if key not in QUIET and _differs(key, settings)]
+
+
+def _differs(key: str, settings: Sequence[Settings]) -> bool:
+    values: dict[tuple[Value | None, ...], set[str]] = {}
+    for each in settings:
+        values.setdefault(_options_around(key, each), set()).add(repr(each.get(key)))
+    return any(len(found) > 1 for found in values.values())
+
+
+def _options_around(key: str, settings: Settings) -> tuple[Value | None, ...]:
+    """The targets of the options that a key is inside of; a target is not inside of its own option."""
+    parts = key.removesuffix(OPTION).split(".")
+    return tuple(settings.get(".".join(parts[:end]) + OPTION) for end in range(1, len(parts)))
+
+
+def shown(key: str, settings: Settings) -> tuple[str, str]:
+    """A key and its value as a table has them: an option by its group and its class's name."""
+    value = settings.get(key, "-")
+    if key.endswith(OPTION):
+        return key.removesuffix(OPTION), str(value).rpartition(".")[2]
+    return key, written(value)
+
+
+def written(value: Value) -> str:
+    """A value as one would write it on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value == "None" else str(value)
+
+
+def seed_groups(settings: Sequence[Settings]) -> list[list[int]]:
+    """The indices of the runs that are the same but for their seeds, group by group, alone ones included."""
+    groups: dict[frozenset[tuple[str, str]], list[int]] = {}
+    for index, values in enumerate(settings):
+        same = frozenset((k, repr(v)) for k, v in values.items() if k != "seed" and k not in QUIET)
+        groups.setdefault(same, []).append(index)
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Over n runs; the standard error of the mean is by the deviation with n - 1, None for one run."""
+
+    mean: float
+    standard_error: float | None
+    n: int
+
+
+def mean_of(values: Sequence[float | None]) -> Mean | None:
+    """The mean of the values that are there; None where none is."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    error = stdev(known) / sqrt(len(known)) if len(known) > 1 else None
+    return Mean(fmean(known), error, len(known))

@@ -1,0 +1,34 @@
+"""The architectures of a run, drawn. It may be anybody's: its configuration goes through the allow-list."""
+
+from typing import TYPE_CHECKING
+
+from nasmeta.config import parse
+from nasmeta.reporting.plots import draw_architecture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from nasmeta.reporting.load import Run
+
+MAX_OPERATIONS = 400
+"""A drawing of more would not be read, and takes long."""
+
+ADAPTIVE = "adaptive"
+"""What the architecture is called of which every task takes its own (nasmeta.search_spaces.adaptive)."""
+
+
+def drawn(run: "Run", arch: str, *, trusted: bool) -> "Figure | str":
+    """The drawing of an architecture of the run's search space, or the reason why there is none.
+
+    Unless the run is trusted, its configuration may name nothing outside nasmeta, as for `nasmeta evaluate`.
+    """
+    if arch == ADAPTIVE:
+        return "every task takes an architecture of its own, so there is none to draw"
+    try:
+        space = parse(run.config, trusted=trusted).build("search_space")
+        graph = space.graph(space.parse(arch))
+        if len(graph.operations) > MAX_OPERATIONS:
+            return f"it has {len(graph.operations)} operations, and more than {MAX_OPERATIONS} are not drawn"
+        return draw_architecture(graph)
+    except Exception as error:  # a page without this drawing is better than none, whatever is stored
+        return str(error) or type(error).__name__

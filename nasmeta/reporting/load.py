@@ -1,0 +1,246 @@
+"""A run directory as plain values. Takes no lock and changes nothing: the run may be going on."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml  # type: ignore[import-untyped]
+from omegaconf import OmegaConf
+
+from nasmeta import journal, records
+from nasmeta.config import flat
+from nasmeta.errors import RunDirectoryError
+from nasmeta.evaluators.base import TrialResult
+from nasmeta.journal import Record
+from nasmeta.reporting.ranking import best_of
+from nasmeta.reporting.summary_file import read_summary
+from nasmeta.rundir import MAX_BRACKETS, MAX_CONFIG_BYTES, RunDirectory
+from nasmeta.sweep import MANIFEST, Job, Manifest
+
+Status = Literal["done", "failed", "unfinished", "planned", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An ended trial. `elapsed`: the run's wall time by then in seconds, resumptions added up."""
+
+    result: TrialResult
+    elapsed: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, as far as it has come.
+
+    status: planned is a job of a sweep that has not begun; unfinished, one that goes on or was interrupted,
+    which its directory does not tell apart; `reason` says why one failed or is unreadable. config: resolved
+    plain values. overrides: those of its command, None where they are not known. environment: versions and
+    device of its last start. trials: the search's, in the order in which they ended; in_flight: how many
+    have begun and not ended. elapsed: wall time in seconds. summary: what summary.json holds, once done.
+    """
+
+    path: Path
+    status: Status
+    config: dict[str, Any]
+    reason: str | None = None
+    overrides: tuple[str, ...] | None = None
+    environment: dict[str, Any] | None = None
+    trials: tuple[Finished, ...] = ()
+    finals: tuple[TrialResult, ...] = ()
+    reference: TrialResult | None = None
+    in_flight: int = 0
+    elapsed: float = 0.0
+    summary: dict[str, Any] | None = None
+
+    @property
+    def results(self) -> list[TrialResult]:
+        return [trial.result for trial in self.trials]
+
+    @property
+    def failed(self) -> list[TrialResult]:
+        return [result for result in self.results if result.status == "failed"]
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The best trial of the search so far."""
+        return best_of(self.results)
+
+    @cached_property
+    def settings(self) -> dict[str, str | int | float | bool]:
+        """The configuration's values by their dotted keys."""
+        return dict(flat(self.config, ""))
+
+
+def load_run(path: Path) -> Run:
+    """The run in `path`. Raises RunDirectoryError where there is none, or its files are damaged."""
+    directory = RunDirectory(path)
+    if not path.is_dir():
+        raise RunDirectoryError(f"{path}: no such run directory")
+    if not is_run(path):
+        raise RunDirectoryError(
+            f"{path}: no run directory: it has no journal.jsonl, .hydra/config.yaml or {MANIFEST}; "
+            "name one that `nasmeta search` made"
+        )
+    lines, _ = journal.read(directory.journal)
+    records.check_lines(directory.journal, lines)
+    config = _config(directory, lines)
+    ended = [(r["phase"], _finished(directory.journal, r)) for r in lines if r["event"] == "finished"]
+    run = Run(
+        path=path,
+        status="unfinished",
+        config=config,
+        overrides=_overrides(path / ".hydra" / "overrides.yaml"),
+        environment=next((r for r in reversed(lines) if r["event"] in ("started", "resumed")), None),
+        trials=tuple(trial for phase, trial in ended if phase == "search"),
+        finals=tuple(trial.result for phase, trial in ended if phase == "final"),
+        reference=next((trial.result for phase, trial in ended if phase == "reference"), None),
+        in_flight=sum(r["event"] == "asked" for r in lines) - sum(phase == "search" for phase, _ in ended),
+        elapsed=max((_sane(directory.journal, r.get("elapsed", 0.0)) for r in lines), default=0.0),
+    )
+    tested = [r for r in lines if r["event"] == "tested"]
+    if tested:
+        summary = read_summary(directory.summary, tested[-1].get("checksum"))
+        return replace(run, status="done", summary=summary)
+    reason = _failure(run)
+    return run if reason is None else replace(run, status="failed", reason=reason)
+
+
+def is_run(path: Path) -> bool:
+    directory = RunDirectory(path)
+    return directory.journal.is_file() or directory.config.is_file()
+
+
+def is_sweep(path: Path) -> bool:
+    return Manifest(path).file.is_file()
+
+
+def load_sweep(path: Path) -> list[Run]:
+    """The jobs of the sweep in `path`, those that have not begun included, by number.
+
+    Raises RunDirectoryError where the manifest is damaged; a job whose directory is, is unreadable.
+    """
+    return [_job(path, job) for job in Manifest(path).read().jobs]
+
+
+def load_all(paths: Sequence[Path]) -> list[Run]:
+    """The runs in all `paths`, each once: a sweep stands for its jobs, a folder for the runs below it.
+
+    Raises RunDirectoryError for a path that is and holds none, or whose own run is damaged; one that is
+    found in a folder and damaged is unreadable.
+    """
+    found: dict[Path, Run] = {}
+    for path in paths:
+        for run in _runs_at(path):
+            found.setdefault(run.path.resolve(), run)
+    if not found:
+        raise RunDirectoryError(f"{paths[0]}: no job of this sweep has begun")
+    return list(found.values())
+
+
+def _runs_at(path: Path) -> list[Run]:
+    if is_sweep(path):
+        return load_sweep(path)
+    if is_run(path) or not path.is_dir():
+        return [load_run(path)]
+    below = [run for place in _places(path) for run in _or_unreadable(place)]
+    if not below:
+        raise RunDirectoryError(f"{path}: holds no run: name a run, a sweep, or a folder of them, as outputs")
+    return below
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """The runs and sweeps below a folder, by name; what is inside them is not looked at."""
+    for name, folders, _ in os.walk(folder):
+        place = Path(name)
+        folders.sort()
+        if is_sweep(place) or is_run(place):
+            folders.clear()
+            yield place
+
+
+def _or_unreadable(path: Path) -> list[Run]:
+    try:
+        return load_sweep(path) if is_sweep(path) else [load_run(path)]
+    except RunDirectoryError as error:
+        return [Run(path, "unreadable", {}, reason=str(error))]
+
+
+def _job(sweep: Path, job: Job) -> Run:
+    """A job of a sweep; the manifest's word counts where the directory does not tell, as for its failure."""
+    path = sweep / job.directory
+    overrides = tuple(job.overrides)
+    listed = Run(path, "planned", job.config, overrides=overrides)
+    if job.status == "failed":
+        listed = replace(listed, status="failed", reason=job.reason)
+    elif job.status != "planned":
+        listed = replace(listed, status="unfinished")
+    if not is_run(path) and job.status == "done":
+        return replace(listed, status="unreadable", reason=f"{path}: the job is done, and its directory gone")
+    if not is_run(path):
+        return listed
+    run = _or_unreadable(path)[0]
+    if run.status == "unreadable":
+        return replace(listed, status="unreadable", reason=run.reason)
+    if listed.status == "failed" and run.status != "done":
+        run = replace(run, status="failed", reason=job.reason)
+    return replace(run, overrides=overrides)
+
+
+def _config(directory: RunDirectory, lines: Sequence[Record]) -> dict[str, Any]:
+    """The journal's copy, which is of the last start and resolved; else the file's, as it is written."""
+    stored = [r["config"] for r in lines if r["event"] in ("started", "resumed") and r.get("config")]
+    if not stored:
+        plain = OmegaConf.to_container(directory.load_config(), resolve=False)
+        return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
+    text = json.dumps(stored[-1])
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        raise RunDirectoryError(
+            f"{directory.journal}: its configuration has more than {MAX_BRACKETS} brackets"
+        )
+    config: dict[str, Any] = stored[-1]
+    return config
+
+
+def _overrides(path: Path) -> tuple[str, ...] | None:
+    """The overrides that Hydra kept, for showing; None where they are not there, or no list of words."""
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES // 16:
+            return None
+        text = path.read_text(encoding="utf-8")
+        found = yaml.safe_load(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return None
+    if isinstance(found, list) and all(isinstance(word, str) for word in found):
+        return tuple(found)
+    return None
+
+
+def _finished(path: Path, record: Record) -> Finished:
+    result = records.result(record)
+    for number in astuple(result):
+        if isinstance(number, int | float):
+            _sane(path, number)
+    return Finished(result, _sane(path, record.get("elapsed", 0.0)))
+
+
+def _sane(path: Path, number: float) -> float:
+    """`number`, which drawing and rounding can stand; raises RunDirectoryError where no run writes it."""
+    if not -1e30 <= number <= 1e30:  # not a number is neither
+        raise RunDirectoryError(
+            f"{path}: holds the number {number!r:.40}, and no run writes that: start anew"
+        )
+    return number
+
+
+def _failure(run: Run) -> str | None:
+    """Why a run that was not tested cannot go on, as its journal tells: all that was tried has failed."""
+    if run.trials and len(run.failed) == len(run.trials) and run.in_flight == 0:
+        return f"all {len(run.trials)} trials failed, the last one: {run.results[-1].reason}"
+    wanted = run.settings.get("budget.final_candidates")
+    if run.finals and len(run.finals) == wanted and all(r.status == "failed" for r in run.finals):
+        return "every final candidate failed: " + "; ".join(str(r.reason) for r in run.finals)
+    return None

@@ -1,0 +1,121 @@
+"""What a run came to, as flat numbers: the row of a comparison, and of a sweep's report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nasmeta.reporting.differences import OPTION, Mean, mean_of, seed_groups, shown
+from nasmeta.reporting.numbers import error, measured, percent
+
+if TYPE_CHECKING:
+    from nasmeta.reporting.load import Run
+
+SIDE = ("arch", "valid_accuracy", "valid_ci95", "valid_loss", "params", "flops")
+TESTED = ("test_accuracy", "test_ci95", "test_loss", "test_tasks")
+
+
+def outcome(run: "Run") -> dict[str, Any]:
+    """Numbers of the chosen network, or of the best trial so far (then its `test_` are None).
+
+    Accuracies are fractions, the names those of summary.json; `reference_` are the reference's, `difference`
+    is searched minus reference, over the same tasks where it has a `difference_ci95`. None is not known.
+    """
+    summary = run.summary
+    best = summary["best"] if summary else {name: getattr(run.best, name, None) for name in SIDE}
+    reference = summary["reference"] if summary else {}
+    trains = summary is None or summary["trained"]
+    return {
+        "status": run.status,
+        "reason": run.reason,
+        "seed": run.settings.get("seed"),
+        "dataset": shown("dataset" + OPTION, run.settings)[1] if trains else None,
+        "way": run.settings.get("task.way") if trains else None,
+        "shot": run.settings.get("task.shot") if trains else None,
+        "batch_norm": best["batch_norm"] if summary else run.settings.get("batch_norm"),
+        **{name: best[name] for name in SIDE},
+        "proxy": run.best.proxy if run.best and summary is None else None,
+        **{name: best.get(name) for name in TESTED},
+        **{f"reference_{name}": reference.get(name) for name in (*TESTED, "params", "flops")},
+        **_difference(summary),
+        "trials": len(run.trials),
+        "failed_trials": len(run.failed),
+        "wall_seconds": summary["wall_seconds"] if summary else run.elapsed,
+    }
+
+
+def _difference(summary: dict[str, Any] | None) -> dict[str, float | None]:
+    paired = (summary or {}).get("difference")
+    if paired:
+        return {"difference": paired["mean"], "difference_ci95": paired["ci95"]}
+    unknown: dict[str, float | None] = {"difference": None, "difference_ci95": None}
+    if summary is None:
+        return unknown
+    best, reference = (final_score(summary[name]) for name in ("best", "reference"))
+    return unknown if best is None or reference is None else unknown | {"difference": best - reference}
+
+
+def final_score(numbers: dict[str, Any], prefix: str = "") -> float | None:
+    """The test accuracy, or for regression the loss; None where neither is known."""
+    accuracy: float | None = numbers[f"{prefix}test_accuracy"]
+    loss: float | None = numbers[f"{prefix}test_loss"]
+    return loss if accuracy is None else accuracy
+
+
+def is_accuracy(numbers: dict[str, Any]) -> bool:
+    return numbers["test_accuracy"] is not None
+
+
+def final_text(numbers: dict[str, Any], prefix: str = "") -> str:
+    """93.4 ± 0.4 %, or a loss; a dash where nothing was tested."""
+    return measured(*(numbers[f"{prefix}test_{name}"] for name in ("accuracy", "loss", "ci95")))
+
+
+def validated(numbers: dict[str, Any]) -> str:
+    """The validation score with its interval, or the bare number of a proxy."""
+    if numbers["proxy"] is not None:
+        return f"{numbers['proxy']:.4g}"
+    return measured(numbers["valid_accuracy"], numbers["valid_loss"], numbers["valid_ci95"])
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Indices of runs that differ by seed alone; the means are over the seeds of which one is done."""
+
+    members: tuple[int, ...]
+    test: Mean
+    reference: Mean | None
+    difference: Mean | None
+    accuracy: bool
+
+
+def over_seeds(runs: Sequence["Run"], numbers: Sequence[dict[str, Any]]) -> list[SeedGroup]:
+    """The groups of two runs or more, at least one of them tested. Runs of unknown settings are in none."""
+    known = [index for index, run in enumerate(runs) if run.settings]
+    groups = []
+    for group in seed_groups([runs[index].settings for index in known]):
+        members = tuple(known[place] for place in group)
+        tested = [numbers[index] for index in members if final_score(numbers[index]) is not None]
+        done = list({each["seed"]: each for each in tested}.values())  # a run that was made twice counts once
+        test = mean_of([final_score(each) for each in done])
+        if len(members) > 1 and test is not None:
+            reference = mean_of([final_score(each, "reference_") for each in done])
+            difference = mean_of([each["difference"] for each in done])
+            groups.append(SeedGroup(members, test, reference, difference, is_accuracy(done[0])))
+    return groups
+
+
+def mean_text(mean: Mean | None, accuracy: bool) -> str:
+    """Mean ± standard error, as accuracies or losses are written."""
+    if mean is None:
+        return "-"
+    return (percent if accuracy else error)(mean.mean, mean.standard_error)
+
+
+def difference_text(difference: float | None, half_width: float | None, accuracy: bool) -> str:
+    """+1.9 ± 0.5, in points for accuracies."""
+    if difference is None:
+        return "-"
+    if not accuracy:
+        return f"{'+' if difference > 0 else ''}{error(difference, half_width)}"
+    interval = "" if half_width is None else f" ± {100 * half_width:.1f}"
+    return f"{100 * difference:+.1f}{interval}"

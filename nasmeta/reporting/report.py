@@ -1,0 +1,183 @@
+"""`nasmeta report DIR`: a run as one page of HTML that needs nothing else."""
+
+import csv
+import io
+import shlex
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasmeta.evaluators.base import TrialResult
+from nasmeta.reporting.curves import LABELS, cost_figure, search_figure
+from nasmeta.reporting.differences import written
+from nasmeta.reporting.drawing import drawn
+from nasmeta.reporting.load import Run, is_sweep, load_run
+from nasmeta.reporting.numbers import duration, human, judged, measured, scored, shorten
+from nasmeta.reporting.page import data_uri, picture, write_page
+from nasmeta.reporting.ranking import failures, measure_of, ranked
+from nasmeta.reporting.sweep_report import write_sweep_report
+from nasmeta.reporting.table import difference_line, result_rows
+from nasmeta.reporting.verdict import verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TOP = 10
+REASON_WIDTH = 400
+NUMBERS_LISTED = 12
+NAMES = ("nasmeta", "python", "torch", "numpy")
+
+
+def write_report(path: Path, output: Path | None, *, trusted: bool) -> Path:
+    """Writes the page of the run, or the sweep, in `path`, by default into it; returns where it is.
+
+    Raises RunDirectoryError where there is neither, or it is damaged. `trusted` as in `drawing.drawn`.
+    """
+    output = path / "report.html" if output is None else output
+    if is_sweep(path):
+        write_sweep_report(path, output)
+    else:
+        write_page("report.html.jinja", output, _values(load_run(path), trusted=trusted))
+    return output
+
+
+def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
+    """What the template is filled with: text, numbers made text, pictures as data."""
+    summary = run.summary
+    measure = measure_of(run.results)
+    return {
+        "title": run.path.resolve().name,
+        "path": str(run.path),
+        "verdict": verdict(summary) if summary else standing(run),
+        "status": run.status,
+        "result": result_rows(summary) if summary else None,
+        "difference": difference_line(summary) if summary else "",
+        "notes": _notes(run),
+        "search": _pictures(
+            ("score of each trial, in the order in which they ended", search_figure(run, "trials")),
+            ("score of each trial over time", search_figure(run, "time")),
+        ),
+        "cost": _pictures(
+            ("score against parameters", cost_figure(run, "params")),
+            ("score against FLOPs", cost_figure(run, "flops")),
+        ),
+        "drawings": _drawings(run, trusted=trusted),
+        "measure": LABELS[measure] if measure else "",
+        "top": [_cells(result) for result in ranked(run.results)[:TOP]],
+        "trials": len(run.trials),
+        "front": _front(run),
+        "failures": [_failure(reason, numbers) for reason, numbers in failures(run.results)],
+        "facts": _facts(run),
+        "settings": [(key, written(value)) for key, value in run.settings.items()],
+        "csv": data_uri("text/csv", trials_csv(run).encode("utf-8", "backslashreplace")),
+    }
+
+
+def standing(run: Run) -> str:
+    """One sentence about a run that has no result: how far it is, and what to do."""
+    wanted = run.settings.get("budget.trials", "?")
+    resume = f"nasmeta resume {shlex.quote(str(run.path))}"
+    if run.status == "failed":
+        return f"The run failed: {shorten(str(run.reason), REASON_WIDTH)}. After mending that: {resume}"
+    best = f", the best so far: {judged(run.best)}" if run.best else ""
+    ended = f"{len(run.trials)} of {wanted} trials have ended{best}"
+    if run.finals or run.reference:
+        ended += "; the best are being trained in full"
+    return f"The run has not ended: {ended}. Where it was interrupted, go on with: {resume}"
+
+
+def _notes(run: Run) -> list[str]:
+    summary = run.summary
+    if summary is None:
+        return []
+    notes = []
+    if not summary["trained"]:
+        notes.append("No network was trained: the numbers are those of the table, and there is no best.pt.")
+    if summary["simulated_seconds"] is not None:
+        notes.append(f"The search's trials stand for {duration(summary['simulated_seconds'])} of training.")
+    return notes
+
+
+def _pictures(*figures: "tuple[str, Figure | None]") -> list[tuple[str, str]]:
+    """(what it shows, its data) of those that there are."""
+    return [(what, picture(figure)) for what, figure in figures if figure is not None]
+
+
+def _drawings(run: Run, *, trusted: bool) -> list[dict[str, str]]:
+    """The chosen architecture, or the best so far, and the reference."""
+    best = run.summary["best"]["arch"] if run.summary else run.best.arch if run.best else None
+    names = "searched" if run.summary else "best so far"
+    shown = [(names, best), ("reference", run.reference.arch if run.reference else None)]
+    drawings = []
+    for name, arch in shown:
+        if arch is not None:
+            figure = drawn(run, arch, trusted=trusted)
+            missing, data = (figure, "") if isinstance(figure, str) else ("", picture(figure))
+            drawings.append({"name": name, "arch": arch, "data": data, "missing": missing})
+    return drawings
+
+
+def _cells(result: TrialResult) -> list[str]:
+    cost = [human(result.params), human(result.flops), str(result.iterations), duration(result.seconds)]
+    return [str(result.trial), scored(result), *cost, result.arch]
+
+
+def _front(run: Run) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of the front that a search of several objectives has kept, best first."""
+    headers = ["trial", "validation", "parameters", "FLOPs", "latency", "checkpoint", "architecture"]
+    rows = [
+        [
+            str(member["trial"]),
+            measured(member["valid_accuracy"], member["valid_loss"]),
+            human(member["params"]),
+            human(member["flops"]),
+            "-" if member["latency_ms"] is None else f"{member['latency_ms']:.2f} ms",
+            member["checkpoint"] if run.summary and run.summary["trained"] else "-",
+            member["arch"],
+        ]
+        for member in (run.summary or {}).get("pareto") or []
+    ]
+    used = [n for n in range(len(headers)) if any(row[n] != "-" for row in rows)]
+    return [headers[n] for n in used], [[row[n] for n in used] for row in rows]
+
+
+def _failure(reason: str, numbers: list[int]) -> list[str]:
+    listed = ", ".join(map(str, numbers[:NUMBERS_LISTED])) + (", …" if len(numbers) > NUMBERS_LISTED else "")
+    return [str(len(numbers)), shorten(reason, REASON_WIDTH), listed]
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """What the run was made with, and by which command it would be made again."""
+    source = run.summary or run.environment or {}
+    versions = source.get("versions") or {}
+    facts = [
+        ("seed", str(run.settings.get("seed", "unknown"))),
+        ("device", str(source.get("device", "unknown"))),
+        ("versions", ", ".join(f"{name} {versions[name]}" for name in NAMES if name in versions)),
+        ("trials", f"{len(run.trials)}, {len(run.failed)} of them failed"),
+        ("wall time", duration(run.summary["wall_seconds"] if run.summary else run.elapsed)),
+        ("report made", time.strftime("%Y-%m-%d %H:%M:%S")),
+    ]
+    if run.overrides is not None:
+        facts.append(("made again by", shlex.join(["nasmeta", "search", *run.overrides])))
+    return [(name, text) for name, text in facts if text]
+
+
+def trials_csv(run: Run) -> str:
+    """Every trial of the search as a row, so that any figure can be made again.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    names = [f.name for f in fields(TrialResult)]
+    writer.writerow([*names, "elapsed"])
+    for trial in run.trials:
+        values = [getattr(trial.result, name) for name in names]
+        writer.writerow([*(_harmless(value) for value in values), trial.elapsed])
+    return buffer.getvalue()
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value

@@ -1,0 +1,133 @@
+"""The page of a sweep: its jobs side by side, means over seeds, and links to the jobs' own pages."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from nasmeta.reporting.curves import Level, sweep_figure
+from nasmeta.reporting.load import Run, load_sweep
+from nasmeta.reporting.numbers import human, shorten
+from nasmeta.reporting.outcome import (
+    final_score,
+    final_text,
+    is_accuracy,
+    mean_text,
+    outcome,
+    over_seeds,
+    validated,
+)
+from nasmeta.reporting.page import picture, write_page
+
+REASON_WIDTH = 300
+LEVELS = 60
+"""Settings that the figure has room for; the table has all."""
+
+
+def write_sweep_report(path: Path, output: Path) -> None:
+    """Writes the page of the sweep in `path`. Raises RunDirectoryError where its manifest is damaged."""
+    runs = load_sweep(path)
+    write_page("sweep.html.jinja", output, _values(path, output, runs))
+
+
+def _values(path: Path, output: Path, runs: Sequence[Run]) -> dict[str, Any]:
+    numbers = [outcome(run) for run in runs]
+    keys = differing_overrides(runs)
+    done = sum(run.status == "done" for run in runs)
+    levels = _levels(runs, numbers, keys)
+    accuracy = any(is_accuracy(each) for each in numbers)
+    what = "test accuracy (%)" if accuracy else "test loss (MSE)"
+    return {
+        "title": path.resolve().name,
+        "path": str(path),
+        "verdict": f"{done} of {len(runs)} jobs are done." + _resume(path, runs),
+        "status": "done" if done == len(runs) else "unfinished",
+        "keys": keys,
+        "what": what,
+        "jobs": [_job(run, each, keys, output) for run, each in zip(runs, numbers, strict=True)],
+        "means": _means(runs, numbers, keys),
+        "figure": picture(sweep_figure(levels[:LEVELS], what, accuracy)) if levels else "",
+        "problems": [
+            (run.path.name, shorten(run.reason, REASON_WIDTH)) for run in runs if run.reason is not None
+        ],
+    }
+
+
+def differing_overrides(runs: Sequence[Run]) -> list[str]:
+    """The keys of the overrides in which jobs differ, in the order of the command."""
+    assigned = [_assigned(run) for run in runs]
+    keys = dict.fromkeys(key for values in assigned for key in values)
+    return [key for key in keys if len({values.get(key) for values in assigned}) > 1]
+
+
+def _assigned(run: Run) -> dict[str, str]:
+    parts = [override.partition("=") for override in run.overrides or ()]
+    return {key: value for key, _, value in parts}
+
+
+def _resume(path: Path, runs: Sequence[Run]) -> str:
+    if all(run.status == "done" for run in runs):
+        return ""
+    return f" Where it was interrupted, or a job failed, go on with: nasmeta resume {shlex.quote(str(path))}"
+
+
+def _job(run: Run, numbers: dict[str, Any], keys: Sequence[str], output: Path) -> dict[str, Any]:
+    assigned = _assigned(run)
+    cells = [assigned.get(key, "-") for key in keys]
+    report = run.path / "report.html"
+    return {
+        "name": run.path.name,
+        "link": _link(report, output) if report.is_file() else "",
+        "cells": [
+            *cells,
+            run.status,
+            validated(numbers),
+            final_text(numbers),
+            final_text(numbers, "reference_"),
+        ],
+        "params": human(numbers["params"]),
+    }
+
+
+def _link(report: Path, output: Path) -> str:
+    """A relative address, quoted, so that whatever a folder is called it is one of a file."""
+    return "./" + quote(os.path.relpath(report.resolve(), output.parent.resolve()))
+
+
+def _means(runs: Sequence[Run], numbers: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[list[str]]:
+    """For each setting with several seeds: its other overrides, the means, and how many runs are in them."""
+    return [
+        [
+            _label(runs[group.members[0]], keys),
+            mean_text(group.test, group.accuracy),
+            mean_text(group.reference, group.accuracy),
+            str(group.test.n),
+        ]
+        for group in over_seeds(runs, numbers)
+    ]
+
+
+def _levels(runs: Sequence[Run], numbers: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[Level]:
+    """The rows of the figure: groups over seeds and the jobs that are in none, as far as they are tested."""
+    groups = over_seeds(runs, numbers)
+    grouped = {index for group in groups for index in group.members}
+    alone = [(index,) for index in range(len(runs)) if index not in grouped]
+    levels = []
+    for members in sorted([*(group.members for group in groups), *alone]):
+        scores = [(final_score(numbers[i]), numbers[i]["test_ci95"]) for i in members]
+        known = [(score, ci95 or 0.0) for score, ci95 in scores if score is not None]
+        if known:
+            whole = _label(runs[members[0]], keys) if len(members) > 1 else _setting(runs[members[0]], keys)
+            levels.append(Level(whole, tuple(s for s, _ in known), tuple(c for _, c in known)))
+    return levels
+
+
+def _label(run: Run, keys: Sequence[str]) -> str:
+    return _setting(run, [key for key in keys if key != "seed"]) or "all jobs"
+
+
+def _setting(run: Run, keys: Sequence[str]) -> str:
+    assigned = _assigned(run)
+    return " ".join(f"{key}={assigned[key]}" for key in keys if key in assigned)

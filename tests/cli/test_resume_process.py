@@ -1,0 +1,124 @@
+"""Runs by `executor=process`: killed and resumed they end as if never interrupted, and so again and again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.cli.kills import outcome, spawn
+from tests.cli.runs import TINY
+from tests.cli.test_resume_fidelity import BASE
+from tests.cli.test_resume_fidelity import RUNS as FIDELITY
+
+RUNS = {"hyperband": [*BASE, *FIDELITY["hyperband"]]}  # it waits for results, and goes on from weights files
+
+
+def arguments(name: str, directory: Path) -> list[str]:
+    return ["search", *RUNS[name], "executor=process", f"hydra.run.dir={directory}"]
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def name(request: pytest.FixtureRequest) -> str:
+    value: str = request.param
+    return value
+
+
+def test_killed_once(name: str, unbroken: Path, tmp_path: Path) -> None:
+    """With two trials in flight, of which the younger may have ended."""
+    directory = tmp_path / "run"
+    assert spawn(arguments(name, directory), kill_at=9) == -signal.SIGKILL
+    assert len(in_flight(directory)) == 2
+    assert spawn(["resume", str(directory)]) == 0
+    assert outcome(directory) == outcome(unbroken)
+    assert not list((directory / "checkpoints").iterdir())
+
+
+def in_flight(directory: Path) -> set[int]:
+    records = [json.loads(line) for line in (directory / "journal.jsonl").read_text().splitlines()]
+    asked, finished = ({r["trial"] for r in records if r["event"] == e} for e in ("asked", "finished"))
+    return asked - finished
+
+
+def test_a_trial_gives_the_same_wherever_it_runs(tmp_path: Path) -> None:
+    """By the strategy that learns nothing; from one executor to the other in the middle, too."""
+
+    def ended(executor: str, kill_at: int = 0) -> dict[str, Any]:
+        directory = tmp_path / f"{executor}-{kill_at}"
+        run = ["search", *BASE, "strategy=random", f"executor={executor}", f"hydra.run.dir={directory}"]
+        if kill_at:
+            assert spawn(run, kill_at) == -signal.SIGKILL
+            assert len(in_flight(directory)) == 2
+            run = ["resume", str(directory), "executor=serial"]
+        assert spawn(run) == 0
+        result = outcome(directory)
+        result["journal"] = [r for r in result["journal"] if r["event"] != "asked"]
+        return result
+
+    serial = ended("serial")
+    assert sum(r["event"] == "finished" for r in serial["journal"]) == 7
+    assert ended("process") == serial
+    assert ended("process", kill_at=7) == serial
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A run of long trials, of which two have begun and are saved; in a process group of its own."""
+    directory = tmp_path / "run"
+    run = [*TINY, "executor=process", "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nasmeta", "search", *run],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert _soon(lambda: len(list(directory.glob("checkpoints/search-*.pt"))) == 2)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def _soon(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def processes(group: int) -> list[int]:
+    """The processes of a group that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields: list[Any] = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_an_interrupt_from_the_terminal_saves_all_trials(
+    running: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    """Ctrl-C reaches the workers too."""
+    assert len(processes(running.pid)) >= 3
+    os.killpg(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    assert err.splitlines()[-1].endswith(f"; go on with: nasmeta resume {tmp_path / 'run'}")
+    assert "Traceback" not in err
+    assert not out
+    for trial in range(2):
+        saved = torch.load(tmp_path / "run" / "checkpoints" / f"search-0000{trial}.pt", weights_only=True)
+        assert 0 < saved["training"]["iteration"] < 100000
+    assert _soon(lambda: not processes(running.pid), 5)

@@ -1,0 +1,58 @@
+"""Jobs that train nothing: an architecture's name says what its judge does, in whichever process."""
+
+import logging
+import os
+import signal
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasmeta.errors import Interrupted, StorageError
+from nasmeta.evaluators.base import TrialResult
+from nasmeta.executors.base import Job, Judge
+from nasmeta.meta_learners.train import Progress
+
+
+def job(trial: int, arch: str, folder: Path = Path("nowhere")) -> Job:
+    return Job("search", trial, arch, 10, folder / f"{trial}.pt", None)
+
+
+def judge(job: Job, report: Any, stop: Any) -> TrialResult:
+    """Parameters are the threads of torch, the proxy is the process."""
+    match job.arch:
+        case "slow":
+            time.sleep(0.3)
+        case "says":
+            report(Progress(5, 0.5, None))
+            logging.getLogger("nasmeta.toy").warning("trial %d is odd", job.trial)
+            logging.getLogger("nasmeta.toy").debug("and this is for nobody")
+            warnings.warn("as torch would warn", stacklevel=1)
+        case "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "finds the disk full":
+            raise StorageError("w.pt: cannot be written")
+        case "has a bug":
+            raise TypeError("no such\nthing")
+        case "endless":
+            job.weights.write_text(str(os.getpid()))
+            while not stop():
+                time.sleep(0.01)
+            job.weights.write_text("saved")
+            raise Interrupted("stopped at iteration 3 of 10")
+    numbers: Any = (None, None, None, torch.get_num_threads(), 1, 0.0, 0.0)
+    return TrialResult(job.trial, job.arch, job.iterations, "ok", *numbers, proxy=float(os.getpid()))
+
+
+def rebuild() -> Judge:
+    return judge
+
+
+def rebuild_badly() -> Judge:
+    raise ValueError("the data is gone")
+
+
+def rebuild_and_die() -> Judge:
+    os._exit(3)

@@ -1,0 +1,237 @@
+"""Run directories as plain values: at every moment of a run, damaged ones, and those of somebody else."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasmeta.errors import RunDirectoryError
+from nasmeta.reporting.load import load_all, load_run, load_sweep
+from nasmeta.rundir import RunDirectory
+from nasmeta.sweep import MANIFEST
+from tests.reporting.stored_runs import contents, copied, records, searched, summary_of
+
+
+def test_a_run_that_is_done(table_run: Path) -> None:
+    run = load_run(table_run)
+    assert (run.status, run.reason, run.in_flight) == ("done", None, 0)
+    assert run.summary is not None
+    summary = summary_of(table_run)
+    assert run.summary["best"] == summary["best"]
+    assert run.summary["reference"] == summary["reference"]
+    assert [r.trial for r in run.results] == [r["trial"] for r in searched(table_run)]
+    assert [t.elapsed for t in run.trials] == [r["elapsed"] for r in searched(table_run)]
+    assert run.best is not None
+    assert run.best.valid_accuracy == max(r["valid_accuracy"] for r in searched(table_run))
+    assert run.settings["seed"] == 1
+    assert run.settings["evaluator.table"] == "fewshot_conv"
+    assert run.overrides is not None
+    assert run.overrides[-1] == "seed=1"
+
+
+def test_a_run_at_every_moment(table_run: Path, tmp_path: Path) -> None:
+    lines = records(table_run)
+    for count in range(1, len(lines) + 1, 7):
+        run = load_run(copied(table_run, tmp_path / str(count), lines=count))
+        events = [r["event"] for r in lines[:count]]
+        ended = [r for r in lines[:count] if r["event"] == "finished" and r["phase"] == "search"]
+        assert run.status == ("done" if "tested" in events else "unfinished")
+        assert (run.summary is None) == ("tested" not in events)
+        assert len(run.trials) == len(ended)
+        assert run.in_flight == events.count("asked") - len(ended)
+        assert run.elapsed == max((r.get("elapsed", 0.0) for r in lines[:count]), default=0.0)
+
+
+def test_reading_takes_no_lock_and_changes_nothing(table_run: Path) -> None:
+    before = contents(table_run)
+    with RunDirectory(table_run).lock(), open(table_run / "journal.jsonl", "ab") as journal:
+        journal.write(b'{"crc":"0000')  # a line that is being written
+        journal.flush()
+        assert load_run(table_run).status == "done"
+        journal.truncate(journal.tell() - 12)
+    after = contents(table_run)
+    assert {name: data for name, (data, _) in after.items()} == {n: data for n, (data, _) in before.items()}
+
+
+def test_a_run_whose_trials_all_failed(failed_run: Path, tmp_path: Path) -> None:
+    run = load_run(failed_run)
+    assert run.status == "failed"
+    assert str(run.reason).startswith("all 20 trials failed, the last one: Diverged: ")
+    assert run.best is None
+    asked = next(n for n, r in reversed(list(enumerate(records(failed_run)))) if r["event"] == "asked")
+    going_on = load_run(copied_without_summary(failed_run, tmp_path / "run", asked + 1))
+    assert (going_on.status, going_on.in_flight) == ("unfinished", 1)
+
+
+def copied_without_summary(source: Path, target: Path, lines: int) -> Path:
+    (target / ".hydra").mkdir(parents=True)
+    shutil.copy(source / ".hydra" / "config.yaml", target / ".hydra")
+    whole = (source / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (target / "journal.jsonl").write_bytes(b"".join(whole[:lines]))
+    return target
+
+
+def test_a_run_whose_final_candidates_all_failed(sine_run: Path, tmp_path: Path) -> None:
+    def failing(record: dict[str, Any]) -> dict[str, Any]:
+        if record.get("phase") != "final":
+            return record
+        nothing = {"valid_loss": None, "valid_ci95": None}
+        return {**record, **nothing, "status": "failed", "reason": "Diverged: nan"}
+
+    before_the_test = [r["event"] for r in records(sine_run)].index("tested")
+    run = load_run(copied(sine_run, tmp_path / "run", lines=before_the_test, change=failing))
+    assert run.status == "failed"
+    assert run.reason == "every final candidate failed: Diverged: nan; Diverged: nan"
+
+
+def test_the_configuration_of_older_journals_is_the_files_and_nothing_is_resolved(
+    table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(record: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in record.items() if key != "config"}
+
+    monkeypatch.setenv("SECRET", "hunter2")
+    directory = copied(table_run, tmp_path / "run", change=older)
+    config = directory / ".hydra" / "config.yaml"
+    config.write_text(config.read_text() + "extra: ${oc.env:SECRET}\n")
+    run = load_run(directory)
+    assert run.settings["seed"] == 1
+    assert run.settings["extra"] == "${oc.env:SECRET}", "what is on this machine stays on it"
+
+
+@pytest.mark.parametrize(
+    "text", ["- [a", "a: b", "[1, 2]", "- ${x", "[" * 9000, "\x00", "- &a x\n- *b"], ids=str
+)
+def test_overrides_that_are_none_are_not_known(text: str, table_run: Path, tmp_path: Path) -> None:
+    directory = copied(table_run, tmp_path / "run")
+    (directory / ".hydra" / "overrides.yaml").write_text(text)
+    known = load_run(directory).overrides
+    assert known is None or known == ("${x",)
+
+
+SUMMARY_DAMAGE = {
+    "test_accuracy": ("a lot", r"summary\.json: damaged: best\.test_accuracy"),
+    "params": (10**40, r"best\.params"),
+    "train_seconds": (float("inf"), r"best\.train_seconds"),
+    "arch": (None, r"best\.arch"),
+}
+
+
+@pytest.mark.parametrize("key", SUMMARY_DAMAGE)
+def test_a_summary_of_other_things_is_refused(key: str, table_run: Path, tmp_path: Path) -> None:
+    value, told = SUMMARY_DAMAGE[key]
+    wrong = copied(table_run, tmp_path / "run", summary=lambda s: {**s, "best": {**s["best"], key: value}})
+    with pytest.raises(RunDirectoryError, match=told):
+        load_run(wrong)
+
+
+def test_a_summary_without_what_is_compared_is_refused(table_run: Path, tmp_path: Path) -> None:
+    nothing = {"test_accuracy": None, "test_loss": None}
+    wrong = copied(table_run, tmp_path / "run", summary=lambda s: {**s, "best": {**s["best"], **nothing}})
+    with pytest.raises(RunDirectoryError, match="test_loss is missing"):
+        load_run(wrong)
+
+
+def test_a_summary_of_a_newer_format_is_refused(table_run: Path, tmp_path: Path) -> None:
+    newer = copied(table_run, tmp_path / "run", summary=lambda s: {"format": 2, "everything": "else"})
+    with pytest.raises(RunDirectoryError, match="has format 2, this nasmeta reads up to 1"):
+        load_run(newer)
+
+
+def test_a_damaged_summary_is_named_with_what_mends_it(table_run: Path, tmp_path: Path) -> None:
+    directory = copied(table_run, tmp_path / "run")
+    (directory / "summary.json").write_text((directory / "summary.json").read_text() + " ")
+    with pytest.raises(RunDirectoryError, match=r"its checksum is wrong; `nasmeta resume .*run` makes it"):
+        load_run(directory)
+    (directory / "summary.json").unlink()
+    with pytest.raises(RunDirectoryError, match="No such file"):
+        load_run(directory)
+
+
+@pytest.mark.parametrize(
+    "key,value",
+    [("params", 10**400), ("seconds", 1e200), ("elapsed", 1e300)],
+    ids=["params", "seconds", "elapsed"],
+)
+def test_numbers_that_no_run_writes_are_refused(
+    key: str, value: float, table_run: Path, tmp_path: Path
+) -> None:
+    wrong = copied(table_run, tmp_path / "run", change=lambda r: {**r, key: value} if key in r else r)
+    with pytest.raises(RunDirectoryError, match="no run writes that"):
+        load_run(wrong)
+
+
+def test_a_configuration_of_brackets_is_refused(table_run: Path, tmp_path: Path) -> None:
+    deep: Any = {}
+    for _ in range(600):
+        deep = {"a": deep}
+    wrong = copied(
+        table_run, tmp_path / "run", change=lambda r: {**r, "config": deep} if "config" in r else r
+    )
+    with pytest.raises(RunDirectoryError, match="more than 500 brackets"):
+        load_run(wrong)
+
+
+def test_a_directory_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match="none: no such run directory"):
+        load_run(tmp_path / "none")
+    with pytest.raises(RunDirectoryError, match="no run directory: it has no journal"):
+        load_run(tmp_path)
+    with pytest.raises(RunDirectoryError, match="holds no run: name a run, a sweep, or a folder"):
+        load_all([tmp_path])
+
+
+def test_a_sweep_lists_all_its_jobs(sweep: Path, tmp_path: Path) -> None:
+    runs = load_sweep(sweep)
+    assert [run.path.name for run in runs] == [str(n) for n in range(6)]
+    assert {run.status for run in runs} == {"done"}
+    assert [run.settings["seed"] for run in runs] == [0, 0, 0, 1, 1, 1]
+    assert runs[1].overrides is not None
+    assert "strategy=evolution" in runs[1].overrides
+
+    changed = tmp_path / "sweep"
+    shutil.copytree(sweep, changed)
+    plan = json.loads((changed / MANIFEST).read_text())
+    for number, status in {1: "planned", 2: "failed", 3: "running"}.items():
+        plan["jobs"][number].update(status=status, reason="a full disk" if status == "failed" else None)
+        shutil.rmtree(changed / str(number))
+    shutil.rmtree(changed / "4")
+    (changed / "5" / "journal.jsonl").write_text("junk\nmore\n")
+    (changed / MANIFEST).write_text(json.dumps(plan))
+    runs = load_sweep(changed)
+    expected = ["done", "planned", "failed", "unfinished", "unreadable", "unreadable"]
+    assert [run.status for run in runs] == expected
+    assert runs[2].reason == "a full disk"
+    assert "its directory gone" in str(runs[4].reason)
+    assert "line 1 is damaged" in str(runs[5].reason)
+    assert [run.settings["seed"] for run in runs] == [0, 0, 0, 1, 1, 1], "the manifest knows them"
+
+
+def test_a_job_that_failed_and_left_a_journal(sweep: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "sweep"
+    shutil.copytree(sweep, changed)
+    plan = json.loads((changed / MANIFEST).read_text())
+    plan["jobs"][0].update(status="failed", reason="a full disk")
+    (changed / MANIFEST).write_text(json.dumps(plan))
+    shutil.rmtree(changed / "0")
+    copied(sweep / "0", changed / "0", lines=9)
+    run = load_sweep(changed)[0]
+    assert (run.status, run.reason) == ("failed", "a full disk")
+    assert run.trials
+
+
+def test_a_folder_stands_for_what_is_below_it(sweep: Path, table_run: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    shutil.copytree(sweep, outputs / "day" / "b")
+    shutil.copytree(table_run, outputs / "day" / "a")
+    (outputs / "day" / "c").mkdir()
+    (outputs / "day" / "c" / "journal.jsonl").write_text("junk\nmore\n")
+    runs = load_all([outputs, table_run, outputs / "day" / "b" / ".." / "a"])
+    names = [str(run.path.relative_to(outputs)) for run in runs[:-1]]
+    assert names == ["day/a", *(f"day/b/{n}" for n in range(6)), "day/c"]
+    assert runs[-2].status == "unreadable"
+    assert runs[-1].path == table_run
+    with pytest.raises(RunDirectoryError, match="line 1 is damaged"):
+        load_all([outputs / "day" / "c"])

@@ -1,0 +1,281 @@
+"""The page of a run and of a sweep: what is on it, and that nothing on it can do harm."""
+
+import base64
+import csv
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasmeta.cli import main
+from nasmeta.errors import RunDirectoryError
+from nasmeta.reporting.numbers import duration, human, percent
+from nasmeta.reporting.report import write_report
+from nasmeta.reporting.verdict import verdict
+from nasmeta.rundir import RunDirectory
+from nasmeta.sweep import MANIFEST
+from tests.cli.test_resume_gradient import arguments as gradient_arguments
+from tests.reporting.stored_runs import (
+    Page,
+    check_self_contained,
+    contents,
+    copied,
+    records,
+    searched,
+    summary_of,
+)
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def page_of(directory: Path, tmp_path: Path, *, trusted: bool = False) -> Page:
+    output = tmp_path / "page.html"
+    assert write_report(directory, output, trusted=trusted) == output
+    page = Page(output)
+    check_self_contained(page)
+    return page
+
+
+def figures(page: Page) -> list[str]:
+    return [str(attrs["alt"]) for tag, attrs in page.tags if tag == "img"]
+
+
+SCORES = [
+    "score of each trial, in the order in which they ended",
+    "score of each trial over time",
+    "score against parameters",
+    "score against FLOPs",
+]
+
+
+def test_the_numbers_of_a_run_are_those_of_its_summary(table_run: Path, tmp_path: Path) -> None:
+    page = page_of(table_run, tmp_path)
+    summary = summary_of(table_run)
+    for name, side in (("searched", summary["best"]), ("reference", summary["reference"])):
+        assert page.row(name) == [
+            name,
+            percent(side["test_accuracy"], side["test_ci95"]),
+            "-",
+            "-",
+            human(side["params"]),
+            human(side["flops"]),
+            duration(side["train_seconds"]),
+        ]
+        assert side["arch"] in page.text
+    assert verdict(summary) in page.text
+    assert "No network was trained" in page.text
+    assert figures(page)[:4] == SCORES
+    assert figures(page)[4:] == [f"the graph of {summary[s]['arch']}" for s in ("best", "reference")]
+    assert page.row("seed") == ["seed", "1"]
+    assert page.row("trials", "25, 0 of them failed")
+    assert page.row("versions")[1].startswith(f"nasmeta {summary['versions']['nasmeta']}, python ")
+    assert page.row("made again by")[1].startswith("nasmeta search search_space=conv_small ")
+    assert page.row("evaluator.table") == ["evaluator.table", "fewshot_conv"]
+    assert "details" in {tag for tag, _ in page.tags}
+
+
+def test_the_ten_best_trials(table_run: Path, tmp_path: Path) -> None:
+    expected = sorted(searched(table_run), key=lambda r: -float(r["valid_accuracy"]))[:10]
+    assert page_of(table_run, tmp_path).table("trial", "validation accuracy (%)") == [
+        [
+            str(r["trial"]),
+            percent(r["valid_accuracy"], r["valid_ci95"]),
+            human(r["params"]),
+            human(r["flops"]),
+            str(r["iterations"]),
+            duration(r["seconds"]),
+            r["arch"],
+        ]
+        for r in expected
+    ]
+
+
+def test_every_trial_is_in_the_csv(sine_run: Path, tmp_path: Path) -> None:
+    page = page_of(sine_run, tmp_path)
+    link = next(attrs["href"] for tag, attrs in page.tags if tag == "a")
+    text = base64.b64decode(str(link).partition(",")[2]).decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [int(row["trial"]) for row in rows] == [r["trial"] for r in searched(sine_run)]
+    assert [float(row["valid_loss"]) for row in rows] == [r["valid_loss"] for r in searched(sine_run)]
+    assert [float(row["elapsed"]) for row in rows] == [r["elapsed"] for r in searched(sine_run)]
+
+
+def test_regression_is_told_in_losses(sine_run: Path, tmp_path: Path) -> None:
+    page = page_of(sine_run, tmp_path)
+    assert page.row("", "test MSE")
+    assert "validation loss (MSE)" in page.text
+    best = summary_of(sine_run)["best"]
+    assert f"{best['test_loss']:.3f} ± {best['test_ci95']:.3f}" in page.text
+    scores = [float(row[1].split(" ")[0]) for row in page.table("trial", "validation loss (MSE)")]
+    assert scores == sorted(scores), "less is better"
+    assert "searched - reference, on the same tasks: " in page.text
+
+
+def test_the_stored_front_is_listed(front_run: Path, tmp_path: Path) -> None:
+    page = page_of(front_run, tmp_path)
+    rows = page.table("trial", "validation", "parameters")
+    members = summary_of(front_run)["pareto"]
+    assert [row[0] for row in rows] == [str(member["trial"]) for member in members]
+    assert [row[-1] for row in rows] == [member["arch"] for member in members]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 9, -3, -1])
+def test_a_run_that_has_not_ended_says_how_to_go_on(lines: int, table_run: Path, tmp_path: Path) -> None:
+    directory = copied(table_run, tmp_path / "a run", lines=lines)
+    with RunDirectory(directory).lock():
+        before = contents(directory)
+        page = page_of(directory, tmp_path)
+        assert contents(directory) == before, "reports change nothing"
+    done = len(searched(directory))
+    assert f"The run has not ended: {done} of 25 trials have ended" in page.text
+    assert f"go on with: nasmeta resume '{directory}'" in page.text
+    assert ("the best are being trained in full" in page.text) == (lines < 0)
+    assert ("the best so far: valid" in page.text) == (done > 0)
+    assert figures(page)[:4] == (SCORES if done else [])
+
+
+def test_a_failed_run_says_why(failed_run: Path, tmp_path: Path) -> None:
+    page = page_of(failed_run, tmp_path)
+    assert "The run failed: all 20 trials failed" in page.text
+    rows = page.table("trials", "reason")
+    assert sum(int(row[0]) for row in rows) == 20
+    assert not figures(page)
+
+
+def test_a_run_that_is_only_a_configuration(table_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "run" / ".hydra").mkdir(parents=True)
+    shutil.copy(table_run / ".hydra" / "config.yaml", tmp_path / "run" / ".hydra")
+    assert "0 of 25 trials have ended" in page_of(tmp_path / "run", tmp_path).text
+
+
+@pytest.mark.parametrize("name", ["darts", "metanas"])
+def test_gradient_strategies(name: str, tmp_path: Path) -> None:
+    assert main(gradient_arguments(name, tmp_path / "run")) == 0
+    page = page_of(tmp_path / "run", tmp_path)
+    assert figures(page)[:4] == SCORES
+    adaptive = "Not drawn: every task takes an architecture of its own" in page.text
+    assert adaptive == (name == "metanas")
+
+
+def test_what_a_stranger_wrote_is_text(table_run: Path, tmp_path: Path) -> None:
+    def hostile(record: dict[str, Any]) -> dict[str, Any]:
+        changes: dict[str, Any] = {"arch": HOSTILE} if "arch" in record else {}
+        if record.get("trial") == 3 and record.get("phase") == "search":
+            changes |= {"status": "failed", "reason": f'"><img src=x onerror="{HOSTILE}">'}
+        if "config" in record:
+            changes |= {"config": {**record["config"], HOSTILE: HOSTILE, "device": "javascript:alert(1)"}}
+            changes |= {"versions": {"torch": HOSTILE}, "device": HOSTILE}
+        return {**record, **changes}
+
+    def told(summary: dict[str, Any]) -> dict[str, Any]:
+        side = {**summary["best"], "arch": HOSTILE, "batch_norm": HOSTILE}
+        return {**summary, "best": side, "reference": side, "device": HOSTILE, "command": HOSTILE}
+
+    directory = copied(table_run, tmp_path / f"run {HOSTILE[:8]}", change=hostile, summary=told)
+    (directory / ".hydra" / "overrides.yaml").write_text(f"- a={HOSTILE}\n")
+    page = page_of(directory, tmp_path)
+    assert HOSTILE in page.text
+    assert page.row("trials", "25, 1 of them failed")
+    assert HOSTILE not in (tmp_path / "page.html").read_text()
+    assert "Not drawn: " in page.text
+
+
+def test_a_spreadsheet_finds_no_formula(table_run: Path, tmp_path: Path) -> None:
+    changed = copied(
+        table_run, tmp_path / "run", change=lambda r: {**r, "arch": "=1+1"} if "arch" in r else r
+    )
+    page = page_of(changed, tmp_path)
+    link = next(str(attrs["href"]) for tag, attrs in page.tags if tag == "a")
+    rows = list(csv.DictReader(io.StringIO(base64.b64decode(link.partition(",")[2]).decode())))
+    assert {row["arch"] for row in rows} == {"'=1+1"}
+
+
+def test_a_configuration_that_names_foreign_code_runs_none_of_it(table_run: Path, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+
+    def foreign(record: dict[str, Any]) -> dict[str, Any]:
+        if "config" not in record:
+            return record
+        space = {"_target_": "os.mkdir", "path": str(proof)}
+        return {**record, "config": {**record["config"], "search_space": space}}
+
+    directory = copied(table_run, tmp_path / "run", change=foreign)
+    page = page_of(directory, tmp_path)
+    assert "Not drawn: search_space._target_: 'os.mkdir' is outside nasmeta" in page.text
+    assert figures(page) == SCORES
+    page_of(directory, tmp_path, trusted=True)
+    assert not proof.exists(), "and what is no search space is not built, trusted or not"
+
+
+def test_where_the_page_is_written(table_run: Path, tmp_path: Path) -> None:
+    directory = copied(table_run, tmp_path / "run")
+    before = contents(directory)
+    assert write_report(directory, None, trusted=False) == directory / "report.html"
+    after = contents(directory)
+    assert {**after, **before} == after
+    assert set(after) - set(before) == {str(directory / "report.html")}
+    with pytest.raises(RunDirectoryError, match="its folder does not exist; --output takes the name"):
+        write_report(directory, tmp_path / "none" / "x.html", trusted=False)
+    with pytest.raises(RunDirectoryError, match="run: is a folder"):
+        write_report(directory, directory, trusted=False)
+
+
+# Sweeps -------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_a_table_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
+    page = page_of(sweep, tmp_path)
+    assert "6 of 6 jobs are done." in page.text
+    rows = page.table("job", "seed", "strategy")
+    assert [row[:4] for row in rows] == [
+        [str(3 * seed + n), str(seed), strategy, "done"]
+        for seed in (0, 1)
+        for n, strategy in enumerate(("random", "evolution", "nsga2"))
+    ]
+    for number, row in enumerate(rows):
+        best = summary_of(sweep / str(number))["best"]
+        assert row[4] == percent(best["valid_accuracy"], best["valid_ci95"])
+        assert row[5] == percent(best["test_accuracy"], best["test_ci95"])
+        assert row[-1] == human(best["params"])
+    means = page.table("setting")
+    for n, (setting, test, _, runs) in enumerate(means):
+        found = [summary_of(sweep / str(job))["best"]["test_accuracy"] for job in (n, n + 3)]
+        error = abs(found[0] - found[1]) / 2  # the deviation of two, by the root of two
+        assert setting == ("strategy=random", "strategy=evolution", "strategy=nsga2")[n]
+        assert test == percent(sum(found) / 2, error)
+        assert runs == "2"
+    assert len(figures(page)) == 1
+
+
+def test_a_sweeps_page_links_the_pages_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "sweep"
+    shutil.copytree(sweep, changed)
+    odd = "javascript:alert(1) \"'<"
+    os.rename(changed / "1", changed / odd)
+    plan = json.loads((changed / MANIFEST).read_text())
+    plan["jobs"][1]["directory"] = odd
+    plan["jobs"][2].update(status="failed", reason=HOSTILE)
+    shutil.rmtree(changed / "2")
+    (changed / MANIFEST).write_text(json.dumps(plan))
+    for job in ("0", odd):
+        write_report(changed / job, None, trusted=False)
+    write_report(changed, None, trusted=False)
+    page = Page(changed / "report.html")
+    check_self_contained(page)
+    links = [str(attrs["href"]) for tag, attrs in page.tags if tag == "a"]
+    assert links == ["./0/report.html", "./javascript%3Aalert%281%29%20%22%27%3C/report.html"]
+    assert page.row("2", HOSTILE)
+    assert HOSTILE not in (changed / "report.html").read_text()
+    assert "5 of 6 jobs are done. Where it was interrupted, or a job failed" in page.text
+    write_report(changed, tmp_path / "elsewhere.html", trusted=False)
+    assert "./sweep/0/report.html" in Page(tmp_path / "elsewhere.html").addresses()
+
+
+def test_the_records_used_here_are_those_of_a_run(table_run: Path) -> None:
+    events = [r["event"] for r in records(table_run)]
+    assert events[0] == "started"
+    assert events[-1] == "tested"
