@@ -16,7 +16,8 @@ WARMUP, REPEATS = 3, 15
 def measure_latency(space: SearchSpace[Any], arch: Any, task: TaskSpec, device: torch.device) -> float:
     """Milliseconds of one example's forward pass, the median of 15 after 3 to warm up.
 
-    Of the network as it is deployed, whose batch norms have moments of their own. A measurement: two of them differ, so a run records the ones it acted on.
+    Of the network as it is deployed, whose batch norms have moments of their own. A measurement: two of them
+    differ, so a run records the ones it acted on.
     """
     module = space.build(arch, task)
     make_episodic(module)

@@ -27,7 +27,7 @@ COLUMNS = 6
 """Differing settings that a table shows."""
 
 VALUE_WIDTH = 32
-REASON_WIDTH = 160
+REASON_WIDTH = 300
 BEST_FIRST = ("accuracy", "difference")
 """What a sort begins with the largest of; all else begins with the smallest."""
 

@@ -171,11 +171,7 @@ def _commands(summary: dict[str, Any], directory: Path, resumable: bool) -> str:
         ("nasmeta report {}", directory, (directory / "journal.jsonl").is_file()),
         ("tensorboard --logdir {}", directory, (directory / "tensorboard").is_dir()),
         ("nasmeta evaluate {}", best, trained),
-        (
-            "nasmeta predict {} --support EXAMPLES --query IMAGES",
-            best,
-            trained and not is_regression(summary),
-        ),
+        ("nasmeta predict {} --support EXAMPLES --query IMAGES", best, trained and classifies),
         ("nasmeta resume {}", directory, resumable),
     )
     return "\n".join(f"  {text.format(shlex.quote(str(path)))}" for text, path, works in offers if works)

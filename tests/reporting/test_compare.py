@@ -206,7 +206,7 @@ def test_losses_are_no_accuracies(sine_run: Path, table_run: Path) -> None:
         ("strategy._target_", lambda row: row.run.settings["strategy._target_"]),
         ("difference", lambda row: -row.numbers["difference"]),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_sorting(key: str, expected: Any, sweep: Path) -> None:
     rows = rows_of([sweep], key)
