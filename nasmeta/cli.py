@@ -5,6 +5,7 @@ logs and the one line of an error to stderr.
 """
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -47,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal has no ±, and file names may be anything
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         if arguments[:1] == ["search"]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,17 @@ def test_wrong_input_is_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_any_terminal_will_do(
+    folders: list[str], protonet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that knows only ASCII, and a file whose name is no text at all."""
+    query = tmp_path / "queries" / "deep" / "c07" / "3.png"
+    for name in ("3é.png", "3\udcff.png"):
+        query = query.rename(query.with_name(name))
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+        assert main(["predict", str(protonet), *folders[:3], str(query), "--device", "cpu"]) == 0
+        sys.stdout.flush()
+        assert written.getvalue().splitlines()[1].startswith(f"{query.parent}/3?.png,".encode())
