@@ -13,15 +13,21 @@ from nasmeta.errors import RunDirectoryError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MARK = '<meta name="generator" content="nasmeta report">'
+"""By which a page is known that may be replaced."""
+
 
 def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
     """Fills a template, which escapes all it is given, and writes the page atomically.
 
-    Raises RunDirectoryError where there is no such folder, StorageError where it cannot be written.
+    An earlier page is replaced. Raises RunDirectoryError where there is no such folder, or another file in
+    its place; StorageError where it cannot be written.
     """
     if output.is_dir() or not output.parent.is_dir():
         problem = "is a folder" if output.is_dir() else "its folder does not exist"
         raise RunDirectoryError(f"{output}: {problem}; --output takes the name of a file, as report.html")
+    if output.exists() and MARK.encode() not in output.read_bytes()[:1000]:
+        raise RunDirectoryError(f"{output}: is there already, and no report: name another file by --output")
     environment = Environment(
         loader=PackageLoader("nasmeta.reporting", "templates"),
         autoescape=True,
@@ -29,7 +35,7 @@ def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = environment.get_template(template).render(values)
+    text = environment.get_template(template).render(values | {"mark": MARK})
     write_atomically(output, text.encode("utf-8", "backslashreplace"))
 
 

@@ -26,6 +26,14 @@ def test_report_prints_where_the_page_is(
     assert capfd.readouterr().out == f"{tmp_path / 'x.html'}\n"
 
 
+def test_only_a_report_is_replaced(run: Path, tmp_path: Path) -> None:
+    assert main(["report", str(run), "--output", str(tmp_path / "x.html")]) == 0
+    assert main(["report", str(run), "--output", str(tmp_path / "x.html")]) == 0
+    (tmp_path / "thesis.html").write_text("<html>mine</html>")
+    assert main(["report", str(run), "--output", str(tmp_path / "thesis.html")]) == 2
+    assert (tmp_path / "thesis.html").read_text() == "<html>mine</html>"
+
+
 def test_a_run_is_resumed_behind_its_report(run: Path, tmp_path: Path) -> None:
     directory = copied(run, tmp_path / "run", lines=9)
     assert main(["report", str(directory)]) == 0
