@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasmeta import __version__
+from nasmeta.arguments import parsed
 from nasmeta.conf_dir import config_directory
 from nasmeta.errors import Interrupted, NasmetaError, StorageError, UserError
 
@@ -27,20 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
-DESCRIPTION = "Finds the neural network that learns new tasks fastest."
-EPILOG = """\
-examples:
-  nasmeta search                                     the default job: strokes, ProtoNet, evolution
-  nasmeta search dataset=omniglot meta_learner=maml  choose parts (see `nasmeta list`)
-  nasmeta search -m seed=0,1,2                       a sweep, every job in a directory of its own
-  nasmeta search --cfg job                           print the configuration and run nothing
-  nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run or sweep
-  nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
-  nasmeta predict outputs/2026-11-24/10-00-00 --support cats_and_dogs --query photos
-  nasmeta report outputs/2026-11-24/10-00-00         a page of its curves, front, architectures
-  nasmeta compare outputs                            a table of all runs in a folder
-  nasmeta bench meta_learner=maml task.meta_batch=32 how fast this machine meta-trains
-"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,9 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if arguments[:1] == ["search"]:
             return search(arguments[1:])
-        options = _parsed(arguments)
-        command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        options = parsed(arguments)
+        return COMMANDS[options.command](options)
     except KeyboardInterrupt as interrupt:  # Interrupted among them
         print(f"nasmeta: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
@@ -73,125 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         return StorageError.exit_code
 
 
-def _parsed(arguments: list[str]) -> argparse.Namespace:
-    """Arguments of a command; overrides may come behind its options too, where argparse loses them."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    if rest and (not hasattr(options, "overrides") or any(text.startswith("-") for text in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.overrides = [*options.overrides, *rest]
-    return options
-
-
 def _one_line(text: str) -> str:
     """`text` with what would break the line, or steer the terminal, escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nasmeta",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"nasmeta {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    commands.add_parser(
-        "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
-    )
-    resume_parser = commands.add_parser("resume", help="go on with an interrupted run or sweep")
-    resume_parser.add_argument("directory", type=Path, metavar="DIR")
-    resume_parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="changes, e.g. progress=false; see --force"
-    )
-    resume_parser.add_argument(
-        "--force", action="store_true", help="go on though what decides the results has changed"
-    )
-    _add_trust(resume_parser)
-    resume_parser.set_defaults(command=resume)
-
-    evaluate_parser = commands.add_parser("evaluate", help="meta-test a checkpoint")
-    evaluate_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
-    evaluate_parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. task.shot=5 dataset.root=FOLDER"
-    )
-    evaluate_parser.add_argument(
-        "--control",
-        action="store_true",
-        help="also train and test, on the same tasks, a random architecture and the 4-conv of equal size",
-    )
-    evaluate_parser.add_argument("--json", action="store_true", help="print one JSON object")
-    _add_trust(evaluate_parser)
-    evaluate_parser.set_defaults(command=evaluate)
-
-    predict_parser = commands.add_parser("predict", help="label images by a checkpoint and a few examples")
-    predict_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
-    predict_parser.add_argument(
-        "--support", type=Path, required=True, metavar="DIR", help="labelled images: DIR/CLASS/IMAGE"
-    )
-    predict_parser.add_argument(
-        "--query", type=Path, nargs="+", required=True, metavar="PATH", help="images to label, or folders"
-    )
-    predict_parser.add_argument("--output", type=Path, metavar="FILE", help="write here, not to stdout")
-    predict_parser.add_argument(
-        "--json", action="store_true", help="one JSON object a line, with all probabilities, instead of CSV"
-    )
-    predict_parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    _add_trust(predict_parser)
-    predict_parser.set_defaults(command=predict)
-
-    export_parser = commands.add_parser("export", help="write a network that runs without torch (ONNX)")
-    export_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
-    export_parser.add_argument(
-        "--support",
-        type=Path,
-        metavar="DIR",
-        help="labelled images, DIR/CLASS/IMAGE: the classifier adapted to them, not the embedding network",
-    )
-    export_parser.add_argument("--format", choices=["onnx"], default="onnx", help="onnx (default)")
-    export_parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: classifier.onnx (embedding.onnx) beside it"
-    )
-    _add_trust(export_parser)
-    export_parser.set_defaults(command=export)
-
-    bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
-    bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
-    bench_parser.add_argument("--arch", metavar="ARCH", help="another network than the reference")
-    bench_parser.add_argument("--seconds", type=float, default=5.0, help="time a row at least (default 5)")
-    bench_parser.add_argument("--repeats", type=int, default=5, help="repeat a row at least (default 5)")
-    bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")
-    bench_parser.set_defaults(command=bench)
-
-    report_parser = commands.add_parser("report", help="report.html of a run or a sweep")
-    report_parser.add_argument("directory", type=Path, metavar="DIR")
-    report_parser.add_argument("--output", type=Path, metavar="FILE", help="default: DIR/report.html")
-    _add_trust(report_parser)
-    report_parser.set_defaults(command=report)
-
-    compare_parser = commands.add_parser("compare", help="a table of runs")
-    compare_parser.add_argument(
-        "directories", type=Path, nargs="+", metavar="DIR", help="runs, sweeps, or folders of them"
-    )
-    compare_parser.add_argument("--sort", metavar="KEY", help="e.g. test_accuracy, params, or any setting")
-    compare_parser.add_argument("--json", action="store_true", help="print one JSON object a run")
-    compare_parser.set_defaults(command=compare)
-
-    list_parser = commands.add_parser("list", help="what can be composed, one line each")
-    list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
-    list_parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR")
-    list_parser.set_defaults(command=list_options)
-    return parser
-
-
-def _add_trust(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--trust-code", action="store_true", help="let the stored configuration name code outside nasmeta"
-    )
 
 
 def search(arguments: list[str]) -> int:
@@ -473,6 +342,18 @@ def list_options(options: argparse.Namespace) -> int:
 
     print(catalogue([*options.config_dir, config_directory()], options.group))
     return 0
+
+
+COMMANDS = {
+    "resume": resume,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "bench": bench,
+    "report": report,
+    "compare": compare,
+    "list": list_options,
+}
 
 
 if __name__ == "__main__":

@@ -4,14 +4,12 @@
 interrupted is the same calls over again, of which the finished ones return what the journal holds.
 """
 
-import json
 import logging
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ from nasmeta import checkpoint, records
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
 from nasmeta.environment import environment
-from nasmeta.errors import CheckpointError, Interrupted, RunDirectoryError, RunFailed
+from nasmeta.errors import Interrupted, RunDirectoryError, RunFailed
 from nasmeta.evaluators.base import MetaTested, TrialResult
+from nasmeta.evaluators.ranking import best_of, ranked
 from nasmeta.events import (
     Announcer,
     Observer,
@@ -38,6 +37,7 @@ from nasmeta.journal import Journal
 from nasmeta.judges import Judges, rebuild
 from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import Progress
+from nasmeta.outputs import keep_front, save_network, save_summary, stored_summary
 from nasmeta.records import Asked
 from nasmeta.rundir import RunDirectory
 from nasmeta.strategies.base import Proposal, Strategy, Told
@@ -89,7 +89,7 @@ class Search:
         with closing(self.executor):
             self._search()
             reference, *finals = self._in_full()
-        chosen = _best(finals)
+        chosen = best_of(finals)
         if chosen is None:
             raise RunFailed("every final candidate failed: " + "; ".join(str(r.reason) for r in finals))
         summary = self._test(chosen, reference)
@@ -317,46 +317,31 @@ class Search:
 
     def _note_best(self, result: TrialResult) -> bool:
         """Whether the result is the best of the search so far; the first of equals stays."""
-        better = _best([r for r in (self.best, result) if r is not None]) is result
+        better = best_of([r for r in (self.best, result) if r is not None]) is result
         if better:
             self.best = result
         return better
 
     def _forget_dominated(self) -> None:
-        """Deletes the checkpoints of trials that have left the Pareto front."""
-        if self.front is None:
-            return
-        for path in self.directory.pareto.glob("*.pt"):
-            if int(path.stem) not in self.front.trials:
-                path.unlink(missing_ok=True)
+        if self.front is not None:
+            keep_front(self.directory, self.front.trials)
 
     def _save_best(self, path: Path, weights: Path, result: TrialResult, **tested: Any) -> None:
-        """Writes what `nasmeta evaluate` reads: best.pt, or the checkpoint of a member of the front."""
-        saved = checkpoint.load(weights)
-        task = self.composition.task
-        contents = {
-            "arch": result.arch,
-            "task": {f.name: getattr(task, f.name) for f in fields(task)},
-            "config": self.config.to_dict(),
-            "parameters": saved["training"]["parameters"],
-            "statistics": saved["statistics"],
-            "preprocessing": _plain(self.composition.dataset.preprocessing),
-            "metrics": {**metrics(result), **tested},
-        }
-        checkpoint.save_best(path, contents)
+        save_network(self.composition, path, weights, result, {**metrics(result), **tested})
 
     # After the search -----------------------------------------------------------------------------------
 
     def _candidates(self) -> list[str]:
-        """What the strategy has chosen, then the best few, best first (see `_rank`); each once."""
+        """What the strategy has chosen, then the best few, best first; each once."""
         results = [r for (phase, _), r in sorted(self._finished.items()) if phase == "search"]
-        ranked = sorted((r for r in results if r.score is not None), key=_rank, reverse=True)
-        distinct = list(dict.fromkeys([*map(str, self.strategy.chosen()), *(r.arch for r in ranked)]))
+        best = [result.arch for result in ranked(results)]
+        distinct = list(dict.fromkeys([*map(str, self.strategy.chosen()), *best]))
         return distinct[: self.config.keys.budget.final_candidates]
 
     def _test(self, chosen: TrialResult, reference: TrialResult) -> dict[str, Any]:
         """The one look at the meta-test tasks: the chosen network and the reference, on the same ones."""
-        if (done := self._tested_before()) is not None:
+        done = stored_summary(self.directory, self.journal, trained=self.finals.leaves_weights)
+        if done is not None:
             return done
         best = self._meta_test("final", chosen)
         baseline = self._meta_test("reference", reference) if reference.status == "ok" else None
@@ -374,33 +359,11 @@ class Search:
             simulated_seconds=self._clock() if self.evaluator.simulates else None,
             pareto=self.front.summary() if self.front else None,
         )
-        text = json.dumps(summary, indent=2).encode() + b"\n"
-        checkpoint.write_atomically(self.directory.summary, text)
-        checksum = zlib.crc32(text)
+        checksum = save_summary(self.directory, summary)
         self._record(
             "tested", elapsed=self._elapsed(), arch=chosen.arch, checksum=checksum, **tested_numbers(best)
         )
         return summary
-
-    def _tested_before(self) -> dict[str, Any] | None:
-        """The summary of a run that has ended, None where its files are damaged and have to be made again."""
-        tested = [r for r in self.journal.records if r["event"] == "tested"]
-        if not tested:
-            return None
-        try:
-            text = self.directory.summary.read_bytes()
-            if tested[-1].get("checksum", zlib.crc32(text)) != zlib.crc32(text):
-                raise ValueError("its checksum is wrong")
-            summary: dict[str, Any] = json.loads(text)
-            if self.finals.leaves_weights:
-                checkpoint.load_best(self.directory.best)
-        except CheckpointError as error:
-            log.warning("%s; made again", error)
-        except (OSError, ValueError) as error:
-            log.warning("%s: missing or damaged (%s); made again", self.directory.summary, error)
-        else:
-            return summary
-        return None
 
     def _meta_test(self, phase: Phase, result: TrialResult) -> Score | MetaTested:
         if not self.finals.leaves_weights:
@@ -420,7 +383,7 @@ class Search:
         done = sum(phase == "search" for phase, _ in self._finished)
         keys = self.config.keys
         episode = self.problem.train.batch(0, 1) if self.evaluator.trains_networks() else None
-        best = _best([r for (phase, _), r in self._finished.items() if phase == "search"])
+        best = best_of([r for (phase, _), r in self._finished.items() if phase == "search"])
         path = str(self.directory.path)
         self.announce(RunStarted(path, keys.budget.trials, done, resumed, keys.batch_norm, episode, best))
 
@@ -447,21 +410,6 @@ class Search:
         return sum(result.seconds for (phase, _), result in self._finished.items() if phase == "search")
 
 
-def _plain(preprocessing: Any) -> dict[str, Any] | None:
-    return None if preprocessing is None else asdict(preprocessing)
-
-
 def _asked(proposal: Proposal) -> Asked:
     starts = proposal.continues, proposal.inherits
     return Asked(proposal.trial, str(proposal.arch), proposal.iterations, *starts)
-
-
-def _rank(result: TrialResult) -> tuple[int, float]:
-    """Scores at different budgets do not compare: what was trained longest comes first, then the score."""
-    assert result.score is not None
-    return result.iterations, result.score
-
-
-def _best(results: list[TrialResult]) -> TrialResult | None:
-    """The highest in `_rank`, the first of equals; None where all failed."""
-    return max((r for r in results if r.score is not None), key=_rank, default=None)

@@ -15,8 +15,8 @@ from nasmeta import journal, records
 from nasmeta.config import flat
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.ranking import best_of
 from nasmeta.journal import Record
-from nasmeta.reporting.ranking import best_of
 from nasmeta.reporting.summary_file import read_summary
 from nasmeta.rundir import MAX_BRACKETS, MAX_CONFIG_BYTES, RunDirectory
 from nasmeta.sweep import MANIFEST, Job, Manifest

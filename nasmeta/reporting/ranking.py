@@ -1,16 +1,16 @@
 """What a report says of a run's trials as numbers: the best so far, the best ten, the front, the failures."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.ranking import rank
 
 Measure = Literal["accuracy", "loss", "proxy"]
 CostName = Literal["params", "flops"]
 
 
-def measure_of(results: Sequence["TrialResult"]) -> Measure | None:
+def measure_of(results: Sequence[TrialResult]) -> Measure | None:
     """What the results are judged by; None where all failed."""
     first = next((r for r in results if r.score is not None), None)
     if first is None:
@@ -20,7 +20,7 @@ def measure_of(results: Sequence["TrialResult"]) -> Measure | None:
     return "loss" if first.valid_accuracy is None else "accuracy"
 
 
-def value_of(result: "TrialResult", measure: Measure) -> float | None:
+def value_of(result: TrialResult, measure: Measure) -> float | None:
     """An accuracy as a fraction, a loss or a proxy; None where the result has none."""
     if result.status == "failed":
         return None
@@ -28,35 +28,25 @@ def value_of(result: "TrialResult", measure: Measure) -> float | None:
     return values[measure]
 
 
-def ranked(results: Sequence["TrialResult"]) -> list["TrialResult"]:
-    """The results that did not fail, best first: as the search ranks them, what was trained longest leads."""
-    return sorted((r for r in results if r.score is not None), key=_rank, reverse=True)
-
-
-def best_of(results: Sequence["TrialResult"]) -> "TrialResult | None":
-    """The first of `ranked`."""
-    return next(iter(ranked(results)), None)
-
-
-def best_so_far(results: Sequence["TrialResult"]) -> list["TrialResult | None"]:
+def best_so_far(results: Sequence[TrialResult]) -> list[TrialResult | None]:
     """The best after each result; the first of equals stays, None until one has not failed."""
     best: TrialResult | None = None
     history = []
     for result in results:
-        if result.score is not None and (best is None or _rank(result) > _rank(best)):
+        if result.score is not None and (best is None or rank(result) > rank(best)):
             best = result
         history.append(best)
     return history
 
 
-def longest_trained(results: Sequence["TrialResult"]) -> list["TrialResult"]:
+def longest_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
     """Those of the largest budget that did not fail: scores at different budgets do not compare."""
     good = [r for r in results if r.score is not None]
     budget = max((r.iterations for r in good), default=0)
     return [r for r in good if r.iterations == budget]
 
 
-def front_of(results: Sequence["TrialResult"], cost: CostName) -> list["TrialResult"]:
+def front_of(results: Sequence[TrialResult], cost: CostName) -> list[TrialResult]:
     """The longest trained results that none of them beats in score and in one cost, by that cost.
 
     A sorted scan, since there may be thousands; of equals all are on it, as in nasmeta.pareto.
@@ -71,7 +61,7 @@ def front_of(results: Sequence["TrialResult"], cost: CostName) -> list["TrialRes
     return front
 
 
-def failures(results: Sequence["TrialResult"]) -> list[tuple[str, list[int]]]:
+def failures(results: Sequence[TrialResult]) -> list[tuple[str, list[int]]]:
     """(reason, numbers of the trials that failed for it), the most frequent first."""
     groups: dict[str, list[int]] = {}
     for result in results:
@@ -80,10 +70,6 @@ def failures(results: Sequence["TrialResult"]) -> list[tuple[str, list[int]]]:
     return sorted(groups.items(), key=lambda group: -len(group[1]))
 
 
-def _rank(result: "TrialResult") -> tuple[int, float]:
-    return result.iterations, _score(result)
-
-
-def _score(result: "TrialResult") -> float:
+def _score(result: TrialResult) -> float:
     assert result.score is not None
     return result.score

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.ranking import ranked
 from nasmeta.reporting.curves import LABELS, cost_figure, search_figure
 from nasmeta.reporting.differences import written
 from nasmeta.reporting.drawing import drawn
 from nasmeta.reporting.load import Run, is_sweep, load_run
 from nasmeta.reporting.numbers import duration, human, judged, measured, scored, shorten
 from nasmeta.reporting.page import data_uri, picture, write_page
-from nasmeta.reporting.ranking import failures, measure_of, ranked
+from nasmeta.reporting.ranking import failures, measure_of
 from nasmeta.reporting.sweep_report import write_sweep_report
 from nasmeta.reporting.table import difference_line, result_rows
 from nasmeta.reporting.verdict import verdict

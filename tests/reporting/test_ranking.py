@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.ranking import ranked
 from nasmeta.pareto import dominates
 from nasmeta.reporting.ranking import (
     best_so_far,
@@ -14,7 +15,6 @@ from nasmeta.reporting.ranking import (
     front_of,
     longest_trained,
     measure_of,
-    ranked,
     value_of,
 )
 from tests.reporting.events_of_a_run import trial_failed, trial_finished

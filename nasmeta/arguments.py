@@ -1,0 +1,132 @@
+"""The command line's words: what every sub-command takes. `nasmeta search` alone is Hydra's."""
+
+import argparse
+from pathlib import Path
+
+from nasmeta import __version__
+
+DESCRIPTION = "Finds the neural network that learns new tasks fastest."
+EPILOG = """\
+examples:
+  nasmeta search                                     the default job: strokes, ProtoNet, evolution
+  nasmeta search dataset=omniglot meta_learner=maml  choose parts (see `nasmeta list`)
+  nasmeta search -m seed=0,1,2                       a sweep, every job in a directory of its own
+  nasmeta search --cfg job                           print the configuration and run nothing
+  nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run or sweep
+  nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
+  nasmeta predict outputs/2026-11-24/10-00-00 --support cats_and_dogs --query photos
+  nasmeta report outputs/2026-11-24/10-00-00         a page of its curves, front, architectures
+  nasmeta compare outputs                            a table of all runs in a folder
+  nasmeta bench meta_learner=maml task.meta_batch=32 how fast this machine meta-trains
+"""
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """The arguments of a command, and in `command` its name. Exits with 2 where they are none.
+
+    Overrides may come behind a command's options too, where argparse loses them.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nasmeta",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nasmeta {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    commands.add_parser(
+        "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
+    )
+    resume_parser = commands.add_parser("resume", help="go on with an interrupted run or sweep")
+    resume_parser.add_argument("directory", type=Path, metavar="DIR")
+    resume_parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="changes, e.g. progress=false; see --force"
+    )
+    resume_parser.add_argument(
+        "--force", action="store_true", help="go on though what decides the results has changed"
+    )
+    _add_trust(resume_parser)
+
+    evaluate_parser = commands.add_parser("evaluate", help="meta-test a checkpoint")
+    evaluate_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    evaluate_parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. task.shot=5 dataset.root=FOLDER"
+    )
+    evaluate_parser.add_argument(
+        "--control",
+        action="store_true",
+        help="also train and test, on the same tasks, a random architecture and the 4-conv of equal size",
+    )
+    evaluate_parser.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_trust(evaluate_parser)
+
+    predict_parser = commands.add_parser("predict", help="label images by a checkpoint and a few examples")
+    predict_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    predict_parser.add_argument(
+        "--support", type=Path, required=True, metavar="DIR", help="labelled images: DIR/CLASS/IMAGE"
+    )
+    predict_parser.add_argument(
+        "--query", type=Path, nargs="+", required=True, metavar="PATH", help="images to label, or folders"
+    )
+    predict_parser.add_argument("--output", type=Path, metavar="FILE", help="write here, not to stdout")
+    predict_parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line, with all probabilities, instead of CSV"
+    )
+    predict_parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    _add_trust(predict_parser)
+
+    export_parser = commands.add_parser("export", help="write a network that runs without torch (ONNX)")
+    export_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    export_parser.add_argument(
+        "--support",
+        type=Path,
+        metavar="DIR",
+        help="labelled images, DIR/CLASS/IMAGE: the classifier adapted to them, not the embedding network",
+    )
+    export_parser.add_argument("--format", choices=["onnx"], default="onnx", help="onnx (default)")
+    export_parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: classifier.onnx (embedding.onnx) beside it"
+    )
+    _add_trust(export_parser)
+
+    bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
+    bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
+    bench_parser.add_argument("--arch", metavar="ARCH", help="another network than the reference")
+    bench_parser.add_argument("--seconds", type=float, default=5.0, help="time a row at least (default 5)")
+    bench_parser.add_argument("--repeats", type=int, default=5, help="repeat a row at least (default 5)")
+    bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")
+
+    report_parser = commands.add_parser("report", help="report.html of a run or a sweep")
+    report_parser.add_argument("directory", type=Path, metavar="DIR")
+    report_parser.add_argument("--output", type=Path, metavar="FILE", help="default: DIR/report.html")
+    _add_trust(report_parser)
+
+    compare_parser = commands.add_parser("compare", help="a table of runs")
+    compare_parser.add_argument(
+        "directories", type=Path, nargs="+", metavar="DIR", help="runs, sweeps, or folders of them"
+    )
+    compare_parser.add_argument("--sort", metavar="KEY", help="e.g. test_accuracy, params, or any setting")
+    compare_parser.add_argument("--json", action="store_true", help="print one JSON object a run")
+
+    list_parser = commands.add_parser("list", help="what can be composed, one line each")
+    list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
+    list_parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR")
+    return parser
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-code", action="store_true", help="let the stored configuration name code outside nasmeta"
+    )
