@@ -42,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[:1] == ["search"]:
             return search(arguments[1:])
         options = parsed(arguments)
-        return COMMANDS[options.command](options)
+        code = COMMANDS[options.command](options)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt as interrupt:  # Interrupted among them
         print(f"nasmeta: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return INTERRUPTED
@@ -51,6 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"nasmeta: {_one_line(str(error))}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
+        return 1
     except OSError as error:  # a full disk or a forbidden folder, where nothing more can be said
         if debug:
             traceback.print_exc()

@@ -1,6 +1,9 @@
 """The commands, their files and their output, on runs that take a second."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -199,3 +202,18 @@ def test_user_options_come_from_a_directory_of_theirs(
     overrides = [o for o in TINY if not o.startswith("strategy.")]
     arguments = ["search", *overrides, f"hydra.run.dir={tmp_path / 'run2'}", "--config-dir", conf]
     assert main([*arguments, "strategy=mine"]) == 0
+
+
+@pytest.mark.parametrize("command", [["list"], ["search", "--cfg", "job"]], ids=lambda words: words[0])
+def test_a_reader_that_goes_away_is_no_error(command: list[str]) -> None:
+    """As `| head` does."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "nasmeta", *command], stdout=writes, stderr=subprocess.PIPE
+        )
+    finally:
+        os.close(writes)
+    assert ended.stderr == b""
+    assert ended.returncode == 1
