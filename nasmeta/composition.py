@@ -17,6 +17,7 @@ from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.limits import FAILURES
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, untrained
+from nasmeta.executors.base import Executor
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.execution import Execution, check
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
@@ -192,7 +193,9 @@ def _check_budgets(strategy: Strategy, evaluator: Evaluator) -> None:
 
 def _check_executor(config: Config, strategy: Strategy, evaluator: Evaluator) -> None:
     """Raises ConfigError where trials have to run in the run's own process, and the executor has others."""
-    if not resolve("executor", config.groups["executor"]["_target_"], trusted=True).separate:
+    executor: type[Executor] = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
+    executor.check_installed()
+    if not executor.separate:
         return
     reason = None
     if not strategy.black_box:

@@ -49,6 +49,11 @@ class Executor(ABC):
     separate: ClassVar[bool] = False
     """Whether jobs run in other processes than the run's, which share no memory with it."""
 
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raises ConfigError where the executor needs what is not installed; most need nothing more."""
+        return
+
     @property
     @abstractmethod
     def capacity(self) -> int:

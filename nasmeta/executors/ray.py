@@ -1,0 +1,184 @@
+"""Several trials at once on a Ray cluster, each in an actor on one of its machines.
+
+Choose it where one machine is too small. Every machine needs nasmeta with its extra `ray`, and the run's
+directory and the dataset's files under the same paths: a shared file system. Without an `address` (or
+RAY_ADDRESS) a cluster of this machine alone is started, and ended with the run.
+
+As with executor=process results come back in the order of submission, so a run is the same every time for
+the same number of workers on machines of one kind. A trial's iterations are not followed while it runs. An
+actor that dies (its machine is taken away, its memory is short) makes its trial a failed one.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any, NoReturn
+
+import torch
+from pydantic import Field
+
+from nasmeta.allocator import keep_pages
+from nasmeta.errors import ConfigError, Interrupted, NasmetaError, RunFailed
+from nasmeta.evaluators.base import TrialResult
+from nasmeta.evaluators.cost import Cost
+from nasmeta.executors.base import Executor, Job, Rebuild
+from nasmeta.meta_learners.score import Stop
+from nasmeta.meta_learners.train import Progress
+
+POLL_SECONDS = 0.1
+"""How often is looked at whether to stop."""
+
+SAVING_SECONDS = 60.0
+"""How long stopped trials may take to save."""
+
+
+class RayExecutor(Executor):
+    """See the module. `cpus` and `gpus` are one worker's; half a GPU is two workers on each."""
+
+    separate = True
+
+    def __init__(
+        self,
+        *,
+        workers: Annotated[int, Field(ge=1)],
+        cpus: Annotated[int, Field(ge=1)],
+        gpus: Annotated[float, Field(ge=0)],
+        address: str | None,
+        rebuild: Rebuild,
+        stop: Stop,
+    ) -> None:
+        self.workers, self._cpus, self._gpus, self._address = workers, cpus, gpus, address
+        self._rebuild, self._stop = rebuild, stop
+        self._ray: Any = None
+        self._idle: list[Any] = []
+        self._busy: deque[_Running] = deque()
+        """In the order of submission."""
+
+    @classmethod
+    def check_installed(cls) -> None:
+        if find_spec("ray") is None:
+            raise ConfigError("executor=ray: Ray is not installed: pip install 'nasmeta[ray]'")
+
+    @property
+    def capacity(self) -> int:
+        return self.workers
+
+    def submit(self, job: Job) -> None:
+        if self._ray is None:
+            self._connect()
+        actor = self._idle.pop() if self._idle else self._worker.remote(self._rebuild, self._cpus, self._flag)
+        self._busy.append(_Running(job, actor, actor.run.remote(job)))
+
+    def collect(self) -> TrialResult:
+        while not self._stop():
+            ready, _ = self._ray.wait([self._busy[0].answer], timeout=POLL_SECONDS)
+            if ready:
+                return self._result(self._busy.popleft())
+        self._halt()
+
+    def close(self) -> None:
+        if self._ray is None:
+            return
+        for actor in [*self._idle, *(running.actor for running in self._busy), self._flag]:
+            self._ray.kill(actor)
+        self._idle.clear()
+        self._busy.clear()
+        self._ray.shutdown()
+        self._ray = None
+
+    def _connect(self) -> None:
+        ray = import_module("ray")
+        try:
+            ray.init(address=self._address, include_dashboard=False, logging_level="ERROR")
+        except (ConnectionError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"executor.address: {self._address!r}: {reason}") from error
+        self._ray = ray
+        self._flag = ray.remote(num_cpus=0)(_Flag).remote()
+        self._worker = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus)(_Worker)
+        there = ray.cluster_resources()
+        for name, key, each in (("cpus", "CPU", self._cpus), ("gpus", "GPU", self._gpus)):
+            if self.workers * each > there.get(key, 0):
+                self.close()
+                raise ConfigError(
+                    f"executor.workers: {self.workers} of {each:g} {name} each, and the cluster has "
+                    f"{there.get(key, 0):g}; use fewer, or a smaller executor.{name}"
+                )
+
+    def _result(self, running: "_Running") -> TrialResult:
+        try:
+            answer = self._ray.get(running.answer)
+        except self._ray.exceptions.RayTaskError as error:
+            raise RunFailed(f"a worker failed: {' '.join(str(error.cause).split())}") from error
+        except self._ray.exceptions.RayActorError as error:
+            if "creation task" in str(error):  # it never began
+                raise RunFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+            reason = "its worker died; where memory is short, use fewer executor.workers"
+            job = running.job
+            return TrialResult.failed(
+                job.trial, job.arch, job.iterations, reason, Cost(0, 0), train_seconds=0.0, seconds=0.0
+            )
+        if isinstance(answer, NasmetaError):
+            raise answer
+        self._idle.append(running.actor)
+        result: TrialResult = answer
+        return result
+
+    def _halt(self) -> NoReturn:
+        """Has every worker save; raises Interrupted."""
+        self._flag.set.remote()
+        answers = [running.answer for running in self._busy]
+        self._ray.wait(answers, num_returns=len(answers), timeout=SAVING_SECONDS)
+        raise Interrupted(f"stopped with {len(answers)} of its trials under way")
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A job, the actor that runs it, and the reference of what it will answer."""
+
+    job: Job
+    actor: Any
+    answer: Any
+
+
+class _Flag:
+    """An actor that says when to stop: a worker's own queue is closed while it runs a job."""
+
+    def __init__(self) -> None:
+        self._raised = asyncio.Event()
+
+    async def set(self) -> None:
+        self._raised.set()
+
+    async def wait(self) -> None:
+        await self._raised.wait()
+
+
+class _Worker:
+    """An actor that judges trials, in the main thread of a process of its own."""
+
+    def __init__(self, rebuild: Rebuild, threads: int, flag: Any) -> None:
+        torch.set_num_threads(threads)
+        keep_pages()
+        self._judge = rebuild()
+        self._stopping = threading.Event()
+        threading.Thread(target=self._listen, args=(flag,), daemon=True).start()
+
+    def run(self, job: Job) -> TrialResult | Interrupted | NasmetaError:
+        try:
+            return self._judge(job, _not_followed, self._stopping.is_set)
+        except (Interrupted, NasmetaError) as error:
+            return error
+
+    def _listen(self, flag: Any) -> None:
+        with suppress(Exception):  # the run has gone, and this actor goes with it
+            import_module("ray").get(flag.wait.remote())
+            self._stopping.set()
+
+
+def _not_followed(progress: Progress) -> None:
+    """Readings stay where they are: a message for each would cost more than it tells."""

@@ -1,0 +1,115 @@
+"""Trials on a Ray cluster, here of this machine alone."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from nasmeta.cli import main
+from nasmeta.errors import ConfigError, Interrupted, RunFailed, StorageError
+from nasmeta.executors import ray as module
+from nasmeta.executors.ray import RayExecutor
+from tests.cli.kills import outcome
+from tests.cli.runs import TINY
+from tests.executors import toy
+from tests.executors.toy import job
+
+pytest.importorskip("ray", reason="nasmeta[ray] is not installed")
+
+
+def executor(workers: int = 2, stop: threading.Event | None = None, **options: object) -> RayExecutor:
+    settings = {"cpus": 1, "gpus": 0.0, "address": "local", "rebuild": toy.rebuild} | options
+    return RayExecutor(workers=workers, stop=(stop or threading.Event()).is_set, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local cluster has as many as the machine; two workers need two."""
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 2}')
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[RayExecutor]:
+    with closing(executor()) as two:
+        yield two
+
+
+def test_results_come_in_the_order_of_the_jobs(pair: RayExecutor) -> None:
+    archs = ["slow", "quick", "quick", "slow", "quick"]
+    waiting, told, in_flight = list(enumerate(archs)), [], 0
+    while waiting or in_flight:
+        while waiting and in_flight < pair.capacity:
+            pair.submit(job(*waiting.pop(0)))
+            in_flight += 1
+        told.append(pair.collect())
+        in_flight -= 1
+    assert [(result.trial, result.arch) for result in told] == list(enumerate(archs))
+    assert len({result.proxy for result in told}) == 2, "the processes"
+    assert {result.params for result in told} == {1}, "the threads"
+
+
+def test_a_worker_that_dies_fails_its_trial_and_no_other(pair: RayExecutor) -> None:
+    pair.submit(job(0, "slow"))
+    pair.submit(job(1, "is killed"))
+    assert pair.collect().status == "ok"
+    failed = pair.collect()
+    assert (failed.trial, failed.status, failed.score) == (1, "failed", None)
+    assert "its worker died" in str(failed.reason)
+    for trial in (2, 3):
+        pair.submit(job(trial, "quick"))
+    assert [pair.collect().status for _ in range(2)] == ["ok", "ok"]
+
+
+def test_what_ends_a_run_ends_it_from_a_worker_too(pair: RayExecutor) -> None:
+    pair.submit(job(0, "finds the disk full"))
+    with pytest.raises(StorageError, match=r"^w.pt: cannot be written$"):
+        pair.collect()
+    pair.submit(job(1, "has a bug"))
+    with pytest.raises(RunFailed, match="a worker failed: no such thing"):
+        pair.collect()
+
+
+def test_stopped_all_jobs_are_saved(tmp_path: Path, pair: RayExecutor) -> None:
+    pair.close()  # one cluster a process
+    stopping = threading.Event()
+    with closing(executor(stop=stopping)) as one:
+        one.submit(job(0, "quick"))
+        one.submit(job(1, "endless", tmp_path))
+        while not (tmp_path / "1.pt").exists():
+            time.sleep(0.02)
+        stopping.set()
+        with pytest.raises(Interrupted, match="stopped with 2 of its trials under way"):
+            one.collect()
+        assert (tmp_path / "1.pt").read_text() == "saved"
+
+
+def test_what_cannot_begin_is_said(pair: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.close()
+    with closing(executor(rebuild=toy.rebuild_badly)) as bad:
+        bad.submit(job(0, "quick"))
+        with pytest.raises(RunFailed, match="a worker failed: ValueError: the data is gone"):
+            bad.collect()
+    refused = r"executor\.workers: 3 of 1 cpus each, and the cluster has 2"
+    with closing(executor(workers=3)) as many, pytest.raises(ConfigError, match=refused):
+        many.submit(job(0, "quick"))
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'nasmeta\[ray\]'"):
+        RayExecutor.check_installed()
+
+
+def test_a_search_is_that_of_one_trial_after_the_other(tmp_path: Path, pair: RayExecutor) -> None:
+    """Random search, whose proposals depend on no result: bit by bit."""
+    pair.close()
+    settings = [*(word for word in TINY if not word.startswith("strategy.")), "strategy=random"]
+    ended = []
+    for name in ("serial", "ray"):
+        directory = tmp_path / name
+        extra = ["executor.address=local"] if name == "ray" else []
+        assert main(["search", *settings, f"hydra.run.dir={directory}", f"executor={name}", *extra]) == 0
+        result = outcome(directory)
+        result["journal"] = [r for r in result["journal"] if r["event"] != "asked"]
+        ended.append(result)
+    assert ended[0] == ended[1]
