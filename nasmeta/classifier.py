@@ -76,18 +76,19 @@ class FewShotClassifier:
     def fit(self, images: Sequence[Picture], labels: Sequence[Label]) -> Self:
         """Adapts to labelled images, one or more of each of two or more classes; forgets earlier ones.
 
-        Raises DataError where an image cannot be read, or the learner cannot tell so many classes apart.
+        Raises DataError where an image cannot be read, or the learner cannot tell so many classes apart; what
+        was fitted before then stays.
         """
         if len(images) != len(labels):
             raise DataError(f"fit: {len(images)} images and {len(labels)} labels; one label an image")
         classes = tuple(sorted(set(labels), key=lambda label: (str(type(label)), label)))
         if len(classes) < 2:
             raise DataError(f"fit: {len(classes)} classes leave nothing to tell apart; at least 2")
-        self._check_ways(len(classes))
         order = sorted(range(len(labels)), key=lambda i: classes.index(labels[i]))  # as TaskBatch has them
         targets = torch.tensor([classes.index(labels[i]) for i in order], device=self._device)
-        self._support = self._inputs([images[i] for i in order]), targets
-        self.classes, self._network = classes, None
+        inputs = self._inputs([images[i] for i in order])
+        self._set_ways(len(classes))
+        self._support, self.classes, self._network = (inputs, targets), classes, None
         return self
 
     def predict(self, images: Sequence[Picture]) -> list[Any]:
@@ -147,7 +148,7 @@ class FewShotClassifier:
             raise DataError("the classifier knows no classes yet; call fit(images, labels) first")
         return self._support
 
-    def _check_ways(self, ways: int) -> None:
+    def _set_ways(self, ways: int) -> None:
         """Where the head is meta-learned, fewer classes than it has outputs leave some of them unused."""
         try:
             self._state = self.learner.for_ways(self._state, ways)

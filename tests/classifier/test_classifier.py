@@ -105,6 +105,16 @@ def test_what_cannot_be_fitted_is_said(root: Path, protonet: Path) -> None:
         classifier.fit([np.zeros((16, 16, 3))] * 4, labels)  # type: ignore[list-item]
 
 
+def test_a_fit_that_fails_changes_nothing(root: Path, protonet: Path, tmp_path: Path) -> None:
+    classifier = FewShotClassifier.load(protonet, device="cpu").fit(*files(root, [0, 1, 2], range(2)))
+    queries, _ = files(root, [0, 1, 2], range(2, 4))
+    before = classifier.predict_proba(queries)
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        classifier.fit([*queries[:2], tmp_path / "none.png"], ["a", "b", "b"])
+    classifier._network = None  # adapted anew
+    assert np.array_equal(classifier.predict_proba(queries), before)
+
+
 def test_its_dataset_is_not_needed(root: Path, protonet: Path, tmp_path: Path) -> None:
     """The network was meta-learned elsewhere: its configuration names a folder that is not here."""
     saved = checkpoint.load_best(protonet)
