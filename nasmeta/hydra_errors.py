@@ -22,7 +22,7 @@ def explain(error: Exception) -> Exception:
     """The ConfigError that says what Hydra meant; an error that is not Hydra's comes back as it is."""
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return ConfigError(f"{error}; every group needs an option (see `nasmeta list`)")
-    if isinstance(error, NasmetaError | OSError):
+    if isinstance(error, NasmetaError | BrokenPipeError):
         return error
     if not isinstance(error, HydraException | OmegaConfBaseException):
         stumbled = ConfigError(
