@@ -241,17 +241,17 @@ def predict(options: argparse.Namespace) -> int:
         as_text,
         find_queries,
         find_support,
-        fit_folder,
+        fit_files,
         folder_accuracy,
         predictions,
     )
 
     _check_new(options.output)
-    find_support(options.support)
+    support = find_support(options.support)
     queries = find_queries(options.query)
     keep_pages()
     classifier = FewShotClassifier.load(options.checkpoint, device=options.device, trusted=options.trust_code)
-    support = fit_folder(classifier, options.support)
+    examples = fit_files(classifier, support)
     answers = predictions(classifier, queries)
     text = as_text(answers, as_json=options.json)
     if options.output is None:
@@ -260,7 +260,7 @@ def predict(options: argparse.Namespace) -> int:
         write_atomically(options.output, text.encode())
     accuracy = folder_accuracy(answers)
     if accuracy is not None:
-        shown = {file.resolve() for file in support} & {file.resolve() for file in queries}
+        shown = {file.resolve() for file in examples} & {file.resolve() for file in queries}
         warning = f"; {len(shown)} of them were among its examples" if shown else ""
         log.info("accuracy by the folders' names: %.1f %% of %d%s", 100 * accuracy, len(answers), warning)
     return 0
@@ -270,17 +270,16 @@ def export(options: argparse.Namespace) -> int:
     """`nasmeta export CHECKPOINT [--support DIR]`."""
     from nasmeta.classifier import FewShotClassifier
     from nasmeta.export import check_installed, export_onnx
-    from nasmeta.prediction import find_support, fit_folder
+    from nasmeta.prediction import find_support, fit_files
 
     check_installed()
     folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
     what = "embedding" if options.support is None else "classifier"
     output = options.output or folder / f"{what}.onnx"
     _check_new(output)
-    if options.support is not None:
-        find_support(options.support)
+    support = None if options.support is None else find_support(options.support)
     classifier = FewShotClassifier.load(options.checkpoint, device="cpu", trusted=options.trust_code)
-    examples = [] if options.support is None else fit_folder(classifier, options.support)
+    examples = [] if support is None else fit_files(classifier, support)
     error = export_onnx(classifier, output, examples)
     log.info("checked: onnxruntime's outputs differ from torch's by at most %.1g", error)
     print(output)

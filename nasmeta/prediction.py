@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,8 @@ class Prediction:
     probabilities: dict[str, float]
 
 
-def fit_folder(classifier: FewShotClassifier, folder: Path) -> list[Path]:
-    """Fits to the images in `folder`, whose folders are the classes; returns the files. Raises DataError."""
-    support = find_support(folder)
+def fit_files(classifier: FewShotClassifier, support: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """Fits to the image files of each class; returns all of them. Raises DataError as `fit`."""
     files = [file for images in support.values() for file in images]
     classifier.fit(files, [label for label, images in support.items() for _ in images])
     return files

@@ -1,6 +1,5 @@
 """What adapting to a task leaves: a plain network that answers each query by itself."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,9 +26,3 @@ class TaskNetwork(nn.Module):
             embeddings = F.normalize(embeddings, dim=-1)
         outputs: Tensor = self.head(embeddings)
         return outputs
-
-    @torch.no_grad()
-    def probabilities(self, x: Tensor) -> Tensor:
-        """The softmax of the logits, [n, outputs]."""
-        logits: Tensor = self(x)
-        return logits.softmax(-1)

@@ -60,14 +60,7 @@ def executor(request: pytest.FixtureRequest) -> Executor:
 
 def test_results_come_in_the_order_of_the_jobs(executor: Executor) -> None:
     archs = ["slow", "quick", "quick", "slow", "quick"]
-    waiting, told = list(enumerate(archs)), []
-    in_flight = 0
-    while waiting or in_flight:
-        while waiting and in_flight < executor.capacity:
-            executor.submit(job(*waiting.pop(0)))
-            in_flight += 1
-        told.append(executor.collect())
-        in_flight -= 1
+    told = toy.collected(executor, archs)
     assert [(result.trial, result.arch) for result in told] == list(enumerate(archs))
 
 

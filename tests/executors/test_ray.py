@@ -39,13 +39,7 @@ def pair() -> Iterator[RayExecutor]:
 
 def test_results_come_in_the_order_of_the_jobs(pair: RayExecutor) -> None:
     archs = ["slow", "quick", "quick", "slow", "quick"]
-    waiting, told, in_flight = list(enumerate(archs)), [], 0
-    while waiting or in_flight:
-        while waiting and in_flight < pair.capacity:
-            pair.submit(job(*waiting.pop(0)))
-            in_flight += 1
-        told.append(pair.collect())
-        in_flight -= 1
+    told = toy.collected(pair, archs)
     assert [(result.trial, result.arch) for result in told] == list(enumerate(archs))
     assert len({result.proxy for result in told}) == 2, "the processes"
     assert {result.params for result in told} == {1}, "the threads"

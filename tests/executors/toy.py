@@ -12,12 +12,25 @@ import torch
 
 from nasmeta.errors import Interrupted, StorageError
 from nasmeta.evaluators.base import TrialResult
-from nasmeta.executors.base import Job, Judge
+from nasmeta.executors.base import Executor, Job, Judge
 from nasmeta.meta_learners.train import Progress
 
 
 def job(trial: int, arch: str, folder: Path = Path("nowhere")) -> Job:
     return Job("search", trial, arch, 10, folder / f"{trial}.pt", None)
+
+
+def collected(executor: Executor, archs: list[str]) -> list[TrialResult]:
+    """The results as they come, of jobs 0, 1, ... of which as many are in flight as the executor takes."""
+    waiting, told = list(enumerate(archs)), list[TrialResult]()
+    in_flight = 0
+    while waiting or in_flight:
+        while waiting and in_flight < executor.capacity:
+            executor.submit(job(*waiting.pop(0)))
+            in_flight += 1
+        told.append(executor.collect())
+        in_flight -= 1
+    return told
 
 
 def judge(job: Job, report: Any, stop: Any) -> TrialResult:
