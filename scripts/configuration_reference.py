@@ -1,8 +1,8 @@
 #!/usr/bin/env -S python3
 """Writes docs/configuration.md from the YAML files under conf/: every key, its default, and its comment.
 
-`scripts/configuration_reference.py` rewrites the page. `--check` only says whether it is current; the exit code is
-1 if it is not. A test runs the check, so a key cannot be added without its line in the reference.
+`scripts/configuration_reference.py` rewrites the page. `--check` only says whether it is current; the exit
+code is 1 if it is not. A test runs the check, so a key cannot be added without its line in the reference.
 """
 
 import argparse
@@ -80,7 +80,9 @@ def table(name: str, text: str, prefix: str = "") -> str:
     body = "".join(
         f"| `{prefix}{key}` | {_cell(default)} | {_cell(comment)} |\n" for key, default, comment in keys
     )
-    heading = f"\n### {name}\n\n{about[:1].upper()}{about[1:]}.\n"
+    base = [entry for entry in (yaml.safe_load(text).get("defaults") or []) if isinstance(entry, str)]
+    inherited = f" Besides these keys it has those of `{base[0]}`." if base and base[0] != "_self_" else ""
+    heading = f"\n### {name}\n\n{about[:1].upper()}{about[1:]}.{inherited}\n"
     return heading + ("\n| key | default | meaning |\n| --- | --- | --- |\n" + body if body else "")
 
 
