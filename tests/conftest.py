@@ -1,7 +1,8 @@
 """What all tests share: where the real data is, one thread, so that two test runs never fight, and a seed."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,56 @@ import torch
 from nasmeta import seeding
 
 ROOT = Path(__file__).resolve().parents[1]
+
+EXTRAS = {
+    "joblib": ("hydra_plugins", "hydra_plugins.hydra_joblib_launcher"),
+    "onnx": ("onnxruntime", "onnxscript"),
+    "optuna": ("hydra_plugins", "hydra_plugins.hydra_optuna_sweeper"),
+    "ray": ("ray",),
+    "slurm": ("hydra_plugins", "hydra_plugins.hydra_submitit_launcher"),
+}
+"""The modules that an extra installs. `hydra_plugins` exists only if some plug-in of Hydra is installed."""
+
+
+def has_extra(name: str) -> bool:
+    """Whether nasmeta[name] is installed."""
+    return all(find_spec(module) for module in EXTRAS[name])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--extras",
+        default="",
+        metavar="NAMES",
+        help="run only the tests marked as needing these extras, e.g. 'onnx ray'; a skipped one fails",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --extras, keeps the tests that need one of them; without, skips those whose extra is missing."""
+    wanted = config.getoption("--extras").split()
+    if missing := [name for name in wanted if name not in EXTRAS or not has_extra(name)]:
+        raise pytest.UsageError(f"--extras: {' '.join(missing)}: not installed")
+    needed = {item: mark.args[0] for item in items if (mark := item.get_closest_marker("extra"))}
+    if wanted:
+        kept = [item for item in items if needed.get(item) in wanted]
+        if absent := set(wanted) - set(needed.values()):
+            raise pytest.UsageError(f"--extras: no test is marked {' '.join(sorted(absent))}")
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+        return
+    for item, name in needed.items():
+        if not has_extra(name):
+            item.add_marker(pytest.mark.skip(reason=f"nasmeta[{name}] is not installed"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and item.config.getoption("--extras"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, though its extra is installed: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(autouse=True, scope="session")

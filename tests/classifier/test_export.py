@@ -21,8 +21,7 @@ from nasmeta.meta_learners.base import adopt_population
 from nasmeta.overrides import composed
 from tests.classifier.pictures import files
 
-onnxruntime: Any = pytest.importorskip("onnxruntime", reason="nasmeta[onnx] is not installed")
-pytest.importorskip("onnxscript", reason="nasmeta[onnx] is not installed")
+pytestmark = pytest.mark.extra("onnx")
 
 SMALL = [
     "dataset.train_classes=12",
@@ -32,6 +31,12 @@ SMALL = [
     "task.query=2",
     "device=cpu",
 ]
+
+
+def onnx_session(path: Path) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(path)
 
 
 def untrained(*overrides: str, number: int = 0) -> FewShotClassifier:
@@ -67,7 +72,7 @@ def test_the_file_answers_as_the_classifier_does(overrides: list[str], tmp_path:
     classifier.fit(pictures(8), ["b", "a", "d", "c"] * 2)
     path = tmp_path / "classifier.onnx"
     error = export.export_onnx(classifier, path, pictures(3))
-    session = onnxruntime.InferenceSession(path)
+    session = onnx_session(path)
     queries = pictures(5)
     (answers,) = session.run(["probabilities"], {"pixels": classifier.pixels(queries).numpy()})
     assert np.allclose(answers, classifier.predict_proba(queries), rtol=1e-3, atol=1e-4)
@@ -81,7 +86,7 @@ def test_the_file_answers_as_the_classifier_does(overrides: list[str], tmp_path:
 def test_the_embedding_network(tmp_path: Path) -> None:
     classifier = untrained("batch_norm=running", "search_space=conv_small")
     export.export_onnx(classifier, tmp_path / "embedding.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "embedding.onnx")
+    session = onnx_session(tmp_path / "embedding.onnx")
     pixels = classifier.pixels(pictures(3))
     (embeddings,) = session.run(["embeddings"], {"pixels": pixels.numpy()})
     expected = classifier.body(classifier.preprocessing.normalize(pixels))
@@ -134,7 +139,7 @@ def test_the_command(
     command = ["export", str(maml), "--support", str(tmp_path / "support"), "--output", str(output)]
     assert main(command) == 0
     assert capsys.readouterr().out == f"{output}\n"
-    session = onnxruntime.InferenceSession(output)
+    session = onnx_session(output)
     queries, _ = files(root, [2, 3], range(2, 5))
     classifier = FewShotClassifier.load(maml, device="cpu").fit(*files(root, [2, 3], range(2)))
     (answers,) = session.run(None, {"pixels": classifier.pixels(queries).numpy()})

@@ -2,7 +2,6 @@
 
 import json
 import signal
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from nasmeta.rundir import locked
 from nasmeta.sweep import MANIFEST
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
+from tests.conftest import has_extra
 
 GRID = ["-m", "seed=0,1,2"]
 
@@ -58,10 +58,10 @@ def test_killed_and_resumed(unbroken: Path, tmp_path: Path, kill_at: int, torn: 
         )
 
 
+@pytest.mark.extra("joblib")
 def test_jobs_side_by_side_are_those_of_one_after_the_other(
     unbroken: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="nasmeta[joblib] is not installed")
     directory = tmp_path / "sweep"
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     assert main(sweep(directory, *GRID, *parallel)) == 0
@@ -75,13 +75,13 @@ def test_jobs_side_by_side_are_those_of_one_after_the_other(
 
 
 @pytest.mark.parametrize(
-    "module, option, extra",
-    [("joblib", "hydra/launcher=joblib", "joblib"), ("submitit", "hydra/launcher=submitit_slurm", "slurm")],
+    "option, extra",
+    [("hydra/launcher=joblib", "joblib"), ("hydra/launcher=submitit_slurm", "slurm")],
 )
 def test_launchers_that_are_not_installed_name_their_extra(
-    module: str, option: str, extra: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    option: str, extra: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    if find_spec(f"hydra_plugins.hydra_{module}_launcher") is not None:
+    if has_extra(extra):
         pytest.skip("it is installed")
     assert main(sweep(tmp_path / "sweep", *GRID, option)) == 2
     assert f"{option}: is not installed: pip install 'nasmeta[{extra}]'" in capfd.readouterr().err

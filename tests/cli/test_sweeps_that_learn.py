@@ -2,7 +2,6 @@
 
 import json
 import signal
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from nasmeta.launch import replayed
 from nasmeta.sweep import MANIFEST, Plan
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
+from tests.conftest import has_extra
 
-installed = bool(find_spec("hydra_plugins") and find_spec("hydra_plugins.hydra_optuna_sweeper"))
-needs_optuna = pytest.mark.skipif(not installed, reason="needs nasmeta[optuna]")
+needs_optuna = pytest.mark.extra("optuna")
 
 STUDY = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "optimizer.lr=interval(0.001,0.01)"]
 
@@ -102,7 +101,7 @@ def test_another_proposal_than_the_recorded_one_is_refused(
 def test_without_the_extra_it_says_what_to_install(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if installed:
+    if has_extra("optuna"):
         pytest.skip("it is installed")
     assert main(sweep(tmp_path / "sweep")) == 2
     assert "pip install 'nasmeta[optuna]'" in capfd.readouterr().err

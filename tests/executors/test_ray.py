@@ -17,7 +17,7 @@ from tests.cli.runs import TINY
 from tests.executors import toy
 from tests.executors.toy import job
 
-pytest.importorskip("ray", reason="nasmeta[ray] is not installed")
+pytestmark = pytest.mark.extra("ray")
 
 
 def executor(workers: int = 2, stop: threading.Event | None = None, **options: object) -> RayExecutor:
