@@ -3,9 +3,10 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,14 +16,18 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
+from nasmeta import seeding
 from nasmeta.composition import Composition
 from nasmeta.config import parse
 from nasmeta.errors import ConfigError
 from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.zero_cost.embedding import embedding
+from nasmeta.evaluators.zero_cost.evaluator import ZeroCost
 from nasmeta.evaluators.zero_cost.grad_norm import grad_norm
 from nasmeta.evaluators.zero_cost.jacob_cov import EPSILON, correlation_score, jacob_cov
-from nasmeta.evaluators.zero_cost.naswot import hamming_kernel, naswot
+from nasmeta.evaluators.zero_cost.naswot import hamming_kernel, log_determinant, naswot
+from nasmeta.evaluators.zero_cost.proxies import PROXIES, Name
+from nasmeta.evaluators.zero_cost.proxies import untrained as problem_of
 from nasmeta.evaluators.zero_cost.size import flops, params
 from nasmeta.evaluators.zero_cost.snip import snip
 from nasmeta.evaluators.zero_cost.synflow import synflow
@@ -32,6 +37,7 @@ from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.overrides import composed
+from nasmeta.search_spaces import ops
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing import quadratic
@@ -210,6 +216,20 @@ def test_naswot_of_equal_codes_and_of_no_code() -> None:
     assert math.isnan(naswot(untrained(nn.Identity(), nn.Linear(4, 3), same, shape=(4,))))
 
 
+@given(seed=st.integers(0, 999), inputs=st.integers(2, 40), units=st.integers(1, 500))
+def test_a_kernel_is_singular_exactly_if_the_inputs_are_not_told_apart(
+    seed: int, inputs: int, units: int
+) -> None:
+    codes = torch.from_numpy(np.random.default_rng(seed).random((inputs, units)) < 0.5)
+    kernel = hamming_kernel(codes).double()
+    if np.linalg.matrix_rank(kernel.numpy(), hermitian=True) == inputs:
+        assert log_determinant(kernel) == pytest.approx(np.linalg.slogdet(kernel.numpy()).logabsdet)
+    else:
+        assert log_determinant(kernel) == -math.inf
+    twice = torch.cat([codes, codes[:1]])
+    assert log_determinant(hamming_kernel(twice).double()) == -math.inf
+
+
 def test_naswot_is_the_mean_over_tasks() -> None:
     batch = episode(40, tasks=2)
     body, head = nn.Sequential(nn.Linear(40, 60), nn.ReLU()), nn.Linear(60, 3)
@@ -228,6 +248,87 @@ def test_naswot_knows_other_activations(name: str) -> None:
         nn.Sequential(nn.Linear(40, 60), getattr(nn, name)()), nn.Linear(60, 3), episode(40), shape=(40,)
     )
     assert math.isfinite(naswot(net))
+
+
+# The same function, computed otherwise -----------------------------------------------------------------
+
+REWRITTEN = [
+    "search_space.widths=[8,16]",
+    "search_space.max_blocks=3",
+    "search_space.max_downsamples=3",
+    "search_space.downsamples=[max]",
+    "search_space.activations=[relu]",
+    "dataset.size=16",
+    "dataset.train_classes=10",
+    "task.query=3",
+    "task.meta_batch=1",
+    "evaluator=zero_cost",
+    "evaluator.batches=1",
+    "evaluator.reference=4",
+]
+
+
+@pytest.mark.parametrize("learner", ["protonet", "fomaml"])
+@pytest.mark.parametrize("policy", ["support", "transductive"])
+def test_no_proxy_depends_on_the_order_of_activation_and_max_pooling(
+    learner: str, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The papers rectify, then pool; our builder pools first, which is the same function."""
+
+    def scores() -> dict[str, list[float]]:
+        options = [*REWRITTEN, f"meta_learner={learner}", f"batch_norm={policy}"]
+        whole = Composition.of(parse(composed(options), trusted=True))
+        problem, rng = whole.problem(), seeding.stream(0, "rewritten")
+        archs = [whole.space.sample(rng) for _ in range(4)]
+        first = next(child for child in whole.space.build(archs[0], whole.task).modules() if pools(child))
+        assert isinstance(first, nn.MaxPool2d if ops.MONOTONE else nn.ReLU)
+        values = {
+            name: [proxy(problem_of(problem, arch, 1)) for arch in archs] for name, proxy in PROXIES.items()
+        }
+        vote_of = replaced(whole, proxy="vote").evaluator(problem)
+        assert isinstance(vote_of, ZeroCost)
+        return {**values, "vote": [vote_of.score(arch) for arch in archs]}
+
+    ours = scores()
+    monkeypatch.setattr(ops, "MONOTONE", set())
+    papers = scores()
+    assert ours.keys() == {*get_args(Name), "vote"}
+    for name, values in ours.items():
+        assert values == pytest.approx(papers[name], rel=1e-4), name
+
+
+def pools(module: nn.Module) -> bool:
+    return isinstance(module, nn.MaxPool2d | nn.ReLU)
+
+
+def replaced(whole: Composition, **options: Any) -> Composition:
+    """The same composition with other options of its evaluator."""
+    groups = whole.config.groups
+    evaluator = {**groups["evaluator"], **options}
+    return replace(whole, config=replace(whole.config, groups={**groups, "evaluator": evaluator}))
+
+
+class Rectified(nn.Module):
+    """Two layers that read the rectified input: rectified once for both, or once for each."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.left, self.right, self.shared = nn.Linear(8, 6), nn.Linear(8, 6), shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        once = torch.relu(x)
+        again = once if self.shared else torch.relu(x)
+        y: Tensor = self.left(once) + self.right(again)
+        return torch.relu(y)
+
+
+@pytest.mark.parametrize("name", get_args(Name))
+def test_no_proxy_depends_on_how_often_an_activation_is_computed(name: str) -> None:
+    batch, scores = episode(8, tasks=2), []
+    for shared in (True, False):
+        torch.manual_seed(0)
+        scores.append(PROXIES[name](untrained(Rectified(shared=shared), nn.Linear(6, 3), batch, shape=(8,))))
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
 
 
 # Embeddings, size --------------------------------------------------------------------------------------

@@ -1,11 +1,15 @@
 """NASWOT, neural architecture search without training (Mellor et al. 2021, arXiv:2006.04647v3).
 
 The code of an input says of every rectifier whether it is on. With N_A rectifiers and the Hamming distance d
-of codes, K_ij = N_A - d(c_i, c_j), and the score is log |det K|: high where inputs fall into different linear
-regions. A unit counts as on where what goes into its activation is positive, which for ReLU is the paper's
-code; for the other smooth or leaky ones (GELU, SiLU, tanh, ...) it is our extension. The rectifiers of a
+of codes, K_ij = N_A - d(c_i, c_j), and the score is log |det K|: high if inputs fall into different linear
+regions. A unit counts as on if what goes into its activation is positive. For ReLU that is the paper's code;
+for smooth and leaky activations (GELU, SiLU, tanh, ...) it is our extension. The rectifiers of a
 squeeze-excite count too. Inputs are the support and query examples of a task together, without their labels;
-the mean over tasks.
+the score is the mean over tasks.
+
+The score belongs to the function, not to the order in which a builder computes it. Max-pooling commutes with
+a monotone activation, so our networks pool first; the units are counted where the papers have them, before
+the pooling. Layers that rectify the same tensor have the same units, which count once.
 """
 
 import math
@@ -19,28 +23,49 @@ from torch.overrides import TorchFunctionMode
 
 from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
 
-ACTIVATIONS = frozenset(
+MONOTONE = frozenset(
     {
-        *(F.relu, torch.relu, F.relu6, F.leaky_relu, torch.prelu, F.elu, F.selu, F.celu),
-        *(F.gelu, F.silu, F.mish, F.hardswish, F.softplus, torch.tanh, F.hardtanh),
+        *(F.relu, torch.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu),
+        *(F.softplus, torch.tanh, F.hardtanh),
     }
 )
+"""Activations f with f(max(a, b)) = max(f(a), f(b))."""
+
+ACTIVATIONS = MONOTONE | {torch.prelu, F.gelu, F.silu, F.mish, F.hardswish}
 """What torch.nn's activations call."""
+
+MAX_POOLINGS = frozenset(
+    {
+        *(F.max_pool1d, F.max_pool2d, F.max_pool3d),
+        *(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
+    }
+)
+"""What torch.nn's max-poolings call."""
 
 
 @torch.no_grad()
 def naswot(net: Untrained) -> float:
-    """Minus infinity where two inputs have the same code, NaN for a network without an activation."""
+    """Minus infinity if the codes do not tell a task's inputs apart, NaN without any activation."""
     return mean(_score(net, support_x, query_x) for support_x, _, query_x, _ in net.tasks())
 
 
 def _score(net: Untrained, support_x: Tensor, query_x: Tensor) -> float:
     with _Codes() as seen:
-        net.outputs(support_x, query_x)
+        net.outputs(support_x, query_x, fused=False)  # a fused norm and pooling never has the whole map
     if not seen.codes:
         return math.nan
     kernel = torch.stack([hamming_kernel(code).cpu().double() for code in seen.codes]).sum(0)
-    return float(torch.linalg.slogdet(kernel).logabsdet)
+    return log_determinant(kernel)
+
+
+def log_determinant(kernel: Tensor) -> float:
+    """log |det K| of a positive semidefinite K [N, N]; minus infinity if K is singular to double precision.
+
+    Rounding leaves tiny pivots in a singular matrix, whose logarithms would be taken for a score.
+    """
+    values = torch.linalg.eigvalsh(kernel)  # ascending
+    rounding = float(values[-1]) * len(values) * torch.finfo(values.dtype).eps
+    return float(values.log().sum()) if float(values[0]) > rounding else -math.inf
 
 
 def hamming_kernel(codes: Tensor) -> Tensor:
@@ -50,11 +75,14 @@ def hamming_kernel(codes: Tensor) -> Tensor:
 
 
 class _Codes(TorchFunctionMode):
-    """Inside, notes the codes [N, units] of every activation that is computed."""
+    """Inside, notes the codes [N, units] of all units that are rectified, each once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.codes: list[Tensor] = []
+        # By id; the tensors are kept, so that no id is used twice.
+        self._rectified: dict[int, Tensor] = {}
+        self._pooled: dict[int, tuple[Tensor, Tensor]] = {}  # a pooled map, and what it was before
 
     def __torch_function__(
         self,
@@ -63,8 +91,20 @@ class _Codes(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        named = kwargs or {}
-        if func in ACTIVATIONS:
-            x: Tensor = args[0] if args else named["input"]
+        result = func(*args, **(kwargs or {}))
+        if func in ACTIVATIONS or func in MAX_POOLINGS:
+            x: Tensor = args[0] if args else (kwargs or {})["input"]
+            if func in MAX_POOLINGS:
+                self._pooled[id(result)] = result, self._whole(x)
+            else:
+                self._note(self._whole(x) if func in MONOTONE else x)
+        return result
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """The map that `x` was pooled from; `x` itself if it was not pooled."""
+        return self._pooled[id(x)][1] if id(x) in self._pooled else x
+
+    def _note(self, x: Tensor) -> None:
+        if id(x) not in self._rectified:
+            self._rectified[id(x)] = x
             self.codes.append((x > 0).flatten(1))
-        return func(*args, **named)

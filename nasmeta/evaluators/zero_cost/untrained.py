@@ -31,15 +31,16 @@ class Untrained:
         for batch in self.batches():
             yield from zip(*batch[:4], strict=True)
 
-    def outputs(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, support_x: Tensor, query_x: Tensor, *, fused: bool = True) -> tuple[Tensor, Tensor]:
         """The examples of a task [N + M, ...], requiring gradients, and the network's outputs for them.
 
         Normalized by the run's batch-norm policy; under `running`, of which an untrained network has no
-        statistics yet, by the task's own, as in training.
+        statistics yet, by the task's own, as in training. If not `fused`, every layer computes its whole
+        output, as torch's own layers do.
         """
         x = torch.cat([support_x, query_x]).detach().requires_grad_()
         rows = len(support_x) if self.learner.batch_norm == "support" else None
-        return x, self.state.network(self.state.parameters, x, Statistics(rows=rows))
+        return x, self.state.network(self.state.parameters, x, Statistics(rows=rows, fused=fused))
 
     def weights(self) -> Parameters:
         """The network's weights of convolutions and linear layers: no biases, no norms' scales."""
