@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nasmeta.arguments import parsed
 from nasmeta.conf_dir import config_directory
 from nasmeta.errors import Interrupted, NasmetaError, StorageError, UserError
+from nasmeta.runtime.text import PrintableFormatter, printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal has no ±, and file names may be anything
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         if arguments[:1] == ["search"]:
             return search(arguments[1:])
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     except NasmetaError as error:
         if debug:
             traceback.print_exc()
-        print(f"nasmeta: {_one_line(str(error))}", file=sys.stderr)
+        print(f"nasmeta: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
@@ -59,13 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:  # a full disk or a forbidden folder, where nothing more can be said
         if debug:
             traceback.print_exc()
-        print(f"nasmeta: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        where = error.filename or "a file"
+        print(f"nasmeta: {printable(f'{where}: {error.strerror or error}')}", file=sys.stderr)
         return StorageError.exit_code
-
-
-def _one_line(text: str) -> str:
-    """`text` with what would break the line, or steer the terminal, escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def search(arguments: list[str]) -> int:
@@ -331,7 +330,7 @@ def compare(options: argparse.Namespace) -> int:
 
     rows = rows_of(options.directories, options.sort)
     if not options.json:
-        print("\n".join(_one_line(line) for line in comparison(rows).split("\n")))
+        print("\n".join(printable(line) for line in comparison(rows).split("\n")))
         return 0
     for row in rows:
         print(json.dumps(row.to_dict()))

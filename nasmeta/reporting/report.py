@@ -20,6 +20,7 @@ from nasmeta.reporting.ranking import failures, measure_of
 from nasmeta.reporting.sweep_report import write_sweep_report
 from nasmeta.reporting.table import difference_line, result_rows
 from nasmeta.reporting.verdict import verdict
+from nasmeta.runtime.text import csv_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -168,7 +169,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 def trials_csv(run: Run) -> str:
     """Every trial of the search as a row, so that any figure can be made again.
 
-    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    Its text is made harmless for a spreadsheet, see `csv_cell`.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
@@ -176,9 +177,5 @@ def trials_csv(run: Run) -> str:
     writer.writerow([*names, "elapsed"])
     for trial in run.trials:
         values = [getattr(trial.result, name) for name in names]
-        writer.writerow([*(_harmless(value) for value in values), trial.elapsed])
+        writer.writerow([*(csv_cell(value) for value in values), trial.elapsed])
     return buffer.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
