@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta import __version__
-from nasmeta.errors import CheckpointError, StorageError
+from nasmeta.errors import CheckpointError
+from nasmeta.runtime import files
 from nasmeta.task import TaskSpec
 
 log = logging.getLogger(__name__)
@@ -23,40 +24,9 @@ FORMAT = 1
 """The version of best.pt; raised when a reader of this one could not understand the next."""
 
 
-def write_atomically(path: Path, data: bytes, previous: Path | None = None) -> None:
-    """Replaces `path` by `data`: whoever reads, and whatever happens, finds the old file or the new one.
-
-    The old one becomes `previous`, where that is given; a kill may then leave it under that name alone.
-    Raises StorageError where it cannot be written; the old file is as it was.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            os.replace(path, previous)
-        os.replace(temporary, path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _sync_directory(path: Path) -> None:
-    """Makes a rename in the directory survive a crash, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def save(path: Path, payload: dict[str, Any]) -> None:
-    """Writes tensors and plain values atomically."""
-    write_atomically(path, _bytes(payload))
+def save(path: Path, payload: dict[str, Any], *, inside: Path | None = None) -> None:
+    """Writes tensors and plain values atomically; `inside` as in `nasmeta.runtime.files`."""
+    files.write_atomically(path, _bytes(payload), inside=inside)
 
 
 def _bytes(payload: dict[str, Any]) -> bytes:
@@ -67,7 +37,7 @@ def _bytes(payload: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, inside: Path | None = None) -> dict[str, Any]:
     """Reads what `save` wrote, on the CPU, by torch's weights-only loader, which runs no code.
 
     Raises CheckpointError that names the file: missing, damaged, or no checkpoint at all.
@@ -76,10 +46,13 @@ def load(path: Path) -> dict[str, Any]:
 
     import torch
 
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        data = path.read_bytes()
+        data = files.read_bytes(path, files.MAX_TENSORS, inside=inside)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
         _verify(data)
         payload = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -104,12 +77,12 @@ def _verify(data: bytes) -> None:
         raise ValueError(f"the checksum of {wrong} is wrong")
 
 
-# Work in progress ---------------------------------------------------------------------------------------
+# Work in progress: RUN/checkpoints/NAME, where nothing may be a link -------------------------------------
 
 
 def save_progress(path: Path, payload: dict[str, Any]) -> None:
     """Writes a checkpoint like `save`, and keeps the one before it."""
-    write_atomically(path, _bytes(payload), _previous(path))
+    files.write_atomically(path, _bytes(payload), _previous(path), inside=_run(path))
 
 
 def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool:
@@ -118,10 +91,10 @@ def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool
     One that is damaged, or of another network, is warned of by name. `restore` may be called twice.
     """
     for file in (path, _previous(path)):
-        if not file.exists():
+        if not os.path.lexists(file):
             continue
         try:
-            fits(file, restore, load(file))
+            fits(file, restore, load_weights(file))
         except CheckpointError as error:
             log.warning("%s; going on from an earlier one, or from the start of this training", error)
         else:
@@ -129,10 +102,20 @@ def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool
     return False
 
 
+def save_weights(path: Path, payload: dict[str, Any]) -> None:
+    """Writes what `load_weights` reads, and keeps nothing from before."""
+    save(path, payload, inside=_run(path))
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """The newest generation alone. Raises as `load`."""
+    return load(path, inside=_run(path))
+
+
 def is_whole(path: Path) -> bool:
     """Whether the newest generation is there and undamaged."""
     try:
-        load(path)
+        load_weights(path)
     except CheckpointError as error:
         log.warning("%s", error)
         return False
@@ -140,21 +123,25 @@ def is_whole(path: Path) -> bool:
 
 
 def forget(path: Path) -> None:
-    """Deletes a checkpoint of work in progress, the one before it, and what a kill left of the next."""
-    for file in (path, _previous(path), path.with_name(f".{path.name}.tmp")):
-        file.unlink(missing_ok=True)
+    """Deletes a checkpoint of work in progress, and the one before it."""
+    for file in (path, _previous(path)):
+        files.remove(file, inside=_run(path))
 
 
 def _previous(path: Path) -> Path:
     return path.with_suffix(".previous")
 
 
+def _run(path: Path) -> Path:
+    return path.parent.parent
+
+
 # best.pt ------------------------------------------------------------------------------------------------
 
 
-def save_best(path: Path, contents: dict[str, Any]) -> None:
+def save_best(path: Path, contents: dict[str, Any], *, inside: Path | None = None) -> None:
     """Writes best.pt: see `load_best` for what it holds."""
-    save(path, {"format": FORMAT, "nasmeta": __version__, **contents})
+    save(path, {"format": FORMAT, "nasmeta": __version__, **contents}, inside=inside)
 
 
 def load_best(path: Path) -> dict[str, Any]:
@@ -163,8 +150,8 @@ def load_best(path: Path) -> dict[str, Any]:
     Keys: format, nasmeta (version), arch (canonical string), task (TaskSpec's fields), config (plain
     values, for `config.parse`), parameters and statistics (tensors by name), metrics.
     """
-    path = path / "best.pt" if path.is_dir() else path
-    payload = load(path)
+    path, inside = (path / "best.pt", path) if path.is_dir() else (path, None)
+    payload = load(path, inside=inside)
     version = payload.get("format")
     if not isinstance(version, int) or not payload.keys() >= _KINDS.keys():
         missing = ", ".join(sorted(_KINDS.keys() - payload.keys())) or "format"

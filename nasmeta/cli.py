@@ -234,7 +234,6 @@ def _control(options: argparse.Namespace, result: dict[str, Any]) -> int:
 def predict(options: argparse.Namespace) -> int:
     """`nasmeta predict CHECKPOINT --support DIR --query PATH...`."""
     from nasmeta.allocator import keep_pages
-    from nasmeta.checkpoint import write_atomically
     from nasmeta.classifier import FewShotClassifier
     from nasmeta.prediction import (
         as_text,
@@ -244,6 +243,7 @@ def predict(options: argparse.Namespace) -> int:
         folder_accuracy,
         predictions,
     )
+    from nasmeta.runtime import files
 
     _check_new(options.output)
     support = find_support(options.support)
@@ -256,7 +256,7 @@ def predict(options: argparse.Namespace) -> int:
     if options.output is None:
         sys.stdout.write(text)
     else:
-        write_atomically(options.output, text.encode())
+        files.write_atomically(options.output, text.encode())
     accuracy = folder_accuracy(answers)
     if accuracy is not None:
         shown = {file.resolve() for file in examples} & {file.resolve() for file in queries}

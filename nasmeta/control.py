@@ -23,6 +23,7 @@ from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.overrides import overridden
+from nasmeta.runtime import files
 from nasmeta.search_spaces.adaptive import ADAPTIVE
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.conv import ConvSpace
@@ -76,7 +77,7 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     as_trained = Composition.of(parse(overridden(saved["config"], lasting), trusted=trusted))
     state = restore(path, saved, composition)
     folder = path.parent / "control"
-    folder.mkdir(exist_ok=True)
+    files.make_folder(folder, inside=path.parent)
     own = Rival(composition.space, composition.space.parse(saved["arch"]))
     first = _test(composition, state, stop)
     rows = [_row("checkpoint", own, composition.task, first, first)]
@@ -144,7 +145,7 @@ def _trained(composition: Composition, rival: Rival, weights: Path, stop: Stop) 
     if result.status == "failed":
         raise RunFailed(f"{weights}: the control {rival.arch} could not be trained: {result.reason}")
     state = problem.initial_state(rival.arch)
-    saved = checkpoint.load(weights)
+    saved = checkpoint.load_weights(weights)
     state.load(saved["training"]["parameters"], saved["statistics"])
     return state
 

@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nasmeta import __version__, checkpoint, seeding
+from nasmeta import __version__, seeding
 from nasmeta.classifier import FewShotClassifier, Picture
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import ConfigError, RunFailed
+from nasmeta.runtime import files
 
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 
@@ -77,7 +78,7 @@ def export_onnx(classifier: FewShotClassifier, path: Path, examples: Sequence[Pi
     }
     data = _converted(module, pixels, "probabilities" if fitted else "embeddings", metadata)
     error = _compared(module, data, pixels)
-    checkpoint.write_atomically(path, data)
+    files.write_atomically(path, data)
     return error
 
 

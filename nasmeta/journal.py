@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from nasmeta.errors import RunDirectoryError, StorageError
+from nasmeta.runtime import files
 
 FORMAT = 1
 
@@ -31,7 +32,7 @@ class Journal:
         self.durable = True
         self.records, good = read(path)
         try:
-            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - held open for the run
+            self._file = files.appending(path, inside=path.parent)
             if self._file.tell() > good:
                 self._file.truncate(good)
                 self._sync()
@@ -93,7 +94,9 @@ def read(path: Path) -> tuple[list[Record], int]:
     Touches nothing. Raises RunDirectoryError where it cannot be read, or a line but the last is damaged.
     """
     try:
-        data = path.read_bytes() if path.exists() else b""
+        data = files.read_bytes(path, files.MAX_JOURNAL, inside=path.parent)
+    except FileNotFoundError:
+        data = b""
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
     records: list[Record] = []

@@ -14,15 +14,22 @@ from nasmeta.errors import CheckpointError
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.journal import Journal
 from nasmeta.rundir import RunDirectory
+from nasmeta.runtime import files
 
 log = logging.getLogger(__name__)
 
 
 def save_network(
-    composition: Composition, path: Path, weights: Path, result: TrialResult, metrics: dict[str, Any]
+    composition: Composition,
+    path: Path,
+    weights: Path,
+    result: TrialResult,
+    metrics: dict[str, Any],
+    *,
+    inside: Path,
 ) -> None:
-    """Writes what `nasmeta evaluate` reads, of the weights that a trial has left."""
-    saved = checkpoint.load(weights)
+    """Writes what `nasmeta evaluate` reads, of the weights that a trial has left, in the run `inside`."""
+    saved = checkpoint.load_weights(weights)
     task, preprocessing = composition.task, composition.dataset.preprocessing
     contents = {
         "arch": result.arch,
@@ -33,20 +40,20 @@ def save_network(
         "preprocessing": None if preprocessing is None else asdict(preprocessing),
         "metrics": metrics,
     }
-    checkpoint.save_best(path, contents)
+    checkpoint.save_best(path, contents, inside=inside)
 
 
 def keep_front(directory: RunDirectory, trials: Collection[int]) -> None:
     """Deletes the checkpoints of trials that are not on the Pareto front any more."""
     for path in directory.pareto.glob("*.pt"):
         if int(path.stem) not in trials:
-            path.unlink(missing_ok=True)
+            files.remove(path, inside=directory.path)
 
 
 def save_summary(directory: RunDirectory, summary: dict[str, Any]) -> int:
     """Writes summary.json; returns its checksum."""
     text = json.dumps(summary, indent=2).encode() + b"\n"
-    checkpoint.write_atomically(directory.summary, text)
+    files.write_atomically(directory.summary, text, inside=directory.path)
     return zlib.crc32(text)
 
 
@@ -59,12 +66,12 @@ def stored_summary(directory: RunDirectory, journal: Journal, *, trained: bool) 
     if not tested:
         return None
     try:
-        text = directory.summary.read_bytes()
+        text = files.read_bytes(directory.summary, files.MAX_TABLE, inside=directory.path)
         if tested[-1].get("checksum", zlib.crc32(text)) != zlib.crc32(text):
             raise ValueError("its checksum is wrong")
         summary: dict[str, Any] = json.loads(text)
         if trained:
-            checkpoint.load_best(directory.best)
+            checkpoint.load_best(directory.path)
     except CheckpointError as error:
         log.warning("%s; made again", error)
     except (OSError, ValueError) as error:

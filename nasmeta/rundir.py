@@ -10,8 +10,8 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from nasmeta import journal
-from nasmeta.checkpoint import write_atomically
 from nasmeta.errors import RunDirectoryError, StorageError
+from nasmeta.runtime import files
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,20 @@ class RunDirectory:
     def lock(self) -> FileLock:
         """The lock of the run, to hold while working on it; the system frees it if its owner is killed.
 
-        Raises RunDirectoryError where another process holds it.
+        What kills have left is deleted. Raises RunDirectoryError if another process holds the lock, or if
+        one of the run's folders is a link.
         """
-        return locked(self.path / "run.lock", "run")
+        folders = [self.config.parent, self.checkpoints, self.pareto, self.tensorboard]
+        try:
+            files.check_folders(*folders)
+        except files.Refused as error:
+            raise RunDirectoryError(
+                f"{error.filename}: {error.strerror}: a run writes inside its own directory alone"
+            ) from error
+        lock = locked(self.path / "run.lock", "run")
+        for folder in [self.path, *folders]:
+            files.remove_leftovers(folder)
+        return lock
 
     def load_config(self) -> DictConfig:
         """The configuration the run was started with; raises RunDirectoryError where there is none.
@@ -74,8 +85,9 @@ class RunDirectory:
         try:
             read_config(self.config)
         except RunDirectoryError:
-            self.config.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.config, OmegaConf.to_yaml(OmegaConf.create(dict(values))).encode())
+            files.make_folder(self.config.parent, inside=self.path)
+            text = OmegaConf.to_yaml(OmegaConf.create(dict(values)))
+            files.write_atomically(self.config, text.encode(), inside=self.path)
 
     def _journalled(self) -> DictConfig | None:
         """The configuration that the journal recorded when the run was last started."""
@@ -86,16 +98,14 @@ class RunDirectory:
 
 def locked(path: Path, what: str) -> FileLock:
     """An acquired lock: of the system, so that it ends with its process however that ends."""
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        return files.locked(path)
     except Timeout as error:
         raise RunDirectoryError(
             f"{path.parent}: another process is working on this {what} (it holds {path.name}); wait for it"
         ) from error
     except OSError as error:
         raise StorageError(f"{path}: cannot be locked: {error.strerror}") from error
-    return lock
 
 
 def read_config(path: Path) -> DictConfig:

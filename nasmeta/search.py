@@ -40,6 +40,7 @@ from nasmeta.meta_learners.train import Progress
 from nasmeta.outputs import keep_front, save_network, save_summary, stored_summary
 from nasmeta.records import Asked
 from nasmeta.rundir import RunDirectory
+from nasmeta.runtime import files
 from nasmeta.strategies.base import Proposal, Strategy, Told
 from nasmeta.strategies.memory import Memory
 from nasmeta.summary import describe, metrics, paired_difference, tested_numbers
@@ -81,7 +82,7 @@ class Search:
         self.front: Front | None = None
         self.constraints = Constraints(composition, self.evaluator, journal.records, self._record)
         self.strategy: Strategy
-        directory.checkpoints.mkdir(exist_ok=True)
+        files.make_folder(directory.checkpoints, inside=directory.path)
 
     def run(self) -> dict[str, Any]:
         """Runs to the end and returns what summary.json holds; raises Interrupted, all saved."""
@@ -174,7 +175,7 @@ class Search:
         """The Pareto front to keep, where the strategy has more objectives than the score."""
         if not strategy.objectives:
             return None
-        self.directory.pareto.mkdir(exist_ok=True)
+        files.make_folder(self.directory.pareto, inside=self.directory.path)
         space = self.composition.space
 
         def costs(text: str) -> dict[str, float]:
@@ -327,7 +328,8 @@ class Search:
             keep_front(self.directory, self.front.trials)
 
     def _save_best(self, path: Path, weights: Path, result: TrialResult, **tested: Any) -> None:
-        save_network(self.composition, path, weights, result, {**metrics(result), **tested})
+        numbers = {**metrics(result), **tested}
+        save_network(self.composition, path, weights, result, numbers, inside=self.directory.path)
 
     # After the search -----------------------------------------------------------------------------------
 
@@ -370,7 +372,7 @@ class Search:
             return self.finals.test(result.arch, result.iterations)
         arch = self.composition.space.parse(result.arch)
         state = self.problem.initial_state(arch)
-        saved = checkpoint.load(self._weights(phase, result.trial))
+        saved = checkpoint.load_weights(self._weights(phase, result.trial))
         state.load(saved["training"]["parameters"], saved["statistics"])
         sampler, tasks = self.composition.sampler("test"), self.config.keys.budget.test_tasks
         return score(self.composition.learner, state, sampler, tasks, stop=self.stop)

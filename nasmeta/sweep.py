@@ -15,11 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nasmeta import checkpoint
 from nasmeta.errors import Interrupted, NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.runtime import files
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +67,13 @@ class Manifest:
 
     def write(self, plan: Plan) -> None:
         text = json.dumps(plan.model_dump(), indent=1)
-        checkpoint.write_atomically(self.file, text.encode() + b"\n")
+        files.write_atomically(self.file, text.encode() + b"\n", inside=self.path)
 
     def read(self) -> Plan:
         """Raises RunDirectoryError where the manifest is damaged, or a job is not inside the sweep."""
         try:
-            plan = Plan.model_validate(json.loads(self.file.read_bytes()))
+            data = files.read_bytes(self.file, files.MAX_TABLE, inside=self.path)
+            plan = Plan.model_validate(json.loads(data))
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in problem["loc"])
@@ -114,7 +114,7 @@ class Manifest:
         self._change(change)
 
     def _change(self, change: Callable[[Plan], None]) -> None:
-        with FileLock(self.path / ".sweep.json.lock"):  # held for milliseconds: waits
+        with files.locked(self.path / ".sweep.json.lock", seconds=-1):  # held for milliseconds
             plan = self.read()
             change(plan)
             self.write(plan)

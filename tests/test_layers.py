@@ -54,9 +54,14 @@ def test_imports_point_one_way(folder: str) -> None:
         assert not wrong, f"{path.relative_to(PACKAGE)} imports {wrong}"
 
 
+def test_the_runtime_knows_nothing_but_errors() -> None:
+    for path in (PACKAGE / "runtime").rglob("*.py"):
+        assert imports(path) <= {"runtime", "errors"}, path
+
+
 @pytest.mark.parametrize("leaf", sorted(LEAVES))
 def test_small_modules_know_no_folder(leaf: str) -> None:
-    assert imports(PACKAGE / f"{leaf}.py") <= LEAVES | {"__version__"}
+    assert imports(PACKAGE / f"{leaf}.py") <= LEAVES | FOR_ALL | {"__version__"}
 
 
 def loaded(*arguments: str) -> set[str]:

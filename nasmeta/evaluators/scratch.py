@@ -97,7 +97,7 @@ class _Saved:
         self.seconds = 0.0
         self.finished = False
         if not checkpoint.load_progress(path, self._restore) and start is not None:
-            checkpoint.fits(start, self._start_from, checkpoint.load(start))
+            checkpoint.fits(start, self._start_from, checkpoint.load_weights(start))
 
     def run(self, report: Report, stop: Stop, limit: Limit) -> None:
         """Trains to the end, saving now and then; raises Interrupted, saved, once `stop()` is true.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from nasmeta.checkpoint import write_atomically
 from nasmeta.errors import RunDirectoryError
+from nasmeta.runtime import files
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
         lstrip_blocks=True,
     )
     text = environment.get_template(template).render(values | {"mark": MARK})
-    write_atomically(output, text.encode("utf-8", "backslashreplace"))
+    files.write_atomically(output, text.encode("utf-8", "backslashreplace"))
 
 
 def picture(figure: "Figure") -> str:

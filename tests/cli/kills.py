@@ -26,13 +26,14 @@ FORK.set_forkserver_preload(
 
 def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:
     """Runs a command and kills its own process at the `kill_at`-th write (journal lines and files alike)."""
-    from nasmeta import checkpoint, journal
+    from nasmeta import journal
+    from nasmeta.runtime import files
 
     torch.set_num_threads(1)
     # As in a process of its own: what drew from torch's global generator would differ, not agree by the fork.
     torch.seed()
     writes = 0
-    append, replace = journal.Journal.append, checkpoint.write_atomically
+    append, replace = journal.Journal.append, files.write_atomically
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -48,17 +49,17 @@ def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:
             die()
         return append(self, event, **values)
 
-    def counted_replace(path: Path, data: bytes, previous: Path | None = None) -> None:
+    def counted_replace(path: Path, data: bytes, previous: Path | None = None, **where: Any) -> None:
         nonlocal writes
         writes += 1
         if writes == kill_at:
             if torn:
-                path.with_name(f".{path.name}.tmp").write_bytes(data[: len(data) // 2])
+                path.with_name(f".nasmeta-{kill_at:016x}.tmp").write_bytes(data[: len(data) // 2])
             die()
-        replace(path, data, previous)
+        replace(path, data, previous, **where)
 
     journal.Journal.append = counted_append  # type: ignore[method-assign]
-    checkpoint.write_atomically = counted_replace
+    files.write_atomically = counted_replace
     sys.exit(main(arguments))
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from nasmeta import checkpoint, journal
+from nasmeta import journal
 from nasmeta.cli import main
+from nasmeta.runtime import files
 from tests.cli.kills import outcome
 from tests.cli.runs import TINY
 
@@ -43,7 +44,7 @@ class Killed(BaseException):
 def killed(arguments: list[str], kill_at: int) -> bool:
     """Whether the command was killed at the `kill_at`-th write, and not over before."""
     writes = 0
-    append, replace = journal.Journal.append, checkpoint.write_atomically
+    append, replace = journal.Journal.append, files.write_atomically
 
     def count() -> None:
         nonlocal writes
@@ -55,13 +56,13 @@ def killed(arguments: list[str], kill_at: int) -> bool:
         count()
         return append(self, event, **values)
 
-    def counted_replace(*arguments: Any) -> None:
+    def counted_replace(*arguments: Any, **where: Any) -> None:
         count()
-        replace(*arguments)
+        replace(*arguments, **where)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(journal.Journal, "append", counted_append)
-        patch.setattr(checkpoint, "write_atomically", counted_replace)
+        patch.setattr(files, "write_atomically", counted_replace)
         try:
             assert main(arguments) == 0
         except Killed:

@@ -245,6 +245,6 @@ class _Saved:
 
 def _leave(path: Path, arch: str, state: MetaState) -> None:
     parameters = {name: value.detach() for name, value in state.parameters.items()}
-    checkpoint.save(
+    checkpoint.save_weights(
         path, {"arch": arch, "training": {"parameters": parameters}, "statistics": state.statistics}
     )

@@ -1,0 +1,284 @@
+"""The gate: nasmeta opens, writes, locks and deletes files here and nowhere else.
+
+A folder may come from a stranger. So no function here waits for a pipe, opens a device, or reads without a
+bound, and none writes into a file that somebody has under another name. How to use it:
+
+    files.read_bytes(path, files.MAX_TEXT)                    a file that the user has named
+    files.read_bytes(path, files.MAX_TEXT, inside=run)        a file that was found in the folder `run`
+    with files.opened(path, files.MAX_IMAGE) as file: ...     the same, piece by piece
+    files.write_atomically(path, data, inside=run)            replaces a file; raises StorageError
+    with files.replacing(path) as file: ...                   the same, piece by piece; raises OSError
+    files.appending(path, inside=run)                         a journal
+    files.locked(path), files.make_folder(path, inside=run), files.remove(path, inside=run)
+
+Links: what the command line names is followed, that is `path` without `inside`, and `inside` itself. What is
+found in a folder is not: with `inside`, neither the file nor a folder between the two may be a link, and the
+path may not lead out of `inside`.
+
+What is refused is an OSError like any other failure: show its `strerror`.
+"""
+
+import errno
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock
+
+from nasmeta.errors import StorageError
+
+MAX_TEXT = 1 << 20
+"""Bytes of a configuration; a composed one has a few thousand."""
+
+MAX_TABLE = 256 << 20
+"""Bytes of a file with a record for each trial, job, image or architecture."""
+
+MAX_JOURNAL = 1 << 30
+"""Bytes of a journal; a trial takes about 500."""
+
+MAX_IMAGE = 512 << 20
+"""Bytes of an image file, or of an archive of images."""
+
+MAX_TENSORS = 16 << 30
+"""Bytes of a file of tensors."""
+
+ABANDONED_SECONDS = 3600.0
+"""The age at which a temporary file is nobody's any more: a kill has left it."""
+
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_WRITE = _READ | os.O_WRONLY | os.O_CREAT
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_BY_FOLDER = os.open in os.supports_dir_fd  # not on Windows, where folders that are links are followed
+
+_PREFIX, _SUFFIX = ".nasmeta-", ".tmp"
+
+_KINDS = {
+    stat.S_IFREG: "is a file",
+    stat.S_IFDIR: "is a folder",
+    stat.S_IFLNK: "is a symbolic link",
+    stat.S_IFIFO: "is a named pipe",
+    stat.S_IFSOCK: "is a socket",
+    stat.S_IFCHR: "is a device",
+    stat.S_IFBLK: "is a device",
+}
+
+
+class Refused(OSError):
+    """A file that is not opened: it is none, too large, or not where it should be. `strerror` says why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(errno.EPERM, reason, str(path))
+
+
+# Reading ------------------------------------------------------------------------------------------------
+
+
+def read_bytes(path: Path, limit: int, *, inside: Path | None = None) -> bytes:
+    """The content of a regular file of at most `limit` bytes.
+
+    Raises OSError: FileNotFoundError if there is none, Refused as the module says.
+    """
+    with opened(path, limit, inside=inside) as file:
+        return file.read(os.fstat(file.fileno()).st_size)  # not to its end: it may be growing
+
+
+def opened(path: Path, limit: int, *, inside: Path | None = None) -> BinaryIO:
+    """A regular file of at most `limit` bytes, open for reading. Raises as `read_bytes`."""
+    with _folder_of(path, inside) as folder:
+        descriptor = _open_regular(path, _READ, folder, follow=inside is None)
+    file = os.fdopen(descriptor, "rb")
+    size = os.fstat(descriptor).st_size
+    if size > limit:
+        file.close()
+        raise Refused(path, f"has {size} bytes, at most {limit} are read")
+    return file
+
+
+# Writing ------------------------------------------------------------------------------------------------
+
+
+def write_atomically(
+    path: Path, data: bytes, previous: Path | None = None, *, inside: Path | None = None
+) -> None:
+    """Replaces `path` by `data`: whoever reads, and whatever happens, finds the old file or the new one.
+
+    If `previous` is given, a path in the same folder, the old file is kept under that name; a kill may leave
+    it under that name alone. Raises StorageError; then the old file is as it was.
+    """
+    try:
+        with replacing(path, previous, inside=inside) as file:
+            file.write(data)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def replacing(
+    path: Path, previous: Path | None = None, *, inside: Path | None = None, durable: bool = True
+) -> Iterator[BinaryIO]:
+    """A new file, open for writing, that replaces `path` when the block ends without an exception.
+
+    As `write_atomically`, but raises OSError. Until then the file has a name that nobody can foresee. A link
+    at `path` is replaced; what it points to is left alone. `durable`: all of it is on the disk at the end.
+    """
+    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+    with _folder_of(path, inside, always=True) as folder:
+        _remove_abandoned(path.parent)
+        descriptor = os.open(_name(temporary, folder), _WRITE | os.O_EXCL | _NO_LINK, 0o666, dir_fd=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                if durable:
+                    os.fsync(descriptor)
+            if previous is not None:
+                with suppress(FileNotFoundError):
+                    _rename(path, previous, folder)
+            _rename(temporary, path, folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(_name(temporary, folder), dir_fd=folder)
+            raise
+        if durable and folder is not None:
+            os.fsync(folder)
+
+
+def appending(path: Path, *, inside: Path) -> BinaryIO:
+    """A file that is made if need be, open for writing at its end, unbuffered. Raises OSError.
+
+    One that has a second name (a hard link) is refused: what is appended would be in both.
+    """
+    with _folder_of(path, inside) as folder:
+        descriptor = _open_regular(path, _WRITE | os.O_APPEND, folder, follow=False)
+    if os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise Refused(path, "is a hard link, and its other name would change too: replace it by a copy")
+    return os.fdopen(descriptor, "ab", buffering=0)
+
+
+def make_folder(path: Path, *, inside: Path) -> None:
+    """Makes the folder, unless it is there. Raises StorageError if it cannot, or a link is in its place."""
+    try:
+        with _folder_of(path, inside) as folder:
+            with suppress(FileExistsError):
+                os.mkdir(_name(path, folder), dir_fd=folder)
+            _check(path, stat.S_IFDIR, _stat(path, folder, follow=False))
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
+
+
+def check_folders(*paths: Path) -> None:
+    """Raises Refused if one of the paths is there and is not a folder, as a link to one is not."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            _check(path, stat.S_IFDIR, _stat(path, None, follow=False))
+
+
+def remove(path: Path, *, inside: Path) -> None:
+    """Deletes a file, or the link in its place, if it is there. Raises StorageError."""
+    try:
+        with suppress(FileNotFoundError), _folder_of(path, inside) as folder:
+            os.unlink(_name(path, folder), dir_fd=folder)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be deleted: {error.strerror}") from error
+
+
+def locked(path: Path, seconds: float = 0.0) -> FileLock:
+    """An acquired lock, which ends with its process, however that ends. `seconds` to wait, -1 for ever.
+
+    Raises filelock.Timeout if another process holds it, and OSError.
+    """
+    with suppress(FileNotFoundError):
+        _check(path, stat.S_IFREG, _stat(path, None, follow=False))
+    lock = FileLock(path)  # it does not follow links either
+    lock.acquire(timeout=seconds)
+    return lock
+
+
+def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
+    """Deletes the temporary files that kills have left in the folder, if they are older in seconds."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
+                with suppress(OSError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime >= older_than:
+                        os.unlink(entry.path)
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _folder_of(path: Path, inside: Path | None, *, always: bool = False) -> Iterator[int | None]:
+    """A descriptor of the folder that `path` is in, reached from `inside` without following a link.
+
+    None, for the path as it is, if there is no `inside`, unless `always`, and on Windows.
+    """
+    if "\0" in str(path):
+        raise Refused(path, "has a NUL in its name")
+    if not _BY_FOLDER or (inside is None and not always):
+        yield None
+        return
+    start = path.parent if inside is None else inside
+    folder = os.open(start, _FOLDER)
+    try:
+        for part in path.parent.relative_to(start).parts:
+            if part == "..":
+                raise Refused(path, f"leads out of {inside}")
+            start = start / part
+            found = os.stat(part, dir_fd=folder, follow_symlinks=False)
+            _check(path, stat.S_IFDIR, found, f"its folder {start} ")
+            outer, folder = folder, os.open(part, _FOLDER | _NO_LINK, dir_fd=folder)
+            os.close(outer)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _open_regular(path: Path, flags: int, folder: int | None, *, follow: bool) -> int:
+    """A descriptor of a regular file. It is looked at before, since opening a device may do something."""
+    with suppress(FileNotFoundError):
+        _check(path, stat.S_IFREG, _stat(path, folder, follow=follow))
+    descriptor = os.open(_name(path, folder), flags | (0 if follow else _NO_LINK), 0o666, dir_fd=folder)
+    try:
+        _check(path, stat.S_IFREG, os.fstat(descriptor))
+    except Refused:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _stat(path: Path, folder: int | None, *, follow: bool) -> os.stat_result:
+    return os.stat(_name(path, folder), dir_fd=folder, follow_symlinks=follow)
+
+
+def _check(path: Path, kind: int, found: os.stat_result, subject: str = "") -> None:
+    """Raises Refused, for a reason that begins with `subject`, unless `found` is of that kind."""
+    actual = stat.S_IFMT(found.st_mode)
+    if actual != kind:
+        wanted = "folder" if kind == stat.S_IFDIR else "regular file"
+        raise Refused(path, f"{subject}{_KINDS.get(actual, 'is something else')}, and has to be a {wanted}")
+
+
+def _name(path: Path, folder: int | None) -> str:
+    return str(path) if folder is None else path.name
+
+
+def _rename(old: Path, new: Path, folder: int | None) -> None:
+    os.replace(_name(old, folder), _name(new, folder), src_dir_fd=folder, dst_dir_fd=folder)
+
+
+_seen: set[Path] = set()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Clears a folder of what kills have left there, once in a process."""
+    if folder not in _seen:
+        _seen.add(folder)
+        remove_leftovers(folder, ABANDONED_SECONDS)
