@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as interrupt:  # Interrupted among them
-        print(f"nasmeta: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        _tell(str(interrupt) or "interrupted")
         return INTERRUPTED
     except NasmetaError as error:
         if debug:
             traceback.print_exc()
-        print(f"nasmeta: {printable(str(error))}", file=sys.stderr)
+        _tell(str(error))
         return error.exit_code
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
@@ -62,9 +63,16 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:  # a full disk or a forbidden folder, where nothing more can be said
         if debug:
             traceback.print_exc()
-        where = error.filename or "a file"
-        print(f"nasmeta: {printable(f'{where}: {error.strerror or error}')}", file=sys.stderr)
+        _tell(f"{error.filename or 'a file'}: {error.strerror or error}")
         return StorageError.exit_code
+
+
+def _tell(text: str) -> None:
+    """Says how a command ended in one line on stderr, unless its terminal was closed, which fails a write."""
+    try:
+        print(f"nasmeta: {printable(text)}", file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # Python flushes it once more
 
 
 def search(arguments: list[str]) -> int:
@@ -182,7 +190,8 @@ def _run(config: "Config", path: Path, *, force: bool = False) -> float:
             ) from error
         finally:
             for observer in observers:
-                observer.close()
+                with suppress(OSError):  # a terminal that was closed
+                    observer.close()
     print(closing_table(summary, path, resumable=True))
     accuracy, loss = (summary["best"][name] for name in ("valid_accuracy", "valid_loss"))
     return float(-loss if accuracy is None else accuracy)

@@ -4,11 +4,10 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -148,13 +147,14 @@ class _Sweep:
     def __init__(self, arguments: list[str], manifest: Manifest | None) -> None:
         self.arguments, self.manifest = arguments, manifest
         self.replays = manifest is not None
-        self.lock: FileLock | None = None
+        self.held = ExitStack()
+        """The sweep's lock, from its beginning on."""
 
     def begin(self, directory: Path, plan: Plan) -> None:
         from nasmeta.rundir import locked
 
         directory.mkdir(parents=True, exist_ok=True)
-        self.lock = locked(directory / "sweep.lock", "sweep")
+        self.held.enter_context(locked(directory / "sweep.lock", "sweep"))
         self.manifest = Manifest(directory)
         self.manifest.write(plan)
 
@@ -166,10 +166,6 @@ class _Sweep:
             except RunFailed as failed:
                 raise failed from cause
 
-    def close(self) -> None:
-        if self.lock is not None:
-            self.lock.release()
-
 
 _current = _Sweep([], None)
 
@@ -179,10 +175,8 @@ def one_sweep(arguments: list[str], played_again: Manifest | None = None) -> Ite
     """Inside, the yielded object is the sweep that Hydra begins, if it begins one, or plays again."""
     global _current
     _current = _Sweep(arguments, played_again)
-    try:
+    with _current.held:
         yield _current
-    finally:
-        _current.close()
 
 
 def hydra_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float | None:

@@ -1,12 +1,13 @@
 """The directory of a run: everything that the run promises is in it, and one process at a time."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from nasmeta import journal
@@ -44,11 +45,11 @@ class RunDirectory:
         """The checkpoint, like best.pt, of a trial on the Pareto front."""
         return self.pareto / f"{trial}.pt"
 
-    def lock(self) -> FileLock:
-        """The lock of the run, to hold while working on it; the system frees it if its owner is killed.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """The lock of the run, to hold while working on it; see `locked`. What kills have left is deleted.
 
-        What kills have left is deleted. Raises RunDirectoryError if another process holds the lock, or if
-        one of the run's folders is a link.
+        Raises RunDirectoryError if another process holds the lock, or if one of the run's folders is a link.
         """
         folders = [self.config.parent, self.checkpoints, self.pareto, self.tensorboard]
         try:
@@ -57,10 +58,10 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{error.filename}: {error.strerror}: a run writes inside its own directory alone"
             ) from error
-        lock = locked(self.path / "run.lock", "run")
-        for folder in [self.path, *folders]:
-            files.remove_leftovers(folder)
-        return lock
+        with locked(self.path / "run.lock", "run"):
+            for folder in [self.path, *folders]:
+                files.remove_leftovers(folder)
+            yield
 
     def load_config(self) -> DictConfig:
         """The configuration the run was started with; raises RunDirectoryError where there is none.
@@ -96,16 +97,23 @@ class RunDirectory:
         return OmegaConf.create(stored[-1]) if stored else None
 
 
-def locked(path: Path, what: str) -> FileLock:
-    """An acquired lock: of the system, so that it ends with its process however that ends."""
-    try:
-        return files.locked(path)
-    except Timeout as error:
-        raise RunDirectoryError(
-            f"{path.parent}: another process is working on this {what} (it holds {path.name}); wait for it"
-        ) from error
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be locked: {error.strerror}") from error
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Inside, this process holds the lock file `path` of a `what`; the system frees it if the process dies.
+
+    Raises RunDirectoryError if another process holds it, StorageError if it cannot be locked.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(files.locked(path))
+        except Timeout as error:
+            raise RunDirectoryError(
+                f"{path.parent}: another process is working on this {what} (it holds {path.name}); "
+                "wait for it"
+            ) from error
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be locked: {error.strerror}") from error
+        yield
 
 
 def read_config(path: Path) -> DictConfig:

@@ -1,6 +1,7 @@
-"""Stopping politely: SIGINT, SIGTERM and SIGUSR1 ask a run to save and stop.
+"""Stopping politely: SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask a run to save and stop.
 
-SIGUSR1 is what SLURM sends before it takes a machine away (`#SBATCH --signal=USR1@60`).
+SIGHUP is what a process gets when its terminal or its connection closes. SIGUSR1 is what SLURM sends before
+it takes a machine away (`#SBATCH --signal=USR1@60`).
 """
 
 import signal
@@ -9,15 +10,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
-]  # Windows has no SIGUSR1
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+]  # Windows has neither SIGHUP nor SIGUSR1
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
     """Inside, the yielded function says whether a signal has asked to stop; a second SIGINT stops at once.
 
-    Outside the main thread, where Python handles no signals, it never says so.
+    Under `nohup`, SIGHUP stays ignored. Outside the main thread, where Python handles no signals, the
+    function never says so.
     """
     asked = False
 
@@ -29,7 +31,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     previous = {}
     try:
-        for number in SIGNALS:
+        for number in filter(_heeded, SIGNALS):
             previous[number] = signal.signal(number, ask)
     except ValueError:  # not the main thread
         previous = {}
@@ -38,3 +40,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _heeded(number: int) -> bool:
+    """Whether a signal asks to stop: SIGHUP does not if the process was started to ignore it."""
+    hangup = getattr(signal, "SIGHUP", None)
+    return number != hangup or signal.getsignal(number) != signal.SIG_IGN

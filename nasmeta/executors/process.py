@@ -9,12 +9,13 @@ long trials take and whenever it is killed and resumed, for the same number of w
 worker which is done waits for older trials. With several workers a strategy is asked before it is told the
 results of the trials in flight, so one that learns from results proposes others than with executor=serial.
 
-Workers ignore signals, save and stop when the run does, and end with it even where it is killed: they see
-their connection close. One that is killed makes its trial a failed one, and the next trial gets a new one.
+Workers ignore signals, and save and stop when the run does. If the run is killed they end within a second,
+also while they start. A worker that is killed makes its trial a failed one; the next trial gets a new one.
 """
 
 import logging
 import multiprocessing
+import pickle
 import signal
 import time
 from collections import deque
@@ -31,7 +32,8 @@ from nasmeta.errors import Interrupted, NasmetaError, RunFailed
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.cost import Cost
 from nasmeta.executors.base import Executor, Follow, Job, Rebuild
-from nasmeta.executors.worker import READY, serve
+from nasmeta.executors.worker import READY
+from nasmeta.executors.worker_start import start
 from nasmeta.meta_learners.score import Stop
 from nasmeta.meta_learners.train import Progress
 from nasmeta.signals import SIGNALS
@@ -140,7 +142,7 @@ class _Worker:
         self.answer: TrialResult | Interrupted | None = None
         """What the job has come to; None while it is under way."""
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=serve, args=(theirs, rebuild, threads))
+        self.process = CONTEXT.Process(target=start, args=(theirs, pickle.dumps(rebuild), threads))
         with _signals_held_back():
             self.process.start()
         theirs.close()

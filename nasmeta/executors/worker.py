@@ -48,7 +48,7 @@ def serve(connection: "Connection[Any, Any]", rebuild: Rebuild, threads: int) ->
 
 
 class _Link:
-    """The connection to the parent, listened to by a thread: this process ends with the parent, at once."""
+    """The connection to the parent, listened to by a thread: once it closes, this process ends."""
 
     def __init__(self, connection: "Connection[Any, Any]") -> None:
         self.jobs: SimpleQueue[Job] = SimpleQueue()
@@ -69,7 +69,7 @@ class _Link:
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
-                os._exit(1)  # killed in the middle of a write, say: files are replaced as a whole
+                os._exit(1)
             if message is None:
                 self.stopping.set()
             else:

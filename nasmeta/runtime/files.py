@@ -9,7 +9,8 @@ bound, and none writes into a file that somebody has under another name. How to 
     files.write_atomically(path, data, inside=run)            replaces a file; raises StorageError
     with files.replacing(path) as file: ...                   the same, piece by piece; raises OSError
     files.appending(path, inside=run)                         a journal
-    files.locked(path), files.make_folder(path, inside=run), files.remove(path, inside=run)
+    with files.locked(path): ...                              one process at a time
+    files.make_folder(path, inside=run), files.remove(path, inside=run)
 
 Links: what the command line names is followed, that is `path` without `inside`, and `inside` itself. What is
 found in a folder is not: with `inside`, neither the file nor a folder between the two may be a link, and the
@@ -189,16 +190,16 @@ def remove(path: Path, *, inside: Path) -> None:
         raise StorageError(f"{path}: cannot be deleted: {error.strerror}") from error
 
 
-def locked(path: Path, seconds: float = 0.0) -> FileLock:
-    """An acquired lock, which ends with its process, however that ends. `seconds` to wait, -1 for ever.
+@contextmanager
+def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Inside, this process holds a lock, until it ends at the latest. `seconds` to wait, -1 for ever.
 
     Raises filelock.Timeout if another process holds it, and OSError.
     """
     with suppress(FileNotFoundError):
         _check(path, stat.S_IFREG, _stat(path, None, follow=False))
-    lock = FileLock(path)  # it does not follow links either
-    lock.acquire(timeout=seconds)
-    return lock
+    with FileLock(path, timeout=seconds):  # it does not follow links either
+        yield
 
 
 def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from nasmeta.cli import main
+from nasmeta.errors import RunDirectoryError
+from nasmeta.rundir import RunDirectory, locked
 from tests.cli.kills import kill_again_and_again, outcome, spawn
 from tests.cli.runs import TINY, search
 
@@ -73,7 +76,7 @@ def test_another_process_reproduces_the_summary_exactly(
     assert (result["loss"], result["ci95"]) == (best["test_loss"], best["test_ci95"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
 def test_a_signal_saves_and_says_how_to_go_on(unbroken: Path, tmp_path: Path, number: int) -> None:
     directory = tmp_path / "run"
     arguments = [*TINY, "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
@@ -102,10 +105,22 @@ def test_a_changed_strategy_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_run_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from nasmeta.rundir import RunDirectory
-
     directory = tmp_path / "run"
     assert search(directory) == 0
     with RunDirectory(directory).lock():
         assert spawn(["resume", str(directory)]) == 2
     assert main(["resume", str(directory)]) == 0
+
+
+@pytest.mark.parametrize("what", ["run", "sweep"])
+def test_a_lock_is_free_after_its_block(tmp_path: Path, what: str) -> None:
+    path = tmp_path / f"{what}.lock"
+    with locked(path, what):
+        with pytest.raises(Timeout):
+            FileLock(path).acquire(timeout=0)
+        with pytest.raises(RunDirectoryError, match=f"another process is working on this {what}"):
+            locked(path, what).__enter__()
+    FileLock(path).acquire(timeout=0).lock.release()
+    with pytest.raises(ValueError, match="inside"), locked(path, what):
+        raise ValueError("inside")
+    FileLock(path).acquire(timeout=0).lock.release()

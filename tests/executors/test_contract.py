@@ -167,9 +167,9 @@ def test_closed_in_the_middle_nothing_goes_on(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if path.read_text() == "saved"]
 
 
-def abandon(folder: Path) -> None:
-    """Is killed with a worker that has nothing to say to it."""
-    executor = process()
+def abandon(folder: Path, starting: bool) -> None:
+    """Is killed with a worker that has nothing to say to it: still `starting`, or at its job."""
+    executor = process(rebuild=toy.SlowToStart(folder / "0.pt") if starting else toy.rebuild)
     executor.submit(job(0, "endless", folder))
     while not (folder / "0.pt").exists():
         time.sleep(0.02)
@@ -177,8 +177,9 @@ def abandon(folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_a_run_that_is_killed_leaves_no_worker_behind(tmp_path: Path) -> None:
-    run = kills.FORK.Process(target=abandon, args=(tmp_path,))
+@pytest.mark.parametrize("starting", [True, False])
+def test_a_run_that_is_killed_leaves_no_worker_behind(tmp_path: Path, starting: bool) -> None:
+    run = kills.FORK.Process(target=abandon, args=(tmp_path, starting))
     run.start()
     run.join(60)
     code = run.exitcode

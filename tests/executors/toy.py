@@ -69,3 +69,22 @@ def rebuild_badly() -> Judge:
 
 def rebuild_and_die() -> Judge:
     os._exit(3)
+
+
+class SlowToStart:
+    """A `rebuild` that takes a minute to load; the process that loads it writes its number into `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return _load_slowly, (self.path,)
+
+    def __call__(self) -> Judge:
+        return judge
+
+
+def _load_slowly(path: Path) -> SlowToStart:
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+    return SlowToStart(path)

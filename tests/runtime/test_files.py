@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
 from nasmeta.errors import StorageError
 from nasmeta.runtime import files
@@ -277,11 +278,12 @@ def test_a_folder_is_made_once_and_is_one(run: Path, outside: Path, plant: Plant
 
 @pytest.mark.parametrize("plant", [*LINKS, *NO_FILES])
 def test_a_lock_is_a_file_of_the_folder(run: Path, outside: Path, plant: Plant) -> None:
-    with files.locked(run / "run.lock"):
-        pass
+    for _ in range(2):  # it is free after its block
+        with files.locked(run / "run.lock"), pytest.raises(Timeout), files.locked(run / "run.lock"):
+            pass
     plant(run / "sweep.lock", outside)
-    with pytest.raises(files.Refused):
-        files.locked(run / "sweep.lock")
+    with pytest.raises(files.Refused), files.locked(run / "sweep.lock"):
+        pass
 
 
 # What kills leave ---------------------------------------------------------------------------------------
