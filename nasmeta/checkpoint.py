@@ -20,7 +20,7 @@ from nasmeta.task import TaskSpec
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """The version of best.pt; raised when a reader of this one could not understand the next."""
 
 
@@ -148,17 +148,23 @@ def load_best(path: Path) -> dict[str, Any]:
     """Reads a best.pt (or the one inside a run directory).
 
     Keys: format, nasmeta (version), arch (canonical string), task (TaskSpec's fields), config (plain
-    values, for `config.parse`), parameters and statistics (tensors by name), metrics.
+    values, for `config.parse`), parameters and statistics (tensors by name), data (plain values, for
+    `datasets.contents.read`), metrics.
     """
     path, inside = (path / "best.pt", path) if path.is_dir() else (path, None)
     payload = load(path, inside=inside)
     version = payload.get("format")
+    if isinstance(version, int) and version < FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {version}, this nasmeta {__version__} reads {FORMAT}: train it again "
+            f"(it was written by {payload.get('nasmeta')})"
+        )
     if not isinstance(version, int) or not payload.keys() >= _KINDS.keys():
         missing = ", ".join(sorted(_KINDS.keys() - payload.keys())) or "format"
         raise CheckpointError(f"{path}: no nasmeta checkpoint: it lacks {missing}")
     if version > FORMAT:
         raise CheckpointError(
-            f"{path}: has format {version}, this nasmeta {__version__} reads up to {FORMAT}: update nasmeta "
+            f"{path}: has format {version}, this nasmeta {__version__} reads {FORMAT}: update nasmeta "
             f"(it was written by {payload.get('nasmeta')})"
         )
     for key, kind in _KINDS.items():
@@ -177,6 +183,7 @@ _KINDS: dict[str, type] = {
     "config": Mapping,
     "parameters": Mapping,
     "statistics": Mapping,
+    "data": Mapping,
     "metrics": Mapping,
 }
 

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 
 from nasmeta.config import Config, resolve
 from nasmeta.datasets.base import Dataset, EpisodeSampler
+from nasmeta.datasets.contents import Contents
 from nasmeta.device import pick
 from nasmeta.errors import ConfigError, suggest
 from nasmeta.evaluators.base import Evaluator
@@ -153,6 +154,14 @@ class Composition:
             seed=self.config.keys.seed,
             device=self.device,
         )
+
+    @cached_property
+    def data(self) -> Contents | None:
+        """What every split holds, all of it loaded; None if the run trains no network, and needs no data."""
+        target = self.config.groups["evaluator"]["_target_"]
+        if not resolve("evaluator", target, trusted=True).trains_networks():
+            return None
+        return {split: self.dataset.contents(split) for split in SPLITS}
 
     def problem(self) -> Problem:
         """What a search is about; its data is loaded when it is first looked at."""

@@ -2,12 +2,13 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nasmeta.composition import Composition
 from nasmeta.config import flat
+from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
 from nasmeta.journal import Record
 from nasmeta.summary import versions
@@ -26,6 +27,9 @@ HARMLESS = (
 )
 """Names, with all below them, that may change: no result depends on them."""
 
+WHERE_DATA_LIES = ("config.dataset.root", "config.dataset.split_files", "config.dataset.download")
+"""What may change as long as the data is the same: a folder may be moved, or copied to another machine."""
+
 
 def environment(composition: Composition) -> dict[str, Any]:
     """What the journal records whenever a run starts or goes on."""
@@ -36,6 +40,7 @@ def environment(composition: Composition) -> dict[str, Any]:
         "versions": versions(),
         "device": str(composition.device),
         "threads": torch.get_num_threads(),
+        "data": None if composition.data is None else contents.plain(composition.data),
     }
 
 
@@ -45,7 +50,7 @@ def recorded(records: list[Record]) -> Record | None:
     return {name: starts[-1].get(name) for name in _NAMES} if starts else None
 
 
-_NAMES = ("config", "versions", "device", "threads")
+_NAMES = ("config", "versions", "device", "threads", "data")
 
 
 def check_unchanged(
@@ -56,7 +61,9 @@ def check_unchanged(
     Raises RunDirectoryError where the run could then not end as it would have, unless `force`.
     """
     changed = {} if before is None else changes(before, now)
-    harmful = {name: text for name, text in changed.items() if not _harmless(name)}
+    same_data = before is not None and before["data"] is not None and before["data"] == now["data"]
+    harmless = (*HARMLESS, *(WHERE_DATA_LIES if same_data else ()))
+    harmful = {name: text for name, text in changed.items() if not _is_below(name, harmless)}
     if harmful and not force:
         raise RunDirectoryError(
             f"{path}: since this run was last started, {_told(harmful)}: its results would mix two settings; "
@@ -67,22 +74,33 @@ def check_unchanged(
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """{dotted name: "old -> new"} of all that differs."""
+    """{dotted name: "old -> new"} of all that differs; of the data, how it differs."""
     old, new = _flat(before), _flat(now)
     keys = [key for key in {**old, **new} if old.get(key, _NOTHING) != new.get(key, _NOTHING)]
-    return {key: f"{old.get(key, _NOTHING)} -> {new.get(key, _NOTHING)}" for key in keys}
+    changed = {key: f"{old.get(key, _NOTHING)} -> {new.get(key, _NOTHING)}" for key in keys}
+    return changed | _data_changes(before.get("data"), now.get("data"))
+
+
+def _data_changes(before: Any, now: Any) -> dict[str, str]:
+    if before is None or now is None:
+        return {}
+    try:
+        changed = contents.changes(contents.read(before), contents.read(now))
+    except ValueError as error:
+        raise RunDirectoryError(f"the data that the journal recorded: {error}; start anew") from error
+    return {f"data.{split}": text for split, text in changed.items()}
 
 
 _NOTHING = "nothing"
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """As a journal gives it back: lists for tuples."""
-    return dict(flat(json.loads(json.dumps(values)), ""))
+    """All but the data, as a journal gives it back: lists for tuples."""
+    return dict(flat(json.loads(json.dumps({k: v for k, v in values.items() if k != "data"})), ""))
 
 
-def _harmless(name: str) -> bool:
-    return any(name == harmless or name.startswith(f"{harmless}.") for harmless in HARMLESS)
+def _is_below(name: str, names: Iterable[str]) -> bool:
+    return any(name == above or name.startswith(f"{above}.") for above in names)
 
 
 def _told(changed: Mapping[str, str]) -> str:

@@ -4,10 +4,14 @@ from typing import Any
 
 from nasmeta.composition import Composition
 from nasmeta.config import parse
+from nasmeta.errors import DataError
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.executors.base import Job, Judge
 from nasmeta.meta_learners.score import Stop
+from nasmeta.task import Split
+
+WORKER_SPLITS: tuple[Split, ...] = ("train", "valid")
 
 
 class Judges:
@@ -32,6 +36,23 @@ class Judges:
         )
 
 
-def rebuild(config: dict[str, Any]) -> Judge:
-    """What runs the jobs of a configuration's run, for a process that has nothing but its plain values."""
-    return Judges(Composition.of(parse(config, trusted=True))).evaluate
+def rebuild(config: dict[str, Any], data: dict[Split, str]) -> Judge:
+    """What runs the jobs of a configuration's run, for a process that has nothing but its plain values.
+
+    Raises DataError if the process sees other data than the run, whose fingerprints `data` holds by split.
+    """
+    composition = Composition.of(parse(config, trusted=True))
+    judges = Judges(composition)
+    for split, fingerprint in data.items():
+        found = composition.dataset.contents(split).fingerprint
+        if found != fingerprint:
+            raise DataError(
+                f"dataset: a worker found other {split} data than the run (fingerprint {found}, not "
+                f"{fingerprint}); give all of them the same files, and start or resume the run"
+            )
+    return judges.evaluate
+
+
+def fingerprints(composition: Composition) -> dict[Split, str]:
+    """Of the splits that a worker sees, for `rebuild`."""
+    return {split: composition.data[split].fingerprint for split in WORKER_SPLITS} if composition.data else {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from nasmeta import checkpoint
 from nasmeta.composition import Composition
+from nasmeta.datasets import contents as data
 from nasmeta.errors import CheckpointError
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.journal import Journal
@@ -38,6 +39,7 @@ def save_network(
         "parameters": saved["training"]["parameters"],
         "statistics": saved["statistics"],
         "preprocessing": None if preprocessing is None else asdict(preprocessing),
+        "data": data.plain(composition.data or {}),
         "metrics": metrics,
     }
     checkpoint.save_best(path, contents, inside=inside)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.events import Phase
@@ -62,9 +63,16 @@ class _Uncountable(_Line):
     reason: str
 
 
+def _check_data(values: Any) -> Any:
+    if values is not None:
+        contents.read(values)
+    return values
+
+
 class _Started(_Line):
     config: dict[str, Any] = {}
     versions: dict[str, Any] = {}
+    data: Annotated[Any, AfterValidator(_check_data)] = None
 
 
 _LINES: dict[str, type[_Line]] = {

@@ -34,7 +34,7 @@ from nasmeta.events import (
 from nasmeta.executors.base import Executor, Job
 from nasmeta.front import Front
 from nasmeta.journal import Journal
-from nasmeta.judges import Judges, rebuild
+from nasmeta.judges import Judges, fingerprints, rebuild
 from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import Progress
 from nasmeta.outputs import keep_front, save_network, save_summary, stored_summary
@@ -237,7 +237,7 @@ class Search:
         executor: Executor = self.config.build(
             "executor",
             run=self._evaluate,
-            rebuild=partial(rebuild, self.config.to_dict()),
+            rebuild=partial(rebuild, self.config.to_dict(), fingerprints(self.composition)),
             follow=self._follow,
             stop=self.stop,
         )

@@ -14,6 +14,7 @@ BEST = {
     "config": {},
     "parameters": {"w": torch.arange(6.0).reshape(2, 3)},
     "statistics": {},
+    "data": {},
     "metrics": {"valid_accuracy": 0.5},
 }
 
@@ -39,6 +40,12 @@ def test_best_carries_its_format_and_task(tmp_path: Path) -> None:
 def test_a_newer_format_says_to_update(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "best.pt", {**BEST, "format": 99, "nasmeta": "9.0"})
     with pytest.raises(CheckpointError, match=r"best.pt: has format 99.*update nasmeta.*9\.0"):
+        checkpoint.load_best(tmp_path / "best.pt")
+
+
+def test_an_older_format_says_to_train_again(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "best.pt", {**BEST, "format": 1, "nasmeta": "0.0.9"})
+    with pytest.raises(CheckpointError, match=r"best.pt: has format 1.*train it again.*0\.0\.9"):
         checkpoint.load_best(tmp_path / "best.pt")
 
 

@@ -4,12 +4,15 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
+from zlib import crc32
 
 import torch
 from pydantic import AfterValidator
 from torch import Tensor
 
+from nasmeta.datasets.contents import SplitContents
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import ConfigError
 from nasmeta.task import Kind, Split, TaskBatch, TaskSpec
@@ -22,6 +25,9 @@ def absolute_folder(path: str) -> str:
         expanded = tempfile.gettempdir() + expanded[1:]
     return os.path.abspath(expanded)
 
+
+FINGERPRINT_TASKS = 20
+"""Tasks whose numbers make the fingerprint of a dataset that does not say what it holds."""
 
 Folder = Annotated[str, AfterValidator(absolute_folder)]
 """The annotation of a folder argument: a run's stored config then holds where it was, not where one stood."""
@@ -73,6 +79,18 @@ class Dataset(ABC):
     ) -> EpisodeSampler:
         """The episode sampler of a split, its data on `device`; samplers of one split share the data."""
 
+    def contents(self, split: Split) -> SplitContents:
+        """What data the split holds, for a run to record and to compare; may load the split.
+
+        Unless a dataset says more, the fingerprint is that of its first tasks: most changes show in them.
+        """
+        way = min(self.num_classes(split) or 2, 5)
+        sampler = self.sampler(split, way=way, shot=1, query=1, seed=0, device=torch.device("cpu"))
+        checksum = 0
+        for part in sampler.batch(0, FINGERPRINT_TASKS):
+            checksum = crc32(part.cpu().numpy().tobytes(), checksum)
+        return SplitContents(classes=(), images=None, fingerprint=f"{checksum:08x}")
+
     @property
     def preprocessing(self) -> Preprocessing | None:
         """How files become this dataset's inputs, for a model to keep; None where they are no images."""
@@ -98,6 +116,12 @@ class ImageTable:
     def __post_init__(self) -> None:
         if int(self.counts.sum()) != len(self.images) or len(self.counts) != len(self.names):
             raise ValueError("ImageTable: counts, names and images disagree")
+
+    @cached_property
+    def checksum(self) -> int:
+        """CRC-32 of the pixels and the counts: equal for equal images in equal order."""
+        pixels = self.images.permute(0, 2, 3, 1).contiguous()
+        return crc32(self.counts.numpy().tobytes(), crc32(pixels.numpy().data))
 
     def to(self, device: torch.device) -> "ImageTable":
         """The same table with its images on `device` in channels_last memory; no copy where they are so."""

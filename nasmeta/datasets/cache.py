@@ -8,14 +8,12 @@ import tempfile
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from zlib import crc32
 
 import torch
-from torch import Tensor
 
 from nasmeta.datasets.base import ImageTable
 
-_FORMAT = 1
+_FORMAT = 2
 _log = logging.getLogger(__name__)
 
 
@@ -41,21 +39,21 @@ def _read(path: Path) -> ImageTable | None:
         return None
     try:
         stored = torch.load(path, weights_only=True)
-        if stored["checksum"] != _checksum(stored["pixels"]):
+        table = ImageTable(stored["pixels"].permute(0, 3, 1, 2), stored["counts"], tuple(stored["names"]))
+        if stored["checksum"] != table.checksum:
             raise ValueError("its checksum is wrong")
-        return ImageTable(stored["pixels"].permute(0, 3, 1, 2), stored["counts"], tuple(stored["names"]))
+        return table
     except Exception as error:  # whatever a damaged file leads to, it is only a cache
         _log.info("%s: built again (%s)", path, error)
         return None
 
 
 def _write(path: Path, table: ImageTable) -> None:
-    pixels = table.images.permute(0, 2, 3, 1).contiguous()
     stored = {
-        "pixels": pixels,
+        "pixels": table.images.permute(0, 2, 3, 1).contiguous(),
         "counts": table.counts,
         "names": list(table.names),
-        "checksum": _checksum(pixels),
+        "checksum": table.checksum,
     }
     temporary = None
     try:
@@ -69,7 +67,3 @@ def _write(path: Path, table: ImageTable) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-
-
-def _checksum(pixels: Tensor) -> int:
-    return crc32(pixels.contiguous().numpy().data)

@@ -15,7 +15,7 @@ from nasmeta.datasets.decode import Pixels, decode_all, decode_image
 from nasmeta.datasets.folder_layouts import LAYOUTS, Classes, check_disjoint, find_images, read_split_files
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.errors import ConfigError, DataError
-from nasmeta.task import SPLITS, Split
+from nasmeta.task import Split
 
 _log = logging.getLogger(__name__)
 
@@ -89,19 +89,21 @@ class ImageFolder(ImageDataset):
         return {name: len(files) for name, files in self._files[split].items()}
 
     def _load(self, split: Split) -> Mapping[Split, ImageTable]:
-        counts = [self.class_counts(each) for each in SPLITS]
-        key = [self._size, self._channels, counts, [self._stat(file) for file in self._all_files]]
-        everything = cached_table(self._cache, "image_folder", key, self._decode)
-        tables, first = {}, 0
-        for each in SPLITS:
-            last = first + len(self._files[each])
-            tables[each] = everything.classes(first, last)
-            first = last
-        return tables
+        counts, files = self.class_counts(split), self._images(split)
+        key = [self._size, self._channels, counts, [self._stat(file) for file in files]]
 
-    @property
-    def _all_files(self) -> list[Path]:
-        return [file for split in SPLITS for files in self._files[split].values() for file in files]
+        def decode(file: Path) -> Pixels:
+            return decode_image(file, str(file), self._channels, self._size)
+
+        def build() -> ImageTable:
+            """All images, in the order of classes and file names."""
+            pixels = decode_all(files, decode, (self._size, self._size, self._channels), len(files))
+            return ImageTable(pixels, torch.tensor(list(counts.values())), tuple(counts))
+
+        return {split: cached_table(self._cache, f"image_folder-{split}", key, build)}
+
+    def _images(self, split: Split) -> list[Path]:
+        return [file for files in self._files[split].values() for file in files]
 
     def _stat(self, file: Path) -> list[str | int]:
         try:
@@ -109,17 +111,6 @@ class ImageFolder(ImageDataset):
         except OSError as error:
             raise DataError(f"{file}: {error.strerror}; an image of the dataset is missing") from error
         return [str(file), stat.st_size, stat.st_mtime_ns]
-
-    def _decode(self) -> ImageTable:
-        """All images, in the order of splits, classes and file names."""
-
-        def decode(file: Path) -> Pixels:
-            return decode_image(file, str(file), self._channels, self._size)
-
-        files = self._all_files
-        images = decode_all(files, decode, (self._size, self._size, self._channels), len(files))
-        counts = {name: n for split in SPLITS for name, n in self.class_counts(split).items()}
-        return ImageTable(images, torch.tensor(list(counts.values())), tuple(counts))
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Of the train split's pixels, exactly: from their histogram, so that no float copy is made."""

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 
 from nasmeta.datasets.base import Dataset, ImageTable
+from nasmeta.datasets.contents import SplitContents
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.datasets.episodes import ImageEpisodeSampler
 from nasmeta.task import Split
@@ -47,6 +48,11 @@ class ImageDataset(Dataset):
 
     def examples_per_class(self, split: Split) -> int:
         return min(self.class_counts(split).values(), default=0)
+
+    def contents(self, split: Split) -> SplitContents:
+        """The names of the classes, the number of images, and a checksum of all pixels: loads the split."""
+        table = self.table(split)
+        return SplitContents(table.names, len(table.images), f"{table.checksum:08x}")
 
     def table(self, split: Split) -> ImageTable:
         """The images of a split in host memory, loaded on first use."""

@@ -4,7 +4,7 @@ Finn, Abbeel and Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of De
 section 5.1.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import numpy as np
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from nasmeta import seeding
 from nasmeta.datasets.base import Dataset, EpisodeSampler
+from nasmeta.datasets.contents import SplitContents, fingerprint
 from nasmeta.errors import ConfigError
 from nasmeta.task import Split, TaskBatch, TaskSpec
 
@@ -55,6 +56,10 @@ class Sinusoid(Dataset):
 
     def examples_per_class(self, split: Split) -> None:
         return None
+
+    def contents(self, split: Split) -> SplitContents:
+        """Of the ranges: no class, no image."""
+        return SplitContents(classes=(), images=None, fingerprint=fingerprint([split, asdict(self._ranges)]))
 
     def task_spec(self, way: int) -> TaskSpec:
         """One output; `way` is ignored."""

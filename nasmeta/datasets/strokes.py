@@ -9,6 +9,7 @@ from pydantic import Field
 
 from nasmeta import seeding
 from nasmeta.datasets.base import ImageTable
+from nasmeta.datasets.contents import SplitContents, fingerprint
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.datasets.stroke_programs import FAMILY, family, render, vary
 from nasmeta.task import Split
@@ -47,6 +48,12 @@ class Strokes(ImageDataset):
 
     def class_counts(self, split: Split) -> Mapping[str, int]:
         return {f"{split}/{index:04}": self._examples for index in range(self._classes[split])}
+
+    def contents(self, split: Split) -> SplitContents:
+        """Of the options, which decide every drawing: draws nothing, and is the same on every machine."""
+        names = tuple(self.class_counts(split))
+        options = [split, len(names), self._examples, self._size, self._distortion, self._seed]
+        return SplitContents(names, len(names) * self._examples, fingerprint(options))
 
     def _load(self, split: Split) -> Mapping[Split, ImageTable]:
         classes = self._classes[split]

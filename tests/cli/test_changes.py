@@ -1,16 +1,25 @@
 """A resume under other settings says what changed: harmless changes pass, others need --force."""
 
+import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nasmeta import environment, summary
+from nasmeta import checkpoint, environment, summary
 from nasmeta.cli import main
-from nasmeta.journal import read
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.errors import DataError
+from nasmeta.journal import Journal, read
+from nasmeta.judges import fingerprints, rebuild
+from nasmeta.rundir import RunDirectory
 from tests.cli.kills import spawn
 from tests.cli.runs import TINY
+from tests.datasets.pictures import save
+from tests.datasets.test_image_folder import fill
 
 
 @pytest.fixture
@@ -64,8 +73,6 @@ def test_another_device_is_named(killed: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_run_that_recorded_nothing_is_not_held_to_it(killed: Path) -> None:
     """Runs of earlier versions."""
-    from nasmeta.journal import Journal
-
     path = killed / "journal.jsonl"
     records, _ = read(path)
     path.unlink()
@@ -74,3 +81,120 @@ def test_a_run_that_recorded_nothing_is_not_held_to_it(killed: Path) -> None:
             kept = {k: v for k, v in record.items() if k not in ("v", "event", "config", "versions")}
             journal.append(record["event"], **kept)
     assert main(["resume", str(killed)]) == 0
+
+
+IMAGES = [
+    "dataset=image_folder",
+    "dataset.size=8",
+    "dataset.min_images=2",
+    "dataset.cache=null",
+    "search_space=conv",
+    "search_space.widths=[4]",
+    "search_space.max_blocks=2",
+    "search_space.min_downsamples=1",
+    "search_space.max_downsamples=1",
+    "meta_learner=protonet",
+    "task.way=2",
+    "task.shot=1",
+    "task.query=1",
+]
+
+
+@pytest.fixture(scope="module")
+def killed_on_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `images` and with `run`, which was killed after its first trials."""
+    folder = tmp_path_factory.mktemp("images")
+    for split, first in (("train", 0), ("val", 3), ("test", 6)):
+        fill(folder / "images" / split, 3, first=first)
+    kept = [
+        o for o in TINY if "=" in o and not o.startswith(("dataset", "search_space", "meta_learner", "task"))
+    ]
+    arguments = [
+        "search",
+        *kept,
+        *IMAGES,
+        f"dataset.root={folder / 'images'}",
+        f"hydra.run.dir={folder / 'run'}",
+    ]
+    assert spawn(arguments, 18) == -signal.SIGKILL
+    return folder
+
+
+@pytest.fixture
+def folder(killed_on_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, of which the run still names the original's images by their path."""
+    shutil.copytree(killed_on_images, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def resume(folder: Path, *options: str) -> int:
+    """Under the images in `folder`."""
+    return main(["resume", str(folder / "run"), f"dataset.root={folder / 'images'}", *options])
+
+
+def test_a_moved_folder_of_images_is_no_other_data(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for file in (folder / "images").rglob("*.png"):
+        os.utime(file)
+    assert resume(folder) == 0
+    assert "dataset.root changed" in caplog.text
+    data = [r["data"] for r in read(folder / "run" / "journal.jsonl")[0] if "data" in r]
+    assert len(data) == 2
+    assert data[0] == data[1]
+    assert data[0]["valid"]["classes"] == ["class 03", "class 04", "class 05"]
+    assert data[0]["valid"]["images"] == 9
+    assert checkpoint.load_best(folder / "run")["data"] == data[0]
+
+
+@pytest.mark.parametrize(
+    "split, replaced, change",
+    [
+        ("train", "train/class 00/0.png", "data.train changed (its 9 images are not the same)"),
+        ("valid", "val/class 03/9.png", "data.valid changed (9 -> 10 images)"),
+        ("test", "test/class 99/0.png", "data.test changed (new: 'class 99', 9 -> 10 images)"),
+    ],
+)
+def test_other_images_are_named_and_need_force(
+    folder: Path,
+    split: str,
+    replaced: str,
+    change: str,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    save(folder / "images" / replaced, 255)
+    if "99" in replaced:
+        save(folder / "images" / "test/class 99/1.png", 255)
+        change = change.replace("10", "11")
+    before = (folder / "run" / "journal.jsonl").read_bytes()
+    assert resume(folder) == 2
+    err = capfd.readouterr().err
+    assert change in err
+    assert "--force" in err
+    assert "dataset.root" in err, "which may be why"
+    assert (folder / "run" / "journal.jsonl").read_bytes() == before
+    assert resume(folder, "--force") == 0
+    assert change in caplog.text
+
+
+def test_data_that_no_run_recorded_is_refused(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = folder / "run" / "journal.jsonl"
+    records, _ = read(path)
+    path.unlink()
+    with Journal(path) as journal:
+        for record in records:
+            if "data" in record:
+                record["data"]["train"]["classes"] = [{"a": 1}]
+            journal.append(record["event"], **{k: v for k, v in record.items() if k not in ("v", "event")})
+    assert resume(folder) == 2
+    assert "train.classes" in capfd.readouterr().err
+
+
+def test_a_worker_that_sees_other_images_ends_the_run(folder: Path) -> None:
+    config = RunDirectory(folder / "run").load_config()
+    config.dataset.root = str(folder / "images")
+    values = parse(config, trusted=True).to_dict()
+    seen = fingerprints(Composition.of(parse(values, trusted=True)))
+    assert rebuild(values, seen)
+    save(folder / "images" / "val" / "class 03" / "0.png", 255)
+    with pytest.raises(DataError, match="valid data"):
+        rebuild(values, seen)

@@ -105,7 +105,7 @@ def test_split_file_mistakes_are_named(csv_root):
     splits = csv_root / "splits"
     (csv_root / "images" / "n3_1.jpg").unlink()
     with pytest.raises(DataError, match=r"n3_1\.jpg: No such file .* is missing"):
-        dataset(csv_root, split_files=str(splits)).table("train")
+        dataset(csv_root, split_files=str(splits)).table("test")
     write_csv(splits, "test", ["n0_0.jpg,n0", "n0_1.jpg,n0"])
     with pytest.raises(DataError, match=r"splits: class 'n0' is in the train and in the test split"):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
@@ -175,7 +175,7 @@ def test_unreadable_image_is_named(split_root):
     data = dataset(split_root)
     assert data.num_classes("valid") == 2
     with pytest.raises(DataError, match=r"val/class 04/1\.png: cannot be read as an image"):
-        data.table("train")
+        data.table("valid")
 
 
 def test_statistics_are_those_of_the_train_split(tmp_path):

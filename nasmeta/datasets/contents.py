@@ -1,0 +1,94 @@
+"""What data a run is about, in plain values: recorded in its journal and in best.pt, compared on resume.
+
+What counts is what a network is fed, not where it lies: files that are touched, copied or moved with their
+folder leave the contents as they were; a file that is replaced changes them.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from nasmeta.task import Split
+
+MAX_CLASSES = 1_000_000
+MAX_NAME = 1 << 17
+"""Characters of a class name: as many as a field of a CSV file may have."""
+
+MAX_FINGERPRINT = 64
+NAMED = 5
+"""Classes that a message names."""
+
+
+def _check_names(names: tuple[Any, ...]) -> tuple[str, ...]:
+    # Not pydantic's `str`: it refuses the names of folders that are not UTF-8.
+    if not all(isinstance(name, str) and len(name) <= MAX_NAME for name in names):
+        raise ValueError(f"class names are texts of at most {MAX_NAME} characters")
+    return names
+
+
+@dataclass(frozen=True)
+class SplitContents:
+    """The contents of one split.
+
+    classes: their names, in the order of their indices; empty if they have no names. images: how many there
+    are in all; None if there is no such number. fingerprint: equal for equal contents.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    classes: Annotated[tuple[Any, ...], Field(max_length=MAX_CLASSES), AfterValidator(_check_names)]
+    images: Annotated[int, Field(ge=0, strict=True)] | None
+    fingerprint: Annotated[str, Field(max_length=MAX_FINGERPRINT)]
+
+
+Contents = dict[Split, SplitContents]
+
+_CONTENTS: TypeAdapter[Contents] = TypeAdapter(Contents)
+
+
+def plain(contents: Contents) -> dict[str, Any]:
+    """The contents as a journal and a checkpoint hold them; `read` takes them back."""
+    return {split: {**asdict(each), "classes": list(each.classes)} for split, each in contents.items()}
+
+
+def read(values: Any) -> Contents:
+    """The contents of plain values that may come from anybody; raises ValueError that says what is wrong."""
+    try:
+        return _CONTENTS.validate_python(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise ValueError(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}") from error
+
+
+def fingerprint(values: Any) -> str:
+    """The fingerprint of plain values on which all contents depend, for data that is in no file."""
+    return blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+
+
+def changes(before: Contents, now: Contents) -> dict[Split, str]:
+    """How each split that both have differs, in a few words however many classes there are."""
+    both = [split for split in now if split in before and now[split] != before[split]]
+    return {split: _difference(before[split], now[split]) for split in both}
+
+
+def _difference(before: SplitContents, now: SplitContents) -> str:
+    old, new = set(before.classes), set(now.classes)
+    added = [name for name in now.classes if name not in old]
+    removed = [name for name in before.classes if name not in new]
+    parts = [f"{what}: {few(names)}" for what, names in (("new", added), ("gone", removed)) if names]
+    if before.images != now.images:
+        parts.append(f"{before.images} -> {now.images} images")
+    if not parts:
+        parts.append(f"its {now.images} images are not the same" if now.images else "other data")
+    return ", ".join(parts)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, printable, and how many more there are."""
+    shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:37]}...") for name in names[:NAMED])
+    more = len(names) - NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
