@@ -3,16 +3,26 @@
 import csv
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nasmeta.classifier import FewShotClassifier
-from nasmeta.datasets.decode import EXTENSIONS
-from nasmeta.datasets.folder_layouts import folders, images, is_image
+from nasmeta.datasets.image_files import (
+    NAMED_AS,
+    Classes,
+    LeftOut,
+    classes_in,
+    images_below,
+    is_system,
+    some,
+)
 from nasmeta.errors import DataError
 
-LAYOUT = f"expected SUPPORT/CLASS/IMAGE, with IMAGE one of *{', *'.join(EXTENSIONS)}"
+LAYOUT = f"expected SUPPORT/CLASS/IMAGE, with IMAGE {NAMED_AS}"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,29 +41,50 @@ def fit_files(classifier: FewShotClassifier, support: Mapping[str, Sequence[Path
     return files
 
 
-def find_support(folder: Path) -> dict[str, list[Path]]:
-    """The image files of each class, of which there are two or more, each with an image. Raises DataError."""
+def find_support(folder: Path) -> Classes:
+    """The image files of each class, of which there are two or more. Raises DataError.
+
+    What was left out is counted in one warning.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {LAYOUT}")
-    support = {path.name: images(path) for path in folders(folder)}
-    empty = [name for name, files in support.items() if not files]
-    if empty:
-        raise DataError(f"{folder}: class {empty[0]!r} has no images ({len(empty)} such); {LAYOUT}")
+    left_out = LeftOut()
+    support = classes_in(folder, left_out)
+    hint = f"; {left_out}" if str(left_out) else ""
     if len(support) < 2:
-        raise DataError(f"{folder}: {len(support)} classes leave nothing to tell apart, at least 2; {LAYOUT}")
+        raise DataError(
+            f"{folder}: {len(support)} classes with images leave nothing to tell apart, at least 2; "
+            f"{LAYOUT}{hint}"
+        )
+    if hint:
+        _log.warning("%s: %s", folder, left_out)
     return support
 
 
 def find_queries(paths: Sequence[Path]) -> list[Path]:
-    """The image files among `paths` and in those that are folders, however deep. Raises DataError."""
+    """The files among `paths`, and the images in those that are folders, however deep. Raises DataError.
+
+    What was left out is counted in one warning; so are the files and folders of operating systems that
+    `photos/*` brings along.
+    """
     found: list[Path] = []
+    left_out = LeftOut()
     for path in paths:
-        inside = sorted(file for file in path.rglob("*") if is_image(file)) if path.is_dir() else [path]
-        if not inside:
-            raise DataError(f"{path}: holds no images; they are called *{', *'.join(EXTENSIONS)}")
         if not path.exists():
             raise DataError(f"{path}: no such file or folder (--query)")
-        found += inside
+        if is_system(path.name):
+            left_out.kinds["file of an operating system"] += 1
+        elif not path.is_dir():
+            found.append(path)
+        elif inside := images_below(path, left_out):
+            found += inside
+        else:
+            left_out.empty.append(str(path))
+    hint = f"; {left_out}" if str(left_out) else ""
+    if not found:
+        raise DataError(f"{some(list(map(str, paths)))}: no images (--query); they are {NAMED_AS}{hint}")
+    if hint:
+        _log.warning("--query: %s", left_out)
     return found
 
 

@@ -1,9 +1,9 @@
 """From an image file to the uint8 pixels a network is fed: the same for training and for prediction."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from nasmeta.datasets.image_files import AVIF, open_image
 from nasmeta.errors import DataError
 
 Pixels = NDArray[np.uint8]
 Source = Path | BytesIO | Image.Image
 Item = TypeVar("Item")
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")  # some others that Pillow knows run programs
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM", *(["AVIF"] if AVIF else []))
+"""Of the others that Pillow knows, some run programs."""
+
 MAX_NAMED = 10  # images that one error names
 MAX_PIXELS = 2**26  # of one image; below Pillow's own limit, at which it only warns
 
@@ -105,10 +107,16 @@ def _decode(
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _opened(source: Source) -> AbstractContextManager[Image.Image]:
+@contextmanager
+def _opened(source: Source) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
-        return nullcontext(source)
-    return Image.open(source, formats=FORMATS)
+        yield source
+    elif isinstance(source, BytesIO):
+        with Image.open(source, formats=FORMATS) as image:
+            yield image
+    else:
+        with open_image(source) as file, Image.open(file, formats=FORMATS) as image:
+            yield image
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -13,28 +13,35 @@ from itertools import combinations
 from pathlib import Path
 
 from nasmeta import seeding
-from nasmeta.datasets.decode import EXTENSIONS
+from nasmeta.datasets.image_files import NAMED_AS, Classes, LeftOut, classes_in, has_folders
 from nasmeta.errors import DataError
 from nasmeta.task import SPLITS, Split
-
-Classes = dict[str, list[Path]]
 
 LAYOUTS = "expected root/{train,val,test}/CLASS/IMAGE or root/CLASS/IMAGE"
 _NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "valid": ("val", "valid"), "test": ("test",)}
 
 
-def find_images(root: Path, valid_fraction: float, test_fraction: float, seed: int) -> dict[Split, Classes]:
-    """The classes of each split, sorted by name, where folders are the classes. Raises DataError."""
-    if any((root / name).is_dir() and folders(root / name) for names in _NAMES.values() for name in names):
-        return {split: _classes(_only(root, split, "")) for split in SPLITS}
-    return _divide(_classes(root), root, valid_fraction, test_fraction, seed)
+def find_images(
+    root: Path, valid_fraction: float, test_fraction: float, seed: int, left_out: LeftOut
+) -> dict[Split, Classes]:
+    """The classes of each split, sorted by name, where folders are the classes. Raises DataError.
+
+    A class has at least `left_out.least` images; what was not taken is added to `left_out`.
+    """
+    if any(has_folders(root / name) for split in SPLITS for name in _NAMES[split]):
+        return {split: _classes(_only(root, split, ""), left_out) for split in SPLITS}
+    return _divide(_classes(root, left_out), root, valid_fraction, test_fraction, seed)
 
 
-def read_split_files(folder: Path, images: Path) -> dict[Split, Classes]:
-    """The classes of each split as the CSV files in `folder` say, of files in `images`. Raises DataError."""
+def read_split_files(folder: Path, images: Path, left_out: LeftOut) -> dict[Split, Classes]:
+    """The classes of each split as the CSV files in `folder` say, of files in `images`.
+
+    Errors and `left_out` as of `find_images`.
+    """
     if not images.is_dir():
         raise DataError(f"{images}: no such folder; with dataset.split_files the images lie in root/images")
-    return {split: _read_csv(_only(folder, split, ".csv"), images) for split in SPLITS}
+    paths = {split: _only(folder, split, ".csv") for split in SPLITS}
+    return {split: _large_enough(_read_csv(path, images), path, left_out) for split, path in paths.items()}
 
 
 def check_disjoint(splits: dict[Split, Classes], root: Path) -> None:
@@ -58,26 +65,23 @@ def _only(folder: Path, split: Split, suffix: str) -> Path:
     return found[0]
 
 
-def folders(folder: Path) -> list[Path]:
-    """The folders in `folder`, sorted by name; hidden ones are left out."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _classes(folder: Path, left_out: LeftOut) -> Classes:
+    classes = classes_in(folder, left_out)
+    if not classes:
+        hint = f"; {left_out}" if str(left_out) else ""
+        raise DataError(f"{folder}: holds no images; {LAYOUTS}, with IMAGE {NAMED_AS}{hint}")
+    return _large_enough(classes, folder, left_out)
 
 
-def images(folder: Path) -> list[Path]:
-    """The image files in `folder`, sorted by name; hidden ones are left out."""
-    return sorted(file for file in folder.iterdir() if is_image(file))
-
-
-def is_image(path: Path) -> bool:
-    """Whether it is a file that is named as an image is."""
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-
-
-def _classes(folder: Path) -> Classes:
-    classes = {path.name: images(path) for path in folders(folder)}
-    if not any(classes.values()):
-        raise DataError(f"{folder}: holds no images; {LAYOUTS}, with IMAGE one of *{', *'.join(EXTENSIONS)}")
-    return classes
+def _large_enough(classes: Classes, where: Path, left_out: LeftOut) -> Classes:
+    kept = {name: files for name, files in classes.items() if len(files) >= left_out.least}
+    left_out.small |= {name: len(files) for name, files in classes.items() if name not in kept}
+    if not kept:
+        largest = max(map(len, classes.values()))
+        raise DataError(
+            f"{where}: no class has dataset.min_images={left_out.least} images; the largest has {largest}"
+        )
+    return kept
 
 
 def _divide(

@@ -12,7 +12,8 @@ from pydantic import Field
 from nasmeta.datasets.base import Folder, ImageTable, absolute_folder
 from nasmeta.datasets.cache import cached_table
 from nasmeta.datasets.decode import Pixels, decode_all, decode_image
-from nasmeta.datasets.folder_layouts import LAYOUTS, Classes, check_disjoint, find_images, read_split_files
+from nasmeta.datasets.folder_layouts import LAYOUTS, check_disjoint, find_images, read_split_files
+from nasmeta.datasets.image_files import Classes, LeftOut
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.errors import ConfigError, DataError
 from nasmeta.task import Split
@@ -26,9 +27,10 @@ class ImageFolder(ImageDataset):
     """Images in folders, laid out as `folder_layouts` describes; classes of the splits are disjoint.
 
     Every image is decoded as `decode_image` says, to `size` x `size` with `channels` 1 or 3, and normalized
-    by the mean and standard deviation of the train split. A class with fewer than `min_images` images is left
-    out and named in a warning. `valid_fraction`, `test_fraction` and `seed` count only for root/CLASS/IMAGE;
-    `split_files` is the folder of train.csv, val.csv and test.csv, whose images lie in root/images.
+    by the mean and standard deviation of the train split. Classes with fewer than `min_images` images are
+    left out, as is what `image_files` takes for no image, and one warning counts them. `valid_fraction`,
+    `test_fraction` and `seed` count only for root/CLASS/IMAGE. `split_files` is the folder of train.csv,
+    val.csv and test.csv, whose images lie in root/images.
     """
 
     def __init__(
@@ -60,30 +62,15 @@ class ImageFolder(ImageDataset):
 
     @cached_property
     def _files(self) -> dict[Split, Classes]:
+        left_out = LeftOut(least=self._min_images)
         if self._split_files:
-            splits = read_split_files(self._split_files, self._root / "images")
+            splits = read_split_files(self._split_files, self._root / "images", left_out)
         else:
-            splits = find_images(self._root, *self._fractions, self._seed)
+            splits = find_images(self._root, *self._fractions, self._seed, left_out)
         check_disjoint(splits, self._split_files or self._root)
-        return {split: self._large_enough(split, classes) for split, classes in splits.items()}
-
-    def _large_enough(self, split: Split, classes: Classes) -> Classes:
-        kept = {name: files for name, files in classes.items() if len(files) >= self._min_images}
-        left_out = [f"{name} ({len(files)})" for name, files in classes.items() if name not in kept]
-        if left_out:
-            _log.warning(
-                "%s: %s classes with fewer than dataset.min_images=%d images are left out: %s",
-                self._root,
-                split,
-                self._min_images,
-                ", ".join(left_out),
-            )
-        if not kept:
-            raise DataError(
-                f"{self._root}: no class of the {split} split has dataset.min_images={self._min_images} "
-                f"images; add images or lower it"
-            )
-        return kept
+        if str(left_out):
+            _log.warning("%s: %s", self._root, left_out)
+        return splits
 
     def class_counts(self, split: Split) -> Mapping[str, int]:
         return {name: len(files) for name, files in self._files[split].items()}

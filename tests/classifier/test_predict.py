@@ -83,10 +83,10 @@ def test_no_file_is_overwritten(folders: list[str], protonet: Path, tmp_path: Pa
     "changes, message",
     [
         ({"--support": "none"}, "none: no such folder; expected SUPPORT/CLASS/IMAGE"),
-        ({"--support": "queries"}, "class 'deep' has no images"),
-        ({"--support": "support/c02"}, "0 classes leave nothing to tell apart"),
+        ({"--support": "queries"}, "queries: 0 classes with images"),
+        ({"--support": "support/c02"}, "c02: 0 classes with images"),
         ({"--query": "none"}, "none: no such file or folder (--query)"),
-        ({"--query": "empty"}, "empty: holds no images"),
+        ({"--query": "empty"}, "empty: no images (--query)"),
         ({"--output": "none/labels.csv"}, "none: no such folder (--output)"),
         ({"--device": "gpu"}, "device: 'gpu' is no device"),
     ],

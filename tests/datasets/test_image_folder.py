@@ -135,11 +135,29 @@ def test_small_classes_are_left_out_with_a_warning(split_root, caplog):
     fill(split_root / "train", 1, images=1, first=10)
     with caplog.at_level(logging.WARNING):
         assert dataset(split_root).num_classes("train") == 4
-    assert (
-        "train classes with fewer than dataset.min_images=2 images are left out: class 10 (1)" in caplog.text
-    )
-    with pytest.raises(DataError, match=r"no class of the train split has dataset\.min_images=9"):
+    assert "left out: 1 class of fewer than 2 images (class 10: 1)" in caplog.text
+    with pytest.raises(DataError, match=r"train: no class has dataset\.min_images=9 images; .* has 3"):
         dataset(split_root, min_images=9).num_classes("train")
+
+
+def test_only_classes_take_places_among_the_splits(tmp_path, caplog):
+    """Ten classes are divided as if what is no class, or too small a one, were not there."""
+    fill(tmp_path, 10)
+    alone = dataset(tmp_path)
+    expected = {split: list(alone.class_counts(split)) for split in SPLITS}
+    for name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", ".ipynb_checkpoints"):
+        save(tmp_path / name / "0.png")
+        save(tmp_path / name / "1.png")
+    for name in ("old", "todo"):
+        (tmp_path / name).mkdir()
+    fill(tmp_path, 40, images=1, first=50)
+    data = dataset(tmp_path)
+    assert {split: list(data.class_counts(split)) for split in SPLITS} == expected
+    (line,) = caplog.text.splitlines()
+    assert "2 folders without images (old, todo)" in line
+    assert "40 classes of fewer than 2 images (class 50: 1, " in line
+    assert "and 35 more" in line
+    assert len(line) < 300
 
 
 def test_layout_mistakes_are_named(split_root, tmp_path_factory):

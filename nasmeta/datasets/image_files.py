@@ -1,0 +1,186 @@
+"""What an image file is and what a class folder is: one rule for datasets, examples and queries.
+
+Hidden files and folders, and those that operating systems leave behind, are neither. Links are followed.
+Only names are looked at, and the first bytes of files whose name has no suffix.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import features
+
+from nasmeta.errors import DataError
+from nasmeta.runtime.text import printable
+
+AVIF = "avif" in features.modules and bool(features.check("avif"))  # Pillow 11.3, and built with it
+EXTENSIONS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+    *([".avif"] if AVIF else []),
+)
+NAMED_AS = f"called *{', *'.join(EXTENSIONS)}, or without a suffix a PNG or JPEG"
+MAX_NAMED = 5  # folders or classes that one warning names
+
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of PNG and JPEG
+_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,5}$", re.IGNORECASE)  # in "10.30 at home" there is none
+_SYSTEM = frozenset(
+    {
+        *("__macosx", "icon\r"),  # macOS
+        *("$recycle.bin", "recycler", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+        *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),  # network storage
+        *("lost+found", "__pycache__"),
+    }
+)
+
+Classes = dict[str, list[Path]]
+
+
+@dataclass
+class LeftOut:
+    """What a search for images came upon and did not take; as text it is one line, and empty if nothing."""
+
+    kinds: Counter[str] = field(default_factory=Counter)  # of files, by suffix, and of what is no file
+    empty: list[str] = field(default_factory=list)  # folders without images
+    small: dict[str, int] = field(default_factory=dict)  # classes with fewer images than `least`
+    least: int = 1
+
+    def __str__(self) -> str:
+        parts = [_counted(n, kind) for kind, n in self._most_frequent()]
+        if self.empty:
+            parts.append(f"{_counted(len(self.empty), 'folder without images')} ({some(self.empty)})")
+        if self.small:
+            what = f"class{'es' if len(self.small) > 1 else ''} of fewer than {self.least} images"
+            named = some([f"{name}: {n}" for name, n in self.small.items()])
+            parts.append(f"{len(self.small)} {what} ({named})")
+        return f"left out: {', '.join(parts)}" if parts else ""
+
+    def _most_frequent(self) -> list[tuple[str, int]]:
+        ordered = self.kinds.most_common()
+        rest = sum(n for _, n in ordered[MAX_NAMED:])
+        return [*ordered[:MAX_NAMED], *([("file of other kinds", rest)] if rest else [])]
+
+
+def some(names: Sequence[str], most: int = MAX_NAMED) -> str:
+    """The first `most` of the names on one line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return printable(", ".join(names[:most])) + more
+
+
+def open_image(path: Path) -> BinaryIO:
+    """The one place where a file is opened that may be an image."""
+    return path.open("rb")
+
+
+def is_system(name: str) -> bool:
+    """Whether it is the name of a file or folder that operating systems leave behind."""
+    return name.casefold() in _SYSTEM
+
+
+def has_folders(folder: Path) -> bool:
+    """Whether there is such a folder, with one in it that may be a class."""
+    return os.path.isdir(folder) and any(os.path.isdir(entry.path) for entry in _visible(folder))
+
+
+def classes_in(folder: Path, left_out: LeftOut) -> Classes:
+    """The images of each class folder in `folder`, both sorted by name; folders without images are none.
+
+    Adds to `left_out` what was not taken. Raises DataError if a folder cannot be listed.
+    """
+    found: Classes = {}
+    for entry in _visible(folder):
+        path = Path(entry.path)
+        if os.path.isdir(path):
+            images = images_in(path, left_out)
+            if images:
+                found[entry.name] = images
+            else:
+                left_out.empty.append(entry.name)
+        elif _is_image(path):
+            left_out.kinds["image beside the class folders"] += 1
+    return found
+
+
+def images_in(folder: Path, left_out: LeftOut) -> list[Path]:
+    """The images in `folder` itself, sorted by name. Arguments and errors as of `classes_in`."""
+    images = []
+    for entry in _visible(folder):
+        path = Path(entry.path)
+        if os.path.isdir(path):
+            left_out.kinds["folder inside a class folder"] += 1
+        elif _is_image(path):
+            images.append(path)
+        else:
+            left_out.kinds[_kind(path)] += 1
+    return images
+
+
+def images_below(folder: Path, left_out: LeftOut) -> list[Path]:
+    """The images in `folder` however deep, sorted by path. Arguments and errors as of `classes_in`.
+
+    Every folder is read once, so links that lead in a circle end. A folder that is there and also linked to
+    is read where it is.
+    """
+    images: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    folders, links = [folder], list[Path]()
+    while folders or links:
+        here = folders.pop() if folders else links.pop(0)
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in _visible(here):
+            path = Path(entry.path)
+            if os.path.isdir(path):
+                (links if entry.is_symlink() else folders).append(path)
+            elif _is_image(path):
+                images.append(path)
+            else:
+                left_out.kinds[_kind(path)] += 1
+    return sorted(images)
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in `folder` and is neither hidden nor an operating system's, sorted by name."""
+    try:
+        with os.scandir(folder) as entries:
+            shown = [
+                entry for entry in entries if not entry.name.startswith(".") and not is_system(entry.name)
+            ]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
+    return sorted(shown, key=lambda entry: entry.name)
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a file is called as images are, or has no suffix and begins as a PNG or JPEG does."""
+    suffix = _SUFFIX.search(path.name)
+    if suffix and suffix[0].lower() not in EXTENSIONS:
+        return False
+    return os.path.isfile(path) and (suffix is not None or _begins_as_image(path))
+
+
+def _begins_as_image(path: Path) -> bool:
+    try:
+        with open_image(path) as file:
+            return file.read(8).startswith(_SIGNATURES)
+    except OSError:
+        return False
+
+
+def _kind(path: Path) -> str:
+    if not os.path.isfile(path):
+        return "link to nothing" if path.is_symlink() else "pipe or device"
+    suffix = _SUFFIX.search(path.name)
+    return suffix[0].lower() if suffix else "file without a suffix"
+
+
+def _counted(n: int, kind: str) -> str:
+    """`n` of a kind, whose first word is a suffix or a noun."""
+    first, *rest = kind.split(" ", 1)
+    return " ".join([str(n), first if n == 1 or first.startswith(".") else f"{first}s", *rest])
