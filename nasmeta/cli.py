@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,14 +86,17 @@ def _launch(arguments: list[str], run: Callable[[Any, Path], float], played_agai
     """Has Hydra compose the jobs and run(configuration, directory) each; perhaps of a sweep played again."""
     import hydra
 
-    from nasmeta import hydra_errors
+    from nasmeta import hydra_errors, hydra_setup
     from nasmeta import launch as launching
+    from nasmeta.arguments_of_hydra import prepared
 
+    hydra_setup.install()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed and ended
+    arguments = prepared(arguments)
     sys.argv = ["nasmeta search", *sorted(arguments, key=_is_override)]  # argparse wants them last
     launch = hydra.main(config_path=str(config_directory()), config_name="search", version_base="1.3")
     try:
-        with launching.one_sweep(arguments, played_again) as sweep:
+        with hydra_setup.text_help(), launching.one_sweep(arguments, played_again) as sweep:
             try:
                 launch(lambda config: _job(config, run))()
             except Exception as error:
@@ -117,20 +120,26 @@ def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | Non
     from hydra.types import RunMode
 
     from nasmeta.config import parse
-    from nasmeta.launch import hydra_job
+    from nasmeta.launch import Refused, hydra_job
     from nasmeta.sweep import Job, Manifest
 
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
+    with chdir(hydra.runtime.cwd):  # hydra.job.chdir changes what a relative path means
+        checked = parse(config, trusted=True)
+        sweep = Path(hydra.sweep.dir).absolute()
     if hydra.mode != RunMode.MULTIRUN:
-        return run(config, directory)
+        try:
+            return run(checked.to_dict(), directory)
+        except Exception as error:  # Hydra would print all overrides before it raises the error again
+            raise Refused(error) from error
     job = Job(
         number=hydra.job.num,
         directory=str(hydra.sweep.subdir),
         overrides=list(hydra.overrides.task),
-        config=parse(config, trusted=True).to_dict(),
+        config=checked.to_dict(),
     )
-    return hydra_job(Manifest(Path(hydra.sweep.dir)), job, lambda: run(config, directory))
+    return hydra_job(Manifest(sweep), job, lambda: run(checked.to_dict(), directory))
 
 
 def resume(options: argparse.Namespace) -> int:

@@ -17,6 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from nasmeta.errors import ConfigError, suggest
+from nasmeta.paths import cache_folder
+
+OmegaConf.register_new_resolver("user_cache", cache_folder, replace=True)
 
 M = TypeVar("M", bound=BaseModel)
 Count = Annotated[int, Field(ge=1)]

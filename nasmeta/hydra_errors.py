@@ -7,6 +7,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from nasmeta.arguments_of_hydra import quoted
 from nasmeta.errors import ConfigError, NasmetaError, suggest
 
 EXTRAS = {
@@ -31,7 +32,7 @@ def explain(error: Exception) -> Exception:
         return stumbled if _raised_by_hydra(error) else error
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override}: is no override: {text.splitlines()[0]}")
+        return ConfigError(_unreadable(str(error.override), text.splitlines()[0]))
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
@@ -39,6 +40,12 @@ def explain(error: Exception) -> Exception:
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return ConfigError(f"{error.full_key}: {text.splitlines()[0]}")
     return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
+
+
+def _unreadable(override: str, reason: str) -> str:
+    typed = quoted(override)
+    remedy = f"if its value is a text, quote it: {typed}" if typed else reason
+    return f"{override}: Hydra cannot read this override; {remedy}"
 
 
 def _raised_by_hydra(error: Exception) -> bool:
@@ -59,11 +66,24 @@ def _missing_option(text: str) -> str:
         return f"{group}={option}: is not installed: pip install 'nasmeta[{extra}]'"
     if not group:
         return f"{option}: no such configuration"
-    return f"{group}={option}: no such option; {suggest(option, options)}"
+    valid = suggest(option, options) if options else f"see `nasmeta list {group}`"
+    return f"{group}={option}: no such option{_origin(text)}; {valid}"
+
+
+def _origin(text: str) -> str:
+    """Which file of the user's Hydra means, if it is not the command line."""
+    match = re.match(r"In '([^']+)'", text)
+    return "" if match is None or match[1] == "search" else f" (in the defaults list of {match[1]}.yaml)"
 
 
 def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     """Why `key` could not be set: an unknown one is compared with those beside it, of the options chosen."""
+    if "No match in the defaults list" in text:
+        from nasmeta.config import GROUPS
+
+        group = key.partition("@")[0]
+        remedy = f"write `override /{group}`" if group in GROUPS else suggest(group, GROUPS)
+        return f"{group}: no such group{_origin(text)}; {remedy}"
     if not isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return f"{key}: {(str(cause or '') + text).splitlines()[0]}"
     unknown, beside = str(cause.full_key or key), cause.parent_node

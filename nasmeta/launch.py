@@ -31,9 +31,12 @@ REPLAYED = re.compile(
 
 
 class Refused(BaseException):
-    """Carries an error out of a Hydra callback: Hydra only warns of what is an Exception."""
+    """Carries an error through Hydra.
 
-    def __init__(self, error: NasmetaError) -> None:
+    Of an Exception in a callback Hydra only warns, and of one in a job it first prints all overrides.
+    """
+
+    def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 

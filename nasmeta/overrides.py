@@ -9,7 +9,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nasmeta import hydra_errors
+from nasmeta import hydra_errors, hydra_setup
+from nasmeta.arguments_of_hydra import prepared
 from nasmeta.conf_dir import config_directory
 from nasmeta.config import GROUPS
 from nasmeta.errors import ConfigError
@@ -19,7 +20,7 @@ def overridden(values: Mapping[str, Any], overrides: list[str]) -> DictConfig:
     """The configuration with the overrides applied; whether the result is valid is for `parse` to say."""
     config = OmegaConf.create(dict(values))
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = OverridesParser.create().parse_overrides(prepared(overrides))
         for override in parsed:
             key, value = override.key_or_group, override.value()
             if override.is_sweep_override() or override.is_delete():
@@ -36,8 +37,9 @@ def overridden(values: Mapping[str, Any], overrides: list[str]) -> DictConfig:
 
 def composed(overrides: list[str]) -> DictConfig:
     """The configuration that `nasmeta search` would run with these overrides; ConfigError where none."""
+    hydra_setup.install()
     try:
         with initialize_config_dir(str(config_directory()), version_base="1.3"):
-            return compose("search", overrides=overrides)
+            return compose("search", overrides=prepared(overrides))
     except Exception as error:
         raise hydra_errors.explain(error) from error

@@ -24,7 +24,19 @@ ALLOWED = {
     "reporting": {"search_spaces", "evaluators", *RUN_DIRECTORY},
 }
 FOR_ALL = {"runtime"}
-LEAVES = {"errors", "seeding", "task", "events", "checkpoint", "pareto", "relaxation", "signals", "allocator"}
+LEAVES = {
+    "errors",
+    "seeding",
+    "task",
+    "yaml_files",
+    "events",
+    "checkpoint",
+    "pareto",
+    "paths",
+    "relaxation",
+    "signals",
+    "allocator",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -1,15 +1,11 @@
 """The contracts of a dataset and of an episode sampler."""
 
-import os
-import tempfile
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
 from zlib import crc32
 
 import torch
-from pydantic import AfterValidator
 from torch import Tensor
 
 from nasmeta.datasets.contents import SplitContents
@@ -17,20 +13,8 @@ from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import ConfigError
 from nasmeta.task import Kind, Split, TaskBatch, TaskSpec
 
-
-def absolute_folder(path: str) -> str:
-    """`path` with `~` expanded, absolute. Where no home folder is known, `~` is the temporary folder."""
-    expanded = os.path.expanduser(path)
-    if expanded.startswith("~"):
-        expanded = tempfile.gettempdir() + expanded[1:]
-    return os.path.abspath(expanded)
-
-
 FINGERPRINT_TASKS = 20
 """Tasks whose numbers make the fingerprint of a dataset that does not say what it holds."""
-
-Folder = Annotated[str, AfterValidator(absolute_folder)]
-"""The annotation of a folder argument: a run's stored config then holds where it was, not where one stood."""
 
 
 class EpisodeSampler(ABC):

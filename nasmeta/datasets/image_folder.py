@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nasmeta.datasets.base import Folder, ImageTable, absolute_folder
+from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import cached_table
 from nasmeta.datasets.decode import Pixels, decode_all, decode_image
 from nasmeta.datasets.folder_layouts import LAYOUTS, check_disjoint, find_images, read_split_files
 from nasmeta.datasets.image_files import Classes, LeftOut
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.errors import ConfigError, DataError
+from nasmeta.paths import Folder, absolute_folder
 from nasmeta.task import Split
 
 _log = logging.getLogger(__name__)

@@ -14,13 +14,14 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from nasmeta.datasets.base import Folder, ImageTable, absolute_folder
+from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import cached_table
 from nasmeta.datasets.decode import Pixels, decode_all, decode_glyph
 from nasmeta.datasets.download import Published
 from nasmeta.datasets.image_archive import ImageArchive, Index
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.errors import ConfigError, DataError
+from nasmeta.paths import Folder, absolute_folder
 from nasmeta.task import SPLITS, Split
 
 _VALID_ALPHABETS = 5  # of the full set's background alphabets

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nasmeta.errors import ConfigError, suggest
+from nasmeta.yaml_files import read_mapping, read_text
 
 
 def catalogue(conf_dirs: Iterable[Path], group: str | None = None) -> str:
@@ -32,8 +33,13 @@ def _groups(conf_dirs: Iterable[Path]) -> dict[str, dict[str, str]]:
 
 
 def describe(path: Path) -> str:
-    """The first comment line of a YAML file, "" where it has none; Hydra's "# @package" is none."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    """The first comment line of a YAML file, "" if it has none; Hydra's "# @package" is none.
+
+    Raises ConfigError that names file and line if the file could not be composed.
+    """
+    content = read_text(path)
+    read_mapping(path, content)
+    for line in content.splitlines():
         text = line.strip()
         if text.startswith("#") and not text.lstrip("# ").startswith("@"):
             return text.lstrip("# ")

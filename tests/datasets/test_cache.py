@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from nasmeta.datasets.base import ImageTable, absolute_folder
+from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import cached_table
+from nasmeta.paths import absolute_folder
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.tabular.open_table import located, open_table
 from nasmeta.evaluators.tabular.table import budget_error
 from nasmeta.meta_learners.score import Stop
+from nasmeta.paths import HoldsPath
 from nasmeta.search_spaces.base import SearchSpace
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 LOOKED_AT = 1000
 """Rows among which one must be of the search space."""
 
-File = Annotated[str, AfterValidator(located)]
+File = Annotated[str, AfterValidator(located), HoldsPath]
 
 
 class Tabular(Evaluator):
