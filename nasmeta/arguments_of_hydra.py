@@ -23,6 +23,7 @@ from hydra.errors import HydraException
 from nasmeta.conf_dir import config_directory
 from nasmeta.errors import NasmetaError
 from nasmeta.paths import HoldsPath
+from nasmeta.runtime import files
 
 DIRECTORIES = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 """Hydra's own keys that hold a path."""
@@ -123,7 +124,7 @@ def _targets(group: str, key: str, folders: Iterable[Path]) -> set[str]:
     found: set[str] = set()
     for file in (file for folder in folders for file in (folder / group).rglob("*.yaml")):
         try:
-            found |= set(_constructed(yaml.safe_load(file.read_bytes()), key))
+            found |= set(_constructed(yaml.safe_load(files.read_bytes(file, files.MAX_TEXT)), key))
         except (OSError, yaml.YAMLError, UnicodeDecodeError):  # said when Hydra reads the file
             continue
     return found

@@ -305,7 +305,7 @@ def export(options: argparse.Namespace) -> int:
 
 def _check_new(output: Path | None) -> None:
     """Raises UserError where a command's output would overwrite a file, or has no folder."""
-    if output is not None and output.exists():
+    if output is not None and os.path.lexists(output):
         raise UserError(f"{output}: is there already (--output); name another file, or remove it")
     if output is not None and not output.parent.is_dir():
         raise UserError(f"{output.parent}: no such folder (--output)")

@@ -70,8 +70,8 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     Returns `rows` (see Row), `tasks`, and `architectures`: how many of the first tasks took each one, of an
     adaptive checkpoint.
     """
-    path = path / "best.pt" if path.is_dir() else path
     saved = checkpoint.load_best(path)
+    path = path / "best.pt" if path.is_dir() else path
     composition = Composition.of(parse(overridden(saved["config"], overrides), trusted=trusted))
     lasting = [o for o in overrides if not o.lstrip("+").startswith(("task.", "budget."))]
     as_trained = Composition.of(parse(overridden(saved["config"], lasting), trusted=trusted))

@@ -42,9 +42,9 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
 
 def load(path: Path, *, trusted: bool) -> tuple[Path, dict[str, Any]]:
     """A checkpoint's path and contents, of best.pt or its run directory. Raises CheckpointError."""
-    path = path / "best.pt" if path.is_dir() else path
-    _check_trained(path, trusted=trusted)
-    return path, checkpoint.load_best(path)
+    file = path / "best.pt" if path.is_dir() else path
+    _check_trained(file, trusted=trusted)
+    return file, checkpoint.load_best(path)
 
 
 def _check_trained(path: Path, *, trusted: bool) -> None:

@@ -16,9 +16,6 @@ from nasmeta.runtime import files
 
 log = logging.getLogger(__name__)
 
-MAX_CONFIG_BYTES = 1 << 20
-"""A composed configuration has a few thousand."""
-
 MAX_BRACKETS = 500
 """YAML takes time that grows with their square; a composed configuration has a few dozen."""
 
@@ -53,11 +50,9 @@ class RunDirectory:
         """
         folders = [self.config.parent, self.checkpoints, self.pareto, self.tensorboard]
         try:
-            files.check_folders(*folders)
+            files.check_plain(*folders)
         except files.Refused as error:
-            raise RunDirectoryError(
-                f"{error.filename}: {error.strerror}: a run writes inside its own directory alone"
-            ) from error
+            raise RunDirectoryError(f"{error.filename}: {error.strerror}") from error
         with locked(self.path / "run.lock", "run"):
             for folder in [self.path, *folders]:
                 files.remove_leftovers(folder)
@@ -86,6 +81,7 @@ class RunDirectory:
         try:
             read_config(self.config)
         except RunDirectoryError:
+            self.path.mkdir(parents=True, exist_ok=True)
             files.make_folder(self.config.parent, inside=self.path)
             text = OmegaConf.to_yaml(OmegaConf.create(dict(values)))
             files.write_atomically(self.config, text.encode(), inside=self.path)
@@ -122,12 +118,16 @@ def read_config(path: Path) -> DictConfig:
     Plain YAML of a sane size: no objects, and no aliases, by which a few lines would grow into gigabytes.
     """
     folder = path.parent.parent
-    if not path.is_file():
-        raise RunDirectoryError(f"{folder}: no run directory: it has no {path.relative_to(folder)}")
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ValueError(f"more than {MAX_CONFIG_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
+        data = files.read_bytes(path, files.MAX_TEXT, inside=folder)
+    except FileNotFoundError as error:
+        raise RunDirectoryError(
+            f"{folder}: no run directory: it has no {path.relative_to(folder)}"
+        ) from error
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode()
         if text.count("[") + text.count("{") > MAX_BRACKETS:
             raise ValueError(f"more than {MAX_BRACKETS} brackets")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):

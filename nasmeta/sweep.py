@@ -70,7 +70,7 @@ class Manifest:
         files.write_atomically(self.file, text.encode() + b"\n", inside=self.path)
 
     def read(self) -> Plan:
-        """Raises RunDirectoryError where the manifest is damaged, or a job is not inside the sweep."""
+        """Raises RunDirectoryError if the manifest is damaged, or a job is not inside the sweep."""
         try:
             data = files.read_bytes(self.file, files.MAX_TABLE, inside=self.path)
             plan = Plan.model_validate(json.loads(data))
@@ -78,14 +78,15 @@ class Manifest:
             problem = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in problem["loc"])
             raise self._damaged(f"{key}: {problem['msg']}") from error
-        except (OSError, ValueError, RecursionError) as error:
+        except OSError as error:
+            raise RunDirectoryError(f"{self.file}: cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
             raise self._damaged(str(error)) from error
-        folder = self.path.resolve()
-        numbers = [job.number for job in plan.jobs]
+        numbers = set()
         for job in plan.jobs:
-            inside = (folder / job.directory).resolve()
-            if numbers.count(job.number) > 1 or folder not in inside.parents:
+            if job.number in numbers or not files.is_inside(self.path / job.directory, self.path):
                 raise self._damaged(f"job {job.number} in {job.directory!r} is none of this sweep")
+            numbers.add(job.number)
         return plan
 
     def _damaged(self, reason: str) -> RunDirectoryError:

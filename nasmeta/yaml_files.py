@@ -6,6 +6,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from nasmeta.errors import ConfigError
+from nasmeta.runtime import files
 
 
 def read_text(path: Path) -> str:
@@ -14,7 +15,7 @@ def read_text(path: Path) -> str:
     Raises ConfigError if the file cannot be read, or is not UTF-8.
     """
     try:
-        data = path.read_bytes()
+        data = files.read_bytes(path, files.MAX_TEXT)
         return data.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,10 +1,7 @@
 """One tensor file a dataset and configuration, so that images are decoded once and not once a run."""
 
-import contextlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import torch
 
 from nasmeta.datasets.base import ImageTable
+from nasmeta.runtime import files
 
 _FORMAT = 2
 _log = logging.getLogger(__name__)
@@ -35,14 +33,15 @@ def cached_table(folder: Path | None, name: str, key: object, build: Callable[[]
 
 
 def _read(path: Path) -> ImageTable | None:
-    if not path.is_file():
-        return None
     try:
-        stored = torch.load(path, weights_only=True)
+        with files.opened(path, files.MAX_TENSORS) as file:
+            stored = torch.load(file, weights_only=True)
         table = ImageTable(stored["pixels"].permute(0, 3, 1, 2), stored["counts"], tuple(stored["names"]))
         if stored["checksum"] != table.checksum:
             raise ValueError("its checksum is wrong")
         return table
+    except FileNotFoundError:
+        return None
     except Exception as error:  # whatever a damaged file leads to, it is only a cache
         _log.info("%s: built again (%s)", path, error)
         return None
@@ -55,15 +54,9 @@ def _write(path: Path, table: ImageTable) -> None:
         "names": list(table.names),
         "checksum": table.checksum,
     }
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
+        with files.replacing(path, durable=False) as file:
             torch.save(stored, file)
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         _log.warning("%s: cannot be written (%s); the images will be decoded again next time", path, error)
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

@@ -2,15 +2,13 @@
 
 import hashlib
 import logging
-import os
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 from urllib.request import urlopen
 
 from nasmeta.errors import DataError
+from nasmeta.runtime import files
 
 _BLOCK = 1 << 20
 _log = logging.getLogger(__name__)
@@ -27,9 +25,12 @@ class Published:
     max_bytes: int = 64 << 20
 
     def verify(self, path: Path) -> None:
-        """Raises DataError where the file at `path` is not the published one."""
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, self._hash).hexdigest()
+        """Raises DataError if the file at `path` cannot be read, or is not the published one."""
+        try:
+            with files.opened(path, self.max_bytes) as file:
+                found = hashlib.file_digest(file, self._hash).hexdigest()  # type: ignore[arg-type]
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
         if found != self.digest:
             raise DataError(
                 f"{path}: damaged, or not the published file: its {self.algorithm} is {found}, "
@@ -42,32 +43,26 @@ class Published:
         Raises DataError where the folder cannot be written, the server cannot be reached, or what it sends
         is not the published file; then nothing is left behind.
         """
-        target, temporary = folder / self.name, None
+        target = folder / self.name
         by_hand = f"put it at {target} by hand, from {self.url}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as file:
-                temporary = Path(file.name)
+            with files.replacing(target, durable=False) as file:
                 _log.info("downloading %s to %s", self.url, target)
-                found = self._stream(file.fileno())
-            if found != self.digest:
-                raise DataError(
-                    f"{self.url}: what it sent has {self.algorithm} {found}, expected {self.digest}; "
-                    f"try again, or {by_hand}"
-                )
-            os.replace(temporary, target)
+                found = self._stream(file)
+                if found != self.digest:
+                    raise DataError(
+                        f"{self.url}: what it sent has {self.algorithm} {found}, expected {self.digest}; "
+                        f"try again, or {by_hand}"
+                    )
         except OSError as error:
             raise DataError(f"{self.name}: cannot be downloaded to {folder} ({error}); {by_hand}") from error
-        finally:
-            if temporary is not None:
-                with suppress(OSError):
-                    temporary.unlink()
         return target
 
-    def _stream(self, descriptor: int) -> str:
-        """Writes the response to the descriptor; its checksum."""
+    def _stream(self, file: BinaryIO) -> str:
+        """Writes the response to the file; its checksum."""
         digest, size = self._hash(), 0
-        with urlopen(self.url, timeout=60) as response, os.fdopen(os.dup(descriptor), "wb") as file:
+        with urlopen(self.url, timeout=60) as response:
             if not response.url.startswith("https:"):
                 raise DataError(f"{self.url}: leads to {response.url}, which is not encrypted; not read")
             while block := response.read(_BLOCK):

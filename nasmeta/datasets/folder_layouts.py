@@ -15,6 +15,7 @@ from pathlib import Path
 from nasmeta import seeding
 from nasmeta.datasets.image_files import NAMED_AS, Classes, LeftOut, classes_in, has_folders
 from nasmeta.errors import DataError
+from nasmeta.runtime import files
 from nasmeta.task import SPLITS, Split
 
 LAYOUTS = "expected root/{train,val,test}/CLASS/IMAGE or root/CLASS/IMAGE"
@@ -106,7 +107,7 @@ def _divide(
 
 def _read_csv(path: Path, images: Path) -> Classes:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = files.read_bytes(path, files.MAX_TABLE).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read ({error}); expected UTF-8 lines of filename,label"

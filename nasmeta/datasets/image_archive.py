@@ -8,6 +8,7 @@ from types import TracebackType
 from zipfile import BadZipFile, ZipFile
 
 from nasmeta.errors import DataError
+from nasmeta.runtime import files
 
 MAX_MEMBER_BYTES = 1 << 20  # a drawing of Omniglot has about 300
 
@@ -22,8 +23,13 @@ class ImageArchive:
         # Python 3.12's zipfile moves the file's one position outside of its lock: members came out damaged.
         self._lock = threading.Lock()
         try:
-            self._zip = ZipFile(path)
+            self._file = files.opened(path, files.MAX_IMAGE)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        try:
+            self._zip = ZipFile(self._file)
         except (BadZipFile, OSError) as error:
+            self._file.close()
             raise DataError(
                 f"{path}: cannot be read as a zip ({error}); delete it and get it again"
             ) from error
@@ -35,6 +41,7 @@ class ImageArchive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._zip.close()
+        self._file.close()
 
     def index(self) -> Index:
         """{alphabet: {character: [member, ...]}}, all sorted by name; raises where a member is too large."""

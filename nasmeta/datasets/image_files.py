@@ -15,6 +15,7 @@ from typing import BinaryIO
 from PIL import features
 
 from nasmeta.errors import DataError
+from nasmeta.runtime import files
 from nasmeta.runtime.text import printable
 
 AVIF = "avif" in features.modules and bool(features.check("avif"))  # Pillow 11.3, and built with it
@@ -72,8 +73,8 @@ def some(names: Sequence[str], most: int = MAX_NAMED) -> str:
 
 
 def open_image(path: Path) -> BinaryIO:
-    """The one place where a file is opened that may be an image."""
-    return path.open("rb")
+    """A file that may be an image, open: the one place where they are. A link is followed. Raises OSError."""
+    return files.opened(path, files.MAX_IMAGE)
 
 
 def is_system(name: str) -> bool:

@@ -18,8 +18,12 @@ from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.ranking import best_of
 from nasmeta.journal import Record
 from nasmeta.reporting.summary_file import read_summary
-from nasmeta.rundir import MAX_BRACKETS, MAX_CONFIG_BYTES, RunDirectory
+from nasmeta.rundir import MAX_BRACKETS, RunDirectory
+from nasmeta.runtime import files
 from nasmeta.sweep import MANIFEST, Job, Manifest
+
+MAX_OVERRIDES = files.MAX_TEXT // 16
+"""Bytes of the file of overrides."""
 
 Status = Literal["done", "failed", "unfinished", "planned", "unreadable"]
 
@@ -206,12 +210,12 @@ def _config(directory: RunDirectory, lines: Sequence[Record]) -> dict[str, Any]:
 
 
 def _overrides(path: Path) -> tuple[str, ...] | None:
-    """The overrides that Hydra kept, for showing; None where they are not there, or no list of words."""
+    """The overrides that Hydra kept, for showing; None if they are not there, or no list of words."""
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES // 16:
-            return None
-        text = path.read_text(encoding="utf-8")
+        text = files.read_bytes(path, MAX_OVERRIDES, inside=path.parent.parent).decode()
         found = yaml.safe_load(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
+    except files.Refused as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return None
     if isinstance(found, list) and all(isinstance(word, str) for word in found):

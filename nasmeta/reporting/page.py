@@ -23,11 +23,7 @@ def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
     An earlier page is replaced. Raises RunDirectoryError where there is no such folder, or another file in
     its place; StorageError where it cannot be written.
     """
-    if output.is_dir() or not output.parent.is_dir():
-        problem = "is a folder" if output.is_dir() else "its folder does not exist"
-        raise RunDirectoryError(f"{output}: {problem}; --output takes the name of a file, as report.html")
-    if output.exists() and MARK.encode() not in output.read_bytes()[:1000]:
-        raise RunDirectoryError(f"{output}: is there already, and no report: name another file by --output")
+    _check_replaceable(output)
     environment = Environment(
         loader=PackageLoader("nasmeta.reporting", "templates"),
         autoescape=True,
@@ -37,6 +33,24 @@ def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
     )
     text = environment.get_template(template).render(values | {"mark": MARK})
     files.write_atomically(output, text.encode("utf-8", "backslashreplace"))
+
+
+def _check_replaceable(output: Path) -> None:
+    """Raises RunDirectoryError unless nothing is there, in a folder that is, or an earlier page."""
+    if not output.parent.is_dir():
+        raise RunDirectoryError(
+            f"{output}: its folder does not exist; --output takes the name of a file, as report.html"
+        )
+    try:
+        with files.opened(output, files.MAX_TABLE, inside=output.parent) as file:
+            if MARK.encode() not in file.read(1000):
+                raise RunDirectoryError(
+                    f"{output}: is there already, and no report: name another file by --output"
+                )
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise RunDirectoryError(f"{output}: {error.strerror}: name another file by --output") from error
 
 
 def picture(figure: "Figure") -> str:

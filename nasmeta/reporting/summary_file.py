@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nasmeta.errors import RunDirectoryError
+from nasmeta.runtime import files
 
 FORMAT = 1
 """The newest format that is read; nasmeta.summary writes it."""
@@ -93,7 +94,7 @@ def read_summary(path: Path, checksum: int | None) -> dict[str, Any]:
     Raises RunDirectoryError that names file and key where it is missing, damaged, or of a newer format.
     """
     try:
-        data = path.read_bytes()
+        data = files.read_bytes(path, files.MAX_TABLE, inside=path.parent)
         if checksum is not None and zlib.crc32(data) != checksum:
             raise ValueError("its checksum is wrong")
         values = json.loads(data)

@@ -76,6 +76,9 @@ class Refused(OSError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(errno.EPERM, reason, str(path))
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 # Reading ------------------------------------------------------------------------------------------------
 
@@ -174,11 +177,18 @@ def make_folder(path: Path, *, inside: Path) -> None:
         raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
 
 
-def check_folders(*paths: Path) -> None:
-    """Raises Refused if one of the paths is there and is not a folder, as a link to one is not."""
+def check_plain(*paths: Path) -> None:
+    """Raises Refused if one of the paths is there and is neither a regular file nor a folder."""
     for path in paths:
-        with suppress(FileNotFoundError):
-            _check(path, stat.S_IFDIR, _stat(path, None, follow=False))
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = _stat(path, None, follow=False)
+            if not stat.S_ISDIR(found.st_mode):
+                _check(path, stat.S_IFREG, found)
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether `path` is below `folder` once all links are followed; neither has to exist."""
+    return "\0" not in str(path) and Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
 
 
 def remove(path: Path, *, inside: Path) -> None:

@@ -95,7 +95,7 @@ def test_nothing_but_a_file_of_the_folder_is_read(run: Path, outside: Path, plan
 @pytest.mark.parametrize("plant", [link_to_a_device, link_to_itself, *NO_FILES])
 def test_what_the_user_names_is_a_file_too(run: Path, outside: Path, plant: Plant) -> None:
     plant(run / "x", outside)
-    with pytest.raises(OSError, match="x"):
+    with pytest.raises(OSError, match=r"has to be a regular file|Too many levels"):
         files.read_bytes(run / "x", 100)
 
 
@@ -273,7 +273,7 @@ def test_a_folder_is_made_once_and_is_one(run: Path, outside: Path, plant: Plant
     with pytest.raises(StorageError, match=r"away is a symbolic link|away: .* is a symbolic link"):
         files.make_folder(run / "away", inside=run)
     with pytest.raises(files.Refused):
-        files.check_folders(run / "none", run / "pareto", run / "away")
+        files.check_plain(run / "none" / "none", run / "pareto", run / "away")
 
 
 @pytest.mark.parametrize("plant", [*LINKS, *NO_FILES])

@@ -1,6 +1,7 @@
 """Reading a CSV whose columns have types: what is wrong is said with its line."""
 
 import csv
+import io
 import math
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta.errors import ConfigError, suggest
+from nasmeta.runtime import files
 
 Parser = Callable[[str], Any]
 """The value of a cell; raises ValueError that says what the cell should be."""
@@ -29,7 +31,8 @@ class Sheet:
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         """Every line that is not empty, as (number, cells)."""
         try:
-            with open(self.path, newline="", encoding="utf-8-sig") as file:
+            content = files.opened(self.path, files.MAX_TABLE)
+            with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(file, strict=True)
                 yield from ((reader.line_num, cells) for cells in reader if cells)
         except OSError as error:
