@@ -22,8 +22,8 @@ from nasmeta.executors.base import Executor
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.execution import Execution, check
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
-from nasmeta.relaxation import Adaptation, Relaxation
-from nasmeta.search_spaces.adaptive import ADAPTIVE, with_adaptive
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
+from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.base import Costs, Feasible, Strategy
 from nasmeta.strategies.memory import Memory
 from nasmeta.task import SPLITS, Split, TaskSpec

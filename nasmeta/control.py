@@ -24,9 +24,9 @@ from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.overrides import overridden
 from nasmeta.runtime import files
-from nasmeta.search_spaces.adaptive import ADAPTIVE
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.conv import ConvSpace
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.task import TaskSpec
 
 WIDTHS = range(4, 129)

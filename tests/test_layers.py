@@ -17,7 +17,7 @@ ALLOWED = {
     "runtime": set(),
     "search_spaces": set(),
     "datasets": set(),
-    "meta_learners": {"datasets"},
+    "meta_learners": {"search_spaces", "datasets"},
     "strategies": {"search_spaces"},
     "evaluators": {"search_spaces", "datasets", "meta_learners"},
     "executors": {"evaluators", "meta_learners"},
@@ -33,7 +33,6 @@ LEAVES = {
     "checkpoint",
     "pareto",
     "paths",
-    "relaxation",
     "signals",
     "allocator",
 }

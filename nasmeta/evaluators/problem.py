@@ -21,8 +21,8 @@ from nasmeta.meta_learners.memory import DoesNotFit, fitting
 from nasmeta.meta_learners.outer import OuterOptimizer
 from nasmeta.meta_learners.score import Score, Stop, score
 from nasmeta.meta_learners.train import MetaTraining
-from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
 
 T = TypeVar("T")

@@ -26,7 +26,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
 from nasmeta.meta_learners.functional import Network, Parameters
 from nasmeta.meta_learners.task_network import TaskNetwork
-from nasmeta.relaxation import Adaptation
+from nasmeta.search_spaces.relaxation.spec import Adaptation
 from nasmeta.task import TaskBatch, TaskSpec
 
 

@@ -14,7 +14,7 @@ MAX_OPERATIONS = 400
 """A drawing of more would not be read, and takes long."""
 
 ADAPTIVE = "adaptive"
-"""What the architecture is called of which every task takes its own (nasmeta.search_spaces.adaptive)."""
+"""How the architecture prints of which every task takes its own (search_spaces/relaxation/adaptive.py)."""
 
 
 def drawn(run: "Run", arch: str, *, trusted: bool) -> "Figure | str":

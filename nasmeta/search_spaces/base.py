@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from nasmeta.errors import ConfigError
-from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
     from nasmeta.search_spaces.morphism import Weights
-    from nasmeta.search_spaces.relaxed import RelaxedNetwork
+    from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
     from nasmeta.search_spaces.sharing import Sharing
 
 
@@ -115,7 +115,7 @@ class SearchSpace(ABC, Generic[A]):
     def morph(self, old: A, new: A, weights: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
         """Parameters for a network of `new` that begin with what `weights`, those of `old`, have learned.
 
-        The same function where the space knows how (see its morph.py); by default what fits by name and
+        The same function where the space knows how (see its weights.py); by default what fits by name and
         shape. `fresh` are a new network's own parameters; the result has their names and shapes.
         """
         from nasmeta.search_spaces.morphism import copied

@@ -15,8 +15,8 @@ import numpy as np
 
 from nasmeta import seeding
 from nasmeta.errors import ConfigError, RunFailed
-from nasmeta.relaxation import Adaptation, Relaxation
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 
 Feasible = Callable[[Any], bool]
 """Whether an architecture can be built for the run's tasks within its constraints."""

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from nasmeta.relaxation import Adaptation, Inputs, Relaxation
-from nasmeta.search_spaces.adaptive import ADAPTIVE
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
+from nasmeta.search_spaces.relaxation.spec import Adaptation, Inputs, Relaxation
 from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nasmeta.datasets.base import EpisodeSampler
     from nasmeta.meta_learners.base import MetaLearner, MetaState
     from nasmeta.meta_learners.outer import OuterOptimizer
-    from nasmeta.relaxation import Relaxation
+    from nasmeta.search_spaces.relaxation.spec import Relaxation
     from nasmeta.task import TaskSpec
 
 T = TypeVar("T")

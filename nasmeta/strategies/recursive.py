@@ -6,7 +6,7 @@ The recursion of this project's founding idea: budget.trials is divided over `ro
 - starts from the best architecture so far: it is the round's initial and reference architecture;
 - inherits its weights: a new architecture's meta-training begins with those of the best trial before the
   round, by function-preserving morphisms where the space knows one (Net2Net, Chen et al. 2016,
-  arXiv:1511.05641; search_spaces/*/morph.py), else with what fits by name and shape;
+  arXiv:1511.05641; search_spaces/*/weights.py), else with what fits by name and shape;
 - keeps what was learned: the trials of the earlier rounds are told to the new round's strategy before its
   first ask (Strategy.learn), those that its space contains; and a strategy that has learned more than its
   trials say, as the controller of reinforce has, hands that on (Strategy.adopt).

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nasmeta.composition import Composition
 from nasmeta.config import parse
 from nasmeta.overrides import composed
-from nasmeta.relaxation import Relaxation
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.strategies.differentiable.sampling import Sampling
 
 IMAGES, REPEATS = 25, 5

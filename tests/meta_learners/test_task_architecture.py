@@ -16,7 +16,7 @@ from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names, plain_state
 from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.overrides import composed
-from nasmeta.search_spaces.adaptive import ADAPTIVE
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.task import TaskBatch, TaskSpec
 
 TINY = [

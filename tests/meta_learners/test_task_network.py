@@ -7,7 +7,7 @@ import torch
 
 from nasmeta.meta_learners.normalization import Policy
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
-from nasmeta.search_spaces.adaptive import ADAPTIVE
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.testing.meta_learners import MetaLearnerContract, init
 from tests.meta_learners.options import LEARNERS, VARIANTS, learner, short
 from tests.meta_learners.test_regression import TASK, Sines, mlp

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from nasmeta.errors import ConfigError
-from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.relaxed import PREFIX, Alpha, MixedOp, RelaxedNetwork
+from nasmeta.search_spaces.relaxation.mixture import PREFIX, Alpha, MixedOp, RelaxedNetwork
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.seeding import stream, torch_stream
 from nasmeta.task import TaskSpec
 from tests.search_spaces.shipped import FILES, shipped

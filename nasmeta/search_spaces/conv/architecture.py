@@ -1,11 +1,18 @@
-"""Architectures of the conv space: a sequence of blocks and how the last feature map becomes a vector.
+"""Architectures of the conv space: a sequence of blocks, and how the last feature map becomes a vector.
 
-The names below are a file format: journals and checkpoints hold strings made of them. Add, never rename.
+A string is conv3-64.bn.relu.max_sep3-96.gn.silu.none+skip+se_flatten: blocks joined by "_", the head last;
+a block is operation-width.norm.activation.downsample, then the optional parts. Letters, digits and `-_.+`
+only: neither a shell nor Hydra's override grammar gives them a meaning. The names are a file format,
+because journals and checkpoints hold such strings: add, never rename.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nasmeta.errors import ArchitectureError
+from nasmeta.search_spaces import tokens
+from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
 
 # Token of a string -> (kind, kernel size). "conv" is a plain convolution, "sep" a depthwise-separable one,
 # "res" a residual bottleneck. There is no sep1: a depthwise 1x1 only rescales what the following 1x1 mixes,
@@ -24,6 +31,24 @@ NORMS: tuple[str, ...] = ("bn", "gn")
 ACTIVATIONS: tuple[str, ...] = ("relu", "gelu", "silu")
 DOWNSAMPLES: tuple[str, ...] = ("none", "max", "avg", "stride")
 HEADS: tuple[str, ...] = ("flatten", "gap")
+
+VOCABULARY: tuple[str, ...] = (
+    "input", "output", *OPERATIONS, "stride", *NORMS, "se", "project", "add",
+    *ACTIVATIONS, "max", "avg", *HEADS,
+)  # fmt: skip
+"""The labels of the graph's nodes."""
+
+NODES_PER_BLOCK = 7  # operation, norm, se, project, add, activation, and one node of downsampling
+NODES_BESIDE_BLOCKS = 3
+
+# What follows the first "+" -> (skip, se).
+PARTS: dict[str, tuple[bool, bool]] = {
+    "": (False, False),
+    "skip": (True, False),
+    "se": (False, True),
+    "skip+se": (True, True),
+}
+EXAMPLE = "conv3-64.bn.relu.max"
 
 _TOKENS = {operation: token for token, operation in OPERATIONS.items()}
 
@@ -90,3 +115,94 @@ class ConvArchitecture:
 
     def __str__(self) -> str:
         return "_".join([*map(str, self.blocks), self.head])
+
+
+def skips(operation: str, allowed: Sequence[bool]) -> tuple[bool, ...]:
+    """The values that `skip` may have beside an operation, such as "res3", of those that the space allows."""
+    return (False,) if operation.startswith("res") else tuple(allowed)
+
+
+def parse(text: str, options: Mapping[str, Sequence[Any]]) -> ConvArchitecture:
+    """Reads a string made of `options`: kind of decision -> allowed values, as in `ConvSpace.decisions`.
+
+    Raises ArchitectureError, in one line, that names the token, its block, and the nearest valid one.
+    """
+    *blocks, head = text.split("_")
+    if not blocks:
+        raise ArchitectureError(
+            f"{tokens.quote(text)} is no conv architecture: blocks and a head joined by '_' are, "
+            f"such as {EXAMPLE}_{EXAMPLE}_flatten"
+        )
+    parsed = tuple(_block(number, block, options) for number, block in enumerate(blocks, 1))
+    return ConvArchitecture(parsed, tokens.name("the head", head, options["head"]))
+
+
+def _block(number: int, text: str, options: Mapping[str, Sequence[Any]]) -> ConvBlock:
+    main, plus, parts = text.partition("+")
+    fields = main.split(".")
+    operation, dash, width = fields[0].partition("-")
+    if len(fields) != 4 or not dash or (plus and not parts):
+        raise ArchitectureError(
+            f"block {number}: {tokens.quote(text)} is not "
+            f"operation-width.norm.activation.downsample, such as {EXAMPLE}"
+        )
+    where = f"block {number} ({tokens.quote(text)}):"
+    token = tokens.name(f"{where} operation", operation, options["operation"])
+    if token.startswith("res") and parts.startswith("skip"):
+        raise ArchitectureError(f"{where} a res operation always has its skip; leave '+skip' out")
+    skip, se = _parts(where, parts, token, options)
+    op, kernel = OPERATIONS[token]
+    return ConvBlock(
+        op=op,
+        kernel=kernel,
+        width=tokens.width(f"{where} width", width, options["width"]),
+        norm=tokens.name(f"{where} norm", fields[1], options["norm"]),
+        activation=tokens.name(f"{where} activation", fields[2], options["activation"]),
+        downsample=tokens.name(f"{where} downsampling", fields[3], options["downsample"]),
+        skip=skip,
+        se=se,
+    )
+
+
+def _parts(where: str, text: str, token: str, options: Mapping[str, Sequence[Any]]) -> tuple[bool, bool]:
+    allowed_skips, allowed_ses = skips(token, options["skip"]), options["squeeze_excite"]
+    allowed = [name for name, (skip, se) in PARTS.items() if skip in allowed_skips and se in allowed_ses]
+    if text not in allowed:
+        valid = ", ".join(f"+{name}" for name in allowed if name) or "none"
+        raise ArchitectureError(
+            f"{where} {tokens.quote('+' + text)} is not in the search space; valid: {valid}"
+        )
+    return PARTS[text]
+
+
+def graph(arch: ConvArchitecture) -> ArchitectureGraph:
+    """Every operation a node, in the order of the forward pass; different architectures differ.
+
+    A block is op -> ("stride") -> norm -> ("se") -> ("add") -> activation -> ("max" or "avg"); a shortcut is
+    an edge from the block's input to "add", through a "project" node where width or size changes. Widths are
+    channels, 0 for a flattened map, whose length depends on the image.
+    """
+    builder = GraphBuilder()
+    width = 0
+    for block in arch.blocks:
+        _add_block(builder, block, width)
+        width = block.width
+    builder.add(arch.head, width if arch.head == "gap" else 0)
+    return builder.finish()
+
+
+def _add_block(builder: GraphBuilder, block: ConvBlock, width_in: int) -> None:
+    source, width = builder.last, block.width
+    end = builder.add(block.token, width)
+    if block.downsample == "stride":
+        end = builder.add("stride", width)
+    end = builder.add(block.norm, width)
+    if block.se:
+        end = builder.add("se", width)
+    if block.shortcut:
+        if width != width_in or block.downsample == "stride":
+            source = builder.add("project", width, source)
+        builder.add("add", width, source, end)
+    builder.add(block.activation, width)
+    if block.downsample in ("max", "avg"):
+        builder.add(block.downsample, width)

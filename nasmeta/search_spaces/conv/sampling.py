@@ -11,11 +11,15 @@
 Every architecture has a positive probability: each of the independent branches alone reaches everything.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock
-from nasmeta.search_spaces.conv.choices import ConvChoices
+from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, skips
 from nasmeta.search_spaces.sequence import column, widths_column
+
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.conv.space import ConvSpace
 
 # Not probabilities but odds, renormalized over what a space allows. 1x1 convolutions see no neighbourhood
 # and 5x5 ones cost three times a 3x3, so both are rarer.
@@ -40,16 +44,16 @@ WEIGHTS: dict[str, float] = {
 SE_PROBABILITY = 0.25
 
 
-def sample(choices: ConvChoices, rng: np.random.Generator) -> ConvArchitecture:
-    """A random architecture of `choices`, distributed as the head of this file says."""
-    n = int(rng.integers(choices.min_blocks, choices.max_blocks + 1))
-    tokens = _column(choices.operations, n, rng)
-    widths = widths_column(choices.widths, n, rng)
-    norms = _column(choices.norms, n, rng)
-    activations = _column(choices.activations, n, rng)
-    kinds = _column(choices.downsamples, n, rng)
-    positions = _downsampling_positions(choices, n, rng)
-    skips = column([False, True], n, rng)
+def sample(space: "ConvSpace", rng: np.random.Generator) -> ConvArchitecture:
+    """A random architecture of `space`, distributed as the head of this file says."""
+    n = int(rng.integers(space.min_blocks, space.max_blocks + 1))
+    tokens = _column(space.ops, n, rng)
+    widths = widths_column(space.widths, n, rng)
+    norms = _column(space.norms, n, rng)
+    activations = _column(space.activations, n, rng)
+    kinds = _column(space.downsamples, n, rng)
+    positions = _downsampling_positions(space, n, rng)
+    shortcuts = column([False, True], n, rng)
     ses = column([False, True], n, rng, [1 - SE_PROBABILITY, SE_PROBABILITY])
     blocks = tuple(
         ConvBlock(
@@ -59,21 +63,21 @@ def sample(choices: ConvChoices, rng: np.random.Generator) -> ConvArchitecture:
             norm=norms[i],
             activation=activations[i],
             downsample=kinds[i] if i in positions else "none",
-            skip=skips[i] and True in choices.skips(tokens[i]),
-            se=ses[i] and choices.se,
+            skip=shortcuts[i] and True in skips(tokens[i], space.skips),
+            se=ses[i] and space.ses[-1],
         )
         for i in range(n)
     )
-    return ConvArchitecture(blocks, choices.heads[int(rng.integers(len(choices.heads)))])
+    return ConvArchitecture(blocks, space.heads[int(rng.integers(len(space.heads)))])
 
 
 def _column(options: tuple[str, ...], n: int, rng: np.random.Generator) -> list[str]:
     return column(options, n, rng, [WEIGHTS[option] for option in options])
 
 
-def _downsampling_positions(choices: ConvChoices, n: int, rng: np.random.Generator) -> set[int]:
-    counts = np.arange(choices.min_downsamples, min(choices.max_downsamples, n) + 1)
-    odds = counts - choices.min_downsamples + 1
+def _downsampling_positions(space: "ConvSpace", n: int, rng: np.random.Generator) -> set[int]:
+    counts = np.arange(space.min_downsamples, min(space.max_downsamples, n) + 1)
+    odds = counts - space.min_downsamples + 1
     d = int(rng.choice(counts, p=odds / odds.sum()))
     # Early downsampling makes a network cheap; drawing positions evenly alone would make most of them slow.
     if rng.random() < 0.5:

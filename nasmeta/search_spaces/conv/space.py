@@ -1,25 +1,25 @@
 """The conv space: macro architectures of freely chosen blocks, the 4-conv network among them.
 
-Blocks differ in operation, width, norm, activation, downsampling and shortcut, so the space holds the
-kinds of networks that beat 4-conv in the literature: pyramids of growing width, residual networks, more
-depth between the downsamplings, squeeze-excite.
+Blocks differ in operation, width, norm, activation, downsampling and shortcut, so the space holds the kinds
+of networks that beat 4-conv in the literature: pyramids of growing width, residual networks, more depth
+between the downsamplings, squeeze-excite.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from itertools import product
+from math import comb
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
-from nasmeta.errors import ConfigError
-from nasmeta.search_spaces import options
+from nasmeta.errors import ArchitectureError, ConfigError
+from nasmeta.search_spaces import options, tokens
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.conv import architecture, decisions, edits, sampling, sharing, strings
-from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock
-from nasmeta.search_spaces.conv.choices import SMALLEST_WIDTH, ConvChoices
-from nasmeta.search_spaces.conv.graph import NODES_BESIDE_BLOCKS, NODES_PER_BLOCK, VOCABULARY, graph
+from nasmeta.search_spaces.conv import architecture, edits, sampling
+from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, skips
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.sharing import Sharing
@@ -29,16 +29,20 @@ if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
     from nasmeta.search_spaces.morphism import Weights
 
+# Below 4 channels the groups of group norm and the squeeze of squeeze-excite degenerate.
+SMALLEST_WIDTH = 4
+
 
 class ConvSpace(SearchSpace[ConvArchitecture]):
-    """See the head of this file. Tasks must have images [channels, height, width].
+    """Networks of `min_blocks` to `max_blocks` blocks. Tasks must have images [channels, height, width].
 
-    The names of `ops`, `norms`, `activations`, `downsamples` and `heads` are those of `architecture`;
-    `downsamples` are the kinds, "none" is always allowed; `skip` and `squeeze_excite` say whether blocks may
-    have them. Raises ConfigError for lists and ranges that make no space.
+    min_downsamples, max_downsamples: how many blocks halve height and width; widths: the allowed channels,
+    ascending; ops, norms, activations, heads: names of `architecture`; downsamples: the kinds, besides
+    "none", which is always allowed; skip, squeeze_excite: whether blocks may have them. Raises ConfigError
+    for lists and ranges that make no space.
     """
 
-    operations = VOCABULARY
+    operations = architecture.VOCABULARY
 
     def __init__(
         self,
@@ -64,79 +68,156 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         options.ordered("min_downsamples", min_downsamples, "max_downsamples", max_downsamples)
         options.ordered("min_downsamples", min_downsamples, "min_blocks", min_blocks)
         options.ordered("max_downsamples", max_downsamples, "max_blocks", max_blocks)
-        self._choices = ConvChoices(
-            operations=options.names("ops", ops, OPERATIONS),
-            widths=options.widths("widths", widths, SMALLEST_WIDTH),
-            norms=options.names("norms", norms, architecture.NORMS),
-            activations=options.names("activations", activations, architecture.ACTIVATIONS),
-            downsamples=options.names("downsamples", downsamples, architecture.DOWNSAMPLES[1:]),
-            heads=options.names("heads", heads, architecture.HEADS),
-            skip=skip,
-            se=squeeze_excite,
-            min_blocks=min_blocks,
-            max_blocks=max_blocks,
-            min_downsamples=min_downsamples,
-            max_downsamples=max_downsamples,
-        )
+        self.min_blocks, self.max_blocks = min_blocks, max_blocks
+        self.min_downsamples, self.max_downsamples = min_downsamples, max_downsamples
+        self.widths = options.widths("widths", widths, SMALLEST_WIDTH)
+        self.ops = options.names("ops", ops, OPERATIONS)
+        self.norms = options.names("norms", norms, architecture.NORMS)
+        self.activations = options.names("activations", activations, architecture.ACTIVATIONS)
+        self.downsamples = options.names("downsamples", downsamples, architecture.DOWNSAMPLES[1:])
+        self.heads = options.names("heads", heads, architecture.HEADS)
+        self.skips = (False, True) if skip else (False,)
+        self.ses = (False, True) if squeeze_excite else (False,)
+
+    # The named networks, and what belongs to the space
 
     def initial(self) -> ConvArchitecture:
         """The shallowest conv3-16 network: as many max-poolings as it needs, then the average position."""
-        allowed = self._choices
-        return self._uniform(16, allowed.min_blocks, allowed.min_downsamples, head="gap")
+        return self._uniform(16, self.min_blocks, self.min_downsamples, head="gap")
 
     def reference(self) -> ConvArchitecture:
         """4-conv (Vinyals et al. 2016): 4 blocks of conv3x3-64, batch norm, ReLU, 2x2 max-pooling; flattened.
 
         A space that was configured without it gives the member that comes nearest, choice by choice.
         """
-        allowed = self._choices
-        blocks = min(max(4, allowed.min_blocks), allowed.max_blocks)
-        downs = min(max(4, allowed.min_downsamples), allowed.max_downsamples, blocks)
+        blocks = min(max(4, self.min_blocks), self.max_blocks)
+        downs = min(max(4, self.min_downsamples), self.max_downsamples, blocks)
         return self._uniform(64, blocks, downs, head="flatten")
 
     def _uniform(self, width: int, blocks: int, downsamples: int, head: str) -> ConvArchitecture:
         """Equal conv3.bn.relu blocks, the first `downsamples` with max-pooling, as far as allowed."""
-        allowed = self._choices
-        op, kernel = OPERATIONS[options.preferred(allowed.operations, "conv3")]
-        kind = options.preferred(allowed.downsamples, "max")
+        op, kernel = OPERATIONS[options.preferred(self.ops, "conv3")]
         block = ConvBlock(
             op=op,
             kernel=kernel,
-            width=options.closest(allowed.widths, width),
-            norm=options.preferred(allowed.norms, "bn"),
-            activation=options.preferred(allowed.activations, "relu"),
+            width=options.closest(self.widths, width),
+            norm=options.preferred(self.norms, "bn"),
+            activation=options.preferred(self.activations, "relu"),
             downsample="none",
         )
-        down = replace(block, downsample=kind)
+        down = replace(block, downsample=options.preferred(self.downsamples, "max"))
         row = (down,) * downsamples + (block,) * (blocks - downsamples)
-        return ConvArchitecture(row, options.preferred(allowed.heads, head))
+        return ConvArchitecture(row, options.preferred(self.heads, head))
+
+    @property
+    def decisions(self) -> Mapping[str, Sequence[object]]:
+        return {
+            "blocks": self._depths,
+            "operation": self.ops,
+            "width": self.widths,
+            "norm": self.norms,
+            "activation": self.activations,
+            "downsample": ("none", *self.downsamples),
+            "skip": self.skips,
+            "squeeze_excite": self.ses,
+            "head": self.heads,
+        }
+
+    @property
+    def _depths(self) -> tuple[int, ...]:
+        return tuple(range(self.min_blocks, self.max_blocks + 1))
+
+    def _problem(self, arch: ConvArchitecture) -> str | None:
+        """Why `arch`, made of this space's blocks, is not in the space; None if it is."""
+        count, downs = len(arch.blocks), arch.downsamplings
+        if not self.min_blocks <= count <= self.max_blocks:
+            return f"{count} blocks, where the space has {self.min_blocks} to {self.max_blocks}"
+        if not self.min_downsamples <= downs <= self.max_downsamples:
+            low, high = self.min_downsamples, self.max_downsamples
+            return f"{downs} downsampling blocks, where the space has {low} to {high}"
+        return None
+
+    def contains(self, arch: ConvArchitecture) -> bool:
+        """Whether `arch`, made of this space's blocks, has a number of blocks and downsamplings it allows."""
+        return self._problem(arch) is None
+
+    @property
+    def size(self) -> int:
+        shapes = sum(len(skips(token, self.skips)) for token in self.ops)
+        plain = shapes * len(self.widths) * len(self.norms) * len(self.activations) * len(self.ses)
+        total = 0
+        for n in self._depths:
+            for d in range(self.min_downsamples, min(self.max_downsamples, n) + 1):
+                total += comb(n, d) * len(self.downsamples) ** d * plain**n
+        return total * len(self.heads)
+
+    def widened(self, number: int, rounds: int) -> "ConvSpace":
+        """Narrow and shallow first: the lowest widths and depths, in even steps up to all of them."""
+        space = copy(self)
+        space.widths = self.widths[: options.step(1, len(self.widths), number, rounds)]
+        shallowest = max(self.min_blocks, self.max_downsamples)
+        space.max_blocks = options.step(shallowest, self.max_blocks, number, rounds)
+        return space
+
+    # Draws and edits
 
     def sample(self, rng: np.random.Generator) -> ConvArchitecture:
-        return sampling.sample(self._choices, rng)
+        """Distributed as the head of sampling.py says."""
+        return sampling.sample(self, rng)
+
+    def decide(self, choose: Choose) -> ConvArchitecture:
+        """The number of blocks, then each block's attributes, then the head.
+
+        A block can downsample only while more are allowed, and must if the blocks left are all needed.
+        """
+        blocks: list[ConvBlock] = []
+        downsamplings = 0
+        for left in range(choose("blocks", self._depths), 0, -1):
+            token = choose("operation", self.ops)
+            op, kernel = OPERATIONS[token]
+            may = self.downsamples if downsamplings < self.max_downsamples else ()
+            need_not = ("none",) if downsamplings + left > self.min_downsamples else ()
+            block = ConvBlock(
+                op=op,
+                width=choose("width", self.widths),
+                kernel=kernel,
+                norm=choose("norm", self.norms),
+                activation=choose("activation", self.activations),
+                downsample=choose("downsample", (*need_not, *may)),
+                skip=choose("skip", skips(token, self.skips)),
+                se=choose("squeeze_excite", self.ses),
+            )
+            downsamplings += block.downsamples
+            blocks.append(block)
+        return ConvArchitecture(tuple(blocks), choose("head", self.heads))
 
     def mutate(self, arch: ConvArchitecture, rng: np.random.Generator) -> ConvArchitecture:
-        return edits.mutate(self._choices, arch, rng)
+        return edits.mutate(self, arch, rng)
 
     def crossover(
         self, a: ConvArchitecture, b: ConvArchitecture, rng: np.random.Generator
     ) -> ConvArchitecture:
-        return edits.crossover(self._choices, a, b, rng)
+        return edits.crossover(self, a, b, rng)
 
     def neighbors(self, arch: ConvArchitecture) -> Iterator[ConvArchitecture]:
-        return edits.neighbors(self._choices, arch)
+        return edits.neighbors(self, arch)
 
-    @property
-    def decisions(self) -> Mapping[str, Sequence[object]]:
-        return decisions.decisions(self._choices)
-
-    def decide(self, choose: Choose) -> ConvArchitecture:
-        return decisions.decide(self._choices, choose)
-
-    def graph(self, arch: ConvArchitecture) -> ArchitectureGraph:
-        return graph(arch)
+    # Strings, graphs, networks and their weights
 
     def parse(self, text: str) -> ConvArchitecture:
-        return strings.parse(text, self._choices)
+        arch = architecture.parse(text, self.decisions)
+        problem = self._problem(arch)
+        if problem:
+            raise ArchitectureError(f"{tokens.quote(text)} is not in the search space: {problem}")
+        return arch
+
+    def graph(self, arch: ConvArchitecture) -> ArchitectureGraph:
+        return architecture.graph(arch)
+
+    @property
+    def max_nodes(self) -> int:
+        """The most nodes that a graph can have, for fixed-length encodings."""
+        return self.max_blocks * architecture.NODES_PER_BLOCK + architecture.NODES_BESIDE_BLOCKS
 
     def build(self, arch: ConvArchitecture, task: TaskSpec) -> "FewShotNetwork":
         from nasmeta.search_spaces.conv.network import build
@@ -144,7 +225,49 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         return build(arch, task)
 
     def sharing(self, task: TaskSpec) -> Sharing[ConvArchitecture]:
-        return sharing.sharing(self._choices, task)
+        from nasmeta.search_spaces.conv.weights import shared_name
+
+        return Sharing(
+            largest=lambda: self._largest(task), name=lambda arch, name: shared_name(arch, name, task)
+        )
+
+    def _largest(self, task: TaskSpec) -> Iterator[ConvArchitecture]:
+        """Every operation at full width and depth, every projection, and every head."""
+        wide, next_widest = self.widths[-1], self.widths[-2:][0]
+        depth = self.max_blocks
+        for token, norm in product(self.ops, self.norms):
+            block = self._widest(token, norm)
+            rows = [(block,) * depth]
+            narrower = replace(block, width=next_widest)
+            if block.shortcut and wide != next_widest:  # a change of width is projected
+                rows += [tuple((block, narrower)[(i + odd) % 2] for i in range(depth)) for odd in (0, 1)]
+            elif block.shortcut and "stride" in self.downsamples:
+                strided = replace(block, downsample="stride")
+                rows += [(block,) * i + (strided,) + (block,) * (depth - i - 1) for i in range(depth)]
+            yield from (ConvArchitecture(row, self.heads[0]) for row in rows)
+        yield from self._all_heads(task)
+
+    def _widest(self, token: str, norm: str) -> ConvBlock:
+        op, kernel = OPERATIONS[token]
+        skip, se = skips(token, self.skips)[-1], self.ses[-1]
+        return ConvBlock(op, self.widths[-1], kernel, norm, self.activations[0], "none", skip, se)
+
+    def _all_heads(self, task: TaskSpec) -> Iterator[ConvArchitecture]:
+        """An architecture for each head: pooling drops an odd last row, a stride does not."""
+        from nasmeta.search_spaces.conv.network import final_size
+
+        plain = self._widest(self.ops[0], self.norms[0])
+        smallest = min(task.input_shape[1:], default=0)
+        seen = set()
+        for count in range(self.min_downsamples, self.max_downsamples + 1):
+            for kinds in product(self.downsamples, repeat=count) if 2**count <= smallest else ():
+                row = tuple(replace(plain, downsample=kind) for kind in kinds) or (plain,)
+                for head in self.heads:
+                    arch = ConvArchitecture(row, head)
+                    key = head, final_size(arch, task) if head == "flatten" else None
+                    if key not in seen:
+                        seen.add(key)
+                        yield arch
 
     def morph(
         self,
@@ -154,28 +277,6 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         fresh: "Weights",
         rng: np.random.Generator,
     ) -> "Weights":
-        from nasmeta.search_spaces.conv.morph import morph
+        from nasmeta.search_spaces.conv.weights import morph
 
         return morph(old, new, weights, fresh, rng)
-
-    def widened(self, number: int, rounds: int) -> "ConvSpace":
-        """Narrow and shallow first: the lowest widths and depths, in even steps up to all of them."""
-        whole = self._choices
-        space = copy(self)
-        space._choices = replace(
-            whole,
-            widths=whole.widths[: options.step(1, len(whole.widths), number, rounds)],
-            max_blocks=options.step(
-                max(whole.min_blocks, whole.max_downsamples), whole.max_blocks, number, rounds
-            ),
-        )
-        return space
-
-    @property
-    def size(self) -> int:
-        return self._choices.size()
-
-    @property
-    def max_nodes(self) -> int:
-        """The most nodes that a graph can have, for fixed-length encodings."""
-        return self._choices.max_blocks * NODES_PER_BLOCK + NODES_BESIDE_BLOCKS

@@ -1,11 +1,22 @@
-"""Genotypes: the normal and the reduction cell, each a row of nodes with two inputs.
+"""Genotypes: the normal and the reduction cell, each a row of nodes with two inputs; their strings and
+graphs.
 
 The states of a cell are numbered: 0 is the output of the cell before the last, 1 that of the last, 2 the
 first node, and so on. A node is the sum of two operations, each of another earlier state; the cell puts out
-all its nodes side by side. The names below are a file format: add, never rename.
+all its nodes side by side.
+
+A string is normal-sep_conv_3x3.0+conv_3x3.1-...-reduce-max_pool_3x3.0+skip_connect.1-...: the pairs
+(operation, state) of a DARTS genotype in their order, one node after the other. Letters, digits and `-_.+`
+only: neither a shell nor Hydra's override grammar gives them a meaning. The names are a file format: add,
+never rename.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from nasmeta.errors import ArchitectureError
+from nasmeta.search_spaces import tokens
+from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
 
 OPERATIONS: tuple[str, ...] = (
     "max_pool_3x3",
@@ -17,6 +28,13 @@ OPERATIONS: tuple[str, ...] = (
     "dil_conv_3x3",
 )
 INPUTS = 2
+CELLS = ("normal", "reduce")
+VOCABULARY: tuple[str, ...] = ("input", "output", "c_k-2", "c_k-1", *OPERATIONS, "add", "concat")
+"""The labels of the graph's nodes; the inputs of a cell are named as in the figures of the paper."""
+
+NODES_PER_CELL_NODE = 3
+NODES_BESIDE = 3
+EXAMPLE = "sep_conv_3x3.0+conv_3x3.1"
 
 # An operation and the state that it is applied to.
 Edge = tuple[str, int]
@@ -42,3 +60,101 @@ class DartsGenotype:
 
 def _string(cell: Cell) -> str:
     return "-".join([f"{a}.{i}+{b}.{j}" for (a, i), (b, j) in cell])
+
+
+def parse(text: str, operations: Sequence[str], nodes: int) -> DartsGenotype:
+    """The genotype of `nodes` nodes a cell whose string is `text`.
+
+    Raises ArchitectureError, in one line, that names the cell, the node, and what would be right.
+    """
+    parts = text.split("-")
+    if len(parts) != 2 * (nodes + 1) or parts[0] != "normal" or parts[nodes + 1] != "reduce":
+        raise ArchitectureError(
+            f"{tokens.quote(text)} is no genotype of this search space: 'normal', {nodes} nodes, 'reduce', "
+            f"{nodes} nodes, joined by '-', are; a node is written like {EXAMPLE}"
+        )
+    return DartsGenotype(
+        _parsed_cell("normal", parts[1 : nodes + 1], operations),
+        _parsed_cell("reduce", parts[nodes + 2 :], operations),
+    )
+
+
+def _parsed_cell(name: str, texts: list[str], operations: Sequence[str]) -> Cell:
+    return tuple(
+        _parsed_node(f"{name} node {number} ({tokens.quote(text)}):", text, INPUTS + number, operations)
+        for number, text in enumerate(texts)
+    )
+
+
+def _parsed_node(where: str, text: str, states: int, operations: Sequence[str]) -> Node:
+    edges = [_parsed_edge(where, part, states, operations) for part in text.split("+")]
+    if len(edges) != 2 or edges[0][1] >= edges[1][1]:
+        raise ArchitectureError(f"{where} a node has two inputs, the lower state first, such as {EXAMPLE}")
+    return edges[0], edges[1]
+
+
+def _parsed_edge(where: str, text: str, states: int, operations: Sequence[str]) -> Edge:
+    op, _, state = text.partition(".")
+    valid = [str(number) for number in range(states)]
+    if op not in operations:
+        tokens.name(f"{where} operation", op, operations)
+    if state not in valid:
+        tokens.name(f"{where} state", state, valid)
+    return op, int(state)
+
+
+def canonical(arch: DartsGenotype) -> DartsGenotype:
+    """The genotype whose cells are the smallest of their renumberings, node by node.
+
+    Nodes that do not depend on each other can change places. The cell then puts out the same maps in
+    another order, which the 1x1 convolutions behind it (or the head) take as well as this one.
+    """
+    return DartsGenotype(_smallest(arch.normal), _smallest(arch.reduce))
+
+
+def _smallest(cell: Cell) -> Cell:
+    return min(_numberings(cell, {state: state for state in range(INPUTS)}, ()))
+
+
+def _numberings(cell: Cell, names: dict[int, int], done: Cell) -> Iterator[Cell]:
+    """Renumberings that go on from `done`, always with the smallest node that can come next.
+
+    Two that can come next may look the same until others use them, so both are tried. `names`: old state ->
+    new state.
+    """
+    if len(done) == len(cell):
+        yield done
+        return
+    ready: dict[int, Node] = {}
+    for state, ((a, i), (b, j)) in enumerate(cell, INPUTS):
+        if state not in names and i in names and j in names:
+            ready[state] = node((a, names[i]), (b, names[j]))
+    smallest = min(ready.values())
+    for state, renamed in ready.items():
+        if renamed == smallest:
+            yield from _numberings(cell, {**names, state: INPUTS + len(done)}, (*done, renamed))
+
+
+def graph(arch: DartsGenotype) -> ArchitectureGraph:
+    """A normal cell and the reduction cell after it; different genotypes differ.
+
+    The two inputs of a cell are nodes, and so are every operation, the sum that a node is ("add"), and the
+    output of a cell ("concat"). Widths are 0: they are the network's, not the genotype's.
+    """
+    builder = GraphBuilder()
+    normal = _add_cell(builder, arch.normal, 0, 0)
+    _add_cell(builder, arch.reduce, 0, normal)
+    return builder.finish()
+
+
+def max_nodes(nodes: int) -> int:
+    """The nodes of every graph, for cells of `nodes` nodes."""
+    return 2 + 2 * (NODES_BESIDE + NODES_PER_CELL_NODE * nodes)
+
+
+def _add_cell(builder: GraphBuilder, cell: Cell, before_last: int, last: int) -> int:
+    states = [builder.add("c_k-2", 0, before_last), builder.add("c_k-1", 0, last)]
+    for edges in cell:
+        ends = [builder.add(op, 0, states[state]) for op, state in edges]
+        states.append(builder.add("add", 0, *ends))
+    return builder.add("concat", 0, *states[2:])

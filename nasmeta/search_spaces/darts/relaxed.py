@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasmeta.relaxation import Inputs, Relaxation
 from nasmeta.search_spaces.cell_ops import image_channels
 from nasmeta.search_spaces.darts.architecture import INPUTS, Cell, DartsGenotype
 from nasmeta.search_spaces.darts.network import OPS, DartsBody, build, prepare
 from nasmeta.search_spaces.modules import FewShotNetwork
-from nasmeta.search_spaces.relaxed import Alpha, MixedOp, Place, RelaxedBody, RelaxedNetwork, total
+from nasmeta.search_spaces.relaxation.mixture import Alpha, MixedOp, Place, RelaxedBody, RelaxedNetwork, total
+from nasmeta.search_spaces.relaxation.spec import Inputs, Relaxation
 from nasmeta.task import TaskSpec
 
 CELLS = ("normal", "reduce")

@@ -8,34 +8,38 @@ networks: what is found at one width and depth is built at another.
 From the authors' code (boschresearch/metanas): "conv_3x3" is one depthwise-separable convolution and
 "sep_conv_3x3" two of them, poolings are followed by a norm, and there is no "none" in a genotype. Without
 the papers' drop-path and auxiliary heads, which are ways to train.
+
+One edit is the mutation of Real et al. 2019 (arXiv:1802.01548, section 3.1): another operation on one edge,
+or another state that one edge comes from. All edits can be undone by one edit, and they connect the space.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import combinations
 from math import comb, prod
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import Field
 
-from nasmeta.errors import ConfigError
-from nasmeta.relaxation import Relaxation
+from nasmeta.errors import ArchitectureError, ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.darts import decisions, edits, isomorphism, sharing, strings
-from nasmeta.search_spaces.darts.architecture import INPUTS, OPERATIONS, DartsGenotype
-from nasmeta.search_spaces.darts.graph import VOCABULARY, graph, max_nodes
+from nasmeta.search_spaces.darts import architecture
+from nasmeta.search_spaces.darts.architecture import CELLS, INPUTS, OPERATIONS, Cell, DartsGenotype, Node
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
-    from nasmeta.search_spaces.relaxed import RelaxedNetwork
+    from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
 
 
 class DartsSpace(SearchSpace[DartsGenotype]):
-    """See the head of this file. Networks take images [channels, height, width].
+    """Genotypes of `nodes` nodes a cell. Networks take images [channels, height, width].
 
     ops: names of `architecture.OPERATIONS`; nodes: of a cell, its inputs not counted; width: channels of a
     node before the first reduction; layers: cells; reductions: which of them, from 0, are reduction cells,
@@ -43,7 +47,7 @@ class DartsSpace(SearchSpace[DartsGenotype]):
     operation and for reductions that are no cells or do not ascend.
     """
 
-    operations = VOCABULARY
+    operations = architecture.VOCABULARY
 
     def __init__(
         self,
@@ -54,61 +58,135 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         layers: Annotated[int, Field(ge=1)],
         reductions: list[Annotated[int, Field(ge=0)]] | None,
     ) -> None:
-        self._nodes = nodes
-        self._ops = options.names("ops", ops, OPERATIONS)
-        self._width, self._layers = width, layers
-        self._reductions = _checked(reductions, layers)
+        self.nodes = nodes
+        self.ops = options.names("ops", ops, OPERATIONS)
+        self.width, self.layers = width, layers
+        self.reductions = _checked(reductions, layers)
+
+    # The named networks, and how many there are
 
     def initial(self) -> DartsGenotype:
         """Every node is a 3x3 convolution of the last cell's output and a skip from the cell before it."""
         conv, skip = self._preferred("conv_3x3")
-        cell = (((skip, 0), (conv, 1)),) * self._nodes
+        cell = (((skip, 0), (conv, 1)),) * self.nodes
         return DartsGenotype(cell, cell)
 
     def reference(self) -> DartsGenotype:
         """A residual chain: every node is its last state separably convolved, plus a skip around that."""
         conv, skip = self._preferred("sep_conv_3x3")
-        cell = tuple(((skip, number), (conv, number + 1)) for number in range(self._nodes))
+        cell = tuple(((skip, number), (conv, number + 1)) for number in range(self.nodes))
         return DartsGenotype(cell, cell)
 
     def _preferred(self, conv: str) -> tuple[str, str]:
-        return options.preferred(self._ops, conv), options.preferred(self._ops, "skip_connect")
+        return options.preferred(self.ops, conv), options.preferred(self.ops, "skip_connect")
 
-    def sample(self, rng: np.random.Generator) -> DartsGenotype:
-        return edits.sample(self._ops, self._nodes, rng)
-
-    def mutate(self, arch: DartsGenotype, rng: np.random.Generator) -> DartsGenotype:
-        return edits.mutate(self._ops, arch, rng)
-
-    def crossover(self, a: DartsGenotype, b: DartsGenotype, rng: np.random.Generator) -> DartsGenotype:
-        return edits.crossover(a, b, rng)
-
-    def neighbors(self, arch: DartsGenotype) -> Iterator[DartsGenotype]:
-        return edits.neighbors(self._ops, arch)
+    @property
+    def size(self) -> int:
+        """A pair of states and two operations a node, in two cells."""
+        cell = prod(comb(INPUTS + number, 2) * len(self.ops) ** 2 for number in range(self.nodes))
+        return int(cell**2)
 
     def canonical(self, arch: DartsGenotype) -> DartsGenotype:
-        return isomorphism.canonical(arch)
+        return architecture.canonical(arch)
+
+    # Draws and edits
+
+    def sample(self, rng: np.random.Generator) -> DartsGenotype:
+        """Uniform over all genotypes: the pair of states and both operations of every node."""
+        pairs = [list(combinations(range(INPUTS + number), 2)) for number in range(self.nodes)]
+        bounds = [bound for pair in pairs for bound in (len(pair), len(self.ops), len(self.ops))]
+        draws = iter(rng.integers(bounds * len(CELLS)).tolist())
+
+        def cell() -> Cell:
+            drawn = []
+            for pair in pairs:
+                first, second = pair[next(draws)]
+                drawn.append(((self.ops[next(draws)], first), (self.ops[next(draws)], second)))
+            return tuple(drawn)
+
+        return DartsGenotype(cell(), cell())
 
     @property
     def decisions(self) -> Mapping[str, Sequence[object]]:
-        return decisions.decisions(self._ops, self._nodes)
+        """The two cells share none."""
+        states = tuple(range(INPUTS + self.nodes - 1))
+        kinds: tuple[tuple[str, tuple[object, ...]], ...] = (("state", states), ("operation", self.ops))
+        return {f"{cell} {kind}": options for cell in CELLS for kind, options in kinds}
 
     def decide(self, choose: Choose) -> DartsGenotype:
-        return decisions.decide(self._ops, self._nodes, choose)
+        """Of each node the earlier state and its operation, then the later one's: one order for each pair."""
 
-    def graph(self, arch: DartsGenotype) -> ArchitectureGraph:
-        return graph(arch)
+        def node(cell: str, states: int) -> Node:
+            state, operation = f"{cell} state", f"{cell} operation"
+            first = choose(state, range(states - 1))
+            first_operation = choose(operation, self.ops)
+            second = choose(state, range(first + 1, states))
+            return (first_operation, first), (choose(operation, self.ops), second)
+
+        normal, reduce = (
+            tuple(node(cell, INPUTS + number) for number in range(self.nodes)) for cell in CELLS
+        )
+        return DartsGenotype(normal, reduce)
+
+    def mutate(self, arch: DartsGenotype, rng: np.random.Generator) -> DartsGenotype:
+        """An operation or a state, evenly, of a random edge of a random cell.
+
+        If only one of the two can change in this space, that one does. Raises ArchitectureError if `arch` is
+        the only architecture of the space.
+        """
+        can_rename, can_rewire = len(self.ops) > 1, self.nodes > 1
+        if not can_rename and not can_rewire:
+            raise ArchitectureError(f"{arch} has no neighbour: the search space has one architecture")
+        rename = can_rename and (not can_rewire or rng.random() < 0.5)
+        name = CELLS[int(rng.integers(len(CELLS)))]
+        cell: Cell = getattr(arch, name)
+        # The first node takes both inputs of the cell: there is no other state for it.
+        number = int(rng.integers(0 if rename else 1, self.nodes))
+        side = int(rng.integers(2))
+        edited = list(self._renamed(cell[number], side) if rename else _rewired(cell[number], side, number))
+        return _with_node(arch, name, number, edited[int(rng.integers(len(edited)))])
+
+    def neighbors(self, arch: DartsGenotype) -> Iterator[DartsGenotype]:
+        for name in CELLS:
+            for number, old in enumerate(getattr(arch, name)):
+                for side in range(2):
+                    for new in self._renamed(old, side):
+                        yield _with_node(arch, name, number, new)
+                    for new in _rewired(old, side, number):
+                        yield _with_node(arch, name, number, new)
+
+    def _renamed(self, old: Node, side: int) -> Iterator[Node]:
+        (op, state), other = old[side], old[1 - side]
+        for new in self.ops:
+            if new != op:
+                yield architecture.node((new, state), other)
+
+    def crossover(self, a: DartsGenotype, b: DartsGenotype, rng: np.random.Generator) -> DartsGenotype:
+        """Every node, with both its edges, from either parent, evenly."""
+        first = iter(rng.integers(2, size=len(CELLS) * len(a.normal)).tolist())
+        normal, reduce = (
+            tuple(x if next(first) else y for x, y in zip(mine, theirs, strict=True))
+            for mine, theirs in ((a.normal, b.normal), (a.reduce, b.reduce))
+        )
+        return DartsGenotype(normal, reduce)
+
+    # Strings, graphs, networks and their weights
 
     def parse(self, text: str) -> DartsGenotype:
-        return strings.parse(text, self._ops, self._nodes)
+        return architecture.parse(text, self.ops, self.nodes)
+
+    def graph(self, arch: DartsGenotype) -> ArchitectureGraph:
+        return architecture.graph(arch)
+
+    @property
+    def max_nodes(self) -> int:
+        """The nodes of every graph, for fixed-length encodings."""
+        return 2 + 2 * (architecture.NODES_BESIDE + architecture.NODES_PER_CELL_NODE * self.nodes)
 
     def build(self, arch: DartsGenotype, task: TaskSpec) -> "FewShotNetwork":
         from nasmeta.search_spaces.darts.network import build
 
-        return build(arch, task, width=self._width, layers=self._layers, reductions=self._reductions)
-
-    def sharing(self, task: TaskSpec) -> Sharing[DartsGenotype]:
-        return sharing.sharing(self._ops, self._nodes, self._reductions)
+        return build(arch, task, width=self.width, layers=self.layers, reductions=self.reductions)
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> "RelaxedNetwork":
         from nasmeta.search_spaces.darts.relaxed import relaxed
@@ -116,23 +194,24 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         return relaxed(
             task,
             relaxation,
-            operations=self._ops,
-            nodes=self._nodes,
-            width=self._width,
-            layers=self._layers,
-            reductions=self._reductions,
+            operations=self.ops,
+            nodes=self.nodes,
+            width=self.width,
+            layers=self.layers,
+            reductions=self.reductions,
         )
 
-    @property
-    def size(self) -> int:
-        """A pair of states and two operations a node, in two cells."""
-        cell = prod(comb(INPUTS + number, 2) * len(self._ops) ** 2 for number in range(self._nodes))
-        return int(cell**2)
+    def sharing(self, task: TaskSpec) -> Sharing[DartsGenotype]:
+        from nasmeta.search_spaces.darts.weights import shared_name
 
-    @property
-    def max_nodes(self) -> int:
-        """The nodes of every graph, for fixed-length encodings."""
-        return max_nodes(self._nodes)
+        return Sharing(largest=self._largest, name=partial(shared_name, reductions=self.reductions))
+
+    def _largest(self) -> Iterator[DartsGenotype]:
+        """Each operation between every earlier state and every node."""
+        for op in self.ops:
+            for first in range(self.nodes):
+                cell = tuple(((op, min(first, node)), (op, node + 1)) for node in range(self.nodes))
+                yield DartsGenotype(cell, cell)
 
 
 def _checked(reductions: list[int] | None, layers: int) -> tuple[int, ...]:
@@ -146,3 +225,16 @@ def _checked(reductions: list[int] | None, layers: int) -> tuple[int, ...]:
             f"use 0 to {layers - 1}"
         )
     return tuple(reductions)
+
+
+def _rewired(old: Node, side: int, number: int) -> Iterator[Node]:
+    (op, state), other = old[side], old[1 - side]
+    for new in range(INPUTS + number):
+        if new not in (state, other[1]):
+            yield architecture.node((op, new), other)
+
+
+def _with_node(arch: DartsGenotype, name: str, number: int, new: Node) -> DartsGenotype:
+    old: Cell = getattr(arch, name)
+    cell = (*old[:number], new, *old[number + 1 :])
+    return DartsGenotype(cell, arch.reduce) if name == "normal" else DartsGenotype(arch.normal, cell)

@@ -1,12 +1,27 @@
-"""Architectures of the mlp space: hidden layers from input to output.
+"""Architectures of the mlp space: hidden layers from input to output, their strings, and their graphs.
 
-The names below are a file format: journals and checkpoints hold strings made of them. Add, never rename.
+A string is fc40.relu.none_fc40.relu.layer+skip: layers joined by "_"; a layer is fc<width>.activation.norm,
+then "+skip" if it has one. Letters, digits and `_.+` only: neither a shell nor Hydra's override grammar
+gives them a meaning. The names are a file format, because journals and checkpoints hold such strings: add,
+never rename.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from nasmeta.errors import ArchitectureError
+from nasmeta.search_spaces import tokens
+from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
 
 ACTIVATIONS: tuple[str, ...] = ("relu", "tanh", "gelu", "silu")
 NORMS: tuple[str, ...] = ("none", "layer", "batch")
+VOCABULARY: tuple[str, ...] = ("input", "output", "linear", "layer", "batch", "add", *ACTIVATIONS)
+"""The labels of the graph's nodes."""
+
+NODES_PER_LAYER = 4  # linear, norm, add, activation
+NODES_BESIDE_LAYERS = 2
+EXAMPLE = "fc40.relu.none"
 
 
 @dataclass(frozen=True)
@@ -24,9 +39,52 @@ class MlpLayer:
 
 @dataclass(frozen=True)
 class MlpArchitecture:
-    """Hidden layers from input to output; a layer may skip only where the one before is as wide."""
+    """Hidden layers from input to output. A layer can skip only if the one before it is as wide."""
 
     layers: tuple[MlpLayer, ...]
 
     def __str__(self) -> str:
         return "_".join(map(str, self.layers))
+
+
+def parse(text: str, options: Mapping[str, Sequence[Any]]) -> MlpArchitecture:
+    """Reads a string made of `options`: kind of decision -> allowed values, as in `MlpSpace.decisions`.
+
+    Raises ArchitectureError, in one line, that names the token, its layer, and the nearest valid one.
+    """
+    return MlpArchitecture(tuple(_layer(n, layer, options) for n, layer in enumerate(text.split("_"), 1)))
+
+
+def _layer(number: int, text: str, options: Mapping[str, Sequence[Any]]) -> MlpLayer:
+    main, plus, part = text.partition("+")
+    fields = main.split(".")
+    if len(fields) != 3 or not fields[0].startswith("fc") or (plus and not part):
+        raise ArchitectureError(
+            f"layer {number}: {tokens.quote(text)} is not fc<width>.activation.norm, such as {EXAMPLE}"
+        )
+    where = f"layer {number} ({tokens.quote(text)}):"
+    if plus:
+        tokens.name(f"{where} +", part, ["skip"] if True in options["skip"] else [])
+    return MlpLayer(
+        width=tokens.width(f"{where} width", fields[0].removeprefix("fc"), options["width"]),
+        activation=tokens.name(f"{where} activation", fields[1], options["activation"]),
+        norm=tokens.name(f"{where} norm", fields[2], options["norm"]),
+        skip=bool(plus),
+    )
+
+
+def graph(arch: MlpArchitecture) -> ArchitectureGraph:
+    """Every operation a node: linear -> (norm) -> ("add") -> activation; different architectures differ.
+
+    A skip is an edge from the layer's input to "add". Widths are units.
+    """
+    builder = GraphBuilder()
+    for layer in arch.layers:
+        source = builder.last
+        end = builder.add("linear", layer.width)
+        if layer.norm != "none":
+            end = builder.add(layer.norm, layer.width)
+        if layer.skip:
+            builder.add("add", layer.width, source, end)
+        builder.add(layer.activation, layer.width)
+    return builder.finish()

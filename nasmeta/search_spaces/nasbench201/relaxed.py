@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
-from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.search_spaces.nasbench201.architecture import (
     EDGES,
@@ -16,7 +15,8 @@ from nasmeta.search_spaces.nasbench201.architecture import (
     live_edges,
 )
 from nasmeta.search_spaces.nasbench201.network import OPS, build, skeleton
-from nasmeta.search_spaces.relaxed import Alpha, MixedOp, Place, RelaxedBody, RelaxedNetwork, total
+from nasmeta.search_spaces.relaxation.mixture import Alpha, MixedOp, Place, RelaxedBody, RelaxedNetwork, total
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
 
 INTO = [[number for number, (_, end) in enumerate(EDGES) if end == target] for target in range(1, NODES)]

@@ -15,30 +15,29 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.graph import ArchitectureGraph
-from nasmeta.search_spaces.nasbench201 import decisions, isomorphism, sharing, strings
+from nasmeta.search_spaces.nasbench201 import architecture
 from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell
-from nasmeta.search_spaces.nasbench201.graph import MAX_NODES, VOCABULARY, graph
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
-    from nasmeta.search_spaces.relaxed import RelaxedNetwork
+    from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
 
 
 class Nasbench201Space(SearchSpace[Nasbench201Cell]):
-    """See the head of this file. Networks take images [channels, height, width].
+    """All 15,625 cells, in a network of a chosen size. Networks take images [channels, height, width].
 
     width: channels of the first stage, doubled by each that follows; stages: how many, each half as high
     and wide as the last; repeats: cells in a stage. The benchmark has 16, 3 and 5.
     """
 
-    operations = VOCABULARY
-    max_nodes = MAX_NODES
+    operations = architecture.VOCABULARY
+    max_nodes = architecture.MAX_NODES
 
     def __init__(
         self,
@@ -84,20 +83,22 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
                     yield _replaced(arch, edge, op)
 
     def canonical(self, arch: Nasbench201Cell) -> Nasbench201Cell:
-        return isomorphism.canonical(arch)
+        return architecture.canonical(arch)
 
     @property
     def decisions(self) -> Mapping[str, Sequence[object]]:
-        return decisions.DECISIONS
+        """An edge is a kind of its own, because no two play the same part."""
+        return {f"{source}->{target}": OPERATIONS for source, target in EDGES}
 
     def decide(self, choose: Choose) -> Nasbench201Cell:
-        return decisions.decide(choose)
+        """Any operation on any edge."""
+        return Nasbench201Cell(tuple(choose(edge, OPERATIONS) for edge in self.decisions))
 
     def graph(self, arch: Nasbench201Cell) -> ArchitectureGraph:
-        return graph(arch)
+        return architecture.graph(arch)
 
     def parse(self, text: str) -> Nasbench201Cell:
-        return strings.parse(text)
+        return architecture.parse(text)
 
     def build(self, arch: Nasbench201Cell, task: TaskSpec) -> "FewShotNetwork":
         from nasmeta.search_spaces.nasbench201.network import build
@@ -105,7 +106,11 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         return build(arch, task, width=self._width, stages=self._stages, repeats=self._repeats)
 
     def sharing(self, task: TaskSpec) -> Sharing[Nasbench201Cell]:
-        return sharing.sharing()
+        from nasmeta.search_spaces.nasbench201.weights import shared_name
+
+        # Each operation on every edge.
+        cells = [Nasbench201Cell((op,) * len(EDGES)) for op in OPERATIONS]
+        return Sharing(largest=lambda: cells, name=shared_name)
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> "RelaxedNetwork":
         from nasmeta.search_spaces.nasbench201.relaxed import relaxed

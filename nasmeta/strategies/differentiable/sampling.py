@@ -15,7 +15,7 @@ import torch
 from nasmeta import seeding
 
 if TYPE_CHECKING:
-    from nasmeta.search_spaces.relaxed import RelaxedNetwork
+    from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
     from nasmeta.strategies.differentiable.bilevel import Parameters
 
 

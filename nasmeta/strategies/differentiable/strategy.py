@@ -23,8 +23,8 @@ import torch
 from pydantic import Field
 
 from nasmeta.errors import ConfigError, Interrupted, RunFailed
-from nasmeta.relaxation import Inputs, Relaxation
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.relaxation.spec import Inputs, Relaxation
 from nasmeta.strategies.base import Feasible, Proposal, Strategy
 from nasmeta.strategies.differentiable.guard import LAG, has_sharpened, skips
 from nasmeta.strategies.differentiable.sampling import Sampling

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from nasmeta.errors import Diverged
-from nasmeta.relaxation import Relaxation
-from nasmeta.search_spaces.relaxed import RelaxedNetwork
+from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.strategies.differentiable.bilevel import Parameters, first_order, second_order
 from nasmeta.strategies.differentiable.guard import dominant_eigenvalue
 from nasmeta.strategies.differentiable.sampling import Sampling

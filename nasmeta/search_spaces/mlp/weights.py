@@ -1,10 +1,14 @@
-"""Weights of one fully connected network as the start of another.
+"""The weights of mlp networks: which ones networks share, and how one network's become another's start.
 
-The new network computes the old one's function where it differs by: wider layers (under layer norm only by
-a whole factor, which leaves its moments as they are), and inserted ReLU layers that are as wide as the ReLU
-layer before them and either have a skip, to which they add nothing at first, or no norm: they begin as the
-identity (Net2DeeperNet). Everything else (other activations or norms, narrower layers, new skips, removed
-layers) keeps the values that fit by name and shape, layer by layer; the rest is fresh.
+Sharing: slimmable widths and optional layers. Layer i of every network, counted from the input, takes the
+first units of one linear layer, whatever follows it; each kind of norm has affine parameters of its own. A
+shallower network ends earlier; the head is one.
+
+Morphism: the new network computes the old one's function if it differs only by wider layers (under layer
+norm only by a whole factor, which leaves its moments as they are), and by inserted ReLU layers that are as
+wide as the ReLU layer before them and have either a skip, to which they add nothing at first, or no norm:
+they begin as the identity (Net2DeeperNet). Everything else (other activations or norms, narrower layers,
+new skips, removed layers) keeps the values that fit by name and shape, layer by layer; the rest is fresh.
 """
 
 import numpy as np
@@ -12,6 +16,15 @@ import torch
 
 from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
 from nasmeta.search_spaces.morphism import Weights, aligned, copied, grown
+
+
+def shared_name(arch: MlpArchitecture, name: str) -> str:
+    """The name of the shared tensor that `name`, a parameter of the network of `arch`, is a part of."""
+    if name.startswith("head."):
+        return name
+    _, place, _, index, parameter = name.split(".")  # body.layer2.branch.0.weight
+    norm = arch.layers[int(place.removeprefix("layer")) - 1].norm
+    return f"{place}.{'linear' if index == '0' else norm}.{parameter}"
 
 
 def morph(

@@ -1,23 +1,49 @@
-"""Weights of one conv network as the start of another.
+"""The weights of conv networks: which ones networks share, and how one network's become another's start.
 
-The new network computes the old one's function where it differs by: wider blocks under batch norm (also
-with squeeze-excite, a shortcut on both sides of the edit, any operation), larger kernels of the same kind of
-operation, and inserted blocks that are as wide as their input, have a shortcut (skip or res), ReLU, no
-downsampling, and a block that ends in ReLU before them: their last norm begins at zero, so that they add
-nothing. Batch norm of copied channels is a copy; group norm's groups change with the width, so widening
-under it is only a start. Everything else (other operations, norms or activations, narrower blocks, new
-shortcuts, removed blocks) keeps the values that fit by name and shape, block by block; the rest is fresh.
-ProtoNet compares embeddings, in which copied features of the last block count more: for it, too, a start.
+Sharing: slimmable widths, one set of weights for each operation, optional blocks. Block i of every network,
+counted from the input, has one set of weights for each operation, of which a narrower block takes the first
+channels; a shallower network ends earlier. Both norms see the same convolutions and have affine parameters
+of their own; projections and squeeze-excites do not depend on the operation beside which they stand.
+Activations and poolings have no weights. The head that follows an averaged map is one; of those that follow
+a flattened map there is one for each size.
+
+Morphism: the new network computes the old one's function if it differs only by: wider blocks under batch
+norm (also with squeeze-excite, a shortcut on both sides of the edit, any operation), larger kernels of the
+same kind of operation, and inserted blocks that are as wide as their input, have a shortcut (skip or res),
+ReLU, no downsampling, and a block that ends in ReLU before them: their last norm begins at zero, so that
+they add nothing. Batch norm of copied channels is a copy; group norm's groups change with the width, so
+widening under it is only a start. Everything else (other operations, norms or activations, narrower blocks,
+new shortcuts, removed blocks) keeps the values that fit by name and shape, block by block; the rest is
+fresh. ProtoNet compares embeddings, in which copied features of the last block count more: for it, too, a
+start.
 """
 
 import numpy as np
 import torch
 
 from nasmeta.search_spaces.conv.architecture import ConvArchitecture, ConvBlock
+from nasmeta.search_spaces.conv.network import final_size
 from nasmeta.search_spaces.morphism import Weights, aligned, copied, grown, grown_head
+from nasmeta.task import TaskSpec
 
+# Where the convolutions are in the branches of `ops`; what else has weights there is a norm.
+CONVOLUTIONS = {"conv": ("0",), "sep": ("0", "1"), "res": ("0", "3", "6"), "projection": ("0",)}
 # The last norm of an operation's branch, by its place there.
 LAST_NORM = {"conv": 1, "sep": 2, "res": 7}
+
+
+def shared_name(arch: ConvArchitecture, name: str, task: TaskSpec) -> str:
+    """The name of the shared tensor that `name`, a parameter of the network of `arch`, is a part of."""
+    if name.startswith("head."):
+        size = "x".join(map(str, final_size(arch, task))) if arch.head == "flatten" else ""
+        return f"{arch.head}{size}.{name}"
+    _, place, path, index, *rest = name.split(".")  # body.block3.branch.0.weight
+    block = arch.blocks[int(place.removeprefix("block")) - 1]
+    if len(rest) == 2:  # body.block3.branch.2.squeeze.weight
+        return ".".join([place, *rest])
+    op, token = ("projection", "projection") if path == "shortcut" else (block.op, block.token)
+    norm = () if index in CONVOLUTIONS[op] else (block.norm,)
+    return ".".join([place, token, *norm, index, *rest])
 
 
 def morph(

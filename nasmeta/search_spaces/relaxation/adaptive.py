@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nasmeta.relaxation import Relaxation
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
