@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from nasmeta import checkpoint
 from nasmeta.composition import Composition
-from nasmeta.config import parse
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import CheckpointError, ConfigError, DataError
@@ -26,7 +25,7 @@ from nasmeta.evaluation import load, restore
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.task_architecture import architecture_names
 from nasmeta.meta_learners.task_network import TaskNetwork
-from nasmeta.overrides import overridden
+from nasmeta.overrides import reconfigured
 from nasmeta.task import Split, TaskSpec
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
@@ -68,7 +67,7 @@ class FewShotClassifier:
         path, saved = load(Path(path), trusted=trusted)
         task = checkpoint.task_spec(saved)
         preprocessing = _preprocessing(path, saved, task)
-        config = parse(overridden(saved["config"], [f"device={device}", *ONE_TASK]), trusted=trusted)
+        config = reconfigured(saved["config"], [f"device={device}", *ONE_TASK], trusted=trusted)
         composition = Composition.of(config, _Elsewhere(task))
         state = restore(path, saved, composition)
         return cls(composition.learner, state, preprocessing, saved["arch"])

@@ -120,7 +120,7 @@ def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | Non
     from hydra.types import RunMode
 
     from nasmeta.config import parse
-    from nasmeta.launch import Refused, hydra_job
+    from nasmeta.launch import Refused, hydra_job, job_directory
     from nasmeta.sweep import Job, Manifest
 
     hydra = HydraConfig.get()
@@ -135,7 +135,7 @@ def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | Non
             raise Refused(error) from error
     job = Job(
         number=hydra.job.num,
-        directory=str(hydra.sweep.subdir),
+        directory=job_directory(hydra),
         overrides=list(hydra.overrides.task),
         config=checked.to_dict(),
     )
@@ -145,14 +145,12 @@ def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | Non
 def resume(options: argparse.Namespace) -> int:
     """`nasmeta resume DIR`: a run, or a sweep."""
     from nasmeta import sweep
-    from nasmeta.config import parse
-    from nasmeta.launch import replayed
-    from nasmeta.overrides import overridden
+    from nasmeta.overrides import reconfigured
+    from nasmeta.replay import replayed
     from nasmeta.rundir import RunDirectory, locked
 
     def go_on(stored: Any, path: Path) -> float:
-        config = parse(overridden(stored, options.overrides), trusted=options.trust_code)
-        RunDirectory(path).keep_config(config.to_dict())
+        config = reconfigured(stored, options.overrides, trusted=options.trust_code)
         return _run(config, path, force=options.force)
 
     manifest = sweep.Manifest(options.directory)
@@ -186,6 +184,7 @@ def _run(config: "Config", path: Path, *, force: bool = False) -> float:
     keep_pages()
     composition = Composition.of(config)
     directory = RunDirectory(path)
+    directory.keep_config(config.to_dict())  # first: a directory with a journal alone could not go on
     with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:
         check_unchanged(path, recorded(journal.records), environment(composition), force)
         observers = _observers(config, directory)

@@ -7,8 +7,9 @@ as for ours. The YAML under conf/ is the one home of every value; nothing here h
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -18,11 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from nasmeta.errors import ConfigError, suggest
 from nasmeta.paths import cache_folder
+from nasmeta.stored import Trust, UsersOnly, plain
 
 OmegaConf.register_new_resolver("user_cache", cache_folder, replace=True)
 
+log = logging.getLogger(__name__)
+
 M = TypeVar("M", bound=BaseModel)
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
 Strict = ConfigDict(
     extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
 )
@@ -102,12 +106,25 @@ class RunKeys(BaseModel):
     progress: bool
 
 
+PACKAGES = {
+    "search_space": "nasmeta.search_spaces.",
+    "meta_learner": "nasmeta.meta_learners.",
+    "strategy": "nasmeta.strategies.",
+    "evaluator": "nasmeta.evaluators.",
+    "dataset": "nasmeta.datasets.",
+    "executor": "nasmeta.executors.",
+    "optimizer": "nasmeta.meta_learners.outer.",
+}
+"""Where the options of a group are defined that a stored configuration may name."""
+
+
 @dataclass(frozen=True)
 class Config:
     """A checked configuration: run-wide keys, and each group's plain values with its `_target_`."""
 
     keys: RunKeys
     groups: dict[str, dict[str, Any]]
+    trust: Trust = field(default=Trust(everything=True), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are stored in a checkpoint; `parse` takes them back."""
@@ -118,17 +135,25 @@ class Config:
 
         An option inside the option is passed as a function that makes it, with the same arguments injected.
         """
-        from hydra.utils import instantiate
 
-        def partly(node: Mapping[str, Any]) -> Any:
+        def partly(node: Mapping[str, Any], key: str) -> Any:
             target = resolve(group, node["_target_"], trusted=True)
+            values = {name: value for name, value in node.items() if name != "_target_"}
+            values |= self._replaced(group, target, values, key)
+            values |= {name: partly(v, f"{key}.{name}") for name, v in values.items() if _is_option(v)}
             taken = {name: value for name, value in injected.items() if name in _parameters(target)}
-            taken |= {name: partly(value) for name, value in node.items() if _is_option(value)}
-            plain = {name: value for name, value in node.items() if not _is_option(value)}
-            # Completed in code: instantiate would turn injected dataclasses into dictionaries.
-            return partial(instantiate({**plain, "_partial_": True}, _convert_="all"), **taken)
+            return partial(target, **values, **taken)
 
-        return partly(self.groups[group])()
+        return partly(self.groups[group], group)()
+
+    def _replaced(self, group: str, target: Any, values: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """What takes the place of values that a stored configuration may not choose (see UsersOnly)."""
+        replaced = {}
+        for name, mark in _marks(group, target):
+            if mark.replace and not mark.harmless(values[name]) and not self.trust.covers(f"{key}.{name}"):
+                replaced[name] = mark.instead
+                log.info("%s.%s: %s", key, name, mark.reason)
+        return replaced
 
     def hparams(self) -> dict[str, str | int | float | bool]:
         """Every value by its dotted key; what is no plain value as text."""
@@ -144,59 +169,74 @@ def flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | in
             yield prefix + key, value if isinstance(value, str | int | float | bool) else str(value)
 
 
-def parse(values: DictConfig | Mapping[str, Any], *, trusted: bool) -> Config:
-    """Checks a composed configuration; raises ConfigError that names key, value and what would be right.
+def parse(values: DictConfig | Mapping[str, Any], *, trusted: bool, typed: Collection[str] = ()) -> Config:
+    """Checks a configuration; raises ConfigError that names key, value and what would be right.
 
-    Untrusted values (a checkpoint's, a run directory's) may only name targets inside nasmeta.
+    values: what Hydra composed, whose interpolations are resolved here, once; or stored values, which have
+    none. Those that are not trusted (of a checkpoint, a run directory, a sweep) name only options of nasmeta
+    and nothing that is UsersOnly; `typed` are the keys among them that the user typed.
     """
     from nasmeta.meta_learners.normalization import POLICIES
 
-    plain = _plain(values)
-    groups = {name: plain.pop(name, None) for name in GROUPS}
+    trust = Trust(trusted, frozenset(typed))
+    values = plain(resolved(values) if isinstance(values, DictConfig) else values)
+    groups = {name: values.pop(name, None) for name in GROUPS}
     for choice in ("experiment", "debug"):
-        plain.pop(choice, None)
-    keys = _validated(RunKeys, plain, "")
+        values.pop(choice, None)
+    keys = _validated(RunKeys, values, "")
     if keys.batch_norm not in POLICIES:
         raise ConfigError(
             f"batch_norm: {keys.batch_norm!r} is no policy; {suggest(keys.batch_norm, POLICIES)}"
         )
-    checked = {name: _check_group(name, node, trusted=trusted) for name, node in groups.items()}
-    return Config(keys, checked)
+    checked = {name: _check_group(name, node, trust) for name, node in groups.items()}
+    return Config(keys, checked, trust)
 
 
-def _plain(values: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    config = values if isinstance(values, DictConfig) else OmegaConf.create(dict(values))
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The values of a composed configuration, its interpolations resolved.
+
+    Resolving runs what an interpolation names (`${oc.env:HOME}`), so only for what the user wrote.
+    Raises ConfigError that names the key.
+    """
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(f"{missing[0]}: has no value and needs one: add {missing[0]}=VALUE")
     try:
-        plain = OmegaConf.to_container(config, resolve=True)
+        values = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
+    return {str(key): value for key, value in values.items()}  # type: ignore[union-attr]
 
 
 def _is_option(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
 
 
-def _check_group(group: str, node: Any, *, trusted: bool, key: str = "") -> dict[str, Any]:
+def _check_group(group: str, node: Any, trust: Trust, key: str = "") -> dict[str, Any]:
     """The checked values of an option; `key` is where it is, if that is inside another of the group."""
     key = key or group
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(
             f"{key}: has no _target_; choose an option: {group}=NAME (see `nasmeta list {group}`)"
         )
+    trusted = trust.covers(f"{key}._target_")
     target = resolve(group, node["_target_"], trusted=trusted, where=key)
     inner = {
-        name: _check_group(group, value, trusted=trusted, key=f"{key}.{name}")
+        name: _check_group(group, value, trust, f"{key}.{name}")
         for name, value in node.items()
         if _is_option(value)
     }
     values = {name: value for name, value in node.items() if name != "_target_"}
     # What an inner option makes is checked when it is made; its key has to be one that takes a function.
     checked = _validated(_schema(group, target), values | dict.fromkeys(inner, _check_group), f"{key}.")
-    return {"_target_": node["_target_"], **checked.model_dump(), **inner}
+    kept = checked.model_dump()
+    for name, mark in _marks(group, target):
+        if not (mark.replace or mark.harmless(kept[name]) or trust.covers(f"{key}.{name}")):
+            raise ConfigError(
+                f"{key}.{name}: {kept[name]!r} comes from a stored configuration, and {mark.reason}: "
+                f"type {key}.{name}=VALUE, or add --trust-code if you know who made it"
+            )
+    return {"_target_": node["_target_"], **kept, **inner}
 
 
 def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
@@ -207,15 +247,15 @@ def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
     key = f"{where or group}._target_"
     if not isinstance(path, str) or "." not in path:
         raise ConfigError(f"{key}: {path!r} is no dotted name of a class")
-    if not trusted and not path.startswith("nasmeta."):
+    if not trusted and not path.startswith(PACKAGES[group]):
         raise ConfigError(
-            f"{key}: {path!r} is outside nasmeta and comes from a stored configuration: "
+            f"{key}: {path!r} is outside {PACKAGES[group][:-1]} and comes from a stored configuration: "
             "add --trust-code if you know who made it"
         )
     module, _, name = path.rpartition(".")
     try:
         target = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, OSError) as error:
         raise ConfigError(f"{key}: {path!r} cannot be imported: {error}") from error
     # A name reached through one of our modules may still be somebody else's, as in nasmeta.rundir.os.
     if not trusted and not str(getattr(target, "__module__", "")).startswith("nasmeta."):
@@ -237,6 +277,8 @@ def _check_kind(group: str, key: str, path: str, target: Any) -> None:
         fits = inspect.isclass(target) and issubclass(target, base)
     if not fits:
         raise ConfigError(f"{key}: {path!r} is not {wanted}")
+    if inspect.isabstract(target):
+        raise ConfigError(f"{key}: {path!r} does not define {', '.join(sorted(target.__abstractmethods__))}")
 
 
 def _parameters(target: Any) -> list[str]:
@@ -253,6 +295,15 @@ def _schema(group: str, target: Any) -> type[BaseModel]:
     names = [name for name in _parameters(target) if name not in injected and name not in ("args", "kwargs")]
     fields: dict[str, Any] = {name: (hints.get(name, Any), ...) for name in names}
     return create_model(target.__name__, __config__=Strict, **fields)
+
+
+@cache
+def _marks(group: str, target: Any) -> list[tuple[str, UsersOnly]]:
+    """The arguments of `target` that are the user's alone, each with its mark."""
+    fields = _schema(group, target).model_fields
+    return [
+        (name, mark) for name, each in fields.items() for mark in each.metadata if isinstance(mark, UsersOnly)
+    ]
 
 
 def _validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:

@@ -14,7 +14,6 @@ from typing import Any
 
 from nasmeta import checkpoint, seeding
 from nasmeta.composition import Composition
-from nasmeta.config import parse
 from nasmeta.errors import RunFailed
 from nasmeta.evaluation import restore
 from nasmeta.evaluators.cost import measure_cost
@@ -22,7 +21,7 @@ from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
-from nasmeta.overrides import overridden
+from nasmeta.overrides import reconfigured
 from nasmeta.runtime import files
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.conv import ConvSpace
@@ -72,9 +71,9 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     """
     saved = checkpoint.load_best(path)
     path = path / "best.pt" if path.is_dir() else path
-    composition = Composition.of(parse(overridden(saved["config"], overrides), trusted=trusted))
+    composition = Composition.of(reconfigured(saved["config"], overrides, trusted=trusted))
     lasting = [o for o in overrides if not o.lstrip("+").startswith(("task.", "budget."))]
-    as_trained = Composition.of(parse(overridden(saved["config"], lasting), trusted=trusted))
+    as_trained = Composition.of(reconfigured(saved["config"], lasting, trusted=trusted))
     state = restore(path, saved, composition)
     folder = path.parent / "control"
     files.make_folder(folder, inside=path.parent)

@@ -5,12 +5,12 @@ from typing import Any
 
 from nasmeta import checkpoint
 from nasmeta.composition import Composition
-from nasmeta.config import parse, resolve
+from nasmeta.config import resolve
 from nasmeta.errors import CheckpointError
 from nasmeta.evaluators.problem import new_state
 from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.score import score
-from nasmeta.overrides import overridden
+from nasmeta.overrides import reconfigured
 from nasmeta.rundir import RunDirectory
 
 
@@ -21,7 +21,7 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
     arch and checkpoint. Without overrides this is the number in summary.json, exactly.
     """
     path, saved = load(path, trusted=trusted)
-    config = parse(overridden(saved["config"], overrides), trusted=trusted)
+    config = reconfigured(saved["config"], overrides, trusted=trusted)
     composition = Composition.of(config)
     state = restore(path, saved, composition)
     keys = config.keys
@@ -52,7 +52,8 @@ def _check_trained(path: Path, *, trusted: bool) -> None:
     directory = RunDirectory(path.parent)
     if path.exists() or not directory.config.is_file():
         return
-    target = directory.load_config().evaluator._target_
+    evaluator = directory.load_config().get("evaluator")
+    target = evaluator.get("_target_") if isinstance(evaluator, dict) else evaluator
     if not resolve("evaluator", target, trusted=trusted).trains_networks():
         raise CheckpointError(
             f"{path}: there is none: the run's evaluator, {target}, looks accuracies up and trains no "

@@ -1,9 +1,7 @@
 """Who judges a run's trials, in the run's own process or in a worker."""
 
-from typing import Any
-
 from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config import Config
 from nasmeta.errors import DataError
 from nasmeta.evaluators.base import Evaluator, Report, TrialResult
 from nasmeta.evaluators.scratch import Scratch
@@ -36,12 +34,12 @@ class Judges:
         )
 
 
-def rebuild(config: dict[str, Any], data: dict[Split, str]) -> Judge:
-    """What runs the jobs of a configuration's run, for a process that has nothing but its plain values.
+def rebuild(config: Config, data: dict[Split, str]) -> Judge:
+    """What runs the jobs of a configuration's run, in another process; whose it is goes along (Trust).
 
     Raises DataError if the process sees other data than the run, whose fingerprints `data` holds by split.
     """
-    composition = Composition.of(parse(config, trusted=True))
+    composition = Composition.of(config)
     judges = Judges(composition)
     for split, fingerprint in data.items():
         found = composition.dataset.contents(split).fingerprint

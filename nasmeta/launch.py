@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,18 +15,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasmeta import hydra_errors
-from nasmeta.errors import NasmetaError, RunDirectoryError, RunFailed
-from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done, run_job
+from nasmeta.errors import ConfigError, NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done, check_inside, run_job
 
 log = logging.getLogger(__name__)
-
-REPLAYED = re.compile(
-    r"(?!hydra)\w+(\.\w+)*(@strategy(\.\w+)*)?"
-    r"|hydra/sweeper(/sampler)?|hydra\.sweep\.(dir|subdir)"
-    r"|hydra\.sweeper\.(n_trials|n_jobs|direction|max_failure_rate|storage|study_name)"
-    r"|hydra\.sweeper\.(sampler\.[a-z]\w*|params\.(?!hydra)\w+(\.\w+)*)"
-)
-"""The keys that a sweep played again may set: the job's own, and those of Hydra's that name no code."""
 
 
 class Refused(BaseException):
@@ -108,15 +99,10 @@ def refuse_run(directory: Path) -> None:
 
     One that was killed while Hydra wrote its configuration, the first thing, is none.
     """
-    from nasmeta.rundir import RunDirectory, read_config
-
     if directory.exists() and not directory.is_dir():
         raise RunDirectoryError(f"{directory}: is a file, and the run needs a directory")
-    holds = any((directory / sign).exists() for sign in ("journal.jsonl", "multirun.yaml", MANIFEST))
-    with suppress(RunDirectoryError):
-        read_config(RunDirectory(directory).config)
-        holds = True
-    if holds:
+    signs = ("config.json", "journal.jsonl", "multirun.yaml", MANIFEST)
+    if any((directory / sign).exists() for sign in signs):
         raise RunDirectoryError(
             f"{directory}: already holds a run: go on with `nasmeta resume {directory}`, "
             "or name another directory"
@@ -210,28 +196,6 @@ def hydra_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float |
     return run_job(manifest, job, run)
 
 
-def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
-    """The arguments by which a sweep is played again in its directory.
-
-    Unless they are trusted, raises RunDirectoryError for what could run code or have Hydra read files of
-    another's choice: its options, keys beyond REPLAYED, targets, and paths out of the folder of a group.
-    """
-    for argument in plan.arguments if not trusted else []:
-        key, _, value = re.sub(r"^(\+\+?|~)", "", argument).partition("=")
-        value_only = (
-            "." in key and "@" not in key and not key.startswith("hydra")
-        )  # no group's option: no file
-        harmless = argument in ("-m", "--multirun") or (
-            REPLAYED.fullmatch(key) and "_target_" not in argument and (value_only or ".." not in value)
-        )
-        if not harmless:
-            raise RunDirectoryError(
-                f"{directory / MANIFEST}: {argument!r} might run code: if the sweep is your own, --trust-code"
-            )
-    kept = [argument for argument in plan.arguments if not argument.startswith("hydra.sweep.dir=")]
-    return [*kept, f"hydra.sweep.dir={directory}"]
-
-
 def planned(config: DictConfig) -> Plan:
     """All jobs of a sweep by Hydra's own sweeper, each composed and checked: a misspelt one ends it here.
 
@@ -259,9 +223,17 @@ def _planned_job(composed: DictConfig, overrides: list[str], number: int) -> Job
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
     HydraConfig.instance().set_config(composed)
-    directory = str(composed.hydra.sweep.subdir)
+    directory = job_directory(composed.hydra)
     config = parse(_without_hydra(composed), trusted=True).to_dict()
     return Job(number=number, directory=directory, overrides=overrides, config=config)
+
+
+def job_directory(hydra: Any) -> str:
+    """Where a job of a sweep is, relative to the sweep; raises ConfigError if that is elsewhere."""
+    try:
+        return check_inside(str(hydra.sweep.subdir))
+    except ValueError as error:
+        raise ConfigError(f"hydra.sweep.subdir: {error}") from error
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

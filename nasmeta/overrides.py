@@ -12,13 +12,31 @@ from omegaconf.errors import OmegaConfBaseException
 from nasmeta import hydra_errors, hydra_setup
 from nasmeta.arguments_of_hydra import prepared
 from nasmeta.conf_dir import config_directory
-from nasmeta.config import GROUPS
+from nasmeta.config import GROUPS, Config, parse, resolved
 from nasmeta.errors import ConfigError
+from nasmeta.stored import plain
 
 
-def overridden(values: Mapping[str, Any], overrides: list[str]) -> DictConfig:
-    """The configuration with the overrides applied; whether the result is valid is for `parse` to say."""
-    config = OmegaConf.create(dict(values))
+def reconfigured(values: DictConfig | Mapping[str, Any], overrides: list[str], *, trusted: bool) -> Config:
+    """A stored configuration with the overrides that the user typed, checked; raises ConfigError.
+
+    What was typed may be the user's own (see `parse`); what was stored may not, unless it is trusted.
+    """
+    config = overridden(values, overrides)
+    return parse(config, trusted=trusted, typed={_key(override) for override in overrides})
+
+
+def _key(override: str) -> str:
+    """The key that an override sets."""
+    return override.partition("=")[0].lstrip("+")
+
+
+def overridden(values: DictConfig | Mapping[str, Any], overrides: list[str]) -> DictConfig:
+    """The configuration with the overrides applied; whether the result is valid is for `parse` to say.
+
+    Interpolations are those of the overrides: stored values have none (see `stored.plain`).
+    """
+    config = OmegaConf.create(plain(resolved(values) if isinstance(values, DictConfig) else values))
     try:
         parsed = OverridesParser.create().parse_overrides(prepared(overrides))
         for override in parsed:

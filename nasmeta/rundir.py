@@ -1,23 +1,19 @@
 """The directory of a run: everything that the run promises is in it, and one process at a time."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
 from filelock import Timeout
-from omegaconf import DictConfig, OmegaConf
 
-from nasmeta import journal
-from nasmeta.errors import RunDirectoryError, StorageError
+from nasmeta import journal, stored
+from nasmeta.errors import ConfigError, RunDirectoryError, StorageError
 from nasmeta.runtime import files
 
 log = logging.getLogger(__name__)
-
-MAX_BRACKETS = 500
-"""YAML takes time that grows with their square; a composed configuration has a few dozen."""
 
 
 class RunDirectory:
@@ -25,7 +21,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / ".hydra" / "config.yaml"
+        self.config = path / "config.json"
         self.journal = path / "journal.jsonl"
         self.best = path / "best.pt"
         self.summary = path / "summary.json"
@@ -48,7 +44,7 @@ class RunDirectory:
 
         Raises RunDirectoryError if another process holds the lock, or if one of the run's folders is a link.
         """
-        folders = [self.config.parent, self.checkpoints, self.pareto, self.tensorboard]
+        folders = [self.path / ".hydra", self.checkpoints, self.pareto, self.tensorboard]
         try:
             files.check_plain(*folders)
         except files.Refused as error:
@@ -58,39 +54,38 @@ class RunDirectory:
                 files.remove_leftovers(folder)
             yield
 
-    def load_config(self) -> DictConfig:
-        """The configuration the run was started with; raises RunDirectoryError where there is none.
+    def load_config(self) -> dict[str, Any]:
+        """The configuration the run was started with; raises RunDirectoryError if there is none.
 
-        Where its file is missing or damaged, the journal's copy is taken, with a warning.
+        If its file is missing or damaged, the journal's copy is taken, with a warning.
         """
         if not self.path.is_dir():
             raise RunDirectoryError(f"{self.path}: no such run directory")
         try:
             return read_config(self.config)
         except RunDirectoryError as error:
-            stored = self._journalled() if self.journal.is_file() else None
-            if stored is None:
+            kept = self._journalled() if self.journal.is_file() else None
+            if kept is None:
                 raise RunDirectoryError(
                     f"{error}; start the run again, or copy the file from one of the same settings"
                 ) from error
             log.warning("%s; taken from the journal instead", error)
-            return stored
+            return kept
 
     def keep_config(self, values: Mapping[str, Any]) -> None:
-        """Writes the configuration into the directory, made if need be, unless a readable one is there."""
+        """Writes the resolved configuration into the directory, unless a readable one is there."""
         try:
             read_config(self.config)
         except RunDirectoryError:
             self.path.mkdir(parents=True, exist_ok=True)
-            files.make_folder(self.config.parent, inside=self.path)
-            text = OmegaConf.to_yaml(OmegaConf.create(dict(values)))
-            files.write_atomically(self.config, text.encode(), inside=self.path)
+            text = json.dumps(values, indent=1, allow_nan=False)
+            files.write_atomically(self.config, text.encode() + b"\n", inside=self.path)
 
-    def _journalled(self) -> DictConfig | None:
+    def _journalled(self) -> dict[str, Any] | None:
         """The configuration that the journal recorded when the run was last started."""
         records, _ = journal.read(self.journal)
-        stored = [r["config"] for r in records if isinstance(r.get("config"), dict)]
-        return OmegaConf.create(stored[-1]) if stored else None
+        kept = [r["config"] for r in records if isinstance(r.get("config"), dict)]
+        return checked_config(self.journal, kept[-1]) if kept else None
 
 
 @contextmanager
@@ -112,30 +107,21 @@ def locked(path: Path, what: str) -> Iterator[None]:
         yield
 
 
-def read_config(path: Path) -> DictConfig:
-    """A stored configuration. Raises RunDirectoryError where there is none, or it is damaged or hostile.
-
-    Plain YAML of a sane size: no objects, and no aliases, by which a few lines would grow into gigabytes.
-    """
-    folder = path.parent.parent
+def read_config(path: Path) -> dict[str, Any]:
+    """A stored configuration; raises RunDirectoryError if there is none, or it is damaged or hostile."""
     try:
-        data = files.read_bytes(path, files.MAX_TEXT, inside=folder)
+        return stored.loads(files.read_bytes(path, files.MAX_TEXT, inside=path.parent))
     except FileNotFoundError as error:
-        raise RunDirectoryError(
-            f"{folder}: no run directory: it has no {path.relative_to(folder)}"
-        ) from error
+        raise RunDirectoryError(f"{path.parent}: no run directory: it has no {path.name}") from error
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, ConfigError) as error:
+        raise RunDirectoryError(f"{path}: damaged: {error}") from error
+
+
+def checked_config(path: Path, values: object) -> dict[str, Any]:
+    """A configuration that the file at `path` holds among other things; raises RunDirectoryError as above."""
     try:
-        text = data.decode()
-        if text.count("[") + text.count("{") > MAX_BRACKETS:
-            raise ValueError(f"more than {MAX_BRACKETS} brackets")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError("it has YAML aliases")
-        config = OmegaConf.create(text)
-    except Exception as error:  # yaml and omegaconf raise many
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunDirectoryError(f"{path}: damaged: {reason}") from error
-    if not isinstance(config, DictConfig) or not config:
-        raise RunDirectoryError(f"{path}: holds no configuration")
-    return config
+        return stored.plain(values)
+    except ConfigError as error:
+        raise RunDirectoryError(f"{path}: damaged: {error}") from error

@@ -237,7 +237,7 @@ class Search:
         executor: Executor = self.config.build(
             "executor",
             run=self._evaluate,
-            rebuild=partial(rebuild, self.config.to_dict(), fingerprints(self.composition)),
+            rebuild=partial(rebuild, self.config, fingerprints(self.composition)),
             follow=self._follow,
             stop=self.stop,
         )

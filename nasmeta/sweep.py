@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from nasmeta.errors import Interrupted, NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.errors import ConfigError, Interrupted, NasmetaError, RunDirectoryError, RunFailed
 from nasmeta.runtime import files
+from nasmeta.stored import plain
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,14 @@ MANIFEST = "sweep.json"
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
 Status = Literal["planned", "running", "done", "failed"]
+
+
+def check_inside(directory: str) -> str:
+    """`directory`, a job's, relative to its sweep's; raises ValueError if it is not below that."""
+    parts = Path(directory).parts
+    if not parts or ".." in parts or Path(directory).is_absolute() or "\0" in directory:
+        raise ValueError(f"a job's directory is {directory!r:.200}, and has to be inside the sweep's")
+    return directory
 
 
 class Job(BaseModel):
@@ -36,9 +45,9 @@ class Job(BaseModel):
 
     model_config = _STRICT
     number: Annotated[int, Field(ge=0)]
-    directory: str
+    directory: Annotated[str, AfterValidator(check_inside)]
     overrides: list[str]
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], BeforeValidator(plain)]
     status: Status = "planned"
     reason: str | None = None
     result: float | None = None
@@ -82,12 +91,21 @@ class Manifest:
             raise RunDirectoryError(f"{self.file}: cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
             raise self._damaged(str(error)) from error
+        except ConfigError as error:
+            raise self._damaged(f"config: {error}") from error
         numbers = set()
         for job in plan.jobs:
             if job.number in numbers or not files.is_inside(self.path / job.directory, self.path):
                 raise self._damaged(f"job {job.number} in {job.directory!r} is none of this sweep")
             numbers.add(job.number)
         return plan
+
+    def make_directory(self, job: Job) -> None:
+        """Makes a job's directory; raises StorageError if a link is in its place, or on the way to it."""
+        path = self.path
+        for name in Path(job.directory).parts:
+            path = path / name
+            files.make_folder(path, inside=self.path)
 
     def _damaged(self, reason: str) -> RunDirectoryError:
         return RunDirectoryError(
@@ -130,6 +148,7 @@ def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float:
     number = job.number
     manifest.add(job.model_copy(update={"status": "running", "reason": None}))
     try:
+        manifest.make_directory(job)
         result = run()
     except Interrupted as interrupted:
         raise Interrupted(f"job {number}: {interrupted}; the sweep: nasmeta resume {manifest.path}") from None

@@ -94,7 +94,7 @@ def test_a_users_own_class_is_checked_like_ours(tmp_path: Path, monkeypatch: pyt
     values["strategy"] = {"_target_": "mine.Mine", "powr": 3}
     with pytest.raises(ConfigError, match=r"strategy\.powr: no such key; did you mean 'power'\?"):
         parse(values, trusted=True)
-    with pytest.raises(ConfigError, match=r"'mine\.Mine' is outside nasmeta .*--trust-code"):
+    with pytest.raises(ConfigError, match=r"'mine\.Mine' is outside nasmeta\.strategies .*--trust-code"):
         parse(values, trusted=False)
 
 

@@ -34,6 +34,7 @@ LEAVES = {
     "pareto",
     "paths",
     "signals",
+    "stored",
     "allocator",
 }
 

@@ -5,14 +5,45 @@ import logging
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
+from typing import Annotated
 
 import torch
 
 from nasmeta.datasets.base import ImageTable
+from nasmeta.errors import StorageError
+from nasmeta.paths import Folder
 from nasmeta.runtime import files
+from nasmeta.stored import UsersOnly
 
 _FORMAT = 2
 _log = logging.getLogger(__name__)
+
+
+TAG = "CACHEDIR.TAG"
+_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Decoded images of nasmeta; may be deleted.\n"
+"""Marks a folder of decoded images as ours, and for backup programs (https://bford.info/cachedir/)."""
+
+
+def is_ours(folder: str | None) -> bool:
+    """Whether nasmeta made the cache folder, or there is none to write to."""
+    if folder is None:
+        return True
+    try:
+        return files.read_bytes(Path(folder) / TAG, len(_TAG)) == _TAG
+    except OSError:
+        return False
+
+
+CacheFolder = Annotated[
+    Folder | None,
+    UsersOnly(
+        "a folder that is no cache of nasmeta's is not made or written for a stored configuration; "
+        "images are decoded anew",
+        harmless=is_ours,
+        replace=True,
+    ),
+]
+"""The annotation of a folder for decoded images: a stored one has to be a cache already."""
 
 
 def cached_table(folder: Path | None, name: str, key: object, build: Callable[[], ImageTable]) -> ImageTable:
@@ -56,7 +87,9 @@ def _write(path: Path, table: ImageTable) -> None:
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not (path.parent / TAG).exists():
+            files.write_atomically(path.parent / TAG, _TAG)
         with files.replacing(path, durable=False) as file:
             torch.save(stored, file)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, StorageError) as error:
         _log.warning("%s: cannot be written (%s); the images will be decoded again next time", path, error)

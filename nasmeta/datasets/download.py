@@ -3,15 +3,23 @@
 import hashlib
 import logging
 from dataclasses import dataclass
+from operator import not_
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal
 from urllib.request import urlopen
 
 from nasmeta.errors import DataError
 from nasmeta.runtime import files
+from nasmeta.stored import UsersOnly
 
 _BLOCK = 1 << 20
 _log = logging.getLogger(__name__)
+
+Download = Annotated[
+    bool,
+    UsersOnly("nothing is fetched for a stored configuration", harmless=not_, replace=True, instead=False),
+]
+"""The annotation of an argument that allows downloads: a stored one allows none."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from nasmeta.datasets.base import ImageTable
-from nasmeta.datasets.cache import cached_table
+from nasmeta.datasets.cache import CacheFolder, cached_table
 from nasmeta.datasets.decode import Pixels, decode_all, decode_image
 from nasmeta.datasets.folder_layouts import LAYOUTS, check_disjoint, find_images, read_split_files
 from nasmeta.datasets.image_files import Classes, LeftOut
@@ -45,7 +45,7 @@ class ImageFolder(ImageDataset):
         valid_fraction: Fraction,
         test_fraction: Fraction,
         seed: int,
-        cache: Folder | None,
+        cache: CacheFolder,
     ) -> None:
         super().__init__(channels=channels, size=size, glyph=False)
         self._root = Path(absolute_folder(root))

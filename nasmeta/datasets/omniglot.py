@@ -15,9 +15,9 @@ import torch
 from pydantic import Field
 
 from nasmeta.datasets.base import ImageTable
-from nasmeta.datasets.cache import cached_table
+from nasmeta.datasets.cache import CacheFolder, cached_table
 from nasmeta.datasets.decode import Pixels, decode_all, decode_glyph
-from nasmeta.datasets.download import Published
+from nasmeta.datasets.download import Download, Published
 from nasmeta.datasets.image_archive import ImageArchive, Index
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.errors import ConfigError, DataError
@@ -90,10 +90,10 @@ class Omniglot(ImageDataset):
         *,
         root: Folder | None,
         variant: Literal["full", "small"],
-        download: bool,
+        download: Download,
         size: Annotated[int, Field(ge=4, le=105)],
         rotations: bool,
-        cache: Folder | None,
+        cache: CacheFolder,
     ) -> None:
         super().__init__(channels=1, size=size, glyph=True)
         self._cache = Path(absolute_folder(cache)) if cache else None

@@ -28,12 +28,19 @@ from nasmeta.evaluators.cost import Cost
 from nasmeta.executors.base import Executor, Job, Rebuild
 from nasmeta.meta_learners.score import Stop
 from nasmeta.meta_learners.train import Progress
+from nasmeta.stored import UsersOnly
 
 POLL_SECONDS = 0.1
 """How often is looked at whether to stop."""
 
 SAVING_SECONDS = 60.0
 """How long stopped trials may take to save."""
+
+
+Address = Annotated[
+    str | None,
+    UsersOnly("Ray connects to it", harmless=lambda address: address in (None, "auto", "local")),
+]
 
 
 class RayExecutor(Executor):
@@ -47,7 +54,7 @@ class RayExecutor(Executor):
         workers: Annotated[int, Field(ge=1)],
         cpus: Annotated[int, Field(ge=1)],
         gpus: Annotated[float, Field(ge=0)],
-        address: str | None,
+        address: Address,
         rebuild: Rebuild,
         stop: Stop,
     ) -> None:

@@ -1,6 +1,5 @@
 """A run directory as plain values. Takes no lock and changes nothing: the run may be going on."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml  # type: ignore[import-untyped]
-from omegaconf import OmegaConf
 
 from nasmeta import journal, records
 from nasmeta.config import flat
@@ -18,7 +16,7 @@ from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.ranking import best_of
 from nasmeta.journal import Record
 from nasmeta.reporting.summary_file import read_summary
-from nasmeta.rundir import MAX_BRACKETS, RunDirectory
+from nasmeta.rundir import RunDirectory, checked_config
 from nasmeta.runtime import files
 from nasmeta.sweep import MANIFEST, Job, Manifest
 
@@ -86,7 +84,7 @@ def load_run(path: Path) -> Run:
         raise RunDirectoryError(f"{path}: no such run directory")
     if not is_run(path):
         raise RunDirectoryError(
-            f"{path}: no run directory: it has no journal.jsonl, .hydra/config.yaml or {MANIFEST}; "
+            f"{path}: no run directory: it has no journal.jsonl, config.json or {MANIFEST}; "
             "name one that `nasmeta search` made"
         )
     lines, _ = journal.read(directory.journal)
@@ -195,18 +193,13 @@ def _job(sweep: Path, job: Job) -> Run:
 
 
 def _config(directory: RunDirectory, lines: Sequence[Record]) -> dict[str, Any]:
-    """The journal's copy, which is of the last start and resolved; else the file's, as it is written."""
+    """The journal's copy, which is of the last start; else the file's."""
     stored = [r["config"] for r in lines if r["event"] in ("started", "resumed") and r.get("config")]
-    if not stored:
-        plain = OmegaConf.to_container(directory.load_config(), resolve=False)
-        return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
-    text = json.dumps(stored[-1])
-    if text.count("[") + text.count("{") > MAX_BRACKETS:
-        raise RunDirectoryError(
-            f"{directory.journal}: its configuration has more than {MAX_BRACKETS} brackets"
-        )
-    config: dict[str, Any] = stored[-1]
-    return config
+    return checked_config(directory.journal, stored[-1]) if stored else directory.load_config()
+
+
+MAX_BRACKETS = 500
+"""YAML takes time that grows with their square; Hydra writes none."""
 
 
 def _overrides(path: Path) -> tuple[str, ...] | None:

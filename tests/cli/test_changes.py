@@ -30,8 +30,8 @@ def killed(tmp_path: Path) -> Path:
 
 
 def test_harmless_changes_are_named_and_pass(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = killed / ".hydra" / "config.yaml"
-    config.write_text(config.read_text().replace("save_seconds: 0", "save_seconds: 5"))
+    config = killed / "config.json"
+    config.write_text(config.read_text().replace('"save_seconds": 0', '"save_seconds": 5'))
     assert main(["resume", str(killed), "progress=true"]) == 0
     assert "progress changed (False -> True)" in caplog.text
     assert "save_seconds changed (0.0 -> 5.0)" in caplog.text
@@ -191,10 +191,10 @@ def test_data_that_no_run_recorded_is_refused(folder: Path, capfd: pytest.Captur
 
 def test_a_worker_that_sees_other_images_ends_the_run(folder: Path) -> None:
     config = RunDirectory(folder / "run").load_config()
-    config.dataset.root = str(folder / "images")
-    values = parse(config, trusted=True).to_dict()
-    seen = fingerprints(Composition.of(parse(values, trusted=True)))
-    assert rebuild(values, seen)
+    config["dataset"]["root"] = str(folder / "images")
+    checked = parse(config, trusted=True)
+    seen = fingerprints(Composition.of(checked))
+    assert rebuild(checked, seen)
     save(folder / "images" / "val" / "class 03" / "0.png", 255)
     with pytest.raises(DataError, match="valid data"):
-        rebuild(values, seen)
+        rebuild(checked, seen)

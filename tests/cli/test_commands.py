@@ -43,7 +43,15 @@ def test_a_run_leaves_what_the_design_promises(tmp_path: Path, capfd: pytest.Cap
     directory = tmp_path / "run"
     assert main(images(directory, "tensorboard=true")) == 0
     out, _ = capfd.readouterr()
-    for name in ("journal.jsonl", "best.pt", "summary.json", "tensorboard", "run.lock", ".hydra/config.yaml"):
+    for name in (
+        "journal.jsonl",
+        "best.pt",
+        "summary.json",
+        "tensorboard",
+        "run.lock",
+        "config.json",
+        ".hydra/config.yaml",
+    ):
         assert (directory / name).exists(), name
     assert list((directory / "tensorboard").glob("events*"))
     assert not list((directory / "checkpoints").iterdir()), "progress of ended trials is removed"

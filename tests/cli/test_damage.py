@@ -121,14 +121,14 @@ def test_what_a_finished_run_lost_is_made_again(
 def test_a_damaged_configuration_is_taken_from_the_journal(
     unbroken: Path, killed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = killed / ".hydra" / "config.yaml"
+    config = killed / "config.json"
     config.write_text("seed: [1")
     assert main(["resume", str(killed)]) == 0
     assert f"{config}: damaged" in caplog.text
     assert outcome(killed) == outcome(unbroken)
     config.unlink()
     assert main(["resume", str(killed)]) == 0
-    assert f"{killed}: no run directory: it has no .hydra/config.yaml" in caplog.text
+    assert f"{killed}: no run directory: it has no config.json" in caplog.text
 
 
 def test_a_damaged_line_in_the_middle_says_what_to_do(

@@ -99,8 +99,8 @@ def test_a_changed_strategy_is_noticed(tmp_path: Path) -> None:
     """A journal that the code does not reproduce is refused, rather than mixed with another search."""
     directory = tmp_path / "run"
     assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], 20) == -signal.SIGKILL
-    config = directory / ".hydra" / "config.yaml"
-    config.write_text(config.read_text().replace("seed: 0", "seed: 5"))
+    config = directory / "config.json"
+    config.write_text(config.read_text().replace('"seed": 0', '"seed": 5'))
     assert spawn(["resume", str(directory)]) == 2
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from nasmeta.cli import main
 from nasmeta.errors import RunDirectoryError
-from nasmeta.launch import replayed
+from nasmeta.replay import replayed
 from nasmeta.sweep import MANIFEST, Plan
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
@@ -128,13 +129,55 @@ def test_without_the_extra_it_says_what_to_install(
         "hydra.sweeper.params.hydra.job_logging.handlers.evil=x",
         "hydra.sweeper.params.strategy='choice(../../tmp/evil,random)'",
         "experiment/../hydra=evil",
+        "debug=.${oc.env:NOPE,.}/../../tmp/evil",
+        "debug=\\${oc.env:NOPE}",
+        "debug='../../tmp/evil'",
+        "experiment=[rea,evil]",
+        "experiment=glob(*)",
+        "strategy=/tmp/evil",
+        "+strategy@hydra.job=random",
+        "strategy@_global_=random",
+        "hydra.job.env_set={LD_PRELOAD:/tmp/evil.so}",
+        "hydra.job.env_set.PYTHONPATH=/tmp",
+        "+hydra.callbacks.evil._target_=os.system",
+        "hydra.job.chdir=true",
+        "hydra.launcher.n_jobs=2",
+        "hydra/launcher=joblib",
+        "hydra/sweeper=../../tmp/evil",
+        "hydra/sweeper/sampler=evil",
+        "hydra.sweep.subdir=/tmp/elsewhere",
+        "hydra.sweep.subdir=../elsewhere",
+        "hydra.sweep.subdir=${hydra.job.override_dirname}",
+        "hydra.sweep.subdir=${oc.env:HOME}",
+        "hydra.run.dir=/tmp/elsewhere",
+        "hydra.output_subdir=../elsewhere",
+        "hydra.sweeper.params={seed:1}",
+        "hydra.sweeper.params.hydra.job.env_set.A=1",
+        "hydra.sweeper.params.strategy._target_=os.system",
+        "hydra.sweeper.params.seed='${oc.env:HOME}'",
+        "hydra.sweeper.sampler._args_=[1]",
+        "hydra.sweeper.sampler.weights={_target_:os.system}",
+        "strategy.inner={_target_:os.system}",
+        "strategy.inner=[{a:{_target_:os.system}}]",
+        "seed=${oc.env:HOME}",
+        "seed=choice(1,'${oc.env:HOME}')",
+        "dataset.root={a:'${oc.env:HOME}'}",
+        "optimizer.lr=" + "[" * 3000,
+        "a b=c",
+        "",
     ],
 )
 def test_a_hostile_command_is_not_played_again(tmp_path: Path, argument: str) -> None:
     plan = Plan(sweeper="optuna", total=None, arguments=["-m", argument], jobs=[])
-    with pytest.raises(RunDirectoryError, match="might run code"):
+    with pytest.raises(RunDirectoryError, match=r"is not played again: .*--trust-code"):
         replayed(plan, tmp_path, trusted=False)
     assert argument in replayed(plan, tmp_path, trusted=True)
+
+
+def test_arguments_without_end_are_not_played_again(tmp_path: Path) -> None:
+    plan = Plan(sweeper="optuna", total=None, arguments=["-m", *["seed=1"] * 100_000], jobs=[])
+    with pytest.raises(RunDirectoryError, match="arguments: has more than 10000 characters"):
+        replayed(plan, tmp_path, trusted=False)
 
 
 def test_a_plain_command_is_played_again_in_its_directory(tmp_path: Path) -> None:
@@ -146,6 +189,39 @@ def test_a_plain_command_is_played_again_in_its_directory(tmp_path: Path) -> Non
         "++experiment=rea",
         "strategy@strategy.inner=random",
         "hydra.sweeper.params.seed='choice(1,2)'",
+        "search_space.widths=[8,16]",
+        "experiment=rea,bananas",
+        "dataset.root='/my pictures'",
+        "constraints.max_params=null",
+        "hydra.sweeper.sampler.n_startup_trials=3",
+        "hydra.sweeper.storage=null",
+        "hydra/sweeper/sampler=random",
+        "hydra.sweep.subdir='job ${hydra.job.num}'",
     ]
     plan = Plan(sweeper="optuna", total=None, arguments=[*plain, "hydra.sweep.dir=elsewhere"], jobs=[])
-    assert replayed(plan, tmp_path, trusted=False) == [*plain, f"hydra.sweep.dir={tmp_path}"]
+    quiet = "hydra.output_subdir=null"
+    assert replayed(plan, tmp_path, trusted=False) == [*plain, f"hydra.sweep.dir='{tmp_path}'", quiet]
+
+
+@pytest.mark.parametrize("name", ["it's", "a,b", "back\\", "x=[1]", "$HOME", "a b", "{c}", "\\'"])
+def test_the_sweeps_directory_is_one_value_whatever_its_name(tmp_path: Path, name: str) -> None:
+    plan = Plan(sweeper="optuna", total=None, arguments=["-m"], jobs=[])
+    argument = replayed(plan, tmp_path / name, trusted=False)[1]
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    assert override.value() == str(tmp_path / name)
+
+
+def test_a_directory_that_hydra_would_resolve_is_refused(tmp_path: Path) -> None:
+    plan = Plan(sweeper="optuna", total=None, arguments=["-m"], jobs=[])
+    with pytest.raises(RunDirectoryError, match=r"has \$\{ in its name"):
+        replayed(plan, tmp_path / "${oc.env:HOME}", trusted=False)
+
+
+@pytest.mark.parametrize("link", ["3", "optimization_results.yaml", "deep/3"])
+def test_a_sweep_with_links_in_it_is_not_played_again(tmp_path: Path, link: str) -> None:
+    (tmp_path / "sweep" / "deep").mkdir(parents=True)
+    (tmp_path / "sweep" / link).symlink_to(tmp_path)
+    arguments = ["-m", "hydra.sweep.subdir=deep/${hydra.job.num}"]
+    plan = Plan(sweeper="optuna", total=None, arguments=arguments, jobs=[])
+    with pytest.raises(RunDirectoryError, match=f"{link}: is a link"):
+        replayed(plan, tmp_path / "sweep", trusted=False)

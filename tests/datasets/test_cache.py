@@ -27,14 +27,14 @@ def test_second_load_equals_the_first(tmp_path, build):
     assert torch.equal(first.counts, second.counts)
     assert first.names == second.names
     assert second.images.is_contiguous(memory_format=torch.channels_last)
-    assert len(list(tmp_path.iterdir())) == 1  # and no temporary file
+    assert len(list(tmp_path.glob("*.pt"))) == 1  # and no temporary file
 
 
 def test_another_key_is_another_file(tmp_path, build):
     for key in (["key", 1], ["key", 2], ["key", "1"]):
         cached_table(tmp_path, "set", key, build)
     assert build.calls == 3
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.glob("*.pt"))) == 3
 
 
 def test_without_a_folder_nothing_is_cached(build):
@@ -46,7 +46,7 @@ def test_without_a_folder_nothing_is_cached(build):
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "another object"])
 def test_damaged_file_is_built_again(tmp_path, build, damage):
     first = cached_table(tmp_path, "set", [], build)
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.pt")
     content = path.read_bytes()
     if damage == "truncated":
         path.write_bytes(content[:-50])

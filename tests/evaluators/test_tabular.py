@@ -235,8 +235,7 @@ def test_the_tables_that_come_along_are_found_by_name(
     names = ["search_space=conv_small", "evaluator.learner=protonet", "evaluator.dataset=strokes"]
     budgets = ["budget.search_iterations=300", "budget.final_iterations=300"]
     assert search(tmp_path / "run", Path("fewshot_conv"), *names, *budgets) == 0
-    config = (tmp_path / "run" / ".hydra" / "config.yaml").read_text()
-    assert "table: fewshot_conv\n" in config
+    assert '"table": "fewshot_conv"' in (tmp_path / "run" / "config.json").read_text()
     assert search(tmp_path / "other", Path("fewshot_con"), *names) == 2
     assert "no such file; did you mean 'fewshot_conv'? (comes along)" in capsys.readouterr().err
 

@@ -66,8 +66,8 @@ def test_a_run_whose_trials_all_failed(failed_run: Path, tmp_path: Path) -> None
 
 
 def copied_without_summary(source: Path, target: Path, lines: int) -> Path:
-    (target / ".hydra").mkdir(parents=True)
-    shutil.copy(source / ".hydra" / "config.yaml", target / ".hydra")
+    target.mkdir(parents=True)
+    shutil.copy(source / "config.json", target)
     whole = (source / "journal.jsonl").read_bytes().splitlines(keepends=True)
     (target / "journal.jsonl").write_bytes(b"".join(whole[:lines]))
     return target
@@ -86,7 +86,7 @@ def test_a_run_whose_final_candidates_all_failed(sine_run: Path, tmp_path: Path)
     assert run.reason == "every final candidate failed: Diverged: nan; Diverged: nan"
 
 
-def test_the_configuration_of_older_journals_is_the_files_and_nothing_is_resolved(
+def test_a_journal_without_a_configuration_has_the_files_and_nothing_is_resolved(
     table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def older(record: dict[str, Any]) -> dict[str, Any]:
@@ -94,11 +94,11 @@ def test_the_configuration_of_older_journals_is_the_files_and_nothing_is_resolve
 
     monkeypatch.setenv("SECRET", "hunter2")
     directory = copied(table_run, tmp_path / "run", change=older)
-    config = directory / ".hydra" / "config.yaml"
-    config.write_text(config.read_text() + "extra: ${oc.env:SECRET}\n")
-    run = load_run(directory)
-    assert run.settings["seed"] == 1
-    assert run.settings["extra"] == "${oc.env:SECRET}", "what is on this machine stays on it"
+    config = directory / "config.json"
+    assert load_run(directory).settings["seed"] == 1
+    config.write_text(config.read_text().replace('"device": "cpu"', '"device": "${oc.env:SECRET}"'))
+    with pytest.raises(RunDirectoryError, match=r"config\.json: damaged: device: got '\$\{oc\.env:SECRET\}'"):
+        load_run(directory)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_configuration_of_brackets_is_refused(table_run: Path, tmp_path: Path)
     wrong = copied(
         table_run, tmp_path / "run", change=lambda r: {**r, "config": deep} if "config" in r else r
     )
-    with pytest.raises(RunDirectoryError, match="more than 500 brackets"):
+    with pytest.raises(RunDirectoryError, match="more than 16 levels"):
         load_run(wrong)
 
 

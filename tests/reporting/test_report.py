@@ -147,8 +147,8 @@ def test_a_failed_run_says_why(failed_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_only_a_configuration(table_run: Path, tmp_path: Path) -> None:
-    (tmp_path / "run" / ".hydra").mkdir(parents=True)
-    shutil.copy(table_run / ".hydra" / "config.yaml", tmp_path / "run" / ".hydra")
+    (tmp_path / "run").mkdir()
+    shutil.copy(table_run / "config.json", tmp_path / "run")
     assert "0 of 25 trials have ended" in page_of(tmp_path / "run", tmp_path).text
 
 

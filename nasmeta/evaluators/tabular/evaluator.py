@@ -25,11 +25,12 @@ from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
 from nasmeta.evaluators.base import Evaluator, MetaTested, Report, TrialResult
 from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.problem import Problem
-from nasmeta.evaluators.tabular.open_table import located, open_table
+from nasmeta.evaluators.tabular.open_table import is_csv, located, open_table
 from nasmeta.evaluators.tabular.table import budget_error
 from nasmeta.meta_learners.score import Stop
 from nasmeta.paths import HoldsPath
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.stored import UsersOnly
 
 if TYPE_CHECKING:
     from nasmeta.config import RunKeys
@@ -37,7 +38,12 @@ if TYPE_CHECKING:
 LOOKED_AT = 1000
 """Rows among which one must be of the search space."""
 
-File = Annotated[str, AfterValidator(located), HoldsPath]
+File = Annotated[
+    str,
+    AfterValidator(located),
+    HoldsPath,
+    UsersOnly("nats_bench unpickles it, which can run code", harmless=is_csv),
+]
 
 
 class Tabular(Evaluator):

@@ -19,6 +19,12 @@ def located(table: str) -> str:
     return table if table in SHIPPED and not Path(table).exists() else absolute_folder(table)
 
 
+def is_csv(table: str) -> bool:
+    """Whether a table is read as plain text, not unpickled as NATS-Bench's are."""
+    path = SHIPPED.get(table, Path(table))
+    return not path.is_dir() and path.suffix != ".pbz2"
+
+
 def open_table(path: Path, learner: str | None, dataset: str | None) -> Table:
     """The table at `path`; raises ConfigError that names the key, and the column or line, that is wrong.
 
@@ -30,7 +36,7 @@ def open_table(path: Path, learner: str | None, dataset: str | None) -> Table:
         raise ConfigError(
             f"evaluator.table: {path}: no such file; {suggest(path.name, SHIPPED)} (comes along)"
         )
-    if path.is_dir() or path.suffix == ".pbz2":
+    if not is_csv(str(path)):
         _refuse("learner", learner, path)
         return NatsTable(path, dataset)
     sheet = Sheet(path)
