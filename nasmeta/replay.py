@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    Quote,
+    QuotedString,
+    RangeSweep,
+)
 from hydra.errors import HydraException
 
 from nasmeta.conf_dir import config_directory
@@ -70,7 +78,8 @@ def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
         _check_no_links(plan, directory)
     kept = [argument for argument in plan.arguments if not argument.startswith("hydra.sweep.dir=")]
     # Hydra writes its own copies through links; ours are config.json and the manifest.
-    return [*kept, f"hydra.sweep.dir={_quoted(str(directory))}", "hydra.output_subdir=null"]
+    quoted = QuotedString(text=str(directory.absolute()), quote=Quote.double).with_quotes()
+    return [*kept, f"hydra.sweep.dir={quoted}", "hydra.output_subdir=null"]
 
 
 def _check(argument: str) -> None:
@@ -180,9 +189,3 @@ def _check_no_links(plan: Plan, directory: Path) -> None:
                     f"{path}: is a link, and a sweep writes inside its own directory alone: replace it by "
                     "what it points to, or add --trust-code if the sweep is your own"
                 )
-
-
-def _quoted(text: str) -> str:
-    """A text as a value that Hydra's grammar reads back."""
-    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
-    return f"'{escaped}'"

@@ -200,7 +200,7 @@ def test_a_plain_command_is_played_again_in_its_directory(tmp_path: Path) -> Non
     ]
     plan = Plan(sweeper="optuna", total=None, arguments=[*plain, "hydra.sweep.dir=elsewhere"], jobs=[])
     quiet = "hydra.output_subdir=null"
-    assert replayed(plan, tmp_path, trusted=False) == [*plain, f"hydra.sweep.dir='{tmp_path}'", quiet]
+    assert replayed(plan, tmp_path, trusted=False) == [*plain, f'hydra.sweep.dir="{tmp_path}"', quiet]
 
 
 @pytest.mark.parametrize("name", ["it's", "a,b", "back\\", "x=[1]", "$HOME", "a b", "{c}", "\\'"])
