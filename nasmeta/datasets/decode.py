@@ -1,7 +1,12 @@
-"""From an image file to the uint8 pixels a network is fed: the same for training and for prediction."""
+"""From an image file to the uint8 pixels a network is fed: the same for training and for prediction.
 
+Memory: all threads of a process together decode at most MAX_PIXELS pixels at a time. That is about 0.4 GB
+of RGB, and never more than 20 bytes a pixel (1.3 GB), whatever files they are given.
+"""
+
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,14 +16,14 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from nasmeta.datasets.image_files import AVIF, open_image
+from nasmeta.datasets.image_files import AVIF, open_image, some
+from nasmeta.datasets.pixel_budget import PixelBudget
+from nasmeta.datasets.pixel_values import Pixels, eight_bits
 from nasmeta.errors import DataError
 
-Pixels = NDArray[np.uint8]
 Source = Path | BytesIO | Image.Image
 Item = TypeVar("Item")
 
@@ -26,7 +31,19 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM", *(["AVIF"] if AVI
 """Of the others that Pillow knows, some run programs."""
 
 MAX_NAMED = 10  # images that one error names
-MAX_PIXELS = 2**26  # of one image; below Pillow's own limit, at which it only warns
+MAX_PIXELS = 2**26  # of one image, and of all that are decoded at a time; below Pillow's own limit
+
+_log = logging.getLogger(__name__)
+_budget = PixelBudget(MAX_PIXELS)
+
+
+class Unreadable(DataError):
+    """Some of several images cannot be read: `reasons` has each one's place among them and its message."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        self.reasons = reasons
+        named, more = list(reasons.values())[:MAX_NAMED], len(reasons) - MAX_NAMED
+        super().__init__("; ".join(named) + (f"; and {more} more" if more > 0 else ""))
 
 
 @dataclass(frozen=True)
@@ -43,18 +60,19 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def read(self, sources: Sequence[Path | Image.Image]) -> Tensor:
-        """The pixels [n, C, H, W] uint8 of files or pictures. Raises DataError that names the unreadable."""
+    def read(self, sources: Sequence[Source]) -> Tensor:
+        """The pixels [n, C, H, W] uint8 of files or pictures. Raises Unreadable, a DataError."""
 
-        def decode(item: tuple[int, Path | Image.Image]) -> Pixels:
+        def name(item: tuple[int, Source]) -> str:
             number, source = item
-            name = f"picture {number}" if isinstance(source, Image.Image) else str(source)
-            if self.glyph:
-                return decode_glyph(source, name, self.size)
-            return decode_image(source, name, self.channels, self.size)
+            return str(source) if isinstance(source, Path) else f"picture {number}"
 
-        shape = (self.size, self.size, self.channels)
-        return decode_all(enumerate(sources), decode, shape, len(sources))
+        def decode(item: tuple[int, Source]) -> Pixels:
+            if self.glyph:
+                return decode_glyph(item[1], name(item), self.size)
+            return decode_image(item[1], name(item), self.channels, self.size)
+
+        return decode_all(list(enumerate(sources)), decode, (self.size, self.size, self.channels), name)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """[n, C, H, W] uint8 as the float32 numbers that episodes hold: (x / 255 - mean) / std."""
@@ -66,9 +84,11 @@ class Preprocessing:
 def decode_image(source: Source, name: str, channels: int, size: int) -> Pixels:
     """The first frame of an image as [size, size, channels] uint8.
 
-    It is turned upright as its EXIF data says, laid on white where it is transparent, made grey (1 channel)
-    or RGB (3), scaled (Lanczos) until its shorter side has `size` pixels, and cropped to its centre.
-    Raises DataError with `name` for what is no image, truncated, or has more than MAX_PIXELS.
+    It is turned upright as its EXIF data says. Grey values of more than 8 bits are scaled by the rule of
+    `eight_bits`. It is laid on white where it is transparent, or on black if nothing could be seen on white;
+    made grey (1 channel) or RGB (3); scaled (Lanczos) until its shorter side has `size` pixels; and cropped
+    to its centre. Raises DataError with `name` for what is no image, is truncated, has more than MAX_PIXELS,
+    or has values that the rule does not cover.
     """
     return _decode(source, name, "L" if channels == 1 else "RGB", lambda image: _fit(image, size), 2 * size)
 
@@ -92,14 +112,19 @@ def _decode(
 ) -> Pixels:
     try:
         with _opened(source) as image:
-            if image.width * image.height > MAX_PIXELS:
+            whole = image.width * image.height
+            if whole > MAX_PIXELS:
                 raise DataError(
                     f"{name}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} pixels are read, "
                     f"scale the image down"
                 )
             if draft_size is not None and not isinstance(source, Image.Image):
                 image.draft(mode, (draft_size, draft_size))  # a JPEG is decoded at a fraction of its size
-            pixels = np.array(resize(_convert(ImageOps.exif_transpose(image), mode)), dtype=np.uint8)
+            spent = image.width * image.height
+            if image.info.get("progressive"):  # its coefficients are in memory in full size
+                spent = max(spent, whole // 4)
+            with _budget.spend(spent):
+                pixels = np.array(resize(_convert(image, mode)), dtype=np.uint8)
     except DataError:
         raise
     except Exception as error:  # Pillow's plug-ins raise anything on damaged input
@@ -120,12 +145,53 @@ def _opened(source: Source) -> Iterator[Image.Image]:
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip
-        image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
+    """Upright, opaque, and in the mode. Raises ValueError for values that would be misread."""
+    key = image.info.get("transparency")  # the colour that is transparent
+    tiles = getattr(image, "tile", [])
+    layout = str(tiles[0][3]) if tiles else ""  # of the pixels in the file
+    inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF: 0 is white; Pillow knows it for 8 bits
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):
+        image = _deep_grey(image, key, inverted=inverted)
+    elif ";16" in layout:
+        _check_deep_colour(image, key)
+    elif key is not None and layout in ("L;2", "L;4"):  # Pillow scales the pixels, and not the key
+        image.info["transparency"] = key * (85 if layout == "L;2" else 17)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = _opaque(image.convert("RGBA"))
     return image.convert(mode)
+
+
+def _deep_grey(image: Image.Image, key: int | None, *, inverted: bool) -> Image.Image:
+    """Grey of more than 8 bits as L, or as LA if the value `key` is transparent."""
+    values = np.asarray(image)
+    pixels = eight_bits(values)
+    grey = Image.fromarray(255 - pixels if inverted else pixels)
+    if key is not None:
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _check_deep_colour(image: Image.Image, key: object) -> None:
+    """Pillow keeps the upper byte of 16-bit colours, which has to be the one that matters."""
+    if key is not None:
+        raise ValueError("one of its 16-bit colours is transparent: save it with 8 bits a channel")
+    highest = max(high for _, high in image.convert("RGB").getextrema())  # type: ignore[misc]
+    if 0 < highest < 16:
+        raise ValueError("it uses at most 12 of its 16 bits a channel: save it with 8 bits a channel")
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """RGBA as RGB: on white, or on black if that shows something and white does not."""
+    alpha = image.getchannel("A")
+    shown = []
+    for paper in ("white", "black"):
+        laid = Image.new("RGB", image.size, paper)
+        laid.paste(image, mask=alpha)
+        if any(low < high for low, high in laid.getextrema()):  # type: ignore[misc]
+            return laid
+        shown.append(laid)
+    return shown[0]
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:
@@ -133,31 +199,33 @@ def _fit(image: Image.Image, size: int) -> Image.Image:
 
 
 def decode_all(
-    items: Iterable[Item], decode: Callable[[Item], Pixels], shape: Sequence[int], n: int
+    items: Sequence[Item],
+    decode: Callable[[Item], Pixels],
+    shape: Sequence[int],
+    name: Callable[[Item], str] = str,
 ) -> Tensor:
     """[n, C, H, W] uint8 in channels_last memory of n items, decoded by threads into [H, W, C] = shape.
 
-    Raises one DataError that names every item that cannot be decoded, the first MAX_NAMED of them.
+    One warning counts those that are of one colour. Raises Unreadable for all that cannot be decoded.
     """
+    table = np.empty((len(items), *shape), dtype=np.uint8)
 
-    def attempt(item: Item) -> Pixels | DataError:
+    def attempt(number: int) -> str | None:
+        """What is wrong with an item; None if its row is filled."""
         try:
-            return decode(item)
+            table[number] = decode(items[number])
         except DataError as error:
-            return error
+            return str(error)
+        return None
 
-    table = np.empty((n, *shape), dtype=np.uint8)
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
     try:
-        refused = []
-        for row, pixels in zip(table, pool.map(attempt, items), strict=True):
-            if isinstance(pixels, DataError):
-                refused.append(str(pixels))
-            else:
-                row[...] = pixels
+        reasons = {i: text for i, text in enumerate(pool.map(attempt, range(len(items)))) if text is not None}
     finally:
         pool.shutdown(cancel_futures=True)
-    if refused:
-        more = len(refused) - MAX_NAMED
-        raise DataError("; ".join(refused[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else ""))
+    if reasons:
+        raise Unreadable(reasons)
+    blank = [name(item) for item, row in zip(items, table, strict=True) if (row == row[:1, :1]).all()]
+    if blank:
+        _log.warning("%d of %d images are of one colour: %s", len(blank), len(items), some(blank))
     return torch.from_numpy(table).permute(0, 3, 1, 2)

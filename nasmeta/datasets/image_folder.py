@@ -11,10 +11,11 @@ from pydantic import Field
 
 from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import CacheFolder, cached_table
-from nasmeta.datasets.decode import Pixels, decode_all, decode_image
+from nasmeta.datasets.decode import decode_all, decode_image
 from nasmeta.datasets.folder_layouts import LAYOUTS, check_disjoint, find_images, read_split_files
 from nasmeta.datasets.image_files import Classes, LeftOut
 from nasmeta.datasets.images import ImageDataset
+from nasmeta.datasets.pixel_values import Pixels
 from nasmeta.errors import ConfigError, DataError
 from nasmeta.paths import Folder, absolute_folder
 from nasmeta.task import Split
@@ -85,7 +86,7 @@ class ImageFolder(ImageDataset):
 
         def build() -> ImageTable:
             """All images, in the order of classes and file names."""
-            pixels = decode_all(files, decode, (self._size, self._size, self._channels), len(files))
+            pixels = decode_all(files, decode, (self._size, self._size, self._channels))
             return ImageTable(pixels, torch.tensor(list(counts.values())), tuple(counts))
 
         return {split: cached_table(self._cache, f"image_folder-{split}", key, build)}

@@ -16,10 +16,11 @@ from pydantic import Field
 
 from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import CacheFolder, cached_table
-from nasmeta.datasets.decode import Pixels, decode_all, decode_glyph
+from nasmeta.datasets.decode import decode_all, decode_glyph
 from nasmeta.datasets.download import Download, Published
 from nasmeta.datasets.image_archive import ImageArchive, Index
 from nasmeta.datasets.images import ImageDataset
+from nasmeta.datasets.pixel_values import Pixels
 from nasmeta.errors import ConfigError, DataError
 from nasmeta.paths import Folder, absolute_folder
 from nasmeta.task import SPLITS, Split
@@ -182,7 +183,7 @@ class Omniglot(ImageDataset):
                 path, member = item
                 return decode_glyph(archives[path].read(member), f"{path}: {member}", self._size)
 
-            images = decode_all(items, decode, (self._size, self._size, 1), len(items))
+            images = decode_all(items, decode, (self._size, self._size, 1))
         return ImageTable(images, torch.tensor(counts), tuple(character.name for character in characters))
 
 

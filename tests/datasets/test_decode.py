@@ -1,4 +1,8 @@
 import struct
+import subprocess
+import sys
+import threading
+import time
 import zlib
 
 import numpy as np
@@ -6,9 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
+from nasmeta.datasets import decode as decode_module
 from nasmeta.datasets.base import ImageTable
-from nasmeta.datasets.decode import MAX_PIXELS, Preprocessing, decode_all, decode_glyph, decode_image
+from nasmeta.datasets.decode import (
+    MAX_PIXELS,
+    Preprocessing,
+    Unreadable,
+    decode_all,
+    decode_glyph,
+    decode_image,
+)
 from nasmeta.datasets.episodes import ImageEpisodeSampler
+from nasmeta.datasets.pixel_budget import PixelBudget
 from nasmeta.errors import DataError
 from tests.datasets.pictures import save
 
@@ -51,9 +64,123 @@ def test_transparent_is_white(tmp_path):
     assert (decode(tmp_path / "clear.png") == 255).all()
 
 
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
-    Image.fromarray(np.full((9, 9), 257 * 100, dtype=np.uint16)).save(tmp_path / "deep.png")
-    assert (decode(tmp_path / "deep.png", 1) == 100).all()
+def ramp(path, values, size=64):
+    """An image of these values, 64 x 64 of them, and what is read of it."""
+    Image.fromarray(np.resize(values, (size, size))).save(path)
+    return decode(path, 1, size)[..., 0]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("extension", ["png", "tiff"])
+def test_deep_grey_keeps_its_brightness_and_its_levels(tmp_path, bits, extension):
+    white = 2**bits - 1
+    values = np.round(np.linspace(0, white, 64 * 64)).astype(np.uint16)
+    pixels = ramp(tmp_path / f"deep.{extension}", values)
+    assert np.array_equal(pixels.ravel(), np.round(values / white * 255))
+    assert len(np.unique(pixels)) == 256
+
+
+def test_whole_numbers_of_32_bits(tmp_path):
+    values = np.arange(64 * 64, dtype=np.int32)
+    pixels = ramp(tmp_path / "whole.tiff", values)
+    assert np.array_equal(pixels.ravel(), np.round(values / 4095 * 255))
+
+
+def test_floating_point_images_are_fractions(tmp_path):
+    values = np.linspace(0, 1, 64 * 64, dtype=np.float32)
+    pixels = ramp(tmp_path / "fractions.tiff", values)
+    assert np.array_equal(pixels.ravel(), np.round(values.astype(np.float64) * 255))
+
+
+@pytest.mark.parametrize(
+    "values, problem",
+    [
+        (np.linspace(-1, 1, 4096, dtype=np.float32), "-1 to 1; .* from 0 to 1"),
+        (np.linspace(0, 255, 4096, dtype=np.float32), "0 to 255; .* from 0 to 1"),
+        (np.array([0, np.nan], dtype=np.float32), "nan"),
+        (np.linspace(0.5, 0.501, 4096, dtype=np.float32), "0.5 to 0.501, would all be one grey"),
+        (np.arange(-5, 5, dtype=np.int32), "-5 to 4; .* from 0 to 65535"),
+        (np.array([0, 65536], dtype=np.int32), "0 to 65536; .* from 0 to 65535"),
+        (np.array([59900, 59910], dtype=np.uint16), "59900 to 59910, would all be one grey"),
+    ],
+)
+def test_values_that_the_rule_does_not_cover_are_named(tmp_path, values, problem):
+    with pytest.raises(DataError, match=rf"strange\.tiff: .*{problem}"):
+        ramp(tmp_path / "strange.tiff", values)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(path, bits, colour, rows, transparent=b""):
+    """A PNG written by hand: each row is the bytes of its pixels."""
+    width = 8 * len(rows[0]) // (bits * {0: 1, 2: 3, 4: 2}[colour])
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    trns = chunk(b"tRNS", transparent) if transparent else b""
+    end = chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + trns + end)
+    return path
+
+
+def test_a_transparent_value_of_deep_grey_is_white(tmp_path):
+    row = np.array([0, 300, 301, 65535], dtype=">u2").tobytes()
+    path = png(tmp_path / "keyed.png", 16, 0, [row] * 4, struct.pack(">H", 300))
+    assert decode(path, 1, 4)[0, :, 0].tolist() == [0, 255, 1, 255]
+
+
+@pytest.mark.parametrize("bits, row, key", [(2, 0b00011011, 2), (4, 0x25, 2), (8, 2, 2)])
+def test_a_transparent_value_of_shallow_grey_is_white(tmp_path, bits, row, key):
+    path = png(tmp_path / "keyed.png", bits, 0, [bytes([row])] * (8 // bits), struct.pack(">H", key))
+    values = [row >> shift & (2**bits - 1) for shift in range(8 - bits, -1, -bits)]
+    expected = [255 if value == key else value * 255 // (2**bits - 1) for value in values]
+    assert decode(path, 1, 8 // bits)[0, :, 0].tolist() == expected
+
+
+def test_deep_colour(tmp_path):
+    full = np.array([0, 0, 0, 65535, 32768, 256], dtype=">u2").tobytes()
+    assert decode(png(tmp_path / "full.png", 16, 2, [full] * 2), 3, 2)[0].tolist() == [
+        [0, 0, 0],
+        [255, 128, 1],
+    ]
+    dark = np.array([0, 0, 0, 4095, 1000, 10], dtype=">u2").tobytes()
+    with pytest.raises(DataError, match=r"dark\.png: .*12 of its 16 bits"):
+        decode(png(tmp_path / "dark.png", 16, 2, [dark] * 2), 3, 2)
+    with pytest.raises(DataError, match=r"keyed\.png: .*transparent"):
+        decode(png(tmp_path / "keyed.png", 16, 2, [full] * 2, bytes(6)), 3, 2)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_tiffs_in_which_zero_is_white(tmp_path, dtype):
+    """Pillow inverts those of 8 bits only."""
+    white = 1 if dtype == "float32" else np.iinfo(dtype).max
+    values = np.linspace(0, white, 256).round(5).astype(dtype).reshape(16, 16)
+    image = Image.fromarray(values)
+    image.save(tmp_path / "x.tiff", tiffinfo={262: 0})
+    assert Image.open(tmp_path / "x.tiff").tag_v2[262] == 0
+    ascending = decode(tmp_path / "x.tiff", 1, 16)[..., 0].ravel().astype(int)
+    assert ascending[0] == 255
+    assert ascending[-1] == 0
+
+
+def test_what_is_white_on_nothing_is_seen(tmp_path):
+    image = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
+    image.paste((255, 255, 255, 255), (0, 0, 8, 4))
+    image.save(tmp_path / "logo.png")
+    assert decode(tmp_path / "logo.png", 1)[..., 0].tolist() == [[255] * 8] * 4 + [[0] * 8] * 4
+    half = Image.new("RGBA", (8, 8), (200, 0, 0, 255))
+    half.paste((0, 0, 0, 0), (0, 0, 8, 4))
+    half.save(tmp_path / "half.png")
+    assert (decode(tmp_path / "half.png")[:4] == 255).all()
+
+
+def test_an_image_of_one_colour_is_said(tmp_path, caplog):
+    paths = [save(tmp_path / "blank.png", 7)]
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "full.png")
+    paths.append(tmp_path / "full.png")
+    Preprocessing(channels=1, size=8, glyph=False, mean=(0.0,), std=(1.0,)).read(paths)
+    assert caplog.messages == [f"1 of 2 images are of one colour: {paths[0]}"]
 
 
 def test_truncated_file_is_named(tmp_path):
@@ -75,11 +202,9 @@ def test_file_that_is_no_image_is_named(tmp_path, content):
 def test_decompression_bomb_is_refused_by_its_header(tmp_path, side):
     """A PNG of a few bytes that claims more pixels than anyone photographs."""
     assert side**2 > MAX_PIXELS
-    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    data = b"IDAT" + zlib.compress(bytes(100))
-    chunk += struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(bytes(100)))
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
     with pytest.raises(DataError, match=r"bomb\.png: .*pixels"):
         decode(tmp_path / "bomb.png")
 
@@ -98,11 +223,14 @@ def test_items_keep_their_order_and_every_failure_is_named():
             raise DataError(f"item {item}")
         return np.full((2, 2, 1), item % 256, dtype=np.uint8)
 
-    table = decode_all(range(300), pixels, (2, 2, 1), 300)
+    table = decode_all(range(300), pixels, (2, 2, 1))
     assert table.shape == (300, 1, 2, 2)
     assert table[:, 0, 1, 1].tolist() == [item % 256 for item in range(300)]
-    with pytest.raises(DataError, match=r"^item 500; item 731; item 981; .*; item 988; and 11 more$"):
-        decode_all(range(1000), pixels, (2, 2, 1), 1000)
+    with pytest.raises(
+        Unreadable, match=r"^item 500; item 731; item 981; .*; item 988; and 11 more$"
+    ) as raised:
+        decode_all(range(1000), pixels, (2, 2, 1))
+    assert list(raised.value.reasons) == [500, 731, *range(981, 1000)]
 
 
 def test_prediction_normalizes_as_episodes_do():
@@ -122,3 +250,55 @@ def test_formats_that_would_run_a_program_are_no_images(tmp_path):
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
     with pytest.raises(DataError, match=r"x\.png: cannot be read as an image"):
         decode_image(tmp_path / "x.png", "x.png", 3, 8)
+
+
+def test_threads_share_one_budget_of_pixels(tmp_path, monkeypatch):
+    """However many threads there are, they have at most so many pixels at a time, and as many as that."""
+    paths = [save(tmp_path / f"{n}.png", n, (10, 10)) for n in range(24)]
+    spent, most, lock = 0, 0, threading.Lock()
+    convert = decode_module._convert
+
+    def watched(image, mode):
+        nonlocal spent, most
+        with lock:
+            spent += image.width * image.height
+            most = max(most, spent)
+        time.sleep(0.005)
+        converted = convert(image, mode)
+        with lock:
+            spent -= image.width * image.height
+        return converted
+
+    monkeypatch.setattr(decode_module, "_convert", watched)
+    monkeypatch.setattr(decode_module, "_budget", PixelBudget(250))
+    monkeypatch.setattr(decode_module.os, "cpu_count", lambda: 8)
+    table = decode_all(paths, lambda path: decode(path, 1), (8, 8, 1))
+    assert table[:, 0, 4, 4].tolist() == list(range(24))
+    assert most == 200
+
+
+def test_what_exceeds_the_budget_waits_for_all_of_it():
+    budget = PixelBudget(10)
+    with budget.spend(100), pytest.raises(ValueError, match="inside"), PixelBudget(10).spend(3):
+        raise ValueError("inside")
+    with budget.spend(10):
+        pass
+
+
+def test_large_images_in_several_threads_stay_within_the_promise(tmp_path):
+    """16-bit images that are small as files, and took 24 bytes a pixel in every thread."""
+    path = png(tmp_path / "large.png", 16, 0, [bytes(2 * 2048)] * 2047 + [b"\xff" * 2 * 2048])
+    assert path.stat().st_size < 100_000
+    script = (
+        "import os, resource, sys; os.cpu_count = lambda: 4\n"
+        "from pathlib import Path\n"
+        "from nasmeta.datasets import decode\n"
+        "decode._budget = decode.PixelBudget(2048**2)\n"
+        "peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak()\n"
+        "decode.Preprocessing(1, 8, False, (0.0,), (1.0,)).read([Path(sys.argv[1])] * 4)\n"
+        "print(peak() - before)"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 20 * 2048**2
