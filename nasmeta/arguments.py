@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     predict_parser.add_argument(
         "--query", type=Path, nargs="+", required=True, metavar="PATH", help="images to label, or folders"
     )
-    predict_parser.add_argument("--output", type=Path, metavar="FILE", help="write here, not to stdout")
+    predict_parser.add_argument(
+        "--output", type=_file_or_stdout, metavar="FILE", help="write here, not to stdout (which is -)"
+    )
     predict_parser.add_argument(
         "--json", action="store_true", help="one JSON object a line, with all probabilities, instead of CSV"
     )
@@ -97,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     export_parser.add_argument("--format", choices=["onnx"], default="onnx", help="onnx (default)")
     export_parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: classifier.onnx (embedding.onnx) beside it"
+        "--output", type=_file, metavar="FILE", help="default: classifier.onnx (embedding.onnx) beside it"
     )
     _add_trust(export_parser)
 
@@ -110,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report_parser = commands.add_parser("report", help="report.html of a run or a sweep")
     report_parser.add_argument("directory", type=Path, metavar="DIR")
-    report_parser.add_argument("--output", type=Path, metavar="FILE", help="default: DIR/report.html")
+    report_parser.add_argument("--output", type=_file, metavar="FILE", help="default: DIR/report.html")
     _add_trust(report_parser)
 
     compare_parser = commands.add_parser("compare", help="a table of runs")
@@ -124,6 +126,18 @@ def _parser() -> argparse.ArgumentParser:
     list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
     list_parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR")
     return parser
+
+
+def _file(text: str) -> Path:
+    """A path to write to, which stdout is not."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("this is not written to stdout; for a file of that name, type ./-")
+    return Path(text)
+
+
+def _file_or_stdout(text: str) -> Path | None:
+    """A path to write to; None is stdout, which is called `-`."""
+    return None if text == "-" else Path(text)
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:

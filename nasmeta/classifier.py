@@ -7,7 +7,7 @@ classifier.predict(["who.jpg"])
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ Picture = str | Path | Image.Image | NDArray[np.uint8]
 """A file, a Pillow image, or its pixels [H, W] or [H, W, 3]."""
 
 Label = str | int
+
+T = TypeVar("T")
 
 AT_ONCE = 256
 """Images that are decoded and answered together, so that a folder of any size fits in memory."""
@@ -98,7 +100,7 @@ class FewShotClassifier:
         """The probabilities [images, classes] of `classes`, in their order. Raises DataError as `fit`."""
         support_x, support_y = self._fitted()
         parts = [np.empty((0, len(self.classes)), np.float32)]
-        for part in self._parts(images):
+        for part in self.parts(images):
             if self.transductive:
                 batch = (support_x[None], support_y[None], self._inputs(part)[None])
                 logits = self.learner.predict(self._state, *batch)[0, :, : len(self.classes)]
@@ -106,6 +108,11 @@ class FewShotClassifier:
                 logits = self.network(self._inputs(part))
             parts.append(logits.softmax(-1).cpu().numpy())
         return np.concatenate(parts)
+
+    def parts(self, images: Sequence[T]) -> Iterator[Sequence[T]]:
+        """`images` in parts of which each is decoded and answered together."""
+        size = len(images) if self.transductive else AT_ONCE
+        return (images[start : start + size] for start in range(0, len(images), max(size, 1)))
 
     def pixels(self, images: Sequence[Picture]) -> Tensor:
         """[n, C, H, W] uint8 on the CPU: what a network sees of images, before it is normalized."""
@@ -168,10 +175,6 @@ class FewShotClassifier:
     def transductive(self) -> bool:
         """Whether an answer depends on the images it is asked with."""
         return self.learner.batch_norm == "transductive" and bool(self._state.network.norms)
-
-    def _parts(self, images: Sequence[Picture]) -> Iterator[Sequence[Picture]]:
-        size = len(images) if self.transductive else AT_ONCE
-        return (images[start : start + size] for start in range(0, len(images), max(size, 1)))
 
     def _inputs(self, images: Sequence[Picture]) -> Tensor:
         return self.preprocessing.normalize(self.pixels(images).to(self._device))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasmeta.arguments import parsed
 from nasmeta.conf_dir import config_directory
-from nasmeta.errors import Interrupted, NasmetaError, StorageError, UserError
+from nasmeta.errors import Interrupted, NasmetaError, RunFailed, StorageError, UserError
 from nasmeta.runtime.text import PrintableFormatter, printable
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ def predict(options: argparse.Namespace) -> int:
     """`nasmeta predict CHECKPOINT --support DIR --query PATH...`."""
     from nasmeta.allocator import keep_pages
     from nasmeta.classifier import FewShotClassifier
+    from nasmeta.datasets.image_files import some
     from nasmeta.prediction import (
         as_text,
         find_queries,
@@ -268,17 +269,19 @@ def predict(options: argparse.Namespace) -> int:
     keep_pages()
     classifier = FewShotClassifier.load(options.checkpoint, device=options.device, trusted=options.trust_code)
     examples = fit_files(classifier, support)
-    answers = predictions(classifier, queries)
+    answers, unreadable = predictions(classifier, queries)
     text = as_text(answers, as_json=options.json)
     if options.output is None:
         sys.stdout.write(text)
     else:
-        files.write_atomically(options.output, text.encode())
+        files.write_atomically(options.output, text.encode(errors="replace"))
     accuracy = folder_accuracy(answers)
     if accuracy is not None:
         shown = {file.resolve() for file in examples} & {file.resolve() for file in queries}
         warning = f"; {len(shown)} of them were among its examples" if shown else ""
         log.info("accuracy by the folders' names: %.1f %% of %d%s", 100 * accuracy, len(answers), warning)
+    if unreadable:
+        raise RunFailed(f"{len(unreadable)} of {len(queries)} images have no label: {some(unreadable)}")
     return 0
 
 

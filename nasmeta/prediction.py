@@ -8,7 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nasmeta.classifier import FewShotClassifier
+from nasmeta.datasets.decode import Unreadable
 from nasmeta.datasets.image_files import (
     NAMED_AS,
     Classes,
@@ -19,6 +23,7 @@ from nasmeta.datasets.image_files import (
     some,
 )
 from nasmeta.errors import DataError
+from nasmeta.runtime.text import csv_cell
 
 LAYOUT = f"expected SUPPORT/CLASS/IMAGE, with IMAGE {NAMED_AS}"
 
@@ -88,15 +93,34 @@ def find_queries(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def predictions(classifier: FewShotClassifier, files: Sequence[Path]) -> list[Prediction]:
-    """What the fitted classifier says of each file. Raises DataError that names the unreadable."""
-    rows = classifier.predict_proba(files)
-    return [
-        Prediction(
-            file, classifier.classes[row.argmax()], dict(zip(classifier.classes, row.tolist(), strict=True))
-        )
-        for file, row in zip(files, rows, strict=True)
-    ]
+def predictions(classifier: FewShotClassifier, files: Sequence[Path]) -> tuple[list[Prediction], list[str]]:
+    """What the fitted classifier says of each file that can be read, and why each of the others cannot.
+
+    Raises Unreadable, a DataError, if that is all of them.
+    """
+    answers: list[Prediction] = []
+    unreadable: list[str] = []
+    for part in classifier.parts(files):
+        rows, reasons = _answered(classifier, part)
+        read = [file for number, file in enumerate(part) if number not in reasons]
+        unreadable += reasons.values()
+        for file, row in zip(read, rows.tolist(), strict=True):
+            probabilities = dict(zip(classifier.classes, row, strict=True))
+            answers.append(Prediction(file, max(probabilities, key=probabilities.__getitem__), probabilities))
+    if files and not answers:
+        raise Unreadable(dict(enumerate(unreadable)))
+    return answers, unreadable
+
+
+def _answered(
+    classifier: FewShotClassifier, files: Sequence[Path]
+) -> tuple[NDArray[np.float32], Mapping[int, str]]:
+    """The probabilities of the readable files, and why the others cannot be read, by their place."""
+    try:
+        return classifier.predict_proba(files), {}
+    except Unreadable as error:
+        readable = [file for number, file in enumerate(files) if number not in error.reasons]
+        return classifier.predict_proba(readable), error.reasons
 
 
 def folder_accuracy(answers: Sequence[Prediction]) -> float | None:
@@ -107,17 +131,17 @@ def folder_accuracy(answers: Sequence[Prediction]) -> float | None:
 
 
 def as_text(answers: Sequence[Prediction], *, as_json: bool) -> str:
-    """CSV with the header file,label,probability; or one JSON object a line with all probabilities."""
+    """CSV with the header file,label,probability; or one JSON object a line with all probabilities.
+
+    JSON has the names as they are. In the CSV they are harmless for a spreadsheet, as `csv_cell` says.
+    """
     if as_json:
-        rows = ({"file": name(a), "label": a.label, "probabilities": a.probabilities} for a in answers)
+        rows = ({"file": str(a.file), "label": a.label, "probabilities": a.probabilities} for a in answers)
         return "".join(f"{json.dumps(row)}\n" for row in rows)
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["file", "label", "probability"])
-    table.writerows([name(a), a.label, f"{a.probabilities[a.label]:.4f}"] for a in answers)
+    table.writerows(
+        [csv_cell(str(a.file)), csv_cell(a.label), f"{a.probabilities[a.label]:.4f}"] for a in answers
+    )
     return out.getvalue()
-
-
-def name(answer: Prediction) -> str:
-    """The file's name, as far as it is text."""
-    return str(answer.file).encode(errors="surrogateescape").decode(errors="replace")
