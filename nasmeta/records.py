@@ -16,6 +16,9 @@ from nasmeta.journal import Journal, Record
 
 Number = Annotated[int, Field(ge=0)]
 
+MAX_TIME = 250_000_000_000
+"""Seconds since 1970 of the year 9892: calendars end soon after."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -70,6 +73,7 @@ def _check_data(values: Any) -> Any:
 
 
 class _Started(_Line):
+    at: Annotated[float | None, Field(ge=0, lt=MAX_TIME)] = None
     config: dict[str, Any] = {}
     versions: dict[str, Any] = {}
     data: Annotated[Any, AfterValidator(_check_data)] = None

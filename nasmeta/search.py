@@ -381,7 +381,7 @@ class Search:
 
     def _start(self) -> None:
         resumed = bool(self.journal.records)
-        self._record("resumed" if resumed else "started", **environment(self.composition))
+        self._record("resumed" if resumed else "started", at=time.time(), **environment(self.composition))
         done = sum(phase == "search" for phase, _ in self._finished)
         keys = self.config.keys
         episode = self.problem.train.batch(0, 1) if self.evaluator.trains_networks() else None

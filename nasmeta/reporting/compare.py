@@ -11,11 +11,12 @@ from tabulate import tabulate
 from nasmeta.errors import ConfigError, suggest
 from nasmeta.reporting.differences import OPTION, differing_keys, shown
 from nasmeta.reporting.load import Run, load_all
-from nasmeta.reporting.numbers import duration, human, shorten
+from nasmeta.reporting.numbers import counted, duration, human, interval, shorten
 from nasmeta.reporting.outcome import (
     SeedGroup,
     difference_text,
     final_text,
+    incomparable,
     is_accuracy,
     mean_text,
     outcome,
@@ -31,10 +32,9 @@ REASON_WIDTH = 300
 BEST_FIRST = ("accuracy", "difference")
 """What a sort begins with the largest of; all else begins with the smallest."""
 
-INCOMPARABLE = ("dataset", "way", "shot", "batch_norm")
-"""What the tested tasks depend on, and how a query is normalized."""
-
 OWN_COLUMN = "batch_norm"
+SAME = "is the reference"
+"""In place of a difference, if the search chose the reference itself."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def comparison(rows: Sequence[Row]) -> str:
     table = tabulate(cells, titles, disable_numparse=True, colalign=align)
     notes = []
     if left := len(rows[0].settings) - len(keys):
-        notes.append(f"{left} more settings differ: --json has them all")
+        differ = "differs" if left == 1 else "differ"
+        notes.append(f"{counted(left, 'more setting')} {differ}: --json has all")
     if groups:
         notes.append("mean: ± the standard error over seeds; other lines: ± the 95% interval over tasks")
     return "\n".join([table, *notes, *warnings(rows), *_problems(rows)])
@@ -146,7 +147,8 @@ def _cells(row: Row) -> dict[str, str]:
     """What a run has in each column; once it is done, its test says more than its validation."""
     numbers, done = row.numbers, row.run.status == "done"
     accuracy, tasks = is_accuracy(numbers), numbers["test_tasks"]
-    difference = difference_text(numbers["difference"], numbers["difference_ci95"], accuracy)
+    half_width = interval(numbers["difference_ci95"], tasks)
+    difference = difference_text(numbers["difference"], half_width, accuracy)
     return {
         "run": row.name,
         **{
@@ -159,7 +161,7 @@ def _cells(row: Row) -> dict[str, str]:
         "tasks": "-" if tasks is None else str(tasks),
         "batch_norm": numbers["batch_norm"] or "-",
         "reference": final_text(numbers, "reference_"),
-        "difference": difference,
+        "difference": SAME if numbers["is_reference"] else difference,
         "parameters": human(numbers["params"]),
         "FLOPs": human(numbers["flops"]),
         "trials": str(numbers["trials"]),
@@ -186,15 +188,8 @@ def _mean_cells(group: SeedGroup, rows: Sequence[Row]) -> dict[str, str]:
 
 def warnings(rows: Sequence[Row]) -> list[str]:
     """A line where the runs were not tested alike, so that their scores do not compare."""
-    told = []
-    for name in INCOMPARABLE:
-        known = (str(row.numbers[name]) for row in rows if row.numbers[name] is not None)
-        values = list(dict.fromkeys(known))
-        if len(values) > 1:
-            told.append(f"{name} ({', '.join(values)})")
-    if not told:
-        return []
-    return [f"beware: the runs differ in {', '.join(told)}, so their scores do not compare"]
+    told = incomparable([row.numbers for row in rows])
+    return [f"beware: the runs differ in {', '.join(told)}, so their scores do not compare"] if told else []
 
 
 def _problems(rows: Sequence[Row]) -> list[str]:

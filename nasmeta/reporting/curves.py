@@ -1,6 +1,6 @@
 """The figures of a report: the search's curve, score against cost, the jobs of a sweep.
 
-Matplotlib's objects without pyplot: no global state. Text from a run is never read as mathematics.
+Text from a run is never read as mathematics.
 """
 
 from collections.abc import Sequence
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-
+from nasmeta.reporting.figures import (
+    Axes,
+    Figure,
+    FuncFormatter,
+    MaxNLocator,
+    NullFormatter,
+    new_figure,
+)
 from nasmeta.reporting.numbers import human, shorten
-from nasmeta.reporting.plots import DPI
 from nasmeta.reporting.ranking import (
     CostName,
     Measure,
@@ -109,8 +112,7 @@ class Level:
 
 def sweep_figure(levels: Sequence[Level], what: str, percent: bool) -> Figure:
     """A row for each setting: its jobs as points with their intervals, the mean over seeds as a bar."""
-    size = (7.6, 1.1 + 0.42 * len(levels))
-    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    figure = new_figure(7.6, 1.1 + 0.42 * len(levels))
     axes = figure.add_subplot()
     unit = 100 if percent else 1
     for place, level in enumerate(levels):
@@ -136,7 +138,7 @@ def _spread(count: int) -> list[float]:
 
 
 def _panel(label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white", layout="constrained")
+    figure = new_figure(*SIZE)
     axes = figure.add_subplot()
     axes.set_ylabel(label)
     axes.grid(alpha=0.25)

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from nasmeta.reporting.figures import Figure, new_figure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,7 @@ def regression_figure(batch: "TaskBatch") -> Figure:
     Of several features or targets the first is drawn.
     """
     tasks = min(len(batch.support_x), TASKS_DRAWN)
-    figure = Figure(figsize=(3.2 * tasks, 2.6), dpi=110, layout="constrained", facecolor="white")
+    figure = new_figure(3.2 * tasks, 2.6)
     for task, axes in enumerate(figure.subplots(1, tasks, squeeze=False, sharey=True)[0]):
         query_x, query_y = _first(batch.query_x[task]), _first(batch.query_y[task])
         support_x, support_y = _first(batch.support_x[task]), _first(batch.support_y[task])

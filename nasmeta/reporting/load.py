@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.ranking import best_of
 from nasmeta.journal import Record
+from nasmeta.reporting.differences import QUIET, Value, written
 from nasmeta.reporting.summary_file import read_summary
 from nasmeta.rundir import RunDirectory, checked_config
 from nasmeta.runtime import files
@@ -40,9 +41,11 @@ class Run:
 
     status: planned is a job of a sweep that has not begun; unfinished, one that goes on or was interrupted,
     which its directory does not tell apart; `reason` says why one failed or is unreadable. config: resolved
-    plain values. overrides: those of its command, None where they are not known. environment: versions and
-    device of its last start. trials: the search's, in the order in which they ended; in_flight: how many
-    have begun and not ended. elapsed: wall time in seconds. summary: what summary.json holds, once done.
+    plain values, of the start that led to the result. changes: what forced resumptions changed of it.
+    overrides: those of its command, None where they are not known. environment: versions and device of that
+    start; began: when the first one was, in seconds since 1970. trials: the search's, in the order in which
+    they ended; in_flight: how many have begun and not ended. latencies: milliseconds by architecture, as far
+    as they were measured. elapsed: wall time in seconds. summary: what summary.json holds, once done.
     """
 
     path: Path
@@ -55,7 +58,10 @@ class Run:
     finals: tuple[TrialResult, ...] = ()
     reference: TrialResult | None = None
     in_flight: int = 0
+    latencies: dict[str, float] = field(default_factory=dict)
     elapsed: float = 0.0
+    began: float | None = None
+    changes: tuple[str, ...] = ()
     summary: dict[str, Any] | None = None
 
     @property
@@ -89,23 +95,30 @@ def load_run(path: Path) -> Run:
         )
     lines, _ = journal.read(directory.journal)
     records.check_lines(directory.journal, lines)
-    config = _config(directory, lines)
+    tested = [number for number, r in enumerate(lines) if r["event"] == "tested"]
+    if tested:
+        lines = lines[: tested[-1] + 1]  # a later start, of other settings perhaps, gave no result
+    starts = [r for r in lines if r["event"] in ("started", "resumed")]
+    configs = [checked_config(directory.journal, r["config"]) for r in starts if r.get("config")]
+    config = _config(directory, configs)
     ended = [(r["phase"], _finished(directory.journal, r)) for r in lines if r["event"] == "finished"]
     run = Run(
         path=path,
         status="unfinished",
         config=config,
         overrides=_overrides(path / ".hydra" / "overrides.yaml"),
-        environment=next((r for r in reversed(lines) if r["event"] in ("started", "resumed")), None),
+        environment=starts[-1] if starts else None,
+        began=starts[0].get("at") if starts else None,
+        changes=_changes(configs),
+        latencies={r["arch"]: _sane(directory.journal, r["ms"]) for r in lines if r["event"] == "measured"},
         trials=tuple(trial for phase, trial in ended if phase == "search"),
         finals=tuple(trial.result for phase, trial in ended if phase == "final"),
         reference=next((trial.result for phase, trial in ended if phase == "reference"), None),
         in_flight=sum(r["event"] == "asked" for r in lines) - sum(phase == "search" for phase, _ in ended),
         elapsed=max((_sane(directory.journal, r.get("elapsed", 0.0)) for r in lines), default=0.0),
     )
-    tested = [r for r in lines if r["event"] == "tested"]
     if tested:
-        summary = read_summary(directory.summary, tested[-1].get("checksum"))
+        summary = read_summary(directory.summary, lines[-1].get("checksum"))
         return replace(run, status="done", summary=summary)
     reason = _failure(run)
     return run if reason is None else replace(run, status="failed", reason=reason)
@@ -192,10 +205,19 @@ def _job(sweep: Path, job: Job) -> Run:
     return replace(run, overrides=overrides)
 
 
-def _config(directory: RunDirectory, lines: Sequence[Record]) -> dict[str, Any]:
+def _config(directory: RunDirectory, configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The journal's copy, which is of the last start; else the file's."""
-    stored = [r["config"] for r in lines if r["event"] in ("started", "resumed") and r.get("config")]
-    return checked_config(directory.journal, stored[-1]) if stored else directory.load_config()
+    return configs[-1] if configs else directory.load_config()
+
+
+def _changes(configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """In which settings the starts differ, as "task.shot: 1, 5"; those of which no result depends aside."""
+    settings: list[dict[str, Value]] = [dict(flat(config, "")) for config in configs]
+    keys = dict.fromkeys(key for values in settings for key in values)
+    found = {
+        key: dict.fromkeys(written(s.get(key, "-")) for s in settings) for key in keys if key not in QUIET
+    }
+    return tuple(f"{key}: {', '.join(values)}" for key, values in found.items() if len(values) > 1)
 
 
 MAX_BRACKETS = 500

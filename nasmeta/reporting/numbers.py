@@ -3,6 +3,8 @@
 import math
 from typing import TYPE_CHECKING
 
+from nasmeta.runtime.text import printable
+
 if TYPE_CHECKING:
     from nasmeta.evaluators.base import TrialResult
 
@@ -79,9 +81,21 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
+def counted(count: int, thing: str) -> str:
+    """1 task, 600 tasks."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def interval(ci95: float | None, tasks: int | None) -> float | None:
+    """The half-width of an interval over tasks; None if a single task leaves nothing to estimate it by."""
+    return None if tasks == 1 else ci95
+
+
 def shorten(text: str, width: int) -> str:
     """`text` on one line of at most `width` characters: the start and the end are kept."""
-    line = " ".join(text.split())
+    if len(text) > 20 * width:  # spares the work for megabytes
+        text = f"{text[: 10 * width]}{text[-10 * width :]}"
+    line = printable(" ".join(text.split()))
     if len(line) <= width:
         return line
     tail = width // 3

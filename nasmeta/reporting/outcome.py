@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.reporting.differences import OPTION, Mean, mean_of, seed_groups, shown
-from nasmeta.reporting.numbers import error, measured, percent
+from nasmeta.reporting.numbers import error, interval, measured, percent
+from nasmeta.reporting.verdict import is_reference
 
 if TYPE_CHECKING:
     from nasmeta.reporting.load import Run
@@ -33,6 +34,7 @@ def outcome(run: "Run") -> dict[str, Any]:
         "shot": run.settings.get("task.shot") if trains else None,
         "batch_norm": best["batch_norm"] if summary else run.settings.get("batch_norm"),
         **{name: best[name] for name in SIDE},
+        "is_reference": bool(summary and is_reference(summary)),
         "proxy": run.best.proxy if run.best and summary is None else None,
         **{name: best.get(name) for name in TESTED},
         **{f"reference_{name}": reference.get(name) for name in (*TESTED, "params", "flops")},
@@ -67,7 +69,10 @@ def is_accuracy(numbers: dict[str, Any]) -> bool:
 
 def final_text(numbers: dict[str, Any], prefix: str = "") -> str:
     """93.4 ± 0.4 %, or a loss; a dash where nothing was tested."""
-    return measured(*(numbers[f"{prefix}test_{name}"] for name in ("accuracy", "loss", "ci95")))
+    accuracy, loss, ci95, tasks = (
+        numbers[f"{prefix}{name}"] for name in ("test_accuracy", "test_loss", "test_ci95", "test_tasks")
+    )
+    return measured(accuracy, loss, interval(ci95, tasks))
 
 
 def validated(numbers: dict[str, Any]) -> str:
@@ -79,9 +84,10 @@ def validated(numbers: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Indices of runs that differ by seed alone; the means are over the seeds of which one is done."""
+    """Indices of runs that differ by seed alone. The means are over `done`: a tested run of each seed."""
 
     members: tuple[int, ...]
+    done: tuple[int, ...]
     test: Mean
     reference: Mean | None
     difference: Mean | None
@@ -89,18 +95,21 @@ class SeedGroup:
 
 
 def over_seeds(runs: Sequence["Run"], numbers: Sequence[dict[str, Any]]) -> list[SeedGroup]:
-    """The groups of two runs or more, at least one of them tested. Runs of unknown settings are in none."""
+    """The groups in which two seeds or more are tested. Runs of unknown settings are in none."""
     known = [index for index, run in enumerate(runs) if run.settings]
     groups = []
     for group in seed_groups([runs[index].settings for index in known]):
         members = tuple(known[place] for place in group)
-        tested = [numbers[index] for index in members if final_score(numbers[index]) is not None]
-        done = list({each["seed"]: each for each in tested}.values())  # a run that was made twice counts once
+        tested = [index for index in members if final_score(numbers[index]) is not None]
+        by_seed = {numbers[index]["seed"]: index for index in tested}  # a run that was made twice counts once
+        done = [numbers[index] for index in by_seed.values()]
         test = mean_of([final_score(each) for each in done])
-        if len(members) > 1 and test is not None:
+        if len(done) > 1 and test is not None:
             reference = mean_of([final_score(each, "reference_") for each in done])
             difference = mean_of([each["difference"] for each in done])
-            groups.append(SeedGroup(members, test, reference, difference, is_accuracy(done[0])))
+            groups.append(
+                SeedGroup(members, tuple(by_seed.values()), test, reference, difference, is_accuracy(done[0]))
+            )
     return groups
 
 
@@ -117,5 +126,19 @@ def difference_text(difference: float | None, half_width: float | None, accuracy
         return "-"
     if not accuracy:
         return f"{'+' if difference > 0 else ''}{error(difference, half_width)}"
-    interval = "" if half_width is None else f" ± {100 * half_width:.1f}"
-    return f"{100 * difference:+.1f}{interval}"
+    half = "" if half_width is None else f" ± {100 * half_width:.1f}"
+    return f"{100 * difference:+.1f}{half}".replace("-0.0", "+0.0", 1)
+
+
+INCOMPARABLE = ("dataset", "way", "shot", "batch_norm")
+"""What the tested tasks depend on, and how a query is normalized."""
+
+
+def incomparable(numbers: Sequence[dict[str, Any]]) -> list[str]:
+    """What the runs were not tested alike in, each with its values: "way (5, 20)"."""
+    told = []
+    for name in INCOMPARABLE:
+        values = dict.fromkeys(str(each[name]) for each in numbers if each[name] is not None)
+        if len(values) > 1:
+            told.append(f"{name} ({', '.join(values)})")
+    return told

@@ -9,9 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nasmeta.errors import RunDirectoryError
 from nasmeta.runtime import files
+from nasmeta.runtime.text import printable
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from nasmeta.reporting.figures import Figure
 
 MARK = '<meta name="generator" content="nasmeta report">'
 """By which a page is known that may be replaced."""
@@ -28,6 +29,7 @@ def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
         loader=PackageLoader("nasmeta.reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_without_controls,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -53,10 +55,15 @@ def _check_replaceable(output: Path) -> None:
         raise RunDirectoryError(f"{output}: {error.strerror}: name another file by --output") from error
 
 
+def _without_controls(value: Any) -> Any:
+    """Text of a run without characters that would reorder the page's own; it is escaped for HTML later."""
+    return printable(value) if type(value) is str else value
+
+
 def picture(figure: "Figure") -> str:
     """The figure as a data: URI of SVG. In an <img> nothing in it can run, or meet another picture's ids."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return data_uri("image/svg+xml", buffer.getvalue())
 
 

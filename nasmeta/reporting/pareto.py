@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
-from nasmeta.reporting.plots import DPI, EDGE
+from nasmeta.reporting.figures import Figure, new_figure
+from nasmeta.reporting.plots import EDGE
 
 if TYPE_CHECKING:
     from nasmeta.evaluators.base import TrialResult
@@ -20,9 +19,7 @@ def front_figure(front: "Front", dominated: Sequence["TrialResult"]) -> Figure:
 
     Latencies of trials that are not on the front are not shown.
     """
-    figure = Figure(
-        figsize=(4.2 * len(front.objectives), 3.4), dpi=DPI, facecolor="white", layout="constrained"
-    )
+    figure = new_figure(4.2 * len(front.objectives), 3.4)
     score = "valid accuracy" if front.members[0].result.valid_accuracy is not None else "valid loss"
     for number, objective in enumerate(front.objectives, 1):
         axes = figure.add_subplot(1, len(front.objectives), number)

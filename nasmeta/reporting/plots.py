@@ -3,13 +3,17 @@
 import textwrap
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.path import Path
 from numpy.typing import NDArray
 
+from nasmeta.reporting.figures import (
+    Axes,
+    FancyArrowPatch,
+    FancyBboxPatch,
+    Figure,
+    FigureCanvasAgg,
+    Path,
+    new_figure,
+)
 from nasmeta.reporting.layout import Layout, edges_of, layout
 from nasmeta.search_spaces.graph import ArchitectureGraph
 
@@ -20,7 +24,6 @@ STEP, LANE, GAP = 1.15, 0.58, 0.42
 WIDTH, HEIGHT = 0.84, 0.46
 MARGIN, TITLE_LINE = 0.35, 0.19
 CORNER = 0.12
-DPI = 110
 
 EDGE, TEXT = "#4a5560", "#1d2530"
 # What an operation's name begins with -> its colour: weights, norms, joins, activations, pooling and heads.
@@ -43,7 +46,7 @@ def draw_architecture(graph: ArchitectureGraph, title: str = "") -> Figure:
     lines = _wrap(title, int((width - 2 * MARGIN) / 0.066))
     top = MARGIN + TITLE_LINE * len(lines) + 0.12 * bool(lines)
     centres, bottom = _centres(places, top)
-    figure = Figure(figsize=(width, bottom + MARGIN), dpi=DPI, facecolor="white")
+    figure = new_figure(width, bottom + MARGIN, layout=None)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(bottom + MARGIN, 0))
     axes.set_axis_off()
     for number, line in enumerate(lines):

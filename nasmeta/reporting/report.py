@@ -13,6 +13,7 @@ from nasmeta.evaluators.ranking import ranked
 from nasmeta.reporting.curves import LABELS, cost_figure, search_figure
 from nasmeta.reporting.differences import written
 from nasmeta.reporting.drawing import drawn
+from nasmeta.reporting.heading import heading, when
 from nasmeta.reporting.load import Run, is_sweep, load_run
 from nasmeta.reporting.numbers import duration, human, judged, measured, scored, shorten
 from nasmeta.reporting.page import data_uri, picture, write_page
@@ -23,10 +24,12 @@ from nasmeta.reporting.verdict import verdict
 from nasmeta.runtime.text import csv_cell
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from nasmeta.reporting.figures import Figure
 
 TOP = 10
 REASON_WIDTH = 400
+ARCH_WIDTH = 2000
+"""Characters of an architecture, or of a setting, that a page shows."""
 NUMBERS_LISTED = 12
 NAMES = ("nasmeta", "python", "torch", "numpy")
 
@@ -49,8 +52,9 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
     summary = run.summary
     measure = measure_of(run.results)
     return {
-        "title": run.path.resolve().name,
-        "path": str(run.path),
+        "title": heading(run),
+        "began": when(run.began),
+        "path": str(run.path.resolve()),
         "verdict": verdict(summary) if summary else standing(run),
         "status": run.status,
         "result": result_rows(summary) if summary else None,
@@ -71,7 +75,7 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
         "front": _front(run),
         "failures": [_failure(reason, numbers) for reason, numbers in failures(run.results)],
         "facts": _facts(run),
-        "settings": [(key, written(value)) for key, value in run.settings.items()],
+        "settings": [(key, shorten(written(value), ARCH_WIDTH)) for key, value in run.settings.items()],
         "csv": data_uri("text/csv", trials_csv(run).encode("utf-8", "backslashreplace")),
     }
 
@@ -81,19 +85,22 @@ def standing(run: Run) -> str:
     wanted = run.settings.get("budget.trials", "?")
     resume = f"nasmeta resume {shlex.quote(str(run.path))}"
     if run.status == "failed":
-        return f"The run failed: {shorten(str(run.reason), REASON_WIDTH)}. After mending that: {resume}"
+        reason = shorten(str(run.reason), REASON_WIDTH).rstrip(".")
+        return f"The run failed: {reason}. After mending that: {resume}"
     best = f", the best so far: {judged(run.best)}" if run.best else ""
     ended = f"{len(run.trials)} of {wanted} trials have ended{best}"
     if run.finals or run.reference:
         ended += "; the best are being trained in full"
-    return f"The run has not ended: {ended}. Where it was interrupted, go on with: {resume}"
+    return f"The run is unfinished: {ended}. If it was interrupted, resume it: {resume}"
 
 
 def _notes(run: Run) -> list[str]:
-    summary = run.summary
+    summary, notes = run.summary, []
+    if run.changes:
+        changed = shorten("; ".join(run.changes), REASON_WIDTH)
+        notes.append(f"Settings were changed while it ran ({changed}): its trials do not share them all.")
     if summary is None:
-        return []
-    notes = []
+        return notes
     if not summary["trained"]:
         notes.append("No network was trained: the numbers are those of the table, and there is no best.pt.")
     if summary["simulated_seconds"] is not None:
@@ -116,13 +123,15 @@ def _drawings(run: Run, *, trusted: bool) -> list[dict[str, str]]:
         if arch is not None:
             figure = drawn(run, arch, trusted=trusted)
             missing, data = (figure, "") if isinstance(figure, str) else ("", picture(figure))
-            drawings.append({"name": name, "arch": arch, "data": data, "missing": missing})
+            drawings.append(
+                {"name": name, "arch": shorten(arch, ARCH_WIDTH), "data": data, "missing": missing}
+            )
     return drawings
 
 
 def _cells(result: TrialResult) -> list[str]:
     cost = [human(result.params), human(result.flops), str(result.iterations), duration(result.seconds)]
-    return [str(result.trial), scored(result), *cost, result.arch]
+    return [str(result.trial), scored(result), *cost, shorten(result.arch, ARCH_WIDTH)]
 
 
 def _front(run: Run) -> tuple[list[str], list[list[str]]]:
@@ -136,7 +145,7 @@ def _front(run: Run) -> tuple[list[str], list[list[str]]]:
             human(member["flops"]),
             "-" if member["latency_ms"] is None else f"{member['latency_ms']:.2f} ms",
             member["checkpoint"] if run.summary and run.summary["trained"] else "-",
-            member["arch"],
+            shorten(member["arch"], ARCH_WIDTH),
         ]
         for member in (run.summary or {}).get("pareto") or []
     ]
@@ -161,7 +170,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("wall time", duration(run.summary["wall_seconds"] if run.summary else run.elapsed)),
         ("report made", time.strftime("%Y-%m-%d %H:%M:%S")),
     ]
-    if run.overrides is not None:
+    if run.overrides is not None and not run.changes:
         facts.append(("made again by", shlex.join(["nasmeta", "search", *run.overrides])))
     return [(name, text) for name, text in facts if text]
 

@@ -2,14 +2,16 @@
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from nasmeta.reporting.curves import Level, sweep_figure
+from nasmeta.reporting.heading import when
 from nasmeta.reporting.load import Run, load_sweep
-from nasmeta.reporting.numbers import human, shorten
+from nasmeta.reporting.numbers import counted, human, shorten
 from nasmeta.reporting.outcome import (
     final_score,
     final_text,
@@ -20,8 +22,10 @@ from nasmeta.reporting.outcome import (
     validated,
 )
 from nasmeta.reporting.page import picture, write_page
+from nasmeta.reporting.winner import sweep_verdict
 
 REASON_WIDTH = 300
+HEADING_WIDTH = 120
 LEVELS = 60
 """Settings that the figure has room for; the table has all."""
 
@@ -40,9 +44,12 @@ def _values(path: Path, output: Path, runs: Sequence[Run]) -> dict[str, Any]:
     accuracy = any(is_accuracy(each) for each in numbers)
     what = "test accuracy (%)" if accuracy else "test loss (MSE)"
     return {
-        "title": path.resolve().name,
-        "path": str(path),
-        "verdict": f"{done} of {len(runs)} jobs are done." + _resume(path, runs),
+        "title": shorten("Sweep over " + ", ".join(keys), HEADING_WIDTH) if keys else "Sweep",
+        "began": when(min((run.began for run in runs if run.began is not None), default=None)),
+        "path": str(path.resolve()),
+        "verdict": " ".join(
+            filter(None, (_progress(runs), sweep_verdict(levels, numbers), _resume(path, runs)))
+        ),
         "status": "done" if done == len(runs) else "unfinished",
         "keys": keys,
         "what": what,
@@ -67,10 +74,18 @@ def _assigned(run: Run) -> dict[str, str]:
     return {key: value for key, _, value in parts}
 
 
+def _progress(runs: Sequence[Run]) -> str:
+    counts = Counter(run.status for run in runs)
+    verb = "is" if counts["done"] == 1 else "are"
+    told = f"{counts['done']} of {counted(len(runs), 'job')} {verb} done"
+    others = ", ".join(f"{count} {status}" for status, count in counts.items() if status != "done")
+    return f"{told} ({others})." if others else f"{told}."
+
+
 def _resume(path: Path, runs: Sequence[Run]) -> str:
     if all(run.status == "done" for run in runs):
         return ""
-    return f" Where it was interrupted, or a job failed, go on with: nasmeta resume {shlex.quote(str(path))}"
+    return f"If it was interrupted, or a job failed, resume it: nasmeta resume {shlex.quote(str(path))}"
 
 
 def _job(run: Run, numbers: dict[str, Any], keys: Sequence[str], output: Path) -> dict[str, Any]:
@@ -115,12 +130,17 @@ def _levels(runs: Sequence[Run], numbers: Sequence[dict[str, Any]], keys: Sequen
     grouped = {index for group in groups for index in group.members}
     alone = [(index,) for index in range(len(runs)) if index not in grouped]
     levels = []
-    for members in sorted([*(group.members for group in groups), *alone]):
-        scores = [(final_score(numbers[i]), numbers[i]["test_ci95"]) for i in members]
-        known = [(score, ci95 or 0.0) for score, ci95 in scores if score is not None]
+    for members in sorted([*(group.done for group in groups), *alone]):
+        first = runs[members[0]]
+        known = [
+            (score, numbers[i]["test_ci95"] or 0.0)
+            for i in members
+            if (score := final_score(numbers[i])) is not None
+        ]
         if known:
-            whole = _label(runs[members[0]], keys) if len(members) > 1 else _setting(runs[members[0]], keys)
-            levels.append(Level(whole, tuple(s for s, _ in known), tuple(c for _, c in known)))
+            whole = _label(first, keys) if len(members) > 1 else _setting(first, keys) or first.path.name
+            scores, intervals = zip(*known, strict=True)
+            levels.append(Level(whole, scores, intervals))
     return levels
 
 

@@ -6,10 +6,17 @@ from typing import Any
 
 from tabulate import tabulate
 
-from nasmeta.reporting.numbers import duration, error, human, measured
-from nasmeta.reporting.verdict import is_regression, verdict
+from nasmeta.reporting.numbers import counted, duration, human, interval, measured, shorten
+from nasmeta.reporting.outcome import difference_text
+from nasmeta.reporting.verdict import is_reference, is_regression, verdict
+from nasmeta.runtime.text import printable
 
 ROWS = (("searched", "best"), ("reference", "reference"))
+SAME = "searched = reference"
+"""The one row of a search that chose the reference."""
+
+ARCH_WIDTH = 1000
+"""Characters of an architecture that a terminal is shown."""
 
 
 def closing_table(summary: dict[str, Any], directory: str | Path, *, resumable: bool = False) -> str:
@@ -35,9 +42,10 @@ def evaluation_line(
 ) -> str:
     """One line of a meta-test: accuracy 93.4 ± 0.4 % (95% interval over 600 tasks), 5-way 1-shot, ..."""
     regression = accuracy is None
-    what = f"{'MSE' if regression else 'accuracy'} {measured(accuracy, loss, ci95)}"
+    what = f"{'MSE' if regression else 'accuracy'} {measured(accuracy, loss, interval(ci95, tasks))}"
+    over = "of 1 task" if tasks == 1 else f"95% interval over {tasks} tasks"
     kind = f"{shot}-shot regression" if regression else f"{way}-way {shot}-shot"
-    return f"{what} (95% interval over {tasks} tasks), {kind}, batch_norm {batch_norm}"
+    return f"{what} ({over}), {kind}, batch_norm {batch_norm}"
 
 
 def control_table(compared: dict[str, Any]) -> str:
@@ -54,21 +62,28 @@ def control_table(compared: dict[str, Any]) -> str:
     cells = [
         [
             row["name"].replace("_", " "),
-            measured(row["accuracy"], row["loss"], row["ci95"]),
-            ""
-            if row["name"] == "checkpoint"
-            else f"{unit * row['difference']:+.2f} ± {unit * row['difference_ci95']:.2f}",
+            measured(row["accuracy"], row["loss"], interval(row["ci95"], compared["tasks"])),
+            "" if row["name"] == "checkpoint" else _minus(row, unit, compared["tasks"]),
             human(row["params"]),
-            row["arch"],
+            printable(row["arch"]),
         ]
         for row in compared["rows"]
     ]
     table = tabulate(cells, headers, disable_numparse=True)
     note = f"95% intervals over the same {compared['tasks']} tasks; differences are paired"
+    if compared["tasks"] == 1:
+        note = "all on the same task: one tells nothing of others, raise budget.test_tasks"
     counts = compared["architectures"]
     if counts:
-        note += f"; the first {sum(counts.values())} tasks took {len(counts)} architectures"
+        first = sum(counts.values())
+        of = "the first task" if first == 1 else f"the first {first} tasks"
+        note += f"; {of} took {counted(len(counts), 'architecture')}"
     return f"{table}\n{note}"
+
+
+def _minus(row: dict[str, Any], unit: int, tasks: int) -> str:
+    half_width = interval(row["difference_ci95"], tasks)
+    return f"{unit * row['difference']:+.2f}" + ("" if half_width is None else f" ± {unit * half_width:.2f}")
 
 
 def benchmark_table(setting: dict[str, Any], rows: list[dict[str, Any]]) -> str:
@@ -99,6 +114,8 @@ def benchmark_table(setting: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    if is_reference(summary):
+        return [(SAME, summary["best"])]
     return [(name, summary[key]) for name, key in ROWS if summary.get(key)]
 
 
@@ -109,7 +126,11 @@ def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     rows = [
         [
             name,
-            measured(row.get("test_accuracy"), row.get("test_loss"), row.get("test_ci95")),
+            measured(
+                row.get("test_accuracy"),
+                row.get("test_loss"),
+                interval(row.get("test_ci95"), row.get("test_tasks")),
+            ),
             row.get("test_tasks") if row.get("test_tasks") is not None else "-",
             row["batch_norm"] or "-",
             human(row["params"]),
@@ -136,29 +157,26 @@ def _comparison(summary: dict[str, Any]) -> str:
 def difference_line(summary: dict[str, Any]) -> str:
     """Searched minus reference with its paired interval; nothing where there were no tasks in common."""
     difference = summary.get("difference")
-    if not difference:
+    if not difference or is_reference(summary):
         return ""
-    return f"searched - reference, on the same tasks: {_difference(summary, difference)}"
-
-
-def _difference(summary: dict[str, Any], difference: dict[str, float]) -> str:
-    mean, ci95 = difference["mean"], difference["ci95"]
-    sign = "+" if mean > 0 else ""
-    if is_regression(summary):
-        return f"{sign}{error(mean, ci95)} (95% interval)"
-    return f"{sign}{100 * mean:.1f} ± {100 * ci95:.1f} points (95% interval)"
+    accuracy = not is_regression(summary)
+    tasks = summary["best"].get("test_tasks")
+    half_width = interval(difference["ci95"], tasks)
+    text = difference_text(difference["mean"], half_width, accuracy) + " points" * accuracy
+    over = "one task" if tasks == 1 else "the same tasks"
+    return f"searched - reference, on {over}: {text}" + (" (95% interval)" if half_width is not None else "")
 
 
 def _architectures(summary: dict[str, Any]) -> str:
-    return "\n".join(f"{name + ':':<11}{row['arch']}" for name, row in _rows(summary))
+    return "\n".join(f"{name + ':':<11}{shorten(row['arch'], ARCH_WIDTH)}" for name, row in _rows(summary))
 
 
 def _run(summary: dict[str, Any], directory: Path) -> str:
     simulated = summary.get("simulated_seconds")
     stands = "" if simulated is None else f" (a simulated {duration(simulated)})"
     failed = summary.get("failed_trials", 0)
-    trials = f"{summary['trials']} trials" + (f", {failed} of them failed," if failed else "")
-    lines = [f"{trials} in {duration(summary['wall_seconds'])}{stands}: {directory}"]
+    trials = counted(summary["trials"], "trial") + (f" ({failed} of them failed)" if failed else "")
+    lines = [f"{trials} in {duration(summary['wall_seconds'])}{stands}: {printable(str(directory))}"]
     if not summary.get("trained", True):
         lines.append("No network was trained: accuracies are those of the table, and there is no best.pt.")
     return "\n".join(lines)

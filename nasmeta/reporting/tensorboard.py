@@ -7,10 +7,9 @@ from nasmeta.events import Event, RunFinished, RunStarted, Trained, TrialFinishe
 from nasmeta.reporting.standing import Standing
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from nasmeta.evaluators.base import TrialResult
     from nasmeta.front import Front
+    from nasmeta.reporting.figures import Figure
 
 STEPS_PER_TRIAL = 1000
 HPARAM_METRICS = ("test_accuracy", "valid_accuracy", "params", "flops", "train_seconds")

@@ -2,37 +2,44 @@
 
 from typing import Any
 
-from nasmeta.reporting.numbers import error
+from nasmeta.reporting.numbers import error, shorten
 
 SMALL = 0.5
 """The share of the reference's parameters up to which an equally accurate network counts as a gain."""
+
+REASON_WIDTH = 300
 
 
 def verdict(summary: dict[str, Any]) -> str:
     """One sentence about `best` and `reference` of a run's summary.
 
-    Better or worse means that the paired 95% interval of the difference excludes 0, or, where there is
-    none, that the two 95% intervals do not overlap; numbers of a table may have no intervals. Equal means
-    neither, and then the searched network is a gain only with at most half the parameters.
+    Better or worse means that the paired 95% interval of the difference excludes 0, or, if there is none,
+    that the two 95% intervals do not overlap; numbers of a table may have no intervals. Equal means neither,
+    and then the searched network is a gain only with at most half the parameters.
     """
     best, reference = summary["best"], summary["reference"]
     if reference["test_accuracy"] is None and reference["test_loss"] is None:
-        could_not = "be trained" if summary.get("trained", True) else "be judged"
-        return f"The reference could not {could_not}, so nothing is compared: {reference['reason']}."
+        return _without_reference(summary)
+    if is_reference(summary):
+        return "The search found nothing better than the reference: the chosen network is the reference."
+    if 1 in (best["test_tasks"], reference["test_tasks"]):
+        return "One test task does not tell the searched network from the reference: raise budget.test_tasks."
     gain, ci95 = gain_of(summary)
+    size, amount = _size(best, reference), _amount(summary, gain)
+    if abs(gain) > ci95:
+        what = "better" if gain > 0 else "worse"
+        near = " (on the same tasks; their own 95% intervals overlap)" if _overlap(summary) else ""
+        return f"The searched network is {what} than the reference by {amount}{near}{size}."
+    equal = f"as accurate as the reference{_within(summary, ci95)}{size}"
     share = _share(best, reference)
-    size = f", with {share:.2f} times the parameters" if share is not None else ""
-    amount = _amount(summary, gain)
-    if gain > ci95:
-        return f"The searched network is better than the reference by {amount}{size}."
-    if gain < -ci95:
-        near = " although their 95% intervals overlap" if _overlap(summary) else ""
-        return f"The searched network is worse than the reference by {amount}{near}{size}."
-    why = " (the 95% intervals overlap)" if ci95 else ""
-    equal = f"as {_good(summary)} as the reference{why}{size}"
     if share is not None and share <= SMALL:
         return f"The searched network is {equal}."
     return f"The search found nothing better: its network is {equal}."
+
+
+def is_reference(summary: dict[str, Any]) -> bool:
+    """Whether the search chose the reference itself."""
+    return bool(summary["best"]["arch"] == (summary.get("reference") or {}).get("arch"))
 
 
 def gain_of(summary: dict[str, Any]) -> tuple[float, float]:
@@ -55,11 +62,35 @@ def is_regression(summary: dict[str, Any]) -> bool:
     return bool(summary.get("kind") == "regression" or summary["best"].get("test_accuracy") is None)
 
 
+def _without_reference(summary: dict[str, Any]) -> str:
+    could_not = "be trained" if summary.get("trained", True) else "be judged"
+    reason = shorten(summary["reference"].get("reason") or "", REASON_WIDTH).rstrip(".")
+    return f"The reference could not {could_not}, so nothing is compared{': ' * bool(reason)}{reason}."
+
+
 def _share(best: dict[str, Any], reference: dict[str, Any]) -> float | None:
-    """Searched parameters as a share of the reference's; None where they are not known."""
-    if best["params"] is None or reference["params"] is None:
+    """Searched parameters as a share of the reference's; None if they are not known, or there are none."""
+    if best["params"] is None or not reference["params"]:
         return None
-    return float(best["params"] / max(reference["params"], 1))
+    return float(best["params"] / reference["params"])
+
+
+def _size(best: dict[str, Any], reference: dict[str, Any]) -> str:
+    share = _share(best, reference)
+    if share is None:
+        return ""
+    if share == 1:
+        return ", with as many parameters"
+    digits = f"{share:.2f}" if 0.1 <= share < 10 else f"{share:.2g}" if share < 1000 else f"{share:.0f}"
+    return f", with {'about as many' if digits == '1.00' else f'{digits} times the'} parameters"
+
+
+def _within(summary: dict[str, Any], ci95: float) -> str:
+    if not ci95:
+        return ""
+    if summary.get("difference"):
+        return " (the 95% interval of their difference includes 0)"
+    return " (their 95% intervals overlap)"
 
 
 def _intervals(summary: dict[str, Any]) -> float:
@@ -72,8 +103,7 @@ def _overlap(summary: dict[str, Any]) -> bool:
 
 
 def _amount(summary: dict[str, Any], gain: float) -> str:
-    return error(abs(gain)) if is_regression(summary) else f"{100 * abs(gain):.1f} points"
-
-
-def _good(summary: dict[str, Any]) -> str:
-    return "precise" if is_regression(summary) else "accurate"
+    if is_regression(summary):
+        return f"{error(abs(gain))} in MSE"
+    points = f"{100 * abs(gain):.1f}"
+    return f"{points} points" if points != "0.0" else "less than 0.1 points"

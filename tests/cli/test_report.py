@@ -41,8 +41,8 @@ def test_a_run_is_resumed_behind_its_report(run: Path, tmp_path: Path) -> None:
     assert main(["resume", str(directory)]) == 0
     assert summary_of(directory)["best"] == summary_of(run)["best"]
     assert main(["report", str(directory)]) == 0
-    assert "The run has not ended" in before
-    assert "The run has not ended" not in (directory / "report.html").read_text()
+    assert "The run is unfinished" in before
+    assert "The run is unfinished" not in (directory / "report.html").read_text()
 
 
 def test_a_sweep_of_trained_networks(

@@ -128,4 +128,4 @@ def summary(
 
 def run_finished(best: dict[str, Any] | None = None) -> RunFinished:
     hparams: dict[str, str | int | float | bool] = {"seed": 0, "meta_learner": "maml", "task.way": 5}
-    return RunFinished(summary(best or side(), side(), None), hparams)
+    return RunFinished(summary(best or side(arch=SMALL), side(), None), hparams)

@@ -233,4 +233,4 @@ def test_the_table_shows_few_settings_and_says_that_there_are_more(sine_run: Pat
     rows: list[Row] = rows_of([sine_run, table_run], None)
     left = len(rows[0].settings) - 6
     assert left > 0
-    assert f"{left} more settings differ: --json has them all" in comparison(rows)
+    assert f"{left} more settings differ: --json has all" in comparison(rows)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from nasmeta.cli import main
 from nasmeta.errors import RunDirectoryError
+from nasmeta.journal import Journal
 from nasmeta.reporting.numbers import duration, human, percent
 from nasmeta.reporting.report import write_report
 from nasmeta.reporting.verdict import verdict
@@ -131,8 +133,8 @@ def test_a_run_that_has_not_ended_says_how_to_go_on(lines: int, table_run: Path,
         page = page_of(directory, tmp_path)
         assert contents(directory) == before, "reports change nothing"
     done = len(searched(directory))
-    assert f"The run has not ended: {done} of 25 trials have ended" in page.text
-    assert f"go on with: nasmeta resume '{directory}'" in page.text
+    assert f"The run is unfinished: {done} of 25 trials have ended" in page.text
+    assert f"resume it: nasmeta resume '{directory}'" in page.text
     assert ("the best are being trained in full" in page.text) == (lines < 0)
     assert ("the best so far: valid" in page.text) == (done > 0)
     assert figures(page)[:4] == (SCORES if done else [])
@@ -224,12 +226,87 @@ def test_where_the_page_is_written(table_run: Path, tmp_path: Path) -> None:
         write_report(directory, directory, trusted=False)
 
 
+def test_a_page_is_called_by_what_was_searched_where_and_when(table_run: Path, tmp_path: Path) -> None:
+    page = page_of(table_run, tmp_path)
+    heading = page.text.split("nasmeta")[0]
+    assert "RegularizedEvolution in ConvSpace: the table fewshot_conv, 20" in heading
+    began = time.localtime(records(table_run)[0]["at"])
+    assert f"{table_run.resolve()}, started {time.strftime('%Y-%m-%d %H:%M', began)}" in page.text
+
+
+def test_what_is_trained_is_named_by_its_task(sine_run: Path, tmp_path: Path) -> None:
+    assert "in MlpSpace: Maml on Sinusoid, 5-shot regression, 20" in page_of(sine_run, tmp_path).text
+
+
+def test_a_page_of_a_run_of_unknown_settings_has_its_folders_name(table_run: Path, tmp_path: Path) -> None:
+    def unknown(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "config": {"x": 1}} if "config" in record else record
+
+    page = page_of(copied(table_run, tmp_path / "a run", change=unknown), tmp_path)
+    assert page.text.strip().startswith("a run, 20")
+
+
+def test_the_reference_found_again_is_one_row(table_run: Path, tmp_path: Path) -> None:
+    directory = copied(table_run, tmp_path / "run", summary=lambda s: {**s, "best": s["reference"]})
+    page = page_of(directory, tmp_path)
+    assert "the chosen network is the reference" in page.text
+    assert page.row("searched = reference")
+    assert not [row for row in page.rows if row[:1] == ["reference"]]
+
+
+def test_settings_after_the_test_gave_no_result(table_run: Path, tmp_path: Path) -> None:
+    directory = copied(table_run, tmp_path / "run")
+    start = records(table_run)[0]
+    with Journal(directory / "journal.jsonl") as journal:
+        config = {**start["config"], "seed": 999, "budget": {**start["config"]["budget"], "trials": 99}}
+        journal.append("resumed", config=config, versions={"torch": "9"})
+    page = page_of(directory, tmp_path)
+    assert page.row("seed") == ["seed", "1"]
+    assert page.row("budget.trials") == ["budget.trials", "25"]
+    assert "999" not in [cell for row in page.rows for cell in row]
+
+
+def test_settings_that_were_forced_on_the_way_are_told(table_run: Path, tmp_path: Path) -> None:
+    whole = copied(table_run, tmp_path / "whole", lines=9)
+    start = records(table_run)[0]
+    with Journal(whole / "journal.jsonl") as journal:
+        journal.append("resumed", config={**start["config"], "seed": 7, "progress": True}, versions={})
+    page = page_of(whole, tmp_path)
+    assert "Settings were changed while it ran (seed: 1, 7)" in page.text
+    assert not [row for row in page.rows if row[:1] == ["made again by"]]
+
+
+def test_text_of_megabytes_is_shortened(table_run: Path, tmp_path: Path) -> None:
+    long = "conv3-8.bn.relu.max_" * 200_000
+
+    def longer(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "arch": long} if record.get("trial") in (3, 4) else record
+
+    def told(summary: dict[str, Any]) -> dict[str, Any]:
+        return {**summary, "best": {**summary["best"], "arch": long}}
+
+    directory = copied(table_run, tmp_path / "run", change=longer, summary=told)
+    page = page_of(directory, tmp_path)
+    assert "Not drawn: its name has 4000000 characters" in page.text
+    assert len(page.text) < 100_000
+
+
+def test_controls_do_not_reorder_a_page(table_run: Path, tmp_path: Path) -> None:
+    def hostile(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "arch": "a\u202eb\x1b[2J"} if "arch" in record else record
+
+    page = page_of(copied(table_run, tmp_path / "run", change=hostile), tmp_path)
+    assert "a\\u202eb\\x1b[2J" in page.text
+    assert not {"\u202e", "\x1b"} & set(page.text)
+
+
 # Sweeps -------------------------------------------------------------------------------------------------
 
 
 def test_a_sweep_is_a_table_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
     page = page_of(sweep, tmp_path)
-    assert "6 of 6 jobs are done." in page.text
+    assert "6 of 6 jobs are done. The winner is strategy=" in page.text
+    assert page.text.strip().startswith("Sweep over seed, strategy, 20")
     rows = page.table("job", "seed", "strategy")
     assert [row[:4] for row in rows] == [
         [str(3 * seed + n), str(seed), strategy, "done"]
@@ -270,7 +347,7 @@ def test_a_sweeps_page_links_the_pages_of_its_jobs(sweep: Path, tmp_path: Path) 
     assert links == ["./0/report.html", "./javascript%3Aalert%281%29%20%22%27%3C/report.html"]
     assert page.row("2", HOSTILE)
     assert HOSTILE not in (changed / "report.html").read_text()
-    assert "5 of 6 jobs are done. Where it was interrupted, or a job failed" in page.text
+    assert "5 of 6 jobs are done (1 failed). " in page.text
     write_report(changed, tmp_path / "elsewhere.html", trusted=False)
     assert "./sweep/0/report.html" in Page(tmp_path / "elsewhere.html").addresses()
 

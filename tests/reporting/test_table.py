@@ -72,7 +72,7 @@ def test_the_table_of_a_better_network(tmp_path: Path) -> None:
     assert "searched - reference, on the same tasks: +1.9 ± 0.5 points (95% interval)" in text
     assert "better than the reference by 1.9 points, with 0.71 times the parameters." in text
     assert f"searched:  {SMALL}" in text
-    assert f"20 trials, 1 of them failed, in 1 h 2 min: {tmp_path}" in text
+    assert f"20 trials (1 of them failed) in 1 h 2 min: {tmp_path}" in text
 
 
 def test_commands_are_offered_where_they_work(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_commands_are_offered_where_they_work(tmp_path: Path) -> None:
     content = summary(side(), side(), None)
     text = closing_table(content, run)
     assert f"  tensorboard --logdir '{run}'" in text
-    assert "nasmeta" not in text.split("trials, ")[1]
+    assert "nasmeta" not in text.split("20 trials ")[1]
     (run / "best.pt").touch()
     assert f"  nasmeta evaluate '{run}/best.pt'" in closing_table(content, run)
     assert f"  nasmeta predict '{run}/best.pt' --support" in closing_table(content, run)
@@ -99,26 +99,27 @@ def test_the_table_without_a_reference(tmp_path: Path) -> None:
 
 
 def test_equally_accurate_and_at_most_half_the_size_is_a_gain() -> None:
-    text = verdict(summary(side(test_accuracy=0.932, params=55_968), side(), (-0.002, 0.003)))
+    text = verdict(summary(side(arch=SMALL, test_accuracy=0.932, params=55_968), side(), (-0.002, 0.003)))
     assert text == (
-        "The searched network is as accurate as the reference (the 95% intervals overlap), "
+        "The searched network is as accurate as the reference "
+        "(the 95% interval of their difference includes 0), "
         "with 0.50 times the parameters."
     )
 
 
 def test_equally_accurate_and_larger_than_half_is_no_gain() -> None:
-    text = verdict(summary(side(test_accuracy=0.936, params=56_100), side(), (0.002, 0.003)))
+    text = verdict(summary(side(arch=SMALL, test_accuracy=0.936, params=56_100), side(), (0.002, 0.003)))
     assert text.startswith("The search found nothing better: its network is as accurate as the reference")
 
 
 def test_worse_is_called_worse_however_small() -> None:
-    text = verdict(summary(side(test_accuracy=0.90, params=10_000), side(), (-0.034, 0.005)))
+    text = verdict(summary(side(arch=SMALL, test_accuracy=0.90, params=10_000), side(), (-0.034, 0.005)))
     assert (
         text
-        == "The searched network is worse than the reference by 3.4 points, with 0.09 times the parameters."
+        == "The searched network is worse than the reference by 3.4 points, with 0.089 times the parameters."
     )
-    near = verdict(summary(side(test_accuracy=0.930, params=10_000), side(), (-0.004, 0.003)))
-    assert "by 0.4 points although their 95% intervals overlap, with 0.09 times" in near
+    near = verdict(summary(side(arch=SMALL, test_accuracy=0.930, params=10_000), side(), (-0.004, 0.003)))
+    assert "by 0.4 points (on the same tasks; their own 95% intervals overlap), with 0.089 times" in near
 
 
 @pytest.mark.parametrize(
@@ -126,19 +127,19 @@ def test_worse_is_called_worse_however_small() -> None:
     [(0.943, "is better"), (0.941, "as accurate"), (0.927, "as accurate"), (0.925, "worse")],
 )
 def test_without_a_paired_difference_the_intervals_decide(accuracy: float, words: str) -> None:
-    content = summary(side(test_accuracy=accuracy, params=10_000), side(), None)
+    content = summary(side(arch=SMALL, test_accuracy=accuracy, params=10_000), side(), None)
     assert words in verdict(content)
 
 
 def test_regression_compares_errors_and_less_is_better(tmp_path: Path) -> None:
     nothing = {"valid_accuracy": None, "test_accuracy": None}
-    best = side(**nothing, test_loss=0.123, test_ci95=0.010)
+    best = side(arch=SMALL, **nothing, test_loss=0.123, test_ci95=0.010)
     content = summary(best, side(**nothing, test_loss=0.205, test_ci95=0.012), (-0.082, 0.009))
     text = closing_table(content, tmp_path)
     assert "test MSE" in text
     assert "0.123 ± 0.010" in text
     assert "-0.082 ± 0.009 (95% interval)" in text
-    assert "better than the reference by 0.082, with 1.00 times the parameters." in text
+    assert "better than the reference by 0.082 in MSE, with as many parameters." in text
     worse = {**content, "difference": {"mean": 0.05, "ci95": 0.01}}
     assert "worse than the reference by 0.050" in verdict(worse)
 

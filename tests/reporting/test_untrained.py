@@ -11,7 +11,7 @@ from nasmeta.reporting.numbers import judged, score
 from nasmeta.reporting.progress import Progress
 from nasmeta.reporting.table import closing_table
 from nasmeta.reporting.verdict import verdict
-from tests.reporting.events_of_a_run import run_started, side, summary, trial_finished, trial_started
+from tests.reporting.events_of_a_run import SMALL, run_started, side, summary, trial_finished, trial_started
 from tests.reporting.test_tensorboard import scalars, written
 
 PROXY: dict[str, Any] = {"proxy": 1234.5678, "valid_loss": None, "valid_ci95": None}
@@ -68,13 +68,19 @@ def test_tensorboard_keeps_proxies_and_accuracies_apart(tmp_path: Path) -> None:
     ],
 )
 def test_the_verdict_of_a_table_without_intervals_and_costs(accuracy: float, words: str) -> None:
-    table = summary(side(**UNKNOWN, test_accuracy=accuracy), side(**UNKNOWN, test_accuracy=0.934), None)
+    table = summary(
+        side(arch=SMALL, **UNKNOWN, test_accuracy=accuracy), side(**UNKNOWN, test_accuracy=0.934), None
+    )
     assert verdict(table) == words
 
 
 def test_the_closing_table_of_a_table_run(tmp_path: Path) -> None:
-    best = side(**UNKNOWN, batch_norm=None)
-    whole = {**summary(best, best, None), "trained": False, "simulated_seconds": 40_000.0}
+    best = side(arch=SMALL, **UNKNOWN, batch_norm=None)
+    whole = {
+        **summary(best, side(**UNKNOWN, batch_norm=None), None),
+        "trained": False,
+        "simulated_seconds": 40_000.0,
+    }
     text = closing_table(whole, tmp_path)
     row = next(line for line in text.splitlines() if line.startswith("searched"))
     assert row.split() == ["searched", "93.4", "%", "-", "-", "-", "-", "12", "min", "3", "s"]

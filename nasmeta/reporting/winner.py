@@ -1,0 +1,63 @@
+"""Which setting of a sweep tested best, and whether that is more than its intervals allow."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nasmeta.reporting.differences import mean_of
+from nasmeta.reporting.numbers import counted, error, percent, shorten
+from nasmeta.reporting.outcome import final_score, incomparable, is_accuracy
+
+if TYPE_CHECKING:
+    from nasmeta.reporting.curves import Level
+
+LABEL_WIDTH = 100
+
+
+def sweep_verdict(levels: Sequence["Level"], numbers: Sequence[dict[str, Any]]) -> str:
+    """One or two sentences about the tested settings; nothing if fewer than two are tested.
+
+    `levels` as the figure shows them, `numbers` the outcomes of all jobs.
+    """
+    tested = [each for each in numbers if final_score(each) is not None]
+    kinds = {is_accuracy(each) for each in tested}
+    if len(levels) < 2:
+        return ""
+    if differ := incomparable(tested) + ["what is measured"] * (len(kinds) > 1):
+        return (
+            f"The jobs differ in {', '.join(differ)}, so their scores do not compare and there is no winner."
+        )
+    accuracy = kinds == {True}
+    first, second, *_ = sorted(levels, key=lambda level: _mean(level), reverse=accuracy)
+    if _mean(first) == _mean(second):
+        best = [shorten(each.label, LABEL_WIDTH) for each in levels if _mean(each) == _mean(first)]
+        return f"There is no single winner: {', '.join(best)} tested best, all at {_text(first, accuracy)}."
+    lead = f"The winner is {_told(first, accuracy)}; the next is {_told(second, accuracy)}."
+    if abs(_mean(first) - _mean(second)) <= _half_width(first) + _half_width(second):
+        return f"{lead} Their 95% intervals overlap: the order may be chance."
+    return lead
+
+
+def _told(level: "Level", accuracy: bool) -> str:
+    return f"{shorten(level.label, LABEL_WIDTH)} with {_text(level, accuracy)}"
+
+
+def _text(level: "Level", accuracy: bool) -> str:
+    write = percent if accuracy else error
+    what = "test accuracy" if accuracy else "test MSE"
+    if len(level.scores) == 1:
+        return f"{what} {write(level.scores[0], level.ci95[0] or None)}"
+    mean = mean_of(level.scores)
+    assert mean is not None
+    seeds = counted(mean.n, "seed")
+    return f"{what} {write(mean.mean, mean.standard_error)} (mean of {seeds} ± standard error)"
+
+
+def _mean(level: "Level") -> float:
+    return sum(level.scores) / len(level.scores)
+
+
+def _half_width(level: "Level") -> float:
+    """Half of a 95% interval: over tasks for one job, over seeds for several."""
+    mean = mean_of(level.scores)
+    assert mean is not None
+    return level.ci95[0] if mean.standard_error is None else 1.96 * mean.standard_error

@@ -1,0 +1,195 @@
+"""Every sentence about a result is true and reads well, whatever the numbers are."""
+
+import re
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nasmeta.reporting.curves import Level
+from nasmeta.reporting.table import closing_table, control_table, evaluation_line
+from nasmeta.reporting.verdict import gain_of, verdict
+from nasmeta.reporting.winner import sweep_verdict
+from tests.reporting.events_of_a_run import CONV4, SMALL, side, summary
+
+UGLY = re.compile(
+    r"\b1 (tasks|seeds|trials|jobs|architectures)\b|\bNone\b|\bnan\b|  |\.\.|by 0\.0 points|-0\.0 "
+    r"|\b0\.0+ times|\b1\.00 times"
+)
+COUNTS = st.none() | st.integers(0, 10**9)
+SHARES = st.floats(0, 1)
+
+
+def sides(regression: bool) -> st.SearchStrategy[dict[str, Any]]:
+    accuracy = st.none() if regression else SHARES
+    changes = {
+        "arch": st.sampled_from([SMALL, CONV4]),
+        "test_accuracy": accuracy,
+        "test_loss": st.floats(0, 1e6) if regression else st.none() | st.floats(0, 9),
+        "test_ci95": st.none() | SHARES,
+        "test_tasks": st.none() | st.integers(1, 600),
+        "params": COUNTS,
+        "flops": COUNTS,
+    }
+    return st.fixed_dictionaries(changes).map(lambda values: side(**values))
+
+
+FAILED = side(test_accuracy=None, test_loss=None, test_ci95=None, test_tasks=0, arch=CONV4)
+
+
+@st.composite
+def summaries(draw: st.DrawFn) -> dict[str, Any]:
+    regression = draw(st.booleans())
+    best = draw(sides(regression))
+    failed = st.builds(lambda reason: {**FAILED, "reason": reason}, st.none() | st.sampled_from(["x", "x."]))
+    reference = draw(sides(regression) | failed)
+    no_reference = reference["test_accuracy"] is None and reference["test_loss"] is None
+    difference = None if no_reference else draw(st.none() | st.tuples(st.floats(-1, 1), SHARES))
+    whole = {**summary(best, reference, difference), "kind": "regression" if regression else "classification"}
+    trials = draw(st.integers(1, 9))
+    return {
+        **whole,
+        "trained": draw(st.booleans()),
+        "trials": trials,
+        "failed_trials": draw(st.integers(0, 9)),
+    }
+
+
+@given(summaries())
+def test_a_verdict_is_one_true_sentence(whole: dict[str, Any]) -> None:
+    text = verdict(whole)
+    assert not UGLY.search(text), text
+    assert text.endswith(".")
+    assert text.count(". ") == 0
+    best, reference = whole["best"], whole["reference"]
+    if reference["test_accuracy"] is None and reference["test_loss"] is None:
+        assert "nothing is compared" in text
+        return
+    same = best["arch"] == reference["arch"]
+    assert same == ("chosen network is the reference" in text)
+    if same:
+        return
+    gain, ci95 = gain_of(whole)
+    one = 1 in (best["test_tasks"], reference["test_tasks"])
+    assert ("is better than" in text) == (gain > ci95 and not one)
+    assert ("is worse than" in text) == (gain < -ci95 and not one)
+    assert ("as accurate as" in text) == (abs(gain) <= ci95 and not one)
+    assert ("of their difference includes 0" in text) <= (whole["difference"] is not None)
+
+
+@given(summaries())
+def test_a_closing_table_reads_well(whole: dict[str, Any]) -> None:
+    text = closing_table(whole, Path("run"))
+    prose = "\n".join(line for line in text.splitlines() if "  " not in line)
+    assert not UGLY.search(prose.replace("  ", " ")), prose
+    same = whole["best"]["arch"] == whole["reference"]["arch"]
+    assert ("searched = reference" in text) == same
+    assert len(re.findall(r"^searched(?! - )", text, re.M)) == 2
+    assert len(re.findall(r"^reference\b", text, re.M)) == (0 if same else 2)
+
+
+def test_a_network_that_is_the_reference_is_called_so(tmp_path: Path) -> None:
+    text = closing_table(summary(side(), side(), (0.0, 0.0)), tmp_path)
+    assert "the chosen network is the reference" in text
+    assert "times the parameters" not in text
+    assert "searched - reference" not in text
+    assert text.count("93.4 ± 0.4 %") == 1
+
+
+@pytest.mark.parametrize(
+    "params, words",
+    [
+        (111_936, "with as many parameters"),
+        (111_940, "with about as many parameters"),
+        (100, "with 0.00089 times"),
+        (223_872, "with 2.00 times"),
+        (111_936_000_000, "with 1000000 times"),
+    ],
+)
+def test_sizes(params: int, words: str) -> None:
+    assert words in verdict(summary(side(arch=SMALL, params=params), side(), (0.02, 0.01)))
+
+
+@given(
+    accuracy=st.none() | SHARES,
+    ci95=SHARES,
+    loss=st.floats(0, 1e6),
+    tasks=st.integers(1, 600),
+    way=st.integers(2, 9),
+)
+def test_the_line_of_an_evaluation(
+    accuracy: float | None, ci95: float, loss: float, tasks: int, way: int
+) -> None:
+    line = evaluation_line(
+        accuracy=accuracy, ci95=ci95, loss=loss, tasks=tasks, way=way, shot=1, batch_norm="support"
+    )
+    assert not UGLY.search(line), line
+    assert ("±" in line) == ("interval" in line) == (tasks > 1)
+
+
+@pytest.mark.parametrize(
+    "tasks, accuracy, counts", [*product([1, 600], [None, 0.9], [{}, {"a": 1}, {"a": 2, "b": 1}])]
+)
+def test_the_table_of_a_control(tasks: int, accuracy: float | None, counts: dict[str, int]) -> None:
+    row = {
+        "name": "checkpoint", "arch": "a", "params": 1, "accuracy": accuracy, "loss": 0.2, "ci95": 0.01,
+        "difference": 0.0, "difference_ci95": 0.0,
+    }  # fmt: skip
+    other = {**row, "name": "four_conv", "difference": -0.001, "difference_ci95": 0.02}
+    note = control_table({"rows": [row, other], "tasks": tasks, "architectures": counts}).splitlines()[-1]
+    assert not UGLY.search(note), note
+    assert ("95% intervals" in note) == (tasks > 1)
+
+
+# Sweeps -------------------------------------------------------------------------------------------------
+
+
+def outcome_of(accuracy: float | None, **changes: Any) -> dict[str, Any]:
+    loss = 0.1 if accuracy is None else 0.2
+    fixed = {"dataset": "Omniglot", "way": 5, "shot": 1, "batch_norm": "support"}
+    return {**fixed, "test_accuracy": accuracy, "test_loss": loss, **changes}
+
+
+CLASSES = [outcome_of(0.9)] * 2
+
+
+def test_a_sweep_names_its_winner() -> None:
+    levels = [Level("strategy=random", (0.90,), (0.01,)), Level("strategy=nsga2", (0.95,), (0.01,))]
+    text = sweep_verdict(levels, CLASSES)
+    assert "winner is strategy=nsga2 with test accuracy 95.0 ± 1.0 %" in text
+    assert "next is strategy=random with test accuracy 90.0 ± 1.0 %" in text
+    assert "chance" not in text
+
+
+def test_of_losses_the_least_wins() -> None:
+    levels = [Level("a=1", (0.3,), (0.01,)), Level("a=2", (0.1,), (0.01,))]
+    assert "winner is a=2 with test MSE 0.100 ± 0.010" in sweep_verdict(levels, [outcome_of(None)] * 2)
+
+
+def test_a_lead_within_the_intervals_may_be_chance() -> None:
+    levels = [Level("a=1", (0.90, 0.92), (0.01, 0.01)), Level("a=2", (0.93,), (0.01,))]
+    text = sweep_verdict(levels, CLASSES)
+    assert "winner is a=2" in text
+    assert "a=1 with test accuracy 91.0 ± 1.0 % (mean of 2 seeds ± standard error)" in text
+    assert "may be chance" in text
+
+
+def test_a_tie_has_no_winner() -> None:
+    levels = [Level(f"a={n}", (0.5,), (0.1,)) for n in range(2)] + [Level("a=2", (0.4,), (0.1,))]
+    assert "no single winner: a=0, a=1 tested best" in sweep_verdict(levels, CLASSES)
+
+
+@pytest.mark.parametrize("changes, name", [({"way": 20}, "way (5, 20)"), ({"dataset": "Strokes"}, "dataset")])
+def test_jobs_that_do_not_compare_have_no_winner(changes: dict[str, Any], name: str) -> None:
+    levels = [Level("a=1", (0.5,), (0.1,)), Level("a=2", (0.9,), (0.1,))]
+    text = sweep_verdict(levels, [outcome_of(0.5), outcome_of(0.9, **changes)])
+    assert name in text
+    assert "there is no winner" in text
+
+
+def test_one_setting_is_no_contest() -> None:
+    assert sweep_verdict([Level("a=1", (0.5, 0.6), (0.1, 0.1))], CLASSES) == ""
+    assert sweep_verdict([], []) == ""
