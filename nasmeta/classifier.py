@@ -5,14 +5,15 @@ classifier.fit(["cat1.jpg", "cat2.jpg", "dog1.jpg"], ["cat", "cat", "dog"])
 classifier.predict(["who.jpg"])
 """
 
-from collections.abc import Iterator, Sequence
+import math
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from nasmeta import checkpoint
 from nasmeta.composition import Composition
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.decode import Preprocessing
+from nasmeta.datasets.pictures import Picture, pictures, source
 from nasmeta.errors import CheckpointError, ConfigError, DataError
 from nasmeta.evaluation import load, restore
 from nasmeta.meta_learners.base import MetaLearner, MetaState
@@ -28,10 +30,10 @@ from nasmeta.meta_learners.task_network import TaskNetwork
 from nasmeta.overrides import reconfigured
 from nasmeta.task import Split, TaskSpec
 
-Picture = str | Path | Image.Image | NDArray[np.uint8]
-"""A file, a Pillow image, or its pixels [H, W] or [H, W, 3]."""
+Pictures = Picture | Iterable[Picture]
+"""One, or several in any order but a set's; see `datasets.pictures`."""
 
-Label = str | int
+Label = str | int | float
 
 T = TypeVar("T")
 
@@ -74,49 +76,59 @@ class FewShotClassifier:
         state = restore(path, saved, composition)
         return cls(composition.learner, state, preprocessing, saved["arch"])
 
-    def fit(self, images: Sequence[Picture], labels: Sequence[Label]) -> Self:
+    def fit(self, images: Pictures, labels: Iterable[Label]) -> Self:
         """Adapts to labelled images, one or more of each of two or more classes; forgets earlier ones.
 
-        Raises DataError where an image cannot be read, or the learner cannot tell so many classes apart; what
-        was fitted before then stays.
+        `labels` are text or numbers, a list, array or tensor of as many as there are images. Raises DataError
+        if an image or a label cannot be read, or the learner cannot tell so many classes apart; what was
+        fitted before then stays.
         """
-        if len(images) != len(labels):
-            raise DataError(f"fit: {len(images)} images and {len(labels)} labels; one label an image")
-        classes = tuple(sorted(set(labels), key=lambda label: (str(type(label)), label)))
+        given, named = pictures(images), _labels(labels)
+        if len(given) != len(named):
+            raise DataError(f"fit: {len(given)} images and {len(named)} labels; one label an image")
+        classes = tuple(sorted(set(named), key=lambda label: (str(type(label)), label)))
         if len(classes) < 2:
             raise DataError(f"fit: {len(classes)} classes leave nothing to tell apart; at least 2")
-        order = sorted(range(len(labels)), key=lambda i: classes.index(labels[i]))  # as TaskBatch has them
-        targets = torch.tensor([classes.index(labels[i]) for i in order], device=self._device)
-        inputs = self._inputs([images[i] for i in order])
+        places = {label: place for place, label in enumerate(classes)}
+        order = sorted(range(len(named)), key=lambda i: places[named[i]])  # as TaskBatch has them
+        targets = torch.tensor([places[named[i]] for i in order], device=self._device)
+        inputs = self._inputs(given)[torch.tensor(order, device=self._device)]
         self._set_ways(len(classes))
         self._support, self.classes, self._network = (inputs, targets), classes, None
         return self
 
-    def predict(self, images: Sequence[Picture]) -> list[Any]:
-        """The most probable class of each image."""
+    def predict(self, images: Pictures) -> list[Any]:
+        """The most probable class of each image; a list of one if it is a single one."""
         return [self.classes[i] for i in self.predict_proba(images).argmax(1)]
 
-    def predict_proba(self, images: Sequence[Picture]) -> NDArray[np.float32]:
+    def predict_proba(self, images: Pictures) -> NDArray[np.float32]:
         """The probabilities [images, classes] of `classes`, in their order. Raises DataError as `fit`."""
         support_x, support_y = self._fitted()
-        parts = [np.empty((0, len(self.classes)), np.float32)]
-        for part in self.parts(images):
+        answers = [np.empty((0, len(self.classes)), np.float32)]
+        first = 0
+        for part in self.parts(pictures(images)):
+            inputs = self._inputs(part, first)
             if self.transductive:
-                batch = (support_x[None], support_y[None], self._inputs(part)[None])
+                batch = (support_x[None], support_y[None], inputs[None])
                 logits = self.learner.predict(self._state, *batch)[0, :, : len(self.classes)]
             else:
-                logits = self.network(self._inputs(part))
-            parts.append(logits.softmax(-1).cpu().numpy())
-        return np.concatenate(parts)
+                logits = self.network(inputs)
+            answers.append(logits.softmax(-1).cpu().numpy())
+            first += len(part)
+        return np.concatenate(answers)
 
     def parts(self, images: Sequence[T]) -> Iterator[Sequence[T]]:
         """`images` in parts of which each is decoded and answered together."""
         size = len(images) if self.transductive else AT_ONCE
         return (images[start : start + size] for start in range(0, len(images), max(size, 1)))
 
-    def pixels(self, images: Sequence[Picture]) -> Tensor:
-        """[n, C, H, W] uint8 on the CPU: what a network sees of images, before it is normalized."""
-        return self.preprocessing.read([_source(image) for image in images])
+    def pixels(self, images: Pictures, first: int = 0) -> Tensor:
+        """[n, C, H, W] uint8 on the CPU: what a network sees of images, before it is normalized.
+
+        In errors they are numbered from `first`.
+        """
+        sources = [source(image, number) for number, image in enumerate(pictures(images), first)]
+        return self.preprocessing.read(sources, first)
 
     @property
     def network(self) -> TaskNetwork:
@@ -176,16 +188,24 @@ class FewShotClassifier:
         """Whether an answer depends on the images it is asked with."""
         return self.learner.batch_norm == "transductive" and bool(self._state.network.norms)
 
-    def _inputs(self, images: Sequence[Picture]) -> Tensor:
-        return self.preprocessing.normalize(self.pixels(images).to(self._device))
+    def _inputs(self, images: Sequence[Picture], first: int = 0) -> Tensor:
+        return self.preprocessing.normalize(self.pixels(images, first).to(self._device))
 
 
-def _source(image: Picture) -> Path | Image.Image:
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8:
-            raise DataError(f"an image of {image.dtype} numbers; pixels are uint8, 0 to 255")
-        return Image.fromarray(image)
-    return image if isinstance(image, Image.Image) else Path(image)
+def _labels(labels: Iterable[Label]) -> list[Label]:
+    """The labels as plain text and numbers. Raises DataError for what is none, and for what has no order."""
+    values: Any = labels.tolist() if hasattr(labels, "tolist") else labels
+    if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
+        raise DataError(f"labels: got {reprlib.repr(values)}; pass a list with a label for each image")
+    return [_label(value, number) for number, value in enumerate(values)]
+
+
+def _label(value: Any, number: int) -> Label:
+    if getattr(value, "shape", None) == ():  # a number of NumPy's or torch's
+        value = value.item()
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise DataError(f"label {number}: got {reprlib.repr(value)}; a label is text or a finite number")
 
 
 def _preprocessing(path: Path, saved: dict[str, Any], task: TaskSpec) -> Preprocessing:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasmeta import __version__, seeding
-from nasmeta.classifier import FewShotClassifier, Picture
+from nasmeta.classifier import FewShotClassifier
 from nasmeta.datasets.decode import Preprocessing
+from nasmeta.datasets.pictures import Picture
 from nasmeta.errors import ConfigError, RunFailed
 from nasmeta.runtime import files
 

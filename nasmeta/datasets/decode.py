@@ -60,8 +60,11 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def read(self, sources: Sequence[Source]) -> Tensor:
-        """The pixels [n, C, H, W] uint8 of files or pictures. Raises Unreadable, a DataError."""
+    def read(self, sources: Sequence[Source], first: int = 0) -> Tensor:
+        """The pixels [n, C, H, W] uint8 of files or pictures. Raises Unreadable, a DataError.
+
+        A picture that is no file has a number for a name, counted from `first`.
+        """
 
         def name(item: tuple[int, Source]) -> str:
             number, source = item
@@ -72,7 +75,9 @@ class Preprocessing:
                 return decode_glyph(item[1], name(item), self.size)
             return decode_image(item[1], name(item), self.channels, self.size)
 
-        return decode_all(list(enumerate(sources)), decode, (self.size, self.size, self.channels), name)
+        return decode_all(
+            list(enumerate(sources, first)), decode, (self.size, self.size, self.channels), name
+        )
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """[n, C, H, W] uint8 as the float32 numbers that episodes hold: (x / 255 - mean) / std."""

@@ -42,6 +42,13 @@ class Network:
         self._copies = threading.local()
         self._traces = Traces()
 
+    def __getstate__(self) -> dict[str, object]:
+        """For pickling and copying: without what belongs to this process and its threads."""
+        return {name: value for name, value in vars(self).items() if name not in ("_copies", "_traces")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state, _copies=threading.local(), _traces=Traces())
+
     def __call__(self, parameters: Parameters, x: Tensor, statistics: Statistics = OWN) -> Tensor:
         """Logits or regression outputs [n, outputs]."""
         return self._run("", parameters, x, statistics)

@@ -1,6 +1,10 @@
 """A run's checkpoint as a classifier of new classes."""
 
+import copy
+import io
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nasmeta import checkpoint
+from nasmeta import classifier as classifier_module
 from nasmeta.classifier import FewShotClassifier
 from nasmeta.cli import main
 from nasmeta.composition import Composition
@@ -101,8 +106,6 @@ def test_what_cannot_be_fitted_is_said(root: Path, protonet: Path) -> None:
         classifier.fit(support, labels[:3])
     with pytest.raises(DataError, match="1 classes leave nothing to tell apart"):
         classifier.fit(support[:2], labels[:2])
-    with pytest.raises(DataError, match="float64 numbers; pixels are uint8"):
-        classifier.fit([np.zeros((16, 16, 3))] * 4, labels)  # type: ignore[list-item]
 
 
 def test_a_fit_that_fails_changes_nothing(root: Path, protonet: Path, tmp_path: Path) -> None:
@@ -158,3 +161,161 @@ def test_a_network_for_other_inputs_is_no_classifier(
     shown = ["--support", str(tmp_path / "support"), "--query", str(tmp_path / "support")]
     assert main(["predict", str(tmp_path / "run"), *shown]) == 2
     assert "was meta-learned on regression tasks that are no image files" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def fitted(root: Path, protonet: Path) -> FewShotClassifier:
+    return FewShotClassifier.load(protonet, device="cpu").fit(*files(root, [0, 1, 2], range(2)))
+
+
+FILE_FORMS: dict[str, Callable[[Path], Any]] = {
+    "path": lambda path: path,
+    "text": str,
+    "open file": lambda path: path.open("rb"),
+    "bytes": Path.read_bytes,
+    "stream that was read": lambda path: _read_to_the_end(io.BytesIO(path.read_bytes())),
+    "pillow": Image.open,
+    "array": lambda path: np.asarray(Image.open(path)),
+    "channels first": lambda path: np.asarray(Image.open(path)).transpose(2, 0, 1),
+    "tensor": lambda path: torch.from_numpy(np.array(Image.open(path)).transpose(2, 0, 1)),
+    "integers": lambda path: torch.from_numpy(np.array(Image.open(path))).long(),
+    "fractions": lambda path: torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) / 255,
+    "double precision": lambda path: np.asarray(Image.open(path)).astype(np.float64) / 255,
+    "opaque": lambda path: np.asarray(Image.open(path).convert("RGBA")),
+}
+
+
+def _read_to_the_end(stream: io.BytesIO) -> io.BytesIO:
+    stream.read()
+    return stream
+
+
+@pytest.mark.parametrize("form", FILE_FORMS)
+def test_a_picture_may_have_any_form(form: str, root: Path, fitted: FewShotClassifier) -> None:
+    """The answer is that of the file, for the picture alone and in a list, a tuple or a generator."""
+    path = root / "c01" / "4.png"
+    expected = fitted.predict_proba([path])
+    make = FILE_FORMS[form]
+    assert np.array_equal(fitted.predict_proba(make(path)), expected)
+    assert np.array_equal(fitted.predict_proba((make(path), make(path))), np.repeat(expected, 2, 0))
+    assert np.array_equal(fitted.predict_proba(make(path) for _ in range(2)), np.repeat(expected, 2, 0))
+
+
+def test_a_batch_may_be_an_array(root: Path, fitted: FewShotClassifier) -> None:
+    paths, _ = files(root, [0, 1, 2], range(2, 4))
+    expected = fitted.predict_proba(paths)
+    colour = np.stack([np.asarray(Image.open(path)) for path in paths])
+    assert np.array_equal(fitted.predict_proba(colour), expected)
+    assert np.array_equal(fitted.predict_proba(torch.from_numpy(colour).permute(0, 3, 1, 2)), expected)
+    assert np.array_equal(fitted.predict_proba(np.array([str(path) for path in paths])), expected)
+    grey = np.stack([np.asarray(Image.open(path).convert("L")) for path in paths])
+    assert np.array_equal(fitted.predict_proba(grey), fitted.predict_proba(list(grey[..., None])))
+
+
+@pytest.mark.parametrize(
+    "images, problem",
+    [
+        (7, "got int; a picture is a path"),
+        ([7], "picture 0: got int; a picture is a path"),
+        ([None], "picture 0: got NoneType"),
+        ({"a.png": 1}, "a dict has no order"),
+        ({"a.png"}, "a set has no order"),
+        ([np.zeros((16, 16, 2), np.uint8)], r"picture 0: an array of shape \[16, 16, 2\]"),
+        ([np.zeros((1, 3, 16, 16), np.uint8)], r"picture 0: an array of shape \[1, 3, 16, 16\]"),
+        ([np.zeros((0, 16), np.uint8)], r"picture 0: an array of shape \[0, 16\]"),
+        (np.zeros((4, 16, 16), np.uint8), r"\[4, 16, 16\] may be one picture or four"),
+        ([np.full((16, 16), 255.0)], "picture 0: its values are 255 to 255; .* from 0 to 1"),
+        ([torch.randn(3, 16, 16)], "picture 0: its values are -"),
+        ([np.full((16, 16), -1)], "picture 0: its values are -1 to -1; .* from 0 to 65535"),
+        ([np.zeros((16, 16), complex)], "picture 0: complex128 is no type of pixels"),
+        ([io.StringIO("text")], "picture 0: reading the file gives str; open it with mode 'rb'"),
+        ([b"no image"], "picture 0: cannot be read as an image"),
+        (["/"], "/: cannot be read as an image"),
+        ("none.png", "none.png: cannot be read as an image"),
+    ],
+)
+def test_what_is_no_picture_is_one_line(images: Any, problem: str, fitted: FewShotClassifier) -> None:
+    with pytest.raises(DataError, match=problem) as raised:
+        fitted.predict(images)
+    assert "\n" not in str(raised.value)
+
+
+def test_pictures_are_numbered_as_they_were_given(
+    root: Path, fitted: FewShotClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the classes' order, and in the second part of many."""
+    good = (root / "c00" / "0.png").read_bytes()
+    with pytest.raises(DataError, match=r"^picture 1: cannot be read"):
+        fitted.fit([good, b"bad", good], ["b", "c", "a"])
+    monkeypatch.setattr(classifier_module, "AT_ONCE", 2)
+    with pytest.raises(DataError, match=r"^picture 3: cannot be read"):
+        fitted.predict([good, good, good, b"bad"])
+
+
+LABEL_FORMS: dict[str, Callable[[list[int]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "generator": iter,
+    "tensor": torch.tensor,
+    "list of tensors": lambda labels: list(torch.tensor(labels)),
+    "array": np.array,
+    "list of numbers of numpy": lambda labels: list(np.array(labels, dtype=np.int16)),
+    "array of text": lambda labels: np.array([str(label) for label in labels]),
+    "fractions": lambda labels: torch.tensor(labels).double(),
+}
+
+
+@pytest.mark.parametrize("form", LABEL_FORMS)
+def test_labels_may_have_any_form(form: str, root: Path, protonet: Path) -> None:
+    """Images of one label are one class, and what is predicted are the labels that were given."""
+    classifier = FewShotClassifier.load(protonet, device="cpu")
+    paths, _ = files(root, [0, 1, 2], range(2))
+    numbers = [5, 5, 3, 3, 9, 9]
+    expected = classifier.fit(paths, numbers).predict(paths)
+    probabilities = classifier.predict_proba(paths)
+    classifier.fit(paths, LABEL_FORMS[form](numbers))
+    assert len(classifier.classes) == 3
+    assert [int(label) for label in classifier.predict(paths)] == expected
+    assert {type(label) for label in classifier.classes} <= {str, int, float}
+    assert np.array_equal(classifier.predict_proba(paths), probabilities)
+
+
+@pytest.mark.parametrize(
+    "labels, problem",
+    [
+        ("aabbcc", "labels: got 'aabbcc'; pass a list"),
+        (None, "labels: got None"),
+        ({"a": 1}, "labels: got {'a': 1}"),
+        (torch.tensor(3), "labels: got 3"),
+        ([float("nan"), 1, 1, 2, 2, 2], "label 0: got nan"),
+        (torch.tensor([1, 1, 2, 2, float("nan"), 3]), "label 4: got nan"),
+        (torch.eye(6), r"label 0: got \[1.0, 0.0"),
+        ([None] * 6, "label 0: got None"),
+        ([["a"], ["b"]] * 3, r"label 0: got \['a'\]"),
+        ([torch.ones(2)] * 6, "label 0: got tensor"),
+    ],
+)
+def test_what_is_no_label_is_one_line(labels: Any, problem: str, root: Path, protonet: Path) -> None:
+    classifier = FewShotClassifier.load(protonet, device="cpu")
+    with pytest.raises(DataError, match=problem) as raised:
+        classifier.fit(files(root, [0, 1, 2], range(2))[0], labels)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["maml", "protonet", "transductive"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it)), copy.copy])
+def test_it_can_be_pickled_and_copied(
+    name: str, copied: Callable[[Any], Any], root: Path, request: pytest.FixtureRequest
+) -> None:
+    """Before it is fitted, fitted, and after it has answered; what the copy learns is the copy's own."""
+    classifier = FewShotClassifier.load(request.getfixturevalue(name), device="cpu")
+    queries, _ = files(root, [0, 1, 2], range(2, 5))
+    support = files(root, [0, 1, 2], range(2))
+    fresh = copied(classifier).fit(*support)
+    expected = classifier.fit(*support).predict_proba(queries)
+    assert np.array_equal(fresh.predict_proba(queries), expected)
+    other = copied(classifier)
+    assert np.array_equal(other.predict_proba(queries), expected)
+    other.fit(*files(root, [7, 8], range(2)))
+    assert other.classes == ("c07", "c08")
+    assert np.array_equal(classifier.predict_proba(queries), expected)
