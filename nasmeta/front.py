@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasmeta.evaluators.base import TrialResult
-from nasmeta.pareto import Point, dominates, hypervolume
+from nasmeta.pareto import Point, front, hypervolume
 
 Costs = Callable[[str], dict[str, float]]
 """An architecture's params, flops and latency, those of them that are objectives."""
@@ -20,11 +20,11 @@ class FrontMember:
 
 
 class Front:
-    """The undominated trials so far, in the order of their numbers.
+    """The trials so far that no other beats, in the order of their numbers; see nasmeta.pareto for ties.
 
     hypervolume is in the unit cube, so that it needs no reference point to be chosen and no trial is beyond
     it: an accuracy a counts as a, a loss l as 1/(1 + l), a cost c as r/(r + c) with r that of the space's
-    reference network; each of them is to be high.
+    reference network; each of them is to be high. A zero-cost proxy has no such scale: there is none then.
     """
 
     def __init__(self, objectives: tuple[str, ...], costs: Costs, reference: str) -> None:
@@ -34,24 +34,22 @@ class Front:
         self.members: list[FrontMember] = []
 
     def add(self, result: TrialResult) -> bool:
-        """Whether the result joins the front; those it dominates leave. Of equals the first stays."""
+        """Whether the result joins the front; those it beats leave. Of equals the earliest trial stays."""
         if result.score is None:
             return False
         new = FrontMember(result, self._costs(result.arch))
-        point = self._point(new)
-        others = [self._point(member) for member in self.members]
-        if any(other == point or dominates(other, point) for other in others):
-            return False
-        staying = [m for m, other in zip(self.members, others, strict=True) if not dominates(point, other)]
-        self.members = sorted([*staying, new], key=lambda member: member.result.trial)
-        return True
+        known = sorted([*self.members, new], key=lambda member: member.result.trial)
+        self.members = [known[i] for i in front([self._point(member) for member in known])]
+        return new in self.members
 
     @property
     def trials(self) -> set[int]:
         return {member.result.trial for member in self.members}
 
-    def hypervolume(self) -> float:
-        """The share of the unit cube that the front dominates."""
+    def hypervolume(self) -> float | None:
+        """The share of the unit cube that the front dominates; None if the scores are zero-cost proxies."""
+        if any(member.result.proxy is not None for member in self.members):
+            return None
         limits = self._costs(self._reference)
         points = []
         for member in self.members:
@@ -59,8 +57,8 @@ class Front:
             points.append((-_quality(member.result), *(-share for share in shares)))
         return hypervolume(points, (0.0,) * (1 + len(self.objectives)))
 
-    def summary(self) -> list[dict[str, Any]]:
-        """What summary.json says of each member, the best scored first."""
+    def summary(self, *, checkpoints: bool) -> list[dict[str, Any]]:
+        """What summary.json says of each member, the best scored first; `checkpoints`: whether it has one."""
         ranked = sorted(self.members, key=lambda member: -(member.result.score or 0.0))
         return [
             {
@@ -68,10 +66,11 @@ class Front:
                 "arch": m.result.arch,
                 "valid_accuracy": m.result.valid_accuracy,
                 "valid_loss": m.result.valid_loss,
+                "proxy": m.result.proxy,
                 "params": m.result.params,
                 "flops": m.result.flops,
                 "latency_ms": m.costs.get("latency"),
-                "checkpoint": f"pareto/{m.result.trial}.pt",
+                "checkpoint": f"pareto/{m.result.trial}.pt" if checkpoints else None,
             }
             for m in ranked
         ]

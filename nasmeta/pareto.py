@@ -1,6 +1,7 @@
 """Points with several objectives, all to be minimized: fronts, crowding, hypervolume.
 
-Deb, Pratap, Agarwal & Meyarivan 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II".
+Deb, Pratap, Agarwal & Meyarivan 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II". The
+strategy, the run and its report all take their fronts from here, so that they agree on ties (see `front`).
 A point that is infinite in every objective is dominated by every other: a failure.
 """
 
@@ -14,29 +15,27 @@ def dominates(a: Point, b: Point) -> bool:
     return a != b and all(x <= y for x, y in zip(a, b, strict=True))
 
 
-def fronts(points: Sequence[Point]) -> list[list[int]]:
-    """The indices of the points, front by front: those dominated by none, then by those alone, and so on.
+def front(points: Sequence[Point]) -> list[int]:
+    """The indices, ascending, of the points that no other beats.
 
-    The fast non-dominated sort (section III.A): quadratic in the points. Indices ascend within a front.
+    A point beats those that it dominates, and those after it that are equal to it: of equals, the first
+    stands for all. Pass trials in the order of their numbers.
     """
-    dominated: list[list[int]] = [[] for _ in points]
-    dominators = [0] * len(points)
-    for i, a in enumerate(points):
-        for j, b in enumerate(points):
-            if dominates(a, b):
-                dominated[i].append(j)
-                dominators[j] += 1
+    kept: list[int] = []
+    # A point comes after all that beat it, so that looking at those that were kept is enough.
+    for i in sorted(range(len(points)), key=lambda i: (points[i], i)):
+        if not any(points[i] == points[j] or dominates(points[j], points[i]) for j in kept):
+            kept.append(i)
+    return sorted(kept)
+
+
+def fronts(points: Sequence[Point]) -> list[list[int]]:
+    """The indices of the points, front by front: the front of all, then that of the others, and so on."""
     found: list[list[int]] = []
-    front = [i for i, count in enumerate(dominators) if count == 0]
-    while front:
-        found.append(front)
-        following = []
-        for i in front:
-            for j in dominated[i]:
-                dominators[j] -= 1
-                if dominators[j] == 0:
-                    following.append(j)
-        front = sorted(following)
+    left = list(range(len(points)))
+    while left:
+        found.append([left[i] for i in front([points[i] for i in left])])
+        left = sorted(set(left) - set(found[-1]))
     return found
 
 

@@ -308,8 +308,9 @@ class Search:
         front = self.front if phase == "search" else None
         if front and front.add(result) and self.evaluator.leaves_weights:
             self._save_best(self.directory.front(result.trial), weights, result)
-        volume = {"hypervolume": front.hypervolume()} if front else {}
-        self._record("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict(), **volume)
+        volume = front.hypervolume() if front else None
+        known = {} if volume is None else {"hypervolume": volume}
+        self._record("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict(), **known)
         self._finished[phase, result.trial] = result
         if phase == "search":
             self._with_weights.add(result.trial)
@@ -359,7 +360,7 @@ class Search:
             trained=self.evaluator.trains_networks(),
             wall_seconds=self._elapsed(),
             simulated_seconds=self._clock() if self.evaluator.simulates else None,
-            pareto=self.front.summary() if self.front else None,
+            pareto=self.front.summary(checkpoints=self.evaluator.leaves_weights) if self.front else None,
         )
         checksum = save_summary(self.directory, summary)
         self._record(

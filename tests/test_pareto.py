@@ -1,13 +1,22 @@
 """Fronts, crowding and hypervolume against brute force and numbers by hand."""
 
 import math
+from dataclasses import replace
 from itertools import product
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.pareto import Point, crowding, dominates, fronts, hypervolume
+from nasmeta.evaluators.base import TrialResult
+from nasmeta.front import Front
+from nasmeta.pareto import Point, crowding, dominates, front, fronts, hypervolume
+from nasmeta.reporting.pareto import front_figure
+from nasmeta.reporting.ranking import front_of
+from nasmeta.strategies.base import Told
+from nasmeta.strategies.nsga2 import NSGA2
+from nasmeta.testing.strategies import injected
 
 GRID = 6
 
@@ -20,15 +29,74 @@ def points(objectives: int) -> st.SearchStrategy[list[Point]]:
 some_points = st.integers(1, 3).flatmap(points)
 
 
+def undominated(cloud: list[Point], among: list[int]) -> list[int]:
+    """By the definition: no other is better, and no earlier one is equal."""
+    return [
+        i
+        for i in among
+        if not any(dominates(cloud[j], cloud[i]) or (cloud[j] == cloud[i] and j < i) for j in among)
+    ]
+
+
 @given(some_points)
 def test_fronts_are_what_peeling_off_the_undominated_gives(cloud: list[Point]) -> None:
     left = list(range(len(cloud)))
     peeled = []
     while left:
-        front = [i for i in left if not any(dominates(cloud[j], cloud[i]) for j in left)]
-        peeled.append(front)
-        left = [i for i in left if i not in front]
+        peeled.append(undominated(cloud, left))
+        left = [i for i in left if i not in peeled[-1]]
     assert fronts(cloud) == peeled
+    assert front(cloud) == (peeled[0] if cloud else [])
+
+
+COSTS = {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+def results(cloud: list[Point]) -> list[TrialResult]:
+    return [
+        TrialResult(
+            trial=i, arch="abc"[int(cost)], iterations=5, status="ok", valid_accuracy=1 - loss / 10,
+            valid_ci95=None, valid_loss=None, params=int(COSTS["abc"[int(cost)]]), flops=1,
+            train_seconds=1.0, seconds=1.0,
+        )
+        for i, (loss, cost) in enumerate(cloud)
+    ]  # fmt: skip
+
+
+small = st.integers(0, 2).map(float)
+
+
+@given(st.lists(st.tuples(small, small), min_size=1, max_size=9), st.randoms())
+def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], random: Random) -> None:
+    """On trials with many ties, told in any order."""
+    expected = set(undominated(cloud, list(range(len(cloud)))))
+    judged = results(cloud)
+    shuffled = random.sample(judged, len(judged))
+
+    stored = Front(("params",), lambda arch: {"params": COSTS[arch]}, "a")
+    for result in shuffled:
+        joined = stored.add(result)
+        assert joined == (result.trial in stored.trials)
+    assert stored.trials == expected
+    assert [m.result.trial for m in stored.members] == sorted(expected)
+
+    assert {r.trial for r in front_of(shuffled, "params")} == expected
+
+    arguments = {"crossover": 0.9, "mutation": 0.6, **injected(trials=30)}
+    strategy = NSGA2(population=2, objectives=["params"], **arguments)
+    told = [Told(r.trial, r.arch, r.valid_accuracy, 5, r.params, r.flops) for r in judged]
+    strategy.size = len(told)
+    assert {m.told.trial for m in strategy._survivors(told) if m.front == 0} == expected
+
+
+def test_a_front_of_proxies_has_no_volume() -> None:
+    judged = replace(results([(1.0, 1.0)])[0], valid_accuracy=None, proxy=1e12)
+    stored = Front(("params",), lambda arch: {"params": COSTS[arch]}, "a")
+    assert stored.add(judged)
+    assert stored.hypervolume() is None
+    (member,) = stored.summary(checkpoints=False)
+    assert (member["proxy"], member["checkpoint"]) == (1e12, None)
+    assert front_figure(stored, [judged]).axes[0].get_ylabel() == "proxy"
 
 
 def test_domination() -> None:

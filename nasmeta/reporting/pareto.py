@@ -1,16 +1,19 @@
 """The Pareto front of a run as a picture: the score against each cost."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nasmeta.reporting.figures import Figure, new_figure
 from nasmeta.reporting.plots import EDGE
+from nasmeta.reporting.ranking import Measure, measure_of, value_of
 
 if TYPE_CHECKING:
     from nasmeta.evaluators.base import TrialResult
     from nasmeta.front import Front
 
 LABELS = {"params": "parameters", "flops": "FLOPs", "latency": "latency (ms)"}
+SCORES: dict[Measure, str] = {"accuracy": "valid accuracy", "loss": "valid loss", "proxy": "proxy"}
 FRONT = "#c0392b"
 
 
@@ -20,23 +23,23 @@ def front_figure(front: "Front", dominated: Sequence["TrialResult"]) -> Figure:
     Latencies of trials that are not on the front are not shown.
     """
     figure = new_figure(4.2 * len(front.objectives), 3.4)
-    score = "valid accuracy" if front.members[0].result.valid_accuracy is not None else "valid loss"
+    measure = measure_of([member.result for member in front.members])
+    assert measure is not None, "what failed is on no front"
+
+    def height(result: "TrialResult") -> float:
+        value = value_of(result, measure)
+        return math.nan if value is None else value
+
     for number, objective in enumerate(front.objectives, 1):
         axes = figure.add_subplot(1, len(front.objectives), number)
         if objective != "latency":
             costs = [getattr(result, objective) for result in dominated]
-            axes.plot(costs, [_height(result) for result in dominated], "o", color=EDGE, alpha=0.35, ms=4)
-        points = sorted((m.costs[objective], _height(m.result)) for m in front.members)
+            axes.plot(costs, [height(result) for result in dominated], "o", color=EDGE, alpha=0.35, ms=4)
+        points = sorted((m.costs[objective], height(m.result)) for m in front.members)
         line = "o-" if len(front.objectives) == 1 else "o"
         axes.plot(*zip(*points, strict=True), line, color=FRONT, ms=5, lw=1.2, drawstyle="steps-post")
         axes.set_xscale("log")
         axes.set_xlabel(LABELS[objective])
-        axes.set_ylabel(score)
+        axes.set_ylabel(SCORES[measure])
         axes.grid(alpha=0.25)
     return figure
-
-
-def _height(result: "TrialResult") -> float:
-    value = result.valid_loss if result.valid_accuracy is None else result.valid_accuracy
-    assert value is not None
-    return value

@@ -5,6 +5,7 @@ from typing import Literal
 
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.ranking import rank
+from nasmeta.pareto import front
 
 Measure = Literal["accuracy", "loss", "proxy"]
 CostName = Literal["params", "flops"]
@@ -47,18 +48,14 @@ def longest_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
 
 
 def front_of(results: Sequence[TrialResult], cost: CostName) -> list[TrialResult]:
-    """The longest trained results that none of them beats in score and in one cost, by that cost.
+    """The longest trained results that none of them beats in score and in one cost, ascending in that cost.
 
-    A sorted scan, since there may be thousands; of equals all are on it, as in nasmeta.pareto.
+    Of equals the earliest trial is on it; see nasmeta.pareto.
     """
-    known = [r for r in longest_trained(results) if getattr(r, cost) is not None]
-    front: list[TrialResult] = []
-    for result in sorted(known, key=lambda r: (getattr(r, cost), -_score(r))):
-        point = (getattr(result, cost), _score(result))
-        last = (getattr(front[-1], cost), _score(front[-1])) if front else None
-        if last is None or point[1] > last[1] or point == last:
-            front.append(result)
-    return front
+    longest = sorted(longest_trained(results), key=lambda r: r.trial)
+    known = [r for r in longest if getattr(r, cost) is not None]
+    kept = front([(getattr(r, cost), -_score(r)) for r in known])
+    return sorted((known[i] for i in kept), key=lambda r: getattr(r, cost))
 
 
 def failures(results: Sequence[TrialResult]) -> list[tuple[str, list[int]]]:

@@ -140,17 +140,23 @@ def _front(run: Run) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             str(member["trial"]),
-            measured(member["valid_accuracy"], member["valid_loss"]),
+            _judged(member),
             human(member["params"]),
             human(member["flops"]),
             "-" if member["latency_ms"] is None else f"{member['latency_ms']:.2f} ms",
-            member["checkpoint"] if run.summary and run.summary["trained"] else "-",
+            member["checkpoint"] or "-",
             shorten(member["arch"], ARCH_WIDTH),
         ]
         for member in (run.summary or {}).get("pareto") or []
     ]
     used = [n for n in range(len(headers)) if any(row[n] != "-" for row in rows)]
     return [headers[n] for n in used], [[row[n] for n in used] for row in rows]
+
+
+def _judged(member: dict[str, Any]) -> str:
+    """A member's accuracy, loss or proxy."""
+    proxy = member["proxy"]
+    return measured(member["valid_accuracy"], member["valid_loss"]) if proxy is None else f"{proxy:.4g}"
 
 
 def _failure(reason: str, numbers: list[int]) -> list[str]:

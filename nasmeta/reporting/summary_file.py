@@ -54,7 +54,8 @@ class _Member(BaseModel):
     params: Count | None
     flops: Count | None
     latency_ms: float | None
-    checkpoint: str
+    proxy: float | None = None
+    checkpoint: str | None
 
 
 class _Summary(BaseModel):
