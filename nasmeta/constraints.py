@@ -1,10 +1,12 @@
 """Which architectures a search may propose."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from nasmeta.composition import Composition
-from nasmeta.errors import ArchitectureError
+from nasmeta.errors import ArchitectureError, ConfigError, NothingFeasible
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.cost import Cost, measure_cost
 from nasmeta.evaluators.latency import measure_latency
@@ -34,21 +36,48 @@ class Constraints:
         self._measured: dict[str, float] = {r["arch"]: r["ms"] for r in events if r["event"] == "measured"}
         self._uncountable = {r["arch"] for r in events if r["event"] == "uncountable"}
         self._record = record
+        self._refusals: Counter[str] = Counter()
+        self._least: dict[str, float] = {}
+        self._unbuildable = ""
 
     def feasible(self, arch: Any) -> bool:
         """Whether a strategy may propose `arch`."""
         limits = self._limits
         try:
             cost = self._counted(arch)
-        except ArchitectureError:
+        except ArchitectureError as error:
+            self._refusals["search_space"] += 1
+            self._unbuildable = str(error)
             return False
-        if limits.max_params is not None and (cost is None or cost.params > limits.max_params):
-            return False
-        if limits.max_flops is not None and (cost is None or cost.flops > limits.max_flops):
-            return False
-        if limits.max_latency_ms is None:
+        costs: dict[str, Callable[[], float | None]] = {
+            "max_params": lambda: cost.params if cost else None,
+            "max_flops": lambda: cost.flops if cost else None,
+            "max_latency_ms": lambda: self.latency(arch) if cost else None,  # the last: it is measured
+        }
+        return all(self._within(key, getattr(limits, key), value_of) for key, value_of in costs.items())
+
+    def _within(self, key: str, limit: float | None, value_of: Callable[[], float | None]) -> bool:
+        """Whether a cost is within its limit, if there is one; one that is not known is not."""
+        if limit is None:
             return True
-        return str(arch) not in self._uncountable and self.latency(arch) <= limits.max_latency_ms
+        value = value_of()
+        if value is not None and value <= limit:
+            return True
+        self._refusals[key] += 1
+        if value is not None:
+            self._least[key] = min(value, self._least.get(key, value))
+        return False
+
+    def reasons(self) -> str:
+        """Why architectures were not feasible so far, with the least costs among them."""
+        parts = []
+        for key, count in self._refusals.most_common():
+            if key == "search_space":
+                parts.append(f"{count} cannot be judged, the last one because {self._unbuildable}")
+            else:
+                least = f", the least is {self._least[key]:g}" if key in self._least else ""
+                parts.append(f"{count} are beyond constraints.{key}={getattr(self._limits, key):g}{least}")
+        return "; ".join(parts)
 
     def cost(self, arch: Any) -> Cost:
         """What an architecture that is feasible costs; nothing, where that cannot be counted."""
@@ -80,3 +109,25 @@ class Constraints:
             )
             self._record("measured", arch=key, ms=self._measured[key])
         return self._measured[key]
+
+
+def check_feasible(composition: Composition) -> None:
+    """Raises ConfigError if a search would end at once, as nothing that its strategy draws is feasible.
+
+    Latencies are left out: they are measured, which takes time, and a run remembers what it measured.
+    """
+    keys = composition.config.keys
+    limits = keys.constraints.model_copy(update={"max_latency_ms": None})
+    config = replace(composition.config, keys=keys.model_copy(update={"constraints": limits}))
+    unlimited = replace(composition, config=config)
+    problem = unlimited.problem()
+    constraints = Constraints(unlimited, unlimited.evaluator(problem), (), lambda event, **values: None)
+    strategy = unlimited.strategy(constraints.feasible, problem, costs=constraints.cost)
+    if not strategy.black_box:  # it would train for an epoch first
+        return
+    try:
+        strategy.ask()
+    except NothingFeasible as error:
+        raise ConfigError(
+            f"constraints: {error}: {constraints.reasons()}; raise the limits, or choose another search_space"
+        ) from error

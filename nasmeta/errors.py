@@ -40,6 +40,10 @@ class RunFailed(NasmetaError):
     """The run itself could not go on, as when every candidate failed: exit code 1."""
 
 
+class NothingFeasible(RunFailed):
+    """No architecture that a strategy draws is feasible; nasmeta.constraints knows what refused them."""
+
+
 class StorageError(NasmetaError):
     """A file cannot be written: a full disk, mostly. What was written before is unharmed: exit code 1."""
 

@@ -64,8 +64,9 @@ class BeforeRun(Callback):
 def _check(config: DictConfig) -> None:
     from nasmeta.composition import Composition
     from nasmeta.config import parse
+    from nasmeta.constraints import check_feasible
 
-    Composition.of(parse(_without_hydra(config), trusted=True))
+    check_feasible(Composition.of(parse(_without_hydra(config), trusted=True)))
 
 
 def _claim(config: DictConfig, kind: str) -> None:

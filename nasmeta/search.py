@@ -18,7 +18,7 @@ from nasmeta import checkpoint, records
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
 from nasmeta.environment import environment
-from nasmeta.errors import Interrupted, RunDirectoryError, RunFailed
+from nasmeta.errors import Interrupted, NothingFeasible, RunDirectoryError, RunFailed
 from nasmeta.evaluators.base import MetaTested, TrialResult
 from nasmeta.evaluators.ranking import best_of, ranked
 from nasmeta.events import (
@@ -139,7 +139,10 @@ class Search:
         late = limit is not None and self._clock() >= limit
         if strategy.done() or self._happened("searched") or (late and self.best is not None):
             return None
-        proposal = strategy.ask()
+        try:
+            proposal = strategy.ask()
+        except NothingFeasible as error:
+            raise RunFailed(f"constraints: {error}: {self.constraints.reasons()}") from error
         if proposal is not None:
             self._record("asked", **asdict(_asked(proposal)))
         return proposal

@@ -42,6 +42,8 @@ COSTS: dict[CostName, str] = {"params": "parameters", "flops": "FLOPs of one for
 MANY = 400
 """Trials beyond which points are drawn as pixels and without their intervals."""
 
+LARGEST = 1e100
+
 LABEL_WIDTH = 44
 
 
@@ -165,7 +167,7 @@ def _draw_trials(
         group = [(x, r) for x, r in points if (r.trial in numbers) == full]
         if not group:
             continue
-        intervals = [_unit(measure) * (r.valid_ci95 or 0.0) for _, r in group]
+        intervals = [_drawable(_unit(measure) * (r.valid_ci95 or 0.0)) for _, r in group]
         drawn = not many and measure != "proxy" and any(intervals)
         axes.errorbar(
             [x for x, _ in group],
@@ -220,7 +222,12 @@ def _draw_full(axes: Axes, run: "Run", cost: CostName, measure: Measure) -> list
 
 def _height(result: "TrialResult", measure: Measure) -> float:
     value = value_of(result, measure)
-    return float("nan") if value is None else _unit(measure) * value
+    return float("nan") if value is None else _drawable(_unit(measure) * value)
+
+
+def _drawable(height: float) -> float:
+    """`height`, or the largest that axes with margins can show: a loss may have diverged to any number."""
+    return min(max(height, -LARGEST), LARGEST)
 
 
 def _unit(measure: Measure) -> float:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,9 @@ from nasmeta.sweep import MANIFEST, Job, Manifest
 
 MAX_OVERRIDES = files.MAX_TEXT // 16
 """Bytes of the file of overrides."""
+
+SCORES = ("valid_loss", "valid_ci95", "proxy")
+"""What has no bound: a loss may diverge to any finite number, and a proxy has a scale of its own."""
 
 Status = Literal["done", "failed", "unfinished", "planned", "unreadable"]
 
@@ -240,14 +243,14 @@ def _overrides(path: Path) -> tuple[str, ...] | None:
 
 def _finished(path: Path, record: Record) -> Finished:
     result = records.result(record)
-    for number in astuple(result):
-        if isinstance(number, int | float):
+    for name, number in vars(result).items():
+        if name not in SCORES and isinstance(number, int | float):
             _sane(path, number)
     return Finished(result, _sane(path, record.get("elapsed", 0.0)))
 
 
 def _sane(path: Path, number: float) -> float:
-    """`number`, which drawing and rounding can stand; raises RunDirectoryError where no run writes it."""
+    """`number`, a count, a time or an accuracy; raises RunDirectoryError if no run can have written it."""
     if not -1e30 <= number <= 1e30:  # not a number is neither
         raise RunDirectoryError(
             f"{path}: holds the number {number!r:.40}, and no run writes that: start anew"

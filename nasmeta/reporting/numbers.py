@@ -28,7 +28,12 @@ def percent(accuracy: float, ci95: float | None = None) -> str:
 
 
 def error(loss: float, ci95: float | None = None) -> str:
-    """A loss with the half-width of its interval, to three decimals or two digits: 0.123 ± 0.010."""
+    """A loss with the half-width of its interval, to three decimals or two digits: 0.123 ± 0.010.
+
+    One that diverged, or is next to nothing, has an exponent: 3.00e+34.
+    """
+    if loss != 0 and not 1e-9 < abs(loss) < 1e9:
+        return f"{loss:.2e}" + ("" if ci95 is None else f" ± {ci95:.2e}")
     tiny = math.isfinite(loss) and loss != 0
     decimals = max(3, 1 - math.floor(math.log10(abs(loss)))) if tiny else 3
     interval = "" if ci95 is None else f" ± {ci95:.{decimals}f}"

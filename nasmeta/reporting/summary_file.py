@@ -62,7 +62,7 @@ class _Summary(BaseModel):
     model_config = _STRICT
     format: int
     command: str
-    seed: Count
+    seed: Annotated[int, Field(ge=0)]
     device: str
     versions: dict[str, str]
     kind: Literal["classification", "regression"]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nasmeta import seeding
-from nasmeta.errors import ConfigError, RunFailed
+from nasmeta.errors import ConfigError, NothingFeasible
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 
@@ -200,24 +200,23 @@ class Strategy(ABC):
     def fresh(self, draw: Callable[[], Any]) -> Any:
         """A feasible architecture by `draw`, one that was not proposed before if a few draws give one.
 
-        Where none of many draws is feasible it is the first one proposed, again; raises RunFailed where
-        there is none.
+        If none of many draws is feasible, it is the first feasible one that was proposed. Raises
+        NothingFeasible if there is none.
         """
         repeat = None
         for draws in range(1, FEASIBLE_DRAWS + 1):
             arch = draw()
-            if arch in self._seen:
+            if self._feasible(arch):
+                if arch not in self._seen:
+                    return arch
                 repeat = arch
-            elif self._feasible(arch):
-                return arch
             if repeat is not None and draws >= FRESH_DRAWS:
                 return repeat
-        if self._seen:
-            return next(iter(self._seen))
-        raise RunFailed(
-            f"none of {FEASIBLE_DRAWS} architectures drawn can be built within the constraints: "
-            "raise constraints.max_params or constraints.max_flops, or search a smaller search_space"
-        )
+        # What was learned from another search may be infeasible here.
+        proposed = next((arch for arch in self._seen if self._feasible(arch)), None)
+        if proposed is None:
+            raise NothingFeasible(f"none of {FEASIBLE_DRAWS} architectures drawn is feasible")
+        return proposed
 
     def unseen(self, draw: Callable[[], Any]) -> Any | None:
         """`fresh`, but None where that is an architecture that was proposed before."""

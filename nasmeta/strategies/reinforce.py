@@ -72,13 +72,15 @@ class Reinforce(Strategy):
             return arch
 
         arch = self.fresh(draw)
-        self._answers.setdefault(arch, drawn.get(arch, ()))
+        if arch in drawn:
+            self._answers[arch] = drawn[arch]
         return Proposal(trial, arch, self.iterations)
 
     def _tell(self, told: Told) -> None:
         reward = self._reward(told.score)
         baseline = reward if self._baseline is None else self._baseline
-        self.controller.step(self._answers[told.arch], reward - baseline, self._entropy_weight)
+        if told.arch in self._answers:  # else another search drew it, and this one found nothing new
+            self.controller.step(self._answers[told.arch], reward - baseline, self._entropy_weight)
         self._baseline = baseline + (1 - self._baseline_decay) * (reward - baseline)
 
     def _learn(self, told: Told) -> None:

@@ -52,6 +52,17 @@ def search(directory: Path, table: Path, *overrides: str) -> int:
 # Reading -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "rows,column", [([("a", 0.83, 93.6)], "valid_acc_12"), ([("a", 83, 1)], "test_acc_200")]
+)
+def test_fractions_do_not_pass_as_percentages(
+    rows: list[tuple[str, float, float]], column: str, tmp_path: Path
+) -> None:
+    path = write_benchmark(tmp_path / "t.csv", rows)
+    with pytest.raises(ConfigError, match=rf"t\.csv: {column}: .*percentages: multiply fractions by 100"):
+        open_table(path, None, None)
+
+
 def test_the_benchmarks_columns_are_percentages(tmp_path: Path) -> None:
     path = write_benchmark(tmp_path / "t.csv", [("a", 0.5, 94.37), ("b", 84, 0.9)])
     table = open_table(path, None, None)
@@ -103,7 +114,10 @@ BAD = [
         r"line 2: valid_accuracy: got '93', should be a fraction from 0 to 1",
     ),
     (f"{HEADER}\na,l,d,3.5,0.3,,0.5,,1,1,1", r"line 2: iterations: got '3\.5', should be a whole number"),
-    (f"{HEADER}\na,l,d,3,0.3,,0.5,,1,1,inf", r"line 2: seconds: got 'inf', should be a number from 0"),
+    (
+        f"{HEADER}\na,l,d,3,0.3,,0.5,,1,1,inf",
+        r"line 2: seconds: got 'inf', should be a number of seconds from 0",
+    ),
     (
         f"{HEADER}\n{few_shot_row('a', 1)}\n{few_shot_row('a', 2)}",
         r"lines 2 and 3 are both of a after 3 iter",

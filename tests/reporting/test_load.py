@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from nasmeta.cli import main
 from nasmeta.errors import RunDirectoryError
+from nasmeta.journal import Record
 from nasmeta.reporting.load import load_all, load_run, load_sweep
+from nasmeta.reporting.report import write_report
 from nasmeta.rundir import RunDirectory
 from nasmeta.sweep import MANIFEST
 from tests.reporting.stored_runs import contents, copied, records, searched, summary_of
@@ -161,6 +164,29 @@ def test_numbers_that_no_run_writes_are_refused(
     wrong = copied(table_run, tmp_path / "run", change=lambda r: {**r, key: value} if key in r else r)
     with pytest.raises(RunDirectoryError, match="no run writes that"):
         load_run(wrong)
+
+
+@pytest.mark.parametrize("value", [3e34, 1.7e308, 1e-300, -1.7e308])
+@pytest.mark.parametrize("measure", ["valid_loss", "proxy"])
+def test_whatever_a_loss_or_a_proxy_is_a_report_reads(
+    measure: str, value: float, table_run: Path, tmp_path: Path
+) -> None:
+    """One diverged trial among others, a front of all, and the summary's side of it."""
+
+    def other(record: Record) -> Record:
+        if record["event"] != "finished":
+            return record
+        score = value if record["trial"] in (1, 3) else 0.5 + record["trial"]
+        proxy = {"proxy": score} if measure == "proxy" and record["phase"] == "search" else {}
+        interval = None if proxy else abs(score) / 10
+        loss = score if measure == "valid_loss" else None
+        return {**record, "valid_accuracy": None, "valid_ci95": interval, "valid_loss": loss, **proxy}
+
+    run = load_run(copied(table_run, tmp_path / "run", change=other))
+    assert getattr(run.results[1], measure) == value
+    report = write_report(run.path, None, trusted=False)
+    assert report.stat().st_size > 10_000
+    assert main(["compare", str(run.path)]) == 0
 
 
 def test_a_configuration_of_brackets_is_refused(table_run: Path, tmp_path: Path) -> None:

@@ -7,17 +7,18 @@ import subprocess
 import sys
 import time
 from functools import cache, partial
+from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nasmeta.conf_dir import config_directory
-from nasmeta.errors import ConfigError, RunFailed
+from nasmeta.errors import ConfigError, NothingFeasible
 from nasmeta.seeding import stream
-from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.base import Strategy, Told
 from nasmeta.testing.strategies import SPACE, Make, asked, class_of, made, play, replay, told
-from nasmeta.testing.toy_space import ToySpace, distance_score
+from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from tests.search_spaces.shipped import FILES, shipped
 
 FILES_OF_STRATEGIES = (path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
@@ -115,7 +116,7 @@ def test_infeasible_architectures_are_never_proposed(make: Make, outstanding: in
     archs = asked(play(make(feasible=lambda arch: 1 <= sum(arch.values) <= 6), outstanding))
     assert len(archs) > 10
     assert all(1 <= sum(arch.values) <= 6 for arch in archs)
-    with pytest.raises(RunFailed, match=r"none of 1000 architectures.*constraints\.max_params"):
+    with pytest.raises(NothingFeasible, match="none of 1000 architectures"):
         make(feasible=lambda arch: False).ask()
 
 
@@ -125,6 +126,41 @@ def test_it_repeats_or_ends_once_all_that_is_feasible_was_seen(make: Make) -> No
     assert len(set(archs)) <= len(archs) <= 9
     assert len(set(archs)) <= 5
     assert strategy.done()
+
+
+NINE = ToySpace(length=2, base=3)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    allowed=st.sets(st.integers(0, NINE.size - 1)),
+    outstanding=st.sampled_from([1, 3]),
+    failures=st.sets(st.integers(0, 11)),
+    known=st.lists(st.integers(0, NINE.size - 1), max_size=4),
+)
+@example(allowed=set(), outstanding=1, failures=set(), known=[0])
+@example(allowed={4}, outstanding=3, failures={0}, known=[])
+@example(allowed={4}, outstanding=1, failures=set(), known=[4, 0])
+@example(allowed={0, 8}, outstanding=1, failures=set(range(12)), known=[8, 0, 8])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_it_works_with_whatever_is_feasible(
+    option: str, allowed: set[int], outstanding: int, failures: set[int], known: list[int]
+) -> None:
+    """Nothing, little or all; after another search's trials; with more trials than architectures."""
+    every = [Digits(values) for values in product(range(3), repeat=2)]
+    feasible = {every[i] for i in allowed}
+    strategy = made(option, space=NINE, trials=12, feasible=feasible.__contains__)
+    if strategy.learns:
+        strategy.learn([Told(n, every[i], float(n), 5, 1, 1) for n, i in enumerate(known)])
+    if not feasible:
+        with pytest.raises(NothingFeasible):
+            play(strategy)
+        return
+    archs = asked(play(strategy, outstanding, lambda trial: trial in failures))
+    assert strategy.done()
+    assert len(archs) <= 12
+    assert set(archs) <= feasible
+    assert archs or {every[i] for i in known} >= feasible
 
 
 @pytest.mark.parametrize("option", ["random", "evolution"])

@@ -7,15 +7,18 @@ of these columns say. They stand for any budget: a search and its final look up 
 
 from nasmeta.evaluators.base import MetaTested
 from nasmeta.evaluators.cost import Cost
-from nasmeta.evaluators.tabular.columns import Sheet, amount, count, percentage, text
+from nasmeta.evaluators.tabular.columns import Sheet, count, percentage, seconds, text
 from nasmeta.evaluators.tabular.table import InMemory, Validated
 
 REQUIRED = {"arch": text, "valid_acc_12": percentage, "test_acc_200": percentage}
-OPTIONAL = {"seconds": amount, "params": count, "flops": count}
+OPTIONAL = {"seconds": seconds, "params": count, "flops": count}
 
 
 def read_benchmark(sheet: Sheet) -> InMemory:
-    """The table; raises ConfigError that names the column or the line."""
+    """The table; raises ConfigError that names the column or the line.
+
+    An accuracy of 1 % is far below chance: a column without a higher one holds fractions, and is refused.
+    """
     names = sheet.names
     sheet.check(set(REQUIRED), set(OPTIONAL))
     if ("params" in names) != ("flops" in names):
@@ -26,9 +29,19 @@ def read_benchmark(sheet: Sheet) -> InMemory:
     for line, (arch, valid, test, *rest) in sheet.rows(columns):
         if lines.setdefault(arch, line) != line:
             raise sheet.error(f"lines {lines[arch]} and {line} are both of {arch}")
-        seconds = rest.pop(0) if "seconds" in names else None
-        table.validated[arch, 0] = Validated(valid, seconds=seconds)
+        took = rest.pop(0) if "seconds" in names else None
+        table.validated[arch, 0] = Validated(valid, seconds=took)
         table.tested[arch, 0] = MetaTested(test, None)
         if rest:
             table.costs[arch] = Cost(*rest)
+    best = {
+        "valid_acc_12": max(row.accuracy for row in table.validated.values()),
+        "test_acc_200": max(row.accuracy for row in table.tested.values()),
+    }
+    for column, accuracy in best.items():
+        if accuracy <= 0.01:
+            raise sheet.error(
+                f"{column}: no accuracy is above {100 * accuracy:g}, and the column is of percentages: "
+                "multiply fractions by 100"
+            )
     return table

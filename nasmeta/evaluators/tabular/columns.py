@@ -14,6 +14,10 @@ from nasmeta.runtime import files
 Parser = Callable[[str], Any]
 """The value of a cell; raises ValueError that says what the cell should be."""
 
+MOST_SECONDS = 1e12
+DIGITS = 18
+"""Of a number of parameters, operations or iterations."""
+
 SHOWN = 3
 """Damaged lines that an error names."""
 
@@ -99,13 +103,13 @@ def fraction(cell: str) -> float:
     return _number(cell, 1.0, "a fraction from 0 to 1")
 
 
-def amount(cell: str) -> float:
-    return _number(cell, math.inf, "a number from 0")
+def seconds(cell: str) -> float:
+    return _number(cell, MOST_SECONDS, f"a number of seconds from 0 to {MOST_SECONDS:g}")
 
 
 def count(cell: str) -> int:
-    if not cell.isdecimal():
-        raise ValueError(f"got {cell!r}, should be a whole number from 0")
+    if not (cell.isascii() and cell.isdecimal() and len(cell) <= DIGITS):
+        raise ValueError(f"got {cell!r:.40}, should be a whole number from 0, of {DIGITS} digits at most")
     return int(cell)
 
 

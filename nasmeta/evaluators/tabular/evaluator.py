@@ -25,6 +25,7 @@ from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
 from nasmeta.evaluators.base import Evaluator, MetaTested, Report, TrialResult
 from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.tabular.columns import MOST_SECONDS
 from nasmeta.evaluators.tabular.open_table import is_csv, located, open_table
 from nasmeta.evaluators.tabular.table import budget_error
 from nasmeta.meta_learners.score import Stop
@@ -59,7 +60,7 @@ class Tabular(Evaluator):
         table: File,
         learner: str | None,
         dataset: str | None,
-        seconds_per_iteration: Annotated[float, Field(ge=0)],
+        seconds_per_iteration: Annotated[float, Field(ge=0, le=MOST_SECONDS)],
         problem: Problem,
     ) -> None:
         if problem.task.kind != "classification":
@@ -85,7 +86,9 @@ class Tabular(Evaluator):
     def cost(self, arch: Any) -> Cost | None:
         """The table's; an architecture that has no row is none that a search of the table may propose."""
         if str(arch) not in self._known:
-            raise ArchitectureError(f"the table has no row of {arch}")
+            raise ArchitectureError(
+                f"{arch} is none of the {len(self._known)} architectures of evaluator.table"
+            )
         return self.table.cost(str(arch))
 
     def evaluate(

@@ -10,7 +10,7 @@ from typing import Any
 from nasmeta.errors import ConfigError, suggest
 from nasmeta.evaluators.base import MetaTested
 from nasmeta.evaluators.cost import Cost
-from nasmeta.evaluators.tabular.columns import Sheet, amount, count, fraction, or_unknown, text
+from nasmeta.evaluators.tabular.columns import Sheet, count, fraction, or_unknown, seconds, text
 from nasmeta.evaluators.tabular.table import InMemory, Validated
 
 COLUMNS = {
@@ -19,12 +19,12 @@ COLUMNS = {
     "dataset": text,
     "iterations": count,
     "valid_accuracy": fraction,
-    "valid_ci95": or_unknown(amount),
+    "valid_ci95": or_unknown(fraction),
     "test_accuracy": fraction,
-    "test_ci95": or_unknown(amount),
+    "test_ci95": or_unknown(fraction),
     "params": count,
     "flops": count,
-    "seconds": amount,
+    "seconds": seconds,
 }
 
 

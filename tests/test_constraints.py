@@ -1,0 +1,72 @@
+"""What a search may propose, and what is said if that is nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from nasmeta.cli import main
+from nasmeta.composition import Composition
+from nasmeta.config import parse
+from nasmeta.constraints import Constraints, check_feasible
+from nasmeta.errors import ConfigError
+from nasmeta.overrides import composed
+from nasmeta.seeding import stream
+from tests.evaluators.tables import write_benchmark
+from tests.evaluators.test_tabular import CELLS
+
+MLP = ["search_space=mlp", "dataset=sinusoid", "meta_learner=fomaml"]
+SMALL = [*MLP, "search_space.max_layers=1", "search_space.norms=[none]", "search_space.skip=false"]
+
+
+def composition(*overrides: str) -> Composition:
+    return Composition.of(parse(composed(["device=cpu", *overrides]), trusted=False))
+
+
+def constraints(whole: Composition) -> Constraints:
+    return Constraints(whole, whole.evaluator(whole.problem()), (), lambda event, **values: None)
+
+
+def test_limits_are_kept_and_the_least_of_what_is_beyond_is_named() -> None:
+    whole = composition(*MLP)
+    archs = [whole.space.sample(stream(0, "test", i)) for i in range(30)]
+    params = sorted(constraints(whole).cost(arch).params for arch in archs)
+    limit = params[10]
+    limited = constraints(composition(*MLP, f"constraints.max_params={limit}"))
+    feasible = [limited.feasible(arch) for arch in archs]
+    assert feasible == [limited.cost(arch).params <= limit for arch in archs]
+    beyond = [value for value in params if value > limit]
+    assert f"{len(beyond)} are beyond constraints.max_params={limit:g}" in limited.reasons()
+    assert f"the least is {beyond[0]:g}" in limited.reasons()
+
+
+@pytest.mark.parametrize(
+    "overrides,named",
+    [
+        ("constraints.max_params=1", r"constraints\.max_params=1, the least is \d+"),
+        ("constraints.max_flops=2 strategy=random", r"constraints\.max_flops=2, the least is \d+"),
+        ("constraints.max_params=1 strategy=astar evaluator=zero_cost", r"constraints\.max_params=1"),
+        ("constraints.max_params=1 strategy=reinforce evaluator=supernet", r"constraints\.max_params=1"),
+    ],
+)
+def test_a_search_that_can_propose_nothing_is_refused_before_it_has_a_directory(
+    overrides: str, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    options = [*SMALL, *overrides.split()]
+    assert main(["search", *options, f"hydra.run.dir={run}"]) == 2
+    assert not run.exists()
+    line = capsys.readouterr().err.strip()
+    assert "\n" not in line
+    with pytest.raises(ConfigError, match=named):
+        check_feasible(composition(*options))
+
+
+def test_a_table_of_few_rows_says_how_many_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write_benchmark(tmp_path / "t.csv", [(cell, 80.0 + i, 90.0) for i, cell in enumerate(CELLS[:1])])
+    run = tmp_path / "run"
+    options = ["search_space=nasbench201", "evaluator=tabular", f"evaluator.table={table}", "strategy=random"]
+    assert main(["search", *options, f"hydra.run.dir={run}"]) == 2
+    assert not run.exists()
+    line = capsys.readouterr().err
+    assert "evaluator.table none of the 1 architectures" in line
+    assert "max_params" not in line
