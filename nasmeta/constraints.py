@@ -75,8 +75,9 @@ class Constraints:
             if key == "search_space":
                 parts.append(f"{count} cannot be judged, the last one because {self._unbuildable}")
             else:
-                least = f", the least is {self._least[key]:g}" if key in self._least else ""
-                parts.append(f"{count} are beyond constraints.{key}={getattr(self._limits, key):g}{least}")
+                limit = f"constraints.{key}={getattr(self._limits, key)}"
+                least = f", the least is {self._least[key]}" if key in self._least else ""
+                parts.append(f"{count} are beyond {limit}{least}: raise it")
         return "; ".join(parts)
 
     def cost(self, arch: Any) -> Cost:
@@ -128,6 +129,4 @@ def check_feasible(composition: Composition) -> None:
     try:
         strategy.ask()
     except NothingFeasible as error:
-        raise ConfigError(
-            f"constraints: {error}: {constraints.reasons()}; raise the limits, or choose another search_space"
-        ) from error
+        raise ConfigError(f"search_space: {error}: {constraints.reasons()}") from error

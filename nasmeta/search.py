@@ -142,7 +142,7 @@ class Search:
         try:
             proposal = strategy.ask()
         except NothingFeasible as error:
-            raise RunFailed(f"constraints: {error}: {self.constraints.reasons()}") from error
+            raise RunFailed(f"search_space: {error}: {self.constraints.reasons()}") from error
         if proposal is not None:
             self._record("asked", **asdict(_asked(proposal)))
         return proposal
