@@ -12,6 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasmeta.composition import Composition
+from nasmeta.meta_learners.base import adopt_population
 from nasmeta.meta_learners.cuda_graphs import recorded_predict
 from nasmeta.task import TaskBatch
 
@@ -57,6 +58,9 @@ def benchmark(
     state, learner = training.state, composition.learner
     batch = problem.train.batch(0, keys.task.meta_batch)
     valid = problem.valid.batch(0, keys.task.meta_batch)
+    if learner.lacks_population(state):
+        adopt_population(learner, state, [batch])
+        counted.set_statistics({name: value.to("meta") for name, value in state.statistics.items()})
     predict = recorded_predict(learner, state)
     rate = matmul_rate(composition.device)
 

@@ -14,21 +14,17 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from nasmeta import checkpoint
 from nasmeta.composition import Composition
-from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.decode import Preprocessing
+from nasmeta.datasets.part import PartOfDataset
 from nasmeta.datasets.pictures import Picture, pictures, source
 from nasmeta.errors import CheckpointError, ConfigError, DataError
-from nasmeta.evaluation import load, restore
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.task_architecture import architecture_names
 from nasmeta.meta_learners.task_network import TaskNetwork
-from nasmeta.overrides import reconfigured
-from nasmeta.task import Split, TaskSpec
+from nasmeta.trained_network import Trained, restore
 
 Pictures = Picture | Iterable[Picture]
 """One, or several in any order but a set's; see `datasets.pictures`."""
@@ -68,13 +64,16 @@ class FewShotClassifier:
         `trusted` lets the checkpoint name code outside nasmeta. Raises CheckpointError where it is damaged
         or was not meta-learned on images, ConfigError where the device is not there.
         """
-        path, saved = load(Path(path), trusted=trusted)
-        task = checkpoint.task_spec(saved)
-        preprocessing = _preprocessing(path, saved, task)
-        config = reconfigured(saved["config"], [f"device={device}", *ONE_TASK], trusted=trusted)
-        composition = Composition.of(config, _Elsewhere(task))
-        state = restore(path, saved, composition)
-        return cls(composition.learner, state, preprocessing, saved["arch"])
+        trained = Trained.load(Path(path), trusted=trusted)
+        if trained.preprocessing is None:
+            raise CheckpointError(
+                f"{trained.path}: was meta-learned on {trained.task.kind} tasks that are no image files; a "
+                "classifier needs dataset=image_folder, omniglot or strokes"
+            )
+        config = trained.configured([f"device={device}", *ONE_TASK])
+        composition = Composition.of(config, PartOfDataset(trained.task))
+        state = restore(trained, composition)
+        return cls(composition.learner, state, trained.preprocessing, trained.saved["arch"])
 
     def fit(self, images: Pictures, labels: Iterable[Label]) -> Self:
         """Adapts to labelled images, one or more of each of two or more classes; forgets earlier ones.
@@ -206,41 +205,3 @@ def _label(value: Any, number: int) -> Label:
     if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise DataError(f"label {number}: got {reprlib.repr(value)}; a label is text or a finite number")
-
-
-def _preprocessing(path: Path, saved: dict[str, Any], task: TaskSpec) -> Preprocessing:
-    stored = saved.get("preprocessing")
-    if stored is None:
-        raise CheckpointError(
-            f"{path}: was meta-learned on {task.kind} tasks that are no image files; a classifier needs "
-            "dataset=image_folder, omniglot or strokes"
-        )
-    try:
-        preprocessing = TypeAdapter(Preprocessing).validate_python(stored)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        raise CheckpointError(f"{path}: its preprocessing is damaged: {problem['msg']}") from error
-    channels, size = preprocessing.channels, preprocessing.size
-    moments = len(preprocessing.mean) == len(preprocessing.std) == channels and all(preprocessing.std)
-    if task.input_shape != (channels, size, size) or channels not in (1, 3) or not moments:
-        raise CheckpointError(f"{path}: its preprocessing gives other images than its network takes")
-    return preprocessing
-
-
-class _Elsewhere(Dataset):
-    """What a checkpoint says of the dataset that it was meta-learned on."""
-
-    def __init__(self, task: TaskSpec) -> None:
-        self.kind, self.input_shape = task.kind, task.input_shape
-        self._train_classes = task.train_classes
-
-    def num_classes(self, split: Split) -> int | None:
-        return self._train_classes if split == "train" else None
-
-    def examples_per_class(self, split: Split) -> int | None:
-        return None
-
-    def sampler(
-        self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
-    ) -> EpisodeSampler:
-        raise DataError("the dataset of a checkpoint is not at hand")

@@ -15,24 +15,30 @@ from typing import Any
 from nasmeta import checkpoint, seeding
 from nasmeta.composition import Composition
 from nasmeta.errors import RunFailed
-from nasmeta.evaluation import restore
+from nasmeta.evaluation import MetaTest
 from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.score import Score, Stop, ci95, score
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
-from nasmeta.overrides import reconfigured
 from nasmeta.runtime import files
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.conv import ConvSpace
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
-from nasmeta.task import TaskSpec
+from nasmeta.task import Split, TaskSpec
+from nasmeta.trained_network import adopt_training_population
 
 WIDTHS = range(4, 129)
 """Channels of the 4-conv networks of which that of equal size is chosen."""
 
 LOOKED_AT = 20
 """Test tasks whose architectures are counted, at most."""
+
+
+EXECUTION = ("device=", "precision=", "task_parallel=", "task_chunk=", "compile=", "cuda_graphs=")
+"""Overrides that say how numbers are computed, never which: for the trainings, too."""
+
+TRAINING: tuple[Split, ...] = ("train", "valid")
 
 
 @dataclass(frozen=True)
@@ -64,26 +70,27 @@ class Rival:
 def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> dict[str, Any]:
     """Trains what the checkpoint is compared with, and tests all of them on its meta-test tasks.
 
-    The trainings are kept in `control/` beside the checkpoint, and gone on with where they are found.
-    Overrides of `task` and `budget` are for the test alone: the trainings are the checkpoint's own.
-    Returns `rows` (see Row), `tasks`, and `architectures`: how many of the first tasks took each one, of an
-    adaptive checkpoint.
+    The trainings are the checkpoint's own: on its data, by its configuration. They are kept in `control/`
+    beside the checkpoint, and gone on with where they are found. Overrides are for the test, but for those
+    of EXECUTION. Returns `rows` (see Row), `tasks`, and `architectures`: how many of the first tasks took
+    each one, of an adaptive checkpoint. Raises DataError if the data of the trainings is not at hand.
     """
-    saved = checkpoint.load_best(path)
-    path = path / "best.pt" if path.is_dir() else path
-    composition = Composition.of(reconfigured(saved["config"], overrides, trusted=trusted))
-    lasting = [o for o in overrides if not o.lstrip("+").startswith(("task.", "budget."))]
-    as_trained = Composition.of(reconfigured(saved["config"], lasting, trusted=trusted))
-    state = restore(path, saved, composition)
-    folder = path.parent / "control"
-    files.make_folder(folder, inside=path.parent)
-    own = Rival(composition.space, composition.space.parse(saved["arch"]))
+    test = MetaTest.of(path, overrides, trusted=trusted)
+    trained, composition, state = test.trained, test.composition, test.state
+    own_config = trained.configured([o for o in overrides if o.lstrip("+").startswith(EXECUTION)])
+    data = trained.own_data([composition.config, own_config], TRAINING)
+    as_trained = Composition.of(own_config, data)
+    folder = trained.path.parent / "control"
+    files.make_folder(folder, inside=folder.parent)
+    own = Rival(composition.space, composition.space.parse(trained.saved["arch"]))
     first = _test(composition, state, stop)
     rows = [_row("checkpoint", own, composition.task, first, first)]
-    for name, rival in _rivals(composition, own, state).items():
-        trained = _trained(as_trained, rival, folder / f"{name}.pt", stop)
-        trained = composition.learner.for_ways(trained, composition.task.outputs)
-        rows.append(_row(name, rival, composition.task, _test(composition, trained, stop), first))
+    for name, rival in _rivals(as_trained, own, state).items():
+        rival_state = _trained(as_trained, rival, folder / f"{name}.pt", stop)
+        if composition.learner.lacks_population(rival_state):
+            adopt_training_population(trained, composition.learner, rival_state, composition.config)
+        rival_state = composition.learner.for_ways(rival_state, composition.task.outputs)
+        rows.append(_row(name, rival, composition.task, _test(composition, rival_state, stop), first))
     counts = _architectures(composition, state)
     return {"rows": [asdict(row) for row in rows], "tasks": first.tasks, "architectures": counts}
 

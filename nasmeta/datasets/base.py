@@ -1,6 +1,7 @@
 """The contracts of a dataset and of an episode sampler."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from zlib import crc32
@@ -8,7 +9,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from nasmeta.datasets.contents import SplitContents
+from nasmeta.datasets.contents import Contents, SplitContents
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import ConfigError
 from nasmeta.task import Kind, Split, TaskBatch, TaskSpec
@@ -74,6 +75,17 @@ class Dataset(ABC):
         for part in sampler.batch(0, FINGERPRINT_TASKS):
             checksum = crc32(part.cpu().numpy().tobytes(), checksum)
         return SplitContents(classes=(), images=None, fingerprint=f"{checksum:08x}")
+
+    def as_trained(
+        self, trained_on: Contents, preprocessing: Preprocessing | None, splits: Collection[Split]
+    ) -> "Dataset":
+        """This dataset, before it is used, for a network that was meta-trained on `trained_on`.
+
+        Only `splits` are asked for: the others need not exist. Inputs are prepared by `preprocessing`, as
+        they were for the network, and classes that it knows stay in the splits that they were in, unless
+        folders or files say in which they are. By default there is nothing to adapt.
+        """
+        return self
 
     @property
     def preprocessing(self) -> Preprocessing | None:

@@ -9,6 +9,7 @@ Model for Few-Shot Learning", ICLR 2017. Only names are read here, no images.
 """
 
 import csv
+from collections.abc import Callable, Collection, Mapping
 from itertools import combinations
 from pathlib import Path
 
@@ -23,31 +24,38 @@ _NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "valid": ("val", "v
 
 
 def find_images(
-    root: Path, valid_fraction: float, test_fraction: float, seed: int, left_out: LeftOut
+    root: Path,
+    divided: Callable[[Classes], dict[Split, Classes]],
+    splits: Collection[Split],
+    left_out: LeftOut,
 ) -> dict[Split, Classes]:
-    """The classes of each split, sorted by name, where folders are the classes. Raises DataError.
+    """The classes of each of `splits`, sorted by name, where folders are the classes. Raises DataError.
 
-    A class has at least `left_out.least` images; what was not taken is added to `left_out`.
+    Where no folder says which split a class is in, `divided` does. A class has at least `left_out.least`
+    images; what was not taken is added to `left_out`.
     """
     if any(has_folders(root / name) for split in SPLITS for name in _NAMES[split]):
-        return {split: _classes(_only(root, split, ""), left_out) for split in SPLITS}
-    return _divide(_classes(root, left_out), root, valid_fraction, test_fraction, seed)
+        return {split: _classes(_only(root, split, ""), left_out) for split in splits}
+    found = divided(_classes(root, left_out))
+    return {split: found[split] for split in splits}
 
 
-def read_split_files(folder: Path, images: Path, left_out: LeftOut) -> dict[Split, Classes]:
-    """The classes of each split as the CSV files in `folder` say, of files in `images`.
+def read_split_files(
+    folder: Path, images: Path, splits: Collection[Split], left_out: LeftOut
+) -> dict[Split, Classes]:
+    """The classes of each of `splits` as the CSV files in `folder` say, of files in `images`.
 
     Errors and `left_out` as of `find_images`.
     """
     if not images.is_dir():
         raise DataError(f"{images}: no such folder; with dataset.split_files the images lie in root/images")
-    paths = {split: _only(folder, split, ".csv") for split in SPLITS}
+    paths = {split: _only(folder, split, ".csv") for split in splits}
     return {split: _large_enough(_read_csv(path, images), path, left_out) for split, path in paths.items()}
 
 
 def check_disjoint(splits: dict[Split, Classes], root: Path) -> None:
     """Raises DataError where two splits have a class of one name."""
-    for first, second in combinations(SPLITS, 2):
+    for first, second in combinations(splits, 2):
         both = sorted(splits[first].keys() & splits[second].keys())
         if both:
             raise DataError(
@@ -85,7 +93,23 @@ def _large_enough(classes: Classes, where: Path, left_out: LeftOut) -> Classes:
     return kept
 
 
-def _divide(
+def divide_as_before(classes: Classes, known: Mapping[Split, Collection[str]]) -> dict[Split, Classes] | None:
+    """The known classes, each in its split; None if none of them is a test class: it is another folder.
+
+    Classes that came since are in no split.
+    """
+    if not any(name in classes for name in known.get("test", ())):
+        return None
+    return {split: {name: classes[name] for name in known[split] if name in classes} for split in SPLITS}
+
+
+def without(classes: Classes, known: Mapping[Split, Collection[str]]) -> Classes:
+    """The classes that a network was not made with: neither meta-trained on nor chosen by."""
+    used = {*known.get("train", ()), *known.get("valid", ())}
+    return {name: files for name, files in classes.items() if name not in used}
+
+
+def divide(
     classes: Classes, root: Path, valid_fraction: float, test_fraction: float, seed: int
 ) -> dict[Split, Classes]:
     """At least one class for valid and for test, the fractions rounded; which ones the seed decides."""

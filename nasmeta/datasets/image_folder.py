@@ -1,24 +1,33 @@
 """Your own images: folders, or the split files of a published benchmark such as mini-ImageNet."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
 
 from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import CacheFolder, cached_table
-from nasmeta.datasets.decode import decode_all, decode_image
-from nasmeta.datasets.folder_layouts import LAYOUTS, check_disjoint, find_images, read_split_files
+from nasmeta.datasets.contents import Contents
+from nasmeta.datasets.decode import Preprocessing, decode_all, decode_glyph, decode_image
+from nasmeta.datasets.folder_layouts import (
+    LAYOUTS,
+    check_disjoint,
+    divide,
+    divide_as_before,
+    find_images,
+    read_split_files,
+    without,
+)
 from nasmeta.datasets.image_files import Classes, LeftOut
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.datasets.pixel_values import Pixels
 from nasmeta.errors import ConfigError, DataError
 from nasmeta.paths import Folder, absolute_folder
-from nasmeta.task import Split
+from nasmeta.task import SPLITS, Split
 
 _log = logging.getLogger(__name__)
 
@@ -61,27 +70,44 @@ class ImageFolder(ImageDataset):
         self._fractions, self._seed = (valid_fraction, test_fraction), seed
         self._size, self._channels, self._min_images = size, channels, min_images
         self._cache = Path(absolute_folder(cache)) if cache else None
+        self._splits: Collection[Split] = SPLITS
+        self._trained_on: Contents = {}
+
+    def as_trained(
+        self, trained_on: Contents, preprocessing: Preprocessing | None, splits: Collection[Split]
+    ) -> Self:
+        dataset = super().as_trained(trained_on, preprocessing, splits)
+        dataset._splits, dataset._trained_on = splits, trained_on
+        return dataset
 
     @cached_property
     def _files(self) -> dict[Split, Classes]:
         left_out = LeftOut(least=self._min_images)
         if self._split_files:
-            splits = read_split_files(self._split_files, self._root / "images", left_out)
+            splits = read_split_files(self._split_files, self._root / "images", self._splits, left_out)
         else:
-            splits = find_images(self._root, *self._fractions, self._seed, left_out)
+            splits = find_images(self._root, self._divided, self._splits, left_out)
         check_disjoint(splits, self._split_files or self._root)
         if str(left_out):
             _log.warning("%s: %s", self._root, left_out)
         return splits
+
+    def _divided(self, classes: Classes) -> dict[Split, Classes]:
+        known = {split: each.classes for split, each in self._trained_on.items()}
+        return divide_as_before(classes, known) or divide(
+            without(classes, known), self._root, *self._fractions, self._seed
+        )
 
     def class_counts(self, split: Split) -> Mapping[str, int]:
         return {name: len(files) for name, files in self._files[split].items()}
 
     def _load(self, split: Split) -> Mapping[Split, ImageTable]:
         counts, files = self.class_counts(split), self._images(split)
-        key = [self._size, self._channels, counts, [self._stat(file) for file in files]]
+        key = [self._size, self._channels, self._glyph, counts, [self._stat(file) for file in files]]
 
         def decode(file: Path) -> Pixels:
+            if self._glyph:
+                return decode_glyph(file, str(file), self._size)
             return decode_image(file, str(file), self._channels, self._size)
 
         def build() -> ImageTable:

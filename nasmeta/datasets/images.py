@@ -1,13 +1,15 @@
 """What the image datasets share: tables loaded once, moved to a device once, and checked for the tasks."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from copy import copy
 from functools import cached_property
+from typing import Self
 
 import torch
 
 from nasmeta.datasets.base import Dataset, ImageTable
-from nasmeta.datasets.contents import SplitContents
+from nasmeta.datasets.contents import Contents, SplitContents
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.datasets.episodes import ImageEpisodeSampler
 from nasmeta.task import Split
@@ -21,6 +23,7 @@ class ImageDataset(Dataset):
     def __init__(self, *, channels: int, size: int, glyph: bool) -> None:
         self.input_shape = (channels, size, size)
         self._glyph = glyph
+        self._given: Preprocessing | None = None
         self._tables: dict[Split, ImageTable] = {}
         self._on_device: dict[tuple[Split, torch.device], ImageTable] = {}
 
@@ -39,9 +42,21 @@ class ImageDataset(Dataset):
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """How image files become this dataset's inputs: store it with a model, predict with it."""
+        if self._given is not None:
+            return self._given
         mean, std = self._statistics()
         channels, size, _ = self.input_shape
         return Preprocessing(channels=channels, size=size, glyph=self._glyph, mean=mean, std=std)
+
+    def as_trained(
+        self, trained_on: Contents, preprocessing: Preprocessing | None, splits: Collection[Split]
+    ) -> Self:
+        """As Dataset.as_trained; returns a copy."""
+        dataset = copy(self)
+        dataset._tables, dataset._on_device = {}, {}
+        if preprocessing is not None:
+            dataset._given, dataset._glyph = preprocessing, preprocessing.glyph
+        return dataset
 
     def num_classes(self, split: Split) -> int:
         return len(self.class_counts(split))

@@ -27,7 +27,8 @@ class MetaState:
 
     parameters: everything the outer optimizer updates, leaf tensors: the network's under the module's
     names, and what is meta-learned with them under names that start with "meta.". statistics: the
-    population moments of `running`, empty until training is over. inner_scale, outer_scale: factors of the
+    population moments of `running`, empty until training is over; `recording` while they are collected.
+    inner_scale, outer_scale: factors of the
     two loops' learning rates by name, 1 where there is none; an inner factor of 0 holds a parameter: no
     inner loop changes it.
     """
@@ -38,6 +39,7 @@ class MetaState:
     statistics: dict[str, Tensor] = field(default_factory=dict)
     inner_scale: dict[str, float] = field(default_factory=dict)
     outer_scale: dict[str, float] = field(default_factory=dict)
+    recording: bool = False
 
     @property
     def network_parameters(self) -> Parameters:
@@ -138,10 +140,10 @@ class MetaLearner(ABC):
     def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """Adapts to each task by itself; logits or outputs [T, M, outputs], without a graph.
 
-        Shapes as in TaskBatch. Under `running`, statistics that do not exist yet are recorded instead.
+        Shapes as in TaskBatch. Under `running` a network with batch norms has to have its population
+        statistics: see `adopt_population`.
         """
-        recording = self.batch_norm == "running" and not state.statistics
-        execution = Execution() if recording else state.network.execution
+        execution = Execution() if state.recording else state.network.execution
         pieces = execution.pieces([support_x, support_y, query_x])
         return torch.cat(list(execution.map(lambda piece: self._predict(state, *piece), pieces)))
 
@@ -242,8 +244,18 @@ class MetaLearner(ABC):
         return Statistics(tasks=tasks)
 
     def test_statistics(self, state: MetaState) -> Statistics:
-        """The population's under `running`; while there are none yet, the batch's, to be averaged."""
-        return Statistics(population=True) if state.statistics else Statistics(record=True)
+        """The population's under `running`; while these are collected, the batch's, remembered by the norms.
+
+        Raises RuntimeError if there are none: to record them here would keep the moments of every batch, and
+        call the batch's statistics the population's.
+        """
+        if self.lacks_population(state) and not state.recording:
+            raise RuntimeError("batch_norm: running has no population statistics; call adopt_population")
+        return Statistics(population=not state.recording, record=state.recording)
+
+    def lacks_population(self, state: MetaState) -> bool:
+        """Whether queries are to be normalized by population statistics that have not been computed."""
+        return self.batch_norm == "running" and bool(state.network.norms) and not state.statistics
 
 
 def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -255,10 +267,12 @@ def adopt_population(learner: MetaLearner, state: MetaState, batches: Iterable[T
     """Sets the population statistics of `running` from training tasks, at the state's parameters."""
     if learner.batch_norm != "running" or not state.network.norms:
         return
-    state.statistics = {}
-    state.network.population()  # forget what predictions before the end of training recorded
-    for batch in batches:
-        learner.predict(state, batch.support_x, batch.support_y, batch.query_x)
+    state.statistics, state.recording = {}, True
+    try:
+        for batch in batches:
+            learner.predict(state, batch.support_x, batch.support_y, batch.query_x)
+    finally:
+        state.recording = False
     state.set_statistics(state.network.population())
 
 

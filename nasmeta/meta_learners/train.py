@@ -1,6 +1,7 @@
 """The outer loop that all meta-learners share."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ from nasmeta.task import TaskBatch
 
 POPULATION_BATCHES = 8
 """Meta-batches whose moments make the population statistics of `running`."""
+
+
+def population_batches(sampler: EpisodeSampler, first: int, meta_batch: int) -> Iterator[TaskBatch]:
+    """The meta-batches from iteration `first` on, which a training of `first` iterations has not seen."""
+    return (sampler.batch(first + i, meta_batch) for i in range(POPULATION_BATCHES))
 
 
 @dataclass(frozen=True)
@@ -96,9 +102,8 @@ class MetaTraining:
 
     def finish(self) -> None:
         """Sets what is computed once training is over: the population statistics of `running`."""
-        first = self.iterations  # batches that training has not seen
-        batches = (self.sampler.batch(first + i, self.meta_batch) for i in range(POPULATION_BATCHES))
-        adopt_population(self.learner, self.state, batches)
+        unseen = population_batches(self.sampler, self.iterations, self.meta_batch)
+        adopt_population(self.learner, self.state, unseen)
 
     def state_dict(self) -> dict[str, Any]:
         return {

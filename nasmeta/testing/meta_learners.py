@@ -173,6 +173,7 @@ class MetaLearnerContract:
     def test_prediction_shape(self, make: Callable[[Policy], MetaLearner], policy: Policy) -> None:
         learner = make(policy)
         state = init(learner, conv_network())
+        adopt_population(learner, state, [training_sampler(learner).batch(0, 2)])
         logits = learner.predict(state, *BlobSampler("valid").batch(0, 3)[:3])
         assert logits.shape == (3, WAY * QUERY, WAY)
         assert not logits.requires_grad
@@ -212,6 +213,7 @@ class MetaLearnerContract:
             state = init(learner, conv_network())
             batch = training_sampler(learner).batch(0, 2)
             gradients, _ = learner.meta_gradient(state, batch, 0)
+            adopt_population(learner, state, [batch])
             logits = learner.predict(state, *BlobSampler("valid").batch(0, 2)[:3])
             results.append([*gradients.values(), logits])
         assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
@@ -222,7 +224,9 @@ class MetaLearnerContract:
         learner = make(policy)
         state = init(learner, conv_network())
         before = {name: p.detach().clone() for name, p in state.parameters.items()}
-        learner.meta_gradient(state, training_sampler(learner).batch(0, 2), 0)
+        batch = training_sampler(learner).batch(0, 2)
+        learner.meta_gradient(state, batch, 0)
+        adopt_population(learner, state, [batch])
         learner.predict(state, *BlobSampler("valid").batch(0, 2)[:3])
         for name, parameter in state.parameters.items():
             assert torch.equal(parameter, before[name]), name
@@ -251,8 +255,7 @@ class MetaLearnerContract:
             state.network.execution = Execution(task_parallel)
             sampler = training_sampler(learner, device="meta")
             MetaTraining(learner, state, sampler, optimizer, iterations=10, meta_batch=2).step()
-            if policy == "running":
-                adopt_population(learner, state, [sampler.batch(10, 2)])
+            adopt_population(learner, state, [sampler.batch(10, 2)])
             logits = learner.predict(state, *BlobSampler("valid", device="meta").batch(0, 2)[:3])
             assert logits.shape == (2, WAY * QUERY, WAY)
             assert logits.is_meta
@@ -275,8 +278,10 @@ class MetaLearnerContract:
             if isinstance(layer, nn.Conv2d):
                 layer.register_forward_pre_hook(spy)
         state = init(learner, module)
-        learner.meta_gradient(state, training_sampler(learner).batch(0, 2), 0)
+        batch = training_sampler(learner).batch(0, 2)
+        learner.meta_gradient(state, batch, 0)
         trained = len(seen)
+        adopt_population(learner, state, [batch])
         learner.predict(state, *BlobSampler("valid").batch(0, 2)[:3])
         assert 0 < trained < len(seen)
 

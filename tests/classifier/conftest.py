@@ -61,3 +61,8 @@ def protonet(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def transductive(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(root, tmp_path_factory, *MAML, "batch_norm=transductive")
+
+
+@pytest.fixture(scope="session")
+def running(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(root, tmp_path_factory, "meta_learner=protonet", "batch_norm=running")

@@ -18,10 +18,8 @@ from nasmeta import checkpoint
 from nasmeta import classifier as classifier_module
 from nasmeta.classifier import FewShotClassifier
 from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.config import parse
 from nasmeta.errors import CheckpointError, DataError
-from nasmeta.evaluation import restore
+from nasmeta.evaluation import MetaTest
 from tests.classifier.pictures import files, picture
 from tests.cli.runs import search
 
@@ -32,9 +30,8 @@ def test_on_the_test_tasks_it_is_as_accurate_as_the_summary_says(
 ) -> None:
     """The run's own meta-test tasks as pixels: the same probabilities, and so the same accuracy."""
     run: Path = request.getfixturevalue(name)
-    saved = checkpoint.load_best(run)
-    composition = Composition.of(parse(saved["config"], trusted=False))
-    state = restore(run, saved, composition)
+    test = MetaTest.of(run, [], trusted=False)
+    saved, composition, state = test.trained.saved, test.composition, test.state
     summary = json.loads((run / "summary.json").read_text())
     batch = composition.sampler("test").batch(0, 20)
     mean, std = (

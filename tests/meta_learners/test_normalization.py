@@ -189,8 +189,9 @@ def test_adopted_statistics_by_hand(name: str) -> None:
     running = learner(name, "running")
     state = init(running, conv_network(width=3).double())
     batches = [BlobSampler("train", dtype=torch.float64).batch(i, 2) for i in range(3)]
-    # A prediction before the end of training leaves nothing behind.
-    running.predict(state, *BlobSampler("valid", dtype=torch.float64).batch(0, 1)[:3])
+    with pytest.raises(RuntimeError, match="adopt_population"):
+        running.predict(state, *BlobSampler("valid", dtype=torch.float64).batch(0, 1)[:3])
+    assert state.network.population() == {}, "a prediction before the end of training records nothing"
     adopt_population(running, state, batches)
 
     if name == "protonet":

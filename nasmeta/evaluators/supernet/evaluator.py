@@ -41,7 +41,7 @@ from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import Subnetwork
 from nasmeta.meta_learners.base import MetaState, adopt_population
 from nasmeta.meta_learners.score import Score, Stop
-from nasmeta.meta_learners.train import POPULATION_BATCHES, MetaTraining
+from nasmeta.meta_learners.train import MetaTraining, population_batches
 from nasmeta.search_spaces.decisions import Decidable
 
 FILE = "supernet.pt"
@@ -163,7 +163,7 @@ class Supernet(Evaluator):
         """
         problem = self.problem
         self._finetune(state, stop)
-        batches = (problem.train.batch(unseen + i, problem.meta_batch) for i in range(POPULATION_BATCHES))
+        batches = population_batches(problem.train, unseen, problem.meta_batch)
         adopt_population(problem.learner, state, batches)
         return problem.judge(state, stop)
 

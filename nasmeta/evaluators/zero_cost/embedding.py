@@ -18,9 +18,16 @@ from nasmeta.task import TaskBatch
 
 @torch.no_grad()
 def embedding(net: Untrained) -> float:
-    """A fraction, of chance 1 / way; a proxy, not an accuracy that anybody trained for."""
+    """A fraction, of chance 1 / way; a proxy, not an accuracy that anybody trained for.
+
+    Under `running`, of which an untrained network has no statistics, it is normalized as in training.
+    """
+    policy = net.learner.batch_norm
     nearest = ProtoNet(
-        distance="euclidean", learn_temperature=False, train_way=None, batch_norm=net.learner.batch_norm
+        distance="euclidean",
+        learn_temperature=False,
+        train_way=None,
+        batch_norm="transductive" if policy == "running" else policy,
     )
     return mean(_accuracy(nearest, net, batch) for batch in net.batches())
 
