@@ -36,6 +36,8 @@ class Journal:
             if self._file.tell() > good:
                 self._file.truncate(good)
                 self._sync()
+        except files.Refused as error:
+            raise RunDirectoryError(f"{path}: cannot be written: {error}") from error
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 

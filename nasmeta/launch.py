@@ -16,9 +16,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasmeta import hydra_errors
 from nasmeta.errors import ConfigError, NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.runtime import files
 from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done, check_inside, run_job
 
 log = logging.getLogger(__name__)
+
+
+HYDRA_WRITES = ("config.yaml", "hydra.yaml", "overrides.yaml")
+"""The files that Hydra writes into `.hydra`."""
 
 
 class Refused(BaseException):
@@ -76,6 +81,7 @@ def _claim(config: DictConfig, kind: str) -> None:
     directory = Path(str(config.hydra[kind].dir))
     if named:
         refuse_run(directory)
+        refuse_links(directory, kind)
     else:
         directory = make_new(directory)
         with open_dict(config):
@@ -100,14 +106,28 @@ def refuse_run(directory: Path) -> None:
 
     One that was killed while Hydra wrote its configuration, the first thing, is none.
     """
-    if directory.exists() and not directory.is_dir():
-        raise RunDirectoryError(f"{directory}: is a file, and the run needs a directory")
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise RunDirectoryError(f"{directory}: is no directory, and the run needs one")
     signs = ("config.json", "journal.jsonl", "multirun.yaml", MANIFEST)
-    if any((directory / sign).exists() for sign in signs):
+    if any(os.path.lexists(directory / sign) for sign in signs):
         raise RunDirectoryError(
             f"{directory}: already holds a run: go on with `nasmeta resume {directory}`, "
             "or name another directory"
         )
+
+
+def refuse_links(directory: Path, kind: str) -> None:
+    """Raises UserError if there is a link in the directory through which Hydra would write elsewhere.
+
+    Hydra writes `.hydra` of a run and of each job, and files of a sweep whose names depend on the sweeper.
+    """
+    places = [directory]
+    if kind == "sweep" and directory.is_dir():
+        inside = sorted(directory.iterdir())
+        files.check_plain(*inside)
+        places += [path for path in inside if path.is_dir()]
+    for place in places:
+        files.check_plain(place / ".hydra", *(place / ".hydra" / name for name in HYDRA_WRITES))
 
 
 def _adapt(config: DictConfig) -> None:

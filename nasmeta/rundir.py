@@ -45,10 +45,7 @@ class RunDirectory:
         Raises RunDirectoryError if another process holds the lock, or if one of the run's folders is a link.
         """
         folders = [self.path / ".hydra", self.checkpoints, self.pareto, self.tensorboard]
-        try:
-            files.check_plain(*folders)
-        except files.Refused as error:
-            raise RunDirectoryError(f"{error.filename}: {error.strerror}") from error
+        files.check_plain(*folders)
         with locked(self.path / "run.lock", "run"):
             for folder in [self.path, *folders]:
                 files.remove_leftovers(folder)

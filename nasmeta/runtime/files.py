@@ -6,8 +6,8 @@ bound, and none writes into a file that somebody has under another name. How to 
     files.read_bytes(path, files.MAX_TEXT)                    a file that the user has named
     files.read_bytes(path, files.MAX_TEXT, inside=run)        a file that was found in the folder `run`
     with files.opened(path, files.MAX_IMAGE) as file: ...     the same, piece by piece
-    files.write_atomically(path, data, inside=run)            replaces a file; raises StorageError
-    with files.replacing(path) as file: ...                   the same, piece by piece; raises OSError
+    files.write_atomically(path, data, inside=run)            replaces a file
+    with files.replacing(path) as file: ...                   the same, piece by piece
     files.appending(path, inside=run)                         a journal
     with files.locked(path): ...                              one process at a time
     files.make_folder(path, inside=run), files.remove(path, inside=run)
@@ -16,7 +16,8 @@ Links: what the command line names is followed, that is `path` without `inside`,
 found in a folder is not: with `inside`, neither the file nor a folder between the two may be a link, and the
 path may not lead out of `inside`.
 
-What is refused is an OSError like any other failure: show its `strerror`.
+Errors: reading, appending and locking raise OSError, and Refused among them; show its `strerror`. The others
+raise errors that are sentences already: UserError for what is refused, StorageError for all else.
 """
 
 import errno
@@ -31,7 +32,7 @@ from typing import BinaryIO
 
 from filelock import FileLock
 
-from nasmeta.errors import StorageError
+from nasmeta.errors import StorageError, UserError
 
 MAX_TEXT = 1 << 20
 """Bytes of a configuration; a composed one has a few thousand."""
@@ -113,13 +114,10 @@ def write_atomically(
     """Replaces `path` by `data`: whoever reads, and whatever happens, finds the old file or the new one.
 
     If `previous` is given, a path in the same folder, the old file is kept under that name; a kill may leave
-    it under that name alone. Raises StorageError; then the old file is as it was.
+    it under that name alone. Raises UserError or StorageError; then the old file is as it was.
     """
-    try:
-        with replacing(path, previous, inside=inside) as file:
-            file.write(data)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+    with _explained(path, "cannot be written"), replacing(path, previous, inside=inside) as file:
+        file.write(data)
 
 
 @contextmanager
@@ -160,30 +158,33 @@ def appending(path: Path, *, inside: Path) -> BinaryIO:
     """
     with _folder_of(path, inside) as folder:
         descriptor = _open_regular(path, _WRITE | os.O_APPEND, folder, follow=False)
-    if os.fstat(descriptor).st_nlink > 1:
+    try:
+        _check_one_name(path, os.fstat(descriptor))
+    except Refused:
         os.close(descriptor)
-        raise Refused(path, "is a hard link, and its other name would change too: replace it by a copy")
+        raise
     return os.fdopen(descriptor, "ab", buffering=0)
 
 
 def make_folder(path: Path, *, inside: Path) -> None:
-    """Makes the folder, unless it is there. Raises StorageError if it cannot, or a link is in its place."""
-    try:
-        with _folder_of(path, inside) as folder:
-            with suppress(FileExistsError):
-                os.mkdir(_name(path, folder), dir_fd=folder)
-            _check(path, stat.S_IFDIR, _stat(path, folder, follow=False))
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
+    """Makes the folder, unless it is there. Raises UserError if something else is, or StorageError."""
+    with _explained(path, "cannot be made"), _folder_of(path, inside) as folder:
+        with suppress(FileExistsError):
+            os.mkdir(_name(path, folder), dir_fd=folder)
+        _check(path, stat.S_IFDIR, _stat(path, folder, follow=False))
 
 
 def check_plain(*paths: Path) -> None:
-    """Raises Refused if one of the paths is there and is neither a regular file nor a folder."""
+    """Raises UserError if one of the paths is there, and is neither a folder nor a file with one name.
+
+    For what a library is to write that would follow a link, or write into a file with a second name.
+    """
     for path in paths:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with _explained(path, "cannot be used"), suppress(FileNotFoundError, NotADirectoryError):
             found = _stat(path, None, follow=False)
             if not stat.S_ISDIR(found.st_mode):
                 _check(path, stat.S_IFREG, found)
+                _check_one_name(path, found)
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -192,12 +193,13 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def remove(path: Path, *, inside: Path) -> None:
-    """Deletes a file, or the link in its place, if it is there. Raises StorageError."""
-    try:
-        with suppress(FileNotFoundError), _folder_of(path, inside) as folder:
-            os.unlink(_name(path, folder), dir_fd=folder)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be deleted: {error.strerror}") from error
+    """Deletes a file, or the link in its place, if it is there. Raises UserError or StorageError."""
+    with (
+        _explained(path, "cannot be deleted"),
+        suppress(FileNotFoundError),
+        _folder_of(path, inside) as folder,
+    ):
+        os.unlink(_name(path, folder), dir_fd=folder)
 
 
 @contextmanager
@@ -275,6 +277,22 @@ def _check(path: Path, kind: int, found: os.stat_result, subject: str = "") -> N
     if actual != kind:
         wanted = "folder" if kind == stat.S_IFDIR else "regular file"
         raise Refused(path, f"{subject}{_KINDS.get(actual, 'is something else')}, and has to be a {wanted}")
+
+
+def _check_one_name(path: Path, found: os.stat_result) -> None:
+    if found.st_nlink > 1:
+        raise Refused(path, "is a hard link, and its other name would change too: replace it by a copy")
+
+
+@contextmanager
+def _explained(path: Path, what: str) -> Iterator[None]:
+    """Inside, an OSError becomes an error of ours, as the module says."""
+    try:
+        yield
+    except Refused as error:
+        raise UserError(f"{path}: {what}: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{path}: {what}: {error.strerror}") from error
 
 
 def _name(path: Path, folder: int | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import Timeout
 
-from nasmeta.errors import StorageError
+from nasmeta.errors import StorageError, UserError
 from nasmeta.runtime import files
 
 SECRET = b"not yours"
@@ -112,11 +112,11 @@ def test_no_path_leads_out_of_the_folder(run: Path, outside: Path, path: str) ->
     (run / "away").symlink_to(outside.parent)
     with pytest.raises(files.Refused, match=r"leads out of|away is a symbolic link|is a folder"):
         files.read_bytes(run / path, 100, inside=run)
-    with pytest.raises(StorageError):
+    with pytest.raises((UserError, StorageError)):
         files.write_atomically(run / path, b"new", inside=run)
     with pytest.raises(OSError, match=r"leads out|symbolic link|is a folder"):
         files.appending(run / path, inside=run)
-    with pytest.raises(StorageError):
+    with pytest.raises((UserError, StorageError)):
         files.remove(run / path, inside=run)
 
 
@@ -267,13 +267,23 @@ def test_a_folder_is_made_once_and_is_one(run: Path, outside: Path, plant: Plant
     for _ in range(2):
         files.make_folder(run / "pareto", inside=run)
     plant(run / "control", outside)
-    with pytest.raises(StorageError, match=r"control: cannot be made: is a .* and has to be a folder"):
+    with pytest.raises(UserError, match=r"control: cannot be made: is a .* and has to be a folder"):
         files.make_folder(run / "control", inside=run)
     (run / "away").symlink_to(outside.parent)
-    with pytest.raises(StorageError, match=r"away is a symbolic link|away: .* is a symbolic link"):
+    with pytest.raises(UserError, match=r"away: .* is a symbolic link"):
         files.make_folder(run / "away", inside=run)
-    with pytest.raises(files.Refused):
-        files.check_plain(run / "none" / "none", run / "pareto", run / "away")
+
+
+@pytest.mark.parametrize("plant", [*LINKS, pipe, socket_file])
+def test_what_a_library_is_to_write_is_looked_at_before(run: Path, outside: Path, plant: Plant) -> None:
+    (run / "config.yaml").write_bytes(b"x")
+    files.check_plain(run / "none" / "none", run / "checkpoints", run / "config.yaml")
+    plant(run / "overrides.yaml", outside)
+    with pytest.raises(UserError, match=r"overrides\.yaml: cannot be used: is a "):
+        files.check_plain(run / "overrides.yaml")
+    os.link(outside, run / "hydra.yaml")
+    with pytest.raises(UserError, match="is a hard link"):
+        files.check_plain(run / "hydra.yaml")
 
 
 @pytest.mark.parametrize("plant", [*LINKS, *NO_FILES])
