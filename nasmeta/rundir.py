@@ -10,7 +10,7 @@ from typing import Any
 from filelock import Timeout
 
 from nasmeta import journal, stored
-from nasmeta.errors import ConfigError, RunDirectoryError, StorageError
+from nasmeta.errors import ConfigError, RunDirectoryError
 from nasmeta.runtime import files
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class RunDirectory:
 def locked(path: Path, what: str) -> Iterator[None]:
     """Inside, this process holds the lock file `path` of a `what`; the system frees it if the process dies.
 
-    Raises RunDirectoryError if another process holds it, StorageError if it cannot be locked.
+    Raises RunDirectoryError if another process holds it, UserError or StorageError if it cannot be locked.
     """
     with ExitStack() as held:
         try:
@@ -99,8 +99,6 @@ def locked(path: Path, what: str) -> Iterator[None]:
                 f"{path.parent}: another process is working on this {what} (it holds {path.name}); "
                 "wait for it"
             ) from error
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be locked: {error.strerror}") from error
         yield
 
 

@@ -16,8 +16,8 @@ Links: what the command line names is followed, that is `path` without `inside`,
 found in a folder is not: with `inside`, neither the file nor a folder between the two may be a link, and the
 path may not lead out of `inside`.
 
-Errors: reading, appending and locking raise OSError, and Refused among them; show its `strerror`. The others
-raise errors that are sentences already: UserError for what is refused, StorageError for all else.
+Errors: what opens a file raises OSError, Refused among them: show its `strerror`. The others raise errors
+that are sentences already, UserError for what is refused and StorageError for all else.
 """
 
 import errno
@@ -26,11 +26,11 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from nasmeta.errors import StorageError, UserError
 
@@ -206,11 +206,15 @@ def remove(path: Path, *, inside: Path) -> None:
 def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
     """Inside, this process holds a lock, until it ends at the latest. `seconds` to wait, -1 for ever.
 
-    Raises filelock.Timeout if another process holds it, and OSError.
+    Raises filelock.Timeout if another process holds it, UserError or StorageError if it cannot be locked.
     """
-    with suppress(FileNotFoundError):
-        _check(path, stat.S_IFREG, _stat(path, None, follow=False))
-    with FileLock(path, timeout=seconds):  # it does not follow links either
+    with ExitStack() as held:
+        with _explained(path, "cannot be locked"):
+            with suppress(FileNotFoundError):  # FileLock follows no link either, but names none
+                found = _stat(path, None, follow=False)
+                _check(path, stat.S_IFREG, found)
+                _check_one_name(path, found)
+            held.enter_context(FileLock(path, timeout=seconds))
         yield
 
 
@@ -289,6 +293,8 @@ def _explained(path: Path, what: str) -> Iterator[None]:
     """Inside, an OSError becomes an error of ours, as the module says."""
     try:
         yield
+    except Timeout:
+        raise
     except Refused as error:
         raise UserError(f"{path}: {what}: {error}") from error
     except OSError as error:

@@ -1,0 +1,265 @@
+"""Links, pipes and devices in the place of every file that nasmeta reads or writes.
+
+The files are found by listing what a run and a sweep have left, so a new one is tested without being named
+here. Outside lies a copy of the same directory, and links lead to the file of the same name there: a command
+that follows one finds what it wants, and is caught by the copy. NASMETA_HOSTILE is the number of attempts, of
+about 1,500 that there are.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from itertools import islice, product
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from nasmeta import seeding
+from nasmeta.cli import main
+from tests.cli.kills import spawn
+from tests.cli.runs import SHORT
+from tests.hostile.planted import PLANTS, Case, Plant, hard_link, link, pipe, run_all, snapshot
+
+ATTEMPTS = int(os.environ.get("NASMETA_HOSTILE", "30"))
+SECRET = "SECRET-4242"
+SEVERAL = [o for o in SHORT if not o.startswith("strategy.")] + ["strategy=nsga2", "strategy.population=2"]
+"""A run that leaves a Pareto front."""
+
+
+class Kind(NamedTuple):
+    """A directory, and what is done with it."""
+
+    directory: Path
+    commands: list[str]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Kind:
+    """A run with all that a run can have: a front, TensorBoard's files, a report."""
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    assert spawn(["search", *SEVERAL, "tensorboard=true", f"hydra.run.dir={directory}"]) == 0
+    assert spawn(["report", str(directory)]) == 0
+    return Kind(directory, ["resume", "report", "evaluate"])
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Kind:
+    """A run that was killed in a training, with two generations of its checkpoint."""
+    directory = tmp_path_factory.mktemp("interrupted") / "run"
+    command = ["search", *SHORT, "budget.search_iterations=20", f"hydra.run.dir={directory}"]
+    assert spawn(command, kill_at=14, torn=True) == -signal.SIGKILL
+    assert list(directory.glob("checkpoints/*.previous"))
+    return Kind(directory, ["resume", "report"])
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Kind:
+    """A sweep of two jobs, of which the second was killed."""
+    directory = tmp_path_factory.mktemp("swept") / "sweep"
+    command = ["search", "-m", *SHORT, "seed=1,2", f"hydra.sweep.dir={directory}"]
+    assert spawn(command, kill_at=40) == -signal.SIGKILL
+    assert (directory / "1" / "journal.jsonl").exists()
+    return Kind(directory, ["resume", "report", "compare"])
+
+
+def names(directory: Path) -> Iterator[Path]:
+    """All that a directory holds, files and folders, and the temporary names that could once be foreseen."""
+    for path in sorted(directory.rglob("*")):
+        yield path.relative_to(directory)
+        if path.is_file():
+            yield path.relative_to(directory).with_name(f".{path.name}.tmp")
+
+
+def planted(directory: Path, name: Path, plant: Plant, folder: Path) -> tuple[Path, Path]:
+    """A copy of the directory in `folder`, with something in the place of a file, and one outside of it."""
+    copy, outside = folder / "stranger" / directory.name, folder / "outside"
+    for target in (copy, outside):
+        shutil.copytree(directory, target, symlinks=True)
+    path = copy / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    plant(path, outside / name)
+    return copy, outside
+
+
+@pytest.mark.parametrize("kind", ["finished", "interrupted", "sweep"])
+def test_nothing_outside_is_written_and_nothing_waits(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    directory, commands = request.getfixturevalue(kind)
+    everything = list(product(names(directory), PLANTS, commands))
+    order = seeding.stream(0, "hostile", kind).permutation(len(everything))
+    cases = []
+    for number in islice(order, ATTEMPTS // 3):
+        name, plant, command = everything[number]
+        copy, outside = planted(directory, name, plant, tmp_path / str(number))
+        described = f"{command} with {plant.__name__} at {name}"
+        cases.append(Case(described, [command, str(copy)], tmp_path / str(number) / "out", outside))
+    for ended in run_all(cases):
+        assert not ended.harm, f"{ended.case.name} changes {ended.harm}: {ended.text}"
+        assert ended.code in (0, 1, 2), f"{ended.case.name}: {ended.text}"
+        assert "Traceback" not in ended.text, f"{ended.case.name}: {ended.text}"
+
+
+# What was found, one by one --------------------------------------------------------------------------------
+
+WRITTEN = ["journal.jsonl", "checkpoints", "run.lock", ".hydra", "tensorboard", "pareto"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("plant", [link, pipe], ids=lambda plant: plant.__name__)
+def test_resume_refuses_by_name_what_it_would_write_through(
+    finished: Kind, tmp_path: Path, name: str, plant: Plant, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy, outside = planted(finished.directory, Path(name), plant, tmp_path)
+    before = snapshot(outside)
+    assert main(["resume", str(copy)]) == 2
+    assert f"{copy / name}" in capfd.readouterr().err
+    assert snapshot(outside) == before
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["journal.jsonl", ".hydra/overrides.yaml", "summary.json"])
+@pytest.mark.parametrize("plant", [link, pipe], ids=lambda plant: plant.__name__)
+def test_a_report_refuses_by_name_what_it_would_read_elsewhere(
+    finished: Kind, tmp_path: Path, name: str, plant: Plant, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy, _ = planted(finished.directory, Path(name), plant, tmp_path)
+    (copy / "report.html").unlink()
+    assert main(["report", str(copy)]) == 2
+    assert f"{copy / name}" in capfd.readouterr().err
+    assert not (copy / "report.html").exists()
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
+@pytest.mark.parametrize("name", ["config.json", ".hydra/overrides.yaml", ".hydra"])
+def test_a_linked_configuration_is_in_no_report(
+    finished: Kind, tmp_path: Path, name: str, has_journal: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy, outside = planted(finished.directory, Path(name), link, tmp_path)
+    for path in (outside / "config.json", outside / ".hydra" / "overrides.yaml"):
+        path.write_text(path.read_text().replace("sinusoid", SECRET))
+        assert SECRET in path.read_text()
+    (copy / "report.html").unlink()
+    if not has_journal:
+        (copy / "journal.jsonl").unlink()
+    main(["report", str(copy)])
+    page = copy / "report.html"
+    assert SECRET not in (page.read_text() if page.exists() else "")
+    assert SECRET not in capfd.readouterr().err
+
+
+def test_a_report_does_not_write_through_its_temporary_file(finished: Kind, tmp_path: Path) -> None:
+    copy, outside = planted(finished.directory, Path(".report.html.tmp"), link, tmp_path)
+    (outside / ".report.html.tmp").write_text("a file of the user")
+    assert main(["report", str(copy)]) == 0
+    assert (outside / ".report.html.tmp").read_text() == "a file of the user"
+
+
+def test_a_page_that_is_a_link_is_not_replaced(
+    finished: Kind, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy, _ = planted(finished.directory, Path("report.html"), link, tmp_path)
+    assert main(["report", str(copy)]) == 2
+    assert "--output" in capfd.readouterr().err
+    assert main(["report", str(copy), "--output", str(tmp_path / "page.html")]) == 0
+
+
+def test_a_journal_with_a_second_name_is_not_written(
+    interrupted: Kind, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy, outside = planted(interrupted.directory, Path("journal.jsonl"), hard_link, tmp_path)
+    before = snapshot(outside)
+    assert main(["resume", str(copy)]) == 2
+    assert f"{copy / 'journal.jsonl'}: cannot be written: is a hard link" in capfd.readouterr().err
+    assert snapshot(outside) == before
+
+
+def test_a_job_that_leads_elsewhere_is_none_of_the_sweep(
+    sweep: Kind, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy, outside = planted(sweep.directory, Path("1"), link, tmp_path)
+    before = snapshot(outside)
+    for command in sweep.commands:
+        assert main([command, str(copy)]) == 2
+        assert "job 1" in capfd.readouterr().err
+    assert snapshot(outside) == before
+
+
+@pytest.mark.parametrize("name", [".hydra", ".hydra/config.yaml", ".hydra/overrides.yaml", "journal.jsonl"])
+@pytest.mark.parametrize("plant", [link, hard_link], ids=lambda plant: plant.__name__)
+def test_a_new_run_in_a_folder_that_is_there_writes_through_no_link(
+    tmp_path: Path, name: str, plant: Plant, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory, outside = tmp_path / "run", tmp_path / "outside"
+    (outside / ".hydra").mkdir(parents=True)
+    for file in (".hydra/config.yaml", ".hydra/overrides.yaml", "journal.jsonl"):
+        (outside / file).write_text("a file of the user")
+    (directory / name).parent.mkdir(parents=True)
+    plant(directory / name, outside / name)
+    if plant is hard_link and name == ".hydra":
+        pytest.skip("folders have no second names")
+    before = snapshot(outside)
+    assert main(["search", *SHORT, f"hydra.run.dir={directory}"]) == 2
+    assert str(directory) in capfd.readouterr().err
+    assert snapshot(outside) == before
+
+
+def test_links_that_the_user_made_go_on_working(interrupted: Kind, tmp_path: Path) -> None:
+    """A run directory that is a link, and an outputs folder on another disk."""
+    shutil.copytree(interrupted.directory, tmp_path / "disk" / "outputs" / "run")
+    (tmp_path / "outputs").symlink_to(tmp_path / "disk" / "outputs")
+    (tmp_path / "run").symlink_to(tmp_path / "outputs" / "run")
+    assert main(["resume", str(tmp_path / "run")]) == 0
+    assert main(["evaluate", str(tmp_path / "outputs" / "run")]) == 0
+    (tmp_path / "best.pt").symlink_to(tmp_path / "run" / "best.pt")
+    assert main(["evaluate", str(tmp_path / "best.pt")]) == 0
+
+
+def test_what_kills_left_is_gone_when_the_run_goes_on(interrupted: Kind, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    shutil.copytree(interrupted.directory, directory)
+    assert list(directory.rglob(".nasmeta-*.tmp")), "the kill tore a write"
+    assert main(["resume", str(directory)]) == 0
+    assert not list(directory.rglob(".nasmeta-*.tmp"))
+
+
+# What the command line names ------------------------------------------------------------------------------
+
+NAMED = {
+    "resume": ["resume", "PATH"],
+    "evaluate": ["evaluate", "PATH"],
+    "report": ["report", "PATH"],
+    "compare": ["compare", "PATH"],
+    "predict": ["predict", "PATH", "--support", "FOLDER", "--query", "FOLDER"],
+    "support": ["predict", "RUN", "--support", "PATH", "--query", "FOLDER"],
+    "export": ["export", "PATH"],
+    "table": ["search", "evaluator=tabular", "search_space=nasbench201", "evaluator.table=PATH"],
+    "dataset": ["search", "dataset=image_folder", "dataset.root=PATH"],
+    "run": ["search", "debug=default", "hydra.run.dir=PATH"],
+    "sweep": ["search", "debug=default", "-m", "seed=1,2", "hydra.sweep.dir=PATH"],
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("what", NAMED)
+@pytest.mark.parametrize("device", ["pipe", "/dev/zero", "/dev/null"])
+def test_a_pipe_or_a_device_as_an_argument_is_answered_at_once(
+    what: str, device: str, finished: Kind, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pipe" if device == "pipe" else Path(device)
+    if device == "pipe":
+        os.mkfifo(path)
+    words = {"PATH": str(path), "FOLDER": str(tmp_path), "RUN": str(finished.directory)}
+    arguments = NAMED[what]
+    for name, value in words.items():
+        arguments = [argument.replace(name, value) for argument in arguments]
+    assert main(arguments) == 2
+    error = capfd.readouterr().err.strip()
+    assert error.startswith("nasmeta: ")
+    assert "\n" not in error
