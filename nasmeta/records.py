@@ -88,6 +88,7 @@ _LINES: dict[str, type[_Line]] = {
     "resumed": _Started,
 }
 _RESULT = TypeAdapter(TrialResult)
+_NAMES = tuple(f.name for f in fields(TrialResult))
 
 
 def check(journal: Journal) -> None:
@@ -113,7 +114,7 @@ def check_lines(path: Path, lines: Sequence[Record]) -> None:
 
 def result(record: Record) -> TrialResult:
     """The result of a "finished" record."""
-    known = {f.name: record[f.name] for f in fields(TrialResult) if f.name in record}
+    known = {name: record[name] for name in _NAMES if name in record}
     return _RESULT.validate_python(known)
 
 

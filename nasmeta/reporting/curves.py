@@ -38,7 +38,12 @@ LABELS: dict[Measure, str] = {
     "loss": "validation loss (MSE)",
     "proxy": "proxy (more is better)",
 }
-COSTS: dict[CostName, str] = {"params": "parameters", "flops": "FLOPs of one forward pass"}
+Cost = CostName | Literal["latency"]
+COSTS: dict[Cost, str] = {
+    "params": "parameters",
+    "flops": "FLOPs of one forward pass",
+    "latency": "latency of one example (ms)",
+}
 MANY = 400
 """Trials beyond which points are drawn as pixels and without their intervals."""
 
@@ -78,26 +83,30 @@ def search_figure(run: "Run", over: Literal["trials", "time"]) -> Figure | None:
     return figure
 
 
-def cost_figure(run: "Run", cost: CostName) -> Figure | None:
+def cost_figure(run: "Run", cost: Cost) -> Figure | None:
     """Score against a cost: the front of these two in red; what was trained in full is a diamond.
 
     None where no trial's cost is known.
     """
     measure = measure_of(run.results)
-    known = [r for r in run.results if r.score is not None and getattr(r, cost) is not None]
+    known = [
+        (place, r) for r in run.results if r.score is not None and (place := _cost(run, r, cost)) is not None
+    ]
     if measure is None or not known:
         return None
     figure, axes = _panel(LABELS[measure])
-    _draw_trials(axes, [(getattr(r, cost), r) for r in known], measure, longest_trained(run.results))
-    front = front_of(run.results, cost)
-    x, y = [getattr(r, cost) for r in front], [_height(r, measure) for r in front]
+    _draw_trials(axes, known, measure, longest_trained(run.results))
+    front = front_of(run.results, lambda result: _cost(run, result, cost))
+    places = {r.trial: place for place, r in known}
+    x, y = [places[r.trial] for r in front], [_height(r, measure) for r in front]
     axes.step(x, y, where="post", color=FRONT, lw=1.2, zorder=3)
     axes.plot(x, y, "o", color=FRONT, ms=5, zorder=4, label="Pareto front")
     _draw_kept(axes, run, cost, measure)
-    heights = [_height(r, measure) for r in known] + _draw_full(axes, run, cost, measure)
+    heights = [_height(r, measure) for _, r in known] + _draw_full(axes, run, cost, measure)
     axes.set_xscale("log")
     axes.set_xlabel(COSTS[cost])
-    _human_ticks(axes, [getattr(r, cost) for r in known])
+    if cost != "latency":
+        _human_ticks(axes, [x for x, _ in known])
     _scale(axes, heights, measure)
     _legend(figure, axes)
     return figure
@@ -184,21 +193,21 @@ def _draw_trials(
         )
 
 
-def _draw_kept(axes: Axes, run: "Run", cost: CostName, measure: Measure) -> None:
+def _draw_kept(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> None:
     """Rings around the members of the front that a search of several objectives has kept."""
     results = {r.trial: r for r in run.results}
     kept = [results.get(member["trial"]) for member in (run.summary or {}).get("pareto") or []]
     points = [
-        (getattr(r, cost), _height(r, measure))
+        (place, _height(r, measure))
         for r in kept
-        if r is not None and value_of(r, measure) is not None and getattr(r, cost) is not None
+        if r is not None and value_of(r, measure) is not None and (place := _cost(run, r, cost)) is not None
     ]
     if points:
         x, y = zip(*points, strict=True)
         axes.plot(x, y, "o", mfc="none", mec=BEST, ms=9, mew=1.2, zorder=5, label="stored front")
 
 
-def _draw_full(axes: Axes, run: "Run", cost: CostName, measure: Measure) -> list[float]:
+def _draw_full(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> list[float]:
     """The reference, and the chosen network, after their full training; returns their heights.
 
     A proxy has no scale in common with them: only the reference's cost is shown then.
@@ -209,7 +218,7 @@ def _draw_full(axes: Axes, run: "Run", cost: CostName, measure: Measure) -> list
         (run.reference, REFERENCE, "reference, in full"),
         (chosen, BEST, "searched, in full"),
     ):
-        x = None if result is None else getattr(result, cost)
+        x = None if result is None else _cost(run, result, cost)
         if result is None or x is None:
             continue
         if value_of(result, measure) is not None:
@@ -218,6 +227,11 @@ def _draw_full(axes: Axes, run: "Run", cost: CostName, measure: Measure) -> list
         elif result is run.reference:
             axes.axvline(x, color=colour, lw=1.2, ls="--", label="cost of the reference")
     return heights
+
+
+def _cost(run: "Run", result: "TrialResult", cost: Cost) -> float | None:
+    found: float | None = run.latencies.get(result.arch) if cost == "latency" else getattr(result, cost)
+    return found
 
 
 def _height(result: "TrialResult", measure: Measure) -> float:

@@ -1,6 +1,7 @@
 """What a report says of a run's trials as numbers: the best so far, the best ten, the front, the failures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Literal
 
 from nasmeta.evaluators.base import TrialResult
@@ -9,6 +10,7 @@ from nasmeta.pareto import front
 
 Measure = Literal["accuracy", "loss", "proxy"]
 CostName = Literal["params", "flops"]
+CostOf = Callable[[TrialResult], float | None]
 
 
 def measure_of(results: Sequence[TrialResult]) -> Measure | None:
@@ -47,15 +49,16 @@ def longest_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
     return [r for r in good if r.iterations == budget]
 
 
-def front_of(results: Sequence[TrialResult], cost: CostName) -> list[TrialResult]:
+def front_of(results: Sequence[TrialResult], cost: CostName | CostOf) -> list[TrialResult]:
     """The longest trained results that none of them beats in score and in one cost, ascending in that cost.
 
     Of equals the earliest trial is on it; see nasmeta.pareto.
     """
+    cost_of: CostOf = attrgetter(cost) if isinstance(cost, str) else cost
     longest = sorted(longest_trained(results), key=lambda r: r.trial)
-    known = [r for r in longest if getattr(r, cost) is not None]
-    kept = front([(getattr(r, cost), -_score(r)) for r in known])
-    return sorted((known[i] for i in kept), key=lambda r: getattr(r, cost))
+    known = [(x, r) for r in longest if (x := cost_of(r)) is not None]
+    kept = front([(x, -_score(r)) for x, r in known])
+    return [r for _, r in sorted((known[i] for i in kept), key=lambda pair: pair[0])]
 
 
 def failures(results: Sequence[TrialResult]) -> list[tuple[str, list[int]]]:

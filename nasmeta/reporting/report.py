@@ -67,6 +67,7 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
         "cost": _pictures(
             ("score against parameters", cost_figure(run, "params")),
             ("score against FLOPs", cost_figure(run, "flops")),
+            ("score against latency", cost_figure(run, "latency")),
         ),
         "drawings": _drawings(run, trusted=trusted),
         "measure": LABELS[measure] if measure else "",

@@ -125,6 +125,15 @@ def test_the_stored_front_is_listed(front_run: Path, tmp_path: Path) -> None:
     assert [row[-1] for row in rows] == [member["arch"] for member in members]
 
 
+def test_latencies_that_were_measured_are_drawn(table_run: Path, tmp_path: Path) -> None:
+    directory = copied(table_run, tmp_path / "run", lines=-2)
+    assert "score against latency" not in figures(page_of(directory, tmp_path))
+    with Journal(directory / "journal.jsonl") as journal:
+        for number, trial in enumerate(searched(table_run)):
+            journal.append("measured", arch=trial["arch"], ms=0.5 + number)
+    assert figures(page_of(directory, tmp_path))[2:5] == [*SCORES[2:], "score against latency"]
+
+
 @pytest.mark.parametrize("lines", [1, 2, 9, -3, -1])
 def test_a_run_that_has_not_ended_says_how_to_go_on(lines: int, table_run: Path, tmp_path: Path) -> None:
     directory = copied(table_run, tmp_path / "a run", lines=lines)
