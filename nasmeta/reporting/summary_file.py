@@ -15,6 +15,7 @@ FORMAT = 1
 
 _STRICT = ConfigDict(strict=True, extra="ignore")
 Count = Annotated[int, Field(ge=0, le=10**30)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=1e15)]
 
 
@@ -23,10 +24,10 @@ class _Side(BaseModel):
 
     model_config = _STRICT
     arch: str
-    valid_accuracy: float | None
+    valid_accuracy: Share | None
     valid_ci95: float | None = None
     valid_loss: float | None = None
-    test_accuracy: float | None
+    test_accuracy: Share | None
     test_ci95: float | None
     test_loss: float | None = None
     test_tasks: Count | None
@@ -49,7 +50,7 @@ class _Member(BaseModel):
     model_config = _STRICT
     trial: Count
     arch: str
-    valid_accuracy: float | None
+    valid_accuracy: Share | None
     valid_loss: float | None
     params: Count | None
     flops: Count | None

@@ -118,6 +118,7 @@ SUMMARY_DAMAGE = {
     "test_accuracy": ("a lot", r"summary\.json: damaged: best\.test_accuracy"),
     "params": (10**40, r"best\.params"),
     "train_seconds": (float("inf"), r"best\.train_seconds"),
+    "valid_accuracy": (1e308, r"best\.valid_accuracy"),
     "arch": (None, r"best\.arch"),
 }
 
