@@ -170,6 +170,17 @@ def test_a_page_that_is_a_link_is_not_replaced(
     assert main(["report", str(copy), "--output", str(tmp_path / "page.html")]) == 0
 
 
+@pytest.mark.parametrize("plant", [link, pipe], ids=lambda plant: plant.__name__)
+def test_a_control_is_trained_in_the_run_or_not_at_all(
+    finished: Kind, tmp_path: Path, plant: Plant, capfd: pytest.CaptureFixture[str]
+) -> None:
+    copy, outside = planted(finished.directory, Path("control"), plant, tmp_path)
+    before = snapshot(outside)
+    assert main(["evaluate", str(copy), "--control"]) == 2
+    assert f"{copy / 'control'}: cannot be made: is a " in capfd.readouterr().err
+    assert snapshot(outside) == before
+
+
 def test_a_journal_with_a_second_name_is_not_written(
     interrupted: Kind, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
