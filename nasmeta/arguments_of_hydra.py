@@ -46,7 +46,10 @@ def prepared(arguments: Sequence[str], config_dirs: Iterable[Path] = ()) -> list
 def quoted(override: str) -> str | None:
     """`override` as it is typed in a shell with its value quoted for Hydra; None if that does not help."""
     match = _OVERRIDE.fullmatch(override)
-    if match is None or _read(better := f"{match['prefix']}{match['key']}={_quote(match['value'])}") is None:
+    if (
+        match is None
+        or _read(better := f"{match['prefix']}{match['key']}={in_quotes(match['value'])}") is None
+    ):
         return None
     return shlex.quote(better)
 
@@ -70,17 +73,18 @@ def _quoted_path(key: str, path: str) -> str:
     read = _read(f"{key}={path}")
     if read is not None and isinstance(read._value, QuotedString):
         text = read._value.text
-        return _quote(os.path.expanduser(text)) if key in DIRECTORIES and text.startswith("~") else path
+        return in_quotes(os.path.expanduser(text)) if key in DIRECTORIES and text.startswith("~") else path
     if read is not None and (_is_text(read) or read._value is None):
         return path
-    return _quote(os.path.expanduser(path) if key in DIRECTORIES else path)
+    return in_quotes(os.path.expanduser(path) if key in DIRECTORIES else path)
 
 
 def _is_text(read: Override | None) -> bool:
     return read is not None and isinstance(read._value, str)
 
 
-def _quote(text: str) -> str:
+def in_quotes(text: str) -> str:
+    """`text` quoted so that Hydra reads it as it is."""
     return QuotedString(text=text, quote=Quote.double).with_quotes()
 
 

@@ -24,6 +24,7 @@ from nasmeta.runtime.text import PrintableFormatter, printable
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from nasmeta.composition import Composition
     from nasmeta.config import Config
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,13 @@ def search(arguments: list[str]) -> int:
     """`nasmeta search`: everything that follows is Hydra's syntax."""
     from nasmeta.config import parse
 
-    return _launch(arguments, lambda stored, path: _run(parse(stored, trusted=True), path))
+    def begin(stored: Any, path: Path) -> float:
+        from nasmeta.launch import composed
+
+        config = parse(stored, trusted=True)
+        return _run(config, path, composition=composed(config))
+
+    return _launch(arguments, begin)
 
 
 def _launch(arguments: list[str], run: Callable[[Any, Path], float], played_again: Any = None) -> int:
@@ -167,9 +174,12 @@ def resume(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run(config: "Config", path: Path, *, force: bool = False) -> float:
+def _run(
+    config: "Config", path: Path, *, force: bool = False, composition: "Composition | None" = None
+) -> float:
     """Begins or goes on with the run in `path`, and prints its closing table.
 
+    `composition` is what the configuration composes, if that was built before.
     Returns the validation score of its best network, of a kind that is to be maximized.
     """
     from nasmeta.allocator import keep_pages
@@ -182,7 +192,7 @@ def _run(config: "Config", path: Path, *, force: bool = False) -> float:
     from nasmeta.signals import interruptible
 
     keep_pages()
-    composition = Composition.of(config)
+    composition = composition or Composition.of(config)
     directory = RunDirectory(path)
     directory.keep_config(config.to_dict())  # first: a directory with a journal alone could not go on
     with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -15,9 +15,14 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasmeta import hydra_errors
-from nasmeta.errors import ConfigError, NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.arguments_of_hydra import in_quotes
+from nasmeta.errors import ConfigError, DataError, NasmetaError, RunDirectoryError, RunFailed
 from nasmeta.runtime import files
 from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done, check_inside, run_job
+
+if TYPE_CHECKING:
+    from nasmeta.composition import Composition
+    from nasmeta.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +51,13 @@ class BeforeRun(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from nasmeta.config import parse
+        from nasmeta.readiness import ready
+
         try:
-            _check(config)
+            _current.composition = ready(parse(_without_hydra(config), trusted=True))
             _claim(config, "run")
-        except NasmetaError as error:
+        except Exception as error:
             raise Refused(error) from error
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -59,6 +67,7 @@ class BeforeRun(Callback):
                 _in_memory(config)
                 return
             plan = planned(config).model_copy(update={"arguments": _current.arguments})
+            _check_data(plan)
             _claim(config, "sweep")
             _current.begin(Path(str(config.hydra.sweep.dir)), plan)
         except Exception as error:
@@ -66,26 +75,37 @@ class BeforeRun(Callback):
             raise (Refused(told) if isinstance(told, NasmetaError) else told) from error
 
 
-def _check(config: DictConfig) -> None:
-    from nasmeta.composition import Composition
-    from nasmeta.config import parse
-    from nasmeta.constraints import check_feasible
+def _check_data(plan: Plan) -> None:
+    """Raises DataError if all jobs have one dataset, and it is missing or damaged.
 
-    check_feasible(Composition.of(parse(_without_hydra(config), trusted=True)))
+    What else is wrong with a job is said when its turn comes: it stops no other.
+    """
+    from nasmeta.config import parse
+    from nasmeta.readiness import ready
+
+    if plan.jobs and all(job.config["dataset"] == plan.jobs[0].config["dataset"] for job in plan.jobs):
+        try:
+            _current.composition = ready(parse(plan.jobs[0].config, trusted=True))
+        except DataError:
+            raise
+        except NasmetaError:
+            return
 
 
 def _claim(config: DictConfig, kind: str) -> None:
     """Makes the default directory, or refuses the user's; `kind` is run or sweep."""
     overrides = OmegaConf.select(config, "hydra.overrides.hydra") or []
     named = any(str(override).startswith(f"hydra.{kind}.dir=") for override in overrides)
-    directory = Path(str(config.hydra[kind].dir))
+    directory = Path(str(config.hydra[kind].dir)).expanduser()
     if named:
         refuse_run(directory)
         refuse_links(directory, kind)
     else:
         directory = make_new(directory)
-        with open_dict(config):
-            config.hydra[kind].dir = str(directory)
+    with open_dict(config):
+        config.hydra[kind].dir = str(directory)
+        if kind == "sweep":  # the configurations of its jobs are composed anew, from overrides
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={in_quotes(str(directory))}")
 
 
 def make_new(directory: Path) -> Path:
@@ -157,6 +177,8 @@ class _Sweep:
     def __init__(self, arguments: list[str], manifest: Manifest | None) -> None:
         self.arguments, self.manifest = arguments, manifest
         self.replays = manifest is not None
+        self.composition: Composition | None = None
+        """What was built and loaded to check a job, for this job to begin with."""
         self.held = ExitStack()
         """The sweep's lock, from its beginning on."""
 
@@ -168,6 +190,13 @@ class _Sweep:
         self.manifest = Manifest(directory)
         self.manifest.write(plan)
 
+    def composed(self, config: "Config") -> "Composition":
+        """The composition of a job that begins: the one that was checked, if it is the same."""
+        from nasmeta.readiness import ready
+
+        checked, self.composition = self.composition, None
+        return checked if checked is not None and checked.config == config else ready(config)
+
     def check_all_done(self, cause: Exception | None = None) -> None:
         """Raises RunFailed that names the failed jobs, if any."""
         if self.manifest is not None:
@@ -178,6 +207,11 @@ class _Sweep:
 
 
 _current = _Sweep([], None)
+
+
+def composed(config: "Config") -> "Composition":
+    """The composition of a job that Hydra starts, ready to run."""
+    return _current.composed(config)
 
 
 @contextmanager

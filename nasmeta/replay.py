@@ -16,12 +16,11 @@ from hydra.core.override_parser.types import (
     Glob,
     IntervalSweep,
     Override,
-    Quote,
-    QuotedString,
     RangeSweep,
 )
 from hydra.errors import HydraException
 
+from nasmeta.arguments_of_hydra import in_quotes
 from nasmeta.conf_dir import config_directory
 from nasmeta.config import GROUPS, RunKeys
 from nasmeta.errors import ConfigError, RunDirectoryError
@@ -78,8 +77,7 @@ def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
         _check_no_links(plan, directory)
     kept = [argument for argument in plan.arguments if not argument.startswith("hydra.sweep.dir=")]
     # Hydra writes its own copies through links; ours are config.json and the manifest.
-    quoted = QuotedString(text=str(directory.absolute()), quote=Quote.double).with_quotes()
-    return [*kept, f"hydra.sweep.dir={quoted}", "hydra.output_subdir=null"]
+    return [*kept, f"hydra.sweep.dir={in_quotes(str(directory.absolute()))}", "hydra.output_subdir=null"]
 
 
 def _check(argument: str) -> None:
