@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import chdir, suppress
+from contextlib import chdir, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +127,7 @@ def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | Non
     from hydra.types import RunMode
 
     from nasmeta.config import parse
+    from nasmeta.job_lines import told_apart
     from nasmeta.launch import Refused, hydra_job, job_directory
     from nasmeta.sweep import Job, Manifest
 
@@ -146,7 +147,9 @@ def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | Non
         overrides=list(hydra.overrides.task),
         config=checked.to_dict(),
     )
-    return hydra_job(Manifest(sweep), job, lambda: run(checked.to_dict(), directory))
+    alone = hydra.runtime.choices["hydra/launcher"] == "basic"
+    with nullcontext() if alone else told_apart(job.number):
+        return hydra_job(Manifest(sweep), job, lambda: run(checked.to_dict(), directory))
 
 
 def resume(options: argparse.Namespace) -> int:

@@ -113,3 +113,12 @@ def test_hparams_are_flat_and_plain() -> None:
     assert flat["task.way"] == 5
     assert flat["budget.max_seconds"] == "None"
     assert all(isinstance(value, str | int | float | bool) for value in flat.values())
+
+
+@pytest.mark.parametrize(
+    "name", sorted(file.stem for file in (config_directory() / "dataset").glob("*.yaml"))
+)
+def test_the_debug_settings_go_with_every_dataset(name: str) -> None:
+    root = ["dataset.root=images"] if name == "image_folder" else []
+    config = parse(composed([f"dataset={name}", "debug=default", *root]), trusted=True)
+    assert config.keys.budget.trials == 3

@@ -50,12 +50,16 @@ class Dataset(ABC):
         classes, examples = self.num_classes(split), self.examples_per_class(split)
         if classes is not None and way > classes:
             raise ConfigError(
-                f"{way_key}: {way} classes a task, but the {split} split has {classes}; at most {classes}"
+                f"{way_key}: {way} classes a task, but the {split} split has {classes}; "
+                f"at most {classes}: {way_key}={classes}"
             )
         if examples is not None and shot + query > examples:
+            query = examples - shot
+            fitting = f"task.query={query}" if query > 0 else f"task.shot={examples - 1} task.query=1"
+            remedy = f"type {fitting}" if examples > 1 else "a task needs two at least"
             raise ConfigError(
                 f"task.shot + task.query: {shot} + {query} images of a class, but a class of the {split} "
-                f"split has {examples}; at most {examples}"
+                f"split has {examples}; {remedy}"
             )
 
     @abstractmethod

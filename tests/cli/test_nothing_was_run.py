@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from nasmeta import launch
 from nasmeta.cli import main
@@ -12,7 +13,6 @@ from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.image_folder import ImageFolder
 from nasmeta.task import Split
 from tests.cli.runs import SHORT, jobs, search
-from tests.datasets.pictures import save
 
 IMAGES = [
     "dataset=image_folder",
@@ -50,7 +50,9 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "images"
     for number in range(3 * 2 * 3):
         split, kind = ("train", "val", "test")[number // 6], number // 3 % 2
-        save(folder / split / f"{split}{kind}" / f"{number}.png", (13 * number, 200 * kind, 90))
+        file = folder / split / f"{split}{kind}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").rotate(90 * kind).resize((12 + number, 12)).save(file)
     return folder
 
 

@@ -1,6 +1,7 @@
 """Sweeps: killed and resumed they end as if never interrupted; a failing job stops no other."""
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,11 @@ def test_jobs_side_by_side_are_those_of_one_after_the_other(
 ) -> None:
     directory = tmp_path / "sweep"
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    assert main(sweep(directory, *GRID, *parallel)) == 0
+    assert main(sweep(directory, *GRID, *parallel, "progress=true")) == 0
+    told = [line for line in capfd.readouterr().err.splitlines() if "trial " in line]
+    assert told
+    assert all(re.match(r"job [012]: ", line) for line in told), told
+    assert {line[4] for line in told} == set("012")
     assert {job["status"] for job in jobs(directory)} == {"done"}
     for number in range(3):
         assert outcome(directory / str(number)) == outcome(unbroken / str(number))
