@@ -54,8 +54,8 @@ class Dataset(ABC):
                 f"at most {classes}: {way_key}={classes}"
             )
         if examples is not None and shot + query > examples:
-            query = examples - shot
-            fitting = f"task.query={query}" if query > 0 else f"task.shot={examples - 1} task.query=1"
+            left = examples - shot
+            fitting = f"task.query={left}" if left > 0 else f"task.shot={examples - 1} task.query=1"
             remedy = f"type {fitting}" if examples > 1 else "a task needs two at least"
             raise ConfigError(
                 f"task.shot + task.query: {shot} + {query} images of a class, but a class of the {split} "
