@@ -61,7 +61,8 @@ def read(values: Any) -> Contents:
         return _CONTENTS.validate_python(values)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        raise ValueError(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}") from error
+        where = ".".join(str(part)[:MAX_FINGERPRINT] for part in problem["loc"])
+        raise ValueError(f"{where}: {problem['msg']}") from error
 
 
 def fingerprint(values: Any) -> str:

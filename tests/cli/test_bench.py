@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from nasmeta.cli import main
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.normalization import Statistics
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["dataset.train_classes=10", "task.query=2", "task.meta_batch=2", "dataset.size=16"]
@@ -40,6 +42,21 @@ def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert ARCH in text
     assert "5-way 1-shot" in text
     assert "tasks/s" in text
+
+
+def test_population_statistics_are_there_before_evaluation_is_timed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predictions used to record the moments of every batch instead: slower, and never freed."""
+    taken: list[Statistics] = []
+    of = MetaLearner.test_statistics
+    monkeypatch.setattr(
+        MetaLearner, "test_statistics", lambda self, state: taken.append(of(self, state)) or taken[-1]
+    )
+    assert main(["bench", *QUICK, "--arch", ARCH, *SMALL, "batch_norm=running"]) == 0
+    assert "batch_norm running" in capsys.readouterr().out
+    assert [s.population for s in taken] == sorted(s.population for s in taken), "recorded once, at first"
+    assert taken[-1].population
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,7 @@ def test_plain_values_are_read_back() -> None:
     "values, key",
     [
         ([], ""),
+        ({"x" * 100_000: {"classes": []}}, "xxx"),
         ({"dev": {"classes": [], "images": 1, "fingerprint": ""}}, "dev"),
         ({"train": {"classes": ["a", 3], "images": 1, "fingerprint": ""}}, "train.classes"),
         ({"train": {"classes": "ab", "images": 1, "fingerprint": ""}}, "train.classes"),
@@ -206,5 +207,6 @@ def test_plain_values_are_read_back() -> None:
     ],
 )
 def test_values_that_no_run_wrote_are_refused(values: Any, key: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{key}"):
+    with pytest.raises(ValueError, match=rf"^{key}") as refused:
         contents.read(values)
+    assert len(str(refused.value)) < 300
