@@ -11,21 +11,33 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import chdir, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.arguments import parsed
 from nasmeta.conf_dir import config_directory
-from nasmeta.errors import Interrupted, NasmetaError, RunFailed, StorageError, UserError
+from nasmeta.errors import (
+    Interrupted,
+    NasmetaError,
+    RunDirectoryError,
+    RunFailed,
+    StorageError,
+    UserError,
+)
 from nasmeta.runtime.text import PrintableFormatter, printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from nasmeta.command_lines import SearchCommand
     from nasmeta.composition import Composition
     from nasmeta.config import Config
+    from nasmeta.sweep import Manifest
+
+    Runs = Callable[[Any, Path, SearchCommand | None], float]
+    """Runs a job: its composed configuration, its directory, and the command that makes it."""
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +92,17 @@ def search(arguments: list[str]) -> int:
     """`nasmeta search`: everything that follows is Hydra's syntax."""
     from nasmeta.config import parse
 
-    def begin(stored: Any, path: Path) -> float:
+    def begin(stored: Any, path: Path, command: "SearchCommand | None") -> float:
         from nasmeta.launch import composed
 
         config = parse(stored, trusted=True)
-        return _run(config, path, composition=composed(config))
+        return _run(config, path, command=command, composition=composed(config))
 
     return _launch(arguments, begin)
 
 
-def _launch(arguments: list[str], run: Callable[[Any, Path], float], played_again: Any = None) -> int:
-    """Has Hydra compose the jobs and run(configuration, directory) each; perhaps of a sweep played again."""
+def _launch(arguments: list[str], run: "Runs", played_again: Any = None) -> int:
+    """Has Hydra compose the jobs and run each; perhaps of a sweep that is played again."""
     import hydra
 
     from nasmeta import hydra_errors, hydra_setup
@@ -121,24 +133,25 @@ def _is_override(argument: str) -> bool:
     return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
 
 
-def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | None:
+def _job(config: "DictConfig", run: "Runs") -> float | None:
     """One job in the directory that Hydra made for it; returns what a sweeper maximizes."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from nasmeta.config import parse
     from nasmeta.job_lines import told_apart
-    from nasmeta.launch import Refused, hydra_job, job_directory
+    from nasmeta.launch import Refused, command_of, hydra_job, job_directory
     from nasmeta.sweep import Job, Manifest
 
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
+    command = command_of(hydra)
     with chdir(hydra.runtime.cwd):  # hydra.job.chdir changes what a relative path means
         checked = parse(config, trusted=True)
         sweep = Path(hydra.sweep.dir).absolute()
     if hydra.mode != RunMode.MULTIRUN:
         try:
-            return run(checked.to_dict(), directory)
+            return run(checked.to_dict(), directory, command)
         except Exception as error:  # Hydra would print all overrides before it raises the error again
             raise Refused(error) from error
     job = Job(
@@ -149,47 +162,92 @@ def _job(config: "DictConfig", run: Callable[[Any, Path], float]) -> float | Non
     )
     alone = hydra.runtime.choices["hydra/launcher"] == "basic"
     with nullcontext() if alone else told_apart(job.number):
-        return hydra_job(Manifest(sweep), job, lambda: run(checked.to_dict(), directory))
+        return hydra_job(Manifest(sweep), job, lambda: run(checked.to_dict(), directory, command))
 
 
 def resume(options: argparse.Namespace) -> int:
     """`nasmeta resume DIR`: a run, or a sweep."""
+    from nasmeta.rundir import RunDirectory
+    from nasmeta.sweep import Manifest
+
+    manifest = Manifest(options.directory)
+    if manifest.file.exists():
+        return _resume_sweep(options, manifest)
+    _resume_run(options, RunDirectory(options.directory).load_config(), options.directory, None)
+    return 0
+
+
+def _resume_sweep(options: argparse.Namespace, manifest: "Manifest") -> int:
     from nasmeta import sweep
-    from nasmeta.overrides import reconfigured
+    from nasmeta.environment import check_for_sweep
     from nasmeta.replay import replayed
-    from nasmeta.rundir import RunDirectory, locked
+    from nasmeta.rundir import locked
 
-    def go_on(stored: Any, path: Path) -> float:
-        config = reconfigured(stored, options.overrides, trusted=options.trust_code)
-        return _run(config, path, force=options.force)
-
-    manifest = sweep.Manifest(options.directory)
-    if not manifest.file.exists():
-        go_on(RunDirectory(options.directory).load_config(), options.directory)
-        return 0
     plan = manifest.read()
+    check_for_sweep(plan, manifest.path, options.overrides, trusted=options.trust_code)
+    gone_on = False
+
+    def go_on(stored: Any, path: Path, command: "SearchCommand | None") -> float:
+        nonlocal gone_on
+        gone_on = True
+        return _resume_run(options, stored, path, command)
+
     with locked(options.directory / "sweep.lock", "sweep"):
         if plan.total is None:
-            arguments = replayed(plan, options.directory, trusted=options.trust_code)
-            return _launch(arguments, go_on, manifest)
-        sweep.resume(manifest, lambda job, path: go_on(job.config, path))
+            _launch(replayed(plan, options.directory, trusted=options.trust_code), go_on, manifest)
+        else:
+            sweep.resume(manifest, lambda job, path: go_on(job.config, path, plan.command(job)))
+    if options.overrides and not gone_on:
+        raise RunDirectoryError(
+            f"{manifest.path}: all jobs of the sweep are done, and nothing is left to be done with "
+            f"{' '.join(options.overrides)}; begin a new sweep for that: nasmeta search -m ..."
+        )
     sweep.check_all_done(manifest)
     return 0
 
 
-def _run(
-    config: "Config", path: Path, *, force: bool = False, composition: "Composition | None" = None
+def _resume_run(
+    options: argparse.Namespace, stored: Any, path: Path, command: "SearchCommand | None"
 ) -> float:
-    """Begins or goes on with the run in `path`, and prints its closing table.
+    """Goes on with the run in `path`; one that has not begun is made of `stored` and by `command`."""
+    from nasmeta import finished, journal, records
+    from nasmeta.config import GROUPS
+    from nasmeta.overrides import reconfigured
+    from nasmeta.rundir import RunDirectory
 
-    `composition` is what the configuration composes, if that was built before.
-    Returns the validation score of its best network, of a kind that is to be maximized.
+    directory = RunDirectory(path)
+    if directory.journal.is_file():  # what it was last started with is its own
+        stored = directory.load_config()
+        command = records.command(journal.read(directory.journal)[0]) or command
+    config = reconfigured(stored, options.overrides, trusted=options.trust_code)
+    summary = finished.result(path, config, options.overrides)
+    if summary is not None:
+        return _told(summary, config, path)
+    if command is not None:
+        command = command.changed(options.overrides, GROUPS)
+    return _run(config, path, command=command, overrides=options.overrides, force=options.force)
+
+
+def _run(
+    config: "Config",
+    path: Path,
+    *,
+    command: "SearchCommand | None",
+    composition: "Composition | None" = None,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+) -> float:
+    """Begins or goes on with the run in `path`, which `command` makes; see `_told` for what it returns.
+
+    `composition` is what the configuration composes, if that was built before. `overrides` are those by which
+    a run that goes on is to change.
     """
     from nasmeta.allocator import keep_pages
+    from nasmeta.command_lines import command_line
     from nasmeta.composition import Composition
+    from nasmeta.config import needs_trust
     from nasmeta.environment import check_unchanged, environment, recorded
     from nasmeta.journal import Journal
-    from nasmeta.reporting.table import closing_table
     from nasmeta.rundir import RunDirectory
     from nasmeta.search import Search
     from nasmeta.signals import interruptible
@@ -198,22 +256,34 @@ def _run(
     composition = composition or Composition.of(config)
     directory = RunDirectory(path)
     directory.keep_config(config.to_dict())  # first: a directory with a journal alone could not go on
+    again = command_line("resume", path, trusted=needs_trust(config.to_dict()))
     with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:
-        check_unchanged(path, recorded(journal.records), environment(composition), force)
+        before, now = recorded(journal.records), environment(composition)
+        asked = any(record["event"] == "asked" for record in journal.records)
+        check_unchanged(path, before, now, force=force, asked=asked, overrides=overrides)
         observers = _observers(config, directory)
         try:
-            summary = Search(composition, directory, journal, observers, stop).run()
+            summary = Search(composition, directory, journal, observers, stop, command).run()
         except Interrupted as interrupted:
-            raise Interrupted(f"{interrupted}; go on with: nasmeta resume {path}") from None
+            raise Interrupted(f"{interrupted}; go on with: {again}") from None
         except StorageError as error:
             raise StorageError(
-                f"{error}; nothing written before is harmed: free space, then: nasmeta resume {path}"
+                f"{error}; nothing written before is harmed: free space, then: {again}"
             ) from error
         finally:
             for observer in observers:
                 with suppress(OSError):  # a terminal that was closed
                     observer.close()
-    print(closing_table(summary, path, resumable=True))
+    return _told(summary, config, path)
+
+
+def _told(summary: dict[str, Any], config: "Config", path: Path) -> float:
+    """Prints a run's closing table; returns its best network's validation score, which is to be maximized."""
+    from nasmeta.config import needs_trust
+    from nasmeta.reporting.table import closing_table
+
+    trusted = needs_trust(config.to_dict())
+    print(closing_table(summary, path, trusted=trusted, resumable=True))
     accuracy, loss = (summary["best"][name] for name in ("valid_accuracy", "valid_loss"))
     return float(-loss if accuracy is None else accuracy)
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from nasmeta.errors import ConfigError, suggest
+from nasmeta.errors import ConfigError, UntrustedError, suggest
 from nasmeta.paths import cache_folder
 from nasmeta.stored import Trust, UsersOnly, plain
 
@@ -192,6 +192,17 @@ def parse(values: DictConfig | Mapping[str, Any], *, trusted: bool, typed: Colle
     return Config(keys, checked, trust)
 
 
+def needs_trust(values: Mapping[str, Any]) -> bool:
+    """Whether a command takes the stored configuration only with `--trust-code`."""
+    try:
+        parse(values, trusted=False)
+    except UntrustedError:
+        return True
+    except ConfigError:  # for the command to say
+        return False
+    return False
+
+
 def resolved(config: DictConfig) -> dict[str, Any]:
     """The values of a composed configuration, its interpolations resolved.
 
@@ -232,7 +243,7 @@ def _check_group(group: str, node: Any, trust: Trust, key: str = "") -> dict[str
     kept = checked.model_dump()
     for name, mark in _marks(group, target):
         if not (mark.replace or mark.harmless(kept[name]) or trust.covers(f"{key}.{name}")):
-            raise ConfigError(
+            raise UntrustedError(
                 f"{key}.{name}: {kept[name]!r} comes from a stored configuration, and {mark.reason}: "
                 f"type {key}.{name}=VALUE, or add --trust-code if you know who made it"
             )
@@ -248,7 +259,7 @@ def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
     if not isinstance(path, str) or "." not in path:
         raise ConfigError(f"{key}: {path!r} is no dotted name of a class")
     if not trusted and not path.startswith(PACKAGES[group]):
-        raise ConfigError(
+        raise UntrustedError(
             f"{key}: {path!r} is outside {PACKAGES[group][:-1]} and comes from a stored configuration: "
             "add --trust-code if you know who made it"
         )
@@ -259,7 +270,7 @@ def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
         raise ConfigError(f"{key}: {path!r} cannot be imported: {error}") from error
     # A name reached through one of our modules may still be somebody else's, as in nasmeta.rundir.os.
     if not trusted and not str(getattr(target, "__module__", "")).startswith("nasmeta."):
-        raise ConfigError(f"{key}: {path!r} is not defined in nasmeta: add --trust-code to allow it")
+        raise UntrustedError(f"{key}: {path!r} is not defined in nasmeta: add --trust-code to allow it")
     _check_kind(group, key, path, target)
     return target
 

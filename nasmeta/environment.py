@@ -3,15 +3,19 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from nasmeta.command_lines import command_line
 from nasmeta.composition import Composition
-from nasmeta.config import flat
+from nasmeta.config import flat, needs_trust
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
 from nasmeta.journal import Record
+from nasmeta.overrides import keys_of, reconfigured
 from nasmeta.summary import versions
+from nasmeta.sweep import Plan
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,15 @@ HARMLESS = (
 WHERE_DATA_LIES = ("config.dataset.root", "config.dataset.split_files", "config.dataset.download")
 """What may change as long as the data is the same: a folder may be moved, or copied to another machine."""
 
+DECIDES_PROPOSALS = (
+    "config.seed",
+    "config.search_space",
+    "config.strategy",
+    "config.constraints",
+    "config.budget.search_iterations",
+)
+"""What a strategy proposes by: with another value it does not repeat the trials that the journal has."""
+
 
 def environment(composition: Composition) -> dict[str, Any]:
     """What the journal records whenever a run starts or goes on."""
@@ -44,33 +57,77 @@ def environment(composition: Composition) -> dict[str, Any]:
     }
 
 
-def recorded(records: list[Record]) -> Record | None:
-    """The environment of the last start; None for a new run, or one of a nasmeta that recorded none."""
-    starts = [r for r in records if r["event"] in ("started", "resumed") and "config" in r]
-    return {name: starts[-1].get(name) for name in _NAMES} if starts else None
+def recorded(records: Iterable[Record]) -> Record | None:
+    """The environment of the last start; None for a new run."""
+    starts = _starts(records)
+    return starts[-1] if starts else None
+
+
+def settings_changed(records: Iterable[Record]) -> list[str]:
+    """What its later starts changed of a run: "key: old -> new" for all that its results depend on."""
+    starts = _starts(records)
+    return [
+        f"{name.removeprefix('config.')}: {text}"
+        for before, now in pairwise(starts)
+        for name, text in changes(before, now).items()
+        if not is_harmless(name, same_data=_same_data(before, now))
+    ]
+
+
+def _starts(records: Iterable[Record]) -> list[Record]:
+    starts = [r for r in records if r["event"] in ("started", "resumed") and r.get("config")]
+    return [{name: start.get(name) for name in _NAMES} for start in starts]
 
 
 _NAMES = ("config", "versions", "device", "threads", "data")
 
 
 def check_unchanged(
-    path: Path, before: Mapping[str, Any] | None, now: Mapping[str, Any], force: bool
+    path: Path,
+    before: Mapping[str, Any] | None,
+    now: Mapping[str, Any],
+    *,
+    force: bool,
+    asked: bool,
+    overrides: Iterable[str],
 ) -> None:
-    """Says what has changed since the last start.
+    """Says what has changed since the last start; `overrides` are those of this one's command.
 
-    Raises RunDirectoryError where the run could then not end as it would have, unless `force`.
+    Raises RunDirectoryError if the run could then not end as it would have, unless `force`. That is offered
+    unless trials were `asked` for which the strategy would now propose others: then it would not help.
     """
     changed = {} if before is None else changes(before, now)
-    same_data = before is not None and before["data"] is not None and before["data"] == now["data"]
-    harmless = (*HARMLESS, *(WHERE_DATA_LIES if same_data else ()))
-    harmful = {name: text for name, text in changed.items() if not _is_below(name, harmless)}
+    same_data = before is not None and _same_data(before, now)
+    harmful = {name: text for name, text in changed.items() if not is_harmless(name, same_data=same_data)}
     if harmful and not force:
+        ways = "undo that, or begin a new run"
+        if not (asked and any(_is_below(name, DECIDES_PROPOSALS) for name in harmful)):
+            forced = command_line("resume", path, *overrides, "--force", trusted=needs_trust(now["config"]))
+            ways = f"undo that, or go on all the same with: {forced}"
         raise RunDirectoryError(
-            f"{path}: since this run was last started, {_told(harmful)}: its results would mix two settings; "
-            "undo that, or go on all the same with --force"
+            f"{path}: since this run was last started, {told(harmful)}: "
+            f"its results would mix two settings; {ways}"
         )
     if changed:
-        log.warning("since this run was last started, %s", _told(changed))
+        log.warning("since this run was last started, %s", told(changed))
+
+
+def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bool) -> None:
+    """Checks overrides for all unfinished jobs of the sweep in `path`.
+
+    Raises RunDirectoryError for one that results depend on: then jobs would differ in more than the sweep's
+    settings say. Raises ConfigError for one that does not fit the first unfinished job.
+    """
+    for override, key in keys_of(overrides).items():
+        if not is_harmless(f"config.{key}"):
+            one = command_line("resume", path / "NUMBER", override, "--force", trusted=trusted)
+            raise RunDirectoryError(
+                f"{path}: {override}: the jobs of a sweep keep what their results depend on; "
+                f"change one job by itself: {one}, or begin a new sweep: nasmeta search -m ..."
+            )
+    unfinished = [job for job in plan.jobs if job.status != "done"]
+    if overrides and unfinished:
+        Composition.of(reconfigured(unfinished[0].config, overrides, trusted=trusted))
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
@@ -79,6 +136,10 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
     keys = [key for key in {**old, **new} if old.get(key, _NOTHING) != new.get(key, _NOTHING)]
     changed = {key: f"{old.get(key, _NOTHING)} -> {new.get(key, _NOTHING)}" for key in keys}
     return changed | _data_changes(before.get("data"), now.get("data"))
+
+
+def _same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return before["data"] is not None and bool(before["data"] == now["data"])
 
 
 def _data_changes(before: Any, now: Any) -> dict[str, str]:
@@ -99,9 +160,15 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(flat(json.loads(json.dumps({k: v for k, v in values.items() if k != "data"})), ""))
 
 
+def is_harmless(name: str, *, same_data: bool = False) -> bool:
+    """Whether a value may change while a run goes on, perhaps on the `same_data`: no result depends on it."""
+    return _is_below(name, (*HARMLESS, *(WHERE_DATA_LIES if same_data else ())))
+
+
 def _is_below(name: str, names: Iterable[str]) -> bool:
     return any(name == above or name.startswith(f"{above}.") for above in names)
 
 
-def _told(changed: Mapping[str, str]) -> str:
+def told(changed: Mapping[str, str]) -> str:
+    """`changes` as the part of a sentence."""
     return ", ".join(f"{name.removeprefix('config.')} changed ({text})" for name, text in changed.items())

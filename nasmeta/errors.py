@@ -20,6 +20,10 @@ class ConfigError(UserError):
     """A key, an option or a value of the configuration is wrong. The message starts with the key."""
 
 
+class UntrustedError(ConfigError):
+    """A stored configuration asks for what only its user may ask for, as by `--trust-code`."""
+
+
 class DataError(UserError):
     """A dataset is missing, damaged, or too small for the requested tasks. The message names the file."""
 

@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasmeta import hydra_errors
 from nasmeta.arguments_of_hydra import in_quotes
+from nasmeta.command_lines import SearchCommand, command_line
+from nasmeta.conf_dir import config_directory
 from nasmeta.errors import ConfigError, DataError, NasmetaError, RunDirectoryError, RunFailed
 from nasmeta.runtime import files
 from nasmeta.sweep import MANIFEST, Job, Manifest, Plan, check_all_done, check_inside, run_job
@@ -66,7 +68,8 @@ class BeforeRun(Callback):
             if _current.replays:
                 _in_memory(config)
                 return
-            plan = planned(config).model_copy(update={"arguments": _current.arguments})
+            options = list(command_of(config.hydra).options)
+            plan = planned(config).model_copy(update={"arguments": _current.arguments, "options": options})
             _check_data(plan)
             _claim(config, "sweep")
             _current.begin(Path(str(config.hydra.sweep.dir)), plan)
@@ -131,8 +134,7 @@ def refuse_run(directory: Path) -> None:
     signs = ("config.json", "journal.jsonl", "multirun.yaml", MANIFEST)
     if any(os.path.lexists(directory / sign) for sign in signs):
         raise RunDirectoryError(
-            f"{directory}: already holds a run: go on with `nasmeta resume {directory}`, "
-            "or name another directory"
+            f"{directory}: already holds a run; name another directory, or go on with: {_again(directory)}"
         )
 
 
@@ -148,6 +150,34 @@ def refuse_links(directory: Path, kind: str) -> None:
         places += [path for path in inside if path.is_dir()]
     for place in places:
         files.check_plain(place / ".hydra", *(place / ".hydra" / name for name in HYDRA_WRITES))
+
+
+def _again(directory: Path) -> str:
+    """The command that goes on with the run or sweep in the directory, as far as it can be read."""
+    from nasmeta.config import needs_trust
+    from nasmeta.rundir import RunDirectory
+
+    with suppress(RunDirectoryError):
+        if (directory / MANIFEST).exists():
+            return Manifest(directory).resume_command()
+        trusted = needs_trust(RunDirectory(directory).load_config())
+        return command_line("resume", directory, trusted=trusted)
+    return command_line("resume", directory)
+
+
+def command_of(hydra: Any) -> SearchCommand:
+    """What makes the job of Hydra's configuration `hydra` again, as a run of its own."""
+    options = []
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            options += ["--config-dir", str(source.path)]
+        elif source.provider == "main" and Path(source.path) != config_directory():
+            options += ["--config-path", str(source.path)]
+    if hydra.job.config_name not in (None, "search"):
+        options += ["--config-name", str(hydra.job.config_name)]
+    overrides = hydra.overrides
+    search_path = [o for o in overrides.hydra if str(o).lstrip("+").startswith("hydra.searchpath=")]
+    return SearchCommand(tuple(options), (*search_path, *overrides.task))
 
 
 def _adapt(config: DictConfig) -> None:
@@ -240,7 +270,8 @@ def hydra_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float |
             RunDirectoryError(
                 f"{manifest.file}: job {job.number} was {' '.join(earlier.overrides)}, and its sweeper now "
                 f"proposes {' '.join(job.overrides)}: it has no seed, or its settings or version have "
-                f"changed; resume the jobs one by one: nasmeta resume {manifest.path}/NUMBER"
+                f"changed; resume the jobs one by one: "
+                + command_line("resume", manifest.path / job.directory)
             )
         )
     if earlier is not None and earlier.status == "done" and earlier.result is not None:

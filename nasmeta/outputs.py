@@ -3,7 +3,7 @@
 import json
 import logging
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from nasmeta.composition import Composition
 from nasmeta.datasets import contents as data
 from nasmeta.errors import CheckpointError
 from nasmeta.evaluators.base import TrialResult
-from nasmeta.journal import Journal
+from nasmeta.journal import Record
 from nasmeta.rundir import RunDirectory
 from nasmeta.runtime import files
 
@@ -59,12 +59,14 @@ def save_summary(directory: RunDirectory, summary: dict[str, Any]) -> int:
     return zlib.crc32(text)
 
 
-def stored_summary(directory: RunDirectory, journal: Journal, *, trained: bool) -> dict[str, Any] | None:
+def stored_summary(
+    directory: RunDirectory, lines: Sequence[Record], *, trained: bool
+) -> dict[str, Any] | None:
     """The summary of a run that has ended; None where it has not, or its files have to be made again.
 
-    `trained`: best.pt is one of them.
+    `lines` are its journal's; `trained`: best.pt is one of its files.
     """
-    tested = [r for r in journal.records if r["event"] == "tested"]
+    tested = [r for r in lines if r["event"] == "tested"]
     if not tested:
         return None
     try:

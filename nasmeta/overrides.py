@@ -5,6 +5,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +16,9 @@ from nasmeta.conf_dir import config_directory
 from nasmeta.config import GROUPS, Config, parse, resolved
 from nasmeta.errors import ConfigError
 from nasmeta.stored import plain
+
+NOT_STORED = ("experiment", "debug")
+"""Groups whose options set values of others: a stored configuration has only these values."""
 
 
 def reconfigured(values: DictConfig | Mapping[str, Any], overrides: list[str], *, trusted: bool) -> Config:
@@ -38,19 +42,33 @@ def overridden(values: DictConfig | Mapping[str, Any], overrides: list[str]) -> 
     """
     config = OmegaConf.create(plain(resolved(values) if isinstance(values, DictConfig) else values))
     try:
-        parsed = OverridesParser.create().parse_overrides(prepared(overrides))
-        for override in parsed:
+        for override in _parsed(overrides):
             key, value = override.key_or_group, override.value()
-            if override.is_sweep_override() or override.is_delete():
-                raise ConfigError(
-                    f"{override.input_line}: only key=value and group=option change a checkpoint"
-                )
             if key in GROUPS and isinstance(value, str):
                 value = composed([f"{key}={value}"])[key]
-            OmegaConf.update(config, key, value, merge=False)
+            OmegaConf.update(config, override.package or key, value, merge=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise hydra_errors.explain(error) from error
     return config
+
+
+def keys_of(overrides: list[str]) -> dict[str, str]:
+    """The key that each override changes. Raises ConfigError as `overridden` does."""
+    try:
+        return {str(o.input_line): str(o.package or o.key_or_group) for o in _parsed(overrides)}
+    except HydraException as error:
+        raise hydra_errors.explain(error) from error
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
+    """Raises ConfigError for what composes a new configuration, and does not change a stored one."""
+    parsed = OverridesParser.create().parse_overrides(prepared(overrides))
+    for override in parsed:
+        if override.is_sweep_override() or override.is_delete() or override.key_or_group in NOT_STORED:
+            raise ConfigError(
+                f"{override.input_line}: only key=value and group=option change a stored configuration"
+            )
+    return parsed
 
 
 def composed(overrides: list[str]) -> DictConfig:

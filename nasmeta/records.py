@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from nasmeta.command_lines import SearchCommand
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.base import TrialResult
@@ -77,6 +78,8 @@ class _Started(_Line):
     config: dict[str, Any] = {}
     versions: dict[str, Any] = {}
     data: Annotated[Any, AfterValidator(_check_data)] = None
+    options: list[str] = []
+    overrides: list[str] = []
 
 
 _LINES: dict[str, type[_Line]] = {
@@ -116,6 +119,12 @@ def result(record: Record) -> TrialResult:
     """The result of a "finished" record."""
     known = {name: record[name] for name in _NAMES if name in record}
     return _RESULT.validate_python(known)
+
+
+def command(lines: Sequence[Record]) -> SearchCommand | None:
+    """What makes the run again with the settings of its last start; None if that was not recorded."""
+    starts = [r for r in lines if r["event"] in ("started", "resumed") and "overrides" in r]
+    return SearchCommand(tuple(starts[-1]["options"]), tuple(starts[-1]["overrides"])) if starts else None
 
 
 def asked(record: Record) -> Asked:

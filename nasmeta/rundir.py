@@ -2,6 +2,7 @@
 
 import json
 import logging
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -52,37 +53,55 @@ class RunDirectory:
             yield
 
     def load_config(self) -> dict[str, Any]:
-        """The configuration the run was started with; raises RunDirectoryError if there is none.
+        """The configuration that the run was last started with; raises RunDirectoryError if there is none.
 
-        If its file is missing or damaged, the journal's copy is taken, with a warning.
+        If its file is missing, damaged, or older than the last start, the journal's copy is taken, with a
+        warning.
         """
         if not self.path.is_dir():
             raise RunDirectoryError(f"{self.path}: no such run directory")
+        last = self._last_start()
         try:
-            return read_config(self.config)
+            config = read_config(self.config)
+            if not self.config_is_stale():
+                return config
+            problem = f"{self.config}: older than the last start of the run"
         except RunDirectoryError as error:
-            kept = self._journalled() if self.journal.is_file() else None
-            if kept is None:
+            if not last:
                 raise RunDirectoryError(
                     f"{error}; start the run again, or copy the file from one of the same settings"
                 ) from error
-            log.warning("%s; taken from the journal instead", error)
-            return kept
+            problem = str(error)
+        log.warning("%s; taken from the journal instead", problem)
+        return checked_config(self.journal, last["config"])
 
-    def keep_config(self, values: Mapping[str, Any]) -> None:
-        """Writes the resolved configuration into the directory, unless a readable one is there."""
+    def keep_config(self, values: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Writes the resolved configuration into the directory; a readable one is kept, unless `replace`."""
         try:
             read_config(self.config)
         except RunDirectoryError:
+            replace = True
+        if replace:
             self.path.mkdir(parents=True, exist_ok=True)
             text = json.dumps(values, indent=1, allow_nan=False)
             files.write_atomically(self.config, text.encode() + b"\n", inside=self.path)
 
-    def _journalled(self) -> dict[str, Any] | None:
-        """The configuration that the journal recorded when the run was last started."""
+    def config_is_stale(self) -> bool:
+        """Whether a kill kept the last start from replacing the configuration's file."""
+        last = self._last_start()
+        return "replaces" in last and last["replaces"] == self.config_checksum()
+
+    def config_checksum(self) -> int | None:
+        """The CRC-32 of the configuration's file, None if it cannot be read."""
+        try:
+            return zlib.crc32(files.read_bytes(self.config, files.MAX_TEXT, inside=self.path))
+        except OSError:
+            return None
+
+    def _last_start(self) -> journal.Record:
+        """What the journal recorded when the run was last started; empty before that."""
         records, _ = journal.read(self.journal)
-        kept = [r["config"] for r in records if isinstance(r.get("config"), dict)]
-        return checked_config(self.journal, kept[-1]) if kept else None
+        return next((r for r in reversed(records) if isinstance(r.get("config"), dict)), {})
 
 
 @contextmanager

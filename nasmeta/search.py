@@ -4,6 +4,7 @@
 interrupted is the same calls over again, of which the finished ones return what the journal holds.
 """
 
+import json
 import logging
 import time
 from collections import deque
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta import checkpoint, records
+from nasmeta.command_lines import SearchCommand
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
-from nasmeta.environment import environment
+from nasmeta.environment import environment, recorded, settings_changed
 from nasmeta.errors import Interrupted, NothingFeasible, RunDirectoryError, RunFailed
 from nasmeta.evaluators.base import MetaTested, TrialResult
 from nasmeta.evaluators.ranking import best_of, ranked
@@ -52,7 +54,7 @@ FAILURES_IN_A_ROW = 20
 
 
 class Search:
-    """One run in its directory, whose lock the caller holds."""
+    """One run in its directory, whose lock the caller holds. `command` is what makes it, if that is known."""
 
     def __init__(
         self,
@@ -61,9 +63,12 @@ class Search:
         journal: Journal,
         observers: list[Observer],
         stop: Stop,
+        command: SearchCommand | None = None,
     ) -> None:
         self.composition, self.config = composition, composition.config
         self.directory, self.journal, self.stop = directory, journal, stop
+        self.command = command
+        self._started = False
         self.announce = Announcer(observers)
         self.judges = Judges(composition)
         self.problem, self.evaluator = self.judges.problem, self.judges.search
@@ -106,6 +111,8 @@ class Search:
         limits = self.constraints
         strategy = self.composition.strategy(limits.feasible, self.problem, memory, costs=limits.cost)
         self.strategy = strategy
+        if not strategy.black_box:  # its answers may have to be trained again
+            self._record_start()
         self.front = self._front(strategy)
         self._warn_of_noise(strategy)
         waiting = self._replay(strategy)
@@ -265,6 +272,7 @@ class Search:
         return self._job(phase, trial, arch, iterations, self._start_of(arch))
 
     def _submit(self, job: Job) -> None:
+        self._record_start()
         self._announce_start(job)
         self.executor.submit(job)
 
@@ -273,6 +281,7 @@ class Search:
         path = self.directory.weights(phase, trial)
         if not checkpoint.is_whole(path):
             log.warning("trial %d (%s) is trained again", trial, phase)
+            self._record_start()
             if phase == "search":
                 asked = (r for r in self.journal.records if r["event"] == "asked" and r["trial"] == trial)
                 self._evaluate(self._search_job(records.asked(next(asked))))
@@ -346,9 +355,10 @@ class Search:
 
     def _test(self, chosen: TrialResult, reference: TrialResult) -> dict[str, Any]:
         """The one look at the meta-test tasks: the chosen network and the reference, on the same ones."""
-        done = stored_summary(self.directory, self.journal, trained=self.finals.leaves_weights)
+        done = stored_summary(self.directory, self.journal.records, trained=self.finals.leaves_weights)
         if done is not None:
             return done
+        self._record_start()
         best = self._meta_test("final", chosen)
         baseline = self._meta_test("reference", reference) if reference.status == "ok" else None
         if self.finals.leaves_weights:
@@ -364,6 +374,7 @@ class Search:
             wall_seconds=self._elapsed(),
             simulated_seconds=self._clock() if self.evaluator.simulates else None,
             pareto=self.front.summary(checkpoints=self.evaluator.leaves_weights) if self.front else None,
+            settings_changed=settings_changed(self.journal.records),
         )
         checksum = save_summary(self.directory, summary)
         self._record(
@@ -385,7 +396,8 @@ class Search:
 
     def _start(self) -> None:
         resumed = bool(self.journal.records)
-        self._record("resumed" if resumed else "started", at=time.time(), **environment(self.composition))
+        if not resumed:
+            self._record_start()
         done = sum(phase == "search" for phase, _ in self._finished)
         keys = self.config.keys
         episode = self.problem.train.batch(0, 1) if self.evaluator.trains_networks() else None
@@ -393,12 +405,30 @@ class Search:
         path = str(self.directory.path)
         self.announce(RunStarted(path, keys.budget.trials, done, resumed, keys.batch_norm, episode, best))
 
+    def _record_start(self) -> None:
+        """Records what the run is made with, before the first thing is made.
+
+        Settings that differ from the last start's become the run's own: the journal's, then its file's.
+        """
+        if self._started:
+            return
+        self._started = True
+        before, now = recorded(self.journal.records), environment(self.composition)
+        event = "resumed" if self.journal.records else "started"
+        changed = before is not None and before["config"] != json.loads(json.dumps(now["config"]))
+        changed = changed or self.directory.config_is_stale()
+        replaces = {"replaces": self.directory.config_checksum()} if changed else {}
+        typed = asdict(self.command) if self.command else {}
+        self.journal.append(event, at=time.time(), **now, **typed, **replaces)
+        self.directory.keep_config(now["config"], replace=changed)
+
     def _announce_start(self, job: Job) -> None:
         space = self.composition.space
         graph = space.graph(space.parse(job.arch))
         self.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
 
     def _record(self, event: str, **values: Any) -> None:
+        self._record_start()
         self.journal.append(event, **values)
         self._events.add(event)
 

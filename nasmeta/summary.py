@@ -24,12 +24,14 @@ def describe(
     wall_seconds: float,
     simulated_seconds: float | None,
     pareto: list[dict[str, Any]] | None,
+    settings_changed: list[str],
 ) -> dict[str, Any]:
     """The summary; accuracies are fractions, `difference` is best minus reference over the same tasks.
 
     Where no network was `trained` (the numbers are a table's), `task` and `batch_norm`, which the numbers
     do not depend on, are null. `simulated_seconds` is what the search's trials stand for, or null.
-    `pareto` is there where the strategy had several objectives.
+    `pareto` is there where the strategy had several objectives. `settings_changed` is what `resume --force`
+    changed on the way, so that the results mix two settings.
     """
     keys = composition.config.keys
     batch_norm = keys.batch_norm if trained else None
@@ -44,6 +46,7 @@ def describe(
         "trained": trained,
         "trials": len(searched),
         "failed_trials": sum(result.status == "failed" for result in searched),
+        "settings_changed": settings_changed,
         "wall_seconds": wall_seconds,
         "simulated_seconds": simulated_seconds,
         "best": {**best, "batch_norm": batch_norm},

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from nasmeta.command_lines import SearchCommand, command_line
 from nasmeta.errors import ConfigError, Interrupted, NasmetaError, RunDirectoryError, RunFailed
 from nasmeta.runtime import files
 from nasmeta.stored import plain
@@ -56,7 +57,8 @@ class Job(BaseModel):
 class Plan(BaseModel):
     """What a manifest holds. `total` is the number of jobs in all; null where the sweeper decides as it goes.
 
-    Jobs that could not be planned ahead are listed when they begin; `arguments` are those of the command.
+    Jobs that could not be planned ahead are listed when they begin. `arguments` are those of the command,
+    `options` the ones of its `--options` that a job by itself is composed with.
     """
 
     model_config = _STRICT
@@ -64,7 +66,12 @@ class Plan(BaseModel):
     sweeper: str
     total: Annotated[int, Field(ge=0)] | None
     arguments: list[str] = []
+    options: list[str] = []
     jobs: list[Job]
+
+    def command(self, job: Job) -> SearchCommand:
+        """What makes a job as a run of its own."""
+        return SearchCommand(tuple(self.options), tuple(job.overrides))
 
 
 class Manifest:
@@ -109,8 +116,23 @@ class Manifest:
 
     def _damaged(self, reason: str) -> RunDirectoryError:
         return RunDirectoryError(
-            f"{self.file}: damaged: {reason}; resume the jobs one by one: nasmeta resume {self.path}/NUMBER"
+            f"{self.file}: damaged: {reason}; resume the jobs one by one: "
+            + command_line("resume", self.path / "NUMBER")
         )
+
+    def resume_command(self) -> str:
+        """What goes on with the sweep, also if its jobs or its own command need `--trust-code`."""
+        from nasmeta.config import needs_trust
+        from nasmeta.replay import replayed
+
+        plan = self.read()
+        trusted = any(needs_trust(job.config) for job in plan.jobs)
+        if plan.total is None and not trusted:
+            try:
+                replayed(plan, self.path, trusted=False)
+            except RunDirectoryError:
+                trusted = True
+        return command_line("resume", self.path, trusted=trusted)
 
     def mark(
         self, number: int, status: Status, reason: str | None = None, result: float | None = None
@@ -151,7 +173,7 @@ def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float:
         manifest.make_directory(job)
         result = run()
     except Interrupted as interrupted:
-        raise Interrupted(f"job {number}: {interrupted}; the sweep: nasmeta resume {manifest.path}") from None
+        raise Interrupted(f"job {number}: {interrupted}; the sweep: {manifest.resume_command()}") from None
     except Exception as error:
         reason = str(error) if isinstance(error, NasmetaError) else f"{type(error).__name__}: {error}"
         manifest.mark(number, "failed", reason)
@@ -189,5 +211,5 @@ def check_all_done(manifest: Manifest) -> None:
     if failed:
         told = "; ".join(f"job {job.number} ({' '.join(job.overrides)}): {job.reason}" for job in failed)
         raise RunFailed(
-            f"{len(failed)} of the sweep's jobs failed: {told}; try again: nasmeta resume {manifest.path}"
+            f"{len(failed)} of the sweep's jobs failed: {told}; try again: {manifest.resume_command()}"
         )

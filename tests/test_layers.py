@@ -36,6 +36,7 @@ LEAVES = {
     "signals",
     "stored",
     "allocator",
+    "command_lines",
 }
 
 

@@ -7,9 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml  # type: ignore[import-untyped]
-
 from nasmeta import journal, records
+from nasmeta.command_lines import SearchCommand
 from nasmeta.config import flat
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.base import TrialResult
@@ -18,11 +17,7 @@ from nasmeta.journal import Record
 from nasmeta.reporting.differences import QUIET, Value, written
 from nasmeta.reporting.summary_file import read_summary
 from nasmeta.rundir import RunDirectory, checked_config
-from nasmeta.runtime import files
 from nasmeta.sweep import MANIFEST, Job, Manifest
-
-MAX_OVERRIDES = files.MAX_TEXT // 16
-"""Bytes of the file of overrides."""
 
 SCORES = ("valid_loss", "valid_ci95", "proxy")
 """What has no bound: a loss may diverge to any finite number, and a proxy has a scale of its own."""
@@ -45,7 +40,7 @@ class Run:
     status: planned is a job of a sweep that has not begun; unfinished, one that goes on or was interrupted,
     which its directory does not tell apart; `reason` says why one failed or is unreadable. config: resolved
     plain values, of the start that led to the result. changes: what forced resumptions changed of it.
-    overrides: those of its command, None where they are not known. environment: versions and device of that
+    command: what makes it again, None if that is not known. environment: versions and device of that
     start; began: when the first one was, in seconds since 1970. trials: the search's, in the order in which
     they ended; in_flight: how many have begun and not ended. latencies: milliseconds by architecture, as far
     as they were measured. elapsed: wall time in seconds. summary: what summary.json holds, once done.
@@ -55,7 +50,7 @@ class Run:
     status: Status
     config: dict[str, Any]
     reason: str | None = None
-    overrides: tuple[str, ...] | None = None
+    command: SearchCommand | None = None
     environment: dict[str, Any] | None = None
     trials: tuple[Finished, ...] = ()
     finals: tuple[TrialResult, ...] = ()
@@ -109,7 +104,7 @@ def load_run(path: Path) -> Run:
         path=path,
         status="unfinished",
         config=config,
-        overrides=_overrides(path / ".hydra" / "overrides.yaml"),
+        command=records.command(lines),
         environment=starts[-1] if starts else None,
         began=starts[0].get("at") if starts else None,
         changes=_changes(configs),
@@ -141,7 +136,8 @@ def load_sweep(path: Path) -> list[Run]:
 
     Raises RunDirectoryError where the manifest is damaged; a job whose directory is, is unreadable.
     """
-    return [_job(path, job) for job in Manifest(path).read().jobs]
+    plan = Manifest(path).read()
+    return [_job(path, job, plan.command(job)) for job in plan.jobs]
 
 
 def load_all(paths: Sequence[Path]) -> list[Run]:
@@ -187,11 +183,10 @@ def _or_unreadable(path: Path) -> list[Run]:
         return [Run(path, "unreadable", {}, reason=str(error))]
 
 
-def _job(sweep: Path, job: Job) -> Run:
+def _job(sweep: Path, job: Job, command: SearchCommand) -> Run:
     """A job of a sweep; the manifest's word counts where the directory does not tell, as for its failure."""
     path = sweep / job.directory
-    overrides = tuple(job.overrides)
-    listed = Run(path, "planned", job.config, overrides=overrides)
+    listed = Run(path, "planned", job.config, command=command)
     if job.status == "failed":
         listed = replace(listed, status="failed", reason=job.reason)
     elif job.status != "planned":
@@ -205,7 +200,7 @@ def _job(sweep: Path, job: Job) -> Run:
         return replace(listed, status="unreadable", reason=run.reason)
     if listed.status == "failed" and run.status != "done":
         run = replace(run, status="failed", reason=job.reason)
-    return replace(run, overrides=overrides)
+    return replace(run, command=run.command or command)
 
 
 def _config(directory: RunDirectory, configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -221,24 +216,6 @@ def _changes(configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         key: dict.fromkeys(written(s.get(key, "-")) for s in settings) for key in keys if key not in QUIET
     }
     return tuple(f"{key}: {', '.join(values)}" for key, values in found.items() if len(values) > 1)
-
-
-MAX_BRACKETS = 500
-"""YAML takes time that grows with their square; Hydra writes none."""
-
-
-def _overrides(path: Path) -> tuple[str, ...] | None:
-    """The overrides that Hydra kept, for showing; None if they are not there, or no list of words."""
-    try:
-        text = files.read_bytes(path, MAX_OVERRIDES, inside=path.parent.parent).decode()
-        found = yaml.safe_load(text) if text.count("[") + text.count("{") <= MAX_BRACKETS else None
-    except files.Refused as error:
-        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return None
-    if isinstance(found, list) and all(isinstance(word, str) for word in found):
-        return tuple(found)
-    return None
 
 
 def _finished(path: Path, record: Record) -> Finished:

@@ -2,12 +2,13 @@
 
 import csv
 import io
-import shlex
 import time
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasmeta.command_lines import command_line
+from nasmeta.config import needs_trust
 from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.ranking import ranked
 from nasmeta.reporting.curves import LABELS, cost_figure, search_figure
@@ -84,7 +85,10 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
 def standing(run: Run) -> str:
     """One sentence about a run that has no result: how far it is, and what to do."""
     wanted = run.settings.get("budget.trials", "?")
-    resume = f"nasmeta resume {shlex.quote(str(run.path))}"
+    trusted = needs_trust(run.config)
+    resume = command_line("resume", run.path.resolve(), trusted=trusted)
+    if trusted:
+        resume += " (its configuration names code outside nasmeta, or reaches outside the run)"
     if run.status == "failed":
         reason = shorten(str(run.reason), REASON_WIDTH).rstrip(".")
         return f"The run failed: {reason}. After mending that: {resume}"
@@ -177,8 +181,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("wall time", duration(run.summary["wall_seconds"] if run.summary else run.elapsed)),
         ("report made", time.strftime("%Y-%m-%d %H:%M:%S")),
     ]
-    if run.overrides is not None and not run.changes:
-        facts.append(("made again by", shlex.join(["nasmeta", "search", *run.overrides])))
+    if run.command is not None and not run.changes:
+        facts.append(("made again by", str(run.command)))
     return [(name, text) for name, text in facts if text]
 
 

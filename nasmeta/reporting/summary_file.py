@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from nasmeta.command_lines import command_line
 from nasmeta.errors import RunDirectoryError
 from nasmeta.runtime import files
 
@@ -71,6 +72,7 @@ class _Summary(BaseModel):
     trained: bool = True
     trials: Count
     failed_trials: Count
+    settings_changed: list[str] = []
     wall_seconds: Seconds
     simulated_seconds: Seconds | None = None
     best: _Side
@@ -118,5 +120,6 @@ def read_summary(path: Path, checksum: int | None) -> dict[str, Any]:
 
 def _damaged(path: Path, reason: str) -> RunDirectoryError:
     return RunDirectoryError(
-        f"{path}: damaged: {reason}; `nasmeta resume {path.parent}` makes it again from the journal"
+        f"{path}: damaged: {reason}; this makes it again from the journal: "
+        + command_line("resume", path.parent)
     )

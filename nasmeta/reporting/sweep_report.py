@@ -1,7 +1,6 @@
 """The page of a sweep: its jobs side by side, means over seeds, and links to the jobs' own pages."""
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from nasmeta.reporting.outcome import (
 )
 from nasmeta.reporting.page import picture, write_page
 from nasmeta.reporting.winner import sweep_verdict
+from nasmeta.sweep import Manifest
 
 REASON_WIDTH = 300
 HEADING_WIDTH = 120
@@ -70,7 +70,7 @@ def differing_overrides(runs: Sequence[Run]) -> list[str]:
 
 
 def _assigned(run: Run) -> dict[str, str]:
-    parts = [override.partition("=") for override in run.overrides or ()]
+    parts = [override.partition("=") for override in (run.command.overrides if run.command else ())]
     return {key: value for key, _, value in parts}
 
 
@@ -85,7 +85,7 @@ def _progress(runs: Sequence[Run]) -> str:
 def _resume(path: Path, runs: Sequence[Run]) -> str:
     if all(run.status == "done" for run in runs):
         return ""
-    return f"If it was interrupted, or a job failed, resume it: nasmeta resume {shlex.quote(str(path))}"
+    return f"If it was interrupted, or a job failed, resume it: {Manifest(path.resolve()).resume_command()}"
 
 
 def _job(run: Run, numbers: dict[str, Any], keys: Sequence[str], output: Path) -> dict[str, Any]:

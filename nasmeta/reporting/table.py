@@ -1,11 +1,11 @@
 """What `search` and `evaluate` print on stdout when they are done."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
+from nasmeta.command_lines import command_line, typed
 from nasmeta.reporting.numbers import counted, duration, human, interval, measured, shorten
 from nasmeta.reporting.outcome import difference_text
 from nasmeta.reporting.verdict import is_reference, is_regression, verdict
@@ -19,14 +19,20 @@ ARCH_WIDTH = 1000
 """Characters of an architecture that a terminal is shown."""
 
 
-def closing_table(summary: dict[str, Any], directory: str | Path, *, resumable: bool = False) -> str:
+def closing_table(
+    summary: dict[str, Any],
+    directory: str | Path,
+    *,
+    trusted: bool = False,
+    resumable: bool = False,
+) -> str:
     """The result of a run, as text: `summary` is what summary.json holds, `directory` the run's.
 
-    Commands are offered where they would work: those that read files where these exist, resume where
-    `resumable` says that there is something left to do.
+    Commands are offered if they would work: those that read files if these exist, resume if the run is
+    `resumable`. They say --trust-code if the run's configuration has to be `trusted`.
     """
     parts = [_table(summary), _comparison(summary), _architectures(summary), _run(summary, Path(directory))]
-    parts.append(_commands(summary, Path(directory), resumable))
+    parts.append(_commands(summary, Path(directory), trusted, resumable))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -177,19 +183,29 @@ def _run(summary: dict[str, Any], directory: Path) -> str:
     failed = summary.get("failed_trials", 0)
     trials = counted(summary["trials"], "trial") + (f" ({failed} of them failed)" if failed else "")
     lines = [f"{trials} in {duration(summary['wall_seconds'])}{stands}: {printable(str(directory))}"]
+    if summary.get("settings_changed"):
+        lines.append(settings_line(summary))
     if not summary.get("trained", True):
         lines.append("No network was trained: accuracies are those of the table, and there is no best.pt.")
     return "\n".join(lines)
 
 
-def _commands(summary: dict[str, Any], directory: Path, resumable: bool) -> str:
+def settings_line(summary: dict[str, Any]) -> str:
+    """What `resume --force` changed on the way."""
+    return (
+        f"The results mix two settings, since the run went on with {'; '.join(summary['settings_changed'])}."
+    )
+
+
+def _commands(summary: dict[str, Any], directory: Path, trusted: bool, resumable: bool) -> str:
     best, trained = directory / "best.pt", (directory / "best.pt").is_file()
     classifies = not is_regression(summary)
+    examples = ("--support", "EXAMPLES", "--query", "IMAGES")
     offers = (
-        ("nasmeta report {}", directory, (directory / "journal.jsonl").is_file()),
-        ("tensorboard --logdir {}", directory, (directory / "tensorboard").is_dir()),
-        ("nasmeta evaluate {}", best, trained),
-        ("nasmeta predict {} --support EXAMPLES --query IMAGES", best, trained and classifies),
-        ("nasmeta resume {}", directory, resumable),
+        (command_line("report", directory, trusted=trusted), (directory / "journal.jsonl").is_file()),
+        (typed(["tensorboard", "--logdir", str(directory)]), (directory / "tensorboard").is_dir()),
+        (command_line("evaluate", best, trusted=trusted), trained),
+        (command_line("predict", best, *examples, trusted=trusted), trained and classifies),
+        (command_line("resume", directory, trusted=trusted), resumable),
     )
-    return "\n".join(f"  {text.format(shlex.quote(str(path)))}" for text, path, works in offers if works)
+    return "\n".join(f"  {command}" for command, works in offers if works)

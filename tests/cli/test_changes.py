@@ -1,6 +1,8 @@
 """A resume under other settings says what changed: harmless changes pass, others need --force."""
 
+import json
 import os
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -15,6 +17,7 @@ from nasmeta.config import parse
 from nasmeta.errors import DataError
 from nasmeta.journal import Journal, read
 from nasmeta.judges import fingerprints, rebuild
+from nasmeta.reporting.load import load_run
 from nasmeta.rundir import RunDirectory
 from tests.cli.kills import spawn
 from tests.cli.runs import TINY
@@ -38,12 +41,16 @@ def test_harmless_changes_are_named_and_pass(killed: Path, caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("override", ["seed=3", "strategy=random"])
-def test_harmful_changes_need_force(killed: Path, override: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_the_strategy_proposes_by_cannot_change(
+    killed: Path, override: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = (killed / "journal.jsonl").read_bytes()
     assert main(["resume", str(killed), override]) == 2
     err = capfd.readouterr().err
     assert f"{killed}: since this run was last started, {override.split('=')[0]}" in err
-    assert "--force" in err
+    assert "--force" not in err, "it does not help"
+    assert main(["resume", str(killed), override, "--force"]) == 2
+    assert "the strategy now proposes" in capfd.readouterr().err
     assert (killed / "journal.jsonl").read_bytes() == before, "a refused resume writes nothing"
 
 
@@ -198,3 +205,40 @@ def test_a_worker_that_sees_other_images_ends_the_run(folder: Path) -> None:
     save(folder / "images" / "val" / "class 03" / "0.png", 255)
     with pytest.raises(DataError, match="valid data"):
         rebuild(checked, seen)
+
+
+@pytest.mark.parametrize("kill_at", [2, 3, 9])  # before the configuration's file is replaced, and after
+def test_forced_settings_become_the_runs_own(killed: Path, kill_at: int) -> None:
+    """However often it is interrupted, the plain command goes on with them."""
+    forced = ["resume", str(killed), "budget.trials=6", "budget.test_tasks=40", "--force"]
+    assert spawn(forced, kill_at) == -signal.SIGKILL
+    assert spawn(["resume", str(killed)]) == 0
+    stored = json.loads((killed / "config.json").read_text())
+    best = checkpoint.load_best(killed)["config"]
+    lines, _ = read(killed / "journal.jsonl")
+    journalled = [r["config"] for r in lines if "config" in r][-1]
+    run = load_run(killed)
+    for config in (stored, best, journalled, run.config):
+        assert (config["budget"]["trials"], config["budget"]["test_tasks"]) == (6, 40)
+    assert run.summary is not None
+    assert run.summary["trials"] == 6
+    assert run.summary["settings_changed"] == ["budget.trials: 4 -> 6", "budget.test_tasks: 20 -> 40"]
+    assert run.command is not None
+    assert run.command.overrides[-2:] == ("budget.trials=6", "budget.test_tasks=40")
+    assert "budget.trials=4" not in run.command.overrides
+
+
+def test_the_refusal_prints_what_goes_on_all_the_same(
+    killed: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["resume", str(killed), "budget.test_tasks=40"]) == 2
+    command = capfd.readouterr().err.strip().partition("go on all the same with: ")[2]
+    assert main(shlex.split(command)[1:]) == 0
+
+
+def test_an_experiment_changes_no_stored_configuration(
+    killed: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for override in ("experiment=rea", "seed=1,2", "~seed"):
+        assert main(["resume", str(killed), override, "--force"]) == 2
+        assert f"{override}: only key=value" in capfd.readouterr().err

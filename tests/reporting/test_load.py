@@ -30,8 +30,8 @@ def test_a_run_that_is_done(table_run: Path) -> None:
     assert run.best.valid_accuracy == max(r["valid_accuracy"] for r in searched(table_run))
     assert run.settings["seed"] == 1
     assert run.settings["evaluator.table"] == "fewshot_conv"
-    assert run.overrides is not None
-    assert run.overrides[-1] == "seed=1"
+    assert run.command is not None
+    assert run.command.overrides[-1] == "seed=1"
 
 
 def test_a_run_at_every_moment(table_run: Path, tmp_path: Path) -> None:
@@ -104,16 +104,6 @@ def test_a_journal_without_a_configuration_has_the_files_and_nothing_is_resolved
         load_run(directory)
 
 
-@pytest.mark.parametrize(
-    "text", ["- [a", "a: b", "[1, 2]", "- ${x", "[" * 9000, "\x00", "- &a x\n- *b"], ids=str
-)
-def test_overrides_that_are_none_are_not_known(text: str, table_run: Path, tmp_path: Path) -> None:
-    directory = copied(table_run, tmp_path / "run")
-    (directory / ".hydra" / "overrides.yaml").write_text(text)
-    known = load_run(directory).overrides
-    assert known is None or known == ("${x",)
-
-
 SUMMARY_DAMAGE = {
     "test_accuracy": ("a lot", r"summary\.json: damaged: best\.test_accuracy"),
     "params": (10**40, r"best\.params"),
@@ -147,7 +137,7 @@ def test_a_summary_of_a_newer_format_is_refused(table_run: Path, tmp_path: Path)
 def test_a_damaged_summary_is_named_with_what_mends_it(table_run: Path, tmp_path: Path) -> None:
     directory = copied(table_run, tmp_path / "run")
     (directory / "summary.json").write_text((directory / "summary.json").read_text() + " ")
-    with pytest.raises(RunDirectoryError, match=r"its checksum is wrong; `nasmeta resume .*run` makes it"):
+    with pytest.raises(RunDirectoryError, match=r"its checksum is wrong; .*: nasmeta resume .*run$"):
         load_run(directory)
     (directory / "summary.json").unlink()
     with pytest.raises(RunDirectoryError, match="No such file"):
@@ -215,8 +205,8 @@ def test_a_sweep_lists_all_its_jobs(sweep: Path, tmp_path: Path) -> None:
     assert [run.path.name for run in runs] == [str(n) for n in range(6)]
     assert {run.status for run in runs} == {"done"}
     assert [run.settings["seed"] for run in runs] == [0, 0, 0, 1, 1, 1]
-    assert runs[1].overrides is not None
-    assert "strategy=evolution" in runs[1].overrides
+    assert runs[1].command is not None
+    assert "strategy=evolution" in runs[1].command.overrides
 
     changed = tmp_path / "sweep"
     shutil.copytree(sweep, changed)

@@ -180,6 +180,7 @@ def test_what_a_stranger_wrote_is_text(table_run: Path, tmp_path: Path) -> None:
         if "config" in record:
             changes |= {"config": {**record["config"], HOSTILE: HOSTILE, "device": "javascript:alert(1)"}}
             changes |= {"versions": {"torch": HOSTILE}, "device": HOSTILE}
+            changes |= {"options": [HOSTILE], "overrides": [f"a={HOSTILE}"]}
         return {**record, **changes}
 
     def told(summary: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +188,6 @@ def test_what_a_stranger_wrote_is_text(table_run: Path, tmp_path: Path) -> None:
         return {**summary, "best": side, "reference": side, "device": HOSTILE, "command": HOSTILE}
 
     directory = copied(table_run, tmp_path / f"run {HOSTILE[:8]}", change=hostile, summary=told)
-    (directory / ".hydra" / "overrides.yaml").write_text(f"- a={HOSTILE}\n")
     page = page_of(directory, tmp_path)
     assert HOSTILE in page.text
     assert page.row("trials", "25, 1 of them failed")
