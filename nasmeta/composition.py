@@ -18,10 +18,10 @@ from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.limits import FAILURES
 from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, untrained
-from nasmeta.executors.base import Executor
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.execution import Execution, check
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
+from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.base import Costs, Feasible, Strategy
@@ -65,22 +65,14 @@ class Composition:
             composition = composition._relaxed(strategy.relaxation, strategy.adaptation)
             space = composition.space
         evaluator = composition.evaluator(composition.problem())
-        evaluator.check(keys)
-        if strategy.adaptation is not None and not evaluator.leaves_weights:
-            raise ConfigError(
-                f"evaluator: {type(evaluator).__name__} trains no relaxed network; use evaluator=scratch"
-            )
+        executor = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
+        check_compatible(Parts(strategy, evaluator, executor, learner, keys))
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
-        _check_objectives(strategy, evaluator, space)
-        _check_budgets(strategy, evaluator)
-        _check_executor(config, strategy, evaluator)
         return composition
 
     def _relaxed(self, relaxation: Relaxation, adaptation: Adaptation | None) -> "Composition":
-        """The same for a strategy with a relaxed network: where that adapts, it is an architecture too."""
-        if self.execution.compile:
-            raise ConfigError("compile: a relaxed network changes while it learns; use compile=false")
+        """The same for a strategy with a relaxed network: if that adapts, it is an architecture too."""
         if adaptation is None:
             return self
         learner = TaskArchitecture(self.learner, adaptation)
@@ -181,40 +173,6 @@ class Composition:
             execution=self.execution,
             save_seconds=keys.save_seconds,
         )
-
-
-def _check_objectives(strategy: Strategy, evaluator: Evaluator, space: Any) -> None:
-    """Raises ConfigError where the strategy wants a cost to be low that the evaluator does not know."""
-    for objective in strategy.objectives:
-        latency = objective == "latency"
-        if not evaluator.trains_networks() and (latency or evaluator.cost(space.reference()) is None):
-            raise ConfigError(f"strategy.objectives: the table has no {objective}; use evaluator=scratch")
-
-
-def _check_budgets(strategy: Strategy, evaluator: Evaluator) -> None:
-    """Raises ConfigError where the strategy varies a budget that the evaluator has one of."""
-    if strategy.many_budgets and evaluator.one_budget:
-        raise ConfigError(
-            f"strategy: {type(strategy).__name__} trains candidates for longer and longer, and evaluator "
-            f"{type(evaluator).__name__} judges all at one; use strategy=evolution, or evaluator=scratch"
-        )
-
-
-def _check_executor(config: Config, strategy: Strategy, evaluator: Evaluator) -> None:
-    """Raises ConfigError where trials have to run in the run's own process, and the executor has others."""
-    executor: type[Executor] = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
-    executor.check_installed()
-    if not executor.separate:
-        return
-    reason = None
-    if not strategy.black_box:
-        reason = f"strategy {type(strategy).__name__} learns weights and architecture in one process"
-    elif evaluator.owns_weights:
-        reason = f"evaluator {type(evaluator).__name__} has weights that all trials share in one process"
-    elif not evaluator.trains_networks():
-        reason = f"evaluator {type(evaluator).__name__} looks results up, which no other process does sooner"
-    if reason is not None:
-        raise ConfigError(f"executor: {reason}; use executor=serial")
 
 
 def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: MetaLearner) -> None:

@@ -20,7 +20,7 @@ from nasmeta.command_lines import SearchCommand
 from nasmeta.composition import Composition
 from nasmeta.constraints import Constraints
 from nasmeta.environment import environment, recorded, settings_changed
-from nasmeta.errors import Interrupted, NothingFeasible, RunDirectoryError, RunFailed
+from nasmeta.errors import ArchitectureError, Interrupted, NothingFeasible, RunDirectoryError, RunFailed
 from nasmeta.evaluators.base import MetaTested, TrialResult
 from nasmeta.evaluators.ranking import best_of, ranked
 from nasmeta.events import (
@@ -190,8 +190,11 @@ class Search:
 
         def costs(text: str) -> dict[str, float]:
             arch = space.parse(text)
-            cost = self.evaluator.cost(arch)
-            assert cost is not None, "Composition refuses objectives that the evaluator does not know"
+            try:
+                cost = self.evaluator.cost(arch)
+            except ArchitectureError:  # the reference, of which a table may have no row
+                cost = self.constraints.cost(arch)
+            assert cost is not None, "run/compatible.py refuses objectives that the evaluator does not know"
             known: dict[str, Callable[[], float]] = {
                 "params": lambda: cost.params,
                 "flops": lambda: cost.flops,

@@ -21,6 +21,7 @@ ALLOWED = {
     "strategies": {"search_spaces"},
     "evaluators": {"search_spaces", "datasets", "meta_learners"},
     "executors": {"evaluators", "meta_learners"},
+    "run": {"search_spaces", "strategies", "evaluators", "executors", "meta_learners", "config"},
     "reporting": {"search_spaces", "evaluators", *RUN_DIRECTORY},
 }
 FOR_ALL = {"runtime"}

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:  # whoever only reads results needs no torch
-    from nasmeta.config import RunKeys
     from nasmeta.evaluators.cost import Cost
     from nasmeta.meta_learners.score import Stop
     from nasmeta.meta_learners.train import Progress
@@ -91,8 +90,14 @@ class Evaluator(ABC):
     leaves_weights: ClassVar[bool] = True
     """Whether `evaluate` leaves meta-learned weights behind. Where it does not, `test` has the last word."""
 
-    one_budget: ClassVar[bool] = False
-    """Whether every candidate must be judged at budget.search_iterations."""
+    continues: ClassVar[bool] = False
+    """Whether a trial goes on from where the meta-training of another one (`start`) has ended."""
+
+    costs: tuple[str, ...] = ("params", "flops", "latency")
+    """What is known of a network beside its score."""
+
+    common_scale: bool = True
+    """Whether scores are accuracies, other shares from 0 to 1, or minus losses: what a goal can be set in."""
 
     owns_weights: ClassVar[bool] = False
     """Whether candidates inherit weights that this evaluator trains as it goes: one after the other, then."""
@@ -105,8 +110,9 @@ class Evaluator(ABC):
         """Whether a run with this evaluator meta-trains any network, and so needs data and has a best.pt."""
         return cls.final == "scratch" or cls.leaves_weights
 
-    def check(self, keys: "RunKeys") -> None:  # noqa: B027 - most take any
-        """Raises ConfigError where the run's keys (budget, constraints) are none for this evaluator."""
+    def budget_error(self, iterations: int) -> str | None:
+        """Why candidates cannot be judged at a budget of so many meta-iterations; None if they can."""
+        return None
 
     @abstractmethod
     def cost(self, arch: Any) -> "Cost | None":

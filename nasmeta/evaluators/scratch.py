@@ -26,6 +26,7 @@ class Scratch(Evaluator):
     """
 
     final = "scratch"
+    continues = True
 
     def __init__(self, *, max_seconds: Annotated[float, Field(gt=0)] | None, problem: Problem) -> None:
         self.problem, self.max_seconds = problem, max_seconds

@@ -40,6 +40,7 @@ ROUNDS = 2
 class AStar(Strategy):
     """See the module. goal, and 1 / weight, in units of the score: an accuracy in [0, 1], or minus a loss."""
 
+    has_goal = True
     learns = False  # the order of a graph search is its own
 
     def __init__(

@@ -91,14 +91,16 @@ class Strategy(ABC):
     objectives: the costs, of OBJECTIVES, that it trades against the score; the run then keeps their front.
     learns: whether it can take over what another search was told. black_box: whether it works on every space
     and is told all it knows; one that trains networks itself is not. relaxation, adaptation: of the relaxed
-    network whose architecture adapts to every task, for a strategy whose proposals it is. many_budgets:
-    whether its trials have other budgets than the full one.
+    network whose architecture adapts to every task, for a strategy whose proposals it is.has_goal: whether it
+    ends at a score, an accuracy or minus a loss, that its options name. unrolls: whether it differentiates
+    through a step on the meta-learner's loss.
     """
 
     objectives: tuple[str, ...] = ()
     learns = True
     black_box = True
-    many_budgets = False
+    has_goal = False
+    unrolls = False
     relaxation: Relaxation | None = None
     adaptation: Adaptation | None = None
 
@@ -177,6 +179,11 @@ class Strategy(ABC):
         """The told trials whose weights a proposal starts from, or may yet start from."""
         starts = {start for p in self._outstanding.values() for start in (p.continues, p.inherits)}
         return {start for start in starts if start is not None} | self._promotable()
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """The iterations that its proposals may ask for, ascending; one, unless a strategy varies them."""
+        return (self.iterations,)
 
     @abstractmethod
     def _ask(self, trial: int) -> Proposal | None:

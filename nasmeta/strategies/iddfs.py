@@ -29,6 +29,7 @@ from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
 class IterativeDeepening(Strategy):
     """See the module. goal in units of the score: an accuracy in [0, 1], or minus a loss."""
 
+    has_goal = True
     learns = False  # the order of a graph search is its own
 
     def __init__(

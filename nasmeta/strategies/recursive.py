@@ -50,7 +50,7 @@ class Recursive(Strategy):
         self._make = inner
         self._round = 0
         self.inner = self._begun()
-        self.objectives, self.many_budgets = self.inner.objectives, self.inner.many_budgets
+        self.objectives = self.inner.objectives
 
     def _begun(self) -> Strategy:
         """The next round's strategy, before its first ask."""
@@ -69,6 +69,10 @@ class Recursive(Strategy):
         )
         strategy.learn([told for told in self.history if _contains(space, told.arch)])
         return strategy
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        return self.inner.budgets
 
     def _ask(self, trial: int) -> Proposal | None:
         while self.inner.done() and self._round < self.rounds:

@@ -161,9 +161,9 @@ def test_which_rows_must_be_clear(tmp_path: Path) -> None:
     "overrides,message",
     [
         (["search_space=conv"], r"evaluator\.table: .*: no row is of search_space ConvSpace: block 1"),
-        (["constraints.max_params=9"], r"constraints\.max_params: the table has no such column"),
-        (["constraints.max_flops=9"], r"constraints\.max_flops: the table has no such column"),
-        (["constraints.max_latency_ms=9"], r"constraints\.max_latency_ms: a table has no latencies"),
+        (["constraints.max_params=9"], r"constraints\.max_params: .*does not know the params"),
+        (["constraints.max_flops=9"], r"constraints\.max_flops: .*does not know the flops"),
+        (["constraints.max_latency_ms=9"], r"constraints\.max_latency_ms: .*does not know the latency"),
         (["dataset=sinusoid", "meta_learner=maml"], r"evaluator: a table holds accuracies.*regression"),
         (["evaluator.seconds_per_iteration=-1"], r"evaluator\.seconds_per_iteration: got -1"),
     ],

@@ -58,7 +58,6 @@ class Supernet(Evaluator):
     """
 
     final = "scratch"
-    one_budget = True
     owns_weights = True
 
     def __init__(
@@ -82,6 +81,12 @@ class Supernet(Evaluator):
             )
         self._open: _Saved | None = None
 
+    def budget_error(self, iterations: int) -> str | None:
+        only = self.problem.search_iterations
+        if iterations == only:
+            return None
+        return f"Supernet judges every candidate at budget.search_iterations={only}"
+
     def cost(self, arch: Any) -> Cost:
         return Limit(self.max_seconds).run(measure_cost, self.problem.space, arch, self.problem.task)
 
@@ -97,12 +102,8 @@ class Supernet(Evaluator):
         stop: Stop,
     ) -> TrialResult:
         began = time.monotonic()
-        if iterations != self.problem.search_iterations:
-            raise ConfigError(
-                f"evaluator: supernet judges every candidate at budget.search_iterations="
-                f"{self.problem.search_iterations}, and trial {trial} is to get {iterations}; "
-                "use a strategy of one budget, such as strategy=evolution, or evaluator=scratch"
-            )
+        if wrong := self.budget_error(iterations):
+            raise ConfigError(f"evaluator: trial {trial} is to get {iterations} iterations, and {wrong}")
         architecture = self.problem.space.parse(arch)
         known, cost, version = (trial, arch, iterations), Cost(0, 0), None
         train_seconds = 0.0

@@ -34,7 +34,7 @@ from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.stored import UsersOnly
 
 if TYPE_CHECKING:
-    from nasmeta.config import RunKeys
+    pass
 
 LOOKED_AT = 1000
 """Rows among which one must be of the search space."""
@@ -69,19 +69,12 @@ class Tabular(Evaluator):
             )
         self.seconds_per_iteration = seconds_per_iteration
         self.table = open_table(Path(table), learner, dataset)
+        self.costs = ("params", "flops") if self.table.has_costs else ()
         self._known = set(self.table.archs)
         _check_space(table, list(islice(self.table.archs, LOOKED_AT)), problem.space)
 
-    def check(self, keys: "RunKeys") -> None:
-        for name in ("search_iterations", "final_iterations"):
-            wrong = budget_error(self.table, getattr(keys.budget, name))
-            if wrong:
-                raise ConfigError(f"budget.{name}: {wrong}")
-        if keys.constraints.max_latency_ms is not None:
-            raise ConfigError("constraints.max_latency_ms: a table has no latencies; leave it null")
-        for name in ("max_params", "max_flops"):
-            if getattr(keys.constraints, name) is not None and not self.table.has_costs:
-                raise ConfigError(f"constraints.{name}: the table has no such column; leave it null")
+    def budget_error(self, iterations: int) -> str | None:
+        return budget_error(self.table, iterations)
 
     def cost(self, arch: Any) -> Cost | None:
         """The table's; an architecture that has no row is none that a search of the table may propose."""
@@ -108,7 +101,7 @@ class Tabular(Evaluator):
         params, flops = (cost.params, cost.flops) if cost else (None, None)
         found = self.table.valid(arch, iterations)
         if found is None:
-            reason = budget_error(self.table, iterations) or f"the table has no row of {arch}"
+            reason = self.budget_error(iterations) or f"the table has no row of {arch}"
             return TrialResult(*known, "failed", None, None, None, params, flops, 0.0, 0.0, reason)
         seconds = self.seconds_per_iteration * iterations if found.seconds is None else found.seconds
         return TrialResult(*known, "ok", found.accuracy, found.ci95, None, params, flops, seconds, seconds)

@@ -26,6 +26,9 @@ from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, N
 from nasmeta.evaluators.zero_cost.vote import vote
 from nasmeta.meta_learners.score import Stop
 
+SHARES = ("vote", "embedding")
+"""Scores that are shares from 0 to 1."""
+
 DRAWS = 100
 """Draws for one architecture of the vote's reference sample that can be built."""
 
@@ -49,12 +52,18 @@ class ZeroCost(Evaluator):
         self.problem, self.proxy, self.batches, self.reference = problem, proxy, batches, reference
         self.names: list[str] = list(voters) if proxy == "vote" else [proxy]
         self.max_seconds = max_seconds
+        self.common_scale = proxy in SHARES
         self._sample: list[list[float]] | None = None
         senseless = sorted(CLASSIFICATION_ONLY & set(self.names))
         if senseless and problem.task.kind != "classification":
             raise ConfigError(
                 f"evaluator.proxy: {senseless[0]} is for classification, and these tasks have no classes"
             )
+
+    def budget_error(self, iterations: int) -> str | None:
+        if iterations == self.problem.search_iterations:
+            return None
+        return "ZeroCost trains nothing: a candidate's score is the same for all of them"
 
     def cost(self, arch: Any) -> Cost:
         return Limit(self.max_seconds).run(measure_cost, self.problem.space, arch, self.problem.task)

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from nasmeta.errors import ConfigError, Interrupted, RunFailed
+from nasmeta.errors import Interrupted, RunFailed
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.spec import Inputs, Relaxation
 from nasmeta.strategies.base import Feasible, Proposal, Strategy
@@ -65,12 +65,8 @@ class Differentiable(Strategy):
         memory: Memory,
     ) -> None:
         super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
-        if second_order and not problem.learner.descends:
-            raise ConfigError(
-                f"strategy.second_order: {type(problem.learner).__name__} descends no loss to unroll; "
-                "use second_order=false, or meta_learner=maml, protonet"
-            )
         self.epoch_iterations, self.second_order = epoch_iterations, second_order
+        self.unrolls = second_order
         relaxation = self.relaxation = Relaxation(inputs, partial_channels)
         with torch.device("meta"):  # raises ConfigError where the space has no such network
             space.relaxed(problem.task, relaxation)

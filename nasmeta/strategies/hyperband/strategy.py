@@ -35,8 +35,6 @@ from nasmeta.strategies.hyperband.rungs import Asynchronous, Halving
 class Hyperband(Strategy):
     """See the module. `min_share`: the smallest budget as a share of the full one."""
 
-    many_budgets = True
-
     def __init__(
         self,
         *,
@@ -55,6 +53,10 @@ class Hyperband(Strategy):
         self.halving: list[Halving] = []
         self.asynchronous = Asynchronous(plan.budgets(iterations, eta, self.s_max), eta)
         self._places: dict[int, tuple[Halving | Asynchronous, int]] = {}  # trial -> its bracket and rung
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        return tuple(plan.budgets(self.iterations, self.eta, self.s_max))
 
     @property
     def brackets(self) -> Sequence[Halving | Asynchronous]:

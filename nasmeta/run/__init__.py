@@ -1,0 +1,1 @@
+"""One search with everything that it produces."""

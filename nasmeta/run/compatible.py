@@ -1,0 +1,158 @@
+"""What goes with what: strategy, evaluator, executor and meta-learner, in one table.
+
+Every part says what it is or needs in attributes of its class (see Strategy, Evaluator, Executor and
+MetaLearner). A row of the table says which of these do not go together, why, and what to use instead. What
+is not in the table works; a test runs every combination of the options in conf/.
+
+What one part alone, or a part and the search space or the dataset, cannot do is said by that part.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from nasmeta.config import RunKeys
+from nasmeta.errors import ConfigError
+from nasmeta.evaluators.base import Evaluator
+from nasmeta.executors.base import Executor
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.strategies.base import Strategy
+
+LIMITED = {"max_params": "params", "max_flops": "flops", "max_latency_ms": "latency"}
+"""What the keys of `constraints` limit, by the names of Evaluator.costs."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run, and its run-wide keys; of the executor, which is not made yet, the class."""
+
+    strategy: Strategy
+    evaluator: Evaluator
+    executor: type[Executor]
+    learner: MetaLearner
+    keys: RunKeys
+
+
+@dataclass(frozen=True)
+class Row:
+    """`conflict` says which key is wrong and why, or gives None; `instead` is what to use."""
+
+    conflict: Callable[[Parts], str | None]
+    instead: str
+
+
+def row(key: str, conflicts: Callable[[Parts], bool], why: str, instead: str) -> Row:
+    """A row whose reason is a sentence about the parts' {strategy}, {evaluator} and {learner}."""
+
+    def conflict(parts: Parts) -> str | None:
+        return f"{key}: {why.format(**_names(parts))}" if conflicts(parts) else None
+
+    return Row(conflict, instead)
+
+
+def _names(parts: Parts) -> dict[str, str]:
+    made = {"strategy": parts.strategy, "evaluator": parts.evaluator, "learner": parts.learner}
+    return {name: type(part).__name__ for name, part in made.items()}
+
+
+def _budget(parts: Parts) -> str | None:
+    """A budget that the run asks for, whatever the strategy, and the evaluator does not have."""
+    asked = {"search_iterations": parts.keys.budget.search_iterations}
+    if parts.evaluator.final == "own":
+        asked["final_iterations"] = parts.keys.budget.final_iterations
+    wrong = {name: parts.evaluator.budget_error(iterations) for name, iterations in asked.items()}
+    return next((f"budget.{name}: {reason}" for name, reason in wrong.items() if reason), None)
+
+
+def _varied_budget(parts: Parts) -> str | None:
+    """A budget that the strategy alone asks for, and the evaluator does not have."""
+    budgets = parts.strategy.budgets
+    reason = next((reason for budget in budgets if (reason := parts.evaluator.budget_error(budget))), None)
+    if reason is None:
+        return None
+    asks = ", ".join(map(str, budgets))
+    return f"strategy: {_names(parts)['strategy']} asks for {asks} iterations, and {reason}"
+
+
+def _unknown_cost(parts: Parts) -> str | None:
+    """A cost that is to be low, or limited, and that the evaluator does not know."""
+    limits = parts.keys.constraints
+    wanted = [("strategy.objectives", cost) for cost in parts.strategy.objectives]
+    wanted += [(f"constraints.{k}", c) for k, c in LIMITED.items() if getattr(limits, k) is not None]
+    missing = [(key, cost) for key, cost in wanted if cost not in parts.evaluator.costs]
+    if not missing:
+        return None
+    key, cost = missing[0]
+    return f"{key}: evaluator {_names(parts)['evaluator']} does not know the {cost} of a network"
+
+
+TABLE: tuple[Row, ...] = (
+    row(
+        "compile",
+        lambda p: p.keys.compile and p.strategy.relaxation is not None,
+        "the relaxed network of strategy {strategy} changes while it learns",
+        "compile=false",
+    ),
+    row(
+        "strategy.second_order",
+        lambda p: p.strategy.unrolls and not p.learner.descends,
+        "{learner} descends no loss to unroll",
+        "strategy.second_order=false, or meta_learner=maml, protonet",
+    ),
+    row(
+        "evaluator",
+        lambda p: p.strategy.adaptation is not None and not p.evaluator.continues,
+        "strategy {strategy} trains one network on and on, whose architecture adapts to every task, and "
+        "evaluator {evaluator} judges fixed architectures, each by itself",
+        "evaluator=scratch",
+    ),
+    row(
+        "evaluator",
+        lambda p: not p.strategy.black_box and not p.evaluator.trains_networks(),
+        "strategy {strategy} learns from tasks, and the results that evaluator {evaluator} looks up are of "
+        "other ones",
+        "evaluator=scratch",
+    ),
+    row(
+        "strategy.goal",
+        lambda p: p.strategy.has_goal and not p.evaluator.common_scale,
+        "the goal of strategy {strategy} is an accuracy or a loss, and this proxy has a scale of its own, on "
+        "which the first network may be beyond it",
+        "evaluator.proxy=vote (ranks from 0 to 1), evaluator=scratch, or strategy=evolution",
+    ),
+    Row(_budget, "a budget that it has"),
+    Row(_varied_budget, "strategy=evolution, or evaluator=scratch"),
+    Row(_unknown_cost, "evaluator=scratch, or leave it out"),
+    row(
+        "executor",
+        lambda p: p.executor.separate and not p.strategy.black_box,
+        "strategy {strategy} learns weights and architecture in one process",
+        "executor=serial",
+    ),
+    row(
+        "executor",
+        lambda p: p.executor.separate and p.evaluator.owns_weights,
+        "evaluator {evaluator} has weights that all trials share in one process",
+        "executor=serial",
+    ),
+    row(
+        "executor",
+        lambda p: p.executor.separate and not p.evaluator.trains_networks(),
+        "evaluator {evaluator} looks results up, which no other process does sooner",
+        "executor=serial",
+    ),
+)
+
+
+def conflicts(parts: Parts) -> Iterator[str]:
+    """Every reason why the parts do not go together, with its key and what to use instead."""
+    for line in TABLE:
+        reason = line.conflict(parts)
+        if reason is not None:
+            yield f"{reason}; use {line.instead}"
+
+
+def check_compatible(parts: Parts) -> None:
+    """Raises ConfigError if the parts do not go together, or the executor is not installed."""
+    for conflict in conflicts(parts):
+        raise ConfigError(conflict)
+    parts.executor.check_installed()
