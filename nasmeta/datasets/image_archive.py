@@ -1,4 +1,4 @@
-"""Reads images straight out of a zip `set/alphabet/character/drawing.png`; nothing is unpacked to disk."""
+"""Reads the images of a zip `set/alphabet/character/drawing.png`, or of the folder it was unpacked to."""
 
 import threading
 import zlib
@@ -67,3 +67,49 @@ class ImageArchive:
             raise DataError(
                 f"{self._path}: {member}: {error}; delete the archive and get it again"
             ) from error
+
+
+class UnpackedArchive:
+    """The folder `set` of an unpacked archive: the same members, except that their names leave out `set`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> "UnpackedArchive":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is held."""
+
+    def index(self) -> Index:
+        """{alphabet: {character: [member, ...]}}, all sorted by name."""
+        index: Index = {}
+        for alphabet in _shown(self._path):
+            for character in _shown(alphabet):
+                members = [
+                    str(drawing.relative_to(self._path))
+                    for drawing in _shown(character)
+                    if drawing.suffix == ".png"
+                ]
+                if members:
+                    index.setdefault(alphabet.name, {})[character.name] = members
+        return index
+
+    def read(self, member: str) -> BytesIO:
+        """The bytes of a member of the index."""
+        try:
+            return BytesIO(files.read_bytes(self._path / member, MAX_MEMBER_BYTES))
+        except OSError as error:
+            raise DataError(f"{self._path / member}: cannot be read: {error.strerror}") from error
+
+
+def open_archive(path: Path) -> ImageArchive | UnpackedArchive:
+    """The archive at `path`, a zip or the folder that it was unpacked to."""
+    return UnpackedArchive(path) if path.is_dir() else ImageArchive(path)
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What lies in a folder, by name, without hidden files; nothing in a file."""
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []

@@ -18,7 +18,7 @@ from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import CacheFolder, cached_table
 from nasmeta.datasets.decode import decode_all, decode_glyph
 from nasmeta.datasets.download import Download, Published
-from nasmeta.datasets.image_archive import ImageArchive, Index
+from nasmeta.datasets.image_archive import Index, open_archive
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.datasets.pixel_values import Pixels
 from nasmeta.errors import ConfigError, DataError
@@ -74,7 +74,9 @@ class _Character:
 
 
 class Omniglot(ImageDataset):
-    """Omniglot, split by alphabet, read from the official archives.
+    """Omniglot, split by alphabet, read from the official archives, packed or unpacked.
+
+    `root` is the folder that holds them, or one of them. What is unpacked has no checksum to be verified by.
 
     `small` is the authors' two small background sets (8 alphabets, 242 characters): train Balinese, Early
     Aramaic, Greek, Korean and Japanese (katakana), valid Latin, test Sanskrit and Tagalog. `full` keeps the
@@ -98,25 +100,36 @@ class Omniglot(ImageDataset):
     ) -> None:
         super().__init__(channels=1, size=size, glyph=True)
         self._cache = Path(absolute_folder(cache)) if cache else None
+        self._archives, self._download = ARCHIVES[variant], download
         if root:
-            self._root = Path(absolute_folder(root))
+            self._root = self._holder(Path(absolute_folder(root)))
         elif self._cache:
             self._root = self._cache / "omniglot"
         else:
             raise ConfigError(
                 "dataset.root: None, and dataset.cache is None too; name a folder in one of them"
             )
-        self._archives, self._download = ARCHIVES[variant], download
         self._size, self._turns = size, 4 if rotations else 1
         if not download:
             for archive in self._archives:
                 self._path(archive)
 
+    def _holder(self, root: Path) -> Path:
+        """The folder that holds the archives, if `root` is one of them, packed or unpacked."""
+        names = {name for archive in self._archives for name in (archive.name, Path(archive.name).stem)}
+        if root.name in names and root.exists():
+            return root.parent
+        if root.is_file():
+            expected = " and ".join(archive.name for archive in self._archives)
+            raise DataError(f"dataset.root: {root} is a file; name the folder that holds {expected}")
+        return root
+
     def _path(self, archive: Published) -> Path:
-        """Where the archive is, after downloading it if need be and allowed."""
+        """Where the archive is, or is unpacked, after downloading it if need be and allowed."""
         path = self._root / archive.name
-        if path.is_file():
-            return path
+        for there in (path, path.with_suffix("")):
+            if there.exists():
+                return there
         if self._download:
             return archive.download(self._root)
         raise DataError(
@@ -141,7 +154,7 @@ class Omniglot(ImageDataset):
 
     @staticmethod
     def _index(path: Path) -> Index:
-        with ImageArchive(path) as archive:
+        with open_archive(path) as archive:
             return archive.index()
 
     def class_counts(self, split: Split) -> Mapping[str, int]:
@@ -153,7 +166,7 @@ class Omniglot(ImageDataset):
 
     def _load(self, split: Split) -> Mapping[Split, ImageTable]:
         paths = [self._path(archive) for archive in self._archives]
-        stats = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+        stats = [_stats(path) for path in paths]
         digests = [archive.digest for archive in self._archives]
         upright = cached_table(self._cache, "omniglot", [digests, stats, self._size], self._decode)
         tables, first = {}, 0
@@ -171,13 +184,17 @@ class Omniglot(ImageDataset):
     def _decode(self) -> ImageTable:
         """All upright characters, in the order of the splits, after verifying the archives."""
         for archive in self._archives:
-            archive.verify(self._path(archive))
+            path = self._path(archive)
+            if path.is_file():
+                archive.verify(path)
         characters = [character for split in SPLITS for character in self._characters[split]]
         counts = [len(character.members) for character in characters]
         items = [(character.archive, member) for character in characters for member in character.members]
         with ExitStack() as stack:
             paths = {character.archive for character in characters}
-            archives = {path: stack.enter_context(ImageArchive(path)) for path in paths}
+            archives = {path: open_archive(path) for path in paths}
+            for opened in archives.values():
+                stack.enter_context(opened)
 
             def decode(item: tuple[Path, str]) -> Pixels:
                 path, member = item
@@ -185,6 +202,13 @@ class Omniglot(ImageDataset):
 
             images = decode_all(items, decode, (self._size, self._size, 1))
         return ImageTable(images, torch.tensor(counts), tuple(character.name for character in characters))
+
+
+def _stats(path: Path) -> list[list[str | int]]:
+    """Name, bytes and time of an archive, or of every file that was in it."""
+    each = sorted(path.rglob("*.png")) if path.is_dir() else [path]
+    found = [(str(file.relative_to(path.parent)), file.stat()) for file in each]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
 
 
 def _full_splits(background: Index, evaluation: Index) -> dict[str, Split]:

@@ -106,6 +106,13 @@ class SearchSpace(ABC, Generic[A]):
         """
         return self
 
+    def buildable(self, task: TaskSpec) -> SearchSpace[A]:
+        """The part of the space whose networks can be built for `task`, as far as that can be told.
+
+        Here it is the whole space.
+        """
+        return self
+
     def starting_at(self, arch: A) -> SearchSpace[A]:
         """The same space, whose initial and reference architecture is `arch`."""
         space = copy(self)

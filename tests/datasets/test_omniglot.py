@@ -72,6 +72,34 @@ def reference(split):
     return torch.cat([torch.rot90(upright, k, (2, 3)) for k in range(4)])
 
 
+@pytest.mark.parametrize("place", ["the folder", "an archive", "an unpacked folder", "one of each"])
+def test_what_is_there_is_read_however_it_is_pointed_to(place, root, tmp_path, monkeypatch):
+    """Packed or unpacked, the folder of both or one of them: the same images, and nothing is downloaded."""
+    monkeypatch.setattr(omniglot.Published, "download", lambda *_: pytest.fail("downloads"))
+    packed = Omniglot(root=str(root), **OPTIONS)
+    expected = {split: packed.table(split) for split in SPLITS}
+    first, second = (root / archive.name for archive in ARCHIVES["small"])
+    if "unpacked" in place or "each" in place:
+        for path in (first, second) if "unpacked" in place else (first,):
+            with ZipFile(path) as zipped:
+                zipped.extractall(root)
+            path.unlink()
+        (root / first.stem / ".DS_Store").touch()
+    pointed = {"the folder": root, "an archive": second, "an unpacked folder": root / first.stem}
+    options = {**OPTIONS, "download": True, "cache": str(tmp_path / "cache")}
+    dataset = Omniglot(root=str(pointed.get(place, root)), **options)
+    for split in SPLITS:
+        table = dataset.table(split)
+        assert table.names == expected[split].names
+        assert torch.equal(table.images, expected[split].images)
+
+
+def test_another_file_as_root_is_refused(tmp_path):
+    (tmp_path / "omniglot.zip").touch()
+    with pytest.raises(DataError, match=r"dataset\.root: .*omniglot\.zip is a file; .*images_background"):
+        Omniglot(root=str(tmp_path / "omniglot.zip"), **{**OPTIONS, "download": True})
+
+
 @needs_shared_data
 def test_official_archives_are_read_as_the_benchmark_reads_them():
     start = time.perf_counter()

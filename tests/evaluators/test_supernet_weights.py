@@ -1,7 +1,10 @@
 """The shared weights: parts, gradients and the sub-networks made of them."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from nasmeta.composition import Composition
 from nasmeta.config import parse
 from nasmeta.errors import ArchitectureError, ConfigError
 from nasmeta.evaluators.supernet.sampling import fair, uniform
+from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import SharedWeights
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.execution import Execution
@@ -178,6 +182,45 @@ def test_fair_sampling_keeps_every_choice_within_one() -> None:
         for read in FIRST_BLOCK:
             counts = [sum(read(arch) == value for arch in archs[:number]) for value in set(map(read, archs))]
             assert max(counts) - min(counts) <= 1
+
+
+TASK_8 = TaskSpec("classification", (1, 8, 8), 5, 20)
+
+
+def blocks_trained(paths: Iterator[list[Any]], iterations: int) -> Counter[int]:
+    """How many networks of each depth; every one can be built for images of 8x8."""
+    archs = [arch for some in islice(paths, iterations) for arch in some]
+    assert all(arch.downsamplings <= 3 for arch in archs)
+    return Counter(len(arch.blocks) for arch in archs)
+
+
+@pytest.mark.parametrize("depth", [6, 8])
+def test_fair_sampling_is_fair_on_images_that_are_too_small_for_some(depth: int) -> None:
+    """More than three downsamplings cannot be built; no draw is refused for that, nor any depth left out."""
+    space = parse(composed([f"search_space.max_blocks={depth}"]), trusted=True).build("search_space")
+    counts = blocks_trained(fair(space.buildable(TASK_8), 0, anything), 20)
+    assert set(counts) == set(range(2, depth + 1))
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert space.max_downsamples == 4, "the space itself is as it was"
+
+
+def test_the_earliest_decision_stays_fair_though_draws_are_refused() -> None:
+    """In a space that does not say what can be built: on 8x8 images most deep networks cannot be."""
+    space = parse(composed(["search_space.max_blocks=6"]), trusted=True).build("search_space")
+    counts = blocks_trained(fair(space, 0, lambda arch: arch.downsamplings <= 3), 20)
+    assert max(counts.values()) - min(counts.values()) <= 4, "36 each"
+    deep = [arch for [arch] in islice(uniform(space, 0, anything), 180) if len(arch.blocks) == 6]
+    assert sum(arch.downsamplings > 3 for arch in deep) > len(deep) / 2
+
+
+def test_a_draw_is_refused_only_if_a_space_does_not_say_what_can_be_built() -> None:
+    whole = composition("conv", "protonet")
+    task = replace(TASK_8, outputs=whole.task.outputs)
+    problem = replace(whole.problem(), task=task, load_train=lambda: BlobSampler("train"))
+    training = SupernetTraining(problem, problem.optimizer, "uniform", 3)
+    for training.iteration in range(30):
+        training._sampled()
+    assert not training._refused
 
 
 FIRST_BLOCK: list[Callable[[Any], Any]] = [

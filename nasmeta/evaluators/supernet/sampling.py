@@ -2,15 +2,19 @@
 
 uniform: one, every decision drawn evenly among its options (Guo et al. 2020, arXiv:1904.00420, section 3.3).
 fair: as many as the decision with the most options has options, trained on the same tasks before one step;
-every decision goes through all its options before any comes again, in a new random order each time. Where
-all decisions have equally many options, as on the edges of a cell, this is the strict fairness of FairNAS
-(Chu et al. 2021, arXiv:1907.01845, algorithm 1: each choice once an iteration). Where they have not, or where
-a decision is met in some architectures only, an option has been taken at most once more than another of its
+every decision goes through all its options before any comes again, in a new random order each time. If all
+decisions have equally many options, as on the edges of a cell, this is the strict fairness of FairNAS
+(Chu et al. 2021, arXiv:1907.01845, algorithm 1: each choice once an iteration). If they have not, or if a
+decision is met in some architectures only, an option has been taken at most once more than another of its
 decision: equally often whenever a round of it is complete.
 
-A draw that cannot be built for the tasks (more downsamplings than an image has rows for) is drawn again.
+Both draw from the part of the space that can be built for the tasks (SearchSpace.buildable), so that this
+holds on small images too. A space may still refuse to build a draw, which is then drawn again. Only networks
+that are trained count as taken. The new draw keeps some of the refused one's first decisions fair, a random
+number of them, and draws the others evenly: the earlier a decision comes, the closer it stays to fair.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +22,7 @@ import numpy as np
 
 from nasmeta import seeding
 from nasmeta.errors import ConfigError
-from nasmeta.search_spaces.decisions import Decidable
+from nasmeta.search_spaces.decisions import Choose, Decidable
 
 Sampling = Literal["uniform", "fair"]
 T = TypeVar("T")
@@ -44,10 +48,10 @@ def uniform(space: Decidable[Any], seed: int, buildable: Buildable) -> Paths:
 
 def fair(space: Decidable[Any], seed: int, buildable: Buildable) -> Paths:
     """As many architectures a meta-iteration as the decision with the most options has."""
-    choices = _Rounds(seeding.stream(seed, "supernet", "fair"))
+    choices = _LeastTaken(seeding.stream(seed, "supernet", "fair"))
     paths = max(len(options) for options in space.decisions.values())
     while True:
-        yield [_drawn(lambda: choices.architecture(space), buildable) for _ in range(paths)]
+        yield [choices.architecture(space, buildable) for _ in range(paths)]
 
 
 SAMPLINGS: dict[Sampling, Callable[[Decidable[Any], int, Buildable], Paths]] = {
@@ -56,27 +60,49 @@ SAMPLINGS: dict[Sampling, Callable[[Decidable[Any], int, Buildable], Paths]] = {
 }
 
 
-class _Rounds:
-    """Answers decisions so that each goes through all its options, in random order, before any comes again.
+Decision = tuple[str, int, tuple[object, ...]]
+"""Its kind, its place among those of its kind in the architecture, and its options."""
 
-    A decision is its kind, its place among those of its kind in the architecture, and its options.
-    """
+
+class _LeastTaken:
+    """Answers every decision by an option that was taken least so far, one of them at random."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
-        self.left: dict[tuple[str, int, tuple[object, ...]], list[int]] = {}
+        self.taken: dict[Decision, list[int]] = {}
 
-    def architecture(self, space: Decidable[Any]) -> Any:
+    def architecture(self, space: Decidable[Any], buildable: Buildable) -> Any:
+        """The next one to train; see the module for draws that cannot be built."""
+        answers: list[tuple[Decision, int]] = []
+        fair_ones: float = math.inf
+
+        def draw() -> Any:
+            nonlocal fair_ones
+            if answers:  # the last draw was refused
+                fair_ones = int(self.rng.integers(len(answers)))
+                answers.clear()
+            return space.decide(self._choose(answers, fair_ones))
+
+        arch = _drawn(draw, buildable)
+        for decision, option in answers:
+            self.taken[decision][option] += 1
+        return arch
+
+    def _choose(self, answers: list[tuple[Decision, int]], fair_ones: float) -> Choose:
+        """Notes every decision in `answers`, with the option taken; the first `fair_ones` are fair."""
         places: dict[str, int] = {}
 
         def choose(kind: str, options: Sequence[T]) -> T:
             place = places[kind] = places.get(kind, -1) + 1
-            left = self.left.setdefault((kind, place, tuple(options)), [])
-            if not left:
-                left.extend(self.rng.permutation(len(options)).tolist())
-            return options[left.pop()]
+            decision = kind, place, tuple(options)
+            taken = self.taken.setdefault(decision, [0] * len(options))
+            most = min(taken) if len(answers) < fair_ones else max(taken)
+            candidates = [number for number, count in enumerate(taken) if count <= most]
+            option = candidates[int(self.rng.integers(len(candidates)))]
+            answers.append((decision, option))
+            return options[option]
 
-        return space.decide(choose)
+        return choose
 
 
 def _drawn(draw: Callable[[], Any], buildable: Buildable) -> Any:

@@ -59,8 +59,9 @@ class SupernetTraining(MetaTraining):
             horizon=max(iterations, problem.search_iterations),
         )
         self.path: Any = None
-        assert isinstance(problem.space, Decidable), "the evaluator refuses others"
-        self._paths = SAMPLINGS[sampling](problem.space, problem.seed, self._buildable)
+        space = problem.space.buildable(problem.task)
+        assert isinstance(space, Decidable), "the evaluator refuses others"
+        self._paths = SAMPLINGS[sampling](space, problem.seed, self._buildable)
         self._drawn = 0
         self._draws, self._known = 0, 0
         self._refused: set[int] = set()

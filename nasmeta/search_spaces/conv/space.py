@@ -159,6 +159,15 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         space.max_blocks = options.step(shallowest, self.max_blocks, number, rounds)
         return space
 
+    def buildable(self, task: TaskSpec) -> "ConvSpace":
+        """Downsamples only as often as the task's images have rows and columns for."""
+        most = min(task.input_shape[1:], default=1).bit_length() - 1
+        if most < self.min_downsamples:  # nothing can be built
+            return self
+        space = copy(self)
+        space.max_downsamples = min(self.max_downsamples, most)
+        return space
+
     # Draws and edits
 
     def sample(self, rng: np.random.Generator) -> ConvArchitecture:
