@@ -87,7 +87,7 @@ def benchmark(
         "task_parallel": state.network.execution.task_parallel,
         "way": keys.task.way,
         "shot": keys.task.shot,
-        "query": keys.task.query,
+        "query": composition.queries("train"),
         "meta_batch": keys.task.meta_batch,
         "cuda_graphs": state.network.execution.cuda_graphs,
         "precision": keys.precision,

@@ -254,6 +254,7 @@ def _run(
 
     keep_pages()
     composition = composition or Composition.of(config)
+    composition.log_notices()
     directory = RunDirectory(path)
     directory.keep_config(config.to_dict())  # first: a directory with a journal alone could not go on
     again = command_line("resume", path, trusted=needs_trust(config.to_dict()))
@@ -407,6 +408,7 @@ def bench(options: argparse.Namespace) -> int:
 
     keep_pages()
     composition = Composition.of(parse(composed(options.overrides), trusted=True))
+    composition.log_notices()
     setting, measured = benchmark(
         composition, options.arch, seconds=options.seconds, repeats=max(options.repeats, 1)
     )

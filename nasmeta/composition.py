@@ -1,5 +1,6 @@
 """From a checked configuration to the objects of a run, with the checks that need several of them."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from nasmeta.strategies.base import Costs, Feasible, Strategy
 from nasmeta.strategies.memory import Memory
 from nasmeta.task import SPLITS, Split, TaskSpec
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -47,7 +50,7 @@ class Composition:
         `dataset` takes the place of the configuration's.
         """
         keys = config.keys
-        dataset = dataset or config.build("dataset")
+        dataset = dataset or config.build("dataset", shot=keys.task.shot)
         learner: MetaLearner = config.build("meta_learner", batch_norm=keys.batch_norm)
         task = dataset.task_spec(keys.task.way)
         if task.kind == "classification" and task.outputs < 2:
@@ -147,6 +150,17 @@ class Composition:
             device=self.device,
         )
 
+    def queries(self, split: Split) -> int:
+        """The query examples of a class in the split's tasks."""
+        task = self.config.keys.task
+        return self.dataset.queries(split, shot=task.shot, query=task.query)
+
+    def log_notices(self) -> None:
+        """Tells the user what is to be known of the data: once, in the process that a command begins in."""
+        task = self.config.keys.task
+        for notice in self.dataset.notices(shot=task.shot, query=task.query):
+            _log.warning("%s", notice)
+
     @cached_property
     def data(self) -> Contents | None:
         """What every split holds, all of it loaded; None if the run trains no network, and needs no data."""
@@ -180,4 +194,4 @@ def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: Met
     way, key = task.way, "task.way"
     if split == "train" and learner.train_way:
         way, key = learner.train_way, "meta_learner.train_way"
-    dataset.check_episodes(split, way=way, shot=task.shot, query=task.query, way_key=key)
+    dataset.check_episodes(split, way=way, shot=task.shot, way_key=key)

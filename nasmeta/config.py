@@ -39,6 +39,7 @@ INJECTED: dict[str, frozenset[str]] = {
         {"space", "seed", "trials", "iterations", "feasible", "costs", "proxies", "problem", "memory"}
     ),
     "evaluator": frozenset({"problem"}),
+    "dataset": frozenset({"shot"}),
     "executor": frozenset({"run", "rebuild", "follow", "stop"}),
 }
 """Constructor arguments that the run passes in; all others come from the YAML."""

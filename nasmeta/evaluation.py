@@ -58,6 +58,7 @@ class MetaTest:
 
     def warn(self) -> None:
         """Says what makes the result another than that of unseen classes, or of the run."""
+        self.composition.log_notices()
         if self.seen:
             log.warning(
                 "%d of the test classes were meta-trained on, so this is no accuracy on new classes: %s",
@@ -115,7 +116,7 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
         "tasks": tested.tasks,
         "way": keys.task.way,
         "shot": keys.task.shot,
-        "query": keys.task.query,
+        "query": composition.queries("test"),
         "batch_norm": keys.batch_norm,
         "arch": test.trained.saved["arch"],
         "checkpoint": str(test.trained.path),

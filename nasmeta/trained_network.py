@@ -57,7 +57,7 @@ class Trained:
         `divided_anew`: without regard to the splits that its classes were in.
         """
         known = {} if divided_anew else self.data
-        dataset: Dataset = config.build("dataset")
+        dataset: Dataset = config.build("dataset", shot=config.keys.task.shot)
         return PartOfDataset(self.task, dataset.as_trained(known, self.preprocessing, splits), splits)
 
     def own_data(self, configs: Sequence[Config], splits: Collection[Split]) -> Dataset:

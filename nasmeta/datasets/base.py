@@ -12,7 +12,7 @@ from torch import Tensor
 from nasmeta.datasets.contents import Contents, SplitContents
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import ConfigError
-from nasmeta.task import Kind, Split, TaskBatch, TaskSpec
+from nasmeta.task import SPLITS, Kind, Split, TaskBatch, TaskSpec
 
 FINGERPRINT_TASKS = 20
 """Tasks whose numbers make the fingerprint of a dataset that does not say what it holds."""
@@ -43,23 +43,35 @@ class Dataset(ABC):
     def examples_per_class(self, split: Split) -> int | None:
         """The smallest number of examples any class of the split has; None where there is no limit."""
 
-    def check_episodes(
-        self, split: Split, *, way: int, shot: int, query: int, way_key: str = "task.way"
-    ) -> None:
-        """Raises ConfigError where the split is too small for such tasks; `way_key` is whose way it is."""
+    def queries(self, split: Split, *, shot: int, query: int) -> int:
+        """The query examples of a class in the split's tasks.
+
+        They are `query`, or fewer if the smallest class has fewer besides `shot`; at least 1.
+        """
+        examples = self.examples_per_class(split)
+        return query if examples is None else max(1, min(query, examples - shot))
+
+    def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
+        """What a user should know of `splits` before tasks are drawn from them, a line each."""
+        number = {split: self.queries(split, shot=shot, query=query) for split in splits}
+        fewer = ", ".join(f"{n} in {split}" for split, n in number.items() if n < query)
+        if not fewer:
+            return []
+        return [f"task.query={query}: the smallest class has fewer images besides its shots; used: {fewer}"]
+
+    def check_episodes(self, split: Split, *, way: int, shot: int, way_key: str = "task.way") -> None:
+        """Raises ConfigError if the split is too small for such tasks; `way_key` is whose way it is."""
         classes, examples = self.num_classes(split), self.examples_per_class(split)
         if classes is not None and way > classes:
-            raise ConfigError(
-                f"{way_key}: {way} classes a task, but the {split} split has {classes}; "
-                f"at most {classes}: {way_key}={classes}"
+            most = (
+                f"at most {classes}: {way_key}={classes}" if classes > 1 else "a task tells at least 2 apart"
             )
-        if examples is not None and shot + query > examples:
-            left = examples - shot
-            fitting = f"task.query={left}" if left > 0 else f"task.shot={examples - 1} task.query=1"
-            remedy = f"type {fitting}" if examples > 1 else "a task needs two at least"
+            raise ConfigError(f"{way_key}: {way} classes a task, but the {split} split has {classes}; {most}")
+        if examples is not None and shot >= examples:
+            remedy = f"type task.shot={examples - 1}" if examples > 1 else "a task needs two at least"
             raise ConfigError(
-                f"task.shot + task.query: {shot} + {query} images of a class, but a class of the {split} "
-                f"split has {examples}; {remedy}"
+                f"task.shot: {shot} images of a class and one query, but a class of the {split} split has "
+                f"{examples}; {remedy}"
             )
 
     @abstractmethod

@@ -9,6 +9,7 @@ Model for Few-Shot Learning", ICLR 2017. Only names are read here, no images.
 """
 
 import csv
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -88,9 +89,18 @@ def _large_enough(classes: Classes, where: Path, left_out: LeftOut) -> Classes:
     if not kept:
         largest = max(map(len, classes.values()))
         raise DataError(
-            f"{where}: no class has dataset.min_images={left_out.least} images; the largest has {largest}"
+            f"{where}: no class has the {left_out.least} images that task.shot and one query, or "
+            f"dataset.min_images, ask for; the largest has {largest}"
         )
     return kept
+
+
+def few_classes(root: Path) -> str:
+    """The end of an error: what can be done with fewer classes than meta-learning takes."""
+    return (
+        "; to tell few classes apart, use a network that was meta-learned on others: "
+        f"nasmeta predict CHECKPOINT --support {shlex.quote(str(root))} --query IMAGES"
+    )
 
 
 def divide_as_before(classes: Classes, known: Mapping[Split, Collection[str]]) -> dict[Split, Classes] | None:

@@ -1,6 +1,5 @@
 """Your own images: folders, or the split files of a published benchmark such as mini-ImageNet."""
 
-import logging
 from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from nasmeta.datasets.folder_layouts import (
     check_disjoint,
     divide,
     divide_as_before,
+    few_classes,
     find_images,
     read_split_files,
     without,
@@ -29,8 +29,6 @@ from nasmeta.errors import ConfigError, DataError
 from nasmeta.paths import Folder, absolute_folder
 from nasmeta.task import SPLITS, Split
 
-_log = logging.getLogger(__name__)
-
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -38,10 +36,10 @@ class ImageFolder(ImageDataset):
     """Images in folders, laid out as `folder_layouts` describes; classes of the splits are disjoint.
 
     Every image is decoded as `decode_image` says, to `size` x `size` with `channels` 1 or 3, and normalized
-    by the mean and standard deviation of the train split. Classes with fewer than `min_images` images are
-    left out, as is what `image_files` takes for no image, and one warning counts them. `valid_fraction`,
-    `test_fraction` and `seed` count only for root/CLASS/IMAGE. `split_files` is the folder of train.csv,
-    val.csv and test.csv, whose images lie in root/images.
+    by the mean and standard deviation of the train split. Classes with fewer than `min_images` images, or
+    than `shot` and one query need, are left out, as is what `image_files` takes for no image; `notices`
+    counts them. `valid_fraction`, `test_fraction` and `seed` count only for root/CLASS/IMAGE. `split_files`
+    is the folder of train.csv, val.csv and test.csv, whose images lie in root/images.
     """
 
     def __init__(
@@ -51,11 +49,12 @@ class ImageFolder(ImageDataset):
         split_files: Folder | None,
         size: Annotated[int, Field(ge=4)],
         channels: Literal[1, 3],
-        min_images: Annotated[int, Field(ge=1)],
+        min_images: Annotated[int, Field(ge=1)] | None,
         valid_fraction: Fraction,
         test_fraction: Fraction,
         seed: int,
         cache: CacheFolder,
+        shot: int,
     ) -> None:
         super().__init__(channels=channels, size=size, glyph=False)
         self._root = Path(absolute_folder(root))
@@ -68,7 +67,8 @@ class ImageFolder(ImageDataset):
             )
         self._split_files = Path(absolute_folder(split_files)) if split_files else None
         self._fractions, self._seed = (valid_fraction, test_fraction), seed
-        self._size, self._channels, self._min_images = size, channels, min_images
+        self._size, self._channels = size, channels
+        self._left_out = LeftOut(least=max(min_images or 1, shot + 1))
         self._cache = Path(absolute_folder(cache)) if cache else None
         self._splits: Collection[Split] = SPLITS
         self._trained_on: Contents = {}
@@ -82,21 +82,44 @@ class ImageFolder(ImageDataset):
 
     @cached_property
     def _files(self) -> dict[Split, Classes]:
-        left_out = LeftOut(least=self._min_images)
         if self._split_files:
-            splits = read_split_files(self._split_files, self._root / "images", self._splits, left_out)
+            splits = read_split_files(self._split_files, self._root / "images", self._splits, self._left_out)
         else:
-            splits = find_images(self._root, self._divided, self._splits, left_out)
+            splits = find_images(self._root, self._divided, self._splits, self._left_out)
         check_disjoint(splits, self._split_files or self._root)
-        if str(left_out):
-            _log.warning("%s: %s", self._root, left_out)
         return splits
 
     def _divided(self, classes: Classes) -> dict[Split, Classes]:
         known = {split: each.classes for split, each in self._trained_on.items()}
-        return divide_as_before(classes, known) or divide(
-            without(classes, known), self._root, *self._fractions, self._seed
-        )
+        as_before = divide_as_before(classes, known)
+        if as_before:
+            return as_before
+        try:
+            return divide(without(classes, known), self._root, *self._fractions, self._seed)
+        except DataError as error:
+            raise DataError(f"{error}{self._hint}{few_classes(self._root)}") from error
+
+    @property
+    def _hint(self) -> str:
+        """The end of an error: what was left out."""
+        return f"; {self._left_out}" if str(self._left_out) else ""
+
+    def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
+        """What was left out, and whether small classes cost the others queries."""
+        fewer = super().notices(shot=shot, query=query, splits=splits)
+        if any(n >= shot + query for split in splits for n in self.class_counts(split).values()):
+            fewer = [
+                f"{line}; dataset.min_images={shot + query} leaves smaller classes out" for line in fewer
+            ]
+        return [*([f"{self._root}{self._hint}"] if self._hint else []), *fewer]
+
+    def check_episodes(self, split: Split, *, way: int, shot: int, way_key: str = "task.way") -> None:
+        """As Dataset.check_episodes; the error says what was left out, and what few classes are good for."""
+        try:
+            super().check_episodes(split, way=way, shot=shot, way_key=way_key)
+        except ConfigError as error:
+            few = few_classes(self._root) if self.num_classes(split) < 2 else ""
+            raise ConfigError(f"{error}{self._hint}{few}") from error
 
     def class_counts(self, split: Split) -> Mapping[str, int]:
         return {name: len(files) for name, files in self._files[split].items()}

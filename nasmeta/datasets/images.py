@@ -78,8 +78,11 @@ class ImageDataset(Dataset):
     def sampler(
         self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
     ) -> ImageEpisodeSampler:
-        """As Dataset.sampler. Raises ConfigError where the split is too small for such tasks."""
-        self.check_episodes(split, way=way, shot=shot, query=query)
+        """As Dataset.sampler, with as many queries as `queries` says.
+
+        Raises ConfigError if the split is too small for such tasks.
+        """
+        self.check_episodes(split, way=way, shot=shot)
         device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one device
         if (split, device) not in self._on_device:
             self._on_device[split, device] = self.table(split).to(device)
@@ -87,7 +90,7 @@ class ImageDataset(Dataset):
             self._on_device[split, device],
             way=way,
             shot=shot,
-            query=query,
+            query=self.queries(split, shot=shot, query=query),
             seed=seed,
             split=split,
             mean=self.preprocessing.mean,

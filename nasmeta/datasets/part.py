@@ -9,7 +9,7 @@ from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import SplitContents
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import DataError
-from nasmeta.task import Split, TaskSpec
+from nasmeta.task import SPLITS, Split, TaskSpec
 
 
 class PartOfDataset(Dataset):
@@ -38,13 +38,16 @@ class PartOfDataset(Dataset):
         dataset = self._of(split)
         return None if dataset is None else dataset.examples_per_class(split)
 
-    def check_episodes(
-        self, split: Split, *, way: int, shot: int, query: int, way_key: str = "task.way"
-    ) -> None:
+    def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
+        """As Dataset.notices, of the splits that are read."""
+        read = [split for split in splits if self._of(split)]
+        return [] if self._dataset is None else self._dataset.notices(shot=shot, query=query, splits=read)
+
+    def check_episodes(self, split: Split, *, way: int, shot: int, way_key: str = "task.way") -> None:
         """As Dataset.check_episodes, for the splits that are read."""
         dataset = self._of(split)
         if dataset is not None:
-            dataset.check_episodes(split, way=way, shot=shot, query=query, way_key=way_key)
+            dataset.check_episodes(split, way=way, shot=shot, way_key=way_key)
 
     def sampler(
         self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device

@@ -43,7 +43,7 @@ CASES = {
     "task.way=1": r"task\.way: 1 class a task leaves nothing to tell apart",
     "task.way=3000": r"task\.way: 3000 classes a task, but the train split has \d+",
     "meta_learner.train_way=900": r"meta_learner\.train_way: 900 classes a task, but the train split has \d+",
-    "task.query=40": r"task\.shot \+ task\.query: 1 \+ 40 images of a class, .* has 20; type task\.query=19",
+    "task.shot=20": r"task\.shot: 20 images of a class and one query, .* type task\.shot=19",
     "strategy.sample=99": r"strategy\.sample: 99 members",
     "dataset=omniglot dataset.root=/nowhere dataset.download=false": r"/nowhere",
     "dataset=image_folder": r"dataset\.root: has no value and needs one: add dataset\.root=VALUE",

@@ -1,4 +1,3 @@
-import logging
 import os
 
 import pytest
@@ -18,6 +17,7 @@ OPTIONS = {
     "test_fraction": 0.3,
     "seed": 0,
     "cache": None,
+    "shot": 1,
 }
 
 
@@ -131,16 +131,63 @@ def test_split_file_mistakes_are_named(csv_root):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
 
 
-def test_small_classes_are_left_out_with_a_warning(split_root, caplog):
+def test_small_classes_are_left_out_and_counted(split_root):
     fill(split_root / "train", 1, images=1, first=10)
-    with caplog.at_level(logging.WARNING):
-        assert dataset(split_root).num_classes("train") == 4
-    assert "left out: 1 class of fewer than 2 images (class 10: 1)" in caplog.text
-    with pytest.raises(DataError, match=r"train: no class has dataset\.min_images=9 images; .* has 3"):
+    data = dataset(split_root)
+    assert data.num_classes("train") == 4
+    (notice,) = data.notices(shot=1, query=2)
+    assert notice == f"{split_root}; left out: 1 class of fewer than 2 images (class 10: 1)"
+    with pytest.raises(DataError, match=r"train: no class has the 9 images that .* has 3"):
         dataset(split_root, min_images=9).num_classes("train")
 
 
-def test_only_classes_take_places_among_the_splits(tmp_path, caplog):
+@pytest.mark.parametrize(
+    "shot, min_images, classes", [(1, None, 3), (3, None, 2), (3, 1, 2), (1, 4, 2), (2, 6, 1)]
+)
+def test_a_class_has_the_shots_and_one_query_at_least(tmp_path, shot, min_images, classes):
+    """Folders of 2, 4, 6 images in the train split, enough in the others."""
+    for number, images in enumerate((2, 4, 6)):
+        fill(tmp_path / "train", 1, images=images, first=number)
+    fill(tmp_path / "val", 2, images=9, first=4)
+    fill(tmp_path / "test", 2, images=9, first=6)
+    assert dataset(tmp_path, shot=shot, min_images=min_images).num_classes("train") == classes
+
+
+def test_queries_shrink_to_what_the_smallest_class_has(tmp_path):
+    """Per split, said in one line; the tasks are as before where there are enough."""
+    fill(tmp_path / "train", 3, images=7)
+    fill(tmp_path / "val", 3, images=4, first=4)
+    fill(tmp_path / "test", 3, images=20, first=8)
+    data = dataset(tmp_path, min_images=None, shot=2)
+    options = {"way": 2, "shot": 2, "query": 15, "seed": 3, "device": torch.device("cpu")}
+    for split, query in (("train", 5), ("valid", 2), ("test", 15)):
+        batch = data.sampler(split, **options).batch(0, 4)
+        assert batch.query_x.shape[:2] == (4, 2 * query)
+        assert batch.query_y[0].tolist() == [0] * query + [1] * query
+        again = dataset(tmp_path, min_images=None, shot=2).sampler(split, **options).batch(0, 4)
+        assert torch.equal(batch.query_x, again.query_x)  # a resumed run sees the same
+    (notice,) = data.notices(shot=2, query=15)
+    assert "task.query=15" in notice
+    assert "5 in train, 2 in valid" in notice
+    assert "test" not in notice
+    assert "dataset.min_images=17" in notice
+    assert data.notices(shot=2, query=2) == []
+
+
+def test_too_few_classes_are_told_what_they_are_good_for(tmp_path):
+    root = tmp_path / "cats & dogs"
+    fill(root, 2)
+    with pytest.raises(DataError, match=r"nasmeta predict CHECKPOINT --support '.*cats & dogs' --query"):
+        dataset(root).num_classes("train")
+    fill(root, 1, first=5)
+    fill(root, 1, images=1, first=6)
+    with pytest.raises(ConfigError, match="train split has 1; a task tells at least 2 apart") as raised:
+        dataset(root).check_episodes("train", way=5, shot=1)
+    assert "1 class of fewer than 2 images" in str(raised.value)
+    assert f"--support '{root}'" in str(raised.value)
+
+
+def test_only_classes_take_places_among_the_splits(tmp_path):
     """Ten classes are divided as if what is no class, or too small a one, were not there."""
     fill(tmp_path, 10)
     alone = dataset(tmp_path)
@@ -153,7 +200,7 @@ def test_only_classes_take_places_among_the_splits(tmp_path, caplog):
     fill(tmp_path, 40, images=1, first=50)
     data = dataset(tmp_path)
     assert {split: list(data.class_counts(split)) for split in SPLITS} == expected
-    (line,) = caplog.text.splitlines()
+    (line,) = data.notices(shot=1, query=2)
     assert "2 folders without images (old, todo)" in line
     assert "40 classes of fewer than 2 images (class 50: 1, " in line
     assert "and 35 more" in line
