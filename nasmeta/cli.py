@@ -26,6 +26,7 @@ from nasmeta.errors import (
     StorageError,
     UserError,
 )
+from nasmeta.runtime.import_path import leave_out_current_folder
 from nasmeta.runtime.text import PrintableFormatter, printable
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ INTERRUPTED = 130
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    leave_out_current_folder()
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

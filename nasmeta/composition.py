@@ -45,10 +45,18 @@ class Composition:
 
     @classmethod
     def of(cls, config: Config, dataset: Dataset | None = None) -> "Composition":
-        """Builds and checks; raises ConfigError where parts do not fit, in a second or two.
+        """Builds and checks; raises ConfigError if parts do not fit, in a second or two.
 
         `dataset` takes the place of the configuration's.
         """
+        try:
+            return cls._of(config, dataset)
+        except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ConfigError(f"configuration: its parts cannot be built: {reason}; see --debug") from error
+
+    @classmethod
+    def _of(cls, config: Config, dataset: Dataset | None) -> "Composition":
         keys = config.keys
         dataset = dataset or config.build("dataset", shot=keys.task.shot)
         learner: MetaLearner = config.build("meta_learner", batch_norm=keys.batch_norm)

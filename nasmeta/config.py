@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 Count = Annotated[int, Field(ge=1, le=10**12)]
+Size = Annotated[int, Field(ge=1, le=65536)]
 Strict = ConfigDict(
     extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
 )
@@ -59,10 +60,10 @@ class TaskConfig(BaseModel):
     """Episodes, and how many of them a meta-step sees."""
 
     model_config = Strict
-    way: Count
-    shot: Count
-    query: Count
-    meta_batch: Count
+    way: Size
+    shot: Size
+    query: Size
+    meta_batch: Size
 
 
 class BudgetConfig(BaseModel):
@@ -73,8 +74,8 @@ class BudgetConfig(BaseModel):
     search_iterations: Count
     final_candidates: Count
     final_iterations: Count
-    valid_tasks: Annotated[int, Field(ge=2)]
-    test_tasks: Annotated[int, Field(ge=2)]
+    valid_tasks: Annotated[int, Field(ge=2, le=10**7)]
+    test_tasks: Annotated[int, Field(ge=2, le=10**7)]
     max_seconds: Annotated[float, Field(gt=0)] | None
 
 

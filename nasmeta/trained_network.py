@@ -16,14 +16,19 @@ from nasmeta.datasets.contents import Contents
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.datasets.part import PartOfDataset
 from nasmeta.errors import CheckpointError, DataError, UserError
+from nasmeta.evaluators.cost import measure_cost
 from nasmeta.evaluators.problem import new_state
 from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
 from nasmeta.meta_learners.train import population_batches
 from nasmeta.overrides import reconfigured
 from nasmeta.rundir import RunDirectory
+from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import SPLITS, Split, TaskSpec
 
 TRAIN: tuple[Split, ...] = ("train",)
+
+SLACK = 10_000_000
+"""Parameters, 40 MB, that a network may have beside those stored, as a head that its learner does not use."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ def restore(trained: Trained, composition: Composition) -> MetaState:
             f"the dataset gives {spec.kind} of {list(spec.input_shape)}: "
             "set dataset.size and dataset.channels"
         )
+    checkpoint.fits(path, lambda s: _check_size(trained, composition.space, arch), saved)
     state = new_state(
         composition.space,
         arch,
@@ -159,6 +165,16 @@ def restore(trained: Trained, composition: Composition) -> MetaState:
     if learner.lacks_population(state):
         adopt_training_population(trained, learner, state, composition.config)
     return learner.for_ways(state, spec.outputs)
+
+
+def _check_size(trained: Trained, space: SearchSpace[Any], arch: Any) -> None:
+    """Raises CheckpointError if the network is much larger than what is stored of it, as it takes memory."""
+    stored = sum(value.numel() for value in trained.saved["parameters"].values())
+    params = measure_cost(space, arch, trained.task).params
+    if params > stored + SLACK:
+        raise CheckpointError(
+            f"{trained.path}: does not fit its own architecture: {params} parameters, and {stored} are stored"
+        )
 
 
 def adopt_training_population(

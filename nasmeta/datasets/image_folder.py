@@ -47,7 +47,7 @@ class ImageFolder(ImageDataset):
         *,
         root: Folder,
         split_files: Folder | None,
-        size: Annotated[int, Field(ge=4)],
+        size: Annotated[int, Field(ge=4, le=4096)],
         channels: Literal[1, 3],
         min_images: Annotated[int, Field(ge=1)] | None,
         valid_fraction: Fraction,

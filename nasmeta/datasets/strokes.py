@@ -14,7 +14,7 @@ from nasmeta.datasets.images import ImageDataset
 from nasmeta.datasets.stroke_programs import FAMILY, family, render, vary
 from nasmeta.task import Split
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Strokes(ImageDataset):
@@ -34,7 +34,7 @@ class Strokes(ImageDataset):
         valid_classes: Count,
         test_classes: Count,
         examples: Count,
-        size: Annotated[int, Field(ge=8)],
+        size: Annotated[int, Field(ge=8, le=1024)],
         distortion: Annotated[float, Field(ge=0)],
         seed: int,
     ) -> None:

@@ -36,6 +36,7 @@ from nasmeta.executors.worker import READY
 from nasmeta.executors.worker_start import start
 from nasmeta.meta_learners.score import Stop
 from nasmeta.meta_learners.train import Progress
+from nasmeta.runtime.import_path import leave_out_current_folder
 from nasmeta.signals import SIGNALS
 
 POLL_SECONDS = 0.1
@@ -50,7 +51,7 @@ class ProcessExecutor(Executor):
     separate = True
 
     def __init__(
-        self, *, workers: Annotated[int, Field(ge=1)], rebuild: Rebuild, follow: Follow, stop: Stop
+        self, *, workers: Annotated[int, Field(ge=1, le=1024)], rebuild: Rebuild, follow: Follow, stop: Stop
     ) -> None:
         self.workers = workers
         self._rebuild, self._follow, self._stop = rebuild, follow, stop
@@ -142,6 +143,7 @@ class _Worker:
         self.answer: TrialResult | Interrupted | None = None
         """What the job has come to; None while it is under way."""
         self.connection, theirs = CONTEXT.Pipe()
+        leave_out_current_folder()
         self.process = CONTEXT.Process(target=start, args=(theirs, pickle.dumps(rebuild), threads))
         with _signals_held_back():
             self.process.start()

@@ -28,6 +28,7 @@ from nasmeta.evaluators.cost import Cost
 from nasmeta.executors.base import Executor, Job, Rebuild
 from nasmeta.meta_learners.score import Stop
 from nasmeta.meta_learners.train import Progress
+from nasmeta.runtime.import_path import leave_out_current_folder, outside_current_folder
 from nasmeta.stored import UsersOnly
 
 POLL_SECONDS = 0.1
@@ -51,7 +52,7 @@ class RayExecutor(Executor):
     def __init__(
         self,
         *,
-        workers: Annotated[int, Field(ge=1)],
+        workers: Annotated[int, Field(ge=1, le=100_000)],
         cpus: Annotated[int, Field(ge=1)],
         gpus: Annotated[float, Field(ge=0)],
         address: Address,
@@ -99,8 +100,10 @@ class RayExecutor(Executor):
 
     def _connect(self) -> None:
         ray = import_module("ray")
+        leave_out_current_folder()
         try:
-            ray.init(address=self._address, include_dashboard=False, logging_level="ERROR")
+            with outside_current_folder():
+                ray.init(address=self._address, include_dashboard=False, logging_level="ERROR")
         except (ConnectionError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"executor.address: {self._address!r}: {reason}") from error

@@ -35,7 +35,7 @@ class Reinforce(Strategy):
     def __init__(
         self,
         *,
-        units: Annotated[int, Field(ge=1)],
+        units: Annotated[int, Field(ge=1, le=4096)],
         learning_rate: Annotated[float, Field(gt=0)],
         baseline_decay: Annotated[float, Field(ge=0, lt=1)],
         entropy_weight: Annotated[float, Field(ge=0)],

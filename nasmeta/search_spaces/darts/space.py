@@ -54,8 +54,8 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         *,
         nodes: Annotated[int, Field(ge=1, le=7)],
         ops: list[str],
-        width: Annotated[int, Field(ge=4)],
-        layers: Annotated[int, Field(ge=1)],
+        width: Annotated[int, Field(ge=4, le=65536)],
+        layers: Annotated[int, Field(ge=1, le=100)],
         reductions: list[Annotated[int, Field(ge=0)]] | None,
     ) -> None:
         self.nodes = nodes

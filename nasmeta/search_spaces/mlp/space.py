@@ -48,9 +48,9 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
     def __init__(
         self,
         *,
-        min_layers: Annotated[int, Field(ge=1)],
-        max_layers: Annotated[int, Field(ge=1)],
-        widths: list[Annotated[int, Field(ge=SMALLEST_WIDTH)]],
+        min_layers: Annotated[int, Field(ge=1, le=100)],
+        max_layers: Annotated[int, Field(ge=1, le=100)],
+        widths: list[Annotated[int, Field(ge=SMALLEST_WIDTH, le=65536)]],
         activations: list[str],
         norms: list[str],
         skip: bool,

@@ -42,9 +42,9 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
     def __init__(
         self,
         *,
-        width: Annotated[int, Field(ge=4)],
-        stages: Annotated[int, Field(ge=1)],
-        repeats: Annotated[int, Field(ge=1)],
+        width: Annotated[int, Field(ge=4, le=65536)],
+        stages: Annotated[int, Field(ge=1, le=16)],
+        repeats: Annotated[int, Field(ge=1, le=100)],
     ) -> None:
         self._width, self._stages, self._repeats = width, stages, repeats
 

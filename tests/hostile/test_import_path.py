@@ -1,0 +1,101 @@
+"""In a stranger's folder no process of nasmeta imports a module of his."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runs import SHORT
+from tests.conftest import ROOT
+
+SHADOWED = [
+    "pickle",
+    "socket",
+    "struct",
+    "logging",
+    "json",
+    "multiprocessing",
+    "torch",
+    "numpy",
+    "yaml",
+    "argparse",
+]
+"""Modules that workers import, and the command itself."""
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """A folder of modules that leave a mark, `ran`, if anything imports them."""
+    folder = tmp_path / "stranger"
+    folder.mkdir()
+    for name in SHADOWED:
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write('{name}')\n")
+    (folder / "hydra_plugins" / "evil").mkdir(parents=True)
+    shutil.copy(folder / "pickle.py", folder / "hydra_plugins" / "evil" / "__init__.py")
+    return folder
+
+
+def run(folder: Path, *command: str, path: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    """A command of a user who has nasmeta installed, `path` on his PYTHONPATH, and no PYTHONSAFEPATH."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    environment = kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{path}"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """As pip writes it: Python puts its folder first on the path, and not the current one."""
+    path = tmp_path / "bin" / "nasmeta"
+    path.parent.mkdir()
+    path.write_text(
+        "import sys\nfrom nasmeta.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("module", ["nasmeta", "nasmeta.cli"])
+def test_python_m(planted: Path, module: str) -> None:
+    """What Python itself imports before it finds nasmeta cannot be helped; see docs/security.md."""
+    done = run(planted, sys.executable, "-m", module, "search", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert not (planted / "ran").exists(), (planted / "ran").read_text()
+
+
+WORKERS = [
+    pytest.param(["executor=process"], id="process"),
+    pytest.param(["executor=ray", "executor.address=local"], id="ray", marks=pytest.mark.extra("ray")),
+    pytest.param(
+        ["-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+        id="joblib",
+        marks=pytest.mark.extra("joblib"),
+    ),
+    pytest.param(
+        ["-m", "seed=0", "hydra/launcher=submitit_local"], id="submitit", marks=pytest.mark.extra("slurm")
+    ),
+]
+
+
+@pytest.mark.parametrize("options", WORKERS)
+def test_workers(planted: Path, script: Path, options: list[str]) -> None:
+    directories = ["hydra.run.dir=run", "hydra.sweep.dir=run"]
+    done = run(planted, sys.executable, str(script), "search", *SHORT, *directories, *options)
+    assert done.returncode == 0, done.stderr
+    assert list((planted / "run").rglob("summary.json"))
+    assert not (planted / "ran").exists(), (planted / "ran").read_text()
+
+
+def test_a_users_own_module_is_found_through_pythonpath(planted: Path, script: Path) -> None:
+    """In workers too."""
+    own = planted.parent / "own"
+    own.mkdir()
+    (own / "mine.py").write_text(
+        "from nasmeta.evaluators.scratch import Scratch\nclass Mine(Scratch): pass\n"
+    )
+    options = ["executor=process", "hydra.run.dir=run", "evaluator._target_=mine.Mine"]
+    done = run(planted, sys.executable, str(script), "search", *SHORT, *options, path=own)
+    assert done.returncode == 0, done.stderr
