@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from nasmeta.rundir import RunDirectory
 from nasmeta.runtime import files
 from nasmeta.strategies.base import Proposal, Strategy, Told
 from nasmeta.strategies.memory import Memory
-from nasmeta.summary import describe, metrics, paired_difference, tested_numbers
+from nasmeta.summary import describe, has_result, metrics, paired_difference, tested_numbers
 
 log = logging.getLogger(__name__)
 
@@ -363,7 +363,14 @@ class Search:
             return done
         self._record_start()
         best = self._meta_test("final", chosen)
+        if not has_result(best):
+            raise RunFailed(
+                f"the searched network {chosen.arch} diverges on meta-test tasks: its loss is not finite; "
+                "search again with a lower meta_learner.inner_lr or optimizer.lr"
+            )
         baseline = self._meta_test("reference", reference) if reference.status == "ok" else None
+        if baseline is not None and not has_result(baseline):
+            baseline, reference = None, replace(reference, reason="its loss on meta-test tasks is not finite")
         if self.finals.leaves_weights:
             weights = self._weights("final", chosen.trial)
             self._save_best(self.directory.best, weights, chosen, **tested_numbers(best))

@@ -1,5 +1,6 @@
 """What summary.json says of a run."""
 
+import math
 import platform
 import shlex
 import sys
@@ -91,9 +92,16 @@ def metrics(result: TrialResult) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
+def has_result(tested: Score | MetaTested) -> bool:
+    """Whether a meta-test came to a number: a loss that is compared may have diverged on the new tasks."""
+    return math.isfinite(tested.value if isinstance(tested, Score) else tested.accuracy)
+
+
 def tested_numbers(tested: Score | MetaTested | None) -> dict[str, Any]:
     """What was tested, for the summary; a table knows neither the loss nor the tasks."""
     loss, tasks = (tested.loss, tested.tasks) if isinstance(tested, Score) else (None, None)
+    if loss is not None and not math.isfinite(loss):  # beside an accuracy, which says how bad it is
+        loss = None
     return {
         "test_accuracy": tested.accuracy if tested else None,
         "test_ci95": tested.ci95 if tested else None,

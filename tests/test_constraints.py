@@ -68,5 +68,5 @@ def test_a_table_of_few_rows_says_how_many_it_has(tmp_path: Path, capsys: pytest
     assert main(["search", *options, f"hydra.run.dir={run}"]) == 2
     assert not run.exists()
     line = capsys.readouterr().err
-    assert "is none of the 1 architectures of evaluator.table" in line
+    assert "evaluator.table has 1 rows, and none of " in line
     assert "constraints." not in line

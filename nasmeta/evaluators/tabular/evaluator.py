@@ -79,9 +79,7 @@ class Tabular(Evaluator):
     def cost(self, arch: Any) -> Cost | None:
         """The table's; an architecture that has no row is none that a search of the table may propose."""
         if str(arch) not in self._known:
-            raise ArchitectureError(
-                f"{arch} is none of the {len(self._known)} architectures of evaluator.table"
-            )
+            raise ArchitectureError(f"evaluator.table has {len(self._known)} rows, and none of {arch}")
         return self.table.cost(str(arch))
 
     def evaluate(
