@@ -9,6 +9,7 @@ Model for Few-Shot Learning", ICLR 2017. Only names are read here, no images.
 """
 
 import csv
+import io
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from itertools import combinations
@@ -51,7 +52,9 @@ def read_split_files(
     if not images.is_dir():
         raise DataError(f"{images}: no such folder; with dataset.split_files the images lie in root/images")
     paths = {split: _only(folder, split, ".csv") for split in splits}
-    return {split: _large_enough(_read_csv(path, images), path, left_out) for split, path in paths.items()}
+    listed: dict[Path, tuple[str, str]] = {}
+    found = {split: _read_csv(path, images, listed, left_out) for split, path in paths.items()}
+    return {split: _large_enough(classes, paths[split], left_out) for split, classes in found.items()}
 
 
 def check_disjoint(splits: dict[Split, Classes], root: Path) -> None:
@@ -139,36 +142,47 @@ def divide(
     return {split: {names[i]: classes[names[i]] for i in sorted(chosen[split])} for split in SPLITS}
 
 
-def _read_csv(path: Path, images: Path) -> Classes:
+def _read_csv(path: Path, images: Path, listed: dict[Path, tuple[str, str]], left_out: LeftOut) -> Classes:
+    """The classes that one file lists. `listed` has the label and the line of every image so far."""
     try:
         text = files.read_bytes(path, files.MAX_TABLE).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read ({error}); expected UTF-8 lines of filename,label"
         ) from error
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)  # lines end as CSV's do
+    classes: Classes = {}
+    seen: set[Path] = set()
     try:
-        return _listed(rows, path, images)
+        header = [name.strip() for name in next(rows, [])]
+        if not {"filename", "label"} <= set(header):
+            raise DataError(f"{path}: its header is {header!r}; expected filename,label")
+        for row in filter(None, rows):
+            values = dict(zip(header, (value.strip() for value in row), strict=False))
+            line = f"{path}: line {rows.line_num}"
+            if not values.get("filename") or not values.get("label"):
+                raise DataError(f"{line} lacks a filename or a label")
+            image, label = _inside(images, values["filename"], line), values["label"]
+            before = listed.setdefault(image, (label, line))
+            if before[0] != label:
+                raise DataError(
+                    f"{line}: {values['filename']} is {label!r}, and {before[0]!r} in {before[1]}"
+                )
+            if image in seen:
+                left_out.kinds["image listed again"] += 1
+            else:
+                seen.add(image)
+                classes.setdefault(label, []).append(image)
     except csv.Error as error:
         raise DataError(f"{path}: line {rows.line_num}: {error}; expected filename,label") from error
-
-
-def _listed(rows: "csv.DictReader[str]", path: Path, images: Path) -> Classes:
-    classes: Classes = {}
-    if not {"filename", "label"} <= set(rows.fieldnames or []):
-        raise DataError(f"{path}: its header is {rows.fieldnames!r}; expected filename,label")
-    for row in rows:
-        if not row["filename"] or not row["label"]:
-            raise DataError(f"{path}: line {rows.line_num} lacks a filename or a label")
-        classes.setdefault(row["label"], []).append(_inside(images, row["filename"], path, rows.line_num))
     if not classes:
         raise DataError(f"{path}: lists no images; expected lines of filename,label")
     return dict(sorted(classes.items()))
 
 
-def _inside(images: Path, name: str, path: Path, line: int) -> Path:
+def _inside(images: Path, name: str, line: str) -> Path:
     """images / name; raises DataError where that is outside of `images`: a list may come from anybody."""
     relative = Path(name)
     if relative.is_absolute() or ".." in relative.parts or "\0" in name:
-        raise DataError(f"{path}: line {line}: {name!r} is no file inside {images}")
+        raise DataError(f"{line}: {name!r} is no file inside {images}")
     return images / relative

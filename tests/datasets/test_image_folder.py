@@ -101,6 +101,44 @@ def test_split_files(csv_root):
     assert greys(data.table("train")) == [1, 0, 21, 20]  # images in the order of the file
 
 
+def test_blanks_and_repeated_rows_of_split_files_make_no_classes_and_no_images(csv_root):
+    splits = csv_root / "splits"
+    rows = [
+        "n3_0.jpg,n3",
+        "n3_1.jpg, n3 ",
+        " n4_0.jpg ,n4",
+        "./n3_0.jpg,n3",
+        "",
+        "n4_1.jpg,n4",
+        "n4_1.jpg,n4",
+    ]
+    write_csv(splits, "test", rows, header="filename, label ")
+    data = dataset(csv_root, split_files=str(splits))
+    assert data.class_counts("test") == {"n3": 2, "n4": 2}
+    assert greys(data.table("test")) == [60, 61, 80, 81]
+    assert data.notices(shot=1, query=1) == [f"{csv_root}; left out: 2 images listed again"]
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x0b", "\x1c", "\x85"])
+def test_only_line_ends_end_lines_of_split_files(csv_root, odd):
+    name = f"a{odd}b.jpg"
+    (csv_root / "images" / "n3_0.jpg").rename(csv_root / "images" / name)
+    write_csv(csv_root / "splits", "test", [f"{name},n3", "n3_1.jpg,n3", "n4_0.jpg,n4", "n4_1.jpg,n4"])
+    data = dataset(csv_root, split_files=str(csv_root / "splits"))
+    assert data.class_counts("test") == {"n3": 2, "n4": 2}
+    assert greys(data.table("test")) == [60, 61, 80, 81]
+
+
+def test_an_image_has_one_label_and_one_split(csv_root):
+    splits = csv_root / "splits"
+    for row in ("n3_0.jpg,n4", "n0_0.jpg,n3"):
+        write_csv(splits, "test", ["n3_0.jpg,n3", "n3_1.jpg,n3", "n4_0.jpg,n4", "n4_1.jpg,n4", row])
+        with pytest.raises(
+            DataError, match=r"test\.csv: line 6: n\d_0\.jpg is 'n[34]', and 'n\d' in .*: line"
+        ):
+            dataset(csv_root, split_files=str(splits)).num_classes("test")
+
+
 def test_split_file_mistakes_are_named(csv_root):
     splits = csv_root / "splits"
     (csv_root / "images" / "n3_1.jpg").unlink()
