@@ -249,12 +249,14 @@ def _best() -> type[BaseModel]:
         parameters: dict[str, Tensor]
         statistics: dict[str, Tensor]
         data: dict[str, Any]
+        provisional: bool
+        iterations: int
         metrics: Annotated[dict[str, Any], BeforeValidator(plain)]
 
     return Best
 
 
-_KEYS = {"arch", "task", "config", "parameters", "statistics", "data", "metrics"}
+_KEYS = {"arch", "task", "config", "parameters", "statistics", "data", "provisional", "iterations", "metrics"}
 
 
 def task_spec(payload: dict[str, Any]) -> TaskSpec:

@@ -43,7 +43,8 @@ ONE_TASK = ("precision=fp32", "compile=false", "task_parallel=loop", "task_chunk
 class FewShotClassifier:
     """Adapts to labelled images with `fit`, then labels others with `predict`.
 
-    arch: the architecture's string. classes: the labels, sorted, once it is fitted. Under
+    arch: the architecture's string. provisional: whether it is a search's candidate, not trained in full.
+    classes: the labels, sorted, once it is fitted. Under
     `batch_norm: support` or `running` each image is answered by itself; under `transductive` an answer
     depends on the images it is asked with.
     """
@@ -53,6 +54,7 @@ class FewShotClassifier:
     ) -> None:
         self.learner, self.preprocessing, self.arch = learner, preprocessing, arch
         self._state = state
+        self.provisional = False
         self.classes: tuple[Any, ...] = ()
         self._support: tuple[Tensor, Tensor] | None = None
         self._network: TaskNetwork | None = None
@@ -73,7 +75,10 @@ class FewShotClassifier:
         config = trained.configured([f"device={device}", *ONE_TASK])
         composition = Composition.of(config, PartOfDataset(trained.task))
         state = restore(trained, composition)
-        return cls(composition.learner, state, trained.preprocessing, trained.saved["arch"])
+        trained.warn_if_provisional()
+        classifier = cls(composition.learner, state, trained.preprocessing, trained.saved["arch"])
+        classifier.provisional = trained.provisional
+        return classifier
 
     def fit(self, images: Pictures, labels: Iterable[Label]) -> Self:
         """Adapts to labelled images, one or more of each of two or more classes; forgets earlier ones.

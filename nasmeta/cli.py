@@ -356,7 +356,7 @@ def predict(options: argparse.Namespace) -> int:
     classifier = FewShotClassifier.load(options.checkpoint, device=options.device, trusted=options.trust_code)
     examples = fit_files(classifier, support)
     answers, unreadable = predictions(classifier, queries)
-    text = as_text(answers, as_json=options.json)
+    text = as_text(answers, as_json=options.json, provisional=classifier.provisional)
     if options.output is None:
         sys.stdout.write(text)
     else:

@@ -59,6 +59,7 @@ class MetaTest:
     def warn(self) -> None:
         """Says what makes the result another than that of unseen classes, or of the run."""
         self.composition.log_notices()
+        self.trained.warn_if_provisional()
         if self.seen:
             log.warning(
                 "%d of the test classes were meta-trained on, so this is no accuracy on new classes: %s",
@@ -120,6 +121,7 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
         "batch_norm": keys.batch_norm,
         "arch": test.trained.saved["arch"],
         "checkpoint": str(test.trained.path),
+        "provisional": test.trained.provisional,
         "seen_classes": list(test.seen),
         "data_changed": test.changed,
     }

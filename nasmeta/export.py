@@ -1,7 +1,8 @@
 """A fitted classifier, or the embedding network, as an ONNX file that runs without torch: `nasmeta export`.
 
 The file takes pixels as they are, [n, channels, size, size] uint8, and normalizes them itself. Its metadata
-say the rest: `classes` (JSON), `preprocessing` (JSON: how a picture becomes those pixels), `arch`, `nasmeta`.
+say the rest: `classes` (JSON), `preprocessing` (JSON: how a picture becomes those pixels), `arch`, `nasmeta`,
+`provisional` (JSON: whether the network is a candidate of a search, not trained in full).
 """
 
 import json
@@ -74,6 +75,7 @@ def export_onnx(classifier: FewShotClassifier, path: Path, examples: Sequence[Pi
     metadata = {
         "nasmeta": __version__,
         "arch": classifier.arch,
+        "provisional": json.dumps(classifier.provisional),
         "classes": json.dumps(classifier.classes),
         "preprocessing": json.dumps(asdict(preprocessing)),
     }

@@ -27,9 +27,13 @@ def save_network(
     result: TrialResult,
     metrics: dict[str, Any],
     *,
+    provisional: bool,
     inside: Path,
 ) -> None:
-    """Writes what `nasmeta evaluate` reads, of the weights that a trial has left, in the run `inside`."""
+    """Writes what `nasmeta evaluate` reads, of the weights that a trial has left, in the run `inside`.
+
+    A network is `provisional` as the search trained it, before the best few are trained in full.
+    """
     saved = checkpoint.load_weights(weights)
     task, preprocessing = composition.task, composition.dataset.preprocessing
     contents = {
@@ -40,6 +44,8 @@ def save_network(
         "statistics": saved["statistics"],
         "preprocessing": None if preprocessing is None else asdict(preprocessing),
         "data": data.plain(composition.data or {}),
+        "provisional": provisional,
+        "iterations": result.iterations,
         "metrics": metrics,
     }
     checkpoint.save_best(path, contents, inside=inside)

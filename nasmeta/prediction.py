@@ -130,14 +130,15 @@ def folder_accuracy(answers: Sequence[Prediction]) -> float | None:
     return sum(answer.file.parent.name == answer.label for answer in answers) / len(answers)
 
 
-def as_text(answers: Sequence[Prediction], *, as_json: bool) -> str:
+def as_text(answers: Sequence[Prediction], *, as_json: bool, provisional: bool = False) -> str:
     """CSV with the header file,label,probability; or one JSON object a line with all probabilities.
 
-    JSON has the names as they are. In the CSV they are harmless for a spreadsheet, as `csv_cell` says.
+    JSON has the names as they are, and says whether the network is `provisional`. In the CSV they are
+    harmless for a spreadsheet, as `csv_cell` says.
     """
     if as_json:
         rows = ({"file": str(a.file), "label": a.label, "probabilities": a.probabilities} for a in answers)
-        return "".join(f"{json.dumps(row)}\n" for row in rows)
+        return "".join(f"{json.dumps({**row, 'provisional': provisional})}\n" for row in rows)
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["file", "label", "probability"])

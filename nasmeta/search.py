@@ -281,6 +281,8 @@ class Search:
 
     def _weights(self, phase: Phase, trial: int) -> Path:
         """The weights that a finished trial left; where they are damaged or lost, it is done again."""
+        if phase == "final" and self._is_reference(self._finished[phase, trial].arch):
+            phase, trial = "reference", 0
         path = self.directory.weights(phase, trial)
         if not checkpoint.is_whole(path):
             log.warning("trial %d (%s) is trained again", trial, phase)
@@ -296,7 +298,9 @@ class Search:
         """The reference, then the candidates at the full budget; what the journal has is not done again."""
         wanted: dict[tuple[Phase, int], str] = {("reference", 0): str(self.composition.space.reference())}
         wanted |= {("final", trial): arch for trial, arch in enumerate(self._candidates())}
-        waiting = deque(key for key in wanted if key not in self._finished)
+        same = [key for key, arch in wanted.items() if key[0] == "final" and self._is_reference(arch)]
+        self._share_reference(same)
+        waiting = deque(key for key in wanted if key not in self._finished and key not in same)
         in_flight: deque[Phase] = deque()
         while waiting or in_flight:
             while waiting and len(in_flight) < self.executor.capacity and not self.stop():
@@ -306,7 +310,22 @@ class Search:
             if not in_flight:
                 raise Interrupted("stopped before the final training")
             self._finish(in_flight.popleft(), self.executor.collect())
+            self._share_reference(same)
         return [self._finished[key] for key in wanted]
+
+    def _is_reference(self, arch: str) -> bool:
+        """Whether the full training of an architecture is the reference's, which is then done once.
+
+        All else about it (iterations, episodes, what it starts from) is a function of the architecture.
+        """
+        return self.finals.leaves_weights and arch == str(self.composition.space.reference())
+
+    def _share_reference(self, same: list[tuple[Phase, int]]) -> None:
+        """Records the reference's result, once it is there, for the final candidates that are the same."""
+        reference = self._finished.get(("reference", 0))
+        for phase, trial in same:
+            if reference is not None and (phase, trial) not in self._finished:
+                self._finish(phase, replace(reference, trial=trial), trained_as="reference")
 
     def _start_of(self, arch: str) -> Path | None:
         """The weights that the full training of an architecture goes on from, where the strategy says so."""
@@ -314,7 +333,7 @@ class Search:
         trial = next(starts, None)
         return None if trial is None else self._weights("search", trial)
 
-    def _finish(self, phase: Phase, result: TrialResult) -> None:
+    def _finish(self, phase: Phase, result: TrialResult, **also: str) -> None:
         """Records a result. best.pt comes first: a kill in between repeats the end of the trial."""
         is_best = phase == "search" and self._note_best(result)
         weights = self.directory.weights(phase, result.trial)
@@ -325,7 +344,7 @@ class Search:
             self._save_best(self.directory.front(result.trial), weights, result)
         volume = front.hypervolume() if front else None
         known = {} if volume is None else {"hypervolume": volume}
-        self._record("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict(), **known)
+        self._record("finished", phase=phase, elapsed=self._elapsed(), **result.to_dict(), **known, **also)
         self._finished[phase, result.trial] = result
         if phase == "search":
             self._with_weights.add(result.trial)
@@ -344,8 +363,9 @@ class Search:
             keep_front(self.directory, self.front.trials)
 
     def _save_best(self, path: Path, weights: Path, result: TrialResult, **tested: Any) -> None:
-        numbers = {**metrics(result), **tested}
-        save_network(self.composition, path, weights, result, numbers, inside=self.directory.path)
+        """`tested`: the meta-test of a network that was trained in full; others are provisional."""
+        numbers, inside = {**metrics(result), **tested}, self.directory.path
+        save_network(self.composition, path, weights, result, numbers, provisional=not tested, inside=inside)
 
     # After the search -----------------------------------------------------------------------------------
 
@@ -368,7 +388,10 @@ class Search:
                 f"the searched network {chosen.arch} diverges on meta-test tasks: its loss is not finite; "
                 "search again with a lower meta_learner.inner_lr or optimizer.lr"
             )
-        baseline = self._meta_test("reference", reference) if reference.status == "ok" else None
+        baseline = None
+        if reference.status == "ok":
+            same = self._is_reference(chosen.arch)
+            baseline = best if same else self._meta_test("reference", reference)
         if baseline is not None and not has_result(baseline):
             baseline, reference = None, replace(reference, reason="its loss on meta-test tasks is not finite")
         if self.finals.leaves_weights:

@@ -1,5 +1,6 @@
 """The network that a training leaves in best.pt, and the data that it was meta-trained on."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from nasmeta import checkpoint
+from nasmeta.command_lines import command_line
 from nasmeta.composition import Composition
-from nasmeta.config import Config, resolve
+from nasmeta.config import Config, needs_trust, resolve
 from nasmeta.datasets import contents
 from nasmeta.datasets.base import Dataset
 from nasmeta.datasets.contents import Contents
@@ -24,6 +26,8 @@ from nasmeta.overrides import reconfigured
 from nasmeta.rundir import RunDirectory
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import SPLITS, Split, TaskSpec
+
+log = logging.getLogger(__name__)
 
 TRAIN: tuple[Split, ...] = ("train",)
 
@@ -51,6 +55,27 @@ class Trained:
         path, saved = load(path, trusted=trusted)
         task = checkpoint.task_spec(saved)
         return cls(path, saved, task, _data(path, saved), stored_preprocessing(path, saved, task), trusted)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether it is a candidate as the search trained it; the best few are trained in full later."""
+        return bool(self.saved["provisional"])
+
+    def warn_if_provisional(self) -> None:
+        """Says that a network is not trained in full yet, and what does that."""
+        if not self.provisional:
+            return
+        run, ending = RunDirectory(self.path.parent), ""
+        if self.path == run.best and run.journal.is_file():
+            resume = command_line("resume", run.path, trusted=needs_trust(self.saved["config"]))
+            ending = f"; its run has not ended, go on with: {resume}"
+        log.warning(
+            "%s: provisional: a candidate of the search, trained for %d of %d meta-iterations%s",
+            self.path,
+            self.saved["iterations"],
+            self.configured([]).keys.budget.final_iterations,
+            ending,
+        )
 
     def configured(self, overrides: list[str]) -> Config:
         """The stored configuration with overrides; raises ConfigError."""

@@ -15,6 +15,8 @@ BEST = {
     "parameters": {"w": torch.arange(6.0).reshape(2, 3)},
     "statistics": {},
     "data": {},
+    "provisional": False,
+    "iterations": 3,
     "metrics": {"valid_accuracy": 0.5},
 }
 

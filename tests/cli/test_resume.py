@@ -37,13 +37,23 @@ def test_another_seed_is_another_run(unbroken: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "kill_at,torn",
-    [(1, False), (4, True), (9, False), (9, True), (17, True), (38, False), (46, False), (46, True)],
+    [(2, False), (4, True), (9, False), (9, True), (17, True), (38, False), (46, False), (46, True)],
 )
 def test_killed_once(unbroken: Path, tmp_path: Path, kill_at: int, torn: bool) -> None:
     directory = tmp_path / "run"
     assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], kill_at, torn) == -signal.SIGKILL
     assert spawn(["resume", str(directory)]) == 0
     assert outcome(directory) == outcome(unbroken)
+
+
+def test_killed_before_there_is_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Without its configuration, the first write, there is nothing to go on with or in the way."""
+    directory = tmp_path / "run"
+    command = ["search", *TINY, f"hydra.run.dir={directory}"]
+    assert spawn(command, 1) == -signal.SIGKILL
+    assert main(["resume", str(directory)]) == 2
+    assert "start the run again" in capfd.readouterr().err
+    assert spawn(command, 3) == -signal.SIGKILL, "it starts"
 
 
 def test_killed_again_and_again(unbroken: Path, tmp_path: Path) -> None:
