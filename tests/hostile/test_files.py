@@ -110,7 +110,7 @@ def test_nothing_outside_is_written_and_nothing_waits(
 WRITTEN = ["journal.jsonl", "checkpoints", "run.lock", ".hydra", "tensorboard", "pareto"]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, func_only=True)
 @pytest.mark.parametrize("name", WRITTEN)
 @pytest.mark.parametrize("plant", [link, pipe], ids=lambda plant: plant.__name__)
 def test_resume_refuses_by_name_what_it_would_write_through(
@@ -123,7 +123,7 @@ def test_resume_refuses_by_name_what_it_would_write_through(
     assert snapshot(outside) == before
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, func_only=True)
 @pytest.mark.parametrize("name", ["journal.jsonl", ".hydra/overrides.yaml", "summary.json"])
 @pytest.mark.parametrize("plant", [link, pipe], ids=lambda plant: plant.__name__)
 def test_a_report_refuses_by_name_what_it_would_read_elsewhere(
@@ -252,12 +252,17 @@ NAMED = {
     "export": ["export", "PATH"],
     "table": ["search", "evaluator=tabular", "search_space=nasbench201", "evaluator.table=PATH"],
     "dataset": ["search", "dataset=image_folder", "dataset.root=PATH"],
+    "split files": ["search", "dataset=image_folder", "dataset.root=FOLDER", "dataset.split_files=PATH"],
+    "archive": ["search", "dataset=omniglot", "dataset.root=PATH", "dataset.download=false"],
+    "options": ["search", "--config-dir", "PATH"],
+    "output": ["predict", "RUN", "--support", "FOLDER", "--query", "FOLDER", "--output", "PATH"],
+    "page": ["report", "RUN", "--output", "PATH"],
     "run": ["search", "debug=default", "hydra.run.dir=PATH"],
     "sweep": ["search", "debug=default", "-m", "seed=1,2", "hydra.sweep.dir=PATH"],
 }
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(60, func_only=True)
 @pytest.mark.parametrize("what", NAMED)
 @pytest.mark.parametrize("device", ["pipe", "/dev/zero", "/dev/null"])
 def test_a_pipe_or_a_device_as_an_argument_is_answered_at_once(

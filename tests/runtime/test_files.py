@@ -15,7 +15,7 @@ from nasmeta.errors import StorageError, UserError
 from nasmeta.runtime import files
 
 SECRET = b"not yours"
-pytestmark = pytest.mark.timeout(10)  # whoever waits for a pipe would wait for ever
+pytestmark = pytest.mark.timeout(30, func_only=True)  # whoever waits for a pipe would wait for ever
 
 
 def pipe(path: Path, outside: Path) -> None:
@@ -90,6 +90,22 @@ def test_nothing_but_a_file_of_the_folder_is_read(run: Path, outside: Path, plan
     plant(path, outside)
     with pytest.raises(files.Refused, match=r"is a (symbolic link|named pipe|socket|folder), and has to be"):
         files.read_bytes(path, 100, inside=run)
+
+
+@pytest.mark.parametrize("plant", [link, pipe, folder])
+def test_what_takes_the_place_of_a_file_after_the_look_is_not_opened(
+    run: Path, outside: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run / "journal.jsonl"
+    plant(path, outside)
+    a_file = os.stat(outside)
+    monkeypatch.setattr(files, "_stat", lambda *arguments, **options: a_file)
+    with pytest.raises(OSError, match=r"has to be a regular file|Too many levels|Is a directory"):
+        files.read_bytes(path, 100, inside=run)
+    with pytest.raises(
+        OSError, match=r"has to be a regular file|Too many levels|Is a directory|No such device"
+    ):
+        files.appending(path, inside=run)
 
 
 @pytest.mark.parametrize("plant", [link_to_a_device, link_to_itself, *NO_FILES])
