@@ -189,7 +189,10 @@ def check_plain(*paths: Path) -> None:
 
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether `path` is below `folder` once all links are followed; neither has to exist."""
-    return "\0" not in str(path) and Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
+    if "\0" in str(path):
+        return False
+    end = Path(os.path.realpath(path))
+    return Path(os.path.realpath(folder)) in end.parents and not end.is_symlink()  # a circle has no end
 
 
 def remove(path: Path, *, inside: Path) -> None:

@@ -136,6 +136,16 @@ def test_no_path_leads_out_of_the_folder(run: Path, outside: Path, path: str) ->
         files.remove(run / path, inside=run)
 
 
+def test_links_that_lead_out_or_in_a_circle_are_not_inside(run: Path, outside: Path) -> None:
+    link(run / "out", outside.parent)
+    link(run / "in", run / "checkpoints")
+    link_to_itself(run / "circle", outside)
+    for name in ("checkpoints", "none", "none/none", "in"):
+        assert files.is_inside(run / name, run)
+    for name in ("", ".", "..", "out", "out/x", "circle", "a\0b", "/"):
+        assert not files.is_inside(run / name, run)
+
+
 def test_a_bound_is_kept_and_named(run: Path) -> None:
     (run / "x").write_bytes(b"12345")
     assert files.read_bytes(run / "x", 5) == b"12345"
