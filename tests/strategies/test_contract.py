@@ -163,6 +163,21 @@ def test_it_works_with_whatever_is_feasible(
     assert archs or {every[i] for i in known} >= feasible
 
 
+def test_what_another_search_knew_may_be_all_that_is_feasible(make: Make) -> None:
+    """One architecture of 46,656, which no draw finds."""
+    space = ToySpace(length=6, base=6)
+    only = Digits((5, 0, 3, 1, 4, 2))
+    strategy = make(space=space, trials=1, feasible=lambda arch: arch == only)
+    if not strategy.learns:
+        with pytest.raises(NothingFeasible):
+            strategy.ask()
+        return
+    strategy.learn([Told(0, only, 0.5, 5, 1, 1), Told(1, space.initial(), 0.1, 5, 1, 1)])
+    archs = asked(play(strategy))
+    assert set(archs) <= {only}
+    assert strategy.done()
+
+
 @pytest.mark.parametrize("option", ["random", "evolution"])
 def test_thousands_of_trials_stay_cheap(option: str) -> None:
     strategy = made(option, space=ToySpace(length=10, base=6), trials=10_000)
