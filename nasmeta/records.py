@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from nasmeta.checkpoint import MAX_ARCH
 from nasmeta.command_lines import SearchCommand
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
@@ -16,6 +17,7 @@ from nasmeta.events import Phase
 from nasmeta.journal import Journal, Record
 
 Number = Annotated[int, Field(ge=0)]
+Architecture = Annotated[str, Field(max_length=MAX_ARCH)]
 
 MAX_TIME = 250_000_000_000
 """Seconds since 1970 of the year 9892: calendars end soon after."""
@@ -47,23 +49,24 @@ class _Line(BaseModel):
 
 class _Asked(_Line):
     trial: Number
-    arch: str
+    arch: Architecture
     iterations: Annotated[int, Field(ge=1)]
     continues: Number | None = None
     inherits: Number | None = None
 
 
 class _Finished(_Line):
+    arch: Architecture
     phase: Phase
 
 
 class _Measured(_Line):
-    arch: str
+    arch: Architecture
     ms: float
 
 
 class _Uncountable(_Line):
-    arch: str
+    arch: Architecture
     reason: str
 
 

@@ -169,6 +169,8 @@ def test_nothing_is_downloaded_and_no_folder_made(
         values["search_space"] = stored()["search_space"]
 
     directory = change_config(copy_of(finished, tmp_path / "run"), change)
+    if command == "resume":
+        (directory / "journal.jsonl").unlink()  # as if it had been killed at once
     outcome = run(canary, directory, command, str(directory))
     assert outcome.code == 2
     assert "dataset.download=true" in outcome.err
