@@ -297,7 +297,10 @@ def _observers(config: "Config", directory: Any) -> list[Any]:
         from nasmeta.reporting.progress import Progress
 
         observers.append(Progress())
-    if config.keys.tensorboard:
+    nameable = printable(str(directory.tensorboard)) == str(directory.tensorboard)
+    if config.keys.tensorboard and not nameable:
+        log.warning("%s: no TensorBoard files: it cannot write to a name that is no text", directory.path)
+    elif config.keys.tensorboard:
         from nasmeta.reporting.tensorboard import TensorBoard
 
         observers.append(TensorBoard(directory.tensorboard))

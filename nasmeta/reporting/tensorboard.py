@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasmeta.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.reporting.standing import Standing
+from nasmeta.runtime.text import printable
 
 if TYPE_CHECKING:
     from nasmeta.evaluators.base import TrialResult
@@ -129,7 +130,8 @@ class TensorBoard:
         names = HPARAM_METRICS if best.get("test_accuracy") is not None else REGRESSION_METRICS
         metrics = {f"hparam/{name}": best[name] for name in names if best.get(name) is not None}
         # Without a run_name this would go to a folder of its own, named by the time, and be another run.
-        self._writer.add_hparams(dict(event.hparams), metrics, run_name=".")
+        settings = {k: printable(v) if isinstance(v, str) else v for k, v in event.hparams.items()}
+        self._writer.add_hparams(settings, metrics, run_name=".")
         self.close()
 
     def _valid(self, prefix: str, result: "TrialResult", step: int) -> None:

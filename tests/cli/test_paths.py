@@ -157,3 +157,13 @@ def test_a_relative_folder_is_relative_to_where_the_command_was_given(
     data = ["dataset=omniglot", "dataset.root=ömni", "dataset.download=false"]
     assert main(["search", *data, "hydra.job.chdir=true", "hydra.run.dir=run"]) == 2
     assert f"not found in {tmp_path}/ömni" in capfd.readouterr().err
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The bytes of a file's name may be anything; TensorBoard alone cannot write to such a folder."""
+    directory = tmp_path / "caf\udce9"
+    assert main(["search", *SHORT, "tensorboard=true", f"hydra.run.dir={directory}"]) == 0
+    assert (directory / "summary.json").is_file()
+    assert "no TensorBoard files" in capfd.readouterr().err
+    assert main(["report", str(directory)]) == 0
+    assert main(["resume", str(directory)]) == 0
