@@ -145,5 +145,5 @@ def _constructed(node: Any, key: str) -> Iterable[str]:
 def _is_path(annotation: Any) -> bool:
     origin = get_origin(annotation)
     if origin is Annotated:
-        return HoldsPath in annotation.__metadata__
+        return HoldsPath in annotation.__metadata__ or _is_path(get_args(annotation)[0])
     return origin in (Union, UnionType) and any(_is_path(member) for member in get_args(annotation))
