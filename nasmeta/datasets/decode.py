@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from nasmeta.datasets.image_files import AVIF, open_image, some
@@ -133,7 +133,9 @@ def _decode(
     except DataError:
         raise
     except Exception as error:  # Pillow's plug-ins raise anything on damaged input
-        raise DataError(f"{name}: cannot be read as an image ({error}); replace or remove it") from error
+        unknown = isinstance(error, UnidentifiedImageError)  # its text names an open file, and no path
+        why = "its format is unknown" if unknown else error
+        raise DataError(f"{name}: cannot be read as an image ({why}); replace or remove it") from error
     return pixels.reshape(*pixels.shape[:2], -1)
 
 

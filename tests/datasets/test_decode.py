@@ -193,7 +193,9 @@ def test_truncated_file_is_named(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n\x00\x00"])
 def test_file_that_is_no_image_is_named(tmp_path, content):
     (tmp_path / "notes.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"notes\.png: cannot be read as an image"):
+    with pytest.raises(
+        DataError, match=r"notes\.png: cannot be read as an image \((its format is unknown|[^<>]*)\)"
+    ):
         decode(tmp_path / "notes.png")
 
 
