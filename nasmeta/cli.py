@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 
+TAKES_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p")
+"""Options of Hydra whose value is a word of its own."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
@@ -114,7 +117,7 @@ def _launch(arguments: list[str], run: "Runs", played_again: Any = None) -> int:
     hydra_setup.install()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed and ended
     arguments = prepared(arguments)
-    sys.argv = ["nasmeta search", *sorted(arguments, key=_is_override)]  # argparse wants them last
+    sys.argv = ["nasmeta search", *_overrides_last(arguments)]  # argparse wants them last
     launch = hydra.main(config_path=str(config_directory()), config_name="search", version_base="1.3")
     try:
         with hydra_setup.text_help(), launching.one_sweep(arguments, played_again) as sweep:
@@ -131,8 +134,14 @@ def _launch(arguments: list[str], run: "Runs", played_again: Any = None) -> int:
     return 0
 
 
-def _is_override(argument: str) -> bool:
-    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+def _overrides_last(arguments: list[str]) -> list[str]:
+    """Overrides behind options, both in their order; an option keeps its value, as a folder a=b."""
+    values = {n + 1 for n, argument in enumerate(arguments) if argument in TAKES_VALUE}
+    last = [
+        n not in values and not word.startswith("-") and ("=" in word or word.startswith("~"))
+        for n, word in enumerate(arguments)
+    ]
+    return [arguments[n] for n in sorted(range(len(arguments)), key=last.__getitem__)]
 
 
 def _job(config: "DictConfig", run: "Runs") -> float | None:
