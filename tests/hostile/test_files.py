@@ -124,7 +124,7 @@ def test_resume_refuses_by_name_what_it_would_write_through(
 
 
 @pytest.mark.timeout(60, func_only=True)
-@pytest.mark.parametrize("name", ["journal.jsonl", ".hydra/overrides.yaml", "summary.json"])
+@pytest.mark.parametrize("name", ["journal.jsonl", "summary.json"])
 @pytest.mark.parametrize("plant", [link, pipe], ids=lambda plant: plant.__name__)
 def test_a_report_refuses_by_name_what_it_would_read_elsewhere(
     finished: Kind, tmp_path: Path, name: str, plant: Plant, capfd: pytest.CaptureFixture[str]
