@@ -35,6 +35,11 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
+def _path(text: str) -> Path:
+    """A path; `~` is expanded, which shells leave alone behind `--option=`."""
+    return Path(text).expanduser()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nasmeta",
@@ -50,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
     )
     resume_parser = commands.add_parser("resume", help="go on with an interrupted run or sweep")
-    resume_parser.add_argument("directory", type=Path, metavar="DIR")
+    resume_parser.add_argument("directory", type=_path, metavar="DIR")
     resume_parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="changes, e.g. progress=false; see --force"
     )
@@ -60,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_trust(resume_parser)
 
     evaluate_parser = commands.add_parser("evaluate", help="meta-test a checkpoint")
-    evaluate_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    evaluate_parser.add_argument("checkpoint", type=_path, metavar="CHECKPOINT", help="best.pt, or its run")
     evaluate_parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. task.shot=5 dataset.root=FOLDER"
     )
@@ -73,12 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_trust(evaluate_parser)
 
     predict_parser = commands.add_parser("predict", help="label images by a checkpoint and a few examples")
-    predict_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    predict_parser.add_argument("checkpoint", type=_path, metavar="CHECKPOINT", help="best.pt, or its run")
     predict_parser.add_argument(
-        "--support", type=Path, required=True, metavar="DIR", help="labelled images: DIR/CLASS/IMAGE"
+        "--support", type=_path, required=True, metavar="DIR", help="labelled images: DIR/CLASS/IMAGE"
     )
     predict_parser.add_argument(
-        "--query", type=Path, nargs="+", required=True, metavar="PATH", help="images to label, or folders"
+        "--query", type=_path, nargs="+", required=True, metavar="PATH", help="images to label, or folders"
     )
     predict_parser.add_argument(
         "--output", type=_file_or_stdout, metavar="FILE", help="write here, not to stdout (which is -)"
@@ -90,10 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_trust(predict_parser)
 
     export_parser = commands.add_parser("export", help="write a network that runs without torch (ONNX)")
-    export_parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="best.pt, or its run")
+    export_parser.add_argument("checkpoint", type=_path, metavar="CHECKPOINT", help="best.pt, or its run")
     export_parser.add_argument(
         "--support",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="labelled images, DIR/CLASS/IMAGE: the classifier adapted to them, not the embedding network",
     )
@@ -111,20 +116,20 @@ def _parser() -> argparse.ArgumentParser:
     bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")
 
     report_parser = commands.add_parser("report", help="report.html of a run or a sweep")
-    report_parser.add_argument("directory", type=Path, metavar="DIR")
+    report_parser.add_argument("directory", type=_path, metavar="DIR")
     report_parser.add_argument("--output", type=_file, metavar="FILE", help="default: DIR/report.html")
     _add_trust(report_parser)
 
     compare_parser = commands.add_parser("compare", help="a table of runs")
     compare_parser.add_argument(
-        "directories", type=Path, nargs="+", metavar="DIR", help="runs, sweeps, or folders of them"
+        "directories", type=_path, nargs="+", metavar="DIR", help="runs, sweeps, or folders of them"
     )
     compare_parser.add_argument("--sort", metavar="KEY", help="e.g. test_accuracy, params, or any setting")
     compare_parser.add_argument("--json", action="store_true", help="print one JSON object a run")
 
     list_parser = commands.add_parser("list", help="what can be composed, one line each")
     list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
-    list_parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR")
+    list_parser.add_argument("--config-dir", type=_path, action="append", default=[], metavar="DIR")
     return parser
 
 

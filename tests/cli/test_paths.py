@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nasmeta.arguments import parsed
 from nasmeta.arguments_of_hydra import prepared, quoted
 from nasmeta.cli import main
 from nasmeta.config import parse
@@ -157,6 +158,12 @@ def test_a_relative_folder_is_relative_to_where_the_command_was_given(
     data = ["dataset=omniglot", "dataset.root=ömni", "dataset.download=false"]
     assert main(["search", *data, "hydra.job.chdir=true", "hydra.run.dir=run"]) == 2
     assert f"not found in {tmp_path}/ömni" in capfd.readouterr().err
+
+
+def test_the_home_folder_in_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    options = parsed(["report", "~/run", "--output=~/page.html"])
+    assert (options.directory, options.output) == (Path("/home/someone/run"), Path("/home/someone/page.html"))
 
 
 def test_names_that_are_not_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
