@@ -137,12 +137,12 @@ def _file(text: str) -> Path:
     """A path to write to, which stdout is not."""
     if text == "-":
         raise argparse.ArgumentTypeError("this is not written to stdout; for a file of that name, type ./-")
-    return Path(text)
+    return _path(text)
 
 
 def _file_or_stdout(text: str) -> Path | None:
     """A path to write to; None is stdout, which is called `-`."""
-    return None if text == "-" else Path(text)
+    return None if text == "-" else _path(text)
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
