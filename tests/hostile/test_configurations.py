@@ -196,7 +196,7 @@ def test_a_stored_cache_is_used_if_it_is_one(
     values["dataset"] |= {"size": 16, "min_images": 1}
 
     def table(*typed: str) -> None:
-        reconfigured(values, list(typed), trusted=False).build("dataset").table("train")
+        reconfigured(values, list(typed), trusted=False).build("dataset", shot=1, query=1).table("train")
 
     caplog.set_level("INFO")
     table()
