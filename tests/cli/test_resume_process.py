@@ -34,7 +34,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_killed_once(name: str, unbroken: Path, tmp_path: Path) -> None:
     """With two trials in flight, of which the younger may have ended."""
     directory = tmp_path / "run"
-    assert spawn(arguments(name, directory), kill_at=9) == -signal.SIGKILL
+    assert spawn(arguments(name, directory), kill_at=10) == -signal.SIGKILL
     assert len(in_flight(directory)) == 2
     assert spawn(["resume", str(directory)]) == 0
     assert outcome(directory) == outcome(unbroken)
@@ -65,7 +65,7 @@ def test_a_trial_gives_the_same_wherever_it_runs(tmp_path: Path) -> None:
     serial = ended("serial")
     assert sum(r["event"] == "finished" for r in serial["journal"]) == 7
     assert ended("process") == serial
-    assert ended("process", kill_at=7) == serial
+    assert ended("process", kill_at=8) == serial
 
 
 @pytest.fixture
