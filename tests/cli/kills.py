@@ -20,7 +20,11 @@ from nasmeta.journal import Journal
 FORK = multiprocessing.get_context("forkserver")
 # What every command imports sooner or later; torch imports the compiler with the first optimizer.
 FORK.set_forkserver_preload(
-    ["tests.cli.kills", "nasmeta.search", "nasmeta.reporting.table", "nasmeta.launch", "torch._dynamo"]
+    [
+        *("tests.cli.kills", "nasmeta.search", "nasmeta.reporting.table", "nasmeta.launch", "torch._dynamo"),
+        *("nasmeta.reporting.report", "matplotlib.font_manager", "matplotlib.backends.backend_svg"),
+        *("nasmeta.classifier", "nasmeta.evaluation", "nasmeta.prediction"),
+    ]
 )
 
 

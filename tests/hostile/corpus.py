@@ -1,0 +1,623 @@
+"""The hostile corpus: inputs of all kinds, made of valid ones, a pure function of a number.
+
+`make(number, ...)` puts the input into a stranger's folder and says what was done to it, and by which
+commands it is taken. No input needs `--trust-code`, and no input has it.
+"""
+
+import io
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from nasmeta import journal, seeding
+from nasmeta.evaluators import tabular
+from tests.hostile import mutations
+from tests.hostile.makers import change_config
+from tests.hostile.mutations import Draw, Values, changed, damaged, misplaced, one, written
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Valid inputs. run: finished, of images; interrupted: killed in a training; sweep: of two such runs.
+
+    pictures: ROOT/CLASS/IMAGE, what `run` was trained on.
+    """
+
+    run: Path
+    interrupted: Path
+    sweep: Path
+    pictures: Path
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """An input: what it is, what was done to it, and the commands that take it."""
+
+    kind: str
+    told: str
+    commands: list[list[str]]
+
+
+def make(number: int, templates: Templates, stranger: Path, user: Path) -> Hostile:
+    """Makes the input of that number in the folder `stranger`; `user` is what it is to harm."""
+    draw = seeding.stream(0, "corpus", number)
+    kind = KINDS[number % len(KINDS)]
+    spoil = Spoil(draw, one(draw, [1, 1, 1, 1, 2, 3]), Values(user), [])
+    commands = MAKERS[kind](spoil, templates, stranger)
+    return Hostile(kind, "; ".join(spoil.told), commands)
+
+
+@dataclass(frozen=True)
+class Spoil:
+    """How an input is spoilt: `times` times, by hostile `values`; `told` is what was done."""
+
+    draw: Draw
+    times: int
+    values: Values
+    told: list[str]
+
+
+# Runs ----------------------------------------------------------------------------------------------------
+
+
+def _run(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    run = _copied(of.run, stranger / "run")
+    _spoil_run(spoil, run)
+    return [
+        ["compare", str(run)],
+        ["report", str(run)],
+        ["evaluate", str(run)],
+        ["predict", str(run), "--support", str(of.pictures), "--query", str(of.pictures / "3")],
+        ["load", str(run)],
+        ["resume", str(run)],
+    ]
+
+
+def _interrupted(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    run = _copied(of.interrupted, stranger / "run")
+    _spoil_run(spoil, run)
+    return [["compare", str(stranger)], ["report", str(run)], ["resume", str(run)]]
+
+
+def _spoil_run(spoil: Spoil, run: Path) -> None:
+    draw, values = spoil.draw, spoil.values
+    ways = [_spoil_config, _spoil_config, _spoil_records, _spoil_records, _spoil_lines, _spoil_summary]
+    for _ in range(spoil.times):
+        way = one(draw, [*ways, _spoil_tensors, _spoil_tensors, _spoil_file, _spoil_place, _spoil_place])
+        try:
+            spoil.told.append(way(draw, run, values))
+        except (OSError, ValueError, LookupError, RuntimeError):  # what is spoilt already
+            spoil.told.append(_spoil_place(draw, run, values))
+
+
+def _spoil_config(draw: Draw, run: Path, values: Values) -> str:
+    """One place of the configuration, wherever it is stored."""
+    stored = json.loads((run / "config.json").read_text())
+    document, told = changed(draw, stored, values.json)
+    if isinstance(document, dict) and not _is_raw(document):
+
+        def change(config: dict[str, Any]) -> None:
+            config.clear()
+            config.update(document)
+
+        change_config(run, change)
+    (run / "config.json").write_bytes(written(document))
+    return f"configuration: {told}"
+
+
+def _is_raw(document: Any) -> bool:
+    """Whether it holds what only a text can."""
+    try:
+        return bool(json.loads(written(document)) != document)
+    except (ValueError, RecursionError):
+        return True
+
+
+def _spoil_records(draw: Draw, run: Path, values: Values) -> str:
+    """One place of one record of the journal, with the right checksum."""
+    records, _ = journal.read(run / "journal.jsonl")
+    number = int(draw.integers(len(records)))
+    records[number], told = changed(draw, records[number], values.json)
+    _write_journal(run, records)
+    return f"journal line {number + 1}: {told}"
+
+
+def _spoil_lines(draw: Draw, run: Path, values: Values) -> str:
+    """Lines of a journal that are right, each by itself."""
+    records, _ = journal.read(run / "journal.jsonl")
+    at = int(draw.integers(len(records)))
+    way = one(draw, ["drop", "twice", "swap", "cut", "many", "long", "other", "reversed"])
+    match way:
+        case "drop":
+            del records[at]
+        case "twice":
+            records.insert(at, records[int(draw.integers(len(records)))])
+        case "swap":
+            other = int(draw.integers(len(records)))
+            records[at], records[other] = records[other], records[at]
+        case "cut":
+            del records[at:]
+        case "many":
+            records[at:at] = [records[at]] * 20_000
+        case "long":
+            records[at] = records[at] | {"reason": "z" * 20_000_000}
+        case "other":
+            records[at] = {"v": 1, "event": values.text(draw), "trial": values.plain(draw)}
+        case _:
+            records = records[::-1]
+    _write_journal(run, records)
+    return f"journal: {way} at line {at + 1}"
+
+
+def _write_journal(run: Path, records: list[Any]) -> None:
+    with (run / "journal.jsonl").open("wb") as file:
+        for record in records:
+            body = written(record)
+            file.write(_line(body) if body.startswith(b'{"') else body + b"\n")
+
+
+def _line(body: bytes) -> bytes:
+    return b'{"crc":"%08x",' % zlib.crc32(body) + body[1:] + b"\n"
+
+
+def _spoil_summary(draw: Draw, run: Path, values: Values) -> str:
+    """One place of the summary, whose checksum is in the journal."""
+    document, told = changed(draw, json.loads((run / "summary.json").read_text()), values.json)
+    data = written(document)
+    (run / "summary.json").write_bytes(data)
+    records, _ = journal.read(run / "journal.jsonl")
+    for record in records:
+        if record["event"] == "tested":
+            record["checksum"] = zlib.crc32(data)
+    _write_journal(run, records)
+    return f"summary: {told}"
+
+
+def _spoil_tensors(draw: Draw, run: Path, values: Values) -> str:
+    path = one(draw, sorted(run.rglob("*.pt")) or [run / "best.pt"])
+    return f"{path.relative_to(run)}: {_spoil_pt(draw, path, values)}"
+
+
+def _spoil_pt(draw: Draw, path: Path, values: Values) -> str:
+    data = path.read_bytes()
+    way = one(
+        draw, ["value"] * 6 + ["config", "config", "pickle", "pickle", "raw", "npy", "zip", "bytes", "old"]
+    )
+    match way:
+        case "value":
+            document, told = changed(draw, torch.load(path, weights_only=True), values.stored)
+            torch.save(document, path)
+            return told
+        case "config":
+            saved = torch.load(path, weights_only=True)
+            saved["config"], told = changed(draw, saved["config"], values.plain)
+            torch.save(saved, path)
+            return f"config: {told}"
+        case "pickle":
+            path.write_bytes(mutations.zipped(one(draw, mutations.pickles(values.user)), path))
+        case "raw":
+            path.write_bytes(one(draw, mutations.pickles(values.user)))
+        case "npy":
+            buffer = io.BytesIO()
+            np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+            head = buffer.getvalue()[:128]
+            path.write_bytes(head + one(draw, mutations.pickles(values.user)))
+        case "zip":
+            path.write_bytes(mutations.rezipped(draw, data))
+        case "bytes":
+            data, told = damaged(draw, data)
+            path.write_bytes(data)
+            return told
+        case _:
+            torch.save(torch.load(path, weights_only=True), path, _use_new_zipfile_serialization=False)
+    return way
+
+
+def _spoil_file(draw: Draw, folder: Path, values: Values) -> str:
+    path = one(draw, sorted(path for path in folder.rglob("*") if path.is_file()))
+    data, told = damaged(draw, path.read_bytes())
+    path.write_bytes(data)
+    return f"{path.relative_to(folder)}: {told}"
+
+
+def _spoil_place(draw: Draw, folder: Path, values: Values) -> str:
+    return misplaced(draw, folder, values.user)
+
+
+# Sweeps --------------------------------------------------------------------------------------------------
+
+ARGUMENTS = [
+    *("hydra.sweep.subdir=/tmp/x", "hydra.sweep.subdir=../x", "hydra.sweep.subdir=${hydra.job.num}/../../x"),
+    *("hydra.sweep.subdir=${oc.env:HOME}", "hydra.sweep.subdir=a/${hydra.job.num}", "hydra.sweep.dir=/tmp/x"),
+    *("hydra.searchpath=[file:///tmp]", "hydra/job_logging=none", "hydra.callbacks.a._target_=canary.run"),
+    *("+hydra.job.env_set.PYTHONPATH=.", "hydra.launcher._target_=os.system", "hydra/launcher=joblib"),
+    *("hydra/sweeper=optuna", "hydra.sweeper._target_=canary.run", "hydra.sweeper.params.seed=0,1"),
+    *(
+        "hydra.output_subdir=/tmp/x",
+        "--config-dir=conf",
+        "--config-path=/tmp",
+        "-cd",
+        "--info",
+        "--run",
+        "--cfg=job",
+    ),
+    *(
+        "strategy._target_=canary.run",
+        "+strategy@evaluator=random",
+        "strategy=../../canary",
+        "strategy=random",
+    ),
+    *("debug=.${oc.env:NOPE,.}/x", "experiment=quickstart", "+own=1", "~seed", "~strategy", "seed=glob(*)"),
+    *(
+        "seed=range(0,1000000000000)",
+        "seed=range(1000000)",
+        "seed=interval(0,1)",
+        "seed=shuffle(range(100000))",
+    ),
+    *(
+        "seed=choice(1,2,3)",
+        "seed=${oc.env:NASMETA_SECRET}",
+        "device='\\${oc.env:NASMETA_SECRET}'",
+        "seed=0,0,0",
+    ),
+    *(
+        "seed=" + ",".join(["1"] * 3000),
+        "seed=" + "[" * 90 + "]" * 90,
+        "seed=tag(a,choice(1,2))",
+        "seed=sort(3,1)",
+    ),
+    *(
+        "task.way=2,3",
+        "budget.trials=1000000000000",
+        "dataset.root=/dev/zero",
+        "dataset.download=true",
+        "=",
+        "a=b=c",
+    ),
+    *(
+        "executor=process",
+        "evaluator=tabular",
+        "+evaluator.table=canary.pickle",
+        "hydra.mode=RUN",
+        "hydra.run.dir=/x",
+    ),
+]
+
+
+def _sweep(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    draw, values, told = spoil.draw, spoil.values, spoil.told
+    sweep = _copied(of.sweep, stranger / "sweep")
+    for _ in range(spoil.times):
+        way = one(draw, ["manifest"] * 6 + ["job"] * 2 + ["file", "place", "place"])
+        try:
+            if way == "manifest":
+                file = sweep / "sweep.json"
+                document, what = changed(draw, json.loads(file.read_text()), values.json)
+                file.write_bytes(written(document))
+                told.append(f"sweep.json: {what}")
+            elif way == "job":
+                _spoil_run(spoil, sweep / one(draw, ["0", "1"]))
+            else:
+                told.append((_spoil_file if way == "file" else _spoil_place)(draw, sweep, values))
+        except (OSError, ValueError, LookupError):  # what is spoilt already
+            told.append(_spoil_place(draw, sweep, values))
+    return [["compare", str(sweep)], ["report", str(sweep)], ["resume", str(sweep)]]
+
+
+def _replayed(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    """A sweep whose sweeper is asked again for its jobs."""
+    draw, values, told = spoil.draw, spoil.values, spoil.told
+    sweep = _copied(of.sweep, stranger / "sweep")
+    file = sweep / "sweep.json"
+    plan = json.loads(file.read_text())
+    plan["total"] = None
+    plan["arguments"] = arguments = list(plan["arguments"])
+    for _ in range(spoil.times):
+        at = int(draw.integers(len(arguments) + 1))
+        if draw.random() < 0.7:
+            arguments.insert(at, one(draw, ARGUMENTS))
+        else:
+            key = one(draw, [a.partition("=")[0] for a in arguments if "=" in a])
+            arguments.insert(at, f"{key}={values.text(draw)}")
+        told.append(f"argument {arguments[at][:80]!r}")
+    if spoil.times and draw.random() < 0.3:
+        told.append(_spoil_place(draw, sweep, values))
+    if file.is_file() and not file.is_symlink():
+        file.write_bytes(written(plan))
+    return [["resume", str(sweep)], ["report", str(sweep)]]
+
+
+# Checkpoints ---------------------------------------------------------------------------------------------
+
+
+def _checkpoint(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    draw, values, told = spoil.draw, spoil.values, spoil.told
+    path = stranger / "best.pt"
+    shutil.copyfile(of.run / "best.pt", path)
+    for _ in range(spoil.times):
+        try:
+            told.append(_spoil_pt(draw, path, values))
+        except (ValueError, RuntimeError, LookupError, TypeError, OSError, EOFError):
+            break  # what is spoilt already
+        except Exception:  # torch's own errors for what is no file of tensors
+            break
+    return [
+        ["evaluate", str(path), f"dataset.root={of.pictures}"],
+        ["predict", str(path), "--support", str(of.pictures), "--query", str(of.pictures / "3"), "--json"],
+        ["load", str(path)],
+    ]
+
+
+# Images --------------------------------------------------------------------------------------------------
+
+
+def _pictures(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    """Examples, queries, and a dataset."""
+    draw, values, told = spoil.draw, spoil.values, spoil.told
+    root = _copied(of.pictures, stranger / "pictures")
+    for _ in range(2 * spoil.times):
+        told.append(_spoil_pictures(draw, root, values))
+    return [
+        ["predict", str(of.run), "--support", str(of.pictures), "--query", str(root)],
+        ["predict", str(of.run), "--support", str(root), "--query", str(of.pictures / "3"), "--json"],
+        [
+            "evaluate",
+            str(of.run),
+            "dataset=image_folder",
+            f"dataset.root={root}",
+            "dataset.min_images=2",
+            "dataset.cache=null",
+        ],
+    ]
+
+
+NAMES = [
+    *(
+        b"\xff\xfe.png",
+        b"=cmd|'x'!A0.png",
+        b"\x1b[2J.png",
+        b"a\nb.png",
+        b"-x.png",
+        b"\xe2\x80\xaex.png",
+        b" .png",
+    ),
+    *(
+        b"x" * 250 + b".png",
+        b"${oc.env:NASMETA_SECRET}.png",
+        b"<img src=x onerror=alert(1)>.png",
+        b";=1.png",
+        b'".png',
+    ),
+]
+
+
+def _spoil_pictures(draw: Draw, root: Path, values: Values) -> str:
+    way = one(
+        draw, ["bytes", "bytes", "format", "format", "format", "name", "class", "place", "place", "loop"]
+    )
+    images = sorted(path for path in root.rglob("*.png") if path.is_file())
+    if way == "place" or not images:
+        return _spoil_place(draw, root, values)
+    path = one(draw, images)
+    if way == "bytes":
+        data, told = damaged(draw, path.read_bytes())
+        path.write_bytes(data)
+        return f"{path.name}: {told}"
+    if way == "format":
+        name = one(draw, sorted(_FORMATS))
+        path.write_bytes(_FORMATS[name](values.user))
+        return f"{path.name}: {name}"
+    if way == "loop":
+        (path.parent / "loop").symlink_to(root)
+        return "a loop of folders"
+    new = os.fsencode(path.parent if way == "name" else root) + b"/" + one(draw, NAMES)
+    os.rename(path if way == "name" else path.parent, new)
+    return f"{way} {new!r}"
+
+
+def _png(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
+    """A PNG that claims a size, and has no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+_FORMATS: dict[str, Callable[[Path], bytes]] = {
+    "huge PNG": lambda user: _png(65_000, 65_000),
+    "PNG of 2**31": lambda user: _png(2**31 - 1, 2**31 - 1),
+    "PNG of no width": lambda user: _png(0, 5),
+    "long PNG": lambda user: _png(60_000_000, 1),
+    "16-bit bomb": lambda user: _saved(Image.new("I;16", (8000, 8000)), "PNG", compress_level=1),
+    "one-bit bomb": lambda user: _saved(Image.new("1", (8100, 8100)), "PNG", compress_level=1),
+    "GIF of 500 frames": lambda user: _saved(
+        Image.new("P", (8, 8)),
+        "GIF",
+        save_all=True,
+        append_images=[Image.new("P", (8, 8), n % 256) for n in range(500)],
+    ),
+    "float TIFF": lambda user: _saved(Image.new("F", (16, 16), float("nan")), "TIFF"),
+    "EPS": lambda user: (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n("
+        + bytes(user / "ran")
+        + b") (w) file\n"
+    ),
+    "SVG": lambda user: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+    "PSD": lambda user: b"8BPS\x00\x01" + bytes(6) + b"\x00\x03" + b"\xff" * 12,
+    "long text chunk": lambda user: _png(8, 8)[:33] + _png(8, 8)[33:] * 2000,
+    "pickle": lambda user: mutations.pickles(user)[0],
+    "CMYK": lambda user: _saved(Image.new("CMYK", (16, 16)), "JPEG"),
+    "PGM that ends": lambda user: b"P5 9000 7000 255\n",
+    "PPM of long numbers": lambda user: b"P6 " + b"9" * 100_000,
+    "ICNS": lambda user: b"icns\xff\xff\xff\xff" * 100,
+    "FLI": lambda user: bytes(4) + b"\x11\xaf" + b"\xff" * 200,
+}
+"""What an image may be, whatever it is called."""
+
+
+def _listed(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    """A dataset whose splits are in CSV files."""
+    draw, values, told = spoil.draw, spoil.values, spoil.told
+    root = stranger / "set"
+    images = root / "images"
+    images.mkdir(parents=True)
+    lists = {"train": range(0, 6), "val": range(6, 8), "test": range(8, 10)}
+    for name, classes in lists.items():
+        rows = ["filename,label"]
+        for label in classes:
+            for file in sorted((of.pictures / str(label)).iterdir()):
+                shutil.copyfile(file, images / f"{label}-{file.name}")
+                rows.append(f"{label}-{file.name},{label}")
+        (root / f"{name}.csv").write_text("\n".join(rows))
+    for _ in range(spoil.times):
+        told.append(_spoil_list(draw, root, values))
+    options = [
+        f"dataset.root={root}",
+        f"dataset.split_files={root}",
+        "dataset.min_images=2",
+        "dataset.cache=null",
+    ]
+    return [["evaluate", str(of.run), "dataset=image_folder", *options]]
+
+
+def _spoil_list(draw: Draw, root: Path, values: Values) -> str:
+    path = one(draw, [root / "test.csv", root / "test.csv", root / "val.csv"])
+    if not path.is_file() or path.is_symlink() or draw.random() < 0.2:
+        return _spoil_place(draw, root, values)
+    rows = path.read_bytes().split(b"\n")
+    at = int(draw.integers(len(rows)))
+    text = values.text(draw).encode("utf-8", "surrogatepass")
+    lines: list[Callable[[], bytes]] = [
+        lambda: text + b",9",
+        lambda: b"9-0.png," + text,
+        lambda: text,
+        lambda: b'"' + text,
+        lambda: b'"' + b"x" * 300_000 + b'",9',
+        lambda: b"\n".join(b"9-0.png,9" for _ in range(50_000)),
+        lambda: b"9-0.png,9" + b",x" * 100_000,
+        lambda: b"9-0.png,9\x00",
+        lambda: b"",
+        lambda: bytes(root) + b"/images/9-0.png,9",
+    ]
+    rows[at] = one(draw, lines)()
+    data, told = b"\n".join(rows), "a line"
+    if draw.random() < 0.3:
+        data, told = damaged(draw, data)
+    path.write_bytes(data)
+    return f"{path.name}: {told}: {rows[at][:60]!r}"
+
+
+TABLE = Path(tabular.__path__[0]).parent / "tables" / "fewshot_conv.csv"
+
+
+# Tables --------------------------------------------------------------------------------------------------
+
+
+def _table(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    """A table of accuracies that the user names."""
+    draw, told = spoil.draw, spoil.told
+    path = stranger / "table.csv"
+    rows = [line.split(",") for line in TABLE.read_text().splitlines()]
+    for _ in range(spoil.times):
+        at, column = one(draw, [0, 1, int(draw.integers(len(rows)))]), int(draw.integers(len(rows[0])))
+        rows[at][column] = str(one(draw, [spoil.values.text(draw), one(draw, mutations.NUMBERS), "9" * 5000]))
+        told.append(f"row {at}, column {column}: {rows[at][column][:60]!r}")
+    data = "\n".join(",".join(row) for row in rows).encode("utf-8", "surrogatepass")
+    if spoil.times and draw.random() < 0.4:
+        data, what = damaged(draw, data)
+        told.append(what)
+    path.write_bytes(data)
+    table = [
+        "evaluator=tabular",
+        f"evaluator.table={path}",
+        "evaluator.learner=protonet",
+        "evaluator.dataset=strokes",
+    ]
+    budget = [
+        "budget.search_iterations=100",
+        "budget.final_iterations=100",
+        "budget.trials=4",
+        "progress=false",
+    ]
+    options = [
+        "search_space=conv_small",
+        "strategy=random",
+        "tensorboard=false",
+        f"hydra.run.dir={stranger / 'run'}",
+    ]
+    return [["search", *table, *budget, *options]]
+
+
+def _archive(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
+    """Omniglot's archives, as a stranger has them."""
+    draw, values, told = spoil.draw, spoil.values, spoil.told
+    root = stranger / "omniglot"
+    root.mkdir()
+    for name in ("images_background_small1.zip", "images_background_small2.zip"):
+        (root / name).write_bytes(mutations.rezipped(draw, (of.run / "best.pt").read_bytes()))
+        if draw.random() < 0.3 * spoil.times:
+            told.append(_spoil_place(draw, root, values))
+    told.append("other archives")
+    options = ["dataset.variant=small", "dataset.download=false", "dataset.cache=null"]
+    return [["evaluate", str(of.run), "dataset=omniglot", f"dataset.root={root}", *options]]
+
+
+# ---------------------------------------------------------------------------------------------------------
+
+
+def _copied(source: Path, target: Path) -> Path:
+    shutil.copytree(source, target)
+    return target
+
+
+MAKERS = {
+    "run": _run,
+    "interrupted": _interrupted,
+    "sweep": _sweep,
+    "replayed": _replayed,
+    "checkpoint": _checkpoint,
+    "pictures": _pictures,
+    "listed": _listed,
+    "table": _table,
+    "archive": _archive,
+}
+
+KINDS = [
+    *("run", "checkpoint", "interrupted", "sweep", "pictures", "replayed", "checkpoint", "run", "listed"),
+    *(
+        "checkpoint",
+        "sweep",
+        "run",
+        "pictures",
+        "replayed",
+        "checkpoint",
+        "interrupted",
+        "table",
+        "archive",
+        "run",
+    ),
+]
+"""Of inputs one after the other: their kinds, as often as there is something to say about them."""
