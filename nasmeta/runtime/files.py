@@ -182,9 +182,10 @@ def check_plain(*paths: Path) -> None:
     for path in paths:
         with _explained(path, "cannot be used"), suppress(FileNotFoundError, NotADirectoryError):
             found = _stat(path, None, follow=False)
-            if not stat.S_ISDIR(found.st_mode):
-                _check(path, stat.S_IFREG, found)
+            if stat.S_ISREG(found.st_mode):
                 _check_one_name(path, found)
+            elif not stat.S_ISDIR(found.st_mode):
+                raise Refused(path, f"{_kind(found)}, and has to be a folder or a regular file")
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -280,10 +281,13 @@ def _stat(path: Path, folder: int | None, *, follow: bool) -> os.stat_result:
 
 def _check(path: Path, kind: int, found: os.stat_result, subject: str = "") -> None:
     """Raises Refused, for a reason that begins with `subject`, unless `found` is of that kind."""
-    actual = stat.S_IFMT(found.st_mode)
-    if actual != kind:
+    if stat.S_IFMT(found.st_mode) != kind:
         wanted = "folder" if kind == stat.S_IFDIR else "regular file"
-        raise Refused(path, f"{subject}{_KINDS.get(actual, 'is something else')}, and has to be a {wanted}")
+        raise Refused(path, f"{subject}{_kind(found)}, and has to be a {wanted}")
+
+
+def _kind(found: os.stat_result) -> str:
+    return _KINDS.get(stat.S_IFMT(found.st_mode), "is something else")
 
 
 def _check_one_name(path: Path, found: os.stat_result) -> None:

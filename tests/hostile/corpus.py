@@ -7,19 +7,25 @@ commands it is taken. No input needs `--trust-code`, and no input has it.
 import io
 import json
 import os
+import pickle
 import shutil
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from nasmeta import journal, seeding
+from nasmeta.conf_dir import config_directory
+from nasmeta.errors import NasmetaError
 from nasmeta.evaluators import tabular
 from tests.hostile import mutations
 from tests.hostile.makers import change_config
@@ -55,6 +61,13 @@ def make(number: int, templates: Templates, stranger: Path, user: Path) -> Hosti
     spoil = Spoil(draw, one(draw, [1, 1, 1, 1, 2, 3]), Values(user), [])
     commands = MAKERS[kind](spoil, templates, stranger)
     return Hostile(kind, "; ".join(spoil.told), commands)
+
+
+SPOILT = (
+    *(OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, NasmetaError),
+)
+"""What may be raised if an input that is spoilt already is to be spoilt again."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +109,20 @@ def _spoil_run(spoil: Spoil, run: Path) -> None:
         way = one(draw, [*ways, _spoil_tensors, _spoil_tensors, _spoil_file, _spoil_place, _spoil_place])
         try:
             spoil.told.append(way(draw, run, values))
-        except (OSError, ValueError, LookupError, RuntimeError):  # what is spoilt already
+        except SPOILT:
             spoil.told.append(_spoil_place(draw, run, values))
 
 
 def _spoil_config(draw: Draw, run: Path, values: Values) -> str:
     """One place of the configuration, wherever it is stored."""
     stored = json.loads((run / "config.json").read_text())
-    document, told = changed(draw, stored, values.json)
+    document, told = stored, ""
+    if draw.random() < 0.3:
+        group, option = one(draw, CHOICES)
+        document[group], told = options(group, option), f"{group}={option}, "
+    if not told or draw.random() < 0.6:
+        document, more = changed(draw, document, values.json)
+        told += more
     if isinstance(document, dict) and not _is_raw(document):
 
         def change(config: dict[str, Any]) -> None:
@@ -113,6 +132,24 @@ def _spoil_config(draw: Draw, run: Path, values: Values) -> str:
         change_config(run, change)
     (run / "config.json").write_bytes(written(document))
     return f"configuration: {told}"
+
+
+CHOICES = [
+    (group, path.stem)
+    for group in ("strategy", "meta_learner", "search_space", "evaluator", "executor", "optimizer", "dataset")
+    for path in sorted((config_directory() / group).glob("*.yaml"))
+]
+
+
+@cache
+def _option(group: str, option: str) -> str:
+    return json.dumps(OmegaConf.to_container(OmegaConf.load(config_directory() / group / f"{option}.yaml")))
+
+
+def options(group: str, option: str) -> dict[str, Any]:
+    """The values of an option that comes with nasmeta; a dataset's folders are none."""
+    values: dict[str, Any] = json.loads(_option(group, option))
+    return values | {name: None for name in ("cache", "root") if name in values}
 
 
 def _is_raw(document: Any) -> bool:
@@ -309,7 +346,7 @@ def _sweep(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
                 _spoil_run(spoil, sweep / one(draw, ["0", "1"]))
             else:
                 told.append((_spoil_file if way == "file" else _spoil_place)(draw, sweep, values))
-        except (OSError, ValueError, LookupError):  # what is spoilt already
+        except SPOILT:
             told.append(_spoil_place(draw, sweep, values))
     return [["compare", str(sweep)], ["report", str(sweep)], ["resume", str(sweep)]]
 
@@ -347,9 +384,7 @@ def _checkpoint(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
     for _ in range(spoil.times):
         try:
             told.append(_spoil_pt(draw, path, values))
-        except (ValueError, RuntimeError, LookupError, TypeError, OSError, EOFError):
-            break  # what is spoilt already
-        except Exception:  # torch's own errors for what is no file of tensors
+        except SPOILT:
             break
     return [
         ["evaluate", str(path), f"dataset.root={of.pictures}"],

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,38 @@ NUMBERS: list[Any] = [
     *(-3, -1, 0, 1, 2, 7, 255, 10**6, 10**12, 2**31, 2**63 - 1, 2**63, 2**64, 10**30, -(2**63)),
     *(0.0, -0.5, 0.999, 1.5, 1e-308, 1e30, 1e308, -1e308, float("nan"), float("inf"), -float("inf")),
     *(True, False, None, 1j),
+]
+
+INTEGERS = [0, 1, 2, 3, 5, 16, 100, 999, 5000, 10**5, 10**6, 10**7, 10**9, 10**12, 2**63 - 1, -1]
+FLOATS = [0.0, 1e-300, 1e-9, 0.5, 1.0, 3.0, 1e4, 1e15, 1e30, 1e300, -1.0]
+OPTIONS = [
+    *(
+        "running",
+        "transductive",
+        "support",
+        "vmap",
+        "loop",
+        "threads",
+        "bf16",
+        "tf32",
+        "cpu",
+        "none",
+        "cosine",
+    ),
+    *(
+        "conv3",
+        "skip",
+        "gap",
+        "flatten",
+        "bn",
+        "params",
+        "latency",
+        "failed",
+        "ok",
+        "search",
+        "final",
+        "reference",
+    ),
 ]
 
 TARGETS = [
@@ -237,7 +270,8 @@ def changed(draw: Draw, document: Any, value: Callable[[Draw], Any]) -> tuple[An
         holder = holder[part]
     match one(draw, ["set"] * 7 + ["delete", "add", "swap", "wrap"]):
         case "set":
-            new = value(draw)
+            old = holder[path[-1]]
+            new = near(draw, old) if draw.random() < 0.5 else value(draw)
             set_at(document, path, new)
             told = f"{path} = {str(new)[:60]!r}"
         case "delete":
@@ -262,6 +296,41 @@ def changed(draw: Draw, document: Any, value: Callable[[Draw], Any]) -> tuple[An
             set_at(document, path, [holder[path[-1]]])
             told = f"{path} in a list"
     return document, told
+
+
+def near(draw: Draw, value: Any) -> Any:
+    """Another value of the same kind, which may be let through, and then be too much."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return one(draw, INTEGERS)
+    if isinstance(value, float):
+        return one(draw, FLOATS)
+    if isinstance(value, str):
+        parts = value.split("_")
+        texts = [
+            "_".join(parts * 100),
+            "_".join(parts * 3000),
+            "_".join(parts[:1] * 7 + parts),
+            re.sub("[0-9]+", str(one(draw, INTEGERS)), value),
+            re.sub("[0-9]+", "9" * 4400, value),
+            re.sub("[a-z]+", "none", value, count=1),
+            value[: int(draw.integers(len(value) + 1))],
+            value + one(draw, TEXTS),
+            value.upper(),
+            one(draw, OPTIONS),
+        ]
+        return one(draw, texts)
+    if isinstance(value, list):
+        return one(draw, [value * 2, value * 300, value * 9000, value[::-1], value[:1], [*value, value]])
+    if isinstance(value, dict):
+        names = list(value)
+        return dict(zip(names, [value[name] for name in names[::-1]], strict=True))
+    if isinstance(value, torch.Tensor):
+        return one(
+            draw, [value * float("nan"), value * 1e38, value[None], value.double(), value.flatten(), -value]
+        )
+    return one(draw, INTEGERS)
 
 
 def written(document: Any) -> bytes:

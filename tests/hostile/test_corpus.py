@@ -59,6 +59,7 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
     return Templates(run, interrupted, sweep, pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("first", range(FIRST, FIRST + INPUTS, AT_ONCE))
 def test_every_command_on_hostile_inputs(first: int, templates: Templates, tmp_path: Path) -> None:
