@@ -2,6 +2,6 @@
 
 import sys
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 
 sys.exit(main())

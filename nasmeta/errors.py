@@ -45,7 +45,7 @@ class RunFailed(NasmetaError):
 
 
 class NothingFeasible(RunFailed):
-    """No architecture that a strategy draws is feasible; nasmeta.constraints knows what refused them."""
+    """No architecture that a strategy draws is feasible; nasmeta.run.constraints knows what refused them."""
 
 
 class StorageError(NasmetaError):

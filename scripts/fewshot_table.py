@@ -31,14 +31,14 @@ from typing import Any
 import torch
 
 from nasmeta import seeding
-from nasmeta.allocator import keep_pages
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.datasets.base import EpisodeSampler
-from nasmeta.evaluators.cost import measure_cost
-from nasmeta.evaluators.problem import Problem
-from nasmeta.meta_learners.score import score
-from nasmeta.overrides import composed
+from nasmeta.networks.cost import measure_cost
+from nasmeta.run.composition import Composition
+from nasmeta.runtime.allocator import keep_pages
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import score
 
 TABLE = Path(__file__).resolve().parents[1] / "nasmeta" / "evaluators" / "tables" / "fewshot_conv.csv"
 BUDGETS = (100, 300)

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from nasmeta.allocator import keep_pages
+from nasmeta.runtime.allocator import keep_pages
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_pages_stay_with_the_process(where: str) -> None:
     """Large blocks freed and taken again cost page faults the first time only, in any thread."""
     script = """
 import resource, sys, threading
-from nasmeta.allocator import keep_pages
+from nasmeta.runtime.allocator import keep_pages
 print(keep_pages() if sys.argv[1] == "keep" else False)
 
 def faults():

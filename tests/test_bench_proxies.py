@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nasmeta import seeding
-from nasmeta.overrides import composed
+from nasmeta.config.overrides import composed
 from tests.evaluators.tables import write_few_shot
 from tests.scripts import load
 
@@ -42,7 +42,7 @@ def test_perfect_reversed_and_unrelated_proxies(script: ModuleType) -> None:
 def test_a_run(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from nasmeta.config import parse
+    from nasmeta.config.schema import parse
 
     small = ["search_space.max_blocks=2", "search_space.max_downsamples=2"]
     space = parse(composed(small), trusted=False).build("search_space")

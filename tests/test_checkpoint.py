@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasmeta import checkpoint
 from nasmeta.errors import CheckpointError
+from nasmeta.training import checkpoint
 
 BEST = {
     "arch": "a",

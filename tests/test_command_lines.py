@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.command_lines import SearchCommand, command_line, typed
-from nasmeta.config import GROUPS, needs_trust, resolved
-from nasmeta.overrides import composed
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import GROUPS, needs_trust, resolved
+from nasmeta.runtime.command_lines import SearchCommand, command_line, typed
 
 WORDS = [
     "plain",

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from nasmeta.composition import Composition
-from nasmeta.conf_dir import config_directory
-from nasmeta.config import Config, parse, resolve
-from nasmeta.constraints import check_feasible
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import Config, parse, resolve
 from nasmeta.errors import ConfigError
-from nasmeta.evaluators.base import TrialResult
-from nasmeta.executors.base import Executor, Job
-from nasmeta.journal import Journal
-from nasmeta.overrides import composed
-from nasmeta.rundir import RunDirectory
-from nasmeta.search import Search
+from nasmeta.executors.base import Executor
+from nasmeta.run.composition import Composition
+from nasmeta.run.constraints import check_feasible
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.journal import Journal
+from nasmeta.run.search import Search
+from nasmeta.trial import Job, TrialResult
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 GROUPS = ("strategy", "evaluator", "executor")

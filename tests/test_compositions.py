@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.conf_dir import config_directory
-from nasmeta.config import parse
+from nasmeta.cli.main import main
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import ConfigError
-from nasmeta.evaluators.problem import Problem
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
+from nasmeta.training.problem import Problem
 from tests.evaluators.tables import write_few_shot
 
 

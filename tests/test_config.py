@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from nasmeta.composition import Composition
-from nasmeta.conf_dir import config_directory
-from nasmeta.config import GROUPS, INJECTED, parse, resolve
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.overrides import composed, overridden
+from nasmeta.config.schema import GROUPS, INJECTED, parse, resolve
 from nasmeta.errors import ConfigError
-from nasmeta.overrides import composed, overridden
+from nasmeta.run.composition import Composition
 
 OPTIONS = sorted(
     (path.parent.name, path.stem)

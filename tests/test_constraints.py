@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.config import parse
-from nasmeta.constraints import Constraints, check_feasible
+from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
+from nasmeta.run.constraints import Constraints, check_feasible
 from nasmeta.seeding import stream
 from tests.evaluators.tables import write_benchmark
 from tests.evaluators.test_tabular import CELLS

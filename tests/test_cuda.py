@@ -11,20 +11,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasmeta import device
-from nasmeta.composition import Composition
-from nasmeta.config import parse
-from nasmeta.evaluators.problem import Problem
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.meta_learners.base import Gradients, MetaState
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.meta_learners.normalization import Policy
-from nasmeta.meta_learners.outer import adam
 from nasmeta.meta_learners.protonet import ProtoNet
-from nasmeta.meta_learners.score import score
-from nasmeta.meta_learners.train import MetaTraining
-from nasmeta.overrides import composed
+from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.execution import Execution
+from nasmeta.run.composition import Composition
+from nasmeta.runtime import device
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.optimizers import adam
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import score
 from tests.meta_learners.options import VARIANTS, short
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasmeta.errors import RunDirectoryError
-from nasmeta.journal import Journal
+from nasmeta.run.journal import Journal
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -77,7 +77,7 @@ import resource, signal
 from pathlib import Path
 from nasmeta.errors import StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from nasmeta.journal import Journal
+from nasmeta.run.journal import Journal
 journal = Journal(Path({str(tmp_path / "j")!r}))
 journal.append("asked", trial=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from nasmeta import search as searching
-from nasmeta import summary as summaries
-from nasmeta.meta_learners.score import Score
+from nasmeta.run import search as searching
+from nasmeta.run import summary as summaries
+from nasmeta.training.score import Score
 from tests.cli.runs import search
 
 

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.evaluators.base import TrialResult
-from nasmeta.front import Front
-from nasmeta.pareto import Point, crowding, dominates, front, fronts, hypervolume
 from nasmeta.reporting.pareto import front_figure
 from nasmeta.reporting.ranking import front_of
-from nasmeta.strategies.base import Told
+from nasmeta.run.front import Front
 from nasmeta.strategies.nsga2 import NSGA2
+from nasmeta.strategies.pareto import Point, crowding, dominates, front, fronts, hypervolume
 from nasmeta.testing.strategies import injected
+from nasmeta.trial import Told, TrialResult
 
 GRID = 6
 

@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from nasmeta import search as search_module
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import Diverged, RunFailed
-from nasmeta.evaluators.cost import measure_cost
-from nasmeta.evaluators.problem import Problem
-from nasmeta.events import Event, TrialFinished
-from nasmeta.executors.base import Job
 from nasmeta.executors.serial import SerialExecutor
-from nasmeta.journal import Journal
-from nasmeta.overrides import composed
-from nasmeta.rundir import RunDirectory
-from nasmeta.search import Search
+from nasmeta.networks.cost import measure_cost
+from nasmeta.run import search as search_module
+from nasmeta.run.composition import Composition
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.events import Event, TrialFinished
+from nasmeta.run.journal import Journal
+from nasmeta.run.search import Search
+from nasmeta.training.problem import Problem
+from nasmeta.trial import Job
 from tests.cli.runs import TINY
 
 
@@ -144,7 +144,7 @@ def test_candidates_respect_the_constraints(tmp_path: Path) -> None:
 def test_measured_latencies_are_recorded_and_not_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nasmeta import constraints
+    from nasmeta.run import constraints
 
     clock = iter(range(1, 10_000))
     monkeypatch.setattr(constraints, "measure_latency", lambda *args: float(next(clock)))
@@ -163,7 +163,7 @@ def test_measured_latencies_are_recorded_and_not_measured_again(
 def test_latencies_that_are_measured_beside_trials_are_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from nasmeta import constraints
+    from nasmeta.run import constraints
 
     monkeypatch.setattr(constraints, "measure_latency", lambda *args: 1.0)
     run(tmp_path / "quiet", "constraints.max_latency_ms=1000")

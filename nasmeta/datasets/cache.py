@@ -11,9 +11,9 @@ import torch
 
 from nasmeta.datasets.base import ImageTable
 from nasmeta.errors import StorageError
-from nasmeta.paths import Folder
 from nasmeta.runtime import files
-from nasmeta.stored import UsersOnly
+from nasmeta.runtime.paths import Folder
+from nasmeta.runtime.stored import UsersOnly
 
 _FORMAT = 2
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 from nasmeta.errors import DataError
 from nasmeta.runtime import files
-from nasmeta.stored import UsersOnly
+from nasmeta.runtime.stored import UsersOnly
 
 _BLOCK = 1 << 20
 _log = logging.getLogger(__name__)

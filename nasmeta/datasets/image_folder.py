@@ -26,7 +26,7 @@ from nasmeta.datasets.image_files import Classes, LeftOut
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.datasets.pixel_values import Pixels
 from nasmeta.errors import ConfigError, DataError
-from nasmeta.paths import Folder, absolute_folder
+from nasmeta.runtime.paths import Folder, absolute_folder
 from nasmeta.task import SPLITS, Split
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]

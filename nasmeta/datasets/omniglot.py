@@ -22,7 +22,7 @@ from nasmeta.datasets.image_archive import Index, open_archive
 from nasmeta.datasets.images import ImageDataset
 from nasmeta.datasets.pixel_values import Pixels
 from nasmeta.errors import ConfigError, DataError
-from nasmeta.paths import Folder, absolute_folder
+from nasmeta.runtime.paths import Folder, absolute_folder
 from nasmeta.task import SPLITS, Split
 
 _VALID_ALPHABETS = 5  # of the full set's background alphabets

@@ -2,83 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from nasmeta.trial import Cost, MetaTested, TrialResult
+
 if TYPE_CHECKING:  # whoever only reads results needs no torch
-    from nasmeta.evaluators.cost import Cost
-    from nasmeta.meta_learners.score import Stop
-    from nasmeta.meta_learners.train import Progress
+    from nasmeta.training.meta_training import Progress
+    from nasmeta.training.score import Stop
+    from nasmeta.trial import Cost
 
 Report = Callable[["Progress"], None]
 """Called with every reading of a trial's metrics."""
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What one architecture was worth at one budget, judged on the run's fixed meta-validation tasks.
-
-    Accuracies are fractions (None for regression and for failed trials), valid_ci95 the half-width of the
-    95% interval over tasks, valid_loss per query, flops of one image's forward pass (2 per multiply-add),
-    train_seconds spent in meta-training, seconds in all, both without what a continued trial took before.
-    `proxy` is what an evaluator that trains nothing puts in the place of an accuracy: any finite number, of
-    which more is better. `weights_version` is, where the evaluator owns weights that candidates inherit, the
-    meta-iterations that those had had. Numbers that an evaluator does not know are None. `reason` says why a
-    trial failed.
-    """
-
-    trial: int
-    arch: str
-    iterations: int
-    status: Literal["ok", "failed"]
-    valid_accuracy: float | None
-    valid_ci95: float | None
-    valid_loss: float | None
-    params: int | None
-    flops: int | None
-    train_seconds: float
-    seconds: float
-    reason: str | None = None
-    proxy: float | None = None
-    weights_version: int | None = None
-
-    @classmethod
-    def failed(
-        cls,
-        trial: int,
-        arch: str,
-        iterations: int,
-        reason: str,
-        cost: "Cost",
-        *,
-        train_seconds: float,
-        seconds: float,
-    ) -> "TrialResult":
-        """One that could not be judged; `cost` is what was known by then."""
-        costs = cost.params, cost.flops
-        return cls(
-            trial, arch, iterations, "failed", None, None, None, *costs, train_seconds, seconds, reason
-        )
-
-    @property
-    def score(self) -> float | None:
-        """What a search maximizes: the proxy, the accuracy, or minus the loss; None if it failed."""
-        if self.status == "failed":
-            return None
-        minus_loss = None if self.valid_loss is None else -self.valid_loss
-        return next((v for v in (self.proxy, self.valid_accuracy, minus_loss) if v is not None), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class MetaTested:
-    """What is known of an architecture's meta-test: the accuracy, a fraction, and its 95% half-width."""
-
-    accuracy: float
-    ci95: float | None
 
 
 class Evaluator(ABC):

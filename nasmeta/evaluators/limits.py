@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from nasmeta.errors import ArchitectureError, Diverged, TimedOut
-from nasmeta.meta_learners.score import Score, Stop
+from nasmeta.training.score import Score, Stop
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from nasmeta.evaluators.base import TrialResult
+from nasmeta.trial import TrialResult
 
 
 def rank(result: TrialResult) -> tuple[int, float]:

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from nasmeta import checkpoint
 from nasmeta.errors import Interrupted
-from nasmeta.evaluators.base import Evaluator, Report, TrialResult
-from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.base import Evaluator, Report
 from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
-from nasmeta.evaluators.problem import Problem
-from nasmeta.meta_learners.score import Score, Stop
-from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.networks.cost import measure_cost
+from nasmeta.training import checkpoint
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import Score, Stop
+from nasmeta.trial import Cost, TrialResult
 
 READ_EVERY = 10
 """Meta-iterations between two readings of the metrics; each waits for the device."""

@@ -2,31 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from nasmeta.evaluators.base import Report, TrialResult
-from nasmeta.events import Phase
+from nasmeta.evaluators.base import Report
+from nasmeta.trial import Job, TrialResult
 
 if TYPE_CHECKING:
-    from nasmeta.meta_learners.score import Stop
-    from nasmeta.meta_learners.train import Progress
-
-
-@dataclass(frozen=True)
-class Job:
-    """One trial to run: an architecture's canonical string at a budget of meta-iterations.
-
-    weights: the file of this trial alone; start: that of another one. See Evaluator.evaluate for both.
-    """
-
-    phase: Phase
-    trial: int
-    arch: str
-    iterations: int
-    weights: Path
-    start: Path | None
+    from nasmeta.training.meta_training import Progress
+    from nasmeta.training.score import Stop
 
 
 Judge = Callable[[Job, Report, "Stop"], TrialResult]

@@ -29,15 +29,14 @@ import torch
 from pydantic import Field
 
 from nasmeta.errors import Interrupted, NasmetaError, RunFailed
-from nasmeta.evaluators.base import TrialResult
-from nasmeta.evaluators.cost import Cost
-from nasmeta.executors.base import Executor, Follow, Job, Rebuild
+from nasmeta.executors.base import Executor, Follow, Rebuild
 from nasmeta.executors.worker import READY
 from nasmeta.executors.worker_start import start
-from nasmeta.meta_learners.score import Stop
-from nasmeta.meta_learners.train import Progress
 from nasmeta.runtime.import_path import leave_out_current_folder
-from nasmeta.signals import SIGNALS
+from nasmeta.runtime.signals import SIGNALS
+from nasmeta.training.meta_training import Progress
+from nasmeta.training.score import Stop
+from nasmeta.trial import Cost, Job, TrialResult
 
 POLL_SECONDS = 0.1
 """How often is looked at whether to stop while no worker has anything to say."""

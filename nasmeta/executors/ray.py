@@ -21,15 +21,14 @@ from typing import Annotated, Any, NoReturn
 import torch
 from pydantic import Field
 
-from nasmeta.allocator import keep_pages
 from nasmeta.errors import ConfigError, Interrupted, NasmetaError, RunFailed
-from nasmeta.evaluators.base import TrialResult
-from nasmeta.evaluators.cost import Cost
-from nasmeta.executors.base import Executor, Job, Rebuild
-from nasmeta.meta_learners.score import Stop
-from nasmeta.meta_learners.train import Progress
+from nasmeta.executors.base import Executor, Rebuild
+from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.import_path import leave_out_current_folder, outside_current_folder
-from nasmeta.stored import UsersOnly
+from nasmeta.runtime.stored import UsersOnly
+from nasmeta.training.meta_training import Progress
+from nasmeta.training.score import Stop
+from nasmeta.trial import Cost, Job, TrialResult
 
 POLL_SECONDS = 0.1
 """How often is looked at whether to stop."""

@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
-from nasmeta.evaluators.base import TrialResult
-from nasmeta.executors.base import Executor, Job
+from nasmeta.executors.base import Executor
+from nasmeta.trial import Job, TrialResult
 
 
 class SerialExecutor(Executor):

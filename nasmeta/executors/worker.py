@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 
-from nasmeta.allocator import keep_pages
 from nasmeta.errors import Interrupted, NasmetaError, RunFailed
-from nasmeta.executors.base import Job, Rebuild
-from nasmeta.signals import SIGNALS
+from nasmeta.executors.base import Rebuild
+from nasmeta.runtime.allocator import keep_pages
+from nasmeta.runtime.signals import SIGNALS
+from nasmeta.trial import Job
 
 log = logging.getLogger(__name__)
 

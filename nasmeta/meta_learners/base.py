@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.meta_learners.functional import Network, Parameters
-from nasmeta.meta_learners.normalization import OWN, Policy, Statistics
-from nasmeta.meta_learners.task_network import TaskNetwork
+from nasmeta.networks.batch_norm import OWN, Policy, Statistics
+from nasmeta.networks.execution import Execution
+from nasmeta.networks.network import Network, Parameters
+from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.task import Kind, TaskBatch, TaskSpec
 
 Metrics = dict[str, Tensor]

@@ -19,9 +19,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
-from nasmeta.meta_learners.functional import Parameters, all_examples, gradient_step, task_loss
-from nasmeta.meta_learners.normalization import Policy
-from nasmeta.meta_learners.task_network import TaskNetwork
+from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.network import Parameters, all_examples, gradient_step, task_loss
+from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.task import TaskBatch
 
 

@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Tensor
 
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, Metrics, gradient, task_metrics
-from nasmeta.meta_learners.functional import (
+from nasmeta.networks.batch_norm import Policy, Statistics
+from nasmeta.networks.network import (
     Forward,
     Parameters,
     gradient_step,
@@ -26,8 +27,7 @@ from nasmeta.meta_learners.functional import (
     side_by_side,
     task_loss,
 )
-from nasmeta.meta_learners.normalization import Policy, Statistics
-from nasmeta.meta_learners.task_network import TaskNetwork
+from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.task import TaskBatch
 
 

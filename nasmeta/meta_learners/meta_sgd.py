@@ -18,9 +18,9 @@ from torch import Tensor
 
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import MetaState
-from nasmeta.meta_learners.functional import Parameters
 from nasmeta.meta_learners.maml import Maml
-from nasmeta.meta_learners.normalization import Policy
+from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.network import Parameters
 
 
 class MetaSgd(Maml):

@@ -24,9 +24,9 @@ from nasmeta.meta_learners.base import (
     gradient,
     task_metrics,
 )
-from nasmeta.meta_learners.functional import Parameters, task_loss
-from nasmeta.meta_learners.normalization import Policy
-from nasmeta.meta_learners.task_network import TaskNetwork
+from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.network import Parameters, task_loss
+from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 
 Sets = tuple[tuple[Tensor, Tensor], ...]

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
-from nasmeta.meta_learners.functional import Network, Parameters
-from nasmeta.meta_learners.task_network import TaskNetwork
+from nasmeta.networks.network import Network, Parameters
+from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.search_spaces.relaxation.spec import Adaptation
 from nasmeta.task import TaskBatch, TaskSpec
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
-from nasmeta.events import Event, Phase, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.reporting.numbers import judged, measured, shorten
 from nasmeta.reporting.standing import Standing
+from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.trial import Phase
 
 if TYPE_CHECKING:
-    from nasmeta.evaluators.base import TrialResult
+    from nasmeta.trial import TrialResult
 
     Bar = tqdm[NoReturn]
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.yaml_files import read_mapping, read_text
 
 
 def catalogue(conf_dirs: Iterable[Path], group: str | None = None) -> str:

@@ -28,8 +28,8 @@ from nasmeta.reporting.ranking import (
 )
 
 if TYPE_CHECKING:
-    from nasmeta.evaluators.base import TrialResult
     from nasmeta.reporting.load import Run
+    from nasmeta.trial import TrialResult
 
 TRIAL, BEST, FRONT, REFERENCE = "#8aa4bf", "#1f4e79", "#c0392b", "#2e8b57"
 SIZE = (5.2, 3.5)

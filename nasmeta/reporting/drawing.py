@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from nasmeta.config import parse
+from nasmeta.config.schema import parse
 from nasmeta.reporting.numbers import shorten
 from nasmeta.reporting.plots import draw_architecture
 

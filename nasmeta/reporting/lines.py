@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TextIO
 
-from nasmeta.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.reporting.numbers import duration, human, judged, measured, score, shorten
 from nasmeta.reporting.standing import Standing
+from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
 
 ARCH_WIDTH = 60
 REASON_WIDTH = 200

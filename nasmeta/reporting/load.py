@@ -7,17 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from nasmeta import journal, records
-from nasmeta.command_lines import SearchCommand
-from nasmeta.config import flat
+from nasmeta.config.schema import flat
 from nasmeta.errors import RunDirectoryError
-from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.ranking import best_of
-from nasmeta.journal import Record
 from nasmeta.reporting.differences import QUIET, Value, written
 from nasmeta.reporting.summary_file import read_summary
-from nasmeta.rundir import RunDirectory, checked_config
-from nasmeta.sweep import MANIFEST, Job, Manifest
+from nasmeta.run import journal, records
+from nasmeta.run.directory import RunDirectory, checked_config
+from nasmeta.run.journal import Record
+from nasmeta.run.manifest import MANIFEST, Job, Manifest
+from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.trial import TrialResult
 
 SCORES = ("valid_loss", "valid_ci95", "proxy")
 """What has no bound: a loss may diverge to any finite number, and a proxy has a scale of its own."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from nasmeta.runtime.text import printable
 
 if TYPE_CHECKING:
-    from nasmeta.evaluators.base import TrialResult
+    from nasmeta.trial import TrialResult
 
 UNITS = ("", " K", " M", " G", " T", " P")
 

@@ -9,8 +9,8 @@ from nasmeta.reporting.plots import EDGE
 from nasmeta.reporting.ranking import Measure, measure_of, value_of
 
 if TYPE_CHECKING:
-    from nasmeta.evaluators.base import TrialResult
-    from nasmeta.front import Front
+    from nasmeta.run.front import Front
+    from nasmeta.trial import TrialResult
 
 LABELS = {"params": "parameters", "flops": "FLOPs", "latency": "latency (ms)"}
 SCORES: dict[Measure, str] = {"accuracy": "valid accuracy", "loss": "valid loss", "proxy": "proxy"}

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from nasmeta.events import Event, RunFinished
 from nasmeta.reporting.bars import Bars
 from nasmeta.reporting.lines import Lines
 from nasmeta.reporting.standing import Standing
+from nasmeta.run.events import Event, RunFinished
 
 
 class Progress:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Literal
 
-from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.ranking import rank
-from nasmeta.pareto import front
+from nasmeta.strategies.pareto import front
+from nasmeta.trial import TrialResult
 
 Measure = Literal["accuracy", "loss", "proxy"]
 CostName = Literal["params", "flops"]
@@ -52,7 +52,7 @@ def longest_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
 def front_of(results: Sequence[TrialResult], cost: CostName | CostOf) -> list[TrialResult]:
     """The longest trained results that none of them beats in score and in one cost, ascending in that cost.
 
-    Of equals the earliest trial is on it; see nasmeta.pareto.
+    Of equals the earliest trial is on it; see nasmeta.strategies.pareto.
     """
     cost_of: CostOf = attrgetter(cost) if isinstance(cost, str) else cost
     longest = sorted(longest_trained(results), key=lambda r: r.trial)

@@ -7,9 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasmeta.command_lines import command_line
-from nasmeta.config import needs_trust
-from nasmeta.evaluators.base import TrialResult
+from nasmeta.config.schema import needs_trust
 from nasmeta.evaluators.ranking import ranked
 from nasmeta.reporting.curves import LABELS, cost_figure, search_figure
 from nasmeta.reporting.differences import written
@@ -22,7 +20,9 @@ from nasmeta.reporting.ranking import failures, measure_of
 from nasmeta.reporting.sweep_report import write_sweep_report
 from nasmeta.reporting.table import difference_line, result_rows
 from nasmeta.reporting.verdict import verdict
+from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.text import csv_cell
+from nasmeta.trial import TrialResult
 
 if TYPE_CHECKING:
     from nasmeta.reporting.figures import Figure

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nasmeta.events import Event, RunStarted, TrialFinished, TrialStarted
+from nasmeta.run.events import Event, RunStarted, TrialFinished, TrialStarted
 
 if TYPE_CHECKING:
-    from nasmeta.evaluators.base import TrialResult
+    from nasmeta.trial import TrialResult
 
 
 class Standing:

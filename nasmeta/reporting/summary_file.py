@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nasmeta.command_lines import command_line
 from nasmeta.errors import RunDirectoryError
 from nasmeta.runtime import files
+from nasmeta.runtime.command_lines import command_line
 
 FORMAT = 1
-"""The newest format that is read; nasmeta.summary writes it."""
+"""The newest format that is read; nasmeta.run.summary writes it."""
 
 _STRICT = ConfigDict(strict=True, extra="ignore")
 Count = Annotated[int, Field(ge=0, le=10**30)]

@@ -22,7 +22,8 @@ from nasmeta.reporting.outcome import (
 )
 from nasmeta.reporting.page import picture, write_page
 from nasmeta.reporting.winner import sweep_verdict
-from nasmeta.sweep import Manifest
+from nasmeta.run.manifest import Manifest
+from nasmeta.run.replay import resume_command
 
 REASON_WIDTH = 300
 HEADING_WIDTH = 120
@@ -85,7 +86,7 @@ def _progress(runs: Sequence[Run]) -> str:
 def _resume(path: Path, runs: Sequence[Run]) -> str:
     if all(run.status == "done" for run in runs):
         return ""
-    return f"If it was interrupted, or a job failed, resume it: {Manifest(path.resolve()).resume_command()}"
+    return f"If it was interrupted, or a job failed, resume it: {resume_command(Manifest(path.resolve()))}"
 
 
 def _job(run: Run, numbers: dict[str, Any], keys: Sequence[str], output: Path) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from nasmeta.command_lines import command_line, typed
 from nasmeta.reporting.numbers import counted, duration, human, interval, measured, shorten
 from nasmeta.reporting.outcome import difference_text
 from nasmeta.reporting.verdict import is_reference, is_regression, verdict
+from nasmeta.runtime.command_lines import command_line, typed
 from nasmeta.runtime.text import printable
 
 ROWS = (("searched", "best"), ("reference", "reference"))
@@ -55,7 +55,7 @@ def evaluation_line(
 
 
 def control_table(compared: dict[str, Any]) -> str:
-    """What `nasmeta evaluate --control` found: the rows of nasmeta.control, and what tasks took."""
+    """What `nasmeta evaluate --control` found: the rows of nasmeta.trained.control, and what tasks took."""
     regression = compared["rows"][0]["accuracy"] is None
     headers = [
         "",

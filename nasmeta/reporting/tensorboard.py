@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasmeta.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.reporting.standing import Standing
+from nasmeta.run.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.runtime.text import printable
 
 if TYPE_CHECKING:
-    from nasmeta.evaluators.base import TrialResult
-    from nasmeta.front import Front
     from nasmeta.reporting.figures import Figure
+    from nasmeta.run.front import Front
+    from nasmeta.trial import TrialResult
 
 STEPS_PER_TRIAL = 1000
 HPARAM_METRICS = ("test_accuracy", "valid_accuracy", "params", "flops", "train_seconds")
@@ -26,7 +26,7 @@ class TensorBoard:
       trial number; for regression `search/valid_loss` and `best_valid_loss`, and where an evaluator trains
       nothing, `search/proxy` and `best_proxy`.
     - `search/hypervolume` by trial number, and `pareto/front` (a picture of the scores against the costs,
-      whenever the front changes) where the strategy has several objectives; see `nasmeta.front`.
+      whenever the front changes) where the strategy has several objectives; see `nasmeta.run.front`.
     - `train/loss`, `train/accuracy` of the search's trials, one after the other on one axis: trial n owns
       the steps 1000 n to 1000 n + 999, whatever its budget. A curve a trial would make a thousand tags or
       runs, and a count of all iterations would go astray when a run is resumed, a budget differs, or

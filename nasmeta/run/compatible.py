@@ -10,7 +10,7 @@ What one part alone, or a part and the search space or the dataset, cannot do is
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from nasmeta.config import RunKeys
+from nasmeta.config.schema import RunKeys
 from nasmeta.errors import ConfigError
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.executors.base import Executor

@@ -31,7 +31,8 @@ from pydantic import Field
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.encodings import weisfeiler_lehman
 from nasmeta.strategies import ridge
-from nasmeta.strategies.base import Costs, Feasible, Proposal, Proxies, Strategy, Told
+from nasmeta.strategies.base import Costs, Feasible, Proxies, Strategy
+from nasmeta.trial import Proposal, Told
 
 ROUNDS = 2
 """Of Weisfeiler-Lehman features: an operation with what feeds it, and what feeds that."""

@@ -8,8 +8,8 @@ nothing that replaying the history would not rebuild, and never evaluates, logs 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,19 +17,10 @@ from nasmeta import seeding
 from nasmeta.errors import ConfigError, NothingFeasible
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
+from nasmeta.trial import Cost, Proposal, Told
 
 Feasible = Callable[[Any], bool]
 """Whether an architecture can be built for the run's tasks within its constraints."""
-
-
-class Cost(Protocol):
-    """What a network costs: numbers in its parameters, operations of one example's forward pass."""
-
-    @property
-    def params(self) -> int: ...
-
-    @property
-    def flops(self) -> int: ...
 
 
 Costs = Callable[[Any], Cost]
@@ -48,41 +39,6 @@ FEASIBLE_DRAWS = 1000
 
 FRESH_DRAWS = 100
 """Draws after which a strategy accepts an architecture that it has proposed before."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """The architecture to look at in trial `trial`, at a budget of `iterations` meta-iterations.
-
-    continues: the finished trial of the same architecture whose meta-training goes on here; `iterations`
-    counts those that it already had. inherits: the finished trial, of another architecture perhaps, from
-    whose weights a new meta-training starts.
-    """
-
-    trial: int
-    arch: Any
-    iterations: int
-    continues: int | None = None
-    inherits: int | None = None
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a strategy is told of a trial: `score` is to be maximized; None says that it failed.
-
-    Costs are None where the evaluator does not know them (a table without such columns). latency_ms: of one
-    example, None where no objective asks for it; seconds: what this trial took, without the trial that it
-    continues (simulated where a table says so).
-    """
-
-    trial: int
-    arch: Any
-    score: float | None
-    iterations: int
-    params: int | None
-    flops: int | None
-    latency_ms: float | None = None
-    seconds: float = 0.0
 
 
 class Strategy(ABC):

@@ -17,7 +17,8 @@ from pydantic import Field
 
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import FEASIBLE_DRAWS, Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import FEASIBLE_DRAWS, Feasible, Strategy
+from nasmeta.trial import Proposal, Told
 
 
 class RegularizedEvolution(Strategy):

@@ -23,7 +23,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.trial import Proposal, Told
 
 
 class IterativeDeepening(Strategy):

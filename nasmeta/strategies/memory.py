@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nasmeta import checkpoint
+from nasmeta.training import checkpoint
 
 
 class Memory:

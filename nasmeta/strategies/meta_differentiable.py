@@ -18,7 +18,8 @@ from pydantic import Field
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Inputs, Relaxation
-from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.trial import Proposal, Told
 
 
 class MetaDifferentiable(Strategy):

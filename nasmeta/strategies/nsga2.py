@@ -20,9 +20,10 @@ import numpy as np
 from pydantic import Field
 
 from nasmeta.errors import ConfigError, RunFailed, suggest
-from nasmeta.pareto import Point, crowding, fronts
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import OBJECTIVES, Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import OBJECTIVES, Feasible, Strategy
+from nasmeta.strategies.pareto import Point, crowding, fronts
+from nasmeta.trial import Proposal, Told
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -21,9 +21,10 @@ import numpy as np
 from pydantic import Field
 
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import Feasible, Strategy
 from nasmeta.strategies.surrogate.graphs import EncodedGraph, encode, feature_length
 from nasmeta.strategies.surrogate.targets import normal_scores
+from nasmeta.trial import Proposal, Told
 
 if TYPE_CHECKING:
     from nasmeta.strategies.surrogate.ensemble import Ensemble

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
     from nasmeta.datasets.base import EpisodeSampler
     from nasmeta.meta_learners.base import MetaLearner, MetaState
-    from nasmeta.meta_learners.outer import OuterOptimizer
     from nasmeta.search_spaces.relaxation.spec import Relaxation
     from nasmeta.task import TaskSpec
+    from nasmeta.training.optimizers import OuterOptimizer
 
 T = TypeVar("T")
 

@@ -4,7 +4,8 @@ The baseline that any search has to beat (Li & Talwalkar 2019, arXiv:1902.07638)
 when trials are few, or run in parallel with nothing to wait for.
 """
 
-from nasmeta.strategies.base import Proposal, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.trial import Proposal
 
 
 class RandomSearch(Strategy):

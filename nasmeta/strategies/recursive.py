@@ -26,7 +26,8 @@ from pydantic import Field
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.seeding import integer
-from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.trial import Proposal, Told
 
 
 class Recursive(Strategy):

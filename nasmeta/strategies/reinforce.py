@@ -21,7 +21,8 @@ from pydantic import Field
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Decidable
-from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.trial import Proposal, Told
 
 if TYPE_CHECKING:
     from nasmeta.strategies.controller import Answers

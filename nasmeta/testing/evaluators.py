@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasmeta import checkpoint
 from nasmeta.errors import Interrupted
-from nasmeta.evaluators.base import Evaluator, TrialResult
-from nasmeta.meta_learners.train import Progress
+from nasmeta.evaluators.base import Evaluator
+from nasmeta.training import checkpoint
+from nasmeta.training.meta_training import Progress
+from nasmeta.trial import TrialResult
 
 Make = Callable[[], Evaluator]
 

@@ -12,13 +12,13 @@ from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.meta_learners.normalization import Policy
-from nasmeta.meta_learners.outer import OuterOptimizer
-from nasmeta.meta_learners.score import score
-from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.execution import Execution
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.optimizers import OuterOptimizer
+from nasmeta.training.score import score
 
 WAY, SHOT, QUERY = 5, 1, 5
 CLASSES, SIZE = 40, 16

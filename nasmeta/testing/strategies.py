@@ -8,11 +8,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from nasmeta.config import resolve
-from nasmeta.overrides import composed
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import resolve
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Proposal, Strategy, Told
+from nasmeta.strategies.base import Strategy
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
+from nasmeta.trial import Proposal, Told
 
 Make = Callable[..., Strategy]
 SPACE = ToySpace(length=4, base=6)

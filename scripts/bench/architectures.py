@@ -13,14 +13,14 @@ import statistics
 from tabulate import tabulate
 
 from nasmeta import seeding
-from nasmeta.allocator import keep_pages
-from nasmeta.benchmark import benchmark
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.cli.bench import benchmark
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ArchitectureError
-from nasmeta.evaluators.cost import measure_cost
-from nasmeta.overrides import composed
+from nasmeta.networks.cost import measure_cost
 from nasmeta.reporting.numbers import human
+from nasmeta.run.composition import Composition
+from nasmeta.runtime.allocator import keep_pages
 
 
 def main() -> None:

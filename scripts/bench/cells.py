@@ -30,12 +30,12 @@ import numpy as np
 from tabulate import tabulate
 
 from nasmeta import seeding
-from nasmeta.allocator import keep_pages
-from nasmeta.composition import Composition
-from nasmeta.config import parse
-from nasmeta.meta_learners.score import score
-from nasmeta.overrides import composed
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
+from nasmeta.run.composition import Composition
+from nasmeta.runtime.allocator import keep_pages
 from nasmeta.search_spaces.nasbench201 import Nasbench201Cell
+from nasmeta.training.score import score
 
 SETTING = [
     "search_space=nasbench201",

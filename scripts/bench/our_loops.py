@@ -12,13 +12,13 @@ from typing import Any
 import peer_loops
 import torch
 
-from nasmeta.allocator import keep_pages
-from nasmeta.config import parse
-from nasmeta.device import pick
-from nasmeta.meta_learners.cuda_graphs import recorded_meta_gradient, recorded_predict
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.overrides import composed
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
+from nasmeta.networks.execution import Execution
+from nasmeta.runtime.allocator import keep_pages
+from nasmeta.runtime.device import pick
 from nasmeta.task import TaskBatch, TaskSpec
+from nasmeta.training.cuda_graphs import recorded_meta_gradient, recorded_predict
 
 LEARNERS = {
     ("maml", 2): "maml",

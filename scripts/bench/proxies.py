@@ -26,13 +26,13 @@ from scipy.stats import kendalltau
 from tabulate import tabulate
 
 from nasmeta import seeding
-from nasmeta.allocator import keep_pages
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.evaluators.tabular.open_table import open_table
 from nasmeta.evaluators.zero_cost.proxies import PROXIES, untrained
 from nasmeta.evaluators.zero_cost.vote import vote
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
+from nasmeta.runtime.allocator import keep_pages
 
 BASELINE = "params"
 

@@ -29,14 +29,15 @@ from scipy.stats import kendalltau
 from tabulate import tabulate
 
 from nasmeta import seeding
-from nasmeta.allocator import keep_pages
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ArchitectureError
-from nasmeta.evaluators.base import Evaluator, TrialResult
+from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.evaluators.supernet.evaluator import Supernet
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
+from nasmeta.runtime.allocator import keep_pages
+from nasmeta.trial import TrialResult
 
 RESAMPLES = 1000
 

@@ -17,12 +17,12 @@ import sys
 import time
 from typing import Any
 
-from nasmeta.allocator import keep_pages
-from nasmeta.composition import Composition
-from nasmeta.config import parse
-from nasmeta.evaluators.problem import Problem
-from nasmeta.meta_learners.score import score
-from nasmeta.overrides import composed
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
+from nasmeta.run.composition import Composition
+from nasmeta.runtime.allocator import keep_pages
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import score
 
 WARMUP = 5
 MEASURED = 0.02

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasmeta.composition import Composition
-from nasmeta.config import parse
-from nasmeta.overrides import composed
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
+from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.strategies.differentiable.sampling import Sampling
 

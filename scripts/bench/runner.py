@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from nasmeta.journal import Journal
+from nasmeta.run.journal import Journal
 from nasmeta.testing.strategies import made, told
 from nasmeta.testing.toy_space import ToySpace, distance_score
 

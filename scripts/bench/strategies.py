@@ -31,9 +31,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from nasmeta.config import Config, parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import Config, parse
 from nasmeta.errors import ConfigError, NasmetaError
-from nasmeta.overrides import composed
 from nasmeta.testing.strategies import told
 
 REPEATS = 10

@@ -16,12 +16,12 @@ import time
 from tabulate import tabulate
 
 from nasmeta import seeding
-from nasmeta.allocator import keep_pages
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ArchitectureError
 from nasmeta.evaluators.supernet.training import SupernetTraining
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
+from nasmeta.runtime.allocator import keep_pages
 
 WARMUP = 3
 

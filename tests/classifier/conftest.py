@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from tests.classifier.pictures import picture
 
 SHORT = [

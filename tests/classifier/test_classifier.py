@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from nasmeta import checkpoint
-from nasmeta import classifier as classifier_module
-from nasmeta.classifier import FewShotClassifier
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.errors import CheckpointError, DataError
-from nasmeta.evaluation import MetaTest
+from nasmeta.trained import classifier as classifier_module
+from nasmeta.trained.classifier import FewShotClassifier
+from nasmeta.trained.meta_test import MetaTest
+from nasmeta.training import checkpoint
 from tests.classifier.pictures import files, picture
 from tests.cli.runs import search
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from nasmeta import checkpoint
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.datasets import download
-from nasmeta.evaluation import MetaTest
-from nasmeta.meta_learners.normalization import POLICIES, EpisodicBatchNorm
-from nasmeta.meta_learners.score import score
+from nasmeta.networks.batch_norm import POLICIES, EpisodicBatchNorm
+from nasmeta.trained.meta_test import MetaTest
+from nasmeta.training import checkpoint
+from nasmeta.training.score import score
 from tests.classifier.pictures import picture
 
 CAPTURE = pytest.CaptureFixture[str]

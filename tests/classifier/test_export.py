@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from nasmeta import export, seeding
-from nasmeta.classifier import FewShotClassifier
-from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta import seeding
+from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import ConfigError, RunFailed
-from nasmeta.evaluators.problem import new_state
 from nasmeta.meta_learners.base import adopt_population
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
+from nasmeta.trained import export
+from nasmeta.trained.classifier import FewShotClassifier
+from nasmeta.training.problem import new_state
 from tests.classifier.pictures import files
 
 pytestmark = pytest.mark.extra("onnx")

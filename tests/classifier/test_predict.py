@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasmeta import classifier as classifier_module
-from nasmeta.classifier import FewShotClassifier
-from nasmeta.cli import main
+from nasmeta.cli.main import main
+from nasmeta.trained import classifier as classifier_module
+from nasmeta.trained.classifier import FewShotClassifier
 
 
 @pytest.fixture

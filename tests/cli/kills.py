@@ -14,23 +14,24 @@ from typing import Any
 
 import torch
 
-from nasmeta.cli import main
-from nasmeta.journal import Journal
+from nasmeta.cli.main import main
+from nasmeta.run.journal import Journal
 
 FORK = multiprocessing.get_context("forkserver")
 # What every command imports sooner or later; torch imports the compiler with the first optimizer.
 FORK.set_forkserver_preload(
     [
-        *("tests.cli.kills", "nasmeta.search", "nasmeta.reporting.table", "nasmeta.launch", "torch._dynamo"),
+        *("tests.cli.kills", "nasmeta.run.search", "nasmeta.reporting.table", "nasmeta.cli.launch"),
         *("nasmeta.reporting.report", "matplotlib.font_manager", "matplotlib.backends.backend_svg"),
-        *("nasmeta.classifier", "nasmeta.evaluation", "nasmeta.prediction"),
+        *("nasmeta.trained.classifier", "nasmeta.trained.meta_test", "nasmeta.trained.prediction"),
+        "torch._dynamo",
     ]
 )
 
 
 def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:
     """Runs a command and kills its own process at the `kill_at`-th write (journal lines and files alike)."""
-    from nasmeta import journal
+    from nasmeta.run import journal
     from nasmeta.runtime import files
 
     torch.set_num_threads(1)

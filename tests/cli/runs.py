@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nasmeta.cli import main
-from nasmeta.sweep import MANIFEST
+from nasmeta.cli.main import main
+from nasmeta.run.manifest import MANIFEST
 
 TINY = [
     "dataset=sinusoid",

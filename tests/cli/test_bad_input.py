@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta import composition
-from nasmeta.cli import main
+from nasmeta.cli.main import main
+from nasmeta.run import composition
 
 CASES = {
     # keys

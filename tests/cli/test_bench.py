@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.meta_learners.normalization import Statistics
+from nasmeta.networks.batch_norm import Statistics
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["dataset.train_classes=10", "task.query=2", "task.meta_batch=2", "dataset.size=16"]

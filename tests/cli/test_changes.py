@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from nasmeta import checkpoint, environment, summary
-from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.cli.main import main
+from nasmeta.config.schema import parse
 from nasmeta.errors import DataError
-from nasmeta.journal import Journal, read
-from nasmeta.judges import fingerprints, rebuild
 from nasmeta.reporting.load import load_run
-from nasmeta.rundir import RunDirectory
+from nasmeta.run import environment, summary
+from nasmeta.run.composition import Composition
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.journal import Journal, read
+from nasmeta.run.judges import fingerprints, rebuild
+from nasmeta.training import checkpoint
 from tests.cli.kills import spawn
 from tests.cli.runs import TINY
 from tests.datasets.pictures import save

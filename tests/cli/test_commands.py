@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasmeta.cli import main
-from nasmeta.config import GROUPS
+from nasmeta.cli.main import main
+from nasmeta.config.schema import GROUPS
 from tests.cli.runs import TINY, search
 
 IMAGES = [
@@ -146,7 +146,7 @@ def test_no_run_is_written_over_another(tmp_path: Path, capfd: pytest.CaptureFix
 
 
 def test_runs_of_one_second_get_a_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nasmeta.launch import make_new
+    from nasmeta.cli.launch import make_new
 
     names = {make_new(tmp_path / "day" / "10-00-00").name for _ in range(3)}
     assert names == {"10-00-00", "10-00-00-1", "10-00-00-2"}
@@ -168,11 +168,16 @@ def test_a_sweep_gives_every_job_its_directory(
 
 
 def test_a_hostile_checkpoint_runs_no_code(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from nasmeta import checkpoint
+    from nasmeta.training import checkpoint
 
     assert search(tmp_path / "run") == 0
     best = checkpoint.load_best(tmp_path / "run")
-    for target in ("os.system", "nasmeta.rundir.os.system", "nasmeta.checkpoint.os.mkdir", "builtins.eval"):
+    for target in (
+        "os.system",
+        "nasmeta.run.directory.os.system",
+        "nasmeta.training.checkpoint.os.mkdir",
+        "builtins.eval",
+    ):
         best["config"]["strategy"] = {"_target_": target}
         checkpoint.save(tmp_path / "best.pt", best)
         assert main(["evaluate", str(tmp_path / "best.pt")]) == 2

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasmeta import checkpoint
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.errors import CheckpointError
+from nasmeta.training import checkpoint
 from tests.cli.kills import FORK, outcome, spawn
 from tests.cli.runs import TINY, search
 
@@ -180,7 +180,7 @@ def test_a_stale_lock_is_no_obstacle(killed: Path) -> None:
 
 
 def test_a_live_lock_outlasts_the_death_of_a_waiting_process(tmp_path: Path) -> None:
-    from nasmeta.rundir import RunDirectory
+    from nasmeta.run.directory import RunDirectory
 
     directory = tmp_path / "run"
     assert search(directory) == 0
@@ -192,7 +192,7 @@ def test_a_live_lock_outlasts_the_death_of_a_waiting_process(tmp_path: Path) -> 
 
 
 def test_a_journal_that_no_run_wrote_is_refused(killed: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from nasmeta.journal import Journal
+    from nasmeta.run.journal import Journal
 
     for values in ({"trial": 0}, {"trial": "x", "arch": "fc16", "iterations": 3}, {"elapsed": -1}):
         whole = (killed / "journal.jsonl").read_bytes()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta import environment, summary
-from nasmeta.cli import main
-from nasmeta.journal import read
+from nasmeta.cli.main import main
+from nasmeta.run import environment, summary
+from nasmeta.run.journal import read
 from tests.cli.runs import TINY, search
 
 KEPT = ("journal.jsonl", "best.pt", "summary.json", "config.json")

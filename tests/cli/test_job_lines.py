@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nasmeta.job_lines import PrefixedLines, told_apart
+from nasmeta.runtime.job_lines import PrefixedLines, told_apart
 
 
 def test_every_line_has_the_prefix_and_is_written_whole() -> None:

@@ -20,10 +20,10 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from nasmeta import checkpoint
-from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.sweep import MANIFEST
+from nasmeta.cli.main import main
+from nasmeta.run.composition import Composition
+from nasmeta.run.manifest import MANIFEST
+from nasmeta.training import checkpoint
 from tests.cli.runs import TINY
 
 EXAMPLES = int(os.environ.get("NASMETA_MALFORMED", "50"))
@@ -44,7 +44,9 @@ scalars = (
     | st.just(10**30)
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["../x", "/etc/passwd", "${oc.env:HOME}", "${seed}", "os.system", "nasmeta.rundir.os"])
+    | st.sampled_from(
+        ["../x", "/etc/passwd", "${oc.env:HOME}", "${seed}", "os.system", "nasmeta.run.directory.os"]
+    )
 )
 values = st.recursive(
     scalars,

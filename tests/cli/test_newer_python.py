@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from nasmeta.arguments import parsed
-from nasmeta.cli import main
+from nasmeta.cli.arguments import parsed
+from nasmeta.cli.main import main
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nasmeta import launch
-from nasmeta.cli import main
+from nasmeta.cli import launch
+from nasmeta.cli.main import main
 from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.image_folder import ImageFolder
 from nasmeta.task import Split

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.cli import main
-from nasmeta.overrides import composed
+from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
 
 GLOBAL = b"# @package _global_\n"
 SLIPS = {

@@ -9,11 +9,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.arguments import parsed
-from nasmeta.arguments_of_hydra import prepared, quoted
-from nasmeta.cli import main
-from nasmeta.config import parse
-from nasmeta.overrides import composed
+from nasmeta.cli.arguments import parsed
+from nasmeta.cli.main import main
+from nasmeta.config.arguments_of_hydra import prepared, quoted
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from tests.cli.runs import SHORT, jobs
 
 WORDS = """
@@ -91,7 +91,7 @@ def test_a_users_own_option_says_by_its_annotation_what_a_path_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(
-        "from nasmeta.datasets.strokes import Strokes\nfrom nasmeta.paths import Folder\n"
+        "from nasmeta.datasets.strokes import Strokes\nfrom nasmeta.runtime.paths import Folder\n"
         "class Mine(Strokes):\n"
         "    def __init__(self, *, place: Folder | None, word: str) -> None: ...\n"
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta import signals
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.reporting.load import load_run
+from nasmeta.runtime import signals
 from nasmeta.strategies.random import RandomSearch
 from tests.cli.kills import outcome
 from tests.cli.runs import SHORT, TINY, jobs

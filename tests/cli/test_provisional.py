@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nasmeta import checkpoint
-from nasmeta.cli import main
+from nasmeta.cli.main import main
+from nasmeta.training import checkpoint
 from tests.cli.kills import spawn
 from tests.cli.test_commands import images
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.cli import main
-from nasmeta.executors.base import Job
-from nasmeta.journal import read
-from nasmeta.judges import Judges
+from nasmeta.cli.main import main
+from nasmeta.run.journal import read
+from nasmeta.run.judges import Judges
+from nasmeta.trial import Job
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import TINY, search
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from tests.cli.runs import SHORT
 from tests.reporting.stored_runs import copied, summary_of, table_search
 from tests.test_layers import loaded

@@ -11,9 +11,9 @@ import pytest
 import torch
 from filelock import FileLock, Timeout
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
-from nasmeta.rundir import RunDirectory, locked
+from nasmeta.run.directory import RunDirectory, locked
 from tests.cli.kills import kill_again_and_again, outcome, spawn
 from tests.cli.runs import TINY, search
 

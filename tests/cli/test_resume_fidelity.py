@@ -7,14 +7,14 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.evaluators.scratch import Scratch
-from nasmeta.journal import Journal
-from nasmeta.overrides import composed
-from nasmeta.pareto import dominates
-from nasmeta.rundir import RunDirectory
+from nasmeta.run.composition import Composition
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.journal import Journal
+from nasmeta.strategies.pareto import dominates
 from tests.cli.kills import kill_again_and_again, outcome
 from tests.cli.runs import TINY
 
@@ -126,7 +126,7 @@ def test_nsga2_keeps_the_front_and_its_checkpoints(
 def test_latency_as_an_objective_is_measured_once_and_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nasmeta import constraints
+    from nasmeta.run import constraints
 
     clock = iter(range(1, 1000))
     monkeypatch.setattr(constraints, "measure_latency", lambda *args: float(next(clock)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from tests.cli.kills import kill_again_and_again, outcome, spawn
 from tests.cli.runs import TINY
 

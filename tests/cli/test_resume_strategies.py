@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nasmeta import journal
-from nasmeta.cli import main
+from nasmeta.cli.main import main
+from nasmeta.run import journal
 from nasmeta.runtime import files
 from tests.cli.kills import outcome
 from tests.cli.runs import TINY

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasmeta.signals import interruptible
+from nasmeta.runtime.signals import interruptible
 from tests.cli.runs import TINY
 
 
@@ -69,7 +69,7 @@ def test_each_signal_asks_and_the_second_interrupt_raises() -> None:
 
 def test_interrupted_in_the_middle_of_a_write(tmp_path: Path) -> None:
     """A second SIGINT that strikes while a checkpoint is replaced: the old one is whole."""
-    from nasmeta import checkpoint
+    from nasmeta.training import checkpoint
 
     checkpoint.save(tmp_path / "w.pt", {"iteration": 1})
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from nasmeta.cli import main
-from nasmeta.rundir import locked
-from nasmeta.sweep import MANIFEST
+from nasmeta.cli.main import main
+from nasmeta.run.directory import locked
+from nasmeta.run.manifest import MANIFEST
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
 from tests.conftest import has_extra

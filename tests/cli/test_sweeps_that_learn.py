@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
-from nasmeta.replay import replayed
-from nasmeta.sweep import MANIFEST, Plan
+from nasmeta.run.manifest import MANIFEST, Plan
+from nasmeta.run.replay import replayed
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
 from tests.conftest import has_extra

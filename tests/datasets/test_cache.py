@@ -3,7 +3,7 @@ import torch
 
 from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import cached_table
-from nasmeta.paths import absolute_folder
+from nasmeta.runtime.paths import absolute_folder
 
 
 @pytest.fixture

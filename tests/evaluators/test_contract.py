@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 import pytest
 
-from nasmeta.composition import Composition
-from nasmeta.conf_dir import config_directory
-from nasmeta.config import parse
-from nasmeta.evaluators.problem import Problem
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.evaluators.zero_cost.proxies import PROXIES, Name
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
 from nasmeta.testing import evaluators as contract
+from nasmeta.training.problem import Problem
 from tests.evaluators.tables import write_few_shot
 
 ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from nasmeta.errors import ArchitectureError
-from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.networks.cost import measure_cost
 from nasmeta.task import TaskSpec
+from nasmeta.trial import Cost
 from tests.search_spaces.shipped import shipped
 
 OMNIGLOT = TaskSpec("classification", (1, 28, 28), 5, 20)

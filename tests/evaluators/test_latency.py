@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from nasmeta import seeding
-from nasmeta.composition import Composition
-from nasmeta.config import parse
-from nasmeta.evaluators.latency import measure_latency
-from nasmeta.overrides import composed
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
+from nasmeta.networks.latency import measure_latency
+from nasmeta.run.composition import Composition
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import RunFailed, TimedOut
-from nasmeta.evaluators import cost
 from nasmeta.evaluators.limits import Limit
-from nasmeta.evaluators.problem import Problem
-from nasmeta.meta_learners.train import MetaTraining
-from nasmeta.overrides import composed
+from nasmeta.networks import cost
+from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.mlp import MlpSpace
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.problem import Problem
 from tests.cli.runs import TINY
 from tests.test_search import records, run
 

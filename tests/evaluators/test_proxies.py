@@ -17,10 +17,9 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from nasmeta import seeding
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
-from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.zero_cost.embedding import embedding
 from nasmeta.evaluators.zero_cost.evaluator import ZeroCost
 from nasmeta.evaluators.zero_cost.grad_norm import grad_norm
@@ -36,11 +35,12 @@ from nasmeta.evaluators.zero_cost.vote import rank, vote
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.protonet import ProtoNet
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
 from nasmeta.search_spaces import ops
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing import quadratic
+from nasmeta.trial import Cost
 from tests.cli.runs import search
 
 RNG = np.random.default_rng(0)
@@ -393,7 +393,7 @@ def test_the_best_by_proxy_are_really_trained(tmp_path: Path, capsys: pytest.Cap
 
 
 def main_evaluate(directory: Path, capsys: pytest.CaptureFixture[str]) -> float:
-    from nasmeta.cli import main
+    from nasmeta.cli.main import main
 
     assert main(["evaluate", str(directory), "--json"]) == 0
     loss: float = json.loads(capsys.readouterr().out)["loss"]

@@ -8,21 +8,21 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from nasmeta import checkpoint
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed
-from nasmeta.evaluators.base import TrialResult
-from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.evaluator import FILE, Supernet
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.maml import Maml
-from nasmeta.meta_learners.train import MetaTraining
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
 from nasmeta.testing.evaluators import judged, timeless
 from nasmeta.testing.meta_learners import TASK, BlobSampler
+from nasmeta.training import checkpoint
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.problem import Problem
+from nasmeta.trial import TrialResult
 from tests.evaluators.test_supernet_weights import LEARNERS, SMALL, SPACES
 
 

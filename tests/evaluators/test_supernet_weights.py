@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from nasmeta import seeding
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ArchitectureError, ConfigError
 from nasmeta.evaluators.supernet.sampling import fair, uniform
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import SharedWeights
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.overrides import composed
+from nasmeta.networks.execution import Execution
+from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import TaskSpec
 from nasmeta.testing.meta_learners import TASK, BlobSampler

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 
-from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
-from nasmeta.evaluators.base import MetaTested
-from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.tabular.open_table import open_table
 from nasmeta.evaluators.tabular.table import Validated
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
+from nasmeta.trial import Cost, MetaTested
 from tests.evaluators.tables import HEADER, few_shot_row, write_benchmark, write_few_shot
 
 RESNET = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
@@ -270,7 +269,7 @@ def test_limits_hold_by_the_tables_costs(tmp_path: Path) -> None:
     values = composed([*RUN, f"evaluator.table={table}", *options[:2]])
     composition = Composition.of(parse(values, trusted=True))
     evaluator = composition.evaluator(composition.problem())
-    from nasmeta.constraints import Constraints
+    from nasmeta.run.constraints import Constraints
 
     feasible = Constraints(composition, evaluator, [], lambda event, **values: None).feasible
     assert [feasible(composition.space.parse(arch)) for arch in (RESNET, *CELLS)] == [

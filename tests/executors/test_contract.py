@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from nasmeta.errors import Interrupted, RunFailed, StorageError
-from nasmeta.executors.base import Executor, Job, Rebuild
+from nasmeta.executors.base import Executor, Rebuild
 from nasmeta.executors.process import ProcessExecutor
 from nasmeta.executors.serial import SerialExecutor
-from nasmeta.meta_learners.train import Progress
+from nasmeta.training.meta_training import Progress
+from nasmeta.trial import Job
 from tests.cli import kills
 from tests.executors import toy
 from tests.executors.toy import job

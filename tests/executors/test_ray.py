@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.errors import ConfigError, Interrupted, RunFailed, StorageError
 from nasmeta.executors import ray as module
 from nasmeta.executors.ray import RayExecutor

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from nasmeta.errors import Interrupted, StorageError
-from nasmeta.evaluators.base import TrialResult
-from nasmeta.executors.base import Executor, Job, Judge
-from nasmeta.meta_learners.train import Progress
+from nasmeta.executors.base import Executor, Judge
+from nasmeta.training.meta_training import Progress
+from nasmeta.trial import Job, TrialResult
 
 
 def job(trial: int, arch: str, folder: Path = Path("nowhere")) -> Job:

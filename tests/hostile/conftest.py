@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from tests.cli.runs import SHORT
 from tests.hostile.makers import Canary
 

@@ -23,10 +23,11 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from nasmeta import journal, seeding
-from nasmeta.conf_dir import config_directory
+from nasmeta import seeding
+from nasmeta.config.conf_dir import config_directory
 from nasmeta.errors import NasmetaError
 from nasmeta.evaluators import tabular
+from nasmeta.run import journal
 from tests.hostile import mutations
 from tests.hostile.makers import change_config
 from tests.hostile.mutations import Draw, Values, changed, damaged, misplaced, one, written

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from nasmeta import journal
-from nasmeta.cli import main
-from nasmeta.sweep import MANIFEST, Plan
+from nasmeta.cli.main import main
+from nasmeta.run import journal
+from nasmeta.run.manifest import MANIFEST, Plan
 
 Change = Callable[[dict[str, Any]], Any]
 """Changes a configuration in place."""

@@ -75,7 +75,14 @@ OPTIONS = [
 
 TARGETS = [
     *("os.mkdir", "os.system", "canary.run", "pickle.loads", "subprocess.run", "builtins.eval", "torch.load"),
-    *("hydra.utils.call", "hydra.utils.get_class", "nasmeta.rundir.os.mkdir", "nasmeta.cli.main", "a.b", "."),
+    *(
+        "hydra.utils.call",
+        "hydra.utils.get_class",
+        "nasmeta.run.directory.os.mkdir",
+        "nasmeta.cli.main",
+        "a.b",
+        ".",
+    ),
     *("nasmeta.strategies.canary.Run", "nasmeta.strategies.evolution.RegularizedEvolution.__init__"),
     *(
         "nasmeta.executors.ray.Ray",

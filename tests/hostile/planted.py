@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from tests.cli.kills import FORK
 
 LIMIT = 60.0

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from tests.cli.kills import FORK
 from tests.hostile.makers import SECRET
 from tests.hostile.planted import snapshot

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from nasmeta import checkpoint
 from nasmeta.errors import CheckpointError
+from nasmeta.training import checkpoint
 from tests.hostile.makers import Canary, change_checkpoint, run
 from tests.hostile.test_configurations import loop, nested
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from nasmeta.cli import main
-from nasmeta.composition import Composition
-from nasmeta.config import GROUPS, parse
+from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed, reconfigured
+from nasmeta.config.schema import GROUPS, parse
 from nasmeta.datasets import download
 from nasmeta.errors import ConfigError, NasmetaError
-from nasmeta.overrides import composed, reconfigured
-from nasmeta.stored import MAX_VALUES, plain
+from nasmeta.run.composition import Composition
+from nasmeta.runtime.stored import MAX_VALUES, plain
 from tests.cli.runs import SHORT
 from tests.hostile.makers import (
     Canary,
@@ -86,8 +86,8 @@ def test_what_is_built_gets_what_was_stored(group: str, option: str, monkeypatch
     def recorded(_: str, path: str, **options: Any) -> Callable[..., None]:
         return lambda **arguments: given.setdefault(path, arguments)
 
-    monkeypatch.setattr("nasmeta.config.resolve", recorded)
-    monkeypatch.setattr("nasmeta.config._marks", lambda group, target: [])
+    monkeypatch.setattr("nasmeta.config.schema.resolve", recorded)
+    monkeypatch.setattr("nasmeta.config.schema._marks", lambda group, target: [])
     config.build(group)
     plain_values = {k: v for k, v in values[group].items() if k != "_target_" and not isinstance(v, dict)}
     assert {k: v for k, v in given[target].items() if k in plain_values} == plain_values
@@ -95,8 +95,8 @@ def test_what_is_built_gets_what_was_stored(group: str, option: str, monkeypatch
 
 TARGETS = [
     "os.system",
-    "nasmeta.rundir.json.loads",
-    "nasmeta.cli.main",
+    "nasmeta.run.directory.json.loads",
+    "nasmeta.cli.main.main",
     "nasmeta.__main__.sys",
     "nasmeta.strategies.base.Strategy",
     "nasmeta.strategies.base.importlib",

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from nasmeta import seeding
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from tests.cli.kills import spawn
 from tests.cli.runs import SHORT
 from tests.hostile.planted import PLANTS, Case, Plant, hard_link, link, pipe, run_all, snapshot

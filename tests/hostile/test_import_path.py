@@ -53,12 +53,12 @@ def script(tmp_path: Path) -> Path:
     path = tmp_path / "bin" / "nasmeta"
     path.parent.mkdir()
     path.write_text(
-        "import sys\nfrom nasmeta.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+        "import sys\nfrom nasmeta.cli.main import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
     )
     return path
 
 
-@pytest.mark.parametrize("module", ["nasmeta", "nasmeta.cli"])
+@pytest.mark.parametrize("module", ["nasmeta", "nasmeta.cli.main"])
 def test_python_m(planted: Path, module: str) -> None:
     """What Python itself imports before it finds nasmeta cannot be helped; see docs/security.md."""
     done = run(planted, sys.executable, "-m", module, "search", "--cfg", "job")

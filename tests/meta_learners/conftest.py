@@ -2,8 +2,8 @@
 
 import pytest
 
-from nasmeta.meta_learners.normalization import POLICIES, Policy
-from nasmeta.meta_learners.outer import OuterOptimizer, adam
+from nasmeta.networks.batch_norm import POLICIES, Policy
+from nasmeta.training.optimizers import OuterOptimizer, adam
 
 
 @pytest.fixture(params=POLICIES)

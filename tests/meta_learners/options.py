@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.meta_learners.normalization import Policy
+from nasmeta.networks.batch_norm import Policy
 
 CONF = Path(__file__).parents[2] / "conf"
 LEARNERS = sorted(path.stem for path in (CONF / "meta_learner").glob("*.yaml"))

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasmeta.meta_learners.maml import Maml
-from nasmeta.meta_learners.normalization import Policy
 from nasmeta.meta_learners.reptile import Reptile
+from nasmeta.networks.batch_norm import Policy
 from nasmeta.testing import quadratic
 
 curvatures = st.floats(0.1, 3.0)

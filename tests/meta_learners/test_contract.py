@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.meta_learners.normalization import Policy
-from nasmeta.meta_learners.outer import OuterOptimizer
+from nasmeta.networks.batch_norm import Policy
 from nasmeta.testing.meta_learners import LearningContract, MetaLearnerContract, learning
+from nasmeta.training.optimizers import OuterOptimizer
 from tests.meta_learners.options import CONF, LEARNERS, OPTIMIZERS, configured, learner, short
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners import cuda_graphs
 from nasmeta.meta_learners.base import MetaState
-from nasmeta.meta_learners.cuda_graphs import Recorded
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.meta_learners.outer import sgd
-from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.networks.execution import Execution
 from nasmeta.testing.meta_learners import conv_network, init, training_sampler
+from nasmeta.training import cuda_graphs
+from nasmeta.training.cuda_graphs import Recorded
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.optimizers import sgd
 from tests.meta_learners.options import learner
 
 X = torch.arange(3.0)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners import stacked
 from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
-from nasmeta.meta_learners.execution import Execution, check, out_of_memory
-from nasmeta.meta_learners.normalization import Policy
-from nasmeta.meta_learners.outer import sgd
-from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.execution import Execution, check, out_of_memory
+from nasmeta.networks.kernels import stacked
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.optimizers import sgd
 from tests.meta_learners.options import VARIANTS, short
 
 CPU = torch.device("cpu")

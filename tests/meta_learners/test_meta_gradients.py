@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.maml import Maml, step_weights
-from nasmeta.meta_learners.normalization import Policy
 from nasmeta.meta_learners.protonet import ProtoNet
+from nasmeta.networks.batch_norm import Policy
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners import reference

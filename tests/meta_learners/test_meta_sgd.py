@@ -6,7 +6,7 @@ import torch
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.maml import Maml
-from nasmeta.meta_learners.normalization import Policy
+from nasmeta.networks.batch_norm import Policy
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners.options import learner
 from tests.meta_learners.test_meta_gradients import assert_slopes, double_batch, double_state

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners import batch_norm, normalization
 from nasmeta.meta_learners.base import MetaState, adopt_population
-from nasmeta.meta_learners.batch_norm import normalize
-from nasmeta.meta_learners.functional import Network
-from nasmeta.meta_learners.normalization import OWN, EpisodicBatchNorm, Statistics, make_episodic
+from nasmeta.networks import batch_norm as normalization
+from nasmeta.networks.batch_norm import OWN, EpisodicBatchNorm, Statistics, make_episodic
+from nasmeta.networks.kernels import batch_norm
+from nasmeta.networks.kernels.batch_norm import normalize
+from nasmeta.networks.network import Network
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners import reference
 from tests.meta_learners.options import learner, short

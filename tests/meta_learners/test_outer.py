@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from nasmeta.meta_learners import outer
-from nasmeta.meta_learners.outer import OuterOptimizer, Schedule
+from nasmeta.training import optimizers as outer
+from nasmeta.training.optimizers import OuterOptimizer, Schedule
 
 
 def of(schedule: Schedule, warmup: float = 0.0) -> OuterOptimizer:

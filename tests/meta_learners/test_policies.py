@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
-from nasmeta.meta_learners.normalization import POLICIES, Policy
+from nasmeta.networks.batch_norm import POLICIES, Policy
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners.options import VARIANTS, short

@@ -8,11 +8,11 @@ from torch import nn
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.meta_learners.base import MetaLearner, MetaState
-from nasmeta.meta_learners.outer import adam
-from nasmeta.meta_learners.score import score
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing.meta_learners import train
+from nasmeta.training.optimizers import adam
+from nasmeta.training.score import score
 from tests.meta_learners.options import learner
 
 TASK = TaskSpec("regression", (1,), 1)

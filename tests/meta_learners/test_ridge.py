@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasmeta.errors import ConfigError, Diverged
 from nasmeta.meta_learners.ridge import ridge_weights
-from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing.meta_learners import WAY, BlobSampler, conv_network, init, training_sampler
+from nasmeta.training.meta_training import MetaTraining
 from tests.meta_learners.options import learner
 
 PLANE = TaskSpec("classification", (2,), 2, 2)

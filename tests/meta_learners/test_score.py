@@ -6,12 +6,12 @@ from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.meta_learners.functional import Parameters
-from nasmeta.meta_learners.score import ci95, score
-from nasmeta.meta_learners.task_network import TaskNetwork
+from nasmeta.networks.execution import Execution
+from nasmeta.networks.network import Parameters
+from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
+from nasmeta.training.score import ci95, score
 from tests.meta_learners.options import learner
 
 

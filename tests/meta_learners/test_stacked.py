@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasmeta.meta_learners import stacked
-from nasmeta.meta_learners.batch_norm import normalize
+from nasmeta.networks.kernels import stacked
+from nasmeta.networks.kernels.batch_norm import normalize
 
 TASKS, N = 3, 4
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
-from nasmeta.evaluators.problem import Problem
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names, plain_state
-from nasmeta.meta_learners.train import MetaTraining
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.task import TaskBatch, TaskSpec
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.problem import Problem
 
 TINY = [
     "strategy=meta_differentiable",

@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from nasmeta.meta_learners.normalization import Policy
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
+from nasmeta.networks.batch_norm import Policy
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.testing.meta_learners import MetaLearnerContract, init
 from tests.meta_learners.options import LEARNERS, VARIANTS, learner, short

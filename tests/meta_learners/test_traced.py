@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners import normalization, traced
 from nasmeta.meta_learners.base import MetaState
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.meta_learners.traced import Traces
+from nasmeta.networks import batch_norm as normalization
+from nasmeta.networks import traced
+from nasmeta.networks.execution import Execution
+from nasmeta.networks.traced import Traces
 from nasmeta.task import TaskSpec
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
 from tests.meta_learners.options import learner, short

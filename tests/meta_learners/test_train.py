@@ -8,10 +8,10 @@ import torch
 
 from nasmeta.errors import Diverged
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.meta_learners.outer import OuterOptimizer, sgd
-from nasmeta.meta_learners.train import MetaTraining
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.optimizers import OuterOptimizer, sgd
 from tests.meta_learners.options import OPTIMIZERS, VARIANTS, configured, learner, short
 
 ITERATIONS = 3

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from tests.cli.runs import search
 from tests.reporting.stored_runs import TABLE, table_search
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasmeta.evaluators.base import TrialResult
-from nasmeta.events import RunFinished, RunStarted, TrialFinished, TrialStarted
+from nasmeta.run.events import RunFinished, RunStarted, TrialFinished, TrialStarted
 from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
 from nasmeta.task import TaskBatch
+from nasmeta.trial import TrialResult
 
 CONV4 = "conv3-64.bn.relu.max_conv3-64.bn.relu.max_conv3-64.bn.relu.max_conv3-64.bn.relu.max_flatten"
 SMALL = "conv3-16.bn.relu.max_conv3-16.bn.relu.max_gap"

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from nasmeta import journal
-from nasmeta.cli import main
-from nasmeta.journal import Journal, Record
+from nasmeta.cli.main import main
+from nasmeta.run import journal
+from nasmeta.run.journal import Journal, Record
 
 TABLE = [
     "search_space=conv_small",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from nasmeta.pareto import dominates
 from nasmeta.reporting.curves import MANY, Level, cost_figure, search_figure, sweep_figure
 from nasmeta.reporting.load import Finished, Run, load_run
 from nasmeta.reporting.plots import rgb
+from nasmeta.strategies.pareto import dominates
 from tests.reporting.events_of_a_run import trial_failed, trial_finished
 from tests.reporting.stored_runs import searched, summary_of
 

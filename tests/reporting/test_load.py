@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
-from nasmeta.journal import Record
 from nasmeta.reporting.load import load_all, load_run, load_sweep
 from nasmeta.reporting.report import write_report
-from nasmeta.rundir import RunDirectory
-from nasmeta.sweep import MANIFEST
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.journal import Record
+from nasmeta.run.manifest import MANIFEST
 from tests.reporting.stored_runs import contents, copied, records, searched, summary_of
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from nasmeta.events import Announcer, Event, Trained
 from nasmeta.reporting.progress import Progress
+from nasmeta.run.events import Announcer, Event, Trained
 from tests.reporting.events_of_a_run import (
     run_finished,
     run_started,

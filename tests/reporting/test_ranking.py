@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.evaluators.base import TrialResult
 from nasmeta.evaluators.ranking import ranked
-from nasmeta.pareto import dominates
 from nasmeta.reporting.ranking import (
     best_so_far,
     failures,
@@ -17,6 +15,8 @@ from nasmeta.reporting.ranking import (
     measure_of,
     value_of,
 )
+from nasmeta.strategies.pareto import dominates
+from nasmeta.trial import TrialResult
 from tests.reporting.events_of_a_run import trial_failed, trial_finished
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from nasmeta.cli import main
+from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
-from nasmeta.journal import Journal
 from nasmeta.reporting.numbers import duration, human, percent
 from nasmeta.reporting.report import write_report
 from nasmeta.reporting.verdict import verdict
-from nasmeta.rundir import RunDirectory
-from nasmeta.sweep import MANIFEST
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.journal import Journal
+from nasmeta.run.manifest import MANIFEST
 from tests.cli.test_resume_gradient import arguments as gradient_arguments
 from tests.reporting.stored_runs import (
     Page,

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nasmeta.events import Event, Trained
 from nasmeta.reporting.tensorboard import TensorBoard
+from nasmeta.run.events import Event, Trained
 from tests.reporting.events_of_a_run import (
     CONV4,
     run_finished,

@@ -34,15 +34,15 @@ QUALIFIED = {
 }  # fmt: skip
 
 ALLOWED = {
-    ("checkpoint.py", "torch.save"): "into memory",
-    ("checkpoint.py", "torch.load"): "of bytes",
-    ("checkpoint.py", "zipfile.ZipFile"): "of bytes",
-    ("cli.py", "os.open"): "the null device, in the place of a closed standard output",
+    ("training/checkpoint.py", "torch.save"): "into memory",
+    ("training/checkpoint.py", "torch.load"): "of bytes",
+    ("training/checkpoint.py", "zipfile.ZipFile"): "of bytes",
+    ("cli/main.py", "os.open"): "the null device, in the place of a closed standard output",
     ("datasets/cache.py", "torch.save"): "into a file from the gate",
     ("datasets/cache.py", "torch.load"): "of a file from the gate",
     ("datasets/decode.py", "Image.open"): "of a file from the gate",
     ("datasets/image_archive.py", "ZipFile"): "of a file from the gate",
-    ("launch.py", "os.mkdir"): "the new directory of a run",
+    ("cli/launch.py", "os.mkdir"): "the new directory of a run",
     ("reporting/figures.py", "TemporaryDirectory"): "an empty folder of its own",
     ("reporting/tensorboard.py", "SummaryWriter"): "new files, named by the second and the process",
 }

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import Tensor, nn
 
 from nasmeta.errors import ArchitectureError, ConfigError
-from nasmeta.evaluators.cost import measure_cost
+from nasmeta.networks.cost import measure_cost
 from nasmeta.search_spaces.cell_ops import FactorizedReduce
 from nasmeta.search_spaces.darts import DartsGenotype
 from nasmeta.search_spaces.darts.architecture import OPERATIONS, Cell, node

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ArchitectureError
-from nasmeta.evaluators.cost import measure_cost
+from nasmeta.networks.cost import measure_cost
 from nasmeta.search_spaces.nasbench201 import Nasbench201Cell
 from nasmeta.search_spaces.nasbench201.architecture import OPERATIONS
 from nasmeta.search_spaces.nasbench201.network import Cell

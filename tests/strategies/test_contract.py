@@ -13,12 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nasmeta.conf_dir import config_directory
+from nasmeta.config.conf_dir import config_directory
 from nasmeta.errors import ConfigError, NothingFeasible
 from nasmeta.seeding import stream
-from nasmeta.strategies.base import Strategy, Told
+from nasmeta.strategies.base import Strategy
 from nasmeta.testing.strategies import SPACE, Make, asked, class_of, made, play, replay, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
+from nasmeta.trial import Told
 from tests.search_spaces.shipped import FILES, shipped
 
 FILES_OF_STRATEGIES = (path.stem for path in (config_directory() / "strategy").glob("*.yaml"))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasmeta.strategies.base import Proposal
 from nasmeta.strategies.hyperband import Hyperband, plan
 from nasmeta.testing.strategies import injected, play, told
+from nasmeta.trial import Proposal
 
 # Li et al. 2018, table 1: R = 81, eta = 3; bracket s -> (n_i, r_i).
 TABLE = {

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from nasmeta.errors import ConfigError, RunFailed
-from nasmeta.pareto import dominates, hypervolume
-from nasmeta.strategies.base import Proposal, Strategy, Told
+from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.nsga2 import NSGA2
+from nasmeta.strategies.pareto import dominates, hypervolume
 from nasmeta.strategies.random import RandomSearch
 from nasmeta.testing.strategies import SPACE, injected
 from nasmeta.testing.toy_space import distance_score
+from nasmeta.trial import Proposal, Told
 
 
 def nsga2(population: int = 6, objectives: list[str] | None = None, **rest: Any) -> NSGA2:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from nasmeta.conf_dir import config_directory
-from nasmeta.strategies.base import Proposal
+from nasmeta.config.conf_dir import config_directory
 from nasmeta.strategies.evolution import RegularizedEvolution
 from nasmeta.strategies.predictor import Predictor
 from nasmeta.testing.strategies import asked, injected, play, told
 from nasmeta.testing.toy_space import ToySpace, distance_score
+from nasmeta.trial import Proposal
 
 
 def predictor(options: dict[str, Any] | None = None, **arguments: Any) -> Predictor:

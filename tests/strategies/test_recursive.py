@@ -5,16 +5,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
-from nasmeta.overrides import composed
-from nasmeta.strategies.base import Proposal, Strategy, Told
+from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.controller import Controller
 from nasmeta.strategies.hyperband import Hyperband
 from nasmeta.strategies.recursive import Recursive
 from nasmeta.strategies.reinforce import Reinforce
 from nasmeta.testing.strategies import asked, injected, play, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
+from nasmeta.trial import Proposal, Told
 
 
 class Spy(Strategy):

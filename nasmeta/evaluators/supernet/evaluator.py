@@ -30,19 +30,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nasmeta import checkpoint
 from nasmeta.errors import ConfigError, Diverged, Interrupted, RunFailed
-from nasmeta.evaluators.base import Evaluator, Report, TrialResult
-from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.base import Evaluator, Report
 from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
-from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import Subnetwork
 from nasmeta.meta_learners.base import MetaState, adopt_population
-from nasmeta.meta_learners.score import Score, Stop
-from nasmeta.meta_learners.train import MetaTraining, population_batches
+from nasmeta.networks.cost import measure_cost
 from nasmeta.search_spaces.decisions import Decidable
+from nasmeta.training import checkpoint
+from nasmeta.training.meta_training import MetaTraining, population_batches
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import Score, Stop
+from nasmeta.trial import Cost, TrialResult
 
 FILE = "supernet.pt"
 """The shared weights and their training's progress, beside the weights of the trials."""

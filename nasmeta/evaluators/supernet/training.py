@@ -7,15 +7,15 @@ from typing import Any, TypeVar
 import torch
 
 from nasmeta.errors import ArchitectureError
-from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.supernet.sampling import SAMPLINGS, Sampling
 from nasmeta.evaluators.supernet.weights import SharedWeights, Subnetwork
 from nasmeta.meta_learners.base import Gradients, Mean, MetaState
-from nasmeta.meta_learners.functional import Network, Parameters
-from nasmeta.meta_learners.outer import OuterOptimizer
-from nasmeta.meta_learners.train import MetaTraining
+from nasmeta.networks.network import Network, Parameters
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.task import TaskBatch
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.optimizers import OuterOptimizer
+from nasmeta.training.problem import Problem
 
 T = TypeVar("T")
 

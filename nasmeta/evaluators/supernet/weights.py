@@ -15,8 +15,8 @@ from torch import Tensor
 
 from nasmeta import seeding
 from nasmeta.meta_learners.base import MetaLearner, MetaState
-from nasmeta.meta_learners.execution import Execution
-from nasmeta.meta_learners.functional import Parameters
+from nasmeta.networks.execution import Execution
+from nasmeta.networks.network import Parameters
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import TaskSpec
 

@@ -5,10 +5,9 @@ of these columns say. They stand for any budget: a search and its final look up 
 `seconds`, and `params` with `flops`, may follow.
 """
 
-from nasmeta.evaluators.base import MetaTested
-from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.tabular.columns import Sheet, count, percentage, seconds, text
 from nasmeta.evaluators.tabular.table import InMemory, Validated
+from nasmeta.trial import Cost, MetaTested
 
 REQUIRED = {"arch": text, "valid_acc_12": percentage, "test_acc_200": percentage}
 OPTIONAL = {"seconds": seconds, "params": count, "flops": count}

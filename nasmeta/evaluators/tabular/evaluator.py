@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
-from nasmeta.evaluators.base import Evaluator, MetaTested, Report, TrialResult
-from nasmeta.evaluators.cost import Cost
-from nasmeta.evaluators.problem import Problem
+from nasmeta.evaluators.base import Evaluator, Report
 from nasmeta.evaluators.tabular.columns import MOST_SECONDS
 from nasmeta.evaluators.tabular.open_table import is_csv, located, open_table
 from nasmeta.evaluators.tabular.table import budget_error
-from nasmeta.meta_learners.score import Stop
-from nasmeta.paths import HoldsPath
+from nasmeta.runtime.paths import HoldsPath
+from nasmeta.runtime.stored import UsersOnly
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.stored import UsersOnly
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import Stop
+from nasmeta.trial import Cost, MetaTested, TrialResult
 
 if TYPE_CHECKING:
     pass

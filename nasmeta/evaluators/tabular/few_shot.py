@@ -8,10 +8,9 @@ half-widths of their 95% intervals are fractions; a half-width may be empty. Row
 from typing import Any
 
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.evaluators.base import MetaTested
-from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.tabular.columns import Sheet, count, fraction, or_unknown, seconds, text
 from nasmeta.evaluators.tabular.table import InMemory, Validated
+from nasmeta.trial import Cost, MetaTested
 
 COLUMNS = {
     "arch": text,

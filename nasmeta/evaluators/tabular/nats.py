@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.evaluators.base import MetaTested
-from nasmeta.evaluators.cost import Cost
 from nasmeta.evaluators.tabular.table import Table, Validated
+from nasmeta.trial import Cost, MetaTested
 
 DATASETS = ("cifar10", "cifar100", "ImageNet16-120")
 MILLION = 10**6

@@ -8,7 +8,7 @@ from nasmeta.evaluators.tabular.columns import Sheet
 from nasmeta.evaluators.tabular.few_shot import read_few_shot
 from nasmeta.evaluators.tabular.nats import NatsTable
 from nasmeta.evaluators.tabular.table import Table
-from nasmeta.paths import absolute_folder
+from nasmeta.runtime.paths import absolute_folder
 
 SHIPPED = {file.stem: file for file in (Path(__file__).parents[1] / "tables").glob("*.csv")}
 """The tables that come with the package; `evaluator.table` may be the name of one."""

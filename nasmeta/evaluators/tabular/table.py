@@ -4,8 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from nasmeta.evaluators.base import MetaTested
-from nasmeta.evaluators.cost import Cost
+from nasmeta.trial import Cost, MetaTested
 
 
 @dataclass(frozen=True, slots=True)

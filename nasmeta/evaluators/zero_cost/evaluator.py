@@ -18,13 +18,14 @@ from pydantic import Field
 
 from nasmeta import seeding
 from nasmeta.errors import ArchitectureError, ConfigError, Diverged, Interrupted, RunFailed
-from nasmeta.evaluators.base import Evaluator, Report, TrialResult
-from nasmeta.evaluators.cost import Cost, measure_cost
+from nasmeta.evaluators.base import Evaluator, Report
 from nasmeta.evaluators.limits import FAILURES, Limit, failure
-from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name, untrained
 from nasmeta.evaluators.zero_cost.vote import vote
-from nasmeta.meta_learners.score import Stop
+from nasmeta.networks.cost import measure_cost
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import Stop
+from nasmeta.trial import Cost, TrialResult
 
 SHARES = ("vote", "embedding")
 """Scores that are shares from 0 to 1."""

@@ -5,8 +5,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from nasmeta.errors import Interrupted
-from nasmeta.evaluators.cost import measure_cost
-from nasmeta.evaluators.problem import Problem
 from nasmeta.evaluators.zero_cost.embedding import embedding
 from nasmeta.evaluators.zero_cost.grad_norm import grad_norm
 from nasmeta.evaluators.zero_cost.jacob_cov import jacob_cov
@@ -15,8 +13,10 @@ from nasmeta.evaluators.zero_cost.size import flops, params
 from nasmeta.evaluators.zero_cost.snip import snip
 from nasmeta.evaluators.zero_cost.synflow import synflow
 from nasmeta.evaluators.zero_cost.untrained import Proxy, Untrained
-from nasmeta.meta_learners.score import Stop
+from nasmeta.networks.cost import measure_cost
 from nasmeta.task import TaskBatch
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import Stop
 
 Name = Literal["synflow", "jacob_cov", "naswot", "grad_norm", "snip", "embedding", "params", "flops"]
 

@@ -12,9 +12,9 @@ The values span many orders of magnitude: compare ranks.
 
 import torch
 
-from nasmeta.evaluators.cost import WithoutNorms
 from nasmeta.evaluators.zero_cost.untrained import Untrained
-from nasmeta.meta_learners.normalization import Statistics
+from nasmeta.networks.batch_norm import Statistics
+from nasmeta.networks.cost import WithoutNorms
 
 
 def synflow(net: Untrained) -> float:

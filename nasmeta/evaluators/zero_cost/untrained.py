@@ -7,11 +7,11 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from nasmeta.evaluators.cost import Cost
 from nasmeta.meta_learners.base import MetaLearner, MetaState
-from nasmeta.meta_learners.functional import Parameters
-from nasmeta.meta_learners.normalization import Statistics
+from nasmeta.networks.batch_norm import Statistics
+from nasmeta.networks.network import Parameters
 from nasmeta.task import TaskBatch
+from nasmeta.trial import Cost
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,13 @@ from pydantic import Field
 from nasmeta.errors import Interrupted, RunFailed
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.spec import Inputs, Relaxation
-from nasmeta.strategies.base import Feasible, Proposal, Strategy
+from nasmeta.strategies.base import Feasible, Strategy
 from nasmeta.strategies.differentiable.guard import LAG, has_sharpened, skips
 from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.strategies.differentiable.training import ArchitectureOptimizer, BilevelTraining
 from nasmeta.strategies.memory import Memory
 from nasmeta.strategies.problem import Problem
+from nasmeta.trial import Proposal
 
 
 class Differentiable(Strategy):

@@ -4,8 +4,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from nasmeta.strategies.base import Told
 from nasmeta.strategies.hyperband.plan import Rung
+from nasmeta.trial import Told
 
 
 class Bracket(ABC):

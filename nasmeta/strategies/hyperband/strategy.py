@@ -27,9 +27,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Proposal, Strategy, Told
+from nasmeta.strategies.base import Feasible, Strategy
 from nasmeta.strategies.hyperband import plan
 from nasmeta.strategies.hyperband.rungs import Asynchronous, Halving
+from nasmeta.trial import Proposal, Told
 
 
 class Hyperband(Strategy):

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from nasmeta.composition import Composition
-from nasmeta.config import parse
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed
-from nasmeta.overrides import composed
+from nasmeta.run.composition import Composition
 from nasmeta.seeding import stream
-from nasmeta.strategies.base import Proposal, Told
 from nasmeta.strategies.differentiable import Differentiable
 from nasmeta.strategies.differentiable.training import BilevelTraining
 from nasmeta.strategies.memory import Memory
+from nasmeta.trial import Proposal, Told
 
 TINY = [
     "strategy=differentiable",

@@ -1,0 +1,143 @@
+"""How fast this machine meta-trains and evaluates a network: `nasmeta bench`."""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nasmeta.meta_learners.base import adopt_population
+from nasmeta.run.composition import Composition
+from nasmeta.task import TaskBatch
+from nasmeta.training.cuda_graphs import recorded_predict
+
+MATRIX = 2048
+"""Rows and columns of the matrices whose product is the yardstick."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row. Tasks a second are the median over `repeats`, `slowest` and `fastest` the extremes.
+
+    `flops` of a task: multiply-adds of convolutions and matrix products, 2 each, of every derivative that is
+    taken. `share` is the part of the measured rate of a matrix product that they reach, in [0, 1].
+    `peak_mib` is this process's memory so far, on a GPU the device's.
+    """
+
+    what: str
+    tasks_per_second: float
+    slowest: float
+    fastest: float
+    repeats: int
+    flops: int
+    share: float
+    peak_mib: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def benchmark(
+    composition: Composition, arch: str | None, *, seconds: float, repeats: int
+) -> tuple[dict[str, Any], list[Measurement]]:
+    """What was measured, and the rows: meta-training without and with sampling, and evaluation.
+
+    `arch` None is the reference. Each row is warmed up, then repeated at least `repeats` times and for at
+    least `seconds`.
+    """
+    space, keys = composition.space, composition.config.keys
+    problem = composition.problem()
+    architecture = space.parse(arch) if arch else space.reference()
+    training = problem.training(architecture, 10**9)
+    counted = replace(problem, device=torch.device("meta")).initial_state(architecture)
+    state, learner = training.state, composition.learner
+    batch = problem.train.batch(0, keys.task.meta_batch)
+    valid = problem.valid.batch(0, keys.task.meta_batch)
+    if learner.lacks_population(state):
+        adopt_population(learner, state, [batch])
+        counted.set_statistics({name: value.to("meta") for name, value in state.statistics.items()})
+    predict = recorded_predict(learner, state)
+    rate = matmul_rate(composition.device)
+
+    one = TaskBatch(*(part[:1].to("meta") for part in batch))
+    training_flops = _flops(lambda: learner.meta_gradient(counted, one, 0))
+    evaluation_flops = _flops(lambda: learner.predict(counted, *(part[:1].to("meta") for part in valid[:3])))
+    jobs: list[tuple[str, Callable[[], object], int]] = [
+        ("meta-training", lambda: training.step_on(batch), training_flops),
+        ("meta-training, sampling included", training.step, training_flops),
+        ("evaluation", lambda: predict(valid[:3]), evaluation_flops),
+    ]
+    rows = []
+    for what, job, flops in jobs:
+        times = _times(job, composition.device, seconds, repeats)
+        speeds = [keys.task.meta_batch / t for t in times]
+        middle = statistics.median(speeds)
+        share = flops * middle / rate
+        peak = peak_mib(composition.device)
+        rows.append(Measurement(what, middle, min(speeds), max(speeds), len(speeds), flops, share, peak))
+    setting = {
+        "arch": str(architecture),
+        "learner": type(learner).__name__,
+        "batch_norm": keys.batch_norm,
+        "task_parallel": state.network.execution.task_parallel,
+        "way": keys.task.way,
+        "shot": keys.task.shot,
+        "query": composition.queries("train"),
+        "meta_batch": keys.task.meta_batch,
+        "cuda_graphs": state.network.execution.cuda_graphs,
+        "precision": keys.precision,
+        "device": str(composition.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "matmul_gflops": rate / 1e9,
+    }
+    return setting, rows
+
+
+def matmul_rate(device: torch.device) -> float:
+    """Floating-point operations a second of a product of two large float32 matrices: the best of five."""
+    a = torch.linspace(-1, 1, MATRIX**2, device=device).view(MATRIX, MATRIX)
+    times = _times(lambda: a @ a, device, 0.0, 5)
+    return 2.0 * MATRIX**3 / min(times)
+
+
+def peak_mib(device: torch.device) -> float:
+    """The most memory used so far, in MiB: allocated on a CUDA device, resident in this process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _times(job: Callable[[], object], device: torch.device, seconds: float, repeats: int) -> list[float]:
+    """Seconds of each run after two that warm up."""
+    times: list[float] = []
+    for i in range(-2, 10**6):
+        _wait(device)
+        start = time.perf_counter()
+        job()
+        _wait(device)
+        if i >= 0:
+            times.append(time.perf_counter() - start)
+        if len(times) >= repeats and sum(times) >= seconds:
+            break
+    return times
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _flops(job: Callable[[], object]) -> int:
+    """Counted in one run on the meta device: of every device the same."""
+    with FlopCounterMode(display=False) as counter:
+        job()
+    return int(counter.get_total_flops())

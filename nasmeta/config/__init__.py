@@ -1,0 +1,1 @@
+"""From the words of a command to checked values. Builds nothing."""

@@ -1,0 +1,94 @@
+"""Hydra's and OmegaConf's errors, in one line of ours."""
+
+import re
+from traceback import walk_tb
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from nasmeta.config.arguments_of_hydra import quoted
+from nasmeta.errors import ConfigError, NasmetaError, suggest
+
+EXTRAS = {
+    "hydra/sweeper=optuna": "optuna",
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+}
+"""Options of Hydra's plug-ins, by the extra that installs them."""
+
+
+def explain(error: Exception) -> Exception:
+    """The ConfigError that says what Hydra meant; an error that is not Hydra's comes back as it is."""
+    if isinstance(error, ValueError) and "Config group override" in str(error):
+        return ConfigError(f"{error}; every group needs an option (see `nasmeta list`)")
+    if isinstance(error, NasmetaError | BrokenPipeError):
+        return error
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        stumbled = ConfigError(
+            f"an override is none that Hydra understands ({type(error).__name__}: {error})"
+        )
+        return stumbled if _raised_by_hydra(error) else error
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return ConfigError(_unreadable(str(error.override), text.splitlines()[0]))
+    if isinstance(error, MissingConfigException):
+        return ConfigError(_missing_option(text))
+    if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
+        return ConfigError(_not_overridden(match.group(1), error.__cause__, text))
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return ConfigError(f"{error.full_key}: {text.splitlines()[0]}")
+    return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
+
+
+def _unreadable(override: str, reason: str) -> str:
+    typed = quoted(override)
+    remedy = f"if its value is a text, quote it: {typed}" if typed else reason
+    return f"{override}: Hydra cannot read this override; {remedy}"
+
+
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether the error left a function of Hydra: some overrides, as search_space=[null], make it stumble."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1].startswith(("hydra.", "omegaconf."))
+
+
+def _missing_option(text: str) -> str:
+    """In 'search': Could not find 'meta_learner/mamll' / Available options in 'meta_learner': ..."""
+    match = re.search(r"(?:Could not find|Could not load) '([^']+)'", text)
+    if match is None:
+        return text.splitlines()[0]
+    group, _, option = match.group(1).rpartition("/")
+    options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+    if f"{group}={option}" in EXTRAS:
+        extra = EXTRAS[f"{group}={option}"]
+        return f"{group}={option}: is not installed: pip install 'nasmeta[{extra}]'"
+    if not group:
+        return f"{option}: no such configuration"
+    valid = suggest(option, options) if options else f"see `nasmeta list {group}`"
+    return f"{group}={option}: no such option{_origin(text)}; {valid}"
+
+
+def _origin(text: str) -> str:
+    """Which file of the user's Hydra means, if it is not the command line."""
+    match = re.match(r"In '([^']+)'", text)
+    return "" if match is None or match[1] == "search" else f" (in the defaults list of {match[1]}.yaml)"
+
+
+def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
+    """Why `key` could not be set: an unknown one is compared with those beside it, of the options chosen."""
+    if "No match in the defaults list" in text:
+        from nasmeta.config.schema import GROUPS
+
+        group = key.partition("@")[0]
+        remedy = f"write `override /{group}`" if group in GROUPS else suggest(group, GROUPS)
+        return f"{group}: no such group{_origin(text)}; {remedy}"
+    if not isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return f"{key}: {(str(cause or '') + text).splitlines()[0]}"
+    unknown, beside = str(cause.full_key or key), cause.parent_node
+    parent = unknown.rpartition(".")[0]
+    names = [str(name) for name in beside] if isinstance(beside, DictConfig) else []
+    known = [name for name in names if name not in ("_target_", "hydra")]
+    valid = [f"{parent}.{name}" if parent else name for name in known]
+    return f"{unknown}: no such key; {suggest(unknown, valid)}"

@@ -1,0 +1,81 @@
+"""Overrides of a stored configuration, in Hydra's syntax: `key=value` and `group=option`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nasmeta.config import hydra_errors, hydra_setup
+from nasmeta.config.arguments_of_hydra import prepared
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.schema import GROUPS, Config, parse, resolved
+from nasmeta.errors import ConfigError
+from nasmeta.runtime.stored import plain
+
+NOT_STORED = ("experiment", "debug")
+"""Groups whose options set values of others: a stored configuration has only these values."""
+
+
+def reconfigured(values: DictConfig | Mapping[str, Any], overrides: list[str], *, trusted: bool) -> Config:
+    """A stored configuration with the overrides that the user typed, checked; raises ConfigError.
+
+    What was typed may be the user's own (see `parse`); what was stored may not, unless it is trusted.
+    """
+    config = overridden(values, overrides)
+    return parse(config, trusted=trusted, typed={_key(override) for override in overrides})
+
+
+def _key(override: str) -> str:
+    """The key that an override sets."""
+    return override.partition("=")[0].lstrip("+")
+
+
+def overridden(values: DictConfig | Mapping[str, Any], overrides: list[str]) -> DictConfig:
+    """The configuration with the overrides applied; whether the result is valid is for `parse` to say.
+
+    Interpolations are those of the overrides: stored values have none (see `stored.plain`).
+    """
+    config = OmegaConf.create(plain(resolved(values) if isinstance(values, DictConfig) else values))
+    try:
+        for override in _parsed(overrides):
+            key, value = override.key_or_group, override.value()
+            if key in GROUPS and isinstance(value, str):
+                value = composed([f"{key}={value}"])[key]
+            OmegaConf.update(config, override.package or key, value, merge=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise hydra_errors.explain(error) from error
+    return config
+
+
+def keys_of(overrides: list[str]) -> dict[str, str]:
+    """The key that each override changes. Raises ConfigError as `overridden` does."""
+    try:
+        return {str(o.input_line): str(o.package or o.key_or_group) for o in _parsed(overrides)}
+    except HydraException as error:
+        raise hydra_errors.explain(error) from error
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
+    """Raises ConfigError for what composes a new configuration, and does not change a stored one."""
+    parsed = OverridesParser.create().parse_overrides(prepared(overrides))
+    for override in parsed:
+        if override.is_sweep_override() or override.is_delete() or override.key_or_group in NOT_STORED:
+            raise ConfigError(
+                f"{override.input_line}: only key=value and group=option change a stored configuration"
+            )
+    return parsed
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """The configuration that `nasmeta search` would run with these overrides; ConfigError where none."""
+    hydra_setup.install()
+    try:
+        with initialize_config_dir(str(config_directory()), version_base="1.3"):
+            return compose("search", overrides=prepared(overrides))
+    except Exception as error:
+        raise hydra_errors.explain(error) from error

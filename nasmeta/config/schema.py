@@ -1,0 +1,349 @@
+"""From the composed configuration to checked values and built objects.
+
+Run-wide keys have their schema here. A group's schema is derived from the annotations of what its
+`_target_` names, so a misspelt key or a wrong value fails before anything runs, for a user's own plug-in
+as for ours. The YAML under conf/ is the one home of every value; nothing here has a default.
+"""
+
+import importlib
+import inspect
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from nasmeta.errors import ConfigError, UntrustedError, suggest
+from nasmeta.runtime.paths import cache_folder
+from nasmeta.runtime.stored import Trust, UsersOnly, plain
+
+OmegaConf.register_new_resolver("user_cache", cache_folder, replace=True)
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Size = Annotated[int, Field(ge=1, le=65536)]
+Strict = ConfigDict(
+    extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
+)
+
+GROUPS = ("search_space", "meta_learner", "strategy", "evaluator", "dataset", "executor", "optimizer")
+
+INJECTED: dict[str, frozenset[str]] = {
+    "meta_learner": frozenset({"batch_norm"}),
+    "strategy": frozenset(
+        {"space", "seed", "trials", "iterations", "feasible", "costs", "proxies", "problem", "memory"}
+    ),
+    "evaluator": frozenset({"problem"}),
+    "dataset": frozenset({"shot"}),
+    "executor": frozenset({"run", "rebuild", "follow", "stop"}),
+}
+"""Constructor arguments that the run passes in; all others come from the YAML."""
+
+BASES = {
+    "search_space": "nasmeta.search_spaces.base.SearchSpace",
+    "meta_learner": "nasmeta.meta_learners.base.MetaLearner",
+    "strategy": "nasmeta.strategies.base.Strategy",
+    "evaluator": "nasmeta.evaluators.base.Evaluator",
+    "dataset": "nasmeta.datasets.base.Dataset",
+    "executor": "nasmeta.executors.base.Executor",
+}
+"""What a group's `_target_` must be a subclass of; an optimizer's is a function (meta_learners/outer.py)."""
+
+
+class TaskConfig(BaseModel):
+    """Episodes, and how many of them a meta-step sees."""
+
+    model_config = Strict
+    way: Size
+    shot: Size
+    query: Size
+    meta_batch: Size
+
+
+class BudgetConfig(BaseModel):
+    """How much is looked at, for how long, and on how many tasks it is judged."""
+
+    model_config = Strict
+    trials: Count
+    search_iterations: Count
+    final_candidates: Count
+    final_iterations: Count
+    valid_tasks: Annotated[int, Field(ge=2, le=10**7)]
+    test_tasks: Annotated[int, Field(ge=2, le=10**7)]
+    max_seconds: Annotated[float, Field(gt=0)] | None
+
+
+class ConstraintsConfig(BaseModel):
+    """Limits that every candidate respects; null is none."""
+
+    model_config = Strict
+    max_params: Count | None
+    max_flops: Count | None
+    max_latency_ms: Annotated[float, Field(gt=0)] | None
+
+
+class RunKeys(BaseModel):
+    """The keys that are the same whatever is composed."""
+
+    model_config = Strict
+    seed: Annotated[int, Field(ge=0)]
+    device: str
+    batch_norm: str
+    task: TaskConfig
+    budget: BudgetConfig
+    constraints: ConstraintsConfig
+    task_parallel: Literal["auto", "loop", "threads", "vmap"]
+    task_chunk: Count | None
+    compile: bool
+    cuda_graphs: bool = True  # checkpoints of earlier versions do not say
+    precision: Literal["fp32", "tf32", "bf16"]
+    save_seconds: Annotated[float, Field(ge=0)]
+    tensorboard: bool
+    progress: bool
+
+
+PACKAGES = {
+    "search_space": "nasmeta.search_spaces.",
+    "meta_learner": "nasmeta.meta_learners.",
+    "strategy": "nasmeta.strategies.",
+    "evaluator": "nasmeta.evaluators.",
+    "dataset": "nasmeta.datasets.",
+    "executor": "nasmeta.executors.",
+    "optimizer": "nasmeta.training.optimizers.",
+}
+"""Where the options of a group are defined that a stored configuration may name."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration: run-wide keys, and each group's plain values with its `_target_`."""
+
+    keys: RunKeys
+    groups: dict[str, dict[str, Any]]
+    trust: Trust = field(default=Trust(everything=True), compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they are stored in a checkpoint; `parse` takes them back."""
+        return {**self.keys.model_dump(), **self.groups}
+
+    def build(self, group: str, **injected: Any) -> Any:
+        """The group's object. `injected` are the arguments that the run passes in, where it takes them.
+
+        An option inside the option is passed as a function that makes it, with the same arguments injected.
+        """
+
+        def partly(node: Mapping[str, Any], key: str) -> Any:
+            target = resolve(group, node["_target_"], trusted=True)
+            values = {name: value for name, value in node.items() if name != "_target_"}
+            values |= self._replaced(group, target, values, key)
+            values |= {name: partly(v, f"{key}.{name}") for name, v in values.items() if _is_option(v)}
+            taken = {name: value for name, value in injected.items() if name in _parameters(target)}
+            return partial(target, **values, **taken)
+
+        return partly(self.groups[group], group)()
+
+    def _replaced(self, group: str, target: Any, values: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """What takes the place of values that a stored configuration may not choose (see UsersOnly)."""
+        replaced = {}
+        for name, mark in _marks(group, target):
+            if mark.replace and not mark.harmless(values[name]) and not self.trust.covers(f"{key}.{name}"):
+                replaced[name] = mark.instead
+                log.info("%s.%s: %s", key, name, mark.reason)
+        return replaced
+
+    def hparams(self) -> dict[str, str | int | float | bool]:
+        """Every value by its dotted key; what is no plain value as text."""
+        return dict(flat(self.to_dict(), ""))
+
+
+def flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | int | float | bool]]:
+    """Every value by its dotted key; what is no plain value as text."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def parse(values: DictConfig | Mapping[str, Any], *, trusted: bool, typed: Collection[str] = ()) -> Config:
+    """Checks a configuration; raises ConfigError that names key, value and what would be right.
+
+    values: what Hydra composed, whose interpolations are resolved here, once; or stored values, which have
+    none. Those that are not trusted (of a checkpoint, a run directory, a sweep) name only options of nasmeta
+    and nothing that is UsersOnly; `typed` are the keys among them that the user typed.
+    """
+    from nasmeta.networks.batch_norm import POLICIES
+
+    trust = Trust(trusted, frozenset(typed))
+    values = plain(resolved(values) if isinstance(values, DictConfig) else values)
+    groups = {name: values.pop(name, None) for name in GROUPS}
+    for choice in ("experiment", "debug"):
+        values.pop(choice, None)
+    keys = _validated(RunKeys, values, "")
+    if keys.batch_norm not in POLICIES:
+        raise ConfigError(
+            f"batch_norm: {keys.batch_norm!r} is no policy; {suggest(keys.batch_norm, POLICIES)}"
+        )
+    checked = {name: _check_group(name, node, trust) for name, node in groups.items()}
+    return Config(keys, checked, trust)
+
+
+def needs_trust(values: Mapping[str, Any]) -> bool:
+    """Whether a command takes the stored configuration only with `--trust-code`."""
+    try:
+        parse(values, trusted=False)
+    except UntrustedError:
+        return True
+    except ConfigError:  # for the command to say
+        return False
+    return False
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The values of a composed configuration, its interpolations resolved.
+
+    Resolving runs what an interpolation names (`${oc.env:HOME}`), so only for what the user wrote.
+    Raises ConfigError that names the key.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{missing[0]}: has no value and needs one: add {missing[0]}=VALUE")
+    try:
+        values = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    return {str(key): value for key, value in values.items()}  # type: ignore[union-attr]
+
+
+def _is_option(value: Any) -> bool:
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _check_group(group: str, node: Any, trust: Trust, key: str = "") -> dict[str, Any]:
+    """The checked values of an option; `key` is where it is, if that is inside another of the group."""
+    key = key or group
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(
+            f"{key}: has no _target_; choose an option: {group}=NAME (see `nasmeta list {group}`)"
+        )
+    trusted = trust.covers(f"{key}._target_")
+    target = resolve(group, node["_target_"], trusted=trusted, where=key)
+    inner = {
+        name: _check_group(group, value, trust, f"{key}.{name}")
+        for name, value in node.items()
+        if _is_option(value)
+    }
+    values = {name: value for name, value in node.items() if name != "_target_"}
+    # What an inner option makes is checked when it is made; its key has to be one that takes a function.
+    checked = _validated(_schema(group, target), values | dict.fromkeys(inner, _check_group), f"{key}.")
+    kept = checked.model_dump()
+    for name, mark in _marks(group, target):
+        if not (mark.replace or mark.harmless(kept[name]) or trust.covers(f"{key}.{name}")):
+            raise UntrustedError(
+                f"{key}.{name}: {kept[name]!r} comes from a stored configuration, and {mark.reason}: "
+                f"type {key}.{name}=VALUE, or add --trust-code if you know who made it"
+            )
+    return {"_target_": node["_target_"], **kept, **inner}
+
+
+def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
+    """The class or function a `_target_` names; raises ConfigError where it may not or does not fit.
+
+    `where` is the option's key, if that is not the group's.
+    """
+    key = f"{where or group}._target_"
+    if not isinstance(path, str) or "." not in path:
+        raise ConfigError(f"{key}: {path!r} is no dotted name of a class")
+    if not trusted and not path.startswith(PACKAGES[group]):
+        raise UntrustedError(
+            f"{key}: {path!r} is outside {PACKAGES[group][:-1]} and comes from a stored configuration: "
+            "add --trust-code if you know who made it"
+        )
+    module, _, name = path.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, OSError) as error:
+        raise ConfigError(f"{key}: {path!r} cannot be imported: {error}") from error
+    # A name reached through one of our modules may still be somebody else's, as in nasmeta.run.directory.os.
+    if not trusted and not str(getattr(target, "__module__", "")).startswith("nasmeta."):
+        raise UntrustedError(f"{key}: {path!r} is not defined in nasmeta: add --trust-code to allow it")
+    _check_kind(group, key, path, target)
+    return target
+
+
+def _check_kind(group: str, key: str, path: str, target: Any) -> None:
+    if group == "optimizer":
+        from nasmeta.training.optimizers import OuterOptimizer
+
+        fits = inspect.isfunction(target) and get_type_hints(target).get("return") is OuterOptimizer
+        wanted = "a function that returns nasmeta.training.optimizers.OuterOptimizer"
+    else:
+        wanted = f"a subclass of {BASES[group]}"
+        module, _, name = BASES[group].rpartition(".")
+        base = getattr(importlib.import_module(module), name)
+        fits = inspect.isclass(target) and issubclass(target, base)
+    if not fits:
+        raise ConfigError(f"{key}: {path!r} is not {wanted}")
+    if inspect.isabstract(target):
+        raise ConfigError(f"{key}: {path!r} does not define {', '.join(sorted(target.__abstractmethods__))}")
+
+
+def _parameters(target: Any) -> list[str]:
+    signature = inspect.signature(target.__init__ if inspect.isclass(target) else target)
+    return [name for name in signature.parameters if name != "self"]
+
+
+@cache
+def _schema(group: str, target: Any) -> type[BaseModel]:
+    """A model with a field for every constructor argument that is not injected."""
+    function = target.__init__ if inspect.isclass(target) else target
+    hints = get_type_hints(function, include_extras=True) if _parameters(target) else {}
+    injected = INJECTED.get(group, frozenset())
+    names = [name for name in _parameters(target) if name not in injected and name not in ("args", "kwargs")]
+    fields: dict[str, Any] = {name: (hints.get(name, Any), ...) for name in names}
+    return create_model(target.__name__, __config__=Strict, **fields)
+
+
+@cache
+def _marks(group: str, target: Any) -> list[tuple[str, UsersOnly]]:
+    """The arguments of `target` that are the user's alone, each with its mark."""
+    fields = _schema(group, target).model_fields
+    return [
+        (name, mark) for name, each in fields.items() for mark in each.metadata if isinstance(mark, UsersOnly)
+    ]
+
+
+def _validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_line(model, problem, prefix) for problem in error.errors(include_url=False)]
+        raise ConfigError("; ".join(dict.fromkeys(lines))) from error
+
+
+def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
+    """One problem that pydantic found, in the words of the command line."""
+    location = [str(part) for part in problem["loc"]]
+    fields: Any = model
+    names: list[str] = []
+    for part in location:  # keep what is a key or an index; unions add the names of their members
+        known = getattr(fields, "model_fields", {})
+        if part in known or part.isdigit() or problem["type"] == "extra_forbidden":
+            names.append(part)
+            fields = known[part].annotation if part in known else None
+    key = prefix + ".".join(names)
+    if problem["type"] == "extra_forbidden":
+        parent: Any = model
+        for part in location[:-1]:
+            parent = parent.model_fields[part].annotation
+        return f"{key}: no such key; {suggest(location[-1], parent.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{key}: missing; add {key}=VALUE"
+    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{key}: got {problem['input']!r}, {message}"

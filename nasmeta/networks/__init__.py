@@ -1,0 +1,1 @@
+"""How a network is called, and how fast. Knows no learner."""

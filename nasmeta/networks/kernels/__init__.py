@@ -1,0 +1,1 @@
+"""Kernels with derivatives written out, each with what it computes."""

@@ -1,0 +1,113 @@
+"""Layers of T tasks with weights of their own, [T, ...], where torch.vmap's rules are slow on a GPU.
+
+torch.vmap makes one grouped convolution of T tasks' convolutions, which cuDNN computes a group after the
+other: of five images a task a product of matrices takes a quarter of the time, derivatives included (H200, 32
+tasks, 32 channels, float32). It takes batch norms apart, and copies images before it pools them: two to three
+times the time of the kernels called here.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasmeta.networks.kernels.batch_norm import normalize
+
+
+def convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """x [T, n, C, H, W] with weight [T, O, C, k, k] -> [T, n, O, H', W'], [T, O, n, H', W'] in memory.
+
+    Differentiable any number of times. Every window is written out: k^2 times the memory of x.
+    """
+    k = weight.shape[-1]
+    windows = F.pad(x.transpose(1, 2), [padding] * 4).unfold(-2, k, stride).unfold(-2, k, stride)
+    tasks, channels, n, height, width = windows.shape[:5]
+    columns = windows.permute(0, 1, 5, 6, 2, 3, 4).reshape(tasks, channels * k * k, -1)
+    y: Tensor = torch.bmm(weight.flatten(2), columns).view(tasks, -1, n, height, width)
+    return y.transpose(1, 2)
+
+
+def norm(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
+    """x [T, n, C, ...], every task normalized by the moments of its first `rows`: gamma, beta [T, C].
+
+    As often differentiable as `normalize`.
+    """
+    channels = x.transpose(0, 1).flatten(1, 2)  # [n, T * C, ...], a view of what `convolve` gives
+    y = normalize(channels, gamma.flatten(), beta.flatten(), rows, eps)
+    stacked: Tensor = y.unflatten(1, gamma.shape)
+    return stacked.transpose(0, 1)
+
+
+def pool(x: Tensor) -> Tensor:
+    """Max-pooling by 2x2: x [T, n, C, H, W] -> [T, n, C, H // 2, W // 2]."""
+    planes = x.transpose(1, 2)
+    y: Tensor = F.max_pool2d(planes.flatten(0, 1), 2).unflatten(0, planes.shape[:2])
+    return y.transpose(1, 2)
+
+
+class StackedConv2d(nn.Conv2d):
+    """What an nn.Conv2d becomes, in place, so that it can be called inside torch.vmap with `stacked` set."""
+
+    stacked = False
+
+    @staticmethod
+    def adopt(module: nn.Module) -> None:
+        """Turns every convolution in `module` that `convolve` can do into one of these."""
+        for conv in module.modules():
+            if type(conv) is nn.Conv2d and _plain(conv):
+                conv.__class__ = StackedConv2d
+
+    @staticmethod
+    def disown(module: nn.Module) -> None:
+        """Undoes `adopt`."""
+        for conv in module.modules():
+            if type(conv) is StackedConv2d:
+                conv.__class__ = nn.Conv2d  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.stacked and grouped_are_slow(x.device)):
+            return super().forward(x)
+        (stride, _), padding = self.stride, int(self.padding[0])
+        y = below_vmap(partial(convolve, stride=stride, padding=padding), x, self.weight)
+        return y if self.bias is None else y + self.bias[:, None, None]
+
+
+def _plain(conv: nn.Conv2d) -> bool:
+    square = all(len({*sides}) == 1 for sides in (conv.kernel_size, conv.stride, conv.padding))
+    return square and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+
+
+def grouped_are_slow(device: torch.device) -> bool:
+    """Whether products of matrices are faster; on a CPU they take up to six times as long."""
+    return device.type != "cpu"
+
+
+def below_vmap(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """function(*tensors) inside torch.vmap, computed with the tensors of all tasks, [T, ...]."""
+    y: Tensor = _BelowVmap.apply(function, *tensors)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _BelowVmap(torch.autograd.Function):
+    """torch.vmap asks a Function's `vmap` for the result, and differentiates what that has computed."""
+
+    @staticmethod
+    def forward(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        raise RuntimeError("only torch.vmap can call this")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing is saved: `function` is differentiated, not this."""
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], function: Callable[..., Tensor], *tensors: Tensor
+    ) -> tuple[Tensor, int]:
+        stacked = (
+            tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            for tensor, dim in zip(tensors, in_dims[1:], strict=True)
+        )
+        return function(*stacked), 0

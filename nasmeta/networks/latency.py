@@ -1,0 +1,35 @@
+"""How long a network takes to answer, measured where it runs."""
+
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from nasmeta.networks.batch_norm import make_episodic, make_plain
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.task import TaskSpec
+
+WARMUP, REPEATS = 3, 15
+
+
+def measure_latency(space: SearchSpace[Any], arch: Any, task: TaskSpec, device: torch.device) -> float:
+    """Milliseconds of one example's forward pass, the median of 15 after 3 to warm up.
+
+    Of the network as it is deployed, whose batch norms have moments of their own. A measurement: two of them
+    differ, so a run records the ones it acted on.
+    """
+    module = space.build(arch, task)
+    make_episodic(module)
+    make_plain(module)
+    module = module.to(device).eval()
+    x = torch.zeros(1, *task.input_shape, device=device)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(WARMUP + REPEATS):
+            start = time.perf_counter()
+            module(x)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds[WARMUP:])

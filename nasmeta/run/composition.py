@@ -1,0 +1,205 @@
+"""From a checked configuration to the objects of a run, with the checks that need several of them."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+
+from nasmeta.config.schema import Config, resolve
+from nasmeta.datasets.base import Dataset, EpisodeSampler
+from nasmeta.datasets.contents import Contents
+from nasmeta.errors import ConfigError, suggest
+from nasmeta.evaluators.base import Evaluator
+from nasmeta.evaluators.limits import FAILURES
+from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, untrained
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.task_architecture import TaskArchitecture
+from nasmeta.networks.cost import measure_cost
+from nasmeta.networks.execution import Execution, check
+from nasmeta.run.compatible import Parts, check_compatible
+from nasmeta.runtime.device import pick
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
+from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
+from nasmeta.strategies.base import Costs, Feasible, Strategy
+from nasmeta.strategies.memory import Memory
+from nasmeta.task import SPLITS, Split, TaskSpec
+from nasmeta.training.problem import Problem
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What a configuration composes, checked; making one loads no data."""
+
+    config: Config
+    device: torch.device
+    dataset: Dataset
+    learner: MetaLearner
+    space: Any
+    task: TaskSpec
+
+    @classmethod
+    def of(cls, config: Config, dataset: Dataset | None = None) -> "Composition":
+        """Builds and checks; raises ConfigError if parts do not fit, in a second or two.
+
+        `dataset` takes the place of the configuration's.
+        """
+        try:
+            return cls._of(config, dataset)
+        except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ConfigError(f"configuration: its parts cannot be built: {reason}; see --debug") from error
+
+    @classmethod
+    def _of(cls, config: Config, dataset: Dataset | None) -> "Composition":
+        keys = config.keys
+        dataset = dataset or config.build("dataset", shot=keys.task.shot)
+        learner: MetaLearner = config.build("meta_learner", batch_norm=keys.batch_norm)
+        task = dataset.task_spec(keys.task.way)
+        if task.kind == "classification" and task.outputs < 2:
+            raise ConfigError("task.way: 1 class a task leaves nothing to tell apart; at least 2")
+        learner.check(task)
+        for split in SPLITS:
+            _check_episodes(dataset, split, config, learner)
+        space = config.build("search_space")
+        composition = cls(
+            config, pick(keys.device, tf32=keys.precision == "tf32"), dataset, learner, space, task
+        )
+        check(composition.execution, composition.device, learner.second_order)
+        strategy = composition.strategy(lambda arch: True)
+        if strategy.relaxation is not None:
+            composition = composition._relaxed(strategy.relaxation, strategy.adaptation)
+            space = composition.space
+        evaluator = composition.evaluator(composition.problem())
+        executor = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
+        check_compatible(Parts(strategy, evaluator, executor, learner, keys))
+        if evaluator.trains_networks():
+            measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
+        return composition
+
+    def _relaxed(self, relaxation: Relaxation, adaptation: Adaptation | None) -> "Composition":
+        """The same for a strategy with a relaxed network: if that adapts, it is an architecture too."""
+        if adaptation is None:
+            return self
+        learner = TaskArchitecture(self.learner, adaptation)
+        learner.check(self.task)
+        space = with_adaptive(self.space, relaxation)
+        measure_cost(space, ADAPTIVE, self.task)  # raises where the space has no relaxed network
+        return replace(self, learner=learner, space=space)
+
+    @property
+    def execution(self) -> Execution:
+        """How a meta-step's arithmetic is carried out."""
+        keys = self.config.keys
+        return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision, keys.cuda_graphs)
+
+    def strategy(
+        self,
+        feasible: Feasible,
+        problem: Problem | None = None,
+        memory: Memory | None = None,
+        *,
+        costs: Costs | None = None,
+    ) -> Strategy:
+        """The search's strategy, before its first ask; what it trains itself, it trains on `problem`."""
+        keys = self.config.keys
+        strategy: Strategy = self.config.build(
+            "strategy",
+            space=self.space,
+            seed=keys.seed,
+            trials=keys.budget.trials,
+            iterations=keys.budget.search_iterations,
+            feasible=feasible,
+            costs=costs or partial(measure_cost, self.space, task=self.task),
+            proxies=self._proxy,
+            problem=problem or self.problem(),
+            memory=memory or Memory(),
+        )
+        return strategy
+
+    def _proxy(self, name: str, batches: int) -> Callable[[Any], float]:
+        """The zero-cost score `name` on the first `batches` of a training; NaN where there is none."""
+        if name not in PROXIES:
+            raise ConfigError(f"strategy.proxy: {name!r} is no zero-cost score; {suggest(name, PROXIES)}")
+        if name in CLASSIFICATION_ONLY and self.task.kind != "classification":
+            raise ConfigError(
+                f"strategy.proxy: {name} is for classification, and these tasks have no classes"
+            )
+        problem = self.problem()
+
+        def score(arch: Any) -> float:
+            try:
+                return PROXIES[name](untrained(problem, arch, batches))
+            except FAILURES:
+                return math.nan
+
+        return score
+
+    def evaluator(self, problem: Problem) -> Evaluator:
+        """The search's evaluator."""
+        evaluator: Evaluator = self.config.build("evaluator", problem=problem)
+        return evaluator
+
+    def sampler(self, split: Split) -> EpisodeSampler:
+        """The split's episodes; training episodes may have another way, where the learner wants it."""
+        task = self.config.keys.task
+        way = self.learner.train_way if split == "train" and self.learner.train_way else task.way
+        return self.dataset.sampler(
+            split,
+            way=way,
+            shot=task.shot,
+            query=task.query,
+            seed=self.config.keys.seed,
+            device=self.device,
+        )
+
+    def queries(self, split: Split) -> int:
+        """The query examples of a class in the split's tasks."""
+        task = self.config.keys.task
+        return self.dataset.queries(split, shot=task.shot, query=task.query)
+
+    def log_notices(self) -> None:
+        """Tells the user what is to be known of the data: once, in the process that a command begins in."""
+        task = self.config.keys.task
+        for notice in self.dataset.notices(shot=task.shot, query=task.query):
+            _log.warning("%s", notice)
+
+    @cached_property
+    def data(self) -> Contents | None:
+        """What every split holds, all of it loaded; None if the run trains no network, and needs no data."""
+        target = self.config.groups["evaluator"]["_target_"]
+        if not resolve("evaluator", target, trusted=True).trains_networks():
+            return None
+        return {split: self.dataset.contents(split) for split in SPLITS}
+
+    def problem(self) -> Problem:
+        """What a search is about; its data is loaded when it is first looked at."""
+        keys = self.config.keys
+        return Problem(
+            space=self.space,
+            learner=self.learner,
+            optimizer=self.config.build("optimizer"),
+            task=self.task,
+            load_train=partial(self.sampler, "train"),
+            load_valid=partial(self.sampler, "valid"),
+            valid_tasks=keys.budget.valid_tasks,
+            meta_batch=keys.task.meta_batch,
+            search_iterations=keys.budget.search_iterations,
+            seed=keys.seed,
+            device=self.device,
+            execution=self.execution,
+            save_seconds=keys.save_seconds,
+        )
+
+
+def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: MetaLearner) -> None:
+    task = config.keys.task
+    way, key = task.way, "task.way"
+    if split == "train" and learner.train_way:
+        way, key = learner.train_way, "meta_learner.train_way"
+    dataset.check_episodes(split, way=way, shot=task.shot, way_key=key)

@@ -1,0 +1,133 @@
+"""Which architectures a search may propose."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from nasmeta.errors import ArchitectureError, ConfigError, NothingFeasible
+from nasmeta.evaluators.base import Evaluator
+from nasmeta.evaluators.limits import FAILURES, failure
+from nasmeta.networks.cost import measure_cost
+from nasmeta.networks.latency import measure_latency
+from nasmeta.run.composition import Composition
+from nasmeta.run.journal import Record
+from nasmeta.trial import Cost
+
+
+class Constraints:
+    """The run's limits on parameters, FLOPs and latency, and that a network can be built for its images.
+
+    Costs are the evaluator's; one that it does not know is within no limit. Nor is that of a network that
+    fails, or takes too long, when its cost is counted; where there are no limits it is proposed, and its
+    trial says what is wrong with it. That, and a latency, is found out once an architecture and handed to
+    `record`; what `journalled` events hold is known from before, so that a resumed run decides as it did.
+    """
+
+    def __init__(
+        self,
+        composition: Composition,
+        evaluator: Evaluator,
+        journalled: Iterable[Record],
+        record: Callable[..., None],
+    ) -> None:
+        self._composition, self._evaluator = composition, evaluator
+        self._limits = composition.config.keys.constraints
+        events = list(journalled)
+        self._measured: dict[str, float] = {r["arch"]: r["ms"] for r in events if r["event"] == "measured"}
+        self._uncountable = {r["arch"] for r in events if r["event"] == "uncountable"}
+        self._record = record
+        self._refusals: Counter[str] = Counter()
+        self._least: dict[str, float] = {}
+        self._unbuildable = ""
+
+    def feasible(self, arch: Any) -> bool:
+        """Whether a strategy may propose `arch`."""
+        limits = self._limits
+        try:
+            cost = self._counted(arch)
+        except ArchitectureError as error:
+            self._refusals["search_space"] += 1
+            self._unbuildable = str(error)
+            return False
+        costs: dict[str, Callable[[], float | None]] = {
+            "max_params": lambda: cost.params if cost else None,
+            "max_flops": lambda: cost.flops if cost else None,
+            "max_latency_ms": lambda: self.latency(arch) if cost else None,  # the last: it is measured
+        }
+        return all(self._within(key, getattr(limits, key), value_of) for key, value_of in costs.items())
+
+    def _within(self, key: str, limit: float | None, value_of: Callable[[], float | None]) -> bool:
+        """Whether a cost is within its limit, if there is one; one that is not known is not."""
+        if limit is None:
+            return True
+        value = value_of()
+        if value is not None and value <= limit:
+            return True
+        self._refusals[key] += 1
+        if value is not None:
+            self._least[key] = min(value, self._least.get(key, value))
+        return False
+
+    def reasons(self) -> str:
+        """Why architectures were not feasible so far, with the least costs among them."""
+        parts = []
+        for key, count in self._refusals.most_common():
+            if key == "search_space":
+                parts.append(f"{count} cannot be judged, the last one because {self._unbuildable}")
+            else:
+                limit = f"constraints.{key}={getattr(self._limits, key)}"
+                least = f", the least is {self._least[key]}" if key in self._least else ""
+                parts.append(f"{count} are beyond {limit}{least}: raise it")
+        return "; ".join(parts)
+
+    def cost(self, arch: Any) -> Cost:
+        """What an architecture that is feasible costs; nothing, where that cannot be counted."""
+        if str(arch) in self._uncountable:
+            return Cost(0, 0)
+        return measure_cost(self._composition.space, arch, self._composition.task)
+
+    def _counted(self, arch: Any) -> Cost | None:
+        """The evaluator's cost, None where it knows none; raises ArchitectureError."""
+        key = str(arch)
+        if key in self._uncountable:
+            return None
+        try:
+            return self._evaluator.cost(arch)
+        except ArchitectureError:
+            raise
+        except FAILURES as error:
+            self._uncountable.add(key)
+            self._record("uncountable", arch=key, reason=failure(error))
+            return None
+
+    def latency(self, arch: Any) -> float:
+        """Milliseconds of one example, measured the first time that it is asked for."""
+        key = str(arch)
+        if key not in self._measured:
+            composition = self._composition
+            self._measured[key] = measure_latency(
+                composition.space, arch, composition.task, composition.device
+            )
+            self._record("measured", arch=key, ms=self._measured[key])
+        return self._measured[key]
+
+
+def check_feasible(composition: Composition) -> None:
+    """Raises ConfigError if a search would end at once, as nothing that its strategy draws is feasible.
+
+    Latencies are left out: they are measured, which takes time, and a run remembers what it measured.
+    """
+    keys = composition.config.keys
+    limits = keys.constraints.model_copy(update={"max_latency_ms": None})
+    config = replace(composition.config, keys=keys.model_copy(update={"constraints": limits}))
+    unlimited = replace(composition, config=config)
+    problem = unlimited.problem()
+    constraints = Constraints(unlimited, unlimited.evaluator(problem), (), lambda event, **values: None)
+    strategy = unlimited.strategy(constraints.feasible, problem, costs=constraints.cost)
+    if not strategy.black_box:  # it would train for an epoch first
+        return
+    try:
+        strategy.ask()
+    except NothingFeasible as error:
+        raise ConfigError(f"search_space: {error}: {constraints.reasons()}") from error

@@ -1,0 +1,141 @@
+"""The directory of a run: everything that the run promises is in it, and one process at a time."""
+
+import json
+import logging
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from nasmeta.errors import ConfigError, RunDirectoryError
+from nasmeta.run import journal
+from nasmeta.runtime import files, stored
+
+log = logging.getLogger(__name__)
+
+
+class RunDirectory:
+    """The paths of a run; see DESIGN section 8 for what each file holds. Making one touches nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.journal = path / "journal.jsonl"
+        self.best = path / "best.pt"
+        self.summary = path / "summary.json"
+        self.tensorboard = path / "tensorboard"
+        self.checkpoints = path / "checkpoints"
+        self.pareto = path / "pareto"
+        self.strategy = self.checkpoints / "strategy.pt"
+
+    def weights(self, phase: str, trial: int) -> Path:
+        """Where the meta-training of a trial keeps its progress, and leaves its weights."""
+        return self.checkpoints / f"{phase}-{trial:05d}.pt"
+
+    def front(self, trial: int) -> Path:
+        """The checkpoint, like best.pt, of a trial on the Pareto front."""
+        return self.pareto / f"{trial}.pt"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """The lock of the run, to hold while working on it; see `locked`. What kills have left is deleted.
+
+        Raises RunDirectoryError if another process holds the lock, or if one of the run's folders is a link.
+        """
+        folders = [self.path / ".hydra", self.checkpoints, self.pareto, self.tensorboard]
+        files.check_plain(*folders)
+        with locked(self.path / "run.lock", "run"):
+            for folder in [self.path, *folders]:
+                files.remove_leftovers(folder)
+            yield
+
+    def load_config(self) -> dict[str, Any]:
+        """The configuration that the run was last started with; raises RunDirectoryError if there is none.
+
+        If its file is missing, damaged, or older than the last start, the journal's copy is taken, with a
+        warning.
+        """
+        if not self.path.is_dir():
+            raise RunDirectoryError(f"{self.path}: no such run directory")
+        last = self._last_start()
+        try:
+            config = read_config(self.config)
+            if not self.config_is_stale():
+                return config
+            problem = f"{self.config}: older than the last start of the run"
+        except RunDirectoryError as error:
+            if not last:
+                raise RunDirectoryError(
+                    f"{error}; start the run again, or copy the file from one of the same settings"
+                ) from error
+            problem = str(error)
+        log.warning("%s; taken from the journal instead", problem)
+        return checked_config(self.journal, last["config"])
+
+    def keep_config(self, values: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Writes the resolved configuration into the directory; a readable one is kept, unless `replace`."""
+        try:
+            read_config(self.config)
+        except RunDirectoryError:
+            replace = True
+        if replace:
+            self.path.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(values, indent=1, allow_nan=False)
+            files.write_atomically(self.config, text.encode() + b"\n", inside=self.path)
+
+    def config_is_stale(self) -> bool:
+        """Whether a kill kept the last start from replacing the configuration's file."""
+        last = self._last_start()
+        return "replaces" in last and last["replaces"] == self.config_checksum()
+
+    def config_checksum(self) -> int | None:
+        """The CRC-32 of the configuration's file, None if it cannot be read."""
+        try:
+            return zlib.crc32(files.read_bytes(self.config, files.MAX_TEXT, inside=self.path))
+        except OSError:
+            return None
+
+    def _last_start(self) -> journal.Record:
+        """What the journal recorded when the run was last started; empty before that."""
+        records, _ = journal.read(self.journal)
+        return next((r for r in reversed(records) if isinstance(r.get("config"), dict)), {})
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Inside, this process holds the lock file `path` of a `what`; the system frees it if the process dies.
+
+    Raises RunDirectoryError if another process holds it, UserError or StorageError if it cannot be locked.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(files.locked(path))
+        except Timeout as error:
+            raise RunDirectoryError(
+                f"{path.parent}: another process is working on this {what} (it holds {path.name}); "
+                "wait for it"
+            ) from error
+        yield
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A stored configuration; raises RunDirectoryError if there is none, or it is damaged or hostile."""
+    try:
+        return stored.loads(files.read_bytes(path, files.MAX_TEXT, inside=path.parent))
+    except FileNotFoundError as error:
+        raise RunDirectoryError(f"{path.parent}: no run directory: it has no {path.name}") from error
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, ConfigError) as error:
+        raise RunDirectoryError(f"{path}: damaged: {error}") from error
+
+
+def checked_config(path: Path, values: object) -> dict[str, Any]:
+    """A configuration that the file at `path` holds among other things; raises RunDirectoryError as above."""
+    try:
+        return stored.plain(values)
+    except ConfigError as error:
+        raise RunDirectoryError(f"{path}: damaged: {error}") from error

@@ -1,0 +1,174 @@
+"""What a run's results depend on beside its seed, and what may change between two starts of one run."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from nasmeta.config.overrides import keys_of, reconfigured
+from nasmeta.config.schema import flat, needs_trust
+from nasmeta.datasets import contents
+from nasmeta.errors import RunDirectoryError
+from nasmeta.run.composition import Composition
+from nasmeta.run.journal import Record
+from nasmeta.run.manifest import Plan
+from nasmeta.run.summary import versions
+from nasmeta.runtime.command_lines import command_line
+
+log = logging.getLogger(__name__)
+
+HARMLESS = (
+    "config.progress",
+    "config.tensorboard",
+    "config.save_seconds",
+    "config.executor",  # of no trial; how many are in flight decides what a strategy that learns proposes
+    "config.dataset.cache",
+    "config.device",  # what it comes to is `device`
+    "versions.python",
+    "threads",  # the last digits may depend on it, as README says
+)
+"""Names, with all below them, that may change: no result depends on them."""
+
+WHERE_DATA_LIES = ("config.dataset.root", "config.dataset.split_files", "config.dataset.download")
+"""What may change as long as the data is the same: a folder may be moved, or copied to another machine."""
+
+DECIDES_PROPOSALS = (
+    "config.seed",
+    "config.search_space",
+    "config.strategy",
+    "config.constraints",
+    "config.budget.search_iterations",
+)
+"""What a strategy proposes by: with another value it does not repeat the trials that the journal has."""
+
+
+def environment(composition: Composition) -> dict[str, Any]:
+    """What the journal records whenever a run starts or goes on."""
+    import torch
+
+    return {
+        "config": composition.config.to_dict(),
+        "versions": versions(),
+        "device": str(composition.device),
+        "threads": torch.get_num_threads(),
+        "data": None if composition.data is None else contents.plain(composition.data),
+    }
+
+
+def recorded(records: Iterable[Record]) -> Record | None:
+    """The environment of the last start; None for a new run."""
+    starts = _starts(records)
+    return starts[-1] if starts else None
+
+
+def settings_changed(records: Iterable[Record]) -> list[str]:
+    """What its later starts changed of a run: "key: old -> new" for all that its results depend on."""
+    starts = _starts(records)
+    return [
+        f"{name.removeprefix('config.')}: {text}"
+        for before, now in pairwise(starts)
+        for name, text in changes(before, now).items()
+        if not is_harmless(name, same_data=_same_data(before, now))
+    ]
+
+
+def _starts(records: Iterable[Record]) -> list[Record]:
+    starts = [r for r in records if r["event"] in ("started", "resumed") and r.get("config")]
+    return [{name: start.get(name) for name in _NAMES} for start in starts]
+
+
+_NAMES = ("config", "versions", "device", "threads", "data")
+
+
+def check_unchanged(
+    path: Path,
+    before: Mapping[str, Any] | None,
+    now: Mapping[str, Any],
+    *,
+    force: bool,
+    asked: bool,
+    overrides: Iterable[str],
+) -> None:
+    """Says what has changed since the last start; `overrides` are those of this one's command.
+
+    Raises RunDirectoryError if the run could then not end as it would have, unless `force`. That is offered
+    unless trials were `asked` for which the strategy would now propose others: then it would not help.
+    """
+    changed = {} if before is None else changes(before, now)
+    same_data = before is not None and _same_data(before, now)
+    harmful = {name: text for name, text in changed.items() if not is_harmless(name, same_data=same_data)}
+    if harmful and not force:
+        ways = "undo that, or begin a new run"
+        if not (asked and any(_is_below(name, DECIDES_PROPOSALS) for name in harmful)):
+            forced = command_line("resume", path, *overrides, "--force", trusted=needs_trust(now["config"]))
+            ways = f"undo that, or go on all the same with: {forced}"
+        raise RunDirectoryError(
+            f"{path}: since this run was last started, {told(harmful)}: "
+            f"its results would mix two settings; {ways}"
+        )
+    if changed:
+        log.warning("since this run was last started, %s", told(changed))
+
+
+def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bool) -> None:
+    """Checks overrides for all unfinished jobs of the sweep in `path`.
+
+    Raises RunDirectoryError for one that results depend on: then jobs would differ in more than the sweep's
+    settings say. Raises ConfigError for one that does not fit the first unfinished job.
+    """
+    for override, key in keys_of(overrides).items():
+        if not is_harmless(f"config.{key}"):
+            one = command_line("resume", path / "NUMBER", override, "--force", trusted=trusted)
+            raise RunDirectoryError(
+                f"{path}: {override}: the jobs of a sweep keep what their results depend on; "
+                f"change one job by itself: {one}, or begin a new sweep: nasmeta search -m ..."
+            )
+    unfinished = [job for job in plan.jobs if job.status != "done"]
+    if overrides and unfinished:
+        Composition.of(reconfigured(unfinished[0].config, overrides, trusted=trusted))
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """{dotted name: "old -> new"} of all that differs; of the data, how it differs."""
+    old, new = _flat(before), _flat(now)
+    keys = [key for key in {**old, **new} if old.get(key, _NOTHING) != new.get(key, _NOTHING)]
+    changed = {key: f"{old.get(key, _NOTHING)} -> {new.get(key, _NOTHING)}" for key in keys}
+    return changed | _data_changes(before.get("data"), now.get("data"))
+
+
+def _same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    return before["data"] is not None and bool(before["data"] == now["data"])
+
+
+def _data_changes(before: Any, now: Any) -> dict[str, str]:
+    if before is None or now is None:
+        return {}
+    try:
+        changed = contents.changes(contents.read(before), contents.read(now))
+    except ValueError as error:
+        raise RunDirectoryError(f"the data that the journal recorded: {error}; start anew") from error
+    return {f"data.{split}": text for split, text in changed.items()}
+
+
+_NOTHING = "nothing"
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """All but the data, as a journal gives it back: lists for tuples."""
+    return dict(flat(json.loads(json.dumps({k: v for k, v in values.items() if k != "data"})), ""))
+
+
+def is_harmless(name: str, *, same_data: bool = False) -> bool:
+    """Whether a value may change while a run goes on, perhaps on the `same_data`: no result depends on it."""
+    return _is_below(name, (*HARMLESS, *(WHERE_DATA_LIES if same_data else ())))
+
+
+def _is_below(name: str, names: Iterable[str]) -> bool:
+    return any(name == above or name.startswith(f"{above}.") for above in names)
+
+
+def told(changed: Mapping[str, str]) -> str:
+    """`changes` as the part of a sentence."""
+    return ", ".join(f"{name.removeprefix('config.')} changed ({text})" for name, text in changed.items())

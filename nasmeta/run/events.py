@@ -1,0 +1,97 @@
+"""What observers are told about a run, in the order it happens.
+
+An observer is called with every event; it never changes a result. One that fails is reported once and
+dropped (see Announcer).
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nasmeta.trial import Phase, TrialResult
+
+if TYPE_CHECKING:
+    from nasmeta.run.front import Front
+    from nasmeta.task import TaskBatch
+    from nasmeta.trial import TrialResult
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """The run begins, or goes on: `resumed` with `finished` trials behind it."""
+
+    directory: str
+    trials: int
+    finished: int
+    resumed: bool
+    batch_norm: str
+    episode: "TaskBatch | None"
+    """A meta-training batch, to look at; None where the run trains no network."""
+    best: "TrialResult | None" = None
+    """The best trial so far, of a resumed run."""
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """An architecture is about to be trained for `iterations`. `graph` draws it."""
+
+    phase: Phase
+    trial: int
+    arch: str
+    iterations: int
+    graph: Any
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A reading within a trial: mean loss and accuracy (None for regression) since the one before."""
+
+    phase: Phase
+    trial: int
+    iteration: int
+    iterations: int
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    """A trial ended, well or not (`result.status`). `best` says whether it is the best so far.
+
+    `front` is the run's Pareto front where the strategy has several objectives.
+    """
+
+    phase: Phase
+    result: "TrialResult"
+    best: bool
+    front: "Front | None" = None
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    """The run is over; `summary` is what summary.json holds, `hparams` the flat configuration."""
+
+    summary: dict[str, Any]
+    hparams: dict[str, str | int | float | bool]
+
+
+Event = RunStarted | TrialStarted | Trained | TrialFinished | RunFinished
+Observer = Callable[[Event], None]
+
+
+class Announcer:
+    """Tells every observer; one that raises is reported once and dropped."""
+
+    def __init__(self, observers: list[Observer]) -> None:
+        self._observers = list(observers)
+
+    def __call__(self, event: Event) -> None:
+        for observer in list(self._observers):
+            try:
+                observer(event)
+            except Exception:
+                self._observers.remove(observer)
+                log.warning("%s failed and is switched off for this run", observer, exc_info=True)

@@ -1,0 +1,51 @@
+"""A run that has ended: its result is shown again, or lost files are made again; nothing else goes on."""
+
+from pathlib import Path
+from typing import Any
+
+from nasmeta.config.schema import GROUPS, Config, resolve
+from nasmeta.errors import RunDirectoryError
+from nasmeta.run import journal, records
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.environment import changes, is_harmless, recorded, told
+from nasmeta.run.outputs import stored_summary
+from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.training import checkpoint
+
+
+def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] | None:
+    """The summary of the run in `path`; None if it has not ended, or some of its files have to be made again.
+
+    `config` is what it would go on with, `overrides` those of the command that are in it. Raises
+    RunDirectoryError if the run has ended and they change what nothing is left to be done with, or what the
+    result depends on. The journal stays as it is.
+    """
+    directory = RunDirectory(path)
+    lines, _ = journal.read(directory.journal)
+    if not any(line["event"] == "tested" for line in lines):
+        return None
+    with directory.lock():
+        records.check_lines(directory.journal, lines)
+        before = recorded(lines)
+        target = config.groups["evaluator"]["_target_"]
+        trained = resolve("evaluator", target, trusted=True).trains_networks()
+        summary = stored_summary(directory, lines, trained=trained)
+        changed = changes({"config": before["config"]}, {"config": config.to_dict()}) if before else {}
+        if summary is None:  # lost files may be made again elsewhere, or by other means
+            changed = {n: text for n, text in changed.items() if not is_harmless(n, same_data=True)}
+        if changed:
+            raise RunDirectoryError(
+                f"{path}: the run is finished, and {told(changed)} would change nothing of its result; "
+                f"{_new_run(records.command(lines), overrides)}"
+            )
+        if summary is not None:  # a kill may have kept the run from tidying up
+            for line in lines:
+                if line["event"] == "finished":
+                    checkpoint.forget(directory.weights(line["phase"], line["trial"]))
+    return summary
+
+
+def _new_run(command: SearchCommand | None, overrides: list[str]) -> str:
+    if command is None or not overrides:
+        return "begin a new run for that"
+    return f"begin a new run for that: {command.changed(overrides, GROUPS)}"

@@ -1,0 +1,91 @@
+"""What a run leaves for its user: best.pt, the checkpoints of the Pareto front, summary.json."""
+
+import json
+import logging
+import zlib
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from nasmeta.datasets import contents as data
+from nasmeta.errors import CheckpointError
+from nasmeta.run.composition import Composition
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.journal import Record
+from nasmeta.runtime import files
+from nasmeta.training import checkpoint
+from nasmeta.trial import TrialResult
+
+log = logging.getLogger(__name__)
+
+
+def save_network(
+    composition: Composition,
+    path: Path,
+    weights: Path,
+    result: TrialResult,
+    metrics: dict[str, Any],
+    *,
+    provisional: bool,
+    inside: Path,
+) -> None:
+    """Writes what `nasmeta evaluate` reads, of the weights that a trial has left, in the run `inside`.
+
+    A network is `provisional` as the search trained it, before the best few are trained in full.
+    """
+    saved = checkpoint.load_weights(weights)
+    task, preprocessing = composition.task, composition.dataset.preprocessing
+    contents = {
+        "arch": result.arch,
+        "task": {f.name: getattr(task, f.name) for f in fields(task)},
+        "config": composition.config.to_dict(),
+        "parameters": saved["training"]["parameters"],
+        "statistics": saved["statistics"],
+        "preprocessing": None if preprocessing is None else asdict(preprocessing),
+        "data": data.plain(composition.data or {}),
+        "provisional": provisional,
+        "iterations": result.iterations,
+        "metrics": metrics,
+    }
+    checkpoint.save_best(path, contents, inside=inside)
+
+
+def keep_front(directory: RunDirectory, trials: Collection[int]) -> None:
+    """Deletes the checkpoints of trials that are not on the Pareto front any more."""
+    for path in directory.pareto.glob("*.pt"):
+        if int(path.stem) not in trials:
+            files.remove(path, inside=directory.path)
+
+
+def save_summary(directory: RunDirectory, summary: dict[str, Any]) -> int:
+    """Writes summary.json; returns its checksum."""
+    text = json.dumps(summary, indent=2).encode() + b"\n"
+    files.write_atomically(directory.summary, text, inside=directory.path)
+    return zlib.crc32(text)
+
+
+def stored_summary(
+    directory: RunDirectory, lines: Sequence[Record], *, trained: bool
+) -> dict[str, Any] | None:
+    """The summary of a run that has ended; None where it has not, or its files have to be made again.
+
+    `lines` are its journal's; `trained`: best.pt is one of its files.
+    """
+    tested = [r for r in lines if r["event"] == "tested"]
+    if not tested:
+        return None
+    try:
+        text = files.read_bytes(directory.summary, files.MAX_TABLE, inside=directory.path)
+        if tested[-1].get("checksum", zlib.crc32(text)) != zlib.crc32(text):
+            raise ValueError("its checksum is wrong")
+        summary: dict[str, Any] = json.loads(text)
+        if trained:
+            checkpoint.load_best(directory.path)
+    except CheckpointError as error:
+        log.warning("%s; made again", error)
+    except (OSError, ValueError) as error:
+        log.warning("%s: missing or damaged (%s); made again", directory.summary, error)
+    else:
+        return summary
+    return None

@@ -1,0 +1,202 @@
+"""Playing a sweep again whose sweeper learns: its stored arguments, parsed into data and checked.
+
+The manifest may be a stranger's, and Hydra obeys arguments: they may name files, classes and commands. So
+each is parsed by Hydra's own grammar, and passes only if it sets a key that every search has to literal
+values, or chooses an option that comes with nasmeta. Hydra composes nothing before all of them have passed.
+"""
+
+import glob
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    IntervalSweep,
+    Override,
+    RangeSweep,
+)
+from hydra.errors import HydraException
+
+from nasmeta.config.arguments_of_hydra import in_quotes
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.schema import GROUPS, RunKeys, needs_trust
+from nasmeta.errors import ConfigError, RunDirectoryError
+from nasmeta.run.manifest import MANIFEST, Manifest, Plan, check_inside
+from nasmeta.runtime.command_lines import command_line
+from nasmeta.runtime.stored import plain
+
+KEYS = {*RunKeys.model_fields, *GROUPS}
+"""The first words of a search's keys."""
+
+CHOICES = (*GROUPS, "experiment", "debug")
+"""The groups of a search; their options are those under conf/."""
+
+HYDRA_OPTIONS = {
+    "hydra/sweeper": ("basic", "optuna"),
+    "hydra/sweeper/sampler": ("cmaes", "grid", "motpe", "nsgaii", "random", "tpe"),
+}
+SWEEPER_KEYS = re.compile(r"hydra\.sweeper\.(n_trials|n_jobs|direction|max_failure_rate|study_name|storage)")
+SAMPLER_KEYS = re.compile(r"hydra\.sweeper\.sampler\.[a-z]\w*")
+PARAMS = "hydra.sweeper.params."
+
+NUMBER = "${hydra.job.num}"
+"""The one interpolation that a job's directory may have: a number."""
+
+MAX_CHARACTERS = 10_000
+"""Of all arguments together; Hydra's parser takes about two seconds for so many."""
+
+MAX_BRACKETS = 100
+"""Of an argument; Hydra's parser takes calls inside calls for each."""
+
+
+def resume_command(manifest: Manifest) -> str:
+    """What goes on with the sweep, also if its jobs or its own command need `--trust-code`."""
+    plan = manifest.read()
+    trusted = any(needs_trust(job.config) for job in plan.jobs)
+    if plan.total is None and not trusted:
+        try:
+            replayed(plan, manifest.path, trusted=False)
+        except RunDirectoryError:
+            trusted = True
+    return command_line("resume", manifest.path, trusted=trusted)
+
+
+def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
+    """The arguments by which a sweep is played again in its directory.
+
+    Raises RunDirectoryError if an argument could do more than set up searches inside the directory. Those
+    that are trusted are not looked at.
+    """
+    if "${" in str(directory):
+        raise RunDirectoryError(f"{directory}: has ${{ in its name, which Hydra would resolve: rename it")
+    if not trusted:
+        if sum(map(len, plan.arguments)) > MAX_CHARACTERS:
+            raise RunDirectoryError(
+                f"{directory / MANIFEST}: arguments: has more than {MAX_CHARACTERS} characters; "
+                "add --trust-code if the sweep is your own"
+            )
+        for argument in plan.arguments:
+            try:
+                _check(argument)
+            except (ValueError, ConfigError, HydraException, RecursionError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise RunDirectoryError(
+                    f"{directory / MANIFEST}: {argument[:200]!r} is not played again: {reason}; "
+                    "add --trust-code if the sweep is your own"
+                ) from error
+        _check_no_links(plan, directory)
+    kept = [argument for argument in plan.arguments if not argument.startswith("hydra.sweep.dir=")]
+    # Hydra writes its own copies through links; ours are config.json and the manifest.
+    return [*kept, f"hydra.sweep.dir={in_quotes(str(directory.absolute()))}", "hydra.output_subdir=null"]
+
+
+def _check(argument: str) -> None:
+    """Raises ValueError, ConfigError or an error of Hydra's that says what is wrong with an argument."""
+    if argument in ("-m", "--multirun"):
+        return
+    if sum(map(argument.count, "[{(")) > MAX_BRACKETS:
+        raise ValueError(f"more than {MAX_BRACKETS} brackets")
+    if argument.lstrip().startswith("-"):
+        raise ValueError("an option of Hydra's command line")
+    (override,) = OverridesParser.create().parse_overrides([argument])
+    key, package = override.key_or_group, override.package
+    if key == "hydra.sweep.subdir":
+        check_inside(_literal(_only_text(override).replace(NUMBER, "0")))
+        return
+    values = [_literal(value) for value in _values(override)]
+    if key in CHOICES:
+        _check_options(values, {file.stem for file in config_directory().glob(f"{key}/*.yaml")})
+        if package is not None and not (
+            key == "strategy" and re.fullmatch(r"strategy(\.[a-z]\w*)+", package)
+        ):
+            raise ValueError(f"{package!r} is no place for an option")
+    elif package is not None:
+        raise ValueError(f"{key!r} is no group of options")
+    elif key in HYDRA_OPTIONS:
+        _check_options(values, set(HYDRA_OPTIONS[key]))
+    elif key.startswith(PARAMS):
+        for value in values:
+            _check_parameter(f"{key.removeprefix(PARAMS)}={value}")
+    elif SWEEPER_KEYS.fullmatch(key) or SAMPLER_KEYS.fullmatch(key):
+        if any(isinstance(value, dict) for value in values):
+            raise ValueError("not a plain value")
+    elif key != "hydra.sweep.dir" and not _is_run_key(key):
+        raise ValueError(f"{key!r} is no key of a search")
+
+
+def _check_parameter(argument: str) -> None:
+    """What Optuna's sweeper takes its search space from: an override of a run's own key."""
+    if not _is_run_key(argument.partition("=")[0]):
+        raise ValueError("a parameter that is no key of a search")
+    _check(argument)
+
+
+def _is_run_key(key: str) -> bool:
+    """Whether every search has the key, or could have one below it; `_target_` is none."""
+    names = key.split(".")
+    return names[0] in KEYS and all(re.fullmatch(r"[a-zA-Z0-9]\w*", name) for name in names)
+
+
+def _check_options(values: list[Any], options: set[str]) -> None:
+    for value in values:
+        if value is not None and not (isinstance(value, str) and value in options):
+            raise ValueError(f"{value!r:.60} is no option that comes with nasmeta")
+
+
+def _values(override: Override) -> list[Any]:
+    """The values that an override sets, or sweeps over; for a range, its ends."""
+    swept = override._value
+    if isinstance(swept, Glob):
+        raise ValueError("glob() chooses by patterns")
+    if isinstance(swept, ChoiceSweep):
+        return [Override._convert_value(value) for value in swept.list]
+    if isinstance(swept, RangeSweep):
+        return [float(end) for end in (swept.start, swept.stop, swept.step) if end is not None]
+    if isinstance(swept, IntervalSweep):
+        return [swept.start, swept.end]
+    return [] if override.is_delete() and swept is None else [override.value()]
+
+
+def _literal(value: Any) -> Any:
+    """`value`, which has no interpolation, and names no target; raises ConfigError or ValueError."""
+    literal = plain({"value": value})["value"]
+    waiting = [literal]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            waiting.extend(each.values())
+            if any(name.startswith("_") for name in each):
+                raise ValueError("it names a class or how to make it")
+        elif isinstance(each, list):
+            waiting.extend(each)
+    return literal
+
+
+def _only_text(override: Override) -> str:
+    value = override.value()
+    if not isinstance(value, str):
+        raise ValueError("not a text")
+    return value
+
+
+def _check_no_links(plan: Plan, directory: Path) -> None:
+    """Raises RunDirectoryError if a file in the sweep's directory, or on the way to a job's, is a link.
+
+    Hydra and its sweepers follow them when they write.
+    """
+    subdirs = [a.partition("=")[2] for a in plan.arguments if a.startswith("hydra.sweep.subdir=")]
+    places = ["*"]
+    for subdir in subdirs:
+        names = [NUMBER.join(map(glob.escape, part.split(NUMBER))) for part in subdir.split("/")]
+        parts = [name.replace(NUMBER, "*") for name in names]
+        places += ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+    for place in places:
+        for path in directory.glob(place):
+            if path.is_symlink():
+                raise RunDirectoryError(
+                    f"{path}: is a link, and a sweep writes inside its own directory alone: replace it by "
+                    "what it points to, or add --trust-code if the sweep is your own"
+                )

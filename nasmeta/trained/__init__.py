@@ -1,0 +1,1 @@
+"""What a checkpoint is for: labels, tests, exports, controls."""

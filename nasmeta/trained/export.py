@@ -1,0 +1,139 @@
+"""A fitted classifier, or the embedding network, as an ONNX file that runs without torch: `nasmeta export`.
+
+The file takes pixels as they are, [n, channels, size, size] uint8, and normalizes them itself. Its metadata
+say the rest: `classes` (JSON), `preprocessing` (JSON: how a picture becomes those pixels), `arch`, `nasmeta`,
+`provisional` (JSON: whether the network is a candidate of a search, not trained in full).
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nasmeta import __version__, seeding
+from nasmeta.datasets.decode import Preprocessing
+from nasmeta.datasets.pictures import Picture
+from nasmeta.errors import ConfigError, RunFailed
+from nasmeta.runtime import files
+from nasmeta.trained.classifier import FewShotClassifier
+
+NEEDED = ("onnx", "onnxruntime", "onnxscript")
+
+TALKATIVE = ("torch.onnx", "onnxscript", "onnx_ir")
+
+RTOL, ATOL = 1e-3, 1e-4
+"""How far the file's outputs may be from the network's: sums are taken in another order."""
+
+
+class OfPixels(nn.Module):
+    """A network that begins with uint8 pixels; `probabilities`: and ends with a softmax."""
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, *, probabilities: bool) -> None:
+        super().__init__()
+        self.network, self.preprocessing = network, preprocessing
+        self.softmax = nn.Softmax(-1) if probabilities else nn.Identity()
+        self.eval()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[n, C, H, W] uint8 -> [n, classes], or [n, features]."""
+        outputs: Tensor = self.softmax(self.network(self.preprocessing.normalize(pixels)))
+        return outputs
+
+
+def check_installed() -> None:
+    """Raises ConfigError where what `export_onnx` needs is not installed."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"--format onnx: needs {', '.join(missing)}; pip install 'nasmeta[onnx]'")
+
+
+def export_onnx(classifier: FewShotClassifier, path: Path, examples: Sequence[Picture] = ()) -> float:
+    """Writes the fitted classifier, or the embedding network of one that is not; returns the largest error.
+
+    What onnxruntime computes of random pixels, and of `examples`, is compared with what torch does: raises
+    RunFailed where they differ, and writes nothing. Raises ConfigError where a network has no answer of its
+    own: `transductive`, or an embedding that is normalized by a support set.
+    """
+    preprocessing = classifier.preprocessing
+    fitted = bool(classifier.classes)
+    network = classifier.network if fitted else classifier.body
+    module = OfPixels(network, preprocessing, probabilities=fitted).cpu()
+    pixels = _random_pixels(preprocessing)
+    if examples:
+        pixels = torch.cat([pixels, classifier.pixels(examples)])
+    metadata = {
+        "nasmeta": __version__,
+        "arch": classifier.arch,
+        "provisional": json.dumps(classifier.provisional),
+        "classes": json.dumps(classifier.classes),
+        "preprocessing": json.dumps(asdict(preprocessing)),
+    }
+    data = _converted(module, pixels, "probabilities" if fitted else "embeddings", metadata)
+    error = _compared(module, data, pixels)
+    files.write_atomically(path, data)
+    return error
+
+
+def _random_pixels(preprocessing: Preprocessing) -> Tensor:
+    shape = (4, preprocessing.channels, preprocessing.size, preprocessing.size)
+    return torch.from_numpy(seeding.stream(0, "export").integers(0, 256, shape, dtype=np.uint8))
+
+
+def _converted(module: OfPixels, pixels: Tensor, output: str, metadata: dict[str, str]) -> bytes:
+    with _quiet():
+        program: Any = torch.onnx.export(
+            module,
+            (pixels[:2],),
+            input_names=["pixels"],
+            output_names=[output],
+            dynamic_shapes={"pixels": {0: torch.export.Dim("images")}},
+            dynamo=True,
+            verbose=False,
+        )
+    program.model.metadata_props.update(metadata)
+    data: bytes = program.model_proto.SerializeToString()
+    return data
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, the exporter does not tell how it goes on."""
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _compared(module: OfPixels, data: bytes, pixels: Tensor) -> float:
+    """The largest difference to torch's outputs, of all images at once and of the first by itself."""
+    session = import_module("onnxruntime").InferenceSession(data, providers=["CPUExecutionProvider"])
+    error = 0.0
+    for part in (pixels, pixels[:1]):
+        actual: NDArray[np.float32] = session.run(None, {"pixels": part.numpy()})[0]
+        with torch.no_grad():
+            expected = module(part).numpy()
+        if not np.allclose(actual, expected, rtol=RTOL, atol=ATOL):
+            raise RunFailed(
+                f"the exported network differs from the original by up to "
+                f"{np.abs(actual - expected).max():.2g}: nothing was written; please report the architecture"
+            )
+        error = max(error, float(np.abs(actual - expected).max()))
+    return error

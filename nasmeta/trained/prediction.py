@@ -1,0 +1,148 @@
+"""Labels for the images in a folder, by a checkpoint and a handful of labelled images: `nasmeta predict`."""
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasmeta.datasets.decode import Unreadable
+from nasmeta.datasets.image_files import (
+    NAMED_AS,
+    Classes,
+    LeftOut,
+    classes_in,
+    images_below,
+    is_system,
+    some,
+)
+from nasmeta.errors import DataError
+from nasmeta.runtime.text import csv_cell
+from nasmeta.trained.classifier import FewShotClassifier
+
+LAYOUT = f"expected SUPPORT/CLASS/IMAGE, with IMAGE {NAMED_AS}"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An image, its most probable class, and the probabilities of all classes."""
+
+    file: Path
+    label: str
+    probabilities: dict[str, float]
+
+
+def fit_files(classifier: FewShotClassifier, support: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """Fits to the image files of each class; returns all of them. Raises DataError as `fit`."""
+    files = [file for images in support.values() for file in images]
+    classifier.fit(files, [label for label, images in support.items() for _ in images])
+    return files
+
+
+def find_support(folder: Path) -> Classes:
+    """The image files of each class, of which there are two or more. Raises DataError.
+
+    What was left out is counted in one warning.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; {LAYOUT}")
+    left_out = LeftOut()
+    support = classes_in(folder, left_out)
+    hint = f"; {left_out}" if str(left_out) else ""
+    if len(support) < 2:
+        raise DataError(
+            f"{folder}: {len(support)} classes with images leave nothing to tell apart, at least 2; "
+            f"{LAYOUT}{hint}"
+        )
+    if hint:
+        _log.warning("%s: %s", folder, left_out)
+    return support
+
+
+def find_queries(paths: Sequence[Path]) -> list[Path]:
+    """The files among `paths`, and the images in those that are folders, however deep. Raises DataError.
+
+    What was left out is counted in one warning; so are the files and folders of operating systems that
+    `photos/*` brings along.
+    """
+    found: list[Path] = []
+    left_out = LeftOut()
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder (--query)")
+        if is_system(path.name):
+            left_out.kinds["file of an operating system"] += 1
+        elif not path.is_dir():
+            found.append(path)
+        elif inside := images_below(path, left_out):
+            found += inside
+        else:
+            left_out.empty.append(str(path))
+    hint = f"; {left_out}" if str(left_out) else ""
+    if not found:
+        raise DataError(f"{some(list(map(str, paths)))}: no images (--query); they are {NAMED_AS}{hint}")
+    if hint:
+        _log.warning("--query: %s", left_out)
+    return found
+
+
+def predictions(classifier: FewShotClassifier, files: Sequence[Path]) -> tuple[list[Prediction], list[str]]:
+    """What the fitted classifier says of each file that can be read, and why each of the others cannot.
+
+    Raises Unreadable, a DataError, if that is all of them.
+    """
+    answers: list[Prediction] = []
+    unreadable: list[str] = []
+    for part in classifier.parts(files):
+        rows, reasons = _answered(classifier, part)
+        read = [file for number, file in enumerate(part) if number not in reasons]
+        unreadable += reasons.values()
+        for file, row in zip(read, rows.tolist(), strict=True):
+            probabilities = dict(zip(classifier.classes, row, strict=True))
+            answers.append(Prediction(file, max(probabilities, key=probabilities.__getitem__), probabilities))
+    if files and not answers:
+        raise Unreadable(dict(enumerate(unreadable)))
+    return answers, unreadable
+
+
+def _answered(
+    classifier: FewShotClassifier, files: Sequence[Path]
+) -> tuple[NDArray[np.float32], Mapping[int, str]]:
+    """The probabilities of the readable files, and why the others cannot be read, by their place."""
+    try:
+        return classifier.predict_proba(files), {}
+    except Unreadable as error:
+        readable = [file for number, file in enumerate(files) if number not in error.reasons]
+        return classifier.predict_proba(readable), error.reasons
+
+
+def folder_accuracy(answers: Sequence[Prediction]) -> float | None:
+    """The fraction that lies in a folder of its class's name; None unless every folder's is a class."""
+    if not all(answer.file.parent.name in answer.probabilities for answer in answers):
+        return None
+    return sum(answer.file.parent.name == answer.label for answer in answers) / len(answers)
+
+
+def as_text(answers: Sequence[Prediction], *, as_json: bool, provisional: bool = False) -> str:
+    """CSV with the header file,label,probability; or one JSON object a line with all probabilities.
+
+    JSON has the names as they are, and says whether the network is `provisional`. In the CSV they are
+    harmless for a spreadsheet, as `csv_cell` says.
+    """
+    if as_json:
+        rows = ({"file": str(a.file), "label": a.label, "probabilities": a.probabilities} for a in answers)
+        return "".join(f"{json.dumps({**row, 'provisional': provisional})}\n" for row in rows)
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(["file", "label", "probability"])
+    table.writerows(
+        [csv_cell(str(a.file)), csv_cell(a.label), f"{a.probabilities[a.label]:.4f}"] for a in answers
+    )
+    return out.getvalue()

@@ -1,0 +1,1 @@
+"""Meta-training: the outer loop, its optimizers, and how its progress is kept."""

@@ -1,0 +1,169 @@
+"""What a search is about: the tasks, how they are learned, and how a network for them is judged.
+
+The meta-test tasks are not here: no evaluator or strategy can see them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from nasmeta import seeding
+from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.errors import RunFailed
+from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.networks.execution import Execution
+from nasmeta.networks.network import Parameters
+from nasmeta.networks.out_of_memory import DoesNotFit, fitting
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.relaxation.spec import Relaxation
+from nasmeta.task import TaskSpec
+from nasmeta.training.meta_training import MetaTraining
+from nasmeta.training.optimizers import OuterOptimizer
+from nasmeta.training.score import Score, Stop, score
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything an evaluator needs beside the architecture and the budget.
+
+    All candidates start from the same random stream, see the same training episodes and are judged on the
+    same `valid_tasks` meta-validation tasks, so that they differ by their architecture alone. Learning-rate
+    schedules span at least `search_iterations`: a candidate that gets a share of them is trained as the
+    beginning of a full training, which can continue it. Progress is saved every `save_seconds`. `train` and
+    `valid` are loaded when they are first looked at, or by `load`.
+    """
+
+    space: SearchSpace[Any]
+    learner: MetaLearner
+    optimizer: OuterOptimizer
+    task: TaskSpec
+    load_train: Callable[[], EpisodeSampler]
+    load_valid: Callable[[], EpisodeSampler]
+    valid_tasks: int
+    meta_batch: int
+    search_iterations: int
+    seed: int
+    device: torch.device
+    execution: Execution
+    save_seconds: float
+
+    @cached_property
+    def train(self) -> EpisodeSampler:
+        """Meta-training episodes."""
+        return self.load_train()
+
+    @cached_property
+    def valid(self) -> EpisodeSampler:
+        """Meta-validation episodes."""
+        return self.load_valid()
+
+    def load(self) -> None:
+        """Loads all data now: what is wrong with it is said before the first trial."""
+        _ = self.train, self.valid
+
+    def initial_state(self, arch: Any) -> MetaState:
+        """A new network and what is learned with it, on the device."""
+        return new_state(self.space, arch, self.learner, self.task, self.seed, self.device, self.execution)
+
+    def relaxed_state(self, relaxation: Relaxation) -> MetaState:
+        """A new relaxed network of the space, on the device."""
+        return _on_device(
+            lambda: self.space.relaxed(self.task, relaxation),
+            self.learner,
+            self.task,
+            self.seed,
+            self.device,
+            self.execution,
+        )
+
+    def within_memory(self, state: MetaState, compute: Callable[[], T]) -> T:
+        """compute(), of the relaxed network of `state`; where it does not fit, half of the tasks at once.
+
+        The smaller number is kept. `compute` must change nothing before it returns. Raises RunFailed where
+        not even one task fits.
+        """
+        network = state.network
+
+        def attempt(execution: Execution) -> T:
+            network.execution = execution
+            return compute()
+
+        try:
+            return fitting(network.execution, lambda e: e.smaller(self.meta_batch), attempt)[0]
+        except DoesNotFit as error:
+            raise RunFailed(
+                f"one task of the relaxed network does not fit in memory ({error}): use fewer or narrower "
+                "cells in search_space, a smaller task.query, or strategy.partial_channels"
+            ) from error
+
+    def training(self, arch: Any, iterations: int) -> MetaTraining:
+        """The meta-training of an architecture, before its first iteration."""
+        return MetaTraining(
+            self.learner,
+            self.initial_state(arch),
+            self.train,
+            self.optimizer,
+            iterations=iterations,
+            meta_batch=self.meta_batch,
+            horizon=max(iterations, self.search_iterations),
+        )
+
+    def fitting(self, arch: Any, attempt: Callable[["Problem"], T]) -> "tuple[T, Problem]":
+        """attempt(problem), and the problem it succeeded with: half of the tasks at once after every failure.
+
+        `arch` is what is trained or judged. Raises DoesNotFit where not even one task fits.
+        """
+        return fitting(self, lambda problem: problem._with_fewer_tasks_at_once(arch), attempt)
+
+    def _with_fewer_tasks_at_once(self, arch: Any) -> "Problem | None":
+        """The same with half of the tasks in memory; None where it is one at a time already."""
+        with torch.device("meta"):
+            module = self.space.build(arch, self.task)
+        smaller = self.execution.resolved(module, self.device).smaller(self.meta_batch)
+        if smaller is None:
+            return None
+        return replace(self, execution=replace(self.execution, task_chunk=smaller.task_chunk))
+
+    def morphed(self, old: str, arch: Any, weights: Parameters, state: MetaState) -> Parameters:
+        """What a new `state` of `arch` begins with where it takes over `weights` of architecture `old`."""
+        rng = seeding.stream(self.seed, "morph", old, str(arch))
+        fresh = {name: value.detach().cpu() for name, value in state.parameters.items()}
+        return self.space.morph(self.space.parse(old), arch, weights, fresh, rng)
+
+    def judge(self, state: MetaState, stop: Stop) -> Score:
+        """The score on the run's meta-validation tasks; raises Interrupted once `stop()` is true."""
+        return score(self.learner, state, self.valid, self.valid_tasks, stop=stop)
+
+
+def new_state(
+    space: SearchSpace[Any],
+    arch: Any,
+    learner: MetaLearner,
+    task: TaskSpec,
+    seed: int,
+    device: torch.device,
+    execution: Execution,
+) -> MetaState:
+    """A network of `arch` for `task`, initialized from `seed` (the same on every device), on `device`."""
+    return _on_device(lambda: space.build(arch, task), learner, task, seed, device, execution)
+
+
+def _on_device(
+    build: Callable[[], nn.Module],
+    learner: MetaLearner,
+    task: TaskSpec,
+    seed: int,
+    device: torch.device,
+    execution: Execution,
+) -> MetaState:
+    with seeding.torch_stream(seed, "init"):
+        module = build()
+        state = learner.init(module, task)
+    state.network.execution = execution.resolved(module, device)
+    return state.to(device)

@@ -1,0 +1,128 @@
+"""Every command in README and docs works as it is written there.
+
+Bash reads a block of commands as a user's shell would, but `nasmeta` and the other programs are functions
+that only record their arguments. Each recorded `nasmeta` command then runs in this process, in a folder that
+has what the pages speak of: pictures, a finished run, tables, an option of one's own. A search is cut short
+by `debug=default` at its end. Of scripts it is checked that they are there; they have tests of their own.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nasmeta.cli.main import main
+from nasmeta.datasets import omniglot
+from tests.classifier.pictures import picture
+from tests.conftest import ROOT
+from tests.datasets.pictures import archive
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = [
+    pytest.param(text, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, text in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1)
+]
+RECORDED = ("nasmeta", "tensorboard", "git", "pip", "cd", "source", "mkdocs")
+EXTRAS = {
+    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "hydra/sweeper=optuna": "hydra_plugins.hydra_optuna_sweeper",
+    "export": "onnxruntime",
+}
+"""What an argument needs that a user installs first."""
+
+WORKED_EXAMPLE = "strategy=hill_climbing"
+"""tests/test_contributing.py runs it in a checkout that has the example's files."""
+
+RUN = Path("outputs/2026-11-24/10-00-00")
+SMALL = ["debug=default", "tensorboard=false", "progress=false"]
+SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").rglob("*") if path.is_file())
+
+
+def commands(block: str, folder: Path) -> list[list[str]]:
+    """What the block's commands are called with: [program, argument, ...] of each."""
+    functions = "".join(
+        f"{name}() {{ printf '%s\\0' {name} \"$@\"; printf '\\n\\0'; }}\n" for name in (*RECORDED, *SCRIPTS)
+    )
+    done = subprocess.run(["bash", "-c", functions + block], cwd=folder, capture_output=True, check=True)
+    parts = done.stdout.decode().split("\n\0")
+    assert parts[-1] == "", f"a command of the block is not recorded: {parts[-1]!r}"
+    return [part.removesuffix("\0").split("\0") for part in parts[:-1]]
+
+
+def class_folders(root: Path, labels: range, images: int) -> None:
+    for label in labels:
+        folder = root / f"c{label:02}"
+        folder.mkdir(parents=True)
+        for number in range(images):
+            Image.fromarray(picture(label, number)).save(folder / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the pages speak of, and a home folder with pictures in it."""
+    folder = tmp_path_factory.mktemp("desk")
+    class_folders(folder / "home" / "pictures", range(25), 6)
+    class_folders(folder / "examples", range(30, 33), 3)
+    class_folders(folder / "home" / "others", range(40, 65), 6)
+    (folder / "photos").mkdir()
+    for number in range(3):
+        Image.fromarray(np.asarray(picture(30 + number, 9))).save(folder / "photos" / f"{number}.jpg")
+    (folder / "my_conf" / "strategy").mkdir(parents=True)
+    (folder / "my_conf" / "strategy" / "mine.yaml").write_text("_target_: my_package.Mine\n")
+    (folder / "my_package.py").write_text("from nasmeta.strategies.random import RandomSearch as Mine\n")
+    table = ROOT.parent / "shared" / "data" / "nasbench201_cifar10.csv"
+    (folder / "FOLDER").mkdir()
+    if table.is_file():
+        shutil.copy(table, folder / "FOLDER")
+    pictures = [
+        "dataset=image_folder",
+        f"dataset.root={folder}/home/pictures",
+        "dataset.size=16",
+        "batch_norm=running",
+    ]
+    assert main(["search", *pictures, f"hydra.run.dir={folder / RUN}", *SMALL]) == 0
+    return folder
+
+
+@pytest.fixture
+def here(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the desk as the current folder."""
+    folder = tmp_path / "desk"
+    shutil.copytree(desk, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    downloaded = folder / "cache" / "nasmeta" / "omniglot"
+    downloaded.mkdir(parents=True)
+    alphabets = [f"alphabet{number}" for number in range(10)]
+    background = archive(downloaded / "images_background.zip", dict.fromkeys(alphabets[:7], 2))
+    evaluation = archive(downloaded / "images_evaluation.zip", dict.fromkeys(alphabets[7:], 2))
+    monkeypatch.setitem(omniglot.ARCHIVES, "full", (background, evaluation))
+    return folder
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_it_works_as_written(block: str, here: Path) -> None:
+    for program, *arguments in commands(block, here):
+        if program.startswith("scripts/"):
+            assert os.access(ROOT / program, os.X_OK), program
+        elif program == "nasmeta" and WORKED_EXAMPLE not in arguments:
+            for word, module in EXTRAS.items():
+                if word in arguments:
+                    pytest.importorskip(module)
+            if arguments[0] == "search" and "--cfg" not in arguments:
+                arguments = [*arguments, *SMALL]
+            assert main(arguments) == 0, " ".join(arguments)
+
+
+def test_a_wrong_command_is_seen(here: Path) -> None:
+    with pytest.raises(AssertionError):
+        test_it_works_as_written("nasmeta search no.such.key=1\n", here)
