@@ -1,1 +1,1 @@
-"""How a network is called, and how fast. Knows no learner."""
+"""Networks: how they are called, executed and measured. Nothing here depends on a meta-learner."""

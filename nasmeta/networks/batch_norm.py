@@ -1,13 +1,13 @@
-"""Whose statistics normalize a query: the setting the field quarrels about most.
+"""Batch normalization for episodes, and the policies that say whose statistics normalize a query.
 
-- support: the support set's own, so that each query is judged alone, as a deployed classifier must.
-- transductive: the statistics of the batch the query comes in (MAML's code, Finn et al. 2017); a query's
-  prediction then depends on the other queries.
-- running: population statistics, averaged over meta-training tasks when training is over. We average
-  exactly at the final weights (Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3) instead of
-  exponentially during training, so training steps stay pure functions.
+- support: those of the support set. Each query is judged alone, as a deployed classifier must do.
+- transductive: those of the batch that contains the query (MAML's code, Finn et al. 2017). The prediction
+  for a query then depends on the other queries.
+- running: population statistics, averaged over meta-training tasks once training is over. They are averaged
+  exactly, at the final weights (Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3), and not
+  exponentially during training. Training steps therefore stay pure functions.
 
-A support set that is being adapted on always normalizes itself; the policy is about the query.
+The policy concerns queries only. During adaptation, a support set is always normalized by its own statistics.
 """
 
 from dataclasses import dataclass
@@ -26,19 +26,22 @@ Policy = Literal["support", "transductive", "running"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 
 LARGE = 2**19
-"""Numbers in a feature map from which fusing it with the pooling pays where gradients are taken.
+"""Size of a feature map, in numbers, from which fusing it with the pooling pays if gradients are taken.
 
-A core's cache holds less."""
+Smaller maps fit into a core's cache."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Where one forward pass takes its statistics from.
+    """Where one forward pass takes its batch-norm statistics from.
 
-    The batch holds `tasks` tasks one after the other, each normalized by itself, by its first `rows`
-    examples (None: by all of them). `population` replaces both; `record` asks every layer to remember
-    the moments of what it saw. `fused` is off where the kernels of batch_norm.py cannot go; `stacked` is on
-    inside torch.vmap, where those of stacked.py can; `twice` where the gradient is differentiated again.
+    tasks: the batch holds this many tasks one after the other; each is normalized by itself.
+    rows: a task is normalized by its first `rows` examples (None: by all of them).
+    population: use the population statistics instead of those of `tasks` and `rows`.
+    record: every layer remembers the moments of its inputs.
+    fused: false if kernels/batch_norm.py cannot be used.
+    stacked: true inside torch.vmap, if kernels/stacked.py can be used.
+    twice: true if the gradient will be differentiated again.
     """
 
     tasks: int = 1
@@ -54,10 +57,10 @@ OWN = Statistics()
 
 
 class EpisodicBatchNorm(nn.Module):
-    """Batch normalization that takes its statistics from where `source` says.
+    """Batch normalization that takes its statistics from `source`.
 
-    Stands in for nn.BatchNorm1d/2d under the same name, with the same weight and bias.
-    x: [n, C] or [n, C, H, W]. `pool` is a max-pooling that follows, of 2x2, or nothing.
+    Replaces an nn.BatchNorm1d or nn.BatchNorm2d under the same name, with the same weight and bias.
+    x: [n, C] or [n, C, H, W]. pool: the 2x2 max-pooling that follows the norm, or None.
     """
 
     mean: Tensor
@@ -76,7 +79,7 @@ class EpisodicBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         source = self.source
-        if torch._C._get_tracing_state() is not None:  # `OWN`: what others do depends on sizes and values
+        if torch._C._get_tracing_state() is not None:  # only `OWN` is traced; others depend on sizes, values
             if self.pool is not None and x.untyped_storage().nbytes() >= LARGE * x.element_size():
                 raise RuntimeError("a large map is better fused with its pooling than traced")
             y = torch.batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps, False)
@@ -90,7 +93,7 @@ class EpisodicBatchNorm(nn.Module):
         once = source.tasks == 1 and not (source.twice or source.record or source.population)
         forward_only = not torch.is_grad_enabled()
         pays = (forward_only or x.numel() >= LARGE) and x.device.type == "cpu"
-        # Looking at a value waits for the device: free on a CPU, and nowhere else.
+        # Reading a value waits for the device, which is free on a CPU only.
         if once and pays and self._fuses(x) and bool((self.weight > 0).all()):
             rows = len(x) if source.rows is None else source.rows
             pooling = pool_and_normalize if forward_only else normalize_and_pool
@@ -99,7 +102,7 @@ class EpisodicBatchNorm(nn.Module):
         return pooled
 
     def plain(self) -> nn.Module:
-        """torch's own layers for the population's moments."""
+        """The same norm, and its pooling, as torch's own layers; they use the population's moments."""
         norm = self.kind(len(self.bias), eps=self.eps).to(self.bias.device, self.bias.dtype).eval()
         moments = {"running_mean": self.mean, "running_var": self.variance}
         norm.load_state_dict({"weight": self.weight, "bias": self.bias, **moments}, strict=False)
@@ -125,7 +128,7 @@ class EpisodicBatchNorm(nn.Module):
         return self._each_task(x.unflatten(0, (source.tasks, -1)), rows).flatten(0, 1).to(x.dtype)
 
     def _each_task(self, x: Tensor, rows: int) -> Tensor:
-        """[T, n, C, ...]: every task by the moments of its own first `rows`, all tasks at once."""
+        """x [T, n, C, ...] with each task normalized by its own first `rows` examples, all tasks at once."""
         if self._fuses(x):
             weight, bias = (p.expand(len(x), -1) for p in (self.weight, self.bias))
             return stacked.norm(x, weight, bias, rows, self.eps)
@@ -141,9 +144,10 @@ def _all_but_channels(x: Tensor) -> list[int]:
 
 
 def make_episodic(module: nn.Module) -> list[EpisodicBatchNorm]:
-    """Replaces every batch norm inside `module`, in place; returns them in order, ours and new.
+    """Replaces every batch norm inside `module`, in place; returns all of its episodic norms in order.
 
-    A norm takes over the 2x2 max-pooling that follows it in a Sequential.
+    A norm takes over the 2x2 max-pooling that follows it in a Sequential. Raises ValueError if a norm has no
+    weight and bias.
     """
     for parent in list(module.modules()):
         children = list(parent.named_children())
@@ -160,7 +164,7 @@ def make_episodic(module: nn.Module) -> list[EpisodicBatchNorm]:
 
 
 def make_plain(module: nn.Module) -> None:
-    """Undoes `make_episodic`, in place: every norm becomes one of torch's, of the population's moments."""
+    """Undoes `make_episodic`, in place: every norm becomes torch's own, with the population's moments."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, EpisodicBatchNorm):

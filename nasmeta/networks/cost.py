@@ -1,4 +1,4 @@
-"""What a network costs, counted from its shapes alone: parameters and floating-point operations."""
+"""A network's cost, parameters and floating-point operations, counted from its shapes alone."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -13,18 +13,18 @@ from nasmeta.search_spaces.base import A, Architecture, SearchSpace
 from nasmeta.task import TaskSpec
 from nasmeta.trial import Cost
 
-# They count nothing and keep the shape, and are half the time of counting: torch spells them out on meta.
+# They cost no FLOPs and keep the shape. On meta, torch decomposes them: half of the time of counting.
 NORMS = frozenset({F.batch_norm, F.group_norm, F.layer_norm, F.instance_norm})
 
 
 def measure_cost(space: SearchSpace[A], arch: A, task: TaskSpec) -> Cost:
-    """The cost of `arch` built for `task`, remembered for the last few thousand architectures.
+    """The cost of `arch` built for `task`, remembered for the last 4096 architectures.
 
-    FLOPs are those of torch.utils.flop_counter: convolutions and matrix products, 2 for each
-    multiply-add; norms, activations, pooling and additions count nothing. Nothing is computed: the network
-    lives on the meta device. Measured: median 18 ms, 3 to 64, an architecture of the conv
-    space on one busy core; 3 microseconds where it is remembered.
-    Raises ArchitectureError where the space cannot build `arch` for `task`.
+    FLOPs are those of torch.utils.flop_counter: 2 for each multiply-add of convolutions and matrix products.
+    Norms, activations, pooling and additions count as 0. The network is built on the meta device, so nothing
+    is computed. Measured for the conv space on one busy core: a median of 18 ms (3 to 64) per architecture,
+    and 3 microseconds if it is remembered. Raises ArchitectureError if the space cannot build `arch` for
+    `task`.
     """
     return _measure(space, arch, task)
 
@@ -41,7 +41,7 @@ def _measure(space: SearchSpace[Architecture], arch: Architecture, task: TaskSpe
 
 
 class WithoutNorms(TorchFunctionMode):
-    """Inside, torch's normalizations return their input."""
+    """A context in which torch's normalizations return their input."""
 
     def __torch_function__(
         self,

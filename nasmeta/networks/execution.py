@@ -1,17 +1,17 @@
-"""How the arithmetic of a meta-step is carried out; never what it computes, but for rounding.
+"""How a meta-step is executed. Results stay the same, except for rounding.
 
-`task_parallel` says how the tasks of a meta-batch are gone through:
-- loop: one after the other, each operation on all cores;
-- threads: one a core, each operation on that core alone. A small network's operations are too short to be
-  shared by cores: on two cores MAML and Reptile are 1.1 to 1.7 times as fast as by `loop`
-  (noisy runs; compare with `nasmeta bench task_parallel=loop`). Results do not depend on their number.
-- vmap: all at once by torch.vmap, each with weights of its own: what a GPU needs to be filled, and what
-  networks of nothing but small matrix products gain from anywhere. Convolutions become grouped ones, which
-  take twice the time on a CPU, and memory grows with the tasks.
-- auto: on a CPU, threads for networks with convolutions and vmap for others; on a GPU vmap (H200, 4-conv-32,
-  32 tasks, MAML and Reptile: 9 to 18 times as fast as by `loop`).
+`task_parallel` says how the tasks of a meta-batch are computed:
+- loop: one after the other, each operation on all cores.
+- threads: one task per core, each operation on that core alone. A small network's operations are too short
+  to be split over cores: on two cores MAML and Reptile are 1.1 to 1.7 times as fast as with `loop` (noisy
+  runs; compare with `nasmeta bench task_parallel=loop`). Results do not depend on the number of threads.
+- vmap: all at once with torch.vmap, each task with its own weights. A GPU needs this to be busy, and networks
+  that consist of small matrix products gain from it on any device. Convolutions become grouped ones, which
+  take twice the time on a CPU. Memory grows with the number of tasks.
+- auto: on a CPU, threads for networks with convolutions and vmap for others. On a GPU, vmap (H200, 4-conv-32,
+  32 tasks, MAML and Reptile: 9 to 18 times as fast as `loop`).
 
-`task_chunk` bounds the tasks that are in memory at once (by vmap, or in threads).
+`task_chunk` limits the tasks that are in memory at once, for vmap and threads.
 """
 
 import os
@@ -34,7 +34,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Execution:
-    """See the module. `compile` runs the network through torch.compile; `cuda_graphs`: see cuda_graphs.py."""
+    """The settings that say how a meta-step is executed.
+
+    task_parallel: loop, threads, vmap or auto; the head of this file says what each does.
+    task_chunk: the most tasks in memory at once, at least 1 (None: no limit).
+    compile: run the network through torch.compile.
+    precision: fp32, tf32 (CUDA only), or bf16 by autocast.
+    cuda_graphs: record meta-steps and predictions as CUDA graphs (training/cuda_graphs.py). Ignored on a CPU
+    and with threads.
+    """
 
     task_parallel: Parallel = "loop"
     task_chunk: int | None = None
@@ -43,7 +51,7 @@ class Execution:
     cuda_graphs: bool = False
 
     def resolved(self, module: nn.Module, device: torch.device) -> "Execution":
-        """The same with `auto` decided for a network on a device, and without what the device cannot do."""
+        """The same with `auto` resolved for `module` on `device`, and `cuda_graphs` off if impossible."""
         graphs = self.cuda_graphs and device.type == "cuda" and self.task_parallel != "threads"
         return replace(self, task_parallel=self._parallel(module, device), cuda_graphs=graphs)
 
@@ -56,18 +64,21 @@ class Execution:
         return "threads" if torch.get_num_threads() > 1 and not self.compile else "loop"
 
     def smaller(self, tasks: int) -> "Execution | None":
-        """The next thing to try where a meta-batch of `tasks` does not fit in memory; None after one task."""
+        """The same with half as many tasks at once, if a meta-batch of `tasks` does not fit in memory.
+
+        None if tasks are computed one at a time already.
+        """
         at_once = self._at_once(tasks)
         return replace(self, task_chunk=at_once // 2) if at_once > 1 else None
 
     def pieces(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-        """Tensors [T, ...] cut into what is computed at once: single tasks, or chunks for vmap."""
+        """Cuts tensors [T, ...] into pieces that are computed at once: single tasks, or chunks for vmap."""
         tasks = len(tensors[0])
         size = self._at_once(tasks) if self.task_parallel == "vmap" else 1
         return [[part[i : i + size] for part in tensors] for i in range(0, tasks, size)]
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """function(item) for each, in order."""
+        """function(item) for each item, in order; in threads if `task_parallel` says so."""
         workers = min(self._at_once(len(items)), len(items)) if self.task_parallel == "threads" else 1
         return _pool(workers, os.getpid()).map(function, items) if workers > 1 else map(function, items)
 
@@ -77,7 +88,7 @@ class Execution:
 
 
 def check(execution: Execution, device: torch.device, second_order: bool) -> None:
-    """Raises ConfigError for settings that cannot go together, or that the device cannot do."""
+    """Raises ConfigError if settings exclude each other, or if the device does not support one."""
     if execution.precision == "tf32" and device.type != "cuda":
         raise ConfigError(f"precision: tf32 is a mode of CUDA devices, not of {device.type}; use fp32, bf16")
     if execution.compile and execution.task_parallel == "threads":
@@ -90,11 +101,11 @@ def check(execution: Execution, device: torch.device, second_order: bool) -> Non
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether a torch operation failed for want of memory: a class of its own on GPUs, a text on the CPU."""
+    """Whether a torch operation ran out of memory: a class of its own on GPUs, only a message on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @lru_cache(maxsize=4)
 def _pool(workers: int, pid: int) -> ThreadPoolExecutor:
-    """Threads whose torch operations use one core each; a forked process (`pid`) makes its own."""
+    """Threads whose torch operations use one core each. `pid` is a key: a forked process makes its own."""
     return ThreadPoolExecutor(workers, "tasks", initializer=torch.set_num_threads, initargs=(1,))

@@ -1,4 +1,4 @@
-"""How long a network takes to answer, measured where it runs."""
+"""The time that a network takes to answer, measured on the device it runs on."""
 
 import statistics
 import time
@@ -14,10 +14,10 @@ WARMUP, REPEATS = 3, 15
 
 
 def measure_latency(space: SearchSpace[Any], arch: Any, task: TaskSpec, device: torch.device) -> float:
-    """Milliseconds of one example's forward pass, the median of 15 after 3 to warm up.
+    """The milliseconds of one example's forward pass: the median of 15 passes, after 3 to warm up.
 
-    Of the network as it is deployed, whose batch norms have moments of their own. A measurement: two of them
-    differ, so a run records the ones it acted on.
+    The network is measured as it is deployed, with fixed moments in its batch norms. Two measurements differ,
+    so a run records those it acted on.
     """
     module = space.build(arch, task)
     make_episodic(module)

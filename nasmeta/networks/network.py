@@ -1,4 +1,4 @@
-"""A network as a pure function of its parameters, and the steps that inner loops are made of."""
+"""A network as a pure function of its parameters, and the building blocks of inner loops."""
 
 import copy
 import threading
@@ -22,13 +22,14 @@ Forward = Callable[[Parameters], Tensor]
 
 
 class Network:
-    """A module with `body` and `head`, called with the parameters it is to use.
+    """A module with a `body` and a `head`, called with the parameters to use.
 
-    The module's batch norms are replaced by ones that obey `Statistics`; its own parameters only tell
-    names, shapes and initial values. Threads may call it at the same time: each computes with a copy.
+    The module's batch norms are replaced by ones that follow `Statistics`. The module's own parameters only
+    give names, shapes and initial values. Several threads may call it at the same time, because each thread
+    computes with its own copy.
 
-    Parameters with one dimension more than the module's are those of T tasks, stacked: every task's
-    inputs x [T, n, ...] are then answered by its own weights, [T, n, outputs].
+    Parameters may have one dimension more than the module's: they are then stacked for T tasks. Each task's
+    inputs, x [T, n, ...], are answered with its own weights: [T, n, outputs].
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -43,7 +44,7 @@ class Network:
         self._traces = Traces()
 
     def __getstate__(self) -> dict[str, object]:
-        """For pickling and copying: without what belongs to this process and its threads."""
+        """The state to pickle or copy, without what belongs to this process and its threads."""
         return {name: value for name, value in vars(self).items() if name not in ("_copies", "_traces")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -58,7 +59,7 @@ class Network:
         return self._run("body", parameters, x, statistics)
 
     def anneal(self, progress: float) -> None:
-        """Tells a network that changes during an inner loop how far this thread's is: 0 to 1."""
+        """Sets how far this thread's inner loop is, 0 to 1, for a network that changes during it."""
         anneal = getattr(self._copy().module, "anneal", None)
         if anneal is not None:
             anneal(progress)
@@ -94,7 +95,7 @@ class Network:
 
     @property
     def _traceable(self) -> bool:
-        """Whether passes do the same operations every time, in threads that a trace helps."""
+        """Whether every pass does the same operations, and threads are used, which a trace speeds up."""
         execution = self.execution
         plain = execution.task_parallel == "threads" and execution.precision == "fp32"
         return plain and not hasattr(self.module, "anneal")
@@ -115,7 +116,7 @@ class Network:
         return outputs
 
     def to(self, device: torch.device) -> None:
-        """Moves what the network holds beside its parameters."""
+        """Moves to `device` what the network holds besides the parameters it is called with."""
         self.module.to(device)
         self._copies, self._traces = threading.local(), Traces()
 
@@ -126,7 +127,7 @@ class Network:
         return weight.shape[1]
 
     def population(self) -> dict[str, Tensor]:
-        """Mean and variance of each batch norm over everything recorded since the last call."""
+        """The mean and variance of each batch norm over everything recorded since the last call, by name."""
         moments = {}
         recorders = self.module if self.execution.compile else self._copy().module
         for name, norm in recorders.named_modules():
@@ -139,7 +140,7 @@ class Network:
         return moments
 
     def plain_body(self, parameters: Parameters, moments: dict[str, Tensor]) -> nn.Module:
-        """The body with these parameters as a module of torch's own layers, its norms of these moments."""
+        """A copy of the body in torch's own layers, with these parameters and these batch-norm moments."""
         body = copy.deepcopy(self.module.get_submodule("body"))
         with torch.no_grad():
             for name, place in [*body.named_parameters(), *body.named_buffers()]:
@@ -149,15 +150,15 @@ class Network:
         return body
 
     def set_population(self, moments: dict[str, Tensor]) -> None:
-        """Makes `Statistics(population=True)` mean these moments, as `population` returned them."""
+        """Sets the moments that `Statistics(population=True)` uses, as `population` returned them."""
         for name, value in moments.items():
             self.module.get_buffer(name).copy_(value)
 
 
 class _Copy:
-    """A module's copy for one thread, whose parameters are plain attributes: set, and called.
+    """One thread's copy of a module, whose parameters are plain attributes that are set before each call.
 
-    The same as torch.func.functional_call in a tenth of its time. Buffers are shared with the original.
+    It does what torch.func.functional_call does, in a tenth of the time. It shares the original's buffers.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -174,7 +175,7 @@ class _Copy:
                 self.places[f"{prefix}.{name}" if prefix else name] = (owner.__dict__, name)
 
     def whole(self, x: Tensor, *values: Tensor) -> Tensor:
-        """The whole network by its own statistics, with the values of all its parameters in order."""
+        """Calls the whole network with all its parameters in order, normalized by the batch's statistics."""
         return self("", self.names, values, x, OWN)
 
     def __call__(
@@ -199,9 +200,9 @@ def _compile() -> Callable[..., Tensor]:
 
 
 def side_by_side(parameters: Parameters, tensors: Sequence[Tensor]) -> tuple[Parameters, tuple[Tensor, ...]]:
-    """Parameters and tensors [T, ...] as networks take them for T tasks.
+    """Prepares parameters and tensors [T, ...] for a call of a Network on T tasks.
 
-    One task loses its first dimension; several get the parameters repeated, [T, ...].
+    One task: the tensors lose their first dimension. Several: the parameters are repeated, [T, ...].
     """
     tasks = len(tensors[0])
     if tasks == 1:
@@ -210,19 +211,20 @@ def side_by_side(parameters: Parameters, tensors: Sequence[Tensor]) -> tuple[Par
 
 
 def all_examples(support_x: Tensor, query_x: Tensor) -> Tensor:
-    """[T, N, ...] and [T, M, ...] -> [T * (N + M), ...], task by task; channels_last images stay so.
+    """Joins [T, N, ...] and [T, M, ...] task by task: [T * (N + M), ...]; channels_last images stay so.
 
-    Joined with the channels last in shape too: torch.cat knows no channels_last for five dimensions, and a
-    grey image's channel would get the stride of a channels-first one.
+    The channels are moved last in shape too, because torch.cat has no channels_last for five dimensions. The
+    channel of a grey image would otherwise get the stride of a channels-first one.
     """
     last = torch.cat([support_x.movedim(2, -1), query_x.movedim(2, -1)], 1)
     return last.flatten(0, 1).movedim(-1, 1)
 
 
 def task_loss(kind: Kind, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of logits [n, way] and labels [n], or mean squared error of [n, outputs].
+    """The mean cross-entropy of logits [n, way] and labels [n], or the mean squared error of [n, outputs].
 
-    Of T tasks, [T, n, ...], it is the sum of theirs: its gradient is each task's own.
+    For T tasks, [T, n, ...], it is the sum of their losses, so that each task's weights get the gradient of
+    that task's own loss.
     """
     tasks = len(outputs) if outputs.dim() == 3 else 1
     if kind == "classification":
@@ -238,13 +240,13 @@ def gradient_step(
     *,
     create_graph: bool,
 ) -> Parameters:
-    """parameters - rate * dloss/dparameters for `names`; the others are passed through.
+    """Returns parameters - rate * dloss/dparameters for `names`, and all other parameters unchanged.
 
-    Without `create_graph` the gradient is a constant of the new parameters (first-order MAML), which
-    still depend on the old ones and on the rates.
+    Without `create_graph` the gradient counts as a constant (first-order MAML). The new parameters still
+    depend on the old ones and on the rates.
     """
     before = [parameters[n] for n in names]
-    # What a network leaves out of this pass (an operation that was not sampled) stays as it is.
+    # A parameter that this pass did not use (of an operation that was not sampled) stays as it is.
     gradients = torch.autograd.grad(
         loss, before, create_graph=create_graph, allow_unused=True, materialize_grads=True
     )
@@ -257,7 +259,7 @@ def gradient_step(
 def scaled(
     rates: Mapping[str, Tensor] | float, names: Sequence[str], scale: Mapping[str, float]
 ) -> Mapping[str, Tensor | float] | float:
-    """Learning rates for `names`, times their factors in `scale` (1 where there is none)."""
+    """The learning rates of `names`, times their factors in `scale` (1 if there is no factor)."""
     if not scale:
         return rates
     return {n: (rates if isinstance(rates, float) else rates[n]) * scale.get(n, 1.0) for n in names}

@@ -1,4 +1,4 @@
-"""What to do where a device's memory is too small for a meta-batch: compute fewer of its tasks at once."""
+"""What to do if a meta-batch does not fit in a device's memory: compute fewer of its tasks at once."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,9 +14,10 @@ class DoesNotFit(RuntimeError):
 
 
 def fitting(setting: S, smaller: Callable[[S], S | None], attempt: Callable[[S], T]) -> tuple[T, S]:
-    """attempt(setting), and the setting it succeeded with: the next `smaller` one after every failure.
+    """Returns attempt(setting) and the setting that it succeeded with.
 
-    Errors other than of memory pass; raises DoesNotFit where there is no smaller setting.
+    After each failure for lack of memory, the next `smaller` setting is tried. Other errors pass through.
+    Raises DoesNotFit if there is no smaller setting.
     """
     while True:
         try:
@@ -25,7 +26,7 @@ def fitting(setting: S, smaller: Callable[[S], S | None], attempt: Callable[[S],
             if not out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
-        less = smaller(setting)  # the error, gone here, held the attempt's tensors
+        less = smaller(setting)  # outside of `except`: the error held the attempt's tensors
         if less is None:
             raise DoesNotFit(reason)
         setting = less

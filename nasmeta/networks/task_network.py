@@ -1,14 +1,14 @@
-"""What adapting to a task leaves: a plain network that answers each query by itself."""
+"""The result of adapting to a task: a plain network that answers each query by itself."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class TaskNetwork(nn.Module):
-    """A body and a linear head for one task, of torch's own layers, in evaluation mode.
+    """A body and a linear head for one task, built of torch's own layers, in evaluation mode.
 
-    body: [n, *input_shape] -> [n, features]; head: [n, features] -> [n, outputs]. `cosine`: embeddings have
-    length one before the head sees them.
+    body: [n, *input_shape] -> [n, features]. weight [outputs, features] and bias [outputs] make the head:
+    [n, features] -> [n, outputs]. cosine: embeddings are scaled to length one before the head sees them.
     """
 
     def __init__(self, body: nn.Module, weight: Tensor, bias: Tensor, *, cosine: bool = False) -> None:
@@ -20,7 +20,7 @@ class TaskNetwork(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, or outputs of a regression: [n, outputs]."""
+        """Logits or regression outputs [n, outputs]."""
         embeddings = self.body(x)
         if self.cosine:
             embeddings = F.normalize(embeddings, dim=-1)

@@ -1,1 +1,1 @@
-"""Kernels with derivatives written out, each with what it computes."""
+"""Faster kernels for batch norm, convolution and pooling, with the formulas that they compute."""

@@ -1,10 +1,11 @@
-"""Batch normalization by the statistics of the first rows, with the derivatives of MAML written out.
+"""Batch normalization by the statistics of the first rows, with the derivatives that MAML needs written out.
 
-Per channel, over the first m of the rows: mu = mean(x), r = (var(x) + eps)^-1/2; for all rows
-z = r (x - mu) and y = gamma z + beta (Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1).
-The first derivatives are torch's fused kernels. The second, which a differentiated inner step takes of a
-support set's own normalization, are a closed form of three sums: composed by autograd they are some twenty
-passes over every feature map, 30 % of second-order MAML's time at five steps (profile, 4-conv-32).
+Per channel, over the first m rows: mu = mean(x), r = (var(x) + eps)^-1/2. For all rows: z = r (x - mu) and
+y = gamma z + beta (Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1).
+The first derivatives use torch's fused kernels. MAML also needs second derivatives, for a support set that is
+normalized by itself in a differentiated inner step. They are a closed form of three sums. Autograd would
+compose them of about twenty passes over every feature map, which were 30 % of second-order MAML's time at
+five steps (profile, 4-conv-32).
 """
 
 from typing import Any
@@ -18,29 +19,30 @@ ALL_THREE = [True, True, True]
 
 
 def normalize(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
-    """x [n, C] or [n, C, H, W] normalized by the moments of x[:rows]; gamma, beta [C].
+    """x [n, C] or [n, C, H, W], normalized by the moments of x[:rows]; gamma and beta are [C].
 
-    Twice differentiable where rows is all of x, once otherwise.
+    Twice differentiable if rows == n, once otherwise.
     """
     y: Tensor = _Normalize.apply(x, gamma, beta, rows, eps)  # type: ignore[no-untyped-call]
     return y
 
 
 def normalize_and_pool(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
-    """`normalize`, then max-pooling of 2x2; once differentiable, and for gamma > 0 only.
+    """`normalize`, then 2x2 max-pooling; once differentiable, and for gamma > 0 only.
 
-    A rising function goes past a maximum: the pooled x is normalized, a quarter of the numbers. The whole
-    map is then written once and not twice, forward and backward, and a large one is in no cache: on two cores
-    ProtoNet gained 6 to 10 % (4-conv, 28x28); small maps lose.
+    A rising function commutes with the maximum, so x is pooled first and only a quarter of the numbers is
+    normalized. The full map is then written once instead of twice, forward and backward, which pays if it is
+    too large for the cache: on two cores ProtoNet gained 6 to 10 % (4-conv, 28x28). Small maps lose.
     """
     y: Tensor = _NormalizeAndPool.apply(x, gamma, beta, rows, eps)  # type: ignore[no-untyped-call]
     return y
 
 
 def pool_and_normalize(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
-    """`normalize_and_pool` without a gradient, for which alone the places of the maxima are needed.
+    """`normalize_and_pool` without a gradient; only a gradient needs the positions of the maxima.
 
-    Maxima of whole rows, then of columns: with the channels last, a third of the time of PyTorch's pooling.
+    It takes maxima of whole rows, then of columns. With channels_last memory this takes a third of the time
+    of PyTorch's pooling.
     """
     mean, variance = _moments(x[:rows], eps)
     height, width = (size // 2 * 2 for size in x.shape[2:])
@@ -51,7 +53,7 @@ def pool_and_normalize(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: f
 
 
 def _moments(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The means and variances + eps that normalize, [C] each."""
+    """The mean and variance + eps of each channel, [C] each."""
     mean, variance = torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
     return mean, variance.add_(eps)
 
@@ -80,7 +82,10 @@ class _NormalizeAndPool(torch.autograd.Function):
 def _backward_held(
     gy: Tensor, x: Tensor, gamma: Tensor, mean: Tensor, variance: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dL/dx, dL/dgamma, dL/dbeta with the moments held. CPUs read the variance, CUDA's kernels either."""
+    """dL/dx, dL/dgamma and dL/dbeta for constant moments.
+
+    The CPU kernel reads the variance; CUDA kernels may read either the variance or rstd.
+    """
     gradients: tuple[Tensor, Tensor, Tensor] = BACKWARD(
         gy, x, gamma, mean, variance, mean, rstd, False, 0.0, ALL_THREE
     )
@@ -101,7 +106,7 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
         y, mean, rstd = torch.native_batch_norm(x[:rows], gamma, beta, None, None, True, 0.0, eps)
-        if rows < len(x):  # the eval-mode kernel with moments of our own
+        if rows < len(x):  # the eval-mode kernel, with the moments of the first rows
             y = torch.batch_norm(x, gamma, beta, mean, rstd.pow(-2), False, 0.0, 0.0, False)
         ctx.save_for_backward(x, gamma, mean, rstd)
         ctx.rows = rows
@@ -115,7 +120,7 @@ class _Normalize(torch.autograd.Function):
 
 
 class _Backward(torch.autograd.Function):
-    """(dL/dy, x, gamma) -> dL/dx, dL/dgamma, dL/dbeta; mu and r are those of x."""
+    """The first derivatives: (dL/dy, x, gamma) -> dL/dx, dL/dgamma, dL/dbeta; mu and r depend on x."""
 
     @staticmethod
     def forward(
@@ -135,10 +140,11 @@ class _Backward(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, u: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor | None, ...]:
-        """The derivatives of sum(u dL/dx) + sum(p dL/dgamma) + sum(q dL/dbeta), all rows being the first.
+        """The derivatives of sum(u dL/dx) + sum(p dL/dgamma) + sum(q dL/dbeta); all rows must be used.
 
-        With n rows and means over them A = mean(gy), B = mean(z gy), U = mean(u), V = mean(z u),
-        W = mean(u gy), the sum is n (gamma r (W - A U - B V) + p B + q A), where z and r depend on x.
+        Take means over the n rows: A = mean(gy), B = mean(z gy), U = mean(u), V = mean(z u) and
+        W = mean(u gy). The sum is n (gamma r (W - A U - B V) + p B + q A); z and r depend on x. Raises
+        RuntimeError if only the first rows gave the moments.
         """
         if not ctx.everything:
             raise RuntimeError("normalization by the first rows is differentiable once")
@@ -150,7 +156,7 @@ class _Backward(torch.autograd.Function):
         inner = (u * gy).sum(_others(x)) / n - a * mean_u - b * mean_zu  # W - A U - B V
         scale = gamma * rstd
         by_gy = _affine(by_gy, x, p * rstd, q - p * rstd * mean)
-        # h = dL/dz with r held: (p - gamma r V) gy - gamma r B u; then through z, and through r.
+        # h = dL/dz for constant r: (p - gamma r V) gy - gamma r B u; then through z, and through r.
         of_gy, of_u = rstd * (p - scale * mean_zu), -rstd * scale * b
         of_z = -rstd * (b * (p - 2 * scale * mean_zu) + scale * inner)
         constant = -rstd * (p * a - scale * (a * mean_zu + b * mean_u)) - of_z * rstd * mean
@@ -166,7 +172,7 @@ def _affine(total: Tensor, x: Tensor, slope: Tensor, constant: Tensor | None) ->
 
 
 def _wide(per_channel: Tensor, x: Tensor) -> Tensor:
-    """[C] -> [C, 1, 1] for images, as it is for vectors."""
+    """[C] -> [C, 1, 1] if x holds images; unchanged if it holds vectors."""
     return per_channel.view(-1, *[1] * (x.dim() - 2))
 
 

@@ -1,9 +1,9 @@
-"""Layers of T tasks with weights of their own, [T, ...], where torch.vmap's rules are slow on a GPU.
+"""Layers for T tasks that each have their own weights [T, ...], used where torch.vmap is slow on a GPU.
 
-torch.vmap makes one grouped convolution of T tasks' convolutions, which cuDNN computes a group after the
-other: of five images a task a product of matrices takes a quarter of the time, derivatives included (H200, 32
-tasks, 32 channels, float32). It takes batch norms apart, and copies images before it pools them: two to three
-times the time of the kernels called here.
+torch.vmap turns the convolutions of T tasks into one grouped convolution, and cuDNN computes the groups one
+after the other. With five images per task, a matrix product takes a quarter of that time, derivatives
+included (H200, 32 tasks, 32 channels, float32). torch.vmap also decomposes batch norms, and copies images
+before it pools them. Both take two to three times as long as the kernels called here.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,10 @@ from nasmeta.networks.kernels.batch_norm import normalize
 
 
 def convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """x [T, n, C, H, W] with weight [T, O, C, k, k] -> [T, n, O, H', W'], [T, O, n, H', W'] in memory.
+    """Convolves x [T, n, C, H, W] with weight [T, O, C, k, k]; returns [T, n, O, H', W'].
 
-    Differentiable any number of times. Every window is written out: k^2 times the memory of x.
+    The result lies in memory as [T, O, n, H', W']. Differentiable any number of times. Every window is
+    written out, which takes k^2 times the memory of x.
     """
     k = weight.shape[-1]
     windows = F.pad(x.transpose(1, 2), [padding] * 4).unfold(-2, k, stride).unfold(-2, k, stride)
@@ -31,38 +32,41 @@ def convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
 
 
 def norm(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
-    """x [T, n, C, ...], every task normalized by the moments of its first `rows`: gamma, beta [T, C].
+    """x [T, n, C, ...] with each task normalized by its first `rows` examples; gamma and beta are [T, C].
 
-    As often differentiable as `normalize`.
+    Differentiable as often as `normalize`.
     """
-    channels = x.transpose(0, 1).flatten(1, 2)  # [n, T * C, ...], a view of what `convolve` gives
+    channels = x.transpose(0, 1).flatten(1, 2)  # [n, T * C, ...], a view of what `convolve` returns
     y = normalize(channels, gamma.flatten(), beta.flatten(), rows, eps)
     stacked: Tensor = y.unflatten(1, gamma.shape)
     return stacked.transpose(0, 1)
 
 
 def pool(x: Tensor) -> Tensor:
-    """Max-pooling by 2x2: x [T, n, C, H, W] -> [T, n, C, H // 2, W // 2]."""
+    """2x2 max-pooling: x [T, n, C, H, W] -> [T, n, C, H // 2, W // 2]."""
     planes = x.transpose(1, 2)
     y: Tensor = F.max_pool2d(planes.flatten(0, 1), 2).unflatten(0, planes.shape[:2])
     return y.transpose(1, 2)
 
 
 class StackedConv2d(nn.Conv2d):
-    """What an nn.Conv2d becomes, in place, so that it can be called inside torch.vmap with `stacked` set."""
+    """An nn.Conv2d that uses `convolve` inside torch.vmap while `stacked` is true.
+
+    `adopt` and `disown` change the class of existing layers in place.
+    """
 
     stacked = False
 
     @staticmethod
     def adopt(module: nn.Module) -> None:
-        """Turns every convolution in `module` that `convolve` can do into one of these."""
+        """Turns every convolution in `module` that `convolve` supports into a StackedConv2d, in place."""
         for conv in module.modules():
             if type(conv) is nn.Conv2d and _plain(conv):
                 conv.__class__ = StackedConv2d
 
     @staticmethod
     def disown(module: nn.Module) -> None:
-        """Undoes `adopt`."""
+        """Undoes `adopt`, in place."""
         for conv in module.modules():
             if type(conv) is StackedConv2d:
                 conv.__class__ = nn.Conv2d  # type: ignore[assignment]
@@ -81,18 +85,18 @@ def _plain(conv: nn.Conv2d) -> bool:
 
 
 def grouped_are_slow(device: torch.device) -> bool:
-    """Whether products of matrices are faster; on a CPU they take up to six times as long."""
+    """Whether matrix products beat grouped convolutions; on a CPU they take up to six times as long."""
     return device.type != "cpu"
 
 
 def below_vmap(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """function(*tensors) inside torch.vmap, computed with the tensors of all tasks, [T, ...]."""
+    """Calls `function` from inside torch.vmap with the tensors of all tasks at once, [T, ...] each."""
     y: Tensor = _BelowVmap.apply(function, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
 class _BelowVmap(torch.autograd.Function):
-    """torch.vmap asks a Function's `vmap` for the result, and differentiates what that has computed."""
+    """Leaves torch.vmap: it calls `vmap` below for the result, and autograd differentiates what that did."""
 
     @staticmethod
     def forward(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
@@ -100,7 +104,7 @@ class _BelowVmap(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Nothing is saved: `function` is differentiated, not this."""
+        """Saves nothing, since autograd differentiates `function` and not this Function."""
 
     @staticmethod
     def vmap(
