@@ -1,12 +1,17 @@
-"""An allocator that keeps its pages.
+"""Settings that make glibc's allocator keep its pages.
 
-glibc gives every large temporary back to the system and takes fresh, zeroed pages for the next: training a
-small network then spends a quarter of its time in page faults. Blocks are therefore taken from the heap and
-the heap is kept. There is one heap a core: the threads that tasks are computed in take memory for every
-operation, and wait for each other at the lock of a single heap (three times the context switches; with
-4-conv-32 on two cores 1.25 times the tasks a second in MAML's evaluation, 1.3 in Reptile, means of four
-interleaved runs; nothing beyond noise in ProtoNet and MAML of 64 filters). glibc gives the heaps of further
-threads back however large the trim threshold is, unless the padding is as large as they can be.
+By default, glibc returns every large temporary block to the system and takes fresh, zeroed pages for the
+next one. Training a small network then spends a quarter of its time in page faults. With the settings here,
+blocks come from the heap, and the heap is kept.
+
+There is one heap per core. The threads that compute tasks allocate memory for every operation, and with a
+single heap they wait for each other at its lock, with three times the context switches. Measured with
+4-conv-32 on two cores, as means of four interleaved runs: one heap per core gives 1.25 times the tasks a
+second in MAML's evaluation and 1.3 times in Reptile. With 64 filters, ProtoNet and MAML gain nothing beyond
+noise.
+
+glibc returns the heaps of further threads to the system whatever the trim threshold is, unless the padding
+is as large as such a heap can be.
 """
 
 import ctypes
@@ -15,17 +20,17 @@ import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 KEEP = 2**30
-"""Bytes of free memory at the top of the heap that are kept."""
+"""How many bytes of free memory at the top of the heap are kept."""
 THREAD_HEAP = 2**26
 """Bytes that glibc reserves for a further thread's heap, on 64-bit machines."""
 
 
 def keep_pages() -> bool:
-    """Takes every block of this process from the heap, and keeps the heap's free top.
+    """Makes this process take every block from the heap and keep the heap's free top.
 
-    False, and nothing changed, where it is not glibc, or the user chose otherwise.
-    A choice is GLIBC_TUNABLES with a malloc setting, MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_, or
-    another allocator in LD_PRELOAD.
+    Returns False and changes nothing if the C library is not glibc, or if the user has configured an
+    allocator: with a malloc setting in GLIBC_TUNABLES, with MALLOC_TRIM_THRESHOLD_ or
+    MALLOC_MMAP_THRESHOLD_, or with another allocator in LD_PRELOAD.
     """
     chosen = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
     chosen |= any(name in os.environ for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"))

@@ -1,4 +1,4 @@
-"""Commands for a user to type. Every one that nasmeta prints is made here, and works as it is printed."""
+"""Commands for a user to type. Every command that nasmeta prints is built here and works as printed."""
 
 import os
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def command_line(command: str, path: Path, *words: str, trusted: bool = False) -> str:
-    """`nasmeta COMMAND PATH WORD...` for a shell, with `--trust-code` if it is `trusted`.
+    """`nasmeta COMMAND PATH WORD...` quoted for a shell, with `--trust-code` if `trusted`.
 
-    See `config.needs_trust` for the stored configurations that are not read without.
+    `config.schema.needs_trust` tells which stored configurations are refused without that option.
     """
     place = str(path)
     place = f"./{place}" if place.startswith("-") else place  # not an option
@@ -19,12 +19,12 @@ def command_line(command: str, path: Path, *words: str, trusted: bool = False) -
 
 
 def typed(words: Iterable[str]) -> str:
-    """The words as one types them in a shell."""
+    """The words as a user types them in a shell, quoted if necessary."""
     return " ".join(map(_quoted, words))
 
 
 def _quoted(word: str) -> str:
-    """A word for a shell; bash and zsh read one with unprintable characters or bytes from escapes."""
+    """The word quoted for a shell; unprintable characters become escapes, which bash and zsh read."""
     if word.isprintable():
         return shlex.quote(word)
     plain = set(range(32, 127)) - set(b"'\\")
@@ -33,13 +33,20 @@ def _quoted(word: str) -> str:
 
 @dataclass(frozen=True)
 class SearchCommand:
-    """The `nasmeta search` that makes a run: options as `--config-dir`, and overrides in Hydra's syntax."""
+    """The `nasmeta search` command that makes a run.
+
+    options: words such as `--config-dir DIR`; overrides: in Hydra's syntax.
+    """
 
     options: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
 
     def changed(self, overrides: Sequence[str], groups: Sequence[str]) -> "SearchCommand":
-        """With further overrides, which replace earlier ones of the same key, or of that group's option."""
+        """The command with further overrides.
+
+        A further override replaces the earlier ones of the same key. If it chooses the option of one of the
+        `groups`, it also replaces the earlier ones of keys in that group.
+        """
         kept = list(self.overrides)
         for override in overrides:
             new = _key(override)

@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""The device that a run computes on."""
 
 import torch
 
@@ -6,11 +6,11 @@ from nasmeta.errors import ConfigError
 
 
 def pick(name: str, *, tf32: bool) -> torch.device:
-    """The device of `device: auto | cpu | cuda[:N] | mps`; auto takes CUDA, then MPS, then the CPU.
+    """The device named by `device: auto | cpu | cuda[:N] | mps`; auto prefers CUDA, then MPS, then the CPU.
 
-    Raises ConfigError for one that is not there. Sets what is one for the whole process: convolutions are
-    asked to be deterministic, so that a run can be resumed exactly, and CUDA's matrix products to use TF32
-    or not.
+    Raises ConfigError if this machine has no such device. Also sets two options of the whole process:
+    convolutions are deterministic, so that a run can be resumed exactly, and CUDA's matrix products use
+    TF32 if `tf32`.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.deterministic = True

@@ -1,7 +1,7 @@
-"""The gate: nasmeta opens, writes, locks and deletes files here and nowhere else.
+"""The only place in nasmeta that opens, writes, locks and deletes files.
 
 A folder may come from a stranger. So no function here waits for a pipe, opens a device, or reads without a
-bound, and none writes into a file that somebody has under another name. How to use it:
+limit, and none writes into a file that also has another name. How to use it:
 
     files.read_bytes(path, files.MAX_TEXT)                    a file that the user has named
     files.read_bytes(path, files.MAX_TEXT, inside=run)        a file that was found in the folder `run`
@@ -12,12 +12,12 @@ bound, and none writes into a file that somebody has under another name. How to 
     with files.locked(path): ...                              one process at a time
     files.make_folder(path, inside=run), files.remove(path, inside=run)
 
-Links: what the command line names is followed, that is `path` without `inside`, and `inside` itself. What is
-found in a folder is not: with `inside`, neither the file nor a folder between the two may be a link, and the
-path may not lead out of `inside`.
+Links: a path that the command line names is followed. That is `path` if there is no `inside`, and `inside`
+itself. What is found in a folder is not followed: with `inside`, neither the file nor a folder between the
+two may be a link, and the path may not lead out of `inside`.
 
-Errors: what opens a file raises OSError, Refused among them: show its `strerror`. The others raise errors
-that are sentences already, UserError for what is refused and StorageError for all else.
+Errors: functions that open a file raise OSError, or its subclass Refused; show their `strerror`. The others
+raise errors whose text is already a sentence: UserError if the file is refused, and StorageError otherwise.
 """
 
 import errno
@@ -35,22 +35,22 @@ from filelock import FileLock, Timeout
 from nasmeta.errors import StorageError, UserError
 
 MAX_TEXT = 1 << 20
-"""Bytes of a configuration; a composed one has a few thousand."""
+"""Largest configuration, in bytes; a composed one has a few thousand."""
 
 MAX_TABLE = 256 << 20
-"""Bytes of a file with a record for each trial, job, image or architecture."""
+"""Largest file with a record for each trial, job, image or architecture, in bytes."""
 
 MAX_JOURNAL = 1 << 30
-"""Bytes of a journal; a trial takes about 500."""
+"""Largest journal, in bytes; a trial takes about 500."""
 
 MAX_IMAGE = 512 << 20
-"""Bytes of an image file, or of an archive of images."""
+"""Largest image file or archive of images, in bytes."""
 
 MAX_TENSORS = 16 << 30
-"""Bytes of a file of tensors."""
+"""Largest file of tensors, in bytes."""
 
 ABANDONED_SECONDS = 3600.0
-"""The age at which a temporary file is nobody's any more: a kill has left it."""
+"""The age at which a temporary file is taken for one that a killed process has left."""
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _WRITE = _READ | os.O_WRONLY | os.O_CREAT
@@ -72,7 +72,7 @@ _KINDS = {
 
 
 class Refused(OSError):
-    """A file that is not opened: it is none, too large, or not where it should be. `strerror` says why."""
+    """The file is not opened: not a regular file, too large, or in a wrong place. `strerror` says why."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(errno.EPERM, reason, str(path))
@@ -87,7 +87,7 @@ class Refused(OSError):
 def read_bytes(path: Path, limit: int, *, inside: Path | None = None) -> bytes:
     """The content of a regular file of at most `limit` bytes.
 
-    Raises OSError: FileNotFoundError if there is none, Refused as the module says.
+    Raises OSError: FileNotFoundError if there is no such file, Refused as the module's docstring says.
     """
     with opened(path, limit, inside=inside) as file:
         return file.read(os.fstat(file.fileno()).st_size)  # not to its end: it may be growing
@@ -111,10 +111,10 @@ def opened(path: Path, limit: int, *, inside: Path | None = None) -> BinaryIO:
 def write_atomically(
     path: Path, data: bytes, previous: Path | None = None, *, inside: Path | None = None
 ) -> None:
-    """Replaces `path` by `data`: whoever reads, and whatever happens, finds the old file or the new one.
+    """Replaces the file `path` by `data`; a reader always finds the old file or the new one.
 
-    If `previous` is given, a path in the same folder, the old file is kept under that name; a kill may leave
-    it under that name alone. Raises UserError or StorageError; then the old file is as it was.
+    `previous`, a path in the same folder, keeps the old file under that name. A kill may leave it under that
+    name alone. Raises UserError or StorageError, and then leaves the old file as it was.
     """
     with _explained(path, "cannot be written"), replacing(path, previous, inside=inside) as file:
         file.write(data)
@@ -126,8 +126,9 @@ def replacing(
 ) -> Iterator[BinaryIO]:
     """A new file, open for writing, that replaces `path` when the block ends without an exception.
 
-    As `write_atomically`, but raises OSError. Until then the file has a name that nobody can foresee. A link
-    at `path` is replaced; what it points to is left alone. `durable`: all of it is on the disk at the end.
+    Like `write_atomically`, but raises OSError. Until the block ends, the file has an unpredictable name. A
+    link at `path` is replaced, and what it points to is left alone. `durable` puts all of it on the disk by
+    the end of the block.
     """
     temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
     with _folder_of(path, inside, always=True) as folder:
@@ -152,9 +153,9 @@ def replacing(
 
 
 def appending(path: Path, *, inside: Path) -> BinaryIO:
-    """A file that is made if need be, open for writing at its end, unbuffered. Raises OSError.
+    """A file open for writing at its end, unbuffered; created if it does not exist. Raises OSError.
 
-    One that has a second name (a hard link) is refused: what is appended would be in both.
+    A file with a second name (a hard link) is refused, because both would change.
     """
     with _folder_of(path, inside) as folder:
         descriptor = _open_regular(path, _WRITE | os.O_APPEND, folder, follow=False)
@@ -167,7 +168,7 @@ def appending(path: Path, *, inside: Path) -> BinaryIO:
 
 
 def make_folder(path: Path, *, inside: Path) -> None:
-    """Makes the folder, unless it is there. Raises UserError if something else is, or StorageError."""
+    """Makes the folder unless it exists. Raises UserError if something else is there, or StorageError."""
     with _explained(path, "cannot be made"), _folder_of(path, inside) as folder:
         with suppress(FileExistsError):
             os.mkdir(_name(path, folder), dir_fd=folder)
@@ -175,9 +176,9 @@ def make_folder(path: Path, *, inside: Path) -> None:
 
 
 def check_plain(*paths: Path) -> None:
-    """Raises UserError if one of the paths is there, and is neither a folder nor a file with one name.
+    """Raises UserError if a path exists and is neither a folder nor a regular file with a single name.
 
-    For what a library is to write that would follow a link, or write into a file with a second name.
+    Called before a library writes there: it would follow a link, or write into a file with a second name.
     """
     for path in paths:
         with _explained(path, "cannot be used"), suppress(FileNotFoundError, NotADirectoryError):
@@ -189,7 +190,7 @@ def check_plain(*paths: Path) -> None:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether `path` is below `folder` once all links are followed; neither has to exist."""
+    """Whether `path` is below `folder` after all links are followed; neither has to exist."""
     if "\0" in str(path):
         return False
     end = Path(os.path.realpath(path))
@@ -197,7 +198,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def remove(path: Path, *, inside: Path) -> None:
-    """Deletes a file, or the link in its place, if it is there. Raises UserError or StorageError."""
+    """Deletes a file, or a link in its place, if it exists. Raises UserError or StorageError."""
     with (
         _explained(path, "cannot be deleted"),
         suppress(FileNotFoundError),
@@ -208,13 +209,14 @@ def remove(path: Path, *, inside: Path) -> None:
 
 @contextmanager
 def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
-    """Inside, this process holds a lock, until it ends at the latest. `seconds` to wait, -1 for ever.
+    """Holds the lock file `path` inside the block; a process that dies gives it back.
 
-    Raises filelock.Timeout if another process holds it, UserError or StorageError if it cannot be locked.
+    seconds: how long to wait for the lock; -1 waits for ever. Raises filelock.Timeout if another process
+    still holds it then, and UserError or StorageError if the file cannot be locked.
     """
     with ExitStack() as held:
         with _explained(path, "cannot be locked"):
-            with suppress(FileNotFoundError):  # FileLock follows no link either, but names none
+            with suppress(FileNotFoundError):  # FileLock follows no link either, but does not say so
                 found = _stat(path, None, follow=False)
                 _check(path, stat.S_IFREG, found)
                 _check_one_name(path, found)
@@ -223,7 +225,7 @@ def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
-    """Deletes the temporary files that kills have left in the folder, if they are older in seconds."""
+    """Deletes temporary files that killed processes left in the folder, at least `older_than` seconds old."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(_PREFIX) and entry.name.endswith(_SUFFIX):
@@ -237,9 +239,9 @@ def remove_leftovers(folder: Path, older_than: float = 0.0) -> None:
 
 @contextmanager
 def _folder_of(path: Path, inside: Path | None, *, always: bool = False) -> Iterator[int | None]:
-    """A descriptor of the folder that `path` is in, reached from `inside` without following a link.
+    """Yields a descriptor of the folder that `path` is in, reached from `inside` without following a link.
 
-    None, for the path as it is, if there is no `inside`, unless `always`, and on Windows.
+    Yields None, so that the path is used as it is, on Windows and if `inside` is None and not `always`.
     """
     if "\0" in str(path):
         raise Refused(path, "has a NUL in its name")
@@ -263,7 +265,7 @@ def _folder_of(path: Path, inside: Path | None, *, always: bool = False) -> Iter
 
 
 def _open_regular(path: Path, flags: int, folder: int | None, *, follow: bool) -> int:
-    """A descriptor of a regular file. It is looked at before, since opening a device may do something."""
+    """A descriptor of a regular file. Its kind is checked first, since opening a device may have effects."""
     with suppress(FileNotFoundError):
         _check(path, stat.S_IFREG, _stat(path, folder, follow=follow))
     descriptor = os.open(_name(path, folder), flags | (0 if follow else _NO_LINK), 0o666, dir_fd=folder)
@@ -280,7 +282,7 @@ def _stat(path: Path, folder: int | None, *, follow: bool) -> os.stat_result:
 
 
 def _check(path: Path, kind: int, found: os.stat_result, subject: str = "") -> None:
-    """Raises Refused, for a reason that begins with `subject`, unless `found` is of that kind."""
+    """Raises Refused unless `found` is of the kind, with a reason that begins with `subject`."""
     if stat.S_IFMT(found.st_mode) != kind:
         wanted = "folder" if kind == stat.S_IFDIR else "regular file"
         raise Refused(path, f"{subject}{_kind(found)}, and has to be a {wanted}")
@@ -297,7 +299,7 @@ def _check_one_name(path: Path, found: os.stat_result) -> None:
 
 @contextmanager
 def _explained(path: Path, what: str) -> Iterator[None]:
-    """Inside, an OSError becomes an error of ours, as the module says."""
+    """Turns an OSError inside the block into a UserError or a StorageError; see the module's docstring."""
     try:
         yield
     except Timeout:
@@ -320,7 +322,7 @@ _seen: set[Path] = set()
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Clears a folder of what kills have left there, once in a process."""
+    """Deletes what killed processes have left in the folder; looks once per process."""
     if folder not in _seen:
         _seen.add(folder)
         remove_leftovers(folder, ABANDONED_SECONDS)

@@ -1,8 +1,8 @@
-"""The gate: processes that nasmeta starts import nothing from the folder that they run in.
+"""Keeps processes that nasmeta starts from importing modules of the folder that they run in.
 
-Python puts the current folder first on its import path for `-c` and `-m`, which is how multiprocessing,
-joblib and submitit start their workers; Ray does so itself. A stranger's folder with a `pickle.py` would run.
-Modules of the user's own are found as before, through PYTHONPATH or if they are installed.
+For `-c` and `-m`, Python puts the current folder first on its import path. That is how multiprocessing,
+joblib and submitit start their workers, and Ray does the same itself. In a stranger's folder, a `pickle.py`
+would run. The user's own modules are still found through PYTHONPATH, or if they are installed.
 """
 
 import os
@@ -12,16 +12,16 @@ from pathlib import Path
 
 
 def leave_out_current_folder() -> None:
-    """From now on no Python that this process starts, nor those that they start, has the folder on its path.
+    """Keeps the current folder off the import path of every Python that this process starts from now on.
 
-    It does not change this process: `nasmeta` has the folder of its script there, and `__init__.py` sees to
-    `python -m nasmeta`.
+    Processes that those start are covered too. This process is not changed: `nasmeta` has the folder of its
+    script on its path instead, and `__init__.py` takes care of `python -m nasmeta`.
     """
     os.environ["PYTHONSAFEPATH"] = "1"
 
 
 @contextmanager
 def outside_current_folder() -> Iterator[None]:
-    """Inside, the current folder is the root: for libraries that put it on their workers' path themselves."""
+    """Changes to the root folder inside the block, for libraries that put it on their workers' path."""
     with chdir(Path.cwd().anchor):
         yield

@@ -1,4 +1,4 @@
-"""What jobs that run side by side write to stderr, told apart: every line says which job it is of."""
+"""Tells apart what parallel jobs write to stderr: every line says which job it comes from."""
 
 import io
 import logging
@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class PrefixedLines(io.TextIOBase):
-    """Writes whole lines to `stream`, each behind `prefix`. Not a terminal: bars would collide."""
+    """Writes whole lines to `stream`, each after `prefix`. It is no terminal, so that no bars are drawn."""
 
     def __init__(self, stream: TextIO, prefix: str) -> None:
         self._stream, self._prefix = stream, prefix
@@ -26,14 +26,14 @@ class PrefixedLines(io.TextIOBase):
         return len(text)
 
     def end(self) -> None:
-        """Writes a last line that was not ended."""
+        """Writes the last line, if it was not ended."""
         if self._begun:
             self.write("\n")
 
 
 @contextmanager
 def told_apart(number: int) -> Iterator[None]:
-    """Inside, what this process writes to stderr, log messages included, names the job."""
+    """Prefixes what this process writes to stderr inside the block, log messages included, with the job."""
     stderr = sys.stderr
     lines = PrefixedLines(stderr, f"job {number}: ")
     with ExitStack() as restored, redirect_stderr(lines):

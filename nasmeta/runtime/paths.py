@@ -1,4 +1,4 @@
-"""Files and folders as values of the configuration."""
+"""Paths of files and folders as values of the configuration."""
 
 import os
 import tempfile
@@ -8,11 +8,11 @@ from pydantic import AfterValidator
 
 
 class HoldsPath:
-    """Marks an annotation whose value is a path: on the command line such a value needs no quotes."""
+    """Marks an annotation whose value is a path; such a value needs no quotes on the command line."""
 
 
 def absolute_folder(path: str) -> str:
-    """`path` with `~` expanded, absolute. If no home folder is known, `~` is the temporary folder."""
+    """`path` made absolute, with `~` expanded. If no home folder is known, `~` is the temporary folder."""
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         expanded = tempfile.gettempdir() + expanded[1:]
@@ -20,10 +20,10 @@ def absolute_folder(path: str) -> str:
 
 
 Folder = Annotated[str, AfterValidator(absolute_folder), HoldsPath]
-"""The annotation of a folder argument. It is stored absolute, so that it means the same from anywhere."""
+"""Annotation of an argument that is a folder. It is stored absolute, so that it means the same anywhere."""
 
 
 def cache_folder() -> str:
-    """The user's folder for caches; XDG_CACHE_HOME is ignored unless it is absolute, as its standard says."""
+    """The user's cache folder. A relative XDG_CACHE_HOME is ignored, as the XDG standard requires."""
     named = os.environ.get("XDG_CACHE_HOME", "")
     return named if os.path.isabs(named) else "~/.cache"

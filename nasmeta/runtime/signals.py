@@ -1,7 +1,7 @@
-"""Stopping politely: SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask a run to save and stop.
+"""Graceful stops: SIGINT, SIGTERM, SIGHUP and SIGUSR1 ask a run to save and stop.
 
-SIGHUP is what a process gets when its terminal or its connection closes. SIGUSR1 is what SLURM sends before
-it takes a machine away (`#SBATCH --signal=USR1@60`).
+A process gets SIGHUP when its terminal or its connection closes. SLURM can send SIGUSR1 before it takes a
+machine away (`#SBATCH --signal=USR1@60`).
 """
 
 import signal
@@ -16,10 +16,10 @@ SIGNALS = [
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Inside, the yielded function says whether a signal has asked to stop; a second SIGINT stops at once.
+    """Yields a function that returns whether a signal has asked to stop.
 
-    Under `nohup`, SIGHUP stays ignored. Outside the main thread, where Python handles no signals, the
-    function never says so.
+    A SIGINT after that raises KeyboardInterrupt. Under `nohup`, SIGHUP stays ignored. Outside the main
+    thread, where Python handles no signals, the function always returns False.
     """
     asked = False
 
@@ -43,6 +43,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def _heeded(number: int) -> bool:
-    """Whether a signal asks to stop: SIGHUP does not if the process was started to ignore it."""
+    """Whether a signal asks to stop. SIGHUP does not if the process was started with it ignored."""
     hangup = getattr(signal, "SIGHUP", None)
     return number != hangup or signal.getsignal(number) != signal.SIG_IGN

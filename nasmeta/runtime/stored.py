@@ -1,7 +1,7 @@
-"""Stored configurations: the gate for what a run directory, a sweep or a checkpoint says (docs/security.md).
+"""Checks of a configuration that a run directory, a sweep or a checkpoint has stored (docs/security.md).
 
-Such a file may be anybody's. `plain` lets through only values that mean nothing but themselves, `Trust` says
-which of them the user typed, and `UsersOnly` marks the options that reach beyond the run.
+Such a file may come from anybody. `plain` accepts only literal values, `Trust` says which of them the user
+typed, and `UsersOnly` marks the options that reach beyond the run.
 """
 
 import json
@@ -12,24 +12,24 @@ from typing import Any
 from nasmeta.errors import ConfigError
 
 MAX_VALUES = 10_000
-"""Values in a configuration, those in lists and mappings counted; a composed one has about 100."""
+"""How many values a configuration may have, counting those in lists and mappings; usual are about 100."""
 
 MAX_DEPTH = 16
-"""Of mappings and lists inside each other; a composed configuration has 4."""
+"""How many mappings and lists may be inside each other; usual are 4."""
 
 MAX_TEXT = 1 << 16
-"""Characters of a key or a value."""
+"""How many characters a key or a value may have."""
 
 MAX_INTEGER = (1 << 63) - 1
-"""The largest absolute value of an integer: a seed has up to 63 bits."""
+"""Largest absolute value of an integer; a seed has up to 63 bits."""
 
 
 def plain(values: object) -> dict[str, Any]:
-    """A copy of a configuration that holds mappings, lists, text, finite numbers, booleans and null alone.
+    """A copy of a configuration that holds only mappings, lists, text, finite numbers, booleans and null.
 
-    No text in it has an interpolation (`${`), so nothing that reads the copy resolves any. The time is linear
-    in MAX_VALUES, also if the lists of `values` are shared or contain themselves. Raises ConfigError that
-    names the key.
+    No text in it has an interpolation (`${`), so nothing that reads the copy can resolve one. The time is
+    linear in MAX_VALUES, even if lists of `values` are shared or contain themselves. Raises ConfigError,
+    which names the key, if `values` holds anything else.
     """
     left = MAX_VALUES
 
@@ -63,9 +63,9 @@ def plain(values: object) -> dict[str, Any]:
 
 
 def loads(text: bytes) -> dict[str, Any]:
-    """The configuration that a JSON text holds, as `plain` lets it through.
+    """The configuration that a JSON text holds, checked by `plain`.
 
-    Raises ConfigError, or ValueError if the text is no JSON.
+    Raises ConfigError as `plain` does, and ValueError if the text is not JSON.
     """
     try:
         return plain(json.loads(text))
@@ -91,7 +91,7 @@ def _literal(text: str, key: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value for a message; of what may be huge or a loop, its type alone."""
+    """A value for a message. Only the type is shown of a value that may be huge or contain itself."""
     if type(value) is str:
         return repr(value if len(value) <= 60 else value[:60] + "...")
     return repr(value) if type(value) is float else f"a {type(value).__name__}"
@@ -99,13 +99,13 @@ def _shown(value: object) -> str:
 
 @dataclass(frozen=True)
 class Trust:
-    """Whose configuration it is: the user's own (`everything`), or a stored one with keys that he typed."""
+    """Which values the user answers for: `everything`, or only the keys that were `typed`."""
 
     everything: bool
     typed: frozenset[str] = frozenset()
 
     def covers(self, key: str) -> bool:
-        """Whether the user answers for the value at `key`: he typed it, or what contains it."""
+        """Whether the user answers for the value at `key`: it was typed, or something that contains it was."""
         return self.everything or any(key == name or key.startswith(f"{name}.") for name in self.typed)
 
 
@@ -113,8 +113,8 @@ class Trust:
 class UsersOnly:
     """Marks, in a constructor's annotation, an option by which a run reaches beyond its own directory.
 
-    A stored value that is not `harmless(value)` is refused with `reason`; with `replace`, the object is built
-    with `instead` and the run goes on. What the user typed is taken as it is.
+    A stored value is refused with `reason` unless `harmless(value)`. With `replace`, it is not refused: the
+    object is built with the value `instead`. A value that the user typed is taken as it is.
     """
 
     reason: str
