@@ -113,8 +113,9 @@ def write_atomically(
 ) -> None:
     """Replaces the file `path` by `data`; a reader always finds the old file or the new one.
 
-    `previous`, a path in the same folder, keeps the old file under that name. A kill may leave it under that
-    name alone. Raises UserError or StorageError, and then leaves the old file as it was.
+    That holds even if the process is killed. `previous`, a path in the same folder, keeps the old file under
+    that name; a kill may leave it under that name alone. Raises UserError or StorageError, and then leaves
+    the old file as it was.
     """
     with _explained(path, "cannot be written"), replacing(path, previous, inside=inside) as file:
         file.write(data)

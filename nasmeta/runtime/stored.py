@@ -105,7 +105,7 @@ class Trust:
     typed: frozenset[str] = frozenset()
 
     def covers(self, key: str) -> bool:
-        """Whether the user answers for the value at `key`: it was typed, or something that contains it was."""
+        """Whether the user answers for the value at `key`: it, or something that contains it, was typed."""
         return self.everything or any(key == name or key.startswith(f"{name}.") for name in self.typed)
 
 
