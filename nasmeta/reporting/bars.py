@@ -24,11 +24,11 @@ REASON_WIDTH = 200
 
 
 class Bars:
-    """The outer bar counts the search's trials; the inner one follows one trial until it ends.
+    """Two bars on `stream`: the outer counts the search's trials, the inner follows one trial until it ends.
 
-    Of several trials in flight the inner bar shows the one whose reading comes first; of the full trainings
-    that it did not show, a line says how they ended. From the first event to `close`, log lines are written
-    above the bars.
+    If several trials are in flight, the inner bar shows the one whose reading comes first. A full training
+    that it did not show gets a line that says how it ended. Log lines are written above the bars from the
+    first event to `close`.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -110,18 +110,18 @@ class Bars:
 
 
 def _name(phase: Phase, trial: int) -> str:
-    """Trial 7; final training of trial 1; reference."""
+    """The name of a training: "trial 7", "final training of trial 1", or "reference"."""
     name = {"search": "trial", "final": "final training of trial", "reference": "reference"}[phase]
     return name if phase == "reference" else f"{name} {trial}"
 
 
 def _valid(result: "TrialResult") -> str:
-    """Valid 93.4 %; nothing for a failed trial."""
+    """The result's score, like "valid 93.4 %"; "" for a failed trial."""
     return judged(replace(result, valid_ci95=None)) if result.status == "ok" else ""
 
 
 def log_above_bars(stream: TextIO, cleanup: ExitStack) -> None:
-    """Lets every log handler that writes to the terminal write above the bars, until `cleanup` closes.
+    """Makes every log handler that writes to the terminal write above the bars, until `cleanup` closes.
 
     Unlike tqdm's own redirection it keeps the handlers, and so their levels, filters and formats.
     """

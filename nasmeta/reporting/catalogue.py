@@ -1,4 +1,4 @@
-"""What can be composed: the options of the config groups, read from the YAML files alone."""
+"""Lists the options of the config groups, read from the YAML files alone."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,10 +8,10 @@ from nasmeta.errors import ConfigError, suggest
 
 
 def catalogue(conf_dirs: Iterable[Path], group: str | None = None) -> str:
-    """One line an option, its name and its file's first comment; of all groups, or of `group`.
+    """One line for each option of all groups, or of `group`: its name and the first comment of its file.
 
-    Of options with one name the first folder's counts, as on Hydra's search path. Raises ConfigError for
-    a group that no folder has.
+    If several folders have an option of the same name, the first folder counts, as on Hydra's search path.
+    Raises ConfigError for a group that no folder has.
     """
     groups = _groups(conf_dirs)
     if group is None:
@@ -22,7 +22,7 @@ def catalogue(conf_dirs: Iterable[Path], group: str | None = None) -> str:
 
 
 def _groups(conf_dirs: Iterable[Path]) -> dict[str, dict[str, str]]:
-    """Group -> option -> description. A group in a group is "outer/inner"; Hydra's own are left out."""
+    """Group -> option -> description. A group in a group is "outer/inner". Hydra's own are left out."""
     groups: dict[str, dict[str, str]] = {}
     for conf_dir in conf_dirs:
         for path in sorted(conf_dir.rglob("*.yaml")):
@@ -33,9 +33,9 @@ def _groups(conf_dirs: Iterable[Path]) -> dict[str, dict[str, str]]:
 
 
 def describe(path: Path) -> str:
-    """The first comment line of a YAML file, "" if it has none; Hydra's "# @package" is none.
+    """The first comment line of a YAML file, "" if it has none; Hydra's "# @package" does not count.
 
-    Raises ConfigError that names file and line if the file could not be composed.
+    Raises ConfigError, with file and line, if Hydra could not compose the file.
     """
     content = read_text(path)
     read_mapping(path, content)

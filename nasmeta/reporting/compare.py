@@ -1,4 +1,4 @@
-"""`nasmeta compare DIR...`: runs beside each other, as a table or as JSON."""
+"""`nasmeta compare DIR...`: runs side by side, as a table or as JSON."""
 
 import os
 from collections.abc import Sequence
@@ -25,21 +25,25 @@ from nasmeta.reporting.outcome import (
 )
 
 COLUMNS = 6
-"""Differing settings that a table shows."""
+"""How many of the settings in which runs differ a table shows."""
 
 VALUE_WIDTH = 32
 REASON_WIDTH = 300
 BEST_FIRST = ("accuracy", "difference")
-"""What a sort begins with the largest of; all else begins with the smallest."""
+"""Endings of the keys whose largest value is sorted first. All other keys start with the smallest."""
 
 OWN_COLUMN = "batch_norm"
 SAME = "is the reference"
-"""In place of a difference, if the search chose the reference itself."""
+"""Shown instead of a difference if the search chose the reference itself."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run in a comparison: its short name, its outcome, its values of the settings in which runs differ."""
+    """A run in a comparison.
+
+    name: its path, shortened. numbers: its outcome, see `outcome`. settings: its values of the settings in
+    which the compared runs differ.
+    """
 
     name: str
     run: Run
@@ -53,9 +57,10 @@ class Row:
 
 
 def rows_of(paths: Sequence[Path], sort: str | None) -> list[Row]:
-    """The runs in all `paths` in the order found, or by `sort`: a key of `to_dict`, or of the configuration.
+    """The runs in all `paths`, in the order in which they are found or sorted by `sort`.
 
-    Raises RunDirectoryError for a path without a run, ConfigError for a key that no run has.
+    `sort` is a key of `Row.to_dict` or of the configuration. Raises RunDirectoryError for a path without a
+    run, and ConfigError for a key that no run has.
     """
     runs = load_all(paths)
     keys = differing_keys([run.settings for run in runs if run.settings])
@@ -68,7 +73,7 @@ def rows_of(paths: Sequence[Path], sort: str | None) -> list[Row]:
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """The paths without what they have in common; the last part of one alone."""
+    """The paths without the folders that they have in common. A single path becomes its last part."""
     whole = [path.resolve() for path in paths]
     shared = os.path.commonpath([path.parent for path in whole])
     return [str(path.relative_to(shared)) for path in whole]
@@ -91,7 +96,10 @@ def _sorted(rows: list[Row], key: str) -> list[Row]:
 
 
 def comparison(rows: Sequence[Row]) -> str:
-    """The table, with a line for each group that differs by seed alone, and what to beware of below."""
+    """The table as text, with a mean line for each group of runs that differ by seed alone.
+
+    Notes, warnings and the reasons of runs without a result follow below it.
+    """
     groups = over_seeds([row.run for row in rows], [row.numbers for row in rows])
     lines = [_cells(row) for row in rows] + [_mean_cells(group, rows) for group in groups]
     keys = columns(list(rows[0].settings))
@@ -112,20 +120,20 @@ def comparison(rows: Sequence[Row]) -> str:
 
 
 def _what(rows: Sequence[Row]) -> str:
-    """What was tested, as far as it is the same for all."""
+    """The title of the test column; it names the measure if that is the same for all runs."""
     kinds = {is_accuracy(row.numbers) for row in rows if row.run.summary is not None}
     return "test" if len(kinds) != 1 else "test accuracy" if kinds == {True} else "test MSE"
 
 
 def columns(keys: Sequence[str]) -> list[str]:
-    """The differing settings that the table has room for: chosen options first, then in their own order."""
+    """The keys that the table has room for: chosen options first, then the others in their order."""
     options = [key for key in keys if key.endswith(OPTION)]
     others = [key for key in keys if key not in options]
     return [*options, *others][:COLUMNS]
 
 
 def _headers(keys: Sequence[str]) -> list[str]:
-    """All columns that there may be; those with nothing in them are left out."""
+    """All columns that a table may have; the caller leaves out the empty ones."""
     settings = [shown(key, {})[0] for key in keys]
     return ["run", *settings, "status", "validation", *NUMBERS[:2], "batch_norm", *NUMBERS[2:]]
 
@@ -144,7 +152,7 @@ NUMBERS = (
 
 
 def _cells(row: Row) -> dict[str, str]:
-    """What a run has in each column; once it is done, its test says more than its validation."""
+    """A run's text for each column. The validation is left out once the run is done and so tested."""
     numbers, done = row.numbers, row.run.status == "done"
     accuracy, tasks = is_accuracy(numbers), numbers["test_tasks"]
     half_width = interval(numbers["difference_ci95"], tasks)
@@ -171,7 +179,7 @@ def _cells(row: Row) -> dict[str, str]:
 
 
 def _mean_cells(group: SeedGroup, rows: Sequence[Row]) -> dict[str, str]:
-    """The line of a group: mean ± standard error of the runs in it that are done."""
+    """The mean line of a group: mean ± standard error over its tested runs, one for each seed."""
     first = rows[group.members[0]]
     settings = (shown(key, first.run.settings) for key in first.settings if key != "seed")
     mean = group.difference
@@ -187,7 +195,7 @@ def _mean_cells(group: SeedGroup, rows: Sequence[Row]) -> dict[str, str]:
 
 
 def warnings(rows: Sequence[Row]) -> list[str]:
-    """A line where the runs were not tested alike, so that their scores do not compare."""
+    """A line that warns if the runs were not tested alike, so that their scores do not compare."""
     told = incomparable([row.numbers for row in rows])
     return [f"beware: the runs differ in {', '.join(told)}, so their scores do not compare"] if told else []
 

@@ -1,6 +1,6 @@
 """The figures of a report: the search's curve, score against cost, the jobs of a sweep.
 
-Text from a run is never read as mathematics.
+Text that comes from a run is never rendered as a mathematical formula.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ COSTS: dict[Cost, str] = {
     "latency": "latency of one example (ms)",
 }
 MANY = 400
-"""Trials beyond which points are drawn as pixels and without their intervals."""
+"""With more trials than this, points are drawn as pixels and without their intervals."""
 
 LARGEST = 1e100
 
@@ -53,10 +53,10 @@ LABEL_WIDTH = 44
 
 
 def search_figure(run: "Run", over: Literal["trials", "time"]) -> Figure | None:
-    """Every trial's score with its 95% interval, and the best so far, as a line of steps.
+    """Every trial's score with its 95% interval, and the best so far as a step line.
 
-    Over the number of trials that have ended, or over time: of the wall, or that the trials of a table stand
-    for. None where all failed.
+    The horizontal axis is the number of ended trials, or the time: wall time, or the training time that the
+    trials of a table stand for. None if all trials failed.
     """
     results = run.results
     measure = measure_of(results)
@@ -70,7 +70,7 @@ def search_figure(run: "Run", over: Literal["trials", "time"]) -> Figure | None:
     heights = [_height(b, measure) for _, b in best]
     axes.step([x for x, _ in best], heights, where="post", color=BEST, lw=1.8, label="best so far", zorder=3)
     failed = [x for x, r in zip(places, results, strict=True) if r.status == "failed"]
-    if failed:  # they have no height: a mark on the axis
+    if failed:  # without a score there is no height: mark them on the axis
         at_bottom = axes.get_xaxis_transform()
         axes.plot(failed, [0.02] * len(failed), "x", color=FRONT, ms=5, transform=at_bottom, label="failed")
     axes.set_xlabel(unit)
@@ -84,9 +84,9 @@ def search_figure(run: "Run", over: Literal["trials", "time"]) -> Figure | None:
 
 
 def cost_figure(run: "Run", cost: Cost) -> Figure | None:
-    """Score against a cost: the front of these two in red; what was trained in full is a diamond.
+    """Score against a cost. The Pareto front of the two is red; networks trained in full are diamonds.
 
-    None where no trial's cost is known.
+    None if no trial's cost is known.
     """
     measure = measure_of(run.results)
     known = [
@@ -114,7 +114,10 @@ def cost_figure(run: "Run", cost: Cost) -> Figure | None:
 
 @dataclass(frozen=True)
 class Level:
-    """A row of a sweep's figure: test scores of jobs that differ by seed alone, and their 95% half-widths."""
+    """A row of a sweep's figure: jobs that differ by seed alone.
+
+    scores: the test score of each job. ci95: the half-widths of their 95% intervals.
+    """
 
     label: str
     scores: tuple[float, ...]
@@ -122,7 +125,10 @@ class Level:
 
 
 def sweep_figure(levels: Sequence[Level], what: str, percent: bool) -> Figure:
-    """A row for each setting: its jobs as points with their intervals, the mean over seeds as a bar."""
+    """A row for each level: its jobs are points with their intervals, the mean over seeds is a bar.
+
+    `what` names the score. With `percent` scores are fractions and are shown as percentages.
+    """
     figure = new_figure(7.6, 1.1 + 0.42 * len(levels))
     axes = figure.add_subplot()
     unit = 100 if percent else 1
@@ -144,7 +150,7 @@ def sweep_figure(levels: Sequence[Level], what: str, percent: bool) -> Figure:
 
 
 def _spread(count: int) -> list[float]:
-    """`count` heights around 0 in a row of the figure, so that intervals do not cover each other."""
+    """`count` heights around 0, so that the intervals in a row of the figure do not cover each other."""
     return [0.4 * (number / (count - 1) - 0.5) for number in range(count)] if count > 1 else [0.0]
 
 
@@ -158,7 +164,7 @@ def _panel(label: str) -> tuple[Figure, Axes]:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Above the panel, where it hides no point."""
+    """Puts the legend above the panel, where it hides no point."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=3, fontsize=8, frameon=False)
 
@@ -169,7 +175,10 @@ def _draw_trials(
     measure: Measure,
     longest: Sequence["TrialResult"],
 ) -> None:
-    """Full points for what was trained longest, hollow ones for less; intervals where they are readable."""
+    """Draws the longest trained trials as full points and the others as hollow ones.
+
+    Intervals are drawn if there are few enough trials to read them.
+    """
     numbers = {r.trial for r in longest}
     many = len(points) > MANY
     for full, label in ((True, "trial, 95% interval"), (False, "fewer iterations")):
@@ -194,7 +203,7 @@ def _draw_trials(
 
 
 def _draw_kept(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> None:
-    """Rings around the members of the front that a search of several objectives has kept."""
+    """Draws rings around the members of the front that a search with several objectives has stored."""
     results = {r.trial: r for r in run.results}
     kept = [results.get(member["trial"]) for member in (run.summary or {}).get("pareto") or []]
     points = [
@@ -208,9 +217,9 @@ def _draw_kept(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> None:
 
 
 def _draw_full(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> list[float]:
-    """The reference, and the chosen network, after their full training; returns their heights.
+    """Draws the reference and the chosen network after their full training; returns their heights.
 
-    A proxy has no scale in common with them: only the reference's cost is shown then.
+    A proxy is not on the scale of their scores. With a proxy only the cost of the reference is shown.
     """
     chosen = best_so_far(run.finals)[-1] if run.finals else None
     heights = []
@@ -240,7 +249,7 @@ def _height(result: "TrialResult", measure: Measure) -> float:
 
 
 def _drawable(height: float) -> float:
-    """`height`, or the largest that axes with margins can show: a loss may have diverged to any number."""
+    """`height`, limited to what axes with margins can show, since a diverged loss may be any number."""
     return min(max(height, -LARGEST), LARGEST)
 
 
@@ -249,13 +258,16 @@ def _unit(measure: Measure) -> float:
 
 
 def _scale(axes: Axes, heights: Sequence[float], measure: Measure) -> None:
-    """A logarithmic axis for losses and proxies over orders of magnitude: one that diverged hides none."""
+    """Makes the axis logarithmic if losses or proxies span more than a factor of 10.
+
+    So a loss that diverged does not hide the others.
+    """
     if measure != "accuracy" and min(heights) > 0 and max(heights) > 10 * min(heights):
         axes.set_yscale("log")
 
 
 def _places(run: "Run", over: Literal["trials", "time"]) -> tuple[list[float], str]:
-    """Where the trials stand on the horizontal axis, and its label."""
+    """The places of the trials on the horizontal axis, and its label."""
     if over == "trials":
         return [float(number) for number in range(1, len(run.trials) + 1)], "trials ended"
     simulated = (run.summary or {}).get("simulated_seconds") is not None
@@ -272,7 +284,7 @@ def _places(run: "Run", over: Literal["trials", "time"]) -> tuple[list[float], s
 
 
 def _human_ticks(axes: Axes, around: Sequence[float]) -> None:
-    """Ticks 10 K, 1 M; between them too, where the axis has less than a decade or two."""
+    """Labels the ticks as 10 K and 1 M, and those between if the axis spans less than a factor of 50."""
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     narrow = max(around) < 50 * max(min(around), 1)
     minor = FuncFormatter(lambda value, _: _tick(value) if str(f"{value:e}")[0] in "25" else "")

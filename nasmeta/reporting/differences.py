@@ -1,4 +1,4 @@
-"""How runs differ in their configurations: by which keys, and which of them by seed alone."""
+"""The keys in which the configurations of runs differ, and the runs that differ by seed alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Settings = Mapping[str, Value]
 T = TypeVar("T")
 
 QUIET = frozenset({"progress", "tensorboard", "save_seconds"})
-"""Keys in which a difference is none: no result depends on them."""
+"""Keys on which no result depends; a difference in them does not count."""
 
 OPTION = "._target_"
 
@@ -21,8 +21,8 @@ OPTION = "._target_"
 def differing_keys(settings: Sequence[Settings]) -> list[str]:
     """The keys whose values differ between runs, in the order of the configuration.
 
-    Where runs have different options of a group, its `_target_` differs; the options' own keys then count
-    only where they differ between runs of the same option.
+    If runs have different options of a group, its `_target_` differs. The keys inside of the options then
+    count only if they differ between runs of the same option.
     """
     keys = dict.fromkeys(key for values in settings for key in values)
     return [key for key in keys if key not in QUIET and _differs(key, settings)]
@@ -36,13 +36,13 @@ def _differs(key: str, settings: Sequence[Settings]) -> bool:
 
 
 def _options_around(key: str, settings: Settings) -> tuple[Value | None, ...]:
-    """The targets of the options that a key is inside of; a target is not inside of its own option."""
+    """The targets of the options that a key is inside of. An option's target is not inside of the option."""
     parts = key.removesuffix(OPTION).split(".")
     return tuple(settings.get(".".join(parts[:end]) + OPTION) for end in range(1, len(parts)))
 
 
 def shown(key: str, settings: Settings) -> tuple[str, str]:
-    """A key and its value as a table has them: an option by its group and its class's name."""
+    """A key and its value as a table shows them. An option is shown as its group and its class name."""
     value = settings.get(key, "-")
     if key.endswith(OPTION):
         return key.removesuffix(OPTION), str(value).rpartition(".")[2]
@@ -50,14 +50,17 @@ def shown(key: str, settings: Settings) -> tuple[str, str]:
 
 
 def written(value: Value) -> str:
-    """A value as one would write it on the command line."""
+    """A value as it is written on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value == "None" else str(value)
 
 
 def seed_groups(settings: Sequence[Settings]) -> list[list[int]]:
-    """The indices of the runs that are the same but for their seeds, group by group, alone ones included."""
+    """The indices of the runs, grouped by equality of all settings but the seed.
+
+    A run that is like no other is a group of its own.
+    """
     groups: dict[frozenset[tuple[str, str]], list[int]] = {}
     for index, values in enumerate(settings):
         same = frozenset((k, repr(v)) for k, v in values.items() if k != "seed" and k not in QUIET)
@@ -67,7 +70,10 @@ def seed_groups(settings: Sequence[Settings]) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Mean:
-    """Over n runs; the standard error of the mean is by the deviation with n - 1, None for one run."""
+    """A mean over n runs and its standard error.
+
+    The standard error comes from the standard deviation with n - 1; it is None for one run.
+    """
 
     mean: float
     standard_error: float | None
@@ -75,7 +81,7 @@ class Mean:
 
 
 def mean_of(values: Sequence[float | None]) -> Mean | None:
-    """The mean of the values that are there; None where none is."""
+    """The mean of the values that are not None; None if there is no such value."""
     known = [value for value in values if value is not None]
     if not known:
         return None

@@ -1,4 +1,7 @@
-"""The architectures of a run, drawn. It may be anybody's: its configuration goes through the allow-list."""
+"""Draws the architectures of a run.
+
+The run may come from anybody, so its configuration goes through the allow-list.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -11,21 +14,22 @@ if TYPE_CHECKING:
     from nasmeta.reporting.load import Run
 
 MAX_OPERATIONS = 400
-"""A drawing of more would not be read, and takes long."""
+"""A drawing of more operations would be unreadable and would take long."""
 
 MAX_CHARACTERS = 20_000
-"""An operation takes about ten."""
+"""The longest architecture string that is read. An operation takes about ten characters."""
 
 REASON_WIDTH = 400
 
 ADAPTIVE = "adaptive"
-"""How the architecture prints of which every task takes its own (search_spaces/relaxation/adaptive.py)."""
+"""How an architecture prints if every task has its own (see search_spaces/relaxation/adaptive.py)."""
 
 
 def drawn(run: "Run", arch: str, *, trusted: bool) -> "Figure | str":
     """The drawing of an architecture of the run's search space, or the reason why there is none.
 
-    Unless the run is trusted, its configuration may name nothing outside nasmeta, as for `nasmeta evaluate`.
+    As for `nasmeta evaluate`, the configuration of a run that is not `trusted` may name nothing outside
+    nasmeta.
     """
     if len(arch) > MAX_CHARACTERS:
         return f"its name has {len(arch)} characters, and more than {MAX_CHARACTERS} are not read"
@@ -37,5 +41,5 @@ def drawn(run: "Run", arch: str, *, trusted: bool) -> "Figure | str":
         if len(graph.operations) > MAX_OPERATIONS:
             return f"it has {len(graph.operations)} operations, and more than {MAX_OPERATIONS} are not drawn"
         return draw_architecture(graph)
-    except Exception as error:  # a page without this drawing is better than none, whatever is stored
+    except Exception as error:  # whatever is stored, a page without this drawing is better than no page
         return shorten(str(error), REASON_WIDTH) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A meta-training task as a picture: what the network is shown, and what it is asked."""
+"""A meta-training task as a picture: the support examples and the queries."""
 
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,11 @@ TASKS_DRAWN = 4
 
 
 def episode_grid(batch: "TaskBatch") -> NDArray[np.uint8]:
-    """The first task's images [height, width, 3]: a row a class, support left of the red line, query right.
+    """The images of the first task as one picture [height, width, 3] uint8.
 
-    At most 20 classes, and 8 images each on either side. Pixel values are stretched, channel by channel,
-    to the whole range; small images are enlarged. For batches of images [T, N, C, H, W].
+    Each class is a row, with the support left of the red line and the queries right of it. At most 20 classes
+    are shown, with at most 8 images on either side. Pixel values are stretched to the whole range, channel by
+    channel; small images are enlarged. The batch holds images [T, N, C, H, W].
     """
     way = min(batch.classes.shape[1], MAX_CLASSES)
     support, query = _by_class(batch.support_x, batch), _by_class(batch.query_x, batch)
@@ -33,9 +34,9 @@ def episode_grid(batch: "TaskBatch") -> NDArray[np.uint8]:
 
 
 def regression_figure(batch: "TaskBatch") -> Figure:
-    """The first four tasks, a panel each: support points large, query points small, joined by a curve.
+    """The first four tasks, each in a panel: large support points, small query points joined by a curve.
 
-    Of several features or targets the first is drawn.
+    If there are several features or targets, the first of them is drawn.
     """
     tasks = min(len(batch.support_x), TASKS_DRAWN)
     figure = new_figure(3.2 * tasks, 2.6)
@@ -78,7 +79,10 @@ def _by_class(images: "Tensor", batch: "TaskBatch") -> NDArray[np.float32]:
 
 
 def _visible(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """[..., C] of any range as [..., 3] in 0 to 255; other than three channels become their mean, grey."""
+    """Images [..., H, W, C] of any range as [..., H', W', 3] in 0 to 255, enlarged if they are small.
+
+    If there are not three channels, their mean is shown as grey.
+    """
     if images.shape[-1] != 3:
         images = images.mean(-1, keepdims=True)
     channels = tuple(range(images.ndim - 1))
@@ -97,7 +101,7 @@ def _row(support: NDArray[np.uint8], query: NDArray[np.uint8]) -> NDArray[np.uin
 
 
 def _join(images: list[NDArray[np.uint8]], axis: int, gutter: int) -> NDArray[np.uint8]:
-    """Images beside (axis 1) or below (axis 0) each other, with white gutters between."""
+    """Joins images side by side (axis 1) or one below the other (axis 0), with white gutters between."""
     shape = list(images[0].shape)
     shape[axis] = gutter
     between = np.full(shape, PAPER, np.uint8)

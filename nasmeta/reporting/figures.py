@@ -1,8 +1,8 @@
-"""The door to matplotlib: what it draws depends on no file of the current folder.
+"""The only module that imports matplotlib, so that no file of the current folder affects a figure.
 
-matplotlib reads a `matplotlibrc` of the current folder while it is imported, and one that says so makes it
-start `latex`. So it is imported in an empty folder, here and nowhere else, and its defaults are restored: a
-figure looks the same on every machine. It is used without pyplot, which has global state.
+While matplotlib is imported it reads a `matplotlibrc` from the current folder, and that file can make it
+start `latex`. So it is imported in an empty folder, and its defaults are restored: a figure looks the same
+on every machine. pyplot is not used, because it has global state.
 """
 
 from contextlib import chdir
@@ -37,5 +37,5 @@ DPI = 110
 
 
 def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
-    """An empty figure on white, in inches."""
+    """An empty white figure; `width` and `height` are in inches."""
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout=layout)

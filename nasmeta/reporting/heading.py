@@ -1,4 +1,4 @@
-"""What a page is called: what was searched, and when."""
+"""The heading of a page: what was searched, and when."""
 
 import time
 from typing import TYPE_CHECKING
@@ -14,7 +14,10 @@ WIDTH = 120
 
 
 def heading(run: "Run") -> str:
-    """Evolution in ConvSpace: MAML on Omniglot, 5-way 1-shot. The directory's name if nothing is known."""
+    """The title of a run's page, for example "Evolution in ConvSpace: MAML on Omniglot, 5-way 1-shot".
+
+    It is the directory's name if the strategy or the search space is not known.
+    """
     option = {group: _option(run, group) for group in ("strategy", "search_space", "meta_learner", "dataset")}
     if not option["strategy"] or not option["search_space"]:
         return run.path.resolve().name
@@ -39,5 +42,5 @@ def _option(run: "Run", group: str) -> str:
 
 
 def when(began: float | None) -> str:
-    """2026-11-26 15:22, in local time; nothing if it is not known."""
+    """A time in seconds since 1970 as local time, like 2026-11-26 15:22; "" if it is not known."""
     return "" if began is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(began))

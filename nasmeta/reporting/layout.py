@@ -1,9 +1,9 @@
 """Where the operations of a graph stand in its picture.
 
-The longest path from input to output runs along rows, left to right. Everything beside it has lanes above
-its row: an operation of a shortcut stands in one, an edge that passes operations by runs along one. A row
-ends only where whatever goes on comes from its last operation, so that one line leads to the next row, from
-which shortcuts branch off there.
+The longest path from input to output runs along rows, left to right. Everything else is in lanes above the
+rows: the operations of shortcuts, and the edges that skip operations. A row ends only if every edge that
+leaves it starts at its last operation, so that a single line leads to the next row. Shortcuts branch off
+from that line there.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from nasmeta.search_spaces.graph import ArchitectureGraph
 
 ROW_LENGTH = 10
-"""Operations of the path in a row: as many whole blocks as fit."""
+"""The most operations of the path in a row. A row holds as many whole blocks as fit."""
 
 WEIGHTED = ("conv", "sep", "res", "dil", "nor_conv", "linear")
-"""What the names of the operations begin with that begin a block."""
+"""An operation whose name begins with one of these begins a block."""
 
 Edge = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """rows: the path, cut into rows of nodes. spots: node -> (row, column, lane), lane 0 for the path,
-    columns counted in its row. passes: edge over operations -> its lane."""
+    """The places of a graph's nodes and edges.
+
+    rows: the nodes of the path, row by row. spots: node -> (row, column in that row, lane); lane 0 is the
+    path itself. passes: an edge that skips operations -> its lane.
+    """
 
     rows: tuple[tuple[int, ...], ...]
     spots: dict[int, tuple[int, float, int]]
@@ -58,7 +61,7 @@ def edges_of(graph: ArchitectureGraph) -> list[Edge]:
 
 
 def longest_path(graph: ArchitectureGraph, edges: list[Edge]) -> list[int]:
-    """The most operations that follow each other from input to output; all, where nothing connects these."""
+    """The longest path from input to output as nodes; all nodes if nothing connects the two."""
     last = len(graph.operations) - 1
     before: dict[int, int] = {}
     length = {0: 0}
@@ -74,7 +77,7 @@ def longest_path(graph: ArchitectureGraph, edges: list[Edge]) -> list[int]:
 
 
 def _beside(graph: ArchitectureGraph, edges: list[Edge], path: dict[int, float]) -> dict[int, float]:
-    """The columns of operations that are not on the path: evenly between what feeds them and the path."""
+    """The columns of the operations off the path: evenly between what feeds them and where they rejoin it."""
     beside = [node for node in range(len(graph.operations)) if node not in path]
     right: dict[int, tuple[float, int]] = {}  # column where the path is met again, steps until there
     for node in reversed(beside):
@@ -91,7 +94,7 @@ def _beside(graph: ArchitectureGraph, edges: list[Edge], path: dict[int, float])
 def _rows(
     graph: ArchitectureGraph, path: list[int], columns: dict[int, float], edges: list[Edge]
 ) -> tuple[tuple[int, ...], ...]:
-    """The path in rows of whole blocks, at most ROW_LENGTH long where it can be cut so."""
+    """The path in rows of whole blocks. A row is longer than ROW_LENGTH only if a single block is."""
     cuts = [c for c in range(1, len(path)) if _sources(c - 0.5, columns, edges) <= {path[c - 1]}]
     starts = [c for c in cuts if graph.operations[path[c]].startswith(WEIGHTED)] or cuts
     blocks = [path[a:b] for a, b in zip([0, *starts], [*starts, len(path)], strict=True)]
@@ -104,14 +107,17 @@ def _rows(
 
 
 def _sources(column: float, columns: dict[int, float], edges: list[Edge]) -> set[int]:
-    """Where the edges come from that cross a column."""
+    """The sources of the edges that cross a column."""
     return {source for source, target in edges if columns[source] <= column <= columns[target]}
 
 
 def _lanes(
     edges: list[Edge], columns: dict[int, float], path: list[int]
 ) -> tuple[dict[int, int], dict[Edge, int]]:
-    """The lowest free lane, shortest span first, of all beside the path: operations, and edges over it."""
+    """Lanes of the operations off the path, and of the edges that skip operations on it.
+
+    The shortest span chooses first; each takes the lowest free lane.
+    """
     order = {node: place for place, node in enumerate(path)}
     spans: list[tuple[float, float, int | Edge]] = []
     for node in columns.keys() - order.keys():

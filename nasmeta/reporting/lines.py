@@ -13,7 +13,10 @@ SECONDS_BETWEEN_READINGS = 30.0
 
 
 class Lines:
-    """A line for the start, for every finished trial, and for a reading at most every 30 seconds."""
+    """Prints a line at the start, for every finished trial, and for a reading at most every 30 seconds.
+
+    `clock` gives seconds.
+    """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self._stream, self._clock = stream, clock
@@ -34,7 +37,7 @@ class Lines:
                 pass
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Does nothing; the other displays have something to close."""
 
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
@@ -42,7 +45,10 @@ class Lines:
 
 
 def started(event: RunStarted) -> str:
-    """Search of 20 trials in DIR (batch_norm: support); a resumed run says how many are done."""
+    """The first line, like "search of 20 trials in DIR (batch_norm: support)".
+
+    For a resumed run it says how many trials are done.
+    """
     where = f"in {event.directory} (batch_norm: {event.batch_norm})"
     if event.resumed:
         return f"search goes on with {event.finished} of {event.trials} trials done, {where}"
@@ -50,14 +56,17 @@ def started(event: RunStarted) -> str:
 
 
 def reading(event: Trained) -> str:
-    """Trial 7: iteration 300/2000, train loss 0.412, train accuracy 88.1 %."""
+    """A line like "trial 7: iteration 300/2000, train loss 0.412, train accuracy 88.1 %"."""
     accuracy = "" if event.accuracy is None else f", train accuracy {measured(event.accuracy, None)}"
     loss = measured(None, event.loss)
     return f"{_name(event)}: iteration {event.iteration}/{event.iterations}, train loss {loss}{accuracy}"
 
 
 def finished(event: TrialFinished, standing: Standing) -> str:
-    """[8/20] trial 7 ARCH: valid 93.4 ± 0.8 %, 111.9 K parameters, 41 s; best 94.1 %; 8 min left."""
+    """A line about a finished trial.
+
+    Like "[8/20] trial 7 ARCH: valid 93.4 ± 0.8 %, 111.9 K parameters, 41 s; best 94.1 %; about 8 min left".
+    """
     result, search = event.result, event.phase == "search"
     count = f"[{standing.finished}/{standing.trials}] " if search else ""
     head = f"{count}{_name(event)} {shorten(result.arch, ARCH_WIDTH)}"

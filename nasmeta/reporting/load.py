@@ -1,4 +1,4 @@
-"""A run directory as plain values. Takes no lock and changes nothing: the run may be going on."""
+"""Reads run directories as plain values. Takes no lock and changes nothing: the run may be in progress."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trial import TrialResult
 
 SCORES = ("valid_loss", "valid_ci95", "proxy")
-"""What has no bound: a loss may diverge to any finite number, and a proxy has a scale of its own."""
+"""Numbers without a bound: a loss may diverge to any finite number, and a proxy has its own scale."""
 
 Status = Literal["done", "failed", "unfinished", "planned", "unreadable"]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """An ended trial. `elapsed`: the run's wall time by then in seconds, resumptions added up."""
+    """An ended trial. `elapsed`: the run's wall time up to then in seconds, summed over all sessions."""
 
     result: TrialResult
     elapsed: float
@@ -37,13 +37,13 @@ class Finished:
 class Run:
     """A run, as far as it has come.
 
-    status: planned is a job of a sweep that has not begun; unfinished, one that goes on or was interrupted,
-    which its directory does not tell apart; `reason` says why one failed or is unreadable. config: resolved
-    plain values, of the start that led to the result. changes: what forced resumptions changed of it.
-    command: what makes it again, None if that is not known. environment: versions and device of that
-    start; began: when the first one was, in seconds since 1970. trials: the search's, in the order in which
-    they ended; in_flight: how many have begun and not ended. latencies: milliseconds by architecture, as far
-    as they were measured. elapsed: wall time in seconds. summary: what summary.json holds, once done.
+    status: "planned" is a job of a sweep that has not begun. "unfinished" is a run in progress or one that
+    was interrupted; its directory does not tell which. reason: why it failed or is unreadable.
+    config: resolved plain values, as of the start that led to the result. changes: settings that forced
+    resumptions changed. command: repeats the run; None if unknown. environment: versions and device of that
+    start. began: time of the first start, in seconds since 1970. trials: those of the search, in the order in
+    which they ended. in_flight: how many trials have begun and not ended. latencies: architecture ->
+    milliseconds, if measured. elapsed: wall time in seconds. summary: what summary.json holds, once done.
     """
 
     path: Path
@@ -82,7 +82,7 @@ class Run:
 
 
 def load_run(path: Path) -> Run:
-    """The run in `path`. Raises RunDirectoryError where there is none, or its files are damaged."""
+    """The run in `path`. Raises RunDirectoryError if there is none or its files are damaged."""
     directory = RunDirectory(path)
     if not path.is_dir():
         raise RunDirectoryError(f"{path}: no such run directory")
@@ -95,7 +95,7 @@ def load_run(path: Path) -> Run:
     records.check_lines(directory.journal, lines)
     tested = [number for number, r in enumerate(lines) if r["event"] == "tested"]
     if tested:
-        lines = lines[: tested[-1] + 1]  # a later start, of other settings perhaps, gave no result
+        lines = lines[: tested[-1] + 1]  # a later start, perhaps with other settings, gave no result
     starts = [r for r in lines if r["event"] in ("started", "resumed")]
     configs = [checked_config(directory.journal, r["config"]) for r in starts if r.get("config")]
     config = _config(directory, configs)
@@ -132,19 +132,19 @@ def is_sweep(path: Path) -> bool:
 
 
 def load_sweep(path: Path) -> list[Run]:
-    """The jobs of the sweep in `path`, those that have not begun included, by number.
+    """The jobs of the sweep in `path` by number, including those that have not begun.
 
-    Raises RunDirectoryError where the manifest is damaged; a job whose directory is, is unreadable.
+    Raises RunDirectoryError if the manifest is damaged. A job with a damaged directory is "unreadable".
     """
     plan = Manifest(path).read()
     return [_job(path, job, plan.command(job)) for job in plan.jobs]
 
 
 def load_all(paths: Sequence[Path]) -> list[Run]:
-    """The runs in all `paths`, each once: a sweep stands for its jobs, a folder for the runs below it.
+    """The runs in all `paths`, each once. A sweep stands for its jobs, a folder for the runs below it.
 
-    Raises RunDirectoryError for a path that is and holds none, or whose own run is damaged; one that is
-    found in a folder and damaged is unreadable.
+    Raises RunDirectoryError if a path holds no run, or names a damaged run itself. A damaged run that is
+    found below a folder is "unreadable".
     """
     found: dict[Path, Run] = {}
     for path in paths:
@@ -167,7 +167,7 @@ def _runs_at(path: Path) -> list[Run]:
 
 
 def _places(folder: Path) -> Iterator[Path]:
-    """The runs and sweeps below a folder, by name; what is inside them is not looked at."""
+    """The runs and sweeps below a folder, sorted by name. Does not look inside them."""
     for name, folders, _ in os.walk(folder):
         place = Path(name)
         folders.sort()
@@ -184,7 +184,7 @@ def _or_unreadable(path: Path) -> list[Run]:
 
 
 def _job(sweep: Path, job: Job, command: SearchCommand) -> Run:
-    """A job of a sweep; the manifest's word counts where the directory does not tell, as for its failure."""
+    """A job of a sweep. The manifest counts for what the directory does not tell, such as a failure."""
     path = sweep / job.directory
     listed = Run(path, "planned", job.config, command=command)
     if job.status == "failed":
@@ -204,12 +204,12 @@ def _job(sweep: Path, job: Job, command: SearchCommand) -> Run:
 
 
 def _config(directory: RunDirectory, configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The journal's copy, which is of the last start; else the file's."""
+    """The configuration of the last start, from the journal; if that has none, from config.json."""
     return configs[-1] if configs else directory.load_config()
 
 
 def _changes(configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """In which settings the starts differ, as "task.shot: 1, 5"; those of which no result depends aside."""
+    """The settings in which the starts differ, like "task.shot: 1, 5", except those in QUIET."""
     settings: list[dict[str, Value]] = [dict(flat(config, "")) for config in configs]
     keys = dict.fromkeys(key for values in settings for key in values)
     found = {
@@ -227,8 +227,8 @@ def _finished(path: Path, record: Record) -> Finished:
 
 
 def _sane(path: Path, number: float) -> float:
-    """`number`, a count, a time or an accuracy; raises RunDirectoryError if no run can have written it."""
-    if not -1e30 <= number <= 1e30:  # not a number is neither
+    """`number`, a count, a time or an accuracy. Raises RunDirectoryError if no run can have written it."""
+    if not -1e30 <= number <= 1e30:  # also true of NaN
         raise RunDirectoryError(
             f"{path}: holds the number {number!r:.40}, and no run writes that: start anew"
         )
@@ -236,7 +236,7 @@ def _sane(path: Path, number: float) -> float:
 
 
 def _failure(run: Run) -> str | None:
-    """Why a run that was not tested cannot go on, as its journal tells: all that was tried has failed."""
+    """Why an untested run cannot continue, or None: all its trials or all its final candidates failed."""
     if run.trials and len(run.failed) == len(run.trials) and run.in_flight == 0:
         return f"all {len(run.trials)} trials failed, the last one: {run.results[-1].reason}"
     wanted = run.settings.get("budget.final_candidates")

@@ -12,7 +12,7 @@ UNITS = ("", " K", " M", " G", " T", " P")
 
 
 def human(count: float | None) -> str:
-    """A count in units of a thousand: 950, 111.9 K, 21.3 M; a dash where it is not known."""
+    """A count in units of a thousand: 950, 111.9 K, 21.3 M; a dash if it is not known."""
     if count is None:
         return "-"
     value, unit = float(count), 0
@@ -28,9 +28,10 @@ def percent(accuracy: float, ci95: float | None = None) -> str:
 
 
 def error(loss: float, ci95: float | None = None) -> str:
-    """A loss with the half-width of its interval, to three decimals or two digits: 0.123 ± 0.010.
+    """A loss with the half-width of its interval: 0.123 ± 0.010.
 
-    One that diverged, or is next to nothing, has an exponent: 3.00e+34.
+    It has at least three decimals and two significant digits. A loss of 1e9 and more, or of 1e-9 and less,
+    is written with an exponent: 3.00e+34.
     """
     if loss != 0 and not 1e-9 < abs(loss) < 1e9:
         return f"{loss:.2e}" + ("" if ci95 is None else f" ± {ci95:.2e}")
@@ -41,21 +42,21 @@ def error(loss: float, ci95: float | None = None) -> str:
 
 
 def measured(accuracy: float | None, loss: float | None, ci95: float | None = None) -> str:
-    """The accuracy, or for regression the loss, with its interval; a dash where neither is known."""
+    """The accuracy, or for regression the loss, with its interval; a dash if neither is known."""
     if accuracy is not None:
         return percent(accuracy, ci95)
     return "-" if loss is None else error(loss, ci95)
 
 
 def score(result: "TrialResult") -> str:
-    """What a search maximizes (or, a loss, minimizes): 93.4 %, 0.123, or the bare number of a proxy."""
+    """What the search optimizes: an accuracy (93.4 %), a loss (0.123), or the bare number of a proxy."""
     if result.proxy is not None:
         return f"{result.proxy:.4g}"
     return measured(result.valid_accuracy, result.valid_loss)
 
 
 def judged(result: "TrialResult") -> str:
-    """A trial's outcome under its own name: valid 93.4 ± 0.8 %, valid loss 0.123 ± 0.010, or proxy 12.3."""
+    """A trial's score with its name: valid 93.4 ± 0.8 %, valid loss 0.123 ± 0.010, or proxy 12.3."""
     if result.proxy is not None:
         what = "proxy"
     else:
@@ -64,7 +65,7 @@ def judged(result: "TrialResult") -> str:
 
 
 def scored(result: "TrialResult") -> str:
-    """`score` with its 95% interval, where it has one: 93.4 ± 0.8 %."""
+    """`score` with its 95% interval, if it has one: 93.4 ± 0.8 %."""
     if result.proxy is not None:
         return score(result)
     return measured(result.valid_accuracy, result.valid_loss, result.valid_ci95)
@@ -87,17 +88,17 @@ def duration(seconds: float) -> str:
 
 
 def counted(count: int, thing: str) -> str:
-    """1 task, 600 tasks."""
+    """A number of things, like "1 task" and "600 tasks"."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def interval(ci95: float | None, tasks: int | None) -> float | None:
-    """The half-width of an interval over tasks; None if a single task leaves nothing to estimate it by."""
+    """The half-width of an interval over tasks; None for one task, from which it cannot be estimated."""
     return None if tasks == 1 else ci95
 
 
 def shorten(text: str, width: int) -> str:
-    """`text` on one line of at most `width` characters: the start and the end are kept."""
+    """`text` on one line of at most `width` characters. The start and the end are kept."""
     if len(text) > 20 * width:  # spares the work for megabytes
         text = f"{text[: 10 * width]}{text[-10 * width :]}"
     line = printable(" ".join(text.split()))

@@ -1,4 +1,4 @@
-"""What a run came to, as flat numbers: the row of a comparison, and of a sweep's report."""
+"""The outcome of a run as flat numbers: a row of a comparison or of a sweep's report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ TESTED = ("test_accuracy", "test_ci95", "test_loss", "test_tasks")
 
 
 def outcome(run: "Run") -> dict[str, Any]:
-    """Numbers of the chosen network, or of the best trial so far (then its `test_` are None).
+    """The numbers of the chosen network, or of the best trial so far, whose `test_` numbers are None.
 
-    Accuracies are fractions, the names those of summary.json; `reference_` are the reference's, `difference`
-    is searched minus reference, over the same tasks where it has a `difference_ci95`. None is not known.
+    Names are those of summary.json and accuracies are fractions. `reference_` marks numbers of the reference.
+    `difference` is searched minus reference, over the same tasks if it has a `difference_ci95`. None means
+    not known.
     """
     summary = run.summary
     best = summary["best"] if summary else {name: getattr(run.best, name, None) for name in SIDE}
@@ -57,7 +58,7 @@ def _difference(summary: dict[str, Any] | None) -> dict[str, float | None]:
 
 
 def final_score(numbers: dict[str, Any], prefix: str = "") -> float | None:
-    """The test accuracy, or for regression the loss; None where neither is known."""
+    """The test accuracy, or for regression the loss; None if neither is known."""
     accuracy: float | None = numbers[f"{prefix}test_accuracy"]
     loss: float | None = numbers[f"{prefix}test_loss"]
     return loss if accuracy is None else accuracy
@@ -68,7 +69,7 @@ def is_accuracy(numbers: dict[str, Any]) -> bool:
 
 
 def final_text(numbers: dict[str, Any], prefix: str = "") -> str:
-    """93.4 ± 0.4 %, or a loss; a dash where nothing was tested."""
+    """The test score with its interval, like 93.4 ± 0.4 %, or a loss; a dash if nothing was tested."""
     accuracy, loss, ci95, tasks = (
         numbers[f"{prefix}{name}"] for name in ("test_accuracy", "test_loss", "test_ci95", "test_tasks")
     )
@@ -84,7 +85,7 @@ def validated(numbers: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Indices of runs that differ by seed alone. The means are over `done`: a tested run of each seed."""
+    """Runs that differ by seed alone, as indices. The means are over `done`: one tested run of each seed."""
 
     members: tuple[int, ...]
     done: tuple[int, ...]
@@ -95,7 +96,7 @@ class SeedGroup:
 
 
 def over_seeds(runs: Sequence["Run"], numbers: Sequence[dict[str, Any]]) -> list[SeedGroup]:
-    """The groups in which two seeds or more are tested. Runs of unknown settings are in none."""
+    """The groups in which at least two seeds are tested. Runs with unknown settings are in no group."""
     known = [index for index, run in enumerate(runs) if run.settings]
     groups = []
     for group in seed_groups([runs[index].settings for index in known]):
@@ -114,14 +115,14 @@ def over_seeds(runs: Sequence["Run"], numbers: Sequence[dict[str, Any]]) -> list
 
 
 def mean_text(mean: Mean | None, accuracy: bool) -> str:
-    """Mean ± standard error, as accuracies or losses are written."""
+    """Mean ± standard error, written as an accuracy or a loss; a dash if there is no mean."""
     if mean is None:
         return "-"
     return (percent if accuracy else error)(mean.mean, mean.standard_error)
 
 
 def difference_text(difference: float | None, half_width: float | None, accuracy: bool) -> str:
-    """+1.9 ± 0.5, in points for accuracies."""
+    """A signed difference, like +1.9 ± 0.5; in percentage points for accuracies, a dash if it is unknown."""
     if difference is None:
         return "-"
     if not accuracy:
@@ -131,11 +132,11 @@ def difference_text(difference: float | None, half_width: float | None, accuracy
 
 
 INCOMPARABLE = ("dataset", "way", "shot", "batch_norm")
-"""What the tested tasks depend on, and how a query is normalized."""
+"""Scores compare only if these are equal: what the test tasks depend on, and how queries are normalized."""
 
 
 def incomparable(numbers: Sequence[dict[str, Any]]) -> list[str]:
-    """What the runs were not tested alike in, each with its values: "way (5, 20)"."""
+    """What differs between the tests of the runs, each with its values, like "way (5, 20)"."""
     told = []
     for name in INCOMPARABLE:
         values = dict.fromkeys(str(each[name]) for each in numbers if each[name] is not None)

@@ -1,4 +1,4 @@
-"""What both pages share: the templates, pictures as data, and where a page is written."""
+"""What the pages of runs and sweeps share: filling a template, pictures as data, and writing the page."""
 
 import base64
 import io
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from nasmeta.reporting.figures import Figure
 
 MARK = '<meta name="generator" content="nasmeta report">'
-"""By which a page is known that may be replaced."""
+"""Marks a file as one of our pages, which may be replaced."""
 
 
 def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
-    """Fills a template, which escapes all it is given, and writes the page atomically.
+    """Fills a template with `values`, which it escapes, and writes the page atomically.
 
-    An earlier page is replaced. Raises RunDirectoryError where there is no such folder, or another file in
-    its place; StorageError where it cannot be written.
+    An earlier page is replaced. Raises RunDirectoryError if the folder does not exist or another file is in
+    the way, and StorageError if the page cannot be written.
     """
     _check_replaceable(output)
     environment = Environment(
@@ -38,7 +38,7 @@ def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
 
 
 def _check_replaceable(output: Path) -> None:
-    """Raises RunDirectoryError unless nothing is there, in a folder that is, or an earlier page."""
+    """Raises RunDirectoryError unless the folder exists and holds no such file, or an earlier page."""
     if not output.parent.is_dir():
         raise RunDirectoryError(
             f"{output}: its folder does not exist; --output takes the name of a file, as report.html"
@@ -56,12 +56,15 @@ def _check_replaceable(output: Path) -> None:
 
 
 def _without_controls(value: Any) -> Any:
-    """Text of a run without characters that would reorder the page's own; it is escaped for HTML later."""
+    """Text without control characters, which could reorder the text of the page. HTML is escaped later."""
     return printable(value) if type(value) is str else value
 
 
 def picture(figure: "Figure") -> str:
-    """The figure as a data: URI of SVG. In an <img> nothing in it can run, or meet another picture's ids."""
+    """The figure as a data: URI of SVG.
+
+    In an <img> no script of it runs, and its ids do not clash with those of other pictures.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return data_uri("image/svg+xml", buffer.getvalue())

@@ -18,9 +18,9 @@ FRONT = "#c0392b"
 
 
 def front_figure(front: "Front", dominated: Sequence["TrialResult"]) -> Figure:
-    """A panel for each cost: the front in red, with a line where it is the only cost; other trials grey.
+    """A panel for each cost, with the front in red and the other trials in grey.
 
-    Latencies of trials that are not on the front are not shown.
+    The front has a line if there is only one cost. The panel of the latency shows the front alone.
     """
     figure = new_figure(4.2 * len(front.objectives), 3.4)
     measure = measure_of([member.result for member in front.members])

@@ -1,4 +1,4 @@
-"""Architectures drawn with matplotlib; no global state, so that any thread may draw."""
+"""Draws architectures with matplotlib. Uses no global state, so that any thread may draw."""
 
 import textwrap
 
@@ -26,7 +26,8 @@ MARGIN, TITLE_LINE = 0.35, 0.19
 CORNER = 0.12
 
 EDGE, TEXT = "#4a5560", "#1d2530"
-# What an operation's name begins with -> its colour: weights, norms, joins, activations, pooling and heads.
+# The beginnings of operation names -> their colour. The rows are weights, norms, joins, activations,
+# pooling with heads, and squeeze-and-excitation.
 COLOURS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("conv", "sep", "res", "dil", "nor_conv", "linear", "project"), "#bcd7f0"),
     (("bn", "gn", "batch", "layer"), "#e4e4e4"),
@@ -39,7 +40,10 @@ OTHER = "#ffffff"
 
 
 def draw_architecture(graph: ArchitectureGraph, title: str = "") -> Figure:
-    """Every operation a box with its name and width, every edge an arrow; shortcuts run above their row."""
+    """A figure of the graph: a box for each operation, with its name and width, and an arrow for each edge.
+
+    Shortcuts run above their row.
+    """
     places = layout(graph)
     columns = max(len(row) for row in places.rows)
     width = 2 * MARGIN + (columns - 1) * STEP + WIDTH
@@ -61,7 +65,7 @@ def draw_architecture(graph: ArchitectureGraph, title: str = "") -> Figure:
 
 
 def rgb(figure: Figure) -> NDArray[np.uint8]:
-    """The figure's pixels [height, width, 3]."""
+    """The figure's pixels [height, width, 3] uint8."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
@@ -76,7 +80,7 @@ def _label(axes: Axes, centre: Point, operation: str, width: int) -> None:
 
 
 def _centres(places: Layout, top: float) -> tuple[dict[int, Point], float]:
-    """Node -> the centre of its box; and where the last row ends. y grows downwards."""
+    """Node -> the centre of its box, and the bottom of the last row, in inches. y grows downwards."""
     rows = []
     for row in range(len(places.rows)):
         top += LANE * places.lanes(row) + HEIGHT
@@ -115,7 +119,7 @@ def _route(edge: tuple[int, int], places: Layout, centres: dict[int, Point]) -> 
 
 
 def _arrow(corners: list[Point]) -> FancyArrowPatch:
-    """An arrow along corners, which are rounded."""
+    """An arrow along `corners`; the inner ones are rounded."""
     points, codes = [corners[0]], [Path.MOVETO]
     for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
         points += [_towards(corner, before), corner, _towards(corner, after)]
@@ -144,6 +148,6 @@ def _box(centre: Point, operation: str) -> FancyBboxPatch:
 
 
 def _wrap(title: str, width: int) -> list[str]:
-    """Lines of at most `width` characters; an architecture's string breaks after "_", between its blocks."""
+    """The title in lines of at most `width` characters. It may break after "_", between blocks."""
     parts = textwrap.wrap(title.replace("_", "_ "), max(width, 20), break_long_words=True)
     return [part.replace("_ ", "_") for part in parts]

@@ -13,9 +13,9 @@ from nasmeta.run.events import Event, RunFinished
 
 
 class Progress:
-    """An observer. `close` it when the run ends early, so that the terminal and the log are as before.
+    """An observer that shows progress on `stream`, by default stderr; `clock` gives seconds.
 
-    `stream` is stderr, `clock` gives seconds; both are arguments for the sake of tests.
+    Call `close` if the run ends early, so that the terminal and the log are as before.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,12 +30,12 @@ class Progress:
             self.close()
 
     def close(self) -> None:
-        """Ends the bars; twice does no harm."""
+        """Ends the bars. Calling it twice does no harm."""
         self._display.close()
 
 
 def has_room_for_bars(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal of known height: without one, as in some containers, bars vanish."""
+    """Whether `stream` is a terminal with a height; without one, as in some containers, bars vanish."""
     if not stream.isatty():
         return False
     try:

@@ -1,4 +1,4 @@
-"""What a report says of a run's trials as numbers: the best so far, the best ten, the front, the failures."""
+"""Ranks the trials of a run for a report: the best so far, the Pareto front, and the failures."""
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -14,7 +14,7 @@ CostOf = Callable[[TrialResult], float | None]
 
 
 def measure_of(results: Sequence[TrialResult]) -> Measure | None:
-    """What the results are judged by; None where all failed."""
+    """What the results are judged by; None if all failed."""
     first = next((r for r in results if r.score is not None), None)
     if first is None:
         return None
@@ -24,7 +24,7 @@ def measure_of(results: Sequence[TrialResult]) -> Measure | None:
 
 
 def value_of(result: TrialResult, measure: Measure) -> float | None:
-    """An accuracy as a fraction, a loss or a proxy; None where the result has none."""
+    """The result's accuracy (a fraction), loss or proxy; None if it failed or has no such value."""
     if result.status == "failed":
         return None
     values = {"accuracy": result.valid_accuracy, "loss": result.valid_loss, "proxy": result.proxy}
@@ -32,7 +32,7 @@ def value_of(result: TrialResult, measure: Measure) -> float | None:
 
 
 def best_so_far(results: Sequence[TrialResult]) -> list[TrialResult | None]:
-    """The best after each result; the first of equals stays, None until one has not failed."""
+    """The best result so far after each result. The first of equals stays; None while all have failed."""
     best: TrialResult | None = None
     history = []
     for result in results:
@@ -43,16 +43,16 @@ def best_so_far(results: Sequence[TrialResult]) -> list[TrialResult | None]:
 
 
 def longest_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
-    """Those of the largest budget that did not fail: scores at different budgets do not compare."""
+    """The results that did not fail and have the largest budget: scores at other budgets do not compare."""
     good = [r for r in results if r.score is not None]
     budget = max((r.iterations for r in good), default=0)
     return [r for r in good if r.iterations == budget]
 
 
 def front_of(results: Sequence[TrialResult], cost: CostName | CostOf) -> list[TrialResult]:
-    """The longest trained results that none of them beats in score and in one cost, ascending in that cost.
+    """The Pareto front of score and one cost among the longest trained results, in ascending cost.
 
-    Of equals the earliest trial is on it; see nasmeta.strategies.pareto.
+    Of equals, the earliest trial is on the front; see nasmeta.strategies.pareto.
     """
     cost_of: CostOf = attrgetter(cost) if isinstance(cost, str) else cost
     longest = sorted(longest_trained(results), key=lambda r: r.trial)
@@ -62,7 +62,7 @@ def front_of(results: Sequence[TrialResult], cost: CostName | CostOf) -> list[Tr
 
 
 def failures(results: Sequence[TrialResult]) -> list[tuple[str, list[int]]]:
-    """(reason, numbers of the trials that failed for it), the most frequent first."""
+    """(reason, numbers of the trials that failed for it), the most frequent reason first."""
     groups: dict[str, list[int]] = {}
     for result in results:
         if result.status == "failed":

@@ -1,4 +1,4 @@
-"""`nasmeta report DIR`: a run as one page of HTML that needs nothing else."""
+"""`nasmeta report DIR`: a run as one HTML page that needs no other file."""
 
 import csv
 import io
@@ -30,15 +30,16 @@ if TYPE_CHECKING:
 TOP = 10
 REASON_WIDTH = 400
 ARCH_WIDTH = 2000
-"""Characters of an architecture, or of a setting, that a page shows."""
+"""The most characters of an architecture or a setting that a page shows."""
 NUMBERS_LISTED = 12
 NAMES = ("nasmeta", "python", "torch", "numpy")
 
 
 def write_report(path: Path, output: Path | None, *, trusted: bool) -> Path:
-    """Writes the page of the run, or the sweep, in `path`, by default into it; returns where it is.
+    """Writes the page of the run or sweep in `path` to `output`, and returns the path of the page.
 
-    Raises RunDirectoryError where there is neither, or it is damaged. `trusted` as in `drawing.drawn`.
+    The default is `path`/report.html. `trusted` is as in `drawing.drawn`. Raises RunDirectoryError if there
+    is no run or sweep, or if it is damaged.
     """
     output = path / "report.html" if output is None else output
     if is_sweep(path):
@@ -49,7 +50,7 @@ def write_report(path: Path, output: Path | None, *, trusted: bool) -> Path:
 
 
 def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
-    """What the template is filled with: text, numbers made text, pictures as data."""
+    """The values for the template: text, numbers as text, pictures as data: URIs."""
     summary = run.summary
     measure = measure_of(run.results)
     return {
@@ -83,7 +84,7 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
 
 
 def standing(run: Run) -> str:
-    """One sentence about a run that has no result: how far it is, and what to do."""
+    """A sentence or two about a run that has no result: how far it is, and the command to resume it."""
     wanted = run.settings.get("budget.trials", "?")
     trusted = needs_trust(run.config)
     resume = command_line("resume", run.path.resolve(), trusted=trusted)
@@ -114,12 +115,12 @@ def _notes(run: Run) -> list[str]:
 
 
 def _pictures(*figures: "tuple[str, Figure | None]") -> list[tuple[str, str]]:
-    """(what it shows, its data) of those that there are."""
+    """(what it shows, its data: URI) of each figure that is not None."""
     return [(what, picture(figure)) for what, figure in figures if figure is not None]
 
 
 def _drawings(run: Run, *, trusted: bool) -> list[dict[str, str]]:
-    """The chosen architecture, or the best so far, and the reference."""
+    """Drawings of the chosen architecture, or the best so far, and of the reference."""
     best = run.summary["best"]["arch"] if run.summary else run.best.arch if run.best else None
     names = "searched" if run.summary else "best so far"
     shown = [(names, best), ("reference", run.reference.arch if run.reference else None)]
@@ -140,7 +141,7 @@ def _cells(result: TrialResult) -> list[str]:
 
 
 def _front(run: Run) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows of the front that a search of several objectives has kept, best first."""
+    """Headers and rows of the front that a search with several objectives has stored, best first."""
     headers = ["trial", "validation", "parameters", "FLOPs", "latency", "checkpoint", "architecture"]
     rows = [
         [
@@ -159,7 +160,7 @@ def _front(run: Run) -> tuple[list[str], list[list[str]]]:
 
 
 def _judged(member: dict[str, Any]) -> str:
-    """A member's accuracy, loss or proxy."""
+    """The accuracy, loss or proxy of a member of the front, as text."""
     proxy = member["proxy"]
     return measured(member["valid_accuracy"], member["valid_loss"]) if proxy is None else f"{proxy:.4g}"
 
@@ -170,7 +171,7 @@ def _failure(reason: str, numbers: list[int]) -> list[str]:
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    """What the run was made with, and by which command it would be made again."""
+    """What the run was made with, and the command that repeats it."""
     source = run.summary or run.environment or {}
     versions = source.get("versions") or {}
     facts = [
@@ -187,9 +188,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def trials_csv(run: Run) -> str:
-    """Every trial of the search as a row, so that any figure can be made again.
+    """Every trial of the search as a row, so that any figure can be drawn again.
 
-    Its text is made harmless for a spreadsheet, see `csv_cell`.
+    Text is made harmless for spreadsheets, see `csv_cell`.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)

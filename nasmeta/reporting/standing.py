@@ -1,4 +1,4 @@
-"""Where a run stands, as far as its events tell: what every display of progress shares."""
+"""The state of a run as its events tell it, shared by all displays of progress."""
 
 import time
 from collections.abc import Callable
@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 class Standing:
-    """Call it with every event, before reading it.
+    """The state of a run. Call it with every event, before reading its attributes.
 
-    `finished` counts the search's ended trials out of `trials`, those before a resumption included, and
-    `failed` those that failed since. `best` is the best search result, one from before a resumption too.
+    trials: how many the search has. finished: how many of them have ended, including those before a
+    resumption. failed: how many have failed in this session. best: the best result of the search, also from
+    before a resumption.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,7 +24,7 @@ class Standing:
         self.failed = 0
         self.best: TrialResult | None = None
         self.running: dict[tuple[str, int], TrialStarted] = {}
-        """The trials in flight, by phase and number, in the order in which they started."""
+        """(phase, number) -> the trial in flight, in the order in which they started."""
         self._clock = clock
         self._started = clock()
         self._finished_before = 0
@@ -51,7 +52,10 @@ class Standing:
 
     @property
     def seconds_left(self) -> float | None:
-        """What the search's remaining trials will take at this session's pace; None before its first."""
+        """Estimated seconds for the remaining trials of the search, at the pace of this session.
+
+        None until a trial has ended in this session.
+        """
         done = self.finished - self._finished_before
         if done == 0:
             return None

@@ -1,4 +1,4 @@
-"""summary.json as the reports read it. It may be anybody's: its values are checked before they are used."""
+"""summary.json as the reports read it. It may come from anybody, so its values are checked before use."""
 
 import json
 import zlib
@@ -21,7 +21,7 @@ Seconds = Annotated[float, Field(ge=0, le=1e15)]
 
 
 class _Side(BaseModel):
-    """One of `best` and `reference`."""
+    """The numbers of `best` or of `reference`."""
 
     model_config = _STRICT
     arch: str
@@ -82,7 +82,7 @@ class _Summary(BaseModel):
 
     @model_validator(mode="after")
     def _comparable(self) -> "_Summary":
-        """Both sides have the measure that the verdict compares; a reference that failed has none."""
+        """Checks that both sides have the measure that the verdict compares, unless the reference failed."""
         regression = self.kind == "regression" or self.best.test_accuracy is None
         name = "test_loss" if regression else "test_accuracy"
         tested = self.reference.test_accuracy is not None or self.reference.test_loss is not None
@@ -93,9 +93,9 @@ class _Summary(BaseModel):
 
 
 def read_summary(path: Path, checksum: int | None) -> dict[str, Any]:
-    """What summary.json holds; `checksum` is the CRC-32 that the journal has of it, if it has one.
+    """What summary.json holds. `checksum` is its CRC-32 according to the journal, None if unknown.
 
-    Raises RunDirectoryError that names file and key where it is missing, damaged, or of a newer format.
+    Raises RunDirectoryError, with file and key, if it is missing, damaged, or of a newer format.
     """
     try:
         data = files.read_bytes(path, files.MAX_TABLE, inside=path.parent)

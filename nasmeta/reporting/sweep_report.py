@@ -28,11 +28,11 @@ from nasmeta.run.replay import resume_command
 REASON_WIDTH = 300
 HEADING_WIDTH = 120
 LEVELS = 60
-"""Settings that the figure has room for; the table has all."""
+"""The most settings that the figure has room for; the table has all."""
 
 
 def write_sweep_report(path: Path, output: Path) -> None:
-    """Writes the page of the sweep in `path`. Raises RunDirectoryError where its manifest is damaged."""
+    """Writes the page of the sweep in `path`. Raises RunDirectoryError if its manifest is damaged."""
     runs = load_sweep(path)
     write_page("sweep.html.jinja", output, _values(path, output, runs))
 
@@ -64,7 +64,7 @@ def _values(path: Path, output: Path, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def differing_overrides(runs: Sequence[Run]) -> list[str]:
-    """The keys of the overrides in which jobs differ, in the order of the command."""
+    """The keys of the overrides in which the jobs differ, in the order of the command."""
     assigned = [_assigned(run) for run in runs]
     keys = dict.fromkeys(key for values in assigned for key in values)
     return [key for key in keys if len({values.get(key) for values in assigned}) > 1]
@@ -108,12 +108,12 @@ def _job(run: Run, numbers: dict[str, Any], keys: Sequence[str], output: Path) -
 
 
 def _link(report: Path, output: Path) -> str:
-    """A relative address, quoted, so that whatever a folder is called it is one of a file."""
+    """A relative address, quoted, so that it names a file whatever the folders are called."""
     return "./" + quote(os.path.relpath(report.resolve(), output.parent.resolve()))
 
 
 def _means(runs: Sequence[Run], numbers: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[list[str]]:
-    """For each setting with several seeds: its other overrides, the means, and how many runs are in them."""
+    """A row for each setting with several seeds: its other overrides, the means, and their number of runs."""
     return [
         [
             _label(runs[group.members[0]], keys),
@@ -126,7 +126,7 @@ def _means(runs: Sequence[Run], numbers: Sequence[dict[str, Any]], keys: Sequenc
 
 
 def _levels(runs: Sequence[Run], numbers: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[Level]:
-    """The rows of the figure: groups over seeds and the jobs that are in none, as far as they are tested."""
+    """The rows of the figure: groups over seeds, and the jobs in no group. Untested ones are left out."""
     groups = over_seeds(runs, numbers)
     grouped = {index for group in groups for index in group.members}
     alone = [(index,) for index in range(len(runs)) if index not in grouped]

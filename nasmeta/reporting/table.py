@@ -16,7 +16,7 @@ SAME = "searched = reference"
 """The one row of a search that chose the reference."""
 
 ARCH_WIDTH = 1000
-"""Characters of an architecture that a terminal is shown."""
+"""The most characters of an architecture that are printed."""
 
 
 def closing_table(
@@ -26,10 +26,10 @@ def closing_table(
     trusted: bool = False,
     resumable: bool = False,
 ) -> str:
-    """The result of a run, as text: `summary` is what summary.json holds, `directory` the run's.
+    """The result of a run as text. `summary` is what summary.json holds, `directory` is the run's.
 
-    Commands are offered if they would work: those that read files if these exist, resume if the run is
-    `resumable`. They say --trust-code if the run's configuration has to be `trusted`.
+    It ends with commands to run next. A command that reads a file is offered if the file exists, resume if
+    the run is `resumable`. They include --trust-code if the run's configuration has to be `trusted`.
     """
     parts = [_table(summary), _comparison(summary), _architectures(summary), _run(summary, Path(directory))]
     parts.append(_commands(summary, Path(directory), trusted, resumable))
@@ -46,7 +46,7 @@ def evaluation_line(
     shot: int,
     batch_norm: str,
 ) -> str:
-    """One line of a meta-test: accuracy 93.4 ± 0.4 % (95% interval over 600 tasks), 5-way 1-shot, ..."""
+    """A meta-test on one line: accuracy 93.4 ± 0.4 % (95% interval over 600 tasks), 5-way 1-shot, ..."""
     regression = accuracy is None
     what = f"{'MSE' if regression else 'accuracy'} {measured(accuracy, loss, interval(ci95, tasks))}"
     over = "of 1 task" if tasks == 1 else f"95% interval over {tasks} tasks"
@@ -55,7 +55,10 @@ def evaluation_line(
 
 
 def control_table(compared: dict[str, Any]) -> str:
-    """What `nasmeta evaluate --control` found: the rows of nasmeta.trained.control, and what tasks took."""
+    """The result of `nasmeta evaluate --control` as text.
+
+    Shows the rows of nasmeta.trained.control, and how many architectures the first tasks took.
+    """
     regression = compared["rows"][0]["accuracy"] is None
     headers = [
         "",
@@ -93,7 +96,7 @@ def _minus(row: dict[str, Any], unit: int, tasks: int) -> str:
 
 
 def benchmark_table(setting: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """What `nasmeta bench` measured, and of what."""
+    """What `nasmeta bench` measured, and with which setting, as text."""
     headers = ["", "tasks/s", "slowest - fastest", "repeats", "FLOPs a task", "of matmul rate", "peak memory"]
     cells = [
         [
@@ -126,7 +129,7 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """The closing table's headers and cells: the searched network beside the reference."""
+    """The headers and cells of the closing table: a row for the searched network and for the reference."""
     what = "test MSE" if is_regression(summary) else "test accuracy"
     headers = ["", what, "tasks", "batch_norm", "parameters", "FLOPs", "meta-training"]
     rows = [
@@ -161,7 +164,7 @@ def _comparison(summary: dict[str, Any]) -> str:
 
 
 def difference_line(summary: dict[str, Any]) -> str:
-    """Searched minus reference with its paired interval; nothing where there were no tasks in common."""
+    """Searched minus reference with its paired interval; "" if they were not tested on the same tasks."""
     difference = summary.get("difference")
     if not difference or is_reference(summary):
         return ""
@@ -191,7 +194,7 @@ def _run(summary: dict[str, Any], directory: Path) -> str:
 
 
 def settings_line(summary: dict[str, Any]) -> str:
-    """What `resume --force` changed on the way."""
+    """A sentence that says which settings `resume --force` changed during the run."""
     return (
         f"The results mix two settings, since the run went on with {'; '.join(summary['settings_changed'])}."
     )

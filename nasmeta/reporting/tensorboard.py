@@ -18,29 +18,29 @@ REGRESSION_METRICS = ("test_loss", "valid_loss", "params", "flops", "train_secon
 
 
 class TensorBoard:
-    """An observer that writes event files into `directory`. `close` it when the run ends early.
+    """An observer that writes event files into `directory`. Call `close` if the run ends early.
 
-    Tags, their number independent of the number of trials:
+    The number of tags does not depend on the number of trials:
 
     - `search/valid_accuracy`, `best_valid_accuracy`, `params`, `flops`, `seconds`, `failed` (1 or 0), by
-      trial number; for regression `search/valid_loss` and `best_valid_loss`, and where an evaluator trains
-      nothing, `search/proxy` and `best_proxy`.
-    - `search/hypervolume` by trial number, and `pareto/front` (a picture of the scores against the costs,
-      whenever the front changes) where the strategy has several objectives; see `nasmeta.run.front`.
-    - `train/loss`, `train/accuracy` of the search's trials, one after the other on one axis: trial n owns
-      the steps 1000 n to 1000 n + 999, whatever its budget. A curve a trial would make a thousand tags or
-      runs, and a count of all iterations would go astray when a run is resumed, a budget differs, or
-      trials run side by side; here a reading has the same step in every session, so that a resumed trial's
-      readings fall onto the old ones.
+      trial number. For regression: `search/valid_loss` and `best_valid_loss`. If the evaluator trains
+      nothing: `search/proxy` and `best_proxy`.
+    - `search/hypervolume` by trial number and `pareto/front`, if the strategy has several objectives; see
+      `nasmeta.run.front`. The latter is a picture of scores against costs, each time the front changes.
+    - `train/loss`, `train/accuracy` of the search's trials, one after the other on one axis. Trial n owns
+      the steps 1000 n to 1000 n + 999, whatever its budget, so a reading has the same step in every session,
+      and the readings of a resumed trial fall onto the old ones. A curve for each trial would make a
+      thousand tags or runs. A count of all iterations would be wrong if a run is resumed, if budgets differ,
+      or if trials run side by side.
     - `final/<trial>/train_loss`, `train_accuracy`, `valid_accuracy`, `architecture` of the few trials that
       are trained in full, and `reference/...` of the reference, by iteration.
-    - `best/architecture` (a drawing, and its string as text), by trial number, at each improvement;
-      `episode/support_and_query` (a picture of a meta-training task) and `run/settings` at the start.
-    - `hparam/...`: the searched network's final numbers, with the run's settings beside them.
+    - `best/architecture` (a drawing, and its string as text), by trial number, at each improvement.
+    - `episode/support_and_query` (a picture of a meta-training task) and `run/settings`, at the start.
+    - `hparam/...`: the final numbers of the searched network, with the run's settings.
     """
 
     def __init__(self, directory: str | Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # takes seconds
+        from torch.utils.tensorboard import SummaryWriter  # the import takes seconds
 
         self._writer = SummaryWriter(str(directory))
         self._standing = Standing()
@@ -66,7 +66,7 @@ class TensorBoard:
                 self._finish(event)
 
     def close(self) -> None:
-        """Writes what is left; twice does no harm."""
+        """Writes what is left. Calling it twice does no harm."""
         self._writer.close()
 
     def _start(self, event: RunStarted) -> None:
@@ -129,7 +129,7 @@ class TensorBoard:
         best = event.summary["best"]
         names = HPARAM_METRICS if best.get("test_accuracy") is not None else REGRESSION_METRICS
         metrics = {f"hparam/{name}": best[name] for name in names if best.get(name) is not None}
-        # Without a run_name this would go to a folder of its own, named by the time, and be another run.
+        # Without a run_name this would be written to a separate folder named by the time, as another run.
         settings = {k: printable(v) if isinstance(v, str) else v for k, v in event.hparams.items()}
         self._writer.add_hparams(settings, metrics, run_name=".")
         self.close()

@@ -1,4 +1,4 @@
-"""Whether a search was worth it: the searched network against the reference, said plainly."""
+"""Says in plain words whether a search was worth it: the searched network against the reference."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ REASON_WIDTH = 300
 
 
 def verdict(summary: dict[str, Any]) -> str:
-    """One sentence about `best` and `reference` of a run's summary.
+    """One sentence that compares `best` and `reference` of a run's summary.
 
-    Better or worse means that the paired 95% interval of the difference excludes 0, or, if there is none,
-    that the two 95% intervals do not overlap; numbers of a table may have no intervals. Equal means neither,
-    and then the searched network is a gain only with at most half the parameters.
+    "Better" or "worse" means that the paired 95% interval of the difference excludes 0. If there is no paired
+    interval, it means that the two 95% intervals do not overlap; numbers of a table may have no intervals.
+    Otherwise the two are equal, and the searched network is a gain only with at most half the parameters.
     """
     best, reference = summary["best"], summary["reference"]
     if reference["test_accuracy"] is None and reference["test_loss"] is None:
@@ -43,10 +43,10 @@ def is_reference(summary: dict[str, Any]) -> bool:
 
 
 def gain_of(summary: dict[str, Any]) -> tuple[float, float]:
-    """How much better the searched network is, as a fraction or an error, and the interval's half-width.
+    """How much better the searched network is, and the half-width of the 95% interval.
 
-    `difference` is searched minus reference on the same tasks: of accuracies, or of losses for regression,
-    where less is better.
+    Both are fractions for accuracies, and errors for regression. The summary's `difference` is searched minus
+    reference on the same tasks; for regression it is of losses, so less is better and the sign is turned.
     """
     sign = -1.0 if is_regression(summary) else 1.0
     difference = summary.get("difference")
@@ -58,7 +58,7 @@ def gain_of(summary: dict[str, Any]) -> tuple[float, float]:
 
 
 def is_regression(summary: dict[str, Any]) -> bool:
-    """Whether losses, not accuracies, are compared."""
+    """Whether losses are compared instead of accuracies."""
     return bool(summary.get("kind") == "regression" or summary["best"].get("test_accuracy") is None)
 
 
@@ -69,7 +69,7 @@ def _without_reference(summary: dict[str, Any]) -> str:
 
 
 def _share(best: dict[str, Any], reference: dict[str, Any]) -> float | None:
-    """Searched parameters as a share of the reference's; None if they are not known, or there are none."""
+    """Searched parameters over those of the reference; None if either is unknown or the latter are 0."""
     if best["params"] is None or not reference["params"]:
         return None
     return float(best["params"] / reference["params"])

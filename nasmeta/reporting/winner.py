@@ -1,4 +1,4 @@
-"""Which setting of a sweep tested best, and whether that is more than its intervals allow."""
+"""Says which setting of a sweep tested best, and whether that may be chance."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,9 @@ LABEL_WIDTH = 100
 
 
 def sweep_verdict(levels: Sequence["Level"], numbers: Sequence[dict[str, Any]]) -> str:
-    """One or two sentences about the tested settings; nothing if fewer than two are tested.
+    """One or two sentences about the tested settings; "" if fewer than two are tested.
 
-    `levels` as the figure shows them, `numbers` the outcomes of all jobs.
+    levels: the rows of the sweep's figure. numbers: the outcomes of all jobs.
     """
     tested = [each for each in numbers if final_score(each) is not None]
     kinds = {is_accuracy(each) for each in tested}
@@ -57,7 +57,7 @@ def _mean(level: "Level") -> float:
 
 
 def _half_width(level: "Level") -> float:
-    """Half of a 95% interval: over tasks for one job, over seeds for several."""
+    """The half-width of a 95% interval: over tasks for one job, over seeds for several."""
     mean = mean_of(level.scores)
     assert mean is not None
     return level.ci95[0] if mean.standard_error is None else 1.96 * mean.standard_error
