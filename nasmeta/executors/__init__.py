@@ -1,1 +1,1 @@
-"""Executors: where trials run. One file an executor."""
+"""Executors, which decide where trials run. One file per executor."""

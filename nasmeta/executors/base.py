@@ -13,46 +13,49 @@ if TYPE_CHECKING:
 
 
 Judge = Callable[[Job, Report, "Stop"], TrialResult]
-"""What runs a job; raises Interrupted, progress saved, once it is to stop."""
+"""Runs a job. Once `Stop` says so, it saves the job's progress and raises Interrupted."""
 Rebuild = Callable[[], Judge]
-"""Makes in another process, to which it can be sent, what runs jobs there as they would be run here."""
+"""Makes a Judge that runs jobs in another process as they would run in this one. Can be pickled."""
 Follow = Callable[[Job, "Progress"], None]
-"""Is told every reading of a job's metrics."""
+"""Called with every reading of a job's metrics."""
 
 
 class Executor(ABC):
-    """Runs jobs, and hands their results back in the order in which they were submitted.
+    """Runs jobs and returns their results in the order in which the jobs were submitted.
 
-    Of what the run passes in (config.INJECTED) a constructor takes what it needs: `run` runs a job in this
-    process, `rebuild` is for others, `follow` and `stop` are for those that have these to themselves. The
-    order makes a search the same however long its trials take. A job is idempotent: it may be submitted
-    again after an interruption, to another executor too.
+    Because of that order, a search gives the same result however long its trials take. A job is idempotent:
+    it may be submitted again after an interruption, also to another executor.
+
+    The run passes in the arguments of config.schema.INJECTED, of which a constructor names those that it
+    needs. `run` runs a job in this process. `rebuild` makes what runs jobs in another process. An executor
+    that uses other processes takes `follow` and `stop` as well, which `run` already observes.
     """
 
     separate: ClassVar[bool] = False
-    """Whether jobs run in other processes than the run's, which share no memory with it."""
+    """Whether jobs run in processes that share no memory with the run's."""
 
     @classmethod
     def check_installed(cls) -> None:
-        """Raises ConfigError where the executor needs what is not installed; most need nothing more."""
+        """Raises ConfigError if a package that the executor needs is not installed; most need none."""
         return
 
     @property
     @abstractmethod
     def capacity(self) -> int:
-        """How many jobs may be submitted and not yet collected."""
+        """How many jobs may be submitted before one is collected, at least 1."""
 
     @abstractmethod
     def submit(self, job: Job) -> None:
-        """Takes a job on; returns at once or not, as the executor likes."""
+        """Accepts a job. It may run now or later."""
 
     @abstractmethod
     def collect(self) -> TrialResult:
         """Waits for the oldest job to end and returns its result.
 
-        Once the run is to stop it raises Interrupted, the progress of every job saved, although a result may
-        be there: a run that told it, but asked for no further trial, would go on in another order.
+        Once the run has to stop, it saves the progress of every job and raises Interrupted, even if a result
+        is ready. If the run told the strategy that result but asked for no further trial, it would resume
+        with asks and tells in another order.
         """
 
-    def close(self) -> None:  # noqa: B027 - most hold nothing
-        """Ends at once what still runs, and gives back what the executor holds."""
+    def close(self) -> None:  # noqa: B027 - most executors hold nothing
+        """Kills what still runs and releases what the executor holds."""

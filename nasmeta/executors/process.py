@@ -1,16 +1,17 @@
 """Several trials at once, each in a worker process of this machine.
 
-Choose it where one trial does not fill the machine: many cores, or a GPU that small networks leave idle.
-The cores are shared out among the workers, and each has its own copy of the data, on the device too. A trial
-gives the result that it gives in the run's own process by as many threads.
+Choose it if one trial does not fill the machine: it has many cores, or a GPU that small networks leave idle.
+The workers share the cores. Each has its own copy of the data, on the device too. A trial gives the same
+result as in the run's own process with the same number of threads.
 
-Results come back in the order in which trials were submitted. A run is therefore the same every time, however
-long trials take and whenever it is killed and resumed, for the same number of workers; the price is that a
-worker which is done waits for older trials. With several workers a strategy is asked before it is told the
-results of the trials in flight, so one that learns from results proposes others than with executor=serial.
+Results come back in the order in which trials were submitted. For the same number of workers, a run is
+therefore the same every time, however long trials take and whenever it is killed and resumed. The price is
+that a worker that is done waits for older trials. With several workers, a strategy is asked before it is told
+the results of the trials in flight. A strategy that learns from results therefore proposes other
+architectures than with executor=serial.
 
-Workers ignore signals, and save and stop when the run does. If the run is killed they end within a second,
-also while they start. A worker that is killed makes its trial a failed one; the next trial gets a new one.
+Workers ignore signals; they save and stop when the run does. If the run is killed they end within a second,
+even if they are just starting. If a worker is killed, its trial fails, and the next trial gets a new worker.
 """
 
 import logging
@@ -39,13 +40,13 @@ from nasmeta.training.score import Stop
 from nasmeta.trial import Cost, Job, TrialResult
 
 POLL_SECONDS = 0.1
-"""How often is looked at whether to stop while no worker has anything to say."""
+"""Seconds between two checks of whether to stop, while no worker sends anything."""
 
-CONTEXT = multiprocessing.get_context("spawn")  # a fork would copy torch's threads' locks, and no CUDA
+CONTEXT = multiprocessing.get_context("spawn")  # a fork copies the locks of torch's threads and breaks CUDA
 
 
 class ProcessExecutor(Executor):
-    """See the module. Workers are started when there is a job for them."""
+    """Runs up to `workers` trials at once in processes, which are started when there is a job for them."""
 
     separate = True
 
@@ -57,7 +58,7 @@ class ProcessExecutor(Executor):
         self._threads = max(1, torch.get_num_threads() // workers)
         self._idle: list[_Worker] = []
         self._busy: deque[_Worker] = deque()
-        """In the order of their jobs' submission."""
+        """In the order in which their jobs were submitted."""
 
     @property
     def capacity(self) -> int:
@@ -87,7 +88,7 @@ class ProcessExecutor(Executor):
 
     def close(self) -> None:
         workers = [*self._idle, *self._busy]
-        for worker in workers:  # all of them first: a signal may strike while one is waited for
+        for worker in workers:  # kill all before waiting for any: a signal may interrupt the waiting
             worker.process.kill()
         for worker in workers:
             worker.process.join()
@@ -96,7 +97,7 @@ class ProcessExecutor(Executor):
         self._busy.clear()
 
     def _halt(self) -> NoReturn:
-        """Has every worker save; raises Interrupted."""
+        """Makes every worker save its job, then raises Interrupted."""
         for worker in self._busy:
             worker.ask_to_stop()
         while any(worker.answer is None for worker in self._busy):
@@ -104,7 +105,7 @@ class ProcessExecutor(Executor):
         raise Interrupted(f"stopped with {len(self._busy)} of its trials under way")
 
     def _receive(self) -> None:
-        """Takes a message of every worker that has one; waits a moment for the first."""
+        """Takes one message from every worker that has sent one; waits up to POLL_SECONDS for the first."""
         waiting = {worker.connection: worker for worker in self._busy if worker.answer is None}
         for connection in wait(list(waiting), timeout=POLL_SECONDS):
             self._take(waiting[connection])  # type: ignore[index]
@@ -132,15 +133,18 @@ class ProcessExecutor(Executor):
 
 
 class _Worker:
-    """A worker process as the run sees it, and its latest job."""
+    """The run's handle of a worker process and of its latest job.
+
+    rebuild: makes what judges trials, in the worker; threads: how many the worker computes with.
+    """
 
     job: Job
 
     def __init__(self, rebuild: Rebuild, threads: int) -> None:
         self.ready = False
-        """Whether it has built what judges trials."""
+        """Whether the worker has built what judges trials."""
         self.answer: TrialResult | Interrupted | None = None
-        """What the job has come to; None while it is under way."""
+        """How the job ended; None while it runs."""
         self.connection, theirs = CONTEXT.Pipe()
         leave_out_current_folder()
         self.process = CONTEXT.Process(target=start, args=(theirs, pickle.dumps(rebuild), threads))
@@ -156,14 +160,14 @@ class _Worker:
         self._send(job)
 
     def ask_to_stop(self) -> None:
-        """Has it save its job and answer; where it has not begun yet there is nothing to save."""
+        """Asks the worker to save its job and answer. If it has not begun yet, there is nothing to save."""
         if self.ready:
             self._send(None)
         else:
             self.answer = Interrupted("stopped before its worker was ready")
 
     def died(self) -> TrialResult:
-        """What its job has come to by its end; raises RunFailed where it never began one."""
+        """The failed result of the job of a worker that died; raises RunFailed if it was never ready."""
         self.process.join()
         how = _told(self.process.exitcode)
         if not self.ready:
@@ -175,17 +179,17 @@ class _Worker:
         )
 
     def _send(self, message: Job | None) -> None:
-        with suppress(OSError):  # it has died: what is received from it next says so
+        with suppress(OSError):  # the worker has died; the next receive notices that
             self.connection.send(message)
 
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Inside, signals wait, also for a process that is started: until it can ignore them itself."""
+    """Blocks signals inside the block. A process started there keeps them blocked until it ignores them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # its own start, later, would let them through
+    resource_tracker.ensure_running()  # if it started later by itself, it would unblock them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -1,12 +1,12 @@
 """Several trials at once on a Ray cluster, each in an actor on one of its machines.
 
-Choose it where one machine is too small. Every machine needs nasmeta with its extra `ray`, and the run's
-directory and the dataset's files under the same paths: a shared file system. Without an `address` (or
-RAY_ADDRESS) a cluster of this machine alone is started, and ended with the run.
+Choose it if one machine is too small. Every machine needs nasmeta with its extra `ray`, and a shared file
+system with the run's directory and the dataset's files under the same paths. Without an `address` (or
+RAY_ADDRESS), a cluster of this machine alone is started, which ends with the run.
 
-As with executor=process results come back in the order of submission, so a run is the same every time for
-the same number of workers on machines of one kind. A trial's iterations are not followed while it runs. An
-actor that dies (its machine is taken away, its memory is short) makes its trial a failed one.
+As with executor=process, results come back in the order of submission. A run is therefore the same every
+time for the same number of workers on machines of one kind. A trial's iterations cannot be followed while it
+runs. If an actor dies (its machine is taken away, or memory is short), its trial fails.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ from nasmeta.training.score import Stop
 from nasmeta.trial import Cost, Job, TrialResult
 
 POLL_SECONDS = 0.1
-"""How often is looked at whether to stop."""
+"""Seconds between two checks of whether to stop."""
 
 SAVING_SECONDS = 60.0
-"""How long stopped trials may take to save."""
+"""How long stopped trials may take to save, in seconds."""
 
 
 Address = Annotated[
@@ -44,7 +44,10 @@ Address = Annotated[
 
 
 class RayExecutor(Executor):
-    """See the module. `cpus` and `gpus` are one worker's; half a GPU is two workers on each."""
+    """Runs up to `workers` trials at once on the Ray cluster at `address`; None starts one on this machine.
+
+    `cpus` and `gpus` are what each worker gets. With gpus=0.5, two workers share a GPU.
+    """
 
     separate = True
 
@@ -63,7 +66,7 @@ class RayExecutor(Executor):
         self._ray: Any = None
         self._idle: list[Any] = []
         self._busy: deque[_Running] = deque()
-        """In the order of submission."""
+        """In the order in which the jobs were submitted."""
 
     @classmethod
     def check_installed(cls) -> None:
@@ -124,7 +127,7 @@ class RayExecutor(Executor):
         except self._ray.exceptions.RayTaskError as error:
             raise RunFailed(f"a worker failed: {' '.join(str(error.cause).split())}") from error
         except self._ray.exceptions.RayActorError as error:
-            if "creation task" in str(error):  # it never began
+            if "creation task" in str(error):  # it never started
                 raise RunFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
             reason = "its worker died; where memory is short, use fewer executor.workers"
             job = running.job
@@ -138,7 +141,7 @@ class RayExecutor(Executor):
         return result
 
     def _halt(self) -> NoReturn:
-        """Has every worker save; raises Interrupted."""
+        """Makes every worker save its job, then raises Interrupted."""
         self._flag.set.remote()
         answers = [running.answer for running in self._busy]
         self._ray.wait(answers, num_returns=len(answers), timeout=SAVING_SECONDS)
@@ -147,7 +150,7 @@ class RayExecutor(Executor):
 
 @dataclass(frozen=True)
 class _Running:
-    """A job, the actor that runs it, and the reference of what it will answer."""
+    """A job, the actor that runs it, and Ray's reference to its answer."""
 
     job: Job
     actor: Any
@@ -155,7 +158,7 @@ class _Running:
 
 
 class _Flag:
-    """An actor that says when to stop: a worker's own queue is closed while it runs a job."""
+    """An actor that tells workers when to stop; a worker that runs a job takes no calls itself."""
 
     def __init__(self) -> None:
         self._raised = asyncio.Event()
@@ -168,7 +171,10 @@ class _Flag:
 
 
 class _Worker:
-    """An actor that judges trials, in the main thread of a process of its own."""
+    """An actor that judges trials in the main thread of its own process.
+
+    rebuild: makes what judges trials; threads: how many it computes with; flag: the _Flag to watch.
+    """
 
     def __init__(self, rebuild: Rebuild, threads: int, flag: Any) -> None:
         torch.set_num_threads(threads)
@@ -184,10 +190,10 @@ class _Worker:
             return error
 
     def _listen(self, flag: Any) -> None:
-        with suppress(Exception):  # the run has gone, and this actor goes with it
+        with suppress(Exception):  # the run has ended, and this actor ends with it
             import_module("ray").get(flag.wait.remote())
             self._stopping.set()
 
 
 def _not_followed(progress: Progress) -> None:
-    """Readings stay where they are: a message for each would cost more than it tells."""
+    """Drops a reading: a message for each would cost more than it is worth."""

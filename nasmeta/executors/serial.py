@@ -1,4 +1,4 @@
-"""One trial after the other, in this process: nothing to set up, and all cores for each."""
+"""One trial after the other in this process. There is nothing to set up, and each trial has all cores."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from nasmeta.trial import Job, TrialResult
 
 
 class SerialExecutor(Executor):
-    """Runs a job when it is collected."""
+    """Runs a job in this process when its result is collected. `run` is the function that runs it."""
 
     capacity = 1
 

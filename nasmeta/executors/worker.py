@@ -1,8 +1,8 @@
-"""What a worker process does: builds what judges trials once, then serves jobs until its parent is gone.
+"""The main function of a worker process. It builds what judges trials, then serves jobs until it is killed.
 
-Messages are the objects themselves. The parent sends jobs, and None to stop; the worker sends READY once it
-has built, log records, readings (Progress), and for every job a TrialResult or the Interrupted that it was
-stopped by. Any other exception ends it, and the run.
+Messages are pickled objects. The parent sends jobs, and None to stop. The worker sends READY once it is
+built, log records, readings (Progress), and for every job a TrialResult or the Interrupted that stopped it.
+Any other exception ends the worker and the run. The worker also ends if its parent is gone.
 """
 
 import logging
@@ -28,7 +28,7 @@ READY = "ready"
 
 
 def serve(connection: "Connection[Any, Any]", rebuild: Rebuild, threads: int) -> None:
-    """Runs the jobs that come over `connection`, with `threads` threads of torch, until it is killed."""
+    """Runs the jobs that arrive over `connection`, with `threads` threads of torch, until it is killed."""
     _leave_signals_to_the_parent()
     link = _Link(connection)
     torch.set_num_threads(threads)
@@ -49,7 +49,7 @@ def serve(connection: "Connection[Any, Any]", rebuild: Rebuild, threads: int) ->
 
 
 class _Link:
-    """The connection to the parent, listened to by a thread: once it closes, this process ends."""
+    """The connection to the parent. A thread listens to it and ends this process once it closes."""
 
     def __init__(self, connection: "Connection[Any, Any]") -> None:
         self.jobs: SimpleQueue[Job] = SimpleQueue()
@@ -58,7 +58,7 @@ class _Link:
         threading.Thread(target=self._listen, name="parent", daemon=True).start()
 
     def send(self, message: Any) -> None:
-        """Sends what can be pickled; threads may send at the same time."""
+        """Sends an object that can be pickled; several threads may send at the same time."""
         with self._lock:
             try:
                 self._connection.send(message)
@@ -78,10 +78,10 @@ class _Link:
 
 
 class _Forwarding(QueueHandler):
-    """Sends log records to the parent, whose handlers know where its progress is on the terminal."""
+    """Sends log records to the parent, whose handlers keep them apart from its progress bars."""
 
     def __init__(self, link: _Link) -> None:
-        super().__init__(SimpleQueue())  # unused: `enqueue` is where a record goes
+        super().__init__(SimpleQueue())  # the queue is unused: `enqueue` sends the record
         self._link = link
 
     def enqueue(self, record: logging.LogRecord) -> None:
@@ -89,15 +89,15 @@ class _Forwarding(QueueHandler):
 
 
 def _leave_signals_to_the_parent() -> None:
-    """A terminal's Ctrl-C reaches every process: it is the parent that says when to stop."""
+    """Ignores signals: a terminal's Ctrl-C reaches every process, but the parent says when to stop."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # it starts with them held back
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the process starts with them blocked
 
 
 def _sendable(error: Exception) -> NasmetaError:
-    """The error for the run to end with; of one that nobody expected, the traceback is logged."""
+    """The error that the run ends with. The traceback of an unexpected one is logged."""
     if isinstance(error, NasmetaError):
         return error
     log.error("a worker process failed", exc_info=error)

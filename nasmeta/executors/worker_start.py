@@ -1,4 +1,4 @@
-"""Where a worker process starts. It watches its parent before it imports torch, which takes seconds."""
+"""The entry point of a worker process. It watches its parent before it imports torch, which takes seconds."""
 
 import os
 import pickle
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def start(connection: "Connection[Any, Any]", rebuild: bytes, threads: int) -> None:
-    """Serves jobs as `worker.serve` does; `rebuild` is pickled. Ends as soon as the parent is gone."""
+    """Serves jobs like `worker.serve`, with a pickled `rebuild`. Ends as soon as the parent is gone."""
     threading.Thread(target=_end_with_parent, name="parent's end", daemon=True).start()
     from nasmeta.executors.worker import serve
 
@@ -17,7 +17,7 @@ def start(connection: "Connection[Any, Any]", rebuild: bytes, threads: int) -> N
 
 
 def _end_with_parent() -> None:
-    """Ends this process, perhaps in the middle of a write: files are replaced as a whole."""
+    """Ends this process once its parent is gone, even during a write: files are replaced as a whole."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])
