@@ -1,1 +1,1 @@
-"""Strategies: which architecture to look at next, by ask and tell. One file a strategy."""
+"""Strategies decide which architecture to try next, through ask and tell. One file per strategy."""

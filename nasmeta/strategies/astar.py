@@ -1,26 +1,28 @@
 """A* over edits from the space's initial architecture (Hart, Nilsson & Raphael 1968).
 
-Architectures are nodes, edits are edges, and the search wants the cheapest change of `space.initial()` that
-scores at least `goal`. The next trial is the node of least f = g + h among those that an evaluated node leads
-to: g is the cost of the cheapest path known, each edit costing 1 (`cost: edits`) or the parameters that it
-adds, relative to the initial network's (`cost: params`; what removes parameters is free); h = `weight` times
-the score that is still missing, max(0, goal - estimate). The estimate is a ridge regression of the scores so
-far on Weisfeiler-Lehman features of the graph (`heuristic: fitted`), or on the zero-cost score `proxy`
-(`proxy`); with `none` h is 0 and this is Dijkstra's algorithm. Choose it to improve on a simple network with
-as little as possible, and to learn what each step towards a goal costs.
+Architectures are nodes and edits are edges. The search wants the cheapest change of `space.initial()` that
+scores at least `goal`. Choose it to improve on a simple network with as little change as possible, and to
+learn what each step towards a goal costs.
 
-h never overestimates, and is called admissible, where (1) no edit gains more score than its cost / weight and
-(2) no estimate is below its architecture's score. If both hold for the last estimates, the goal at which the
-search stops has the least cost of all (in the graph of the drawn edges, where `branch` leaves some out). If
-(1) holds only for a smaller weight w0, and (2), its cost is at most weight / w0 times the least (Pohl 1970).
-A fitted estimate promises neither: it is a means to find goals sooner.
+The next trial is the node of least f = g + h among the neighbours of evaluated nodes:
+- g is the cost of the cheapest known path. An edit costs 1 (`cost: edits`), or the parameters that it adds,
+  relative to those of the initial network (`cost: params`; removing parameters is free).
+- h = `weight` * max(0, goal - estimate), the score that is still missing. The estimate is a ridge regression
+  of the scores so far: on Weisfeiler-Lehman features of the graph (`heuristic: fitted`), or on the zero-cost
+  score `proxy` (`heuristic: proxy`). With `heuristic: none`, h is 0 and this is Dijkstra's algorithm.
 
-A score costs a trial, so nodes are evaluated when they have the least f, not when they are generated; the
-neighbours of an evaluated node are generated at once, which costs nothing, and are ordered by their own f. A
-cheaper path to a node is passed on to all that it leads to (reopening), without a second trial. Ties go to
-the smaller h, then to what was generated first. The search ends when a goal costs no more than the least f
-left, outstanding trials included. Failed nodes are stepped through. Every generated node needs an estimate,
-so `proxy` pays for one zero-cost score of each.
+h is admissible (it never overestimates) if (1) no edit gains more score than its cost / weight and (2) no
+estimate is below its architecture's score. If both hold for the last estimates, the goal at which the search
+stops has the least cost of all goals in the graph of the drawn edges (`branch` may leave edges out). If (2)
+holds, but (1) only for a smaller weight w0, its cost is at most weight / w0 times the least (Pohl 1970). A
+fitted estimate promises neither: it only helps to find goals sooner.
+
+A score costs a trial, so a node is evaluated when it has the least f, not when it is generated. The
+neighbours of an evaluated node are generated at once, which costs no trial, and ordered by their own f. A
+cheaper path to a node is passed on to all nodes behind it (reopening), without a second trial. Ties go to the
+smaller h, then to the node generated first. The search ends when a goal costs no more than the least f left,
+outstanding trials included. The search continues through failed nodes. Every generated node needs an
+estimate, so `heuristic: proxy` computes one zero-cost score for each.
 """
 
 import math
@@ -35,11 +37,16 @@ from nasmeta.strategies.base import Costs, Feasible, Proxies, Strategy
 from nasmeta.trial import Proposal, Told
 
 ROUNDS = 2
-"""Of Weisfeiler-Lehman features: an operation with what feeds it, and what feeds that."""
+"""Rounds of Weisfeiler-Lehman features: two cover an operation, what feeds it, and what feeds that."""
 
 
 class AStar(Strategy):
-    """See the module. goal, and 1 / weight, in units of the score: an accuracy in [0, 1], or minus a loss."""
+    """A* search for the cheapest edits that reach `goal`; the module explains it.
+
+    goal: a score, that is an accuracy in [0, 1] or minus a loss. weight: cost per unit of score. branch:
+    neighbours drawn for each evaluated node; None for all of them. proxy, proxy_batches: the zero-cost score
+    and its number of training batches; only `heuristic="proxy"` uses them.
+    """
 
     has_goal = True
     learns = False  # the order of a graph search is its own
@@ -68,9 +75,9 @@ class AStar(Strategy):
         self._branch, self._costs = branch, costs
         self._proxy = proxies(proxy, proxy_batches) if heuristic == "proxy" else None
         self.path_costs: dict[Any, float] = {}
-        """g: the cost of the cheapest path to each node that was generated."""
+        """g: the cost of the cheapest known path to each generated node."""
         self._edges: dict[Any, dict[Any, float]] = {}  # evaluated node -> neighbour -> cost of the edit
-        self._open: dict[Any, None] = {}  # generated and not asked yet, in this order
+        self._open: dict[Any, None] = {}  # generated, not asked yet; in the order generated
         self._scores: dict[Any, float] = {}
         self._features: dict[Any, ridge.Features] = {}
         self._model: ridge.Ridge | None = None
@@ -96,12 +103,15 @@ class AStar(Strategy):
         return self._next() is None
 
     def reached(self) -> Any | None:
-        """The goal of the cheapest path so far, if any: the answer, once the search is done."""
+        """The goal with the cheapest path so far, or None. Once the search is done, this is its answer."""
         goals = [arch for arch, score in self._scores.items() if score >= self.goal]
         return min(goals, key=self.path_costs.__getitem__, default=None)
 
     def _next(self) -> Any | None:
-        """The node of least f; None where only outstanding ones could lead to a cheaper goal, or nothing."""
+        """The feasible open node of least f; None if no open node can lead to a cheaper goal.
+
+        Outstanding nodes may still open others.
+        """
         if self._asked == 0:
             return self._start()
         self._fit()
@@ -117,12 +127,12 @@ class AStar(Strategy):
         return None
 
     def _start(self) -> Any:
-        """The initial architecture, or a random one where the constraints refuse it."""
+        """The initial architecture, or a random one if the constraints exclude it."""
         initial, rng = self.space.initial(), self.stream(0)
         return initial if self._feasible(initial) else self.fresh(lambda: self.space.sample(rng))
 
     def _generate(self, arch: Any) -> dict[Any, float]:
-        """The neighbours of an evaluated node, at most `branch`, drawn, and what the edit costs."""
+        """The neighbours of an evaluated node, at most `branch` drawn ones, with the cost of each edit."""
         near = list(self.space.neighbors(arch))
         order = self.stream("neighbors", str(arch)).permutation(len(near))[: self._branch]
         drawn = [near[i] for i in order]
@@ -135,7 +145,7 @@ class AStar(Strategy):
         return {new: max(0, more) / smallest for new, more in added.items()}
 
     def _relax(self, arch: Any) -> None:
-        """Tells the nodes that `arch` leads to what the path through it costs, as far as it is cheaper."""
+        """Passes the cost of the path through `arch` on to the nodes behind it for which it is cheaper."""
         changed = [arch]
         while changed:
             node = changed.pop()
@@ -149,13 +159,13 @@ class AStar(Strategy):
                 changed.append(near)
 
     def _priority(self, arch: Any) -> tuple[float, float]:
-        """(f, h)."""
+        """(f, h): the order in which open nodes are evaluated."""
         if arch not in self._missing:
             self._missing[arch] = self.weight * max(0.0, self.goal - self.estimate(arch))
         return self.path_costs[arch] + self._missing[arch], self._missing[arch]
 
     def estimate(self, arch: Any) -> float:
-        """The score expected of a node; infinite, which makes h zero, where nothing is known."""
+        """The score expected of a node; infinity, which makes h zero, if nothing is known yet."""
         return math.inf if self._model is None else self._model.predict(self._describe(arch))
 
     def _fit(self) -> None:
@@ -169,7 +179,7 @@ class AStar(Strategy):
             if self._proxy is None:
                 self._features[arch] = weisfeiler_lehman(self.space.graph(arch), ROUNDS)
             else:
-                # Zero-cost scores span orders of magnitude; one that is not finite says nothing but that.
+                # Zero-cost scores span orders of magnitude. If not finite, they become another feature.
                 score = self._proxy(arch)
                 self._features[arch] = {"proxy": math.asinh(score)} if math.isfinite(score) else {"none": 1.0}
         return self._features[arch]

@@ -1,8 +1,8 @@
 """The contract of a strategy: ask, tell, done.
 
-The public methods count and check, then call the underscored hooks that a strategy writes. A strategy is
-a pure function of its seed and of its history of asks and tells: it draws from `self.stream(...)`, keeps
-nothing that replaying the history would not rebuild, and never evaluates, logs or touches files.
+The public methods count and check, then call the underscored hooks that a strategy implements. A strategy is
+a pure function of its seed and its history of asks and tells. It draws from `self.stream(...)`, keeps nothing
+that replaying the history would not rebuild, and never evaluates, logs or touches files.
 """
 
 import math
@@ -24,32 +24,34 @@ Feasible = Callable[[Any], bool]
 
 
 Costs = Callable[[Any], Cost]
-"""The cost of an architecture that is feasible; no training is needed."""
+"""The cost of a feasible architecture; it needs no training."""
 
 Proxies = Callable[[str, int], Callable[[Any], float]]
-"""The zero-cost score of that name, over that many training batches, as a function of an architecture.
+"""Proxies(name, batches) returns a zero-cost score over that many training batches, as a function.
 
-NaN where an architecture has none. Raises ConfigError for an unknown name.
+The function maps an architecture to its score, or to NaN if it has none. Raises ConfigError for an unknown
+name.
 """
 OBJECTIVES = ("params", "flops", "latency")
-"""What a strategy may want to be low beside a high score."""
+"""The costs that a strategy may minimize while it maximizes the score."""
 
 FEASIBLE_DRAWS = 1000
-"""Draws without a single feasible architecture after which a strategy gives up."""
+"""A strategy gives up after so many draws without a feasible architecture."""
 
 FRESH_DRAWS = 100
-"""Draws after which a strategy accepts an architecture that it has proposed before."""
+"""After so many draws a strategy accepts an architecture that it has proposed before."""
 
 
 class Strategy(ABC):
-    """Decides which architecture to look at next; several asks may be outstanding, tells in any order.
+    """Decides which architecture to try next. Several asks may be outstanding; tells come in any order.
 
-    objectives: the costs, of OBJECTIVES, that it trades against the score; the run then keeps their front.
-    learns: whether it can take over what another search was told. black_box: whether it works on every space
-    and is told all it knows; one that trains networks itself is not. relaxation, adaptation: of the relaxed
-    network whose architecture adapts to every task, for a strategy whose proposals it is.has_goal: whether it
-    ends at a score, an accuracy or minus a loss, that its options name. unrolls: whether it differentiates
-    through a step on the meta-learner's loss.
+    objectives: the costs, out of OBJECTIVES, that it trades against the score. The run then keeps their
+    front. learns: whether it can take over what another search was told. black_box: whether it works on every
+    space and knows only what it is told. A strategy that trains networks itself is not a black box.
+
+    relaxation, adaptation: set if its proposals are the relaxed network whose architecture adapts to every
+    task. has_goal: whether it stops at a score that its options name: an accuracy, or minus a loss. unrolls:
+    whether it differentiates the meta-learner's loss through a training step.
     """
 
     objectives: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ class Strategy(ABC):
         self._seen: dict[Any, None] = {}  # in the order of the asks
 
     def ask(self) -> Proposal | None:
-        """The next proposal; None where there is none until a tell comes, or none any more (`done`)."""
+        """The next proposal; None if it must wait for a tell, or if there are no more (`done`)."""
         if self._asked >= self.trials:
             return None
         proposal = self._ask(self._asked)
@@ -86,7 +88,11 @@ class Strategy(ABC):
         return proposal
 
     def tell(self, told: Told) -> None:
-        """The outcome of a proposal. Raises ValueError for one that was not asked, or is told already."""
+        """Takes the outcome of a proposal. Raises ValueError if it was not asked or was told already.
+
+        Also raises ValueError for another architecture than the proposed one and for a score that is not
+        finite.
+        """
         proposal = self._outstanding.pop(told.trial, None)
         if proposal is None:
             raise ValueError(f"trial {told.trial} is not outstanding: it was never asked, or told before")
@@ -97,10 +103,10 @@ class Strategy(ABC):
         self._tell(told)
 
     def learn(self, history: Sequence[Told]) -> None:
-        """Takes over what another search was told, in its order, before the first ask.
+        """Takes over what another search was told, in that order, before the first ask.
 
-        The architectures count as proposed before. Their trials get numbers below zero. Raises ConfigError
-        for a strategy that has no use for them (`learns` is false).
+        The architectures count as proposed, and their trials get negative numbers. Raises ConfigError for a
+        strategy that cannot use them (`learns` is false).
         """
         if not self.learns:
             raise ConfigError(
@@ -113,47 +119,47 @@ class Strategy(ABC):
             self._learn(replace(told, trial=number))
 
     def _learn(self, told: Told) -> None:
-        """Learns from a trial of another search: as from one of its own, unless a strategy says otherwise."""
+        """Learns from a trial of another search; by default as from one of its own."""
         self._tell(told)
 
     def adopt(self, earlier: "Strategy") -> None:  # noqa: B027 - most have nothing beyond their trials
-        """Takes over what a strategy of the same kind has learned beyond its trials, before the first ask."""
+        """Takes over what a strategy of the same kind learned beyond its trials, before the first ask."""
 
     def done(self) -> bool:
         """True once every trial is asked and told, or the strategy has nothing left to propose."""
         return not self._outstanding and (self._asked >= self.trials or self._exhausted())
 
     def chosen(self) -> list[Any]:
-        """What the search has ended with, where that is not for the scores to say; none by default."""
+        """The architectures that the search ends with, if scores do not decide that; none by default."""
         return []
 
     def final_starts(self) -> set[int]:
-        """The told trials whose training the full training of the same architecture goes on with."""
+        """The told trials whose training is continued by the full training of the same architecture."""
         return set()
 
     def needed(self) -> set[int]:
-        """The told trials whose weights a proposal starts from, or may yet start from."""
+        """The told trials whose weights a proposal starts from, or may still start from."""
         starts = {start for p in self._outstanding.values() for start in (p.continues, p.inherits)}
         return {start for start in starts if start is not None} | self._promotable()
 
     @property
     def budgets(self) -> tuple[int, ...]:
-        """The iterations that its proposals may ask for, ascending; one, unless a strategy varies them."""
+        """The meta-iterations that its proposals may ask for, ascending; one value by default."""
         return (self.iterations,)
 
     @abstractmethod
     def _ask(self, trial: int) -> Proposal | None:
-        """The proposal of trial `trial`, or None where the strategy waits for tells or is exhausted."""
+        """The proposal of trial `trial`; None if the strategy waits for tells or is exhausted."""
 
     def _tell(self, told: Told) -> None:  # noqa: B027 - a strategy may not care
         """Learns from a trial."""
 
     def _promotable(self) -> set[int]:
-        """The told trials that a later proposal may start from: their weights are kept. None, by default."""
+        """The told trials that a later proposal may start from; their weights are kept. None by default."""
         return set()
 
     def _exhausted(self) -> bool:
-        """True where nothing would ever be proposed again."""
+        """Whether nothing would ever be proposed again."""
         return False
 
     def stream(self, *names: str | int) -> np.random.Generator:
@@ -161,9 +167,9 @@ class Strategy(ABC):
         return seeding.stream(self.seed, "strategy", *names)
 
     def fresh(self, draw: Callable[[], Any]) -> Any:
-        """A feasible architecture by `draw`, one that was not proposed before if a few draws give one.
+        """A feasible architecture from `draw`, and a new one if a few draws find one.
 
-        If none of many draws is feasible, it is the first feasible one that was proposed. Raises
+        If no draw is feasible, it is the first feasible architecture that was proposed before. Raises
         NothingFeasible if there is none.
         """
         repeat = None
@@ -182,6 +188,6 @@ class Strategy(ABC):
         return proposed
 
     def unseen(self, draw: Callable[[], Any]) -> Any | None:
-        """`fresh`, but None where that is an architecture that was proposed before."""
+        """Like `fresh`, but None if the architecture was proposed before."""
         arch = self.fresh(draw)
         return None if arch in self._seen else arch

@@ -1,8 +1,8 @@
 """A recurrent policy over a space's decisions: an LSTM that chooses one option after another.
 
-Zoph & Le 2017 (arXiv:1611.01578, section 3.1) as ENAS has it (Pham et al. 2018, arXiv:1802.03268, section
-2.4): the embedding of each answer is the input of the next step, each kind of decision has its own softmax,
-and parameters start uniform in [-0.1, 0.1], so that the policy starts nearly uniform.
+Zoph & Le 2017 (arXiv:1611.01578, section 3.1), in the form of ENAS (Pham et al. 2018, arXiv:1802.03268,
+section 2.4). The embedding of each answer is the input of the next step. Each kind of decision has its own
+softmax. Parameters start uniform in [-0.1, 0.1], so that the policy starts nearly uniform.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from nasmeta.seeding import torch_stream
 INITIAL_RANGE = 0.1
 
 Answers = tuple[int, ...]
-"""The places of the options that were chosen, decision by decision."""
+"""The positions of the chosen options, decision by decision."""
 
 State = tuple[Tensor, Tensor]
 
@@ -26,8 +26,8 @@ State = tuple[Tensor, Tensor]
 class Controller(nn.Module):
     """An LSTM of `units` units over the decisions of `space`.
 
-    The options of all kinds are the rows of one embedding and of one linear layer, of which a decision's
-    softmax sees those that it allows.
+    The options of all kinds are the rows of one embedding and of one linear layer. A decision's softmax
+    covers only the rows of the options that it allows.
     """
 
     def __init__(self, space: Decidable[Any], units: int, learning_rate: float, seed: int) -> None:
@@ -46,7 +46,7 @@ class Controller(nn.Module):
 
     @torch.no_grad()
     def sample(self, rng: np.random.Generator, temperature: float) -> tuple[Any, Answers]:
-        """An architecture drawn from the policy, and the positions of its answers, for `score`.
+        """An architecture drawn from the policy, and its answers, which `score` takes.
 
         Logits are divided by `temperature`: 1 is the policy itself, infinity a uniform draw.
         """
@@ -60,9 +60,9 @@ class Controller(nn.Module):
         return self._space.decide(self._policy(draw, self._known)), tuple(answers)
 
     def step(self, answers: Answers, advantage: float, entropy_weight: float) -> None:
-        """One step of Adam that makes answers that `sample` gave likelier, where `advantage` is positive."""
+        """One step of Adam that makes these answers of `sample` likelier if `advantage` is positive."""
         log_probability, entropy = self.score(answers)
-        if log_probability.requires_grad:  # else there was nothing to decide
+        if log_probability.requires_grad:  # otherwise there was nothing to decide
             self._optimizer.zero_grad()
             (-advantage * log_probability - entropy_weight * entropy).backward()
             self._optimizer.step()
@@ -70,7 +70,7 @@ class Controller(nn.Module):
 
     @torch.no_grad()
     def adopt(self, earlier: "Controller") -> None:
-        """Takes over the policy of a controller of as many units, for the options that both know."""
+        """Takes over the policy of a controller with as many units, for the options that both know."""
         self.cell.load_state_dict(earlier.cell.state_dict())
         common = [pair for pair in self._rows if pair in earlier._rows]
         here = [*(self._rows[pair] for pair in common), len(self._rows)]
@@ -81,7 +81,7 @@ class Controller(nn.Module):
         self._known.clear()
 
     def score(self, answers: Answers) -> tuple[Tensor, Tensor]:
-        """Log-probability of answers, and the mean entropy of the decisions that they took, in nats."""
+        """The log-probability of `answers`, and the mean entropy of their decisions in nats."""
         left = iter(answers)
         chosen: list[Tensor] = []
         entropies: list[Tensor] = []
@@ -97,7 +97,7 @@ class Controller(nn.Module):
         return torch.cat([nothing, *chosen]).sum(), torch.cat(entropies or [nothing]).mean()
 
     def _policy(self, pick: Callable[[Tensor], int], known: dict[Answers, tuple[State, Tensor]]) -> Choose:
-        """Decides as `pick` does, given the log-probabilities of the options."""
+        """A function that decides as `pick` does, given the log-probabilities of the options."""
         prefix: Answers = ()
         row, state = len(self._rows), None
 

@@ -1,12 +1,12 @@
 """Regularized evolution (Real, Aggarwal, Huang & Le 2019, arXiv:1802.01548, algorithm 1).
 
-A population of the last `population` trials. Each new trial mutates the best of `sample` members drawn
-at random from it; the oldest member dies, however good it is, so an architecture stays only by being
-found again and doing well again. The sound default for any space with a sensible notion of mutation.
+The population is the last `population` trials. Each new trial mutates the best of `sample` members drawn at
+random. The oldest member dies, however good it is, so an architecture stays only if it is found again and
+does well again. This is the sound default for any space with a sensible notion of mutation.
 
-Deviations: an architecture that is found again joins the population anew with the score it has, and is not
-trained again; such members cost no trial. The members drawn are distinct; failed trials are not members.
-With several asks outstanding, trials join the population when they are told.
+Deviations: an architecture that is found again rejoins the population with the score it has. It is not
+trained again and costs no trial. The members drawn are distinct. Failed trials are not members. With several
+asks outstanding, trials join the population when they are told.
 """
 
 from collections import deque
@@ -22,10 +22,10 @@ from nasmeta.trial import Proposal, Told
 
 
 class RegularizedEvolution(Strategy):
-    """See the module. The first `population` trials are random draws, but for the very first.
+    """Regularized evolution; the first `population` trials are random draws.
 
-    That is the space's simple or its hand-designed network where `start` says so and the constraints
-    allow it, to be improved upon.
+    start: what the very first trial is: "random", or the space's "initial" or "reference" network as
+    something to improve on, if the constraints allow it. sample: members drawn for each tournament.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RegularizedEvolution(Strategy):
         return Proposal(trial, self._child(rng), self.iterations)
 
     def _child(self, rng: np.random.Generator) -> Any:
-        """The next mutation that was never proposed; those met on the way there join the population."""
+        """The next mutation that was never proposed. Repeats found on the way rejoin the population."""
         for _ in range(FEASIBLE_DRAWS):
             child = self.space.mutate(self._parent(rng), rng)
             if child in self._scored:

@@ -1,19 +1,20 @@
 """Iterative deepening depth-first search over edits from the space's initial architecture (Korf 1985).
 
-Depth-first search to depth 0, then 1, 2, ... up to `max_depth`, until an architecture scores at least `goal`:
-the first depth at which one is found is the least number of edits that reach it (along drawn edges, if
-`branch` or `beam` leave some out). Choose it to look at everything near the initial network, nearest first:
-as a baseline of what edits alone give, or where the answer must stay close to a network that is known.
+Searches depth-first to depth 0, then 1, 2, ... up to `max_depth`, until an architecture scores at least
+`goal`. The first depth that has one is the least number of edits that reach the goal (along the drawn edges,
+if `branch` or `beam` leave some out). Choose it to look at everything near the initial network, nearest
+first: as a baseline of what edits alone achieve, or if the answer must stay close to a known network.
 
-`branch` neighbours of each architecture are drawn (null: all); a walk goes on from the `beam` of them that
-scored best (null: from all), so that deep iterations follow what was good.
+`branch` neighbours of each architecture are drawn (null: all). A walk continues from the `beam` of them with
+the best scores (null: from all), so that deep iterations follow what was good.
 
-No architecture is evaluated twice: iterations walk again over what is known. The search's frontier is one
-path with the neighbours along it, linear in the depth. Its whole memory is not: as any strategy it keeps the
-architectures that were evaluated, and with each its score, its depth, and the iteration that walked over it
-last, so that an iteration walks over each once, at its own depth, not once for every order of the same edits.
+No architecture is evaluated twice: later iterations reuse known scores. The search's frontier is one path
+with the neighbours along it, linear in the depth. The whole memory is larger: like any strategy, it keeps all
+evaluated architectures, each with its score, its depth, and the last iteration that visited it. So an
+iteration visits each architecture once, at its own depth, not once for every order of the same edits.
 
-A new depth begins when every trial of the last one is told. Failed architectures are stepped through, last.
+A new depth begins when all trials of the previous one are told. The search continues through failed
+architectures too, last.
 """
 
 import math
@@ -28,7 +29,10 @@ from nasmeta.trial import Proposal, Told
 
 
 class IterativeDeepening(Strategy):
-    """See the module. goal in units of the score: an accuracy in [0, 1], or minus a loss."""
+    """Iterative deepening to `max_depth` edits; the module explains `branch` and `beam`.
+
+    goal: the score at which it stops, an accuracy in [0, 1] or minus a loss.
+    """
 
     has_goal = True
     learns = False  # the order of a graph search is its own
@@ -50,11 +54,11 @@ class IterativeDeepening(Strategy):
         self._goal, self._max_depth = goal, max_depth
         self._branch, self._beam = branch, beam
         self._depths: dict[Any, int] = {}
-        self._walked: dict[Any, int] = {}  # the last iteration that walked over it
+        self._walked: dict[Any, int] = {}  # the last iteration that visited it
         self._scores: dict[Any, float] = {}
         self._reached = False
         self._search = self._deepen()
-        self._found: Any = None  # by the search, not asked yet
+        self._found: Any = None  # found by the search, not asked yet
 
     def _ask(self, trial: int) -> Proposal | None:
         arch = self._next()
@@ -69,7 +73,7 @@ class IterativeDeepening(Strategy):
         return self._next() is None
 
     def _next(self) -> Any | None:
-        """What the search finds next; None where it waits, or has ended."""
+        """The next architecture that the search finds; None if the search waits or has ended."""
         if self._reached:
             return None
         if self._found is None:
@@ -77,7 +81,7 @@ class IterativeDeepening(Strategy):
         return self._found
 
     def _deepen(self) -> Iterator[Any | None]:
-        """Architectures in the order of their evaluation; None while a depth has outstanding trials."""
+        """Architectures in the order of evaluation; None while trials of a depth are outstanding."""
         start = self._start()
         for depth in range(self._max_depth + 1):
             before = len(self._depths)
@@ -88,12 +92,12 @@ class IterativeDeepening(Strategy):
                 return
 
     def _start(self) -> Any:
-        """The initial architecture, or a random one where the constraints refuse it."""
+        """The initial architecture, or a random one if the constraints exclude it."""
         initial, rng = self.space.initial(), self.stream(0)
         return initial if self._feasible(initial) else self.fresh(lambda: self.space.sample(rng))
 
     def _walk(self, arch: Any, depth: int, limit: int) -> Iterator[Any]:
-        """What is new at depth `limit` below `arch`, which is at `depth`."""
+        """New architectures at depth `limit`, reached from `arch`, which is at `depth`."""
         if self._depths.setdefault(arch, depth) != depth or self._walked.get(arch) == limit:
             return
         self._walked[arch] = limit

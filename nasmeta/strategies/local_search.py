@@ -1,14 +1,14 @@
 """Local search with restarts (White, Nolen & Savani 2021, arXiv:2005.02960, algorithm 1).
 
-From a random architecture it walks to a better neighbour until there is none: `query: all` evaluates the
-whole neighbourhood and moves to its best (the paper's algorithm), `first` moves as soon as one is better,
-looking at them in random order (the paper's "query until lower"). A local optimum leads to a restart. No
-architecture is evaluated twice: known scores guide later walks for nothing. Choose it where one edit
-changes the score little and neighbourhoods are small against the budget.
+From a random architecture it moves to a better neighbour until there is none. `query: all` evaluates the
+whole neighbourhood and moves to the best (the paper's algorithm). `query: first` looks at neighbours in
+random order and moves to the first better one (the paper's "query until lower"). At a local optimum it
+restarts. No architecture is evaluated twice: known scores guide later walks at no cost. Choose it if one edit
+changes the score little and neighbourhoods are small compared to the budget.
 
 A walk starts at the best of `starts` random architectures (the paper: 1, and 10 as a variant). With several
-asks outstanding, `all` waits for the end of a neighbourhood and `first` does not wait while it has
-neighbours left; both wait for a start. Failed and infeasible neighbours are no better than anything.
+asks outstanding, `all` waits for the end of a neighbourhood; `first` does not wait while it has neighbours
+left. Both wait for a start. Failed and infeasible neighbours are never better than the current architecture.
 """
 
 import math
@@ -22,7 +22,10 @@ from nasmeta.trial import Proposal, Told
 
 
 class LocalSearch(Strategy):
-    """See the module. It ends before its trials do where random draws find nothing new to start from."""
+    """Local search; `query` and `starts` are explained by the module.
+
+    It ends before its trials are used up if random draws find no new architecture to start from.
+    """
 
     def __init__(
         self,
@@ -38,10 +41,10 @@ class LocalSearch(Strategy):
         super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
         self._query = query
         self._wanted = starts
-        self._starts: list[Any] = []  # the random architectures of this walk so far
-        self._current: Any = None  # where the walk is; None while its start is looked for
+        self._starts: list[Any] = []  # this walk's random architectures so far
+        self._current: Any = None  # where the walk is; None while it has no start
         self._neighbors: list[Any] = []
-        self._unasked: list[Any] = []  # the neighbours that were not looked at yet, the next one last
+        self._unasked: list[Any] = []  # the neighbours not looked at yet, the next one last
         self._scores: dict[Any, float | None] = {}  # None: failed or infeasible
 
     def _ask(self, trial: int) -> Proposal | None:
@@ -70,9 +73,9 @@ class LocalSearch(Strategy):
         return self._next(self._asked) is None
 
     def _next(self, trial: int) -> Any | None:
-        """What to evaluate now; None where that depends on outstanding scores, or nothing is left.
+        """What to evaluate now; None if that depends on outstanding scores, or nothing is left.
 
-        What it does on the way needs no score that is outstanding: asking once more changes nothing.
+        It changes its state only by known scores, so another call without a new score gives the same.
         """
         while self._current is not None:
             while self._unasked:
@@ -100,7 +103,7 @@ class LocalSearch(Strategy):
         self._unasked = self._neighbors[::-1]
 
     def _better(self) -> list[Any]:
-        """The neighbours known to be better than where the walk is, in the order they are looked at."""
+        """The neighbours known to be better than the current architecture, in the order of looking."""
         if self._current is None:
             return []
         here = self._score(self._current)

@@ -1,7 +1,8 @@
-"""Where a strategy with tensors keeps them: a file of the run, beside the journal.
+"""The file of a run in which a strategy keeps its tensors, next to the journal.
 
-The journal stays the truth: the file says how many asks its tensors have answered, and what those were. One
-that is lost costs time and changes nothing, since the strategy finds the same answers again from its seed.
+The journal stays the source of truth: the file says how many asks its tensors have answered, and what the
+answers were. Losing it costs time and changes nothing, because the strategy finds the same answers again from
+its seed.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,10 @@ from nasmeta.training import checkpoint
 
 
 class Memory:
-    """path: the file, None for a strategy that nobody runs; stop: whether to save and raise Interrupted.
+    """Loads and saves a strategy's tensors.
 
-    seconds: how much work between two savings.
+    path: the file; None for a strategy that nobody runs. seconds: how much work to do between two saves.
+    stop: whether to save and raise Interrupted now.
     """
 
     def __init__(
@@ -23,13 +25,13 @@ class Memory:
         self.path, self.seconds, self.stop = path, seconds, stop
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last and is whole; None where nothing is."""
+        """What was saved last, if it is whole; None if there is nothing."""
         found: list[dict[str, Any]] = []
         if self.path is not None:
             checkpoint.load_progress(self.path, found.append)
         return found[0] if found else None
 
     def save(self, payload: dict[str, Any]) -> None:
-        """Replaces what is kept; tensors and plain values."""
+        """Replaces the saved payload, which holds tensors and plain values."""
         if self.path is not None:
             checkpoint.save_progress(self.path, payload)

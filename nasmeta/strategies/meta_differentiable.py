@@ -1,14 +1,14 @@
-"""Architecture parameters meta-learned with the weights, so that every test task takes an architecture of
-its own.
+"""Architecture parameters that are meta-learned with the weights.
 
-T-NAS (Lian et al., ICLR 2020) with meta_learner=fomaml or maml, MetaNAS (Elsken et al. 2020,
-arXiv:1911.11090) with meta_learner=reptile. What adapts is in meta_learners/task_architecture.py; what is
-trained is the space's relaxed network, which the journal names `adaptive`. A trial is an epoch: each goes on
-where the last one stopped, with an equal share of `budget.search_iterations`, and the full training goes on
-where the search ended. Choose it where tasks differ so much that one architecture for all is a compromise,
-and tasks have a few shots to choose by.
+Every test task then takes its own architecture. T-NAS (Lian et al., ICLR 2020) with meta_learner=fomaml or
+maml; MetaNAS (Elsken et al. 2020, arXiv:1911.11090) with meta_learner=reptile. Choose it if tasks differ so
+much that one architecture for all is a compromise, and tasks have enough shots to choose by.
 
-The deviations of the adaptation are named there.
+What is trained is the space's relaxed network, which the journal names `adaptive`. A trial is an epoch: it
+resumes where the previous one stopped, and each has an equal share of `budget.search_iterations`. The full
+training continues where the search ended.
+
+meta_learners/task_architecture.py does the adaptation and names its deviations from the papers.
 """
 
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from nasmeta.trial import Proposal, Told
 
 
 class MetaDifferentiable(Strategy):
-    """See the module; the arguments are those of Relaxation and Adaptation."""
+    """Meta-learns an adaptive architecture; the arguments are those of Relaxation and Adaptation."""
 
     learns = False
     black_box = False

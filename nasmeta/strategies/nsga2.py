@@ -1,15 +1,15 @@
 """NSGA-II: a whole front of networks, accuracy against what they cost (Deb et al. 2002).
 
-A population of `population` architectures; each generation breeds as many children by binary tournaments,
-crossover and mutation, and of parents and children together the best survive: front by front, and within
-the front that does not fit, the loneliest by crowding distance. Choose it where there is no one limit on
-size, and the trade-off itself is wanted: the run keeps a checkpoint of every network that no other beats in
-all objectives. Lu et al. 2019 (NSGA-Net, arXiv:1810.03522) brought it to architecture search.
+A population has `population` architectures. Each generation breeds as many children by binary tournaments,
+crossover and mutation. The best of parents and children survive, front by front; of the front that does not
+fit whole, those with the largest crowding distance. Choose it if there is no single limit on size and you
+want the trade-off itself: the run keeps a checkpoint of every network that no other one beats in all
+objectives. Lu et al. 2019 (NSGA-Net, arXiv:1810.03522) brought it to architecture search.
 
-Constraints of the run are hard: what breaks them is never proposed. Failed trials are dominated by all
-others (constrained domination). Deviations: an architecture is not evaluated twice while variation offers
-new ones; a mutation is one edit of the space, where the paper flips each variable with probability 1/n.
-With several asks outstanding, a generation waits for the last tell of the one before.
+Constraints of the run are hard: an architecture that breaks them is never proposed. Failed trials are
+dominated by all others (constrained domination). Deviations: no architecture is evaluated twice while
+variation offers new ones; a mutation is one edit of the space, while the paper flips each variable with
+probability 1/n. With several asks outstanding, a generation waits for the last tell of the one before.
 """
 
 import math
@@ -29,7 +29,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Member(NamedTuple):
-    """A survivor, with the front it is in (0 is the best) and its crowding distance there."""
+    """A survivor, with its front (0 is the best) and its crowding distance in that front."""
 
     told: Told
     front: int
@@ -37,7 +37,11 @@ class Member(NamedTuple):
 
 
 class NSGA2(Strategy):
-    """See the module. `objectives` are the costs to keep low beside the score."""
+    """NSGA-II with `population` members; it maximizes the score and minimizes `objectives`.
+
+    objectives: names of OBJECTIVES, each once; any other list is a ConfigError. crossover, mutation:
+    probabilities.
+    """
 
     def __init__(
         self,
@@ -84,19 +88,19 @@ class NSGA2(Strategy):
         return child
 
     def _winner(self, rng: np.random.Generator) -> Any:
-        """The better of two parents in the crowded comparison: the lower front, then the lonelier."""
+        """The better of two random parents: the lower front, then the larger crowding distance."""
         first, second = (self.parents[i] for i in rng.choice(len(self.parents), 2, replace=False))
         better = min(first, second, key=lambda member: (member.front, -member.distance))
         return better.told.arch
 
     def learn(self, history: Sequence[Told]) -> None:
-        """The best of another search are the first parents, where it had enough for a population."""
+        """Makes the best of another search the first parents, if it had enough trials for a population."""
         super().learn(history)
         if len(history) >= self.size:
             self.parents = self._survivors(list(history))
 
     def _learn(self, told: Told) -> None:
-        """See `learn`."""
+        """Does nothing: `learn` takes all trials at once."""
 
     def _tell(self, told: Told) -> None:
         self.children.append(told)
@@ -116,7 +120,7 @@ class NSGA2(Strategy):
         return survivors
 
     def _point(self, told: Told) -> Point:
-        """All to be minimized; a failure is worse than anything in everything."""
+        """The objectives of a trial, all to be minimized; a failure is infinite in all of them."""
         if told.score is None:
             return (math.inf,) * (1 + len(self.objectives))
         costs = {"params": told.params, "flops": told.flops, "latency": told.latency_ms}

@@ -1,8 +1,8 @@
 """Points with several objectives, all to be minimized: fronts, crowding, hypervolume.
 
 Deb, Pratap, Agarwal & Meyarivan 2002, "A fast and elitist multiobjective genetic algorithm: NSGA-II". The
-strategy, the run and its report all take their fronts from here, so that they agree on ties (see `front`).
-A point that is infinite in every objective is dominated by every other: a failure.
+strategy, the run and its report all compute their fronts here, so they agree on ties (see `front`). A failure
+is a point that is infinite in every objective, which every other point dominates.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ def dominates(a: Point, b: Point) -> bool:
 def front(points: Sequence[Point]) -> list[int]:
     """The indices, ascending, of the points that no other beats.
 
-    A point beats those that it dominates, and those after it that are equal to it: of equals, the first
+    A point beats those that it dominates and later ones that are equal to it, so the first of equal points
     stands for all. Pass trials in the order of their numbers.
     """
     kept: list[int] = []
-    # A point comes after all that beat it, so that looking at those that were kept is enough.
+    # A point comes after all points that beat it, so comparing it with the kept ones is enough.
     for i in sorted(range(len(points)), key=lambda i: (points[i], i)):
         if not any(points[i] == points[j] or dominates(points[j], points[i]) for j in kept):
             kept.append(i)
@@ -30,7 +30,7 @@ def front(points: Sequence[Point]) -> list[int]:
 
 
 def fronts(points: Sequence[Point]) -> list[list[int]]:
-    """The indices of the points, front by front: the front of all, then that of the others, and so on."""
+    """The indices of the points, front by front: the front of all, then that of the rest, and so on."""
     found: list[list[int]] = []
     left = list(range(len(points)))
     while left:
@@ -58,10 +58,10 @@ def crowding(points: Sequence[Point]) -> list[float]:
 
 
 def hypervolume(points: Sequence[Point], reference: Point) -> float:
-    """The volume that the points dominate below `reference`, exactly, in any number of objectives.
+    """The exact volume that the points dominate below `reference`, in any number of objectives.
 
-    By slices along the last objective (HSO: While, Hingston, Barone & Huband 2006): between two
-    neighbouring values of it the dominated region is that of the points so far, with one objective less.
+    Computed by slices along the last objective (HSO: While, Hingston, Barone & Huband 2006): between two
+    neighbouring values of it, the dominated region is that of the points so far, with one objective less.
     """
     inside = [p for p in points if all(x < limit for x, limit in zip(p, reference, strict=True))]
     if not inside:

@@ -1,18 +1,21 @@
-"""Bayesian optimization with an ensemble of graph networks (BANANAS: White, Neiswanger & Savani 2021,
-arXiv:1910.11858, algorithm 1).
+"""Bayesian optimization with an ensemble of graph networks: BANANAS.
 
-After `initial` random trials, each ask trains the ensemble on the scores so far, draws candidates by
-mutating the best and at random, and proposes the one of the highest acquisition. The one to choose where a
-trial costs much more than a fraction of a second: it needs the fewest.
+White, Neiswanger & Savani 2021, arXiv:1910.11858, algorithm 1. After `initial` random trials, each ask trains
+the ensemble on the scores so far, draws candidates (mutations of the best, and random ones), and proposes the
+one with the highest acquisition. Choose it if a trial costs much more than a fraction of a second: it needs
+the fewest trials.
 
-Deviations from the paper: the networks see the architecture's graph (graph convolutions in both directions
-as in Wen et al. 2020, arXiv:1912.00848, and Shi et al. 2020, arXiv:1911.09336) instead of its path
-encoding, so any space will do; they learn normal scores of the ranks, not accuracies; they are trained a
-little more at every ask, not anew every ten; expected improvement is the default, not Thompson sampling.
+Deviations from the paper:
+- The networks see the architecture's graph instead of its path encoding, so any space works. They use graph
+  convolutions in both directions, as in Wen et al. 2020, arXiv:1912.00848, and Shi et al. 2020,
+  arXiv:1911.09336.
+- They learn normal scores of the ranks, not accuracies.
+- They are trained a little more at every ask, not anew at every tenth.
+- Expected improvement is the default, not Thompson sampling.
 
-Trials that are asked and not told are learnt with the score predicted for them ("kriging believer",
-Ginsbourger et al. 2010), so several asks spread out. A failed trial counts as the worst so far. Proposals
-are a function of the history on one kind of CPU: another may round otherwise.
+Trials that are asked but not told are learned with their predicted score ("kriging believer", Ginsbourger et
+al. 2010), so that several asks spread out. A failed trial counts as the worst so far. Proposals are a
+function of the history on one kind of CPU; another kind may round differently.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,15 +33,16 @@ if TYPE_CHECKING:
     from nasmeta.strategies.surrogate.ensemble import Ensemble
 
 FEWEST_SCORES = 2
-"""What the ensemble needs to learn anything."""
+"""The fewest scores from which the ensemble can learn anything."""
 
 
 class Predictor(Strategy):
-    """See the module.
+    """Proposes the candidate with the highest acquisition under an ensemble of `members` graph networks.
 
-    `parents` are the best so many trials; `mutants` candidates come from them by one edit or more (each
-    further one with probability 1/2), `immigrants` at random. `kappa` matters to "ucb" alone. Each ask
-    trains for `steps` steps of `batch` trials, the first one for `first_steps`.
+    parents: how many of the best trials are mutated. mutants: candidates made from them by one or more edits
+    (each further one with probability 1/2). immigrants: random candidates. kappa: used by "ucb" alone.
+    first_steps, steps: training steps at the first ask and at each later one, on `batch` trials each. hidden,
+    layers: the size of each network.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Predictor(Strategy):
         return Proposal(trial, arch, self.iterations)
 
     def _most_promising(self, scores: list[float], rng: np.random.Generator) -> Any | None:
-        """The feasible candidate of the highest acquisition; None where there is none."""
+        """The feasible candidate with the highest acquisition; None if there is none."""
         import torch
 
         from nasmeta.strategies.surrogate import acquisition
@@ -121,7 +125,7 @@ class Predictor(Strategy):
         return None
 
     def _train(self, targets: Any, rng: np.random.Generator) -> "Ensemble":
-        """Trains on what was told and, as if it were told, on what is predicted of the pending trials."""
+        """Trains on the told trials, and on pending ones as if told their predicted scores."""
         from nasmeta.strategies.surrogate.ensemble import Ensemble
 
         steps = self.steps

@@ -1,4 +1,4 @@
-"""What a strategy that trains networks itself is given: tasks, and how they are learned."""
+"""What a strategy that trains networks itself is given: tasks, and a way to learn them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Problem(Protocol):
-    """The part of evaluators.problem.Problem that a gradient search needs; a strategy imports no learner."""
+    """The part of training.problem.Problem that a gradient search needs. Strategies import no learner."""
 
     @property
     def learner(self) -> MetaLearner: ...

@@ -1,7 +1,7 @@
-"""Random search: every trial an independent draw from the space, none twice.
+"""Random search: every trial is an independent draw from the space; none comes twice.
 
-The baseline that any search has to beat (Li & Talwalkar 2019, arXiv:1902.07638), and the one to choose
-when trials are few, or run in parallel with nothing to wait for.
+The baseline that any search has to beat (Li & Talwalkar 2019, arXiv:1902.07638). Choose it if trials are few,
+or run in parallel and should wait for nothing.
 """
 
 from nasmeta.strategies.base import Strategy
@@ -9,7 +9,7 @@ from nasmeta.trial import Proposal
 
 
 class RandomSearch(Strategy):
-    """See the module. No state and no options."""
+    """Independent draws from the space. It has no state and no options."""
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)

@@ -1,20 +1,20 @@
-"""Rounds of another strategy, each from the best so far, in a wider space, with what was learned before.
+"""Rounds of another strategy: each starts from the best so far, in a wider space, with what was learned.
 
-The recursion of this project's founding idea: budget.trials is divided over `rounds` rounds of the strategy
+This is the founding idea of this project: budget.trials is divided over `rounds` rounds of the strategy
 `inner`. Each round
-- searches a wider part of the space (SearchSpace.widened), in the last round all of it;
-- starts from the best architecture so far: it is the round's initial and reference architecture;
-- inherits its weights: a new architecture's meta-training begins with those of the best trial before the
-  round, by function-preserving morphisms where the space knows one (Net2Net, Chen et al. 2016,
-  arXiv:1511.05641; search_spaces/*/weights.py), else with what fits by name and shape;
-- keeps what was learned: the trials of the earlier rounds are told to the new round's strategy before its
-  first ask (Strategy.learn), those that its space contains; and a strategy that has learned more than its
-  trials say, as the controller of reinforce has, hands that on (Strategy.adopt).
+- searches a wider part of the space (SearchSpace.widened); the last round searches all of it;
+- starts from the best architecture so far, which is the round's initial and reference architecture;
+- inherits its weights: the meta-training of a new architecture begins with those of the best trial before the
+  round. Function-preserving morphisms transfer them if the space knows one (Net2Net, Chen et al. 2016,
+  arXiv:1511.05641; search_spaces/*/weights.py); otherwise whatever fits by name and shape is copied;
+- keeps what was learned: the new round's strategy is told the trials of the earlier rounds before its first
+  ask (Strategy.learn), if its space contains them. A strategy that has learned more than its trials say, such
+  as the controller of reinforce, hands that on too (Strategy.adopt).
 
-Progressive widening is Auto-Meta's (Kim et al. 2018, arXiv:1806.06927), inheriting by morphisms that of
-Cai et al. 2018 (arXiv:1707.04873). Choose it where a large space has good small networks to grow from. Since
-weights are handed on, a later round's networks have been trained for longer than budget.search_iterations
-says; the final candidates are meta-trained from scratch, as always.
+Progressive widening comes from Auto-Meta (Kim et al. 2018, arXiv:1806.06927), inheriting by morphisms from
+Cai et al. 2018 (arXiv:1707.04873). Choose it if a large space has good small networks to grow from. Because
+weights are handed on, networks of a later round have been trained for longer than budget.search_iterations
+says. The final candidates are meta-trained from scratch, as always.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,10 @@ from nasmeta.trial import Proposal, Told
 
 
 class Recursive(Strategy):
-    """See the module. A round ends when its last trial is told; trials that it did not use go to the next."""
+    """Runs `inner` in `rounds` rounds.
+
+    A round ends when its last trial is told. Trials that it did not use go to the next round.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Recursive(Strategy):
         self.objectives = self.inner.objectives
 
     def _begun(self) -> Strategy:
-        """The next round's strategy, before its first ask."""
+        """The strategy of the next round, before its first ask."""
         self._round += 1
         self._before = self._asked
         self._source = self.best
@@ -87,7 +90,7 @@ class Recursive(Strategy):
         return replace(proposal, trial=trial, inherits=self._source.trial if self._source else None)
 
     def learn(self, history: Sequence[Told]) -> None:
-        """For the first round's strategy and those after it; there are no weights to inherit."""
+        """Takes over trials for the first round and all later ones; there are no weights to inherit."""
         super().learn(history)
         self.inner.learn(history)
 
@@ -118,6 +121,6 @@ def _contains(space: SearchSpace[Any], arch: Any) -> bool:
 
 
 def _rank(told: Told) -> tuple[int, float]:
-    """Scores at different budgets do not compare: what was trained longest comes first."""
+    """The rank of a trial: longest trained first, because scores at different budgets do not compare."""
     assert told.score is not None
     return told.iterations, told.score

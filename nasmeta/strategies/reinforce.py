@@ -1,16 +1,16 @@
 """A recurrent controller trained by REINFORCE (Zoph & Le 2017, arXiv:1611.01578; ENAS, arXiv:1802.03268).
 
-An LSTM draws an architecture decision by decision, and every score that is told moves it by one step of Adam
-along (reward - baseline) * grad log p(architecture) + entropy_weight * grad entropy (Zoph & Le, section 3.2).
-The baseline is an exponential moving average of the rewards; the entropy is the mean over the decisions, in
-nats. Choose it for spaces whose decisions matter one by one, and where a policy is wanted that can be drawn
-from. It needs a space that says what its decisions are (search_spaces/decisions.py).
+An LSTM draws an architecture decision by decision. Every told score moves it by one step of Adam along
+(reward - baseline) * grad log p(architecture) + entropy_weight * grad entropy (Zoph & Le, section 3.2). The
+baseline is an exponential moving average of the rewards. The entropy is the mean over the decisions, in nats.
+Choose it for spaces whose decisions matter one by one, and if you want a policy to draw from. It needs a
+space that declares its decisions (search_spaces/decisions.py).
 
 Deviations. The reward is the share of the scores so far that the new one beats (ties count half), not the
 accuracy or its cube: scores have no common scale, and a few networks that learn nothing would outweigh all
-the others. A failed trial has reward 0. An architecture is not evaluated twice: a draw that was proposed
-before is drawn again from a hotter policy, logits divided by HEAT once more for each repetition, and trains
-nothing. One controller takes one step a tell, in the order of the tells.
+others. A failed trial has reward 0. No architecture is evaluated twice: if a draw was proposed before, it
+trains nothing, and the next draw is from a hotter policy (logits divided by HEAT once more per repetition).
+One controller takes one step per tell, in the order of the tells.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -31,7 +31,7 @@ HEAT = 1.1
 
 
 class Reinforce(Strategy):
-    """See the module. Raises ConfigError for a space without decisions."""
+    """A controller trained by REINFORCE. Raises ConfigError for a space without decisions."""
 
     def __init__(
         self,
@@ -80,23 +80,23 @@ class Reinforce(Strategy):
     def _tell(self, told: Told) -> None:
         reward = self._reward(told.score)
         baseline = reward if self._baseline is None else self._baseline
-        if told.arch in self._answers:  # else another search drew it, and this one found nothing new
+        if told.arch in self._answers:  # otherwise it is a repeat of another search
             self.controller.step(self._answers[told.arch], reward - baseline, self._entropy_weight)
         self._baseline = baseline + (1 - self._baseline_decay) * (reward - baseline)
 
     def _learn(self, told: Told) -> None:
-        """Another search's scores are what rewards compare with; what its policy learned is for `adopt`."""
+        """Keeps the scores of another search for rewards to compare with; `adopt` takes its policy."""
         if told.score is not None:
             insort(self._scores, told.score)
 
     def adopt(self, earlier: Strategy) -> None:
-        """Goes on with its policy, where the decisions are the same, and its baseline."""
+        """Continues with the baseline of `earlier`, and its policy for the decisions that both share."""
         if isinstance(earlier, Reinforce):
             self.controller.adopt(earlier.controller)
             self._baseline = earlier._baseline
 
     def _reward(self, score: float | None) -> float:
-        """The share of the scores so far, its own aside, that `score` beats; the first has 1/2."""
+        """The share of the other scores so far that `score` beats; 1/2 for the first."""
         if score is None:
             return 0.0
         below, up_to = bisect_left(self._scores, score), bisect_right(self._scores, score)

@@ -1,8 +1,8 @@
-"""Ridge regression on named features: a predictor that is fitted to a handful of trials in milliseconds.
+"""Ridge regression on named features: a predictor that fits a handful of trials in milliseconds.
 
-Written in its dual form, since there are fewer trials than features. The penalty is the one of a grid whose
-leave-one-out error is least, which has a closed form (Allen 1974; Hastie, Tibshirani & Friedman 2009,
-section 7.10): with C = (K + penalty I)^-1 and a = C y, trial i is missed by a_i / C_ii.
+It uses the dual form, because there are fewer trials than features. The penalty is the one of a grid with the
+least leave-one-out error, which has a closed form (Allen 1974; Hastie, Tibshirani & Friedman 2009, section
+7.10): with C = (K + penalty I)^-1 and a = C y, the error on trial i is a_i / C_ii.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 Features = Mapping[Hashable, float]
-"""Name -> value; what is not named is zero."""
+"""Name -> value; a feature that is not named is zero."""
 
 PENALTIES = tuple(10.0**power for power in range(-6, 3))
-"""Relative to the mean squared length of the centred features."""
+"""The grid of penalties, relative to the mean squared length of the centred features."""
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """`predict` is `intercept` plus the weighted features; a feature that was never seen counts nothing."""
+    """A fitted regression. `predict` returns `intercept` plus the weighted features; unknown ones count 0."""
 
     intercept: float
     weights: dict[Hashable, float]
@@ -29,7 +29,7 @@ class Ridge:
 
 
 def fit(rows: Sequence[Features], targets: Sequence[float]) -> Ridge:
-    """The regression of `targets` on `rows`, one or more; of one, or of equal rows, it is their mean."""
+    """The regression of `targets` on one or more `rows`; their mean if there is one row or all are equal."""
     places = {name: i for i, name in enumerate(dict.fromkeys(name for row in rows for name in row))}
     x = np.zeros((len(rows), len(places)))
     for i, row in enumerate(rows):

@@ -1,10 +1,10 @@
 """The bilevel problem of DARTS (Liu, Simonyan & Yang 2019, arXiv:1806.09055, section 2.3).
 
-min over alpha of L_valid(w*(alpha), alpha), with w*(alpha) = argmin over w of L_train(w, alpha)   (eq. 3, 4)
+Minimize L_valid(w*(alpha), alpha) over alpha, with w*(alpha) = argmin over w of L_train(w, alpha) (eq. 3, 4).
 
-One step of gradient descent stands for w* (eq. 5): the architecture descends
-d/dalpha L_valid(w - xi dL_train/dw, alpha), and first order is xi = 0. Parameters are dictionaries that hold
-w and alpha alike; `alpha` names the latter.
+One step of gradient descent replaces w* (eq. 5): the architecture descends d/dalpha L_valid(w - xi
+dL_train/dw, alpha). First order means xi = 0. Parameters are dictionaries that hold both w and alpha; the
+arguments `alpha` are the names of the latter.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,10 +16,10 @@ from torch import Tensor
 Parameters = dict[str, Tensor]
 Batch = TypeVar("Batch")
 GradientAt = Callable[[Parameters, Batch], Parameters]
-"""The derivative of a batch's loss by all parameters, at these values of them."""
+"""The derivative of a batch's loss with respect to all parameters, at the given values."""
 
 RADIUS = 0.01
-"""epsilon = RADIUS / |dL_valid/dw'|, the finite difference's half-width (footnote 2 there)."""
+"""The half-width of the finite difference is epsilon = RADIUS / |dL_valid/dw'| (footnote 2 there)."""
 
 
 def first_order(at: GradientAt[Batch], point: Parameters, alpha: Iterable[str], valid: Batch) -> Parameters:
@@ -31,7 +31,7 @@ def first_order(at: GradientAt[Batch], point: Parameters, alpha: Iterable[str], 
 def second_order(
     at: GradientAt[Batch], point: Parameters, alpha: Iterable[str], train: Batch, valid: Batch, xi: float
 ) -> Parameters:
-    """dL_valid(w', alpha)/dalpha - xi (d2 L_train/dalpha dw) v, of v = dL_valid(w', alpha)/dw'   (eq. 7).
+    """dL_valid(w', alpha)/dalpha - xi (d2 L_train/dalpha dw) v, with v = dL_valid(w', alpha)/dw' (eq. 7).
 
     w' = w - xi dL_train(w, alpha)/dw. The product of the second derivative and v is the paper's finite
     difference (eq. 8): [dL_train(w + eps v)/dalpha - dL_train(w - eps v)/dalpha] / (2 eps).
@@ -41,12 +41,12 @@ def second_order(
     stepped = moved(point, weights, at(point, train), -xi)
     by_valid = at(stepped, valid)
     v = {name: by_valid[name] for name in weights}
-    # The norm stays on the device; one of zero (nothing left to learn) gives no second term instead of NaN.
+    # The norm stays on the device. If it is zero (nothing left to learn), the second term is 0, not NaN.
     epsilon = RADIUS / torch.cat([value.flatten() for value in v.values()]).norm().clamp_min(1e-12)
     ahead, behind = (at(moved(point, weights, v, sign * epsilon), train) for sign in (1.0, -1.0))
     return {name: by_valid[name] - xi * (ahead[name] - behind[name]) / (2 * epsilon) for name in names}
 
 
 def moved(point: Parameters, names: Iterable[str], direction: Parameters, step: float | Tensor) -> Parameters:
-    """point + step * direction for `names`; the others are the point's."""
+    """point + step * direction for `names`; the other parameters are those of `point`."""
     return point | {name: (point[name] + step * direction[name]).detach() for name in names}

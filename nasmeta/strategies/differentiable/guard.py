@@ -1,9 +1,10 @@
-"""When to stop, before the architecture collapses to skip connections.
+"""When to stop before the architecture collapses to skip connections.
 
-DARTS, left alone, ends with skips: they let the weights descend faster than they help (Zela et al. 2020,
-arXiv:1909.09656, section 3). Two early warnings: the number of skips of the derived architecture (DARTS+,
-Liang et al. 2019, arXiv:1909.06035, criterion 1, which stops at two in the normal cell), and the dominant
-eigenvalue of d2 L_valid / dalpha2, which grows first (DARTS-ES, Zela et al. 2020, section 4.3).
+Unguarded DARTS ends with skips: they speed up the descent of the weights more than they help the network
+(Zela et al. 2020, arXiv:1909.09656, section 3). There are two early warnings. One is the number of skips of
+the derived architecture (DARTS+, Liang et al. 2019, arXiv:1909.06035, criterion 1, which stops at two in the
+normal cell). The other is the dominant eigenvalue of d2 L_valid / dalpha2, which grows first (DARTS-ES, Zela
+et al. 2020, section 4.3).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,28 +19,28 @@ if TYPE_CHECKING:
     import numpy as np
 
 WINDOW = 3
-"""Epochs that eigenvalues are averaged over, the paper's."""
+"""Epochs over which eigenvalues are averaged, as in the paper."""
 
 LAG = 5
-"""k: the epochs between the two compared; the search goes back to the earlier one."""
+"""k: epochs between the two means that are compared. The search returns to the earlier epoch."""
 
 RATIO = 0.75
-"""The search stops where the mean eigenvalue k epochs ago is less than so much of the present one."""
+"""The search stops if the mean eigenvalue k epochs ago is less than this share of the present one."""
 
 POWER_STEPS = 10
-"""Steps of the power iteration at most, two gradients each."""
+"""The most steps of the power iteration. Each takes two gradients."""
 
 SETTLED = 0.001
-"""The power iteration ends where a step changes the eigenvalue by less than so much of it."""
+"""The power iteration ends if a step changes the eigenvalue by less than this share of it."""
 
 
 def skips(graph: ArchitectureGraph) -> int:
-    """Skip connections among the operations that are used, those of all cells."""
+    """The number of skip connections among the used operations of all cells."""
     return graph.operations.count("skip_connect")
 
 
 def has_sharpened(eigenvalues: Sequence[float]) -> bool:
-    """Whether mean(i - k) / mean(i) < RATIO, the means being over WINDOW epochs up to i."""
+    """Whether mean(i - k) / mean(i) < RATIO; mean(i) is over the WINDOW epochs up to i."""
     if len(eigenvalues) < WINDOW + LAG:
         return False
     now = sum(eigenvalues[-WINDOW:]) / WINDOW
@@ -52,7 +53,7 @@ def dominant_eigenvalue(
 ) -> float:
     """The eigenvalue of largest magnitude of the derivative of `at` at `point`, a symmetric matrix.
 
-    Power iteration from a random direction; products with the matrix are finite differences of gradients.
+    Power iteration from a random direction. Products with the matrix are finite differences of gradients.
     """
     names = list(point)
 

@@ -1,9 +1,9 @@
-"""How an iteration's edges are weighed: a softmax (DARTS), or one sampled operation an edge (GDAS).
+"""How the operations of an edge are weighted: a softmax (DARTS), or one sampled operation (GDAS).
 
-GDAS (Dong & Yang 2019, arXiv:1910.04465, eq. 3 to 7): by the Gumbel-max trick argmax_k (log p_k + g_k), with
-g_k = -log(-log u_k), is a sample of p = softmax(alpha); the mixture is that operation alone, and the
+GDAS (Dong & Yang 2019, arXiv:1910.04465, eq. 3 to 7) uses the Gumbel-max trick: argmax_k (log p_k + g_k),
+with g_k = -log(-log u_k), is a sample of p = softmax(alpha). The mixture is that operation alone, and its
 derivative is that of the softmax of (log p + g) / tau. One sample serves all tasks of a meta-batch, as one
-does all images of a batch there.
+serves all images of a batch in the paper.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling:
-    """kind: softmax or gumbel; the temperature goes from start to end linearly over the search."""
+    """How edges are weighted. The temperature goes linearly from `start` to `end` over the search."""
 
     kind: Literal["softmax", "gumbel"]
     start: float
@@ -29,20 +29,21 @@ class Sampling:
     seed: int
 
     def temperature(self, progress: float) -> float:
-        """At a point of the search between 0 and 1."""
+        """The temperature at `progress`, a point of the search between 0 and 1."""
         return self.start + (self.end - self.start) * progress
 
     def set(self, network: "RelaxedNetwork", alpha: "Parameters", progress: float, *names: str | int) -> None:
-        """Sets what the network's edges are until the next call; `names` name the sample's stream.
+        """Sets the weights of the network's edges until the next call.
 
-        `alpha` are the logits, by their names. A Gumbel sample reads them, and so waits for the device.
+        `names` name the random stream of the sample. `alpha` holds the logits by name. A Gumbel sample reads
+        their values, and so waits for the device.
         """
         temperature = self.temperature(progress)
         draw = network.draw
         draw.temperature = (temperature, temperature)
         if self.kind == "softmax":
             return
-        tables = {name: logits for name, logits in alpha.items() if logits.dim() == 2}  # not those of inputs
+        tables = {name: logits for name, logits in alpha.items() if logits.dim() == 2}  # no input logits
         for full_name, logits in tables.items():
             name = full_name.rpartition(".")[2]
             rng = seeding.stream(self.seed, "strategy", "gumbel", name, *names)

@@ -1,19 +1,24 @@
-"""Differentiable architecture search: one relaxed network, whose architecture learns with its weights.
+"""Differentiable architecture search: one relaxed network learns its architecture with its weights.
 
 DARTS (Liu, Simonyan & Yang 2019, arXiv:1806.09055), first and second order; GDAS (Dong & Yang 2019,
-arXiv:1910.04465) where edges are sampled; with PC-DARTS' partial channels (Xu et al. 2020, arXiv:1907.05737)
-where memory is short. bilevel.py has the two derivatives, sampling.py the edges, guard.py the early stopping,
-training.py the alternation. Choose it for cell spaces and one network's training time; it finds good cells
-fast, and bad ones without a guard.
+arXiv:1910.04465) if edges are sampled; with the partial channels of PC-DARTS (Xu et al. 2020,
+arXiv:1907.05737) if memory is short. Choose it for cell spaces if you can afford the training of one network.
+It finds good cells fast, and bad ones without a guard.
 
-One ask is one epoch: the architecture derived at its end is the proposal, and the last of them is trained in
-full, whatever the scores say (as in the papers). So `budget.trials` are the epochs. A proposal repeats while
-the architecture does not change; one beyond the run's constraints is not proposed.
+The derivatives are in bilevel.py, the edges in sampling.py, early stopping in guard.py, and the alternation
+of both descents in training.py.
 
-Deviations: the weights' step of the unrolled loss is plain gradient descent at the outer optimizer's rate
-(eq. 7; the authors' code adds momentum and weight decay); in GDAS the authors step the weights first; norms
-are affine and statistics an episode's, as everywhere here. GDAS' derivative is of the computed operation
-alone (eq. 7 there); PC-DARTS' warm-up is left out.
+One ask is one epoch, so `budget.trials` is the number of epochs. The proposal is the architecture derived at
+the end of the epoch. The last one is trained in full, whatever the scores say (as in the papers). A proposal
+repeats while the architecture does not change. An architecture beyond the run's constraints is not proposed.
+
+Deviations:
+- The weights' step of the unrolled loss is plain gradient descent at the outer optimizer's rate (eq. 7). The
+  authors' code adds momentum and weight decay.
+- In GDAS the authors step the weights first.
+- Norms are affine and use the statistics of an episode, as everywhere here.
+- GDAS' derivative is that of the computed operation alone (eq. 7 there).
+- PC-DARTS' warm-up is left out.
 """
 
 import time
@@ -35,7 +40,11 @@ from nasmeta.trial import Proposal
 
 
 class Differentiable(Strategy):
-    """See the module; `problem` gives tasks and learner, `memory` keeps the tensors."""
+    """Gradient-based search; each ask trains the relaxed network for `epoch_iterations` meta-iterations.
+
+    problem: gives the tasks and the meta-learner. memory: keeps the tensors between processes. Raises
+    ConfigError if the space has no such relaxed network.
+    """
 
     learns = False
     black_box = False
@@ -69,7 +78,7 @@ class Differentiable(Strategy):
         self.epoch_iterations, self.second_order = epoch_iterations, second_order
         self.unrolls = second_order
         relaxation = self.relaxation = Relaxation(inputs, partial_channels)
-        with torch.device("meta"):  # raises ConfigError where the space has no such network
+        with torch.device("meta"):  # raises ConfigError if the space has no such network
             space.relaxed(problem.task, relaxation)
         self.sampling = Sampling(edges, temperature_start, temperature_end, seed)
         self.optimizer = ArchitectureOptimizer(
@@ -79,8 +88,8 @@ class Differentiable(Strategy):
         self.problem, self.memory = problem, memory
         self._training: BilevelTraining | None = None
         self._saved = memory.load()
-        # What each epoch derived, and the eigenvalue after it, where the guard asks; the rest follows from
-        # them.
+        # What each epoch derived, and the eigenvalue after it if the guard needs it. All else follows from
+        # these two.
         self._derived: list[str] = list(self._saved["derived"]) if self._saved else []
         self._eigenvalues: list[float] = list(self._saved["eigenvalues"]) if self._saved else []
 
@@ -95,7 +104,7 @@ class Differentiable(Strategy):
         return not self._goes_on() and self._asked >= len(self._proposals())
 
     def chosen(self) -> list[Any]:
-        """The last architecture before a guard warned, or of all."""
+        """The last architecture before a guard warned, or the last one of all if none did."""
         stand = len(self._derived)
         if self._warned():
             stand -= LAG if self.guard == "eigenvalue" else 1
@@ -106,7 +115,7 @@ class Differentiable(Strategy):
         return len(self._derived) < self.trials and not self._warned()
 
     def _proposals(self) -> list[Any]:
-        """What has been derived, without that at which a guard warned, unless it is the first."""
+        """What was derived, without the architecture at which a guard warned, unless it is the first."""
         archs = self._archs(max(len(self._derived) - self._warned(), 1))
         feasible = [arch for arch in archs if self._feasible(arch)]
         if not feasible and not self._goes_on():
@@ -151,7 +160,7 @@ class Differentiable(Strategy):
         self._save()
 
     def _running(self) -> BilevelTraining:
-        """The training, which goes on from what was saved."""
+        """The training, resumed from what was saved."""
         if self._training is None:
             assert self.relaxation is not None
             self._training = BilevelTraining(

@@ -1,9 +1,9 @@
-"""The relaxed network under training: its weights and its architecture descend in turn (DARTS, algorithm 1).
+"""Training of the relaxed network: its weights and its architecture descend in turn (DARTS, algorithm 1).
 
-A meta-learner gives both losses: the query loss after adaptation (MAML, Reptile), or the episodic one
-(ProtoNet). The architecture's parameters are held during a task's inner loop. Weights see the tasks of even
-iterations of the meta-training stream, the architecture those of odd ones: the two halves of the training
-data of the paper.
+A meta-learner gives both losses: the query loss after adaptation (MAML, Reptile), or the episodic loss
+(ProtoNet). The architecture's parameters are fixed during a task's inner loop. Weights see the tasks of even
+iterations of the meta-training stream, and the architecture those of odd ones. These are the paper's two
+halves of the training data.
 """
 
 import math
@@ -27,12 +27,12 @@ from nasmeta.task import TaskBatch
 T = TypeVar("T")
 
 CURVATURE_TASKS = 8
-"""At least so many tasks are what the curvature of the validation loss is taken of."""
+"""The fewest tasks over which the curvature of the validation loss is computed."""
 
 
 @dataclass(frozen=True)
 class ArchitectureOptimizer:
-    """Adam, or RMSProp with `beta2` as its decay; for the architecture's parameters."""
+    """The optimizer of the architecture's parameters: Adam, or RMSProp with decay `beta2`."""
 
     kind: Literal["adam", "rmsprop"]
     lr: float
@@ -48,7 +48,7 @@ class ArchitectureOptimizer:
 
 
 class BilevelTraining:
-    """One iteration a `step`; `state_dict` holds all that decides the rest."""
+    """The alternating training: one iteration per `step`; `state_dict` holds all that later steps need."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class BilevelTraining:
         return {name: self.state.parameters[name] for name in self.names}
 
     def step(self) -> None:
-        """The architecture's step, then the weights' (algorithm 1). Waits for the device to sample, only."""
+        """The architecture's step, then the weights' (algorithm 1). Only sampling waits for the device."""
         rate = self.problem.optimizer.rate(self.iteration, self.iterations)
         train, valid = self.batch(2 * self.iteration), self.batch(2 * self.iteration + 1)
         self._sample("architecture")
@@ -99,11 +99,11 @@ class BilevelTraining:
         self.iteration += 1
 
     def batch(self, number: int) -> TaskBatch:
-        """The meta-training tasks of that number."""
+        """The meta-training tasks of iteration `number` of the stream."""
         return self.problem.train.batch(number, self.problem.meta_batch)
 
     def derive(self) -> Any:
-        """The discrete architecture of the present moment; raises Diverged where the loss is not finite."""
+        """The discrete architecture at this moment. Raises Diverged if the loss is not finite."""
         if not torch.isfinite(self._loss) or any(not a.isfinite().all() for a in self.alpha.values()):
             raise Diverged(f"the loss of the relaxed network is not finite at iteration {self.iteration}")
         return self.network.derive(self.alpha)
@@ -111,7 +111,7 @@ class BilevelTraining:
     def curvature(self, rng: np.random.Generator) -> float:
         """The dominant eigenvalue of d2 L_valid / dalpha2, on the first tasks that alpha was trained on.
 
-        The same CURVATURE_TASKS every time: one task's eigenvalue changes sign from epoch to epoch.
+        The same CURVATURE_TASKS are used every time: one task's eigenvalue changes sign from epoch to epoch.
         """
         self._sample("curvature")
         point = {name: value.detach() for name, value in self.state.parameters.items()}

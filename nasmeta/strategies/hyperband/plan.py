@@ -1,4 +1,4 @@
-"""Which brackets a number of trials is spent on: sizes and budgets of their rungs, numbers only."""
+"""How a number of trials is divided into brackets: the sizes and budgets of their rungs."""
 
 import math
 from typing import Literal, NamedTuple
@@ -14,8 +14,8 @@ class Rung(NamedTuple):
 
 
 def halvings(iterations: int, eta: int, min_share: float) -> int:
-    """s_max: how often a budget may be divided by `eta` before it falls below `min_share` or 1 iteration."""
-    smallest = max(min_share * iterations, 1.0) * (1 - 1e-9)  # a share of 0.1 is one of 1/10
+    """s_max: how often a budget can be divided by `eta` without falling below `min_share` or 1 iteration."""
+    smallest = max(min_share * iterations, 1.0) * (1 - 1e-9)  # so that a share of 0.1 counts as 1/10
     count = 0
     while iterations / eta ** (count + 1) >= smallest:
         count += 1
@@ -23,12 +23,12 @@ def halvings(iterations: int, eta: int, min_share: float) -> int:
 
 
 def budgets(iterations: int, eta: int, s: int) -> list[int]:
-    """The budgets of a bracket's s + 1 rungs, the last of which is the full one."""
+    """The budgets of a bracket's s + 1 rungs in meta-iterations; the last one is the full budget."""
     return [round(iterations / eta ** (s - i)) for i in range(s + 1)]
 
 
 def sizes(n: int, eta: int, s: int) -> list[int]:
-    """How many of `n` architectures are on each of s + 1 rungs: floor(n / eta^i)."""
+    """The number of architectures, out of `n`, on each of s + 1 rungs: floor(n / eta^i)."""
     return [n // eta**i for i in range(s + 1)]
 
 
@@ -39,7 +39,7 @@ def bracket(s: int, s_max: int, iterations: int, eta: int) -> list[Rung]:
 
 
 def cut(trials: int, s: int, iterations: int, eta: int) -> list[Rung]:
-    """The largest bracket of at most `trials` evaluations and s + 1 rungs that ends at full budget."""
+    """The largest bracket of at most `trials` evaluations and s + 1 rungs that ends at the full budget."""
     while s > 0 and sum(sizes(eta**s, eta, s)) > trials:
         s -= 1
     n = trials

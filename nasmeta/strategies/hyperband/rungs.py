@@ -1,4 +1,4 @@
-"""What happened in a bracket so far, and which of its trials go on: synchronous and asynchronous."""
+"""The state of a bracket and which of its trials are promoted: synchronous and asynchronous."""
 
 import math
 from abc import ABC, abstractmethod
@@ -11,8 +11,8 @@ from nasmeta.trial import Told
 class Bracket(ABC):
     """The rungs of one bracket, from the smallest budget to the full one.
 
-    told: each rung's finished trials, failed ones among them; promoted: the trials of a rung that were
-    sent on.
+    told: the finished trials of each rung, failed ones included. promoted: the numbers of each rung's trials
+    that were sent to the next rung.
     """
 
     def __init__(self, iterations: Sequence[int]) -> None:
@@ -21,12 +21,12 @@ class Bracket(ABC):
         self.promoted: list[set[int]] = [set() for _ in iterations]
 
     def ranked(self, rung: int) -> list[Told]:
-        """The rung's trials that did not fail, best first, the earlier of equals first."""
+        """The rung's trials that did not fail, best first; equal ones in the order of their numbers."""
         good = [told for told in self.told[rung] if told.score is not None]
         return sorted(good, key=lambda told: (-_score(told), told.trial))
 
     def promotion(self) -> tuple[int, Told] | None:
-        """(rung to enter, trial that enters it), to be asked next; None where there is none yet."""
+        """(rung to enter, trial that enters it), to be asked next; None if there is none yet."""
         for rung in reversed(range(len(self.iterations) - 1)):
             for told in self.ranked(rung)[: self.quota(rung)]:
                 if told.trial not in self.promoted[rung]:
@@ -35,7 +35,7 @@ class Bracket(ABC):
         return None
 
     def promotable(self, left: int) -> set[int]:
-        """The trials that may still be promoted when `left` more trials are told at most."""
+        """The trials that may still be promoted if at most `left` more trials are told."""
         return {
             told.trial
             for rung in range(len(self.iterations) - 1)
@@ -45,28 +45,28 @@ class Bracket(ABC):
 
     @abstractmethod
     def quota(self, rung: int) -> int:
-        """How many trials of the rung deserve the next one, by what is told so far."""
+        """How many trials of the rung deserve promotion, given what is told so far."""
 
     @abstractmethod
     def final_quota(self, rung: int, left: int) -> int:
-        """How many they can become at most."""
+        """The most trials of the rung that can deserve promotion after `left` more tells."""
 
 
 class Halving(Bracket):
-    """Successive halving (Jamieson & Talwalkar 2016): a rung is promoted from once all of it is told.
+    """Successive halving (Jamieson & Talwalkar 2016): a rung promotes once all of its trials are told.
 
-    A rung in which fewer trials succeed than the next one has places makes the next ones smaller.
+    If fewer trials succeed than the next rung has places, the next rungs shrink.
     """
 
     def __init__(self, rungs: Sequence[Rung]) -> None:
         super().__init__([rung.iterations for rung in rungs])
         self.sizes = [rung.size for rung in rungs]
         self.asked = 0
-        """How many trials entered the lowest rung."""
+        """The number of trials that entered the lowest rung."""
 
     @property
     def total(self) -> int:
-        """The trials that the bracket takes in all, as far as is known."""
+        """The number of trials that the bracket takes in all, as far as is known."""
         return sum(self.sizes)
 
     def tell(self, rung: int, told: Told) -> None:
@@ -84,7 +84,7 @@ class Halving(Bracket):
 
 
 class Asynchronous(Bracket):
-    """ASHA (Li et al. 2020, algorithm 2): promotes the top 1/eta of what a rung has told, at any time."""
+    """ASHA (Li et al. 2020, algorithm 2): at any time promotes the top 1/eta of the trials told so far."""
 
     def __init__(self, iterations: Sequence[int], eta: int) -> None:
         super().__init__(iterations)

@@ -1,23 +1,23 @@
 """Many architectures for a short time, few of them for longer: successive halving, Hyperband and ASHA.
 
-Choose it where a short meta-training already tells bad architectures from good ones, and a full one is
+Choose it if a short meta-training already tells bad architectures from good ones, and a full one is
 expensive. `mode`:
 
 - hyperband (Li, Jamieson, DeSalvo, Rostamizadeh & Talwalkar 2018, arXiv:1603.06560, algorithm 1): brackets
   s_max, ..., 0, over and over. Bracket s starts ceil((s_max + 1) / (s + 1) * eta^s) random architectures at
-  1/eta^s of the full budget, R = budget.search_iterations; of a rung's architectures the best 1/eta go on
-  to eta times the budget. It hedges between many short trainings and few full ones.
+  1/eta^s of the full budget, R = budget.search_iterations. The best 1/eta architectures of a rung continue
+  with eta times the budget. It hedges between many short trainings and few full ones.
 - halving (Jamieson & Talwalkar 2016): one bracket, as large as budget.trials allows.
-- asha (Li et al. 2020, arXiv:1810.05934, algorithm 2): promotes whenever an architecture is among the best
-  1/eta of its rung so far, and starts a new one where none is: no trial waits for another. The choice for
-  parallel executors.
+- asha (Li et al. 2020, arXiv:1810.05934, algorithm 2): promotes an architecture as soon as it is among the
+  best 1/eta of its rung so far. If there is none, it starts a new one. No trial waits for another, so choose
+  it for parallel executors.
 
-An architecture that goes on continues its own meta-training (Proposal.continues). Learning-rate schedules
-span the full budget R in every rung, since a schedule that ended with the rung could not be continued.
+A promoted architecture resumes its own meta-training (Proposal.continues). Learning-rate schedules span the
+full budget R in every rung, because a schedule that ended with the rung could not be continued.
 
-budget.trials counts evaluations, promotions included. Hyperband's brackets follow each other while whole
-ones fit; the last one is cut to what is left: fewer architectures, and fewer rungs where not even one
-architecture would reach R. With several asks outstanding a bracket that waits for tells lets the next begin.
+budget.trials counts evaluations, promotions included. Hyperband's brackets follow each other while whole ones
+fit. The last one is cut to what is left: it has fewer architectures, and fewer rungs if not even one
+architecture would reach R. With several asks outstanding, the next bracket begins while one waits for tells.
 Failed trials are not promoted; the evaluations that this saves go to another bracket.
 """
 
@@ -34,7 +34,11 @@ from nasmeta.trial import Proposal, Told
 
 
 class Hyperband(Strategy):
-    """See the module. `min_share`: the smallest budget as a share of the full one."""
+    """Successive halving, Hyperband or ASHA, chosen by `mode`; the module describes them.
+
+    eta: the factor between the budgets of two rungs. min_share: the smallest budget as a share of the full
+    one.
+    """
 
     def __init__(
         self,
@@ -79,7 +83,7 @@ class Hyperband(Strategy):
         return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), entered.iterations[0])
 
     def _enter(self) -> Halving | Asynchronous | None:
-        """The bracket whose lowest rung takes a new architecture; None where all wait for tells."""
+        """The bracket whose lowest rung takes a new architecture; None if all wait for tells."""
         if self.mode == "asha":
             return self.asynchronous
         waiting = (bracket for bracket in self.halving if bracket.asked < bracket.sizes[0])
@@ -106,7 +110,7 @@ class Hyperband(Strategy):
         bracket.tell(rung, told)
 
     def _learn(self, told: Told) -> None:
-        """Nothing: architectures are drawn at random, and only its own trials can be promoted."""
+        """Learns nothing: architectures are random draws, and only its own trials can be promoted."""
 
     def _promotable(self) -> set[int]:
         if self._asked == self.trials:

@@ -1,4 +1,4 @@
-"""A surrogate of the evaluator: an ensemble of graph networks that predicts scores, and its acquisitions.
+"""A surrogate of the evaluator: an ensemble of graph networks that predicts scores, and acquisitions.
 
-Every file here but `graphs` and `targets` loads torch, so a strategy imports them when it first needs them.
+All files here but `graphs` and `targets` load torch, so a strategy imports them only when it needs them.
 """

@@ -1,4 +1,4 @@
-"""The ensemble that is trained on: goes on learning as scores come in, and predicts with its doubts."""
+"""The ensemble of graph networks: it keeps training as scores come in, and predicts mean and deviation."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,17 +12,20 @@ from nasmeta.strategies.surrogate.graphs import EncodedGraph, pack
 from nasmeta.strategies.surrogate.networks import GraphNetworks, GraphTensors
 
 CHUNK = 512
-"""Graphs predicted at once: bounds the memory."""
+"""Graphs predicted at once, which bounds the memory."""
 
 SMALLEST_STD = 1e-3
-"""Of a prediction, in units of the targets: members that agree exactly would leave nothing to divide by."""
+"""The smallest standard deviation of a prediction, in units of the targets.
+
+If members agree exactly, nothing would be left to divide by.
+"""
 
 
 class Ensemble:
     """Graph networks that differ in their initial weights (deep ensemble, Lakshminarayanan et al. 2017).
 
-    Trained by AdamW on the squared error. A pure function of the generators and data that it is given: it
-    computes on one thread, whatever torch is set to, so that results do not hang on the number of cores.
+    Trained by AdamW on the squared error. A pure function of its generators and data: it computes on one
+    thread, whatever torch is set to, so that results do not depend on the number of cores.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Ensemble:
         batch: int,
         rng: np.random.Generator,
     ) -> None:
-        """Goes on training for `steps` steps, each on `batch` graphs (all, if fewer) drawn by `rng`."""
+        """Trains for `steps` more steps, each on `batch` graphs (or all, if fewer) drawn by `rng`."""
         with _one_thread(), torch.enable_grad():
             wanted = torch.from_numpy(targets)
             everything = GraphTensors.of(pack(graphs)) if len(graphs) <= batch else None
@@ -64,12 +67,12 @@ class Ensemble:
                     chosen = rng.choice(len(graphs), batch, replace=False)
                     drawn, inputs = wanted[chosen], GraphTensors.of(pack([graphs[i] for i in chosen]))
                 self._optimizer.zero_grad()
-                # A sum over members, whose parameters are apart: each descends its own mean squared error.
+                # Members share no parameters, so in this sum each descends its own mean squared error.
                 (self._networks(inputs) - drawn).square().mean(dim=1).sum().backward()
                 self._optimizer.step()
 
     def predict(self, graphs: Sequence[EncodedGraph]) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation over the members, [graphs] float64 each."""
+        """Mean and standard deviation over the members, each [graphs] float64."""
         with _one_thread(), torch.no_grad():
             parts = [graphs[i : i + CHUNK] for i in range(0, len(graphs), CHUNK)]
             members = torch.cat([self._networks(GraphTensors.of(pack(part))) for part in parts], dim=1)

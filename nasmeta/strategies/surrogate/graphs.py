@@ -1,4 +1,4 @@
-"""Architecture graphs as arrays, and many of them as one graph that needs no padding."""
+"""Architecture graphs as arrays, and several of them packed into one graph without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,18 @@ Floats = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 NUMBERS = 3
-"""Features of a node beside its operation: width, longest path from the input, longest path to the output."""
+"""Features of a node besides its operation: width, longest path from the input, and to the output."""
 
 SCALE = 1 / 4
-"""Of these features, whose binary logarithms are a few units: the networks want inputs near one."""
+"""The factor of these features: their binary logarithms are a few units, and inputs should be near 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedGraph:
-    """features [nodes, operations + NUMBERS] float32; sources, targets [edges] int64: each edge's ends."""
+    """One graph: features [nodes, operations + NUMBERS] float32.
+
+    sources, targets [edges] int64 are the nodes at each edge's two ends.
+    """
 
     features: Floats
     sources: Indices
@@ -33,10 +36,10 @@ def feature_length(operations: Sequence[str]) -> int:
 
 
 def encode(graph: ArchitectureGraph, operations: Sequence[str]) -> EncodedGraph:
-    """One-hot operation, then log2(1 + x) / 4 of width and of both depths, for each node.
+    """Encodes each node: its operation one-hot, then log2(1 + x) / 4 of its width and both depths.
 
-    Depths tell a few rounds of message passing where a node of a long chain lies. Raises ValueError for an
-    operation outside `operations`.
+    Depths tell a few rounds of message passing where in a long chain a node lies. Raises ValueError for an
+    operation that is not in `operations`.
     """
     nodes = len(graph.operations)
     features = np.zeros((nodes, feature_length(operations)), dtype=np.float32)
@@ -48,7 +51,7 @@ def encode(graph: ArchitectureGraph, operations: Sequence[str]) -> EncodedGraph:
 
 
 def _depths(adjacency: NDArray[np.bool_]) -> list[int]:
-    """The length of the longest path that leads to each node; nodes are in topological order."""
+    """The length of the longest path to each node; nodes are in topological order."""
     depths = [0] * len(adjacency)
     for source, target in zip(*(ends.tolist() for ends in np.nonzero(adjacency)), strict=True):
         depths[target] = max(depths[target], depths[source] + 1)
@@ -57,9 +60,9 @@ def _depths(adjacency: NDArray[np.bool_]) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class PackedGraphs:
-    """Graphs side by side, as one graph of all their nodes: features [nodes, ...], edges as in EncodedGraph.
+    """Several graphs as one graph of all their nodes: features [nodes, ...], edges as in EncodedGraph.
 
-    owner [nodes]: the graph of each node, ascending; count: how many graphs.
+    owner [nodes]: the graph of each node, ascending. count: the number of graphs.
     """
 
     features: Floats
@@ -70,7 +73,7 @@ class PackedGraphs:
 
 
 def pack(graphs: Sequence[EncodedGraph]) -> PackedGraphs:
-    """The graphs, at least one, as one."""
+    """Packs one or more graphs into one."""
     sizes = np.array([len(graph.features) for graph in graphs])
     offsets = np.repeat(np.cumsum(sizes) - sizes, [len(graph.sources) for graph in graphs])
     return PackedGraphs(

@@ -1,4 +1,4 @@
-"""Graph convolutional networks over architectures, several of them computed as one."""
+"""Graph convolutional networks over architectures; several are computed as one."""
 
 import math
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from torch import Tensor
 from nasmeta.strategies.surrogate.graphs import PackedGraphs
 
 HEAD_GAIN = 0.1
-"""Of the last layer's initial weights: untrained networks should predict little, not anything."""
+"""Gain of the last layer's initial weights: untrained networks should predict values near zero."""
 
 
 @dataclass(frozen=True, eq=False)
 class GraphTensors:
-    """Packed graphs as tensors, their edges as messages that are sent along them and against them.
+    """Packed graphs as tensors, with messages sent along every edge and against it.
 
-    A node's message has two versions: row 3 v + 1 of the states goes to those that node v feeds, row 3 v + 2
-    to those that feed it (row 3 v it keeps). origins, ends [2 edges]: the row and the node that receives it;
-    weights [2 edges, 1]: 1 / sqrt(the number of messages of this version that the node receives);
-    share [nodes, 1]: 1 / nodes of the node's graph.
+    The states have three rows per node v: row 3 v is what it keeps, row 3 v + 1 goes to the nodes that v
+    feeds, and row 3 v + 2 to those that feed v. origins, ends [2 edges]: the row sent, and the node that
+    receives it. weights [2 edges, 1]: 1 / sqrt(the number of messages of this direction that the node
+    receives). share [nodes, 1]: 1 / nodes of the node's graph.
     """
 
     features: Tensor
@@ -47,12 +47,13 @@ class GraphTensors:
 
 
 class GraphNetworks:
-    """`members` networks of one shape, each with weights of its own.
+    """`members` networks of one shape, each with its own weights.
 
-    Each embeds the nodes linearly, then `layers` times replaces the state h of every node by
-    relu(A h + B (sum of h over those that feed it) + C (sum over those that it feeds) + b), the sums divided
-    by the square root of their lengths: graph convolution in both directions (Wen et al. 2020,
-    arXiv:1912.00848), with weights of their own. The prediction is a linear map of the nodes' mean state.
+    Each embeds the nodes linearly. Then `layers` times it replaces the state h of every node by relu(A h + B
+    (sum of h over those that feed it) + C (sum over those that it feeds) + b), where each sum is divided by
+    the square root of its number of terms. This is graph convolution in both directions (Wen et al. 2020,
+    arXiv:1912.00848), with separate weights for each. The prediction is a linear map of the nodes' mean
+    state.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class GraphNetworks:
         def drawn(rows: int, columns: int, variance: float) -> Tensor:
             return torch.randn(members, rows, columns, generator=generator) * math.sqrt(variance)
 
-        # The features are one of many operations and a few small numbers: their square norm is about one.
+        # The features are a one-hot operation and a few small numbers: their square norm is about one.
         parts = [drawn(features, hidden, 0.5)]
         for _ in range(layers):
             parts += [drawn(hidden, 3 * hidden, 2 / (3 * hidden)), torch.zeros(members, 1, hidden)]
         parts += [drawn(hidden, 1, HEAD_GAIN / hidden), torch.zeros(members, 1, 1)]
         self._shapes = [part.shape for part in parts]
-        # One vector: the optimizer's step is then a handful of operations.
+        # In one vector, so that the optimizer's step is a handful of operations.
         self.parameters = torch.cat([part.flatten() for part in parts]).requires_grad_()
 
     def __call__(self, graphs: GraphTensors) -> Tensor:
@@ -86,7 +87,7 @@ class GraphNetworks:
         return torch.baddbmm(offset, self._stacked(pooled), head)[..., 0]
 
     def _exchange(self, versions: Tensor, graphs: GraphTensors) -> Tensor:
-        """What each node keeps, plus what it receives: [members, nodes, 3 hidden] -> [nodes, all hidden]."""
+        """What each node keeps plus what it receives: [members, nodes, 3 hidden] -> [nodes, all hidden]."""
         rows = self._rows(versions, 3)
         return rows[::3].index_add(0, graphs.ends, rows[graphs.origins] * graphs.weights)
 

@@ -1,4 +1,4 @@
-"""Scores as targets of a regression, whatever their scale."""
+"""Scores as regression targets, whatever their scale."""
 
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 
 def normal_scores(scores: Sequence[float]) -> NDArray[np.float32]:
-    """The standard normal quantile of each score's rank (Blom 1958): (rank - 3/8) / (n + 1/4), ties averaged.
+    """The standard normal quantile of each score's rank (Blom 1958), ties averaged.
 
-    A search needs the order of its scores alone, and their spread misleads: a table's accuracies pile up at
-    a few points below the best, with failures at chance far away. Ranks spread out the best and cap the
-    worst, and make a strategy indifferent to any increasing transformation of the scores.
+    The quantile is at (rank - 3/8) / (n + 1/4). A search needs only the order of its scores, and their spread
+    misleads: a table's accuracies pile up a few points below the best, with failures at chance far away.
+    Ranks spread out the best and cap the worst, and make a strategy indifferent to any increasing
+    transformation of the scores.
     """
     values = np.asarray(scores, dtype=np.float64)
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
