@@ -1,1 +1,1 @@
-"""Meta-learners: how parameters are meta-trained over tasks and adapt to one. One file an algorithm."""
+"""Meta-learners: how parameters are meta-trained over tasks and adapt to one. One file per algorithm."""

@@ -18,19 +18,19 @@ from nasmeta.task import Kind, TaskBatch, TaskSpec
 
 Metrics = dict[str, Tensor]
 Gradients = tuple[Parameters, Metrics]
-"""A gradient for every meta-learned parameter, and what was measured on the way."""
+"""A gradient for every meta-learned parameter, and the metrics of the same pass."""
 
 
 @dataclass
 class MetaState:
     """What meta-training changes.
 
-    parameters: everything the outer optimizer updates, leaf tensors: the network's under the module's
-    names, and what is meta-learned with them under names that start with "meta.". statistics: the
-    population moments of `running`, empty until training is over; `recording` while they are collected.
-    inner_scale, outer_scale: factors of the
-    two loops' learning rates by name, 1 where there is none; an inner factor of 0 holds a parameter: no
-    inner loop changes it.
+    parameters: all that the outer optimizer updates, as leaf tensors. The network's have the module's names;
+    what is meta-learned besides them has names that start with "meta.".
+    statistics: the population moments of `running`; empty until training is over.
+    inner_scale, outer_scale: factors of the learning rates of the inner and the outer loop, by parameter name
+    (1 if there is none). An inner factor of 0 holds a parameter: the inner loop does not change it.
+    recording: true while the population moments are collected.
     """
 
     network: Network
@@ -46,12 +46,12 @@ class MetaState:
         return {name: self.parameters[name] for name in self.network.names}
 
     def set_statistics(self, statistics: dict[str, Tensor]) -> None:
-        """Adopts population moments, as `Network.population` returned them."""
+        """Sets the population moments, as `Network.population` returned them."""
         self.network.set_population(statistics)
         self.statistics = statistics
 
     def load(self, parameters: Parameters, statistics: dict[str, Tensor]) -> None:
-        """Takes saved values over, in place; raises KeyError or RuntimeError if they are another net's."""
+        """Loads saved values in place; raises KeyError or RuntimeError if they belong to another network."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(parameters[name])
@@ -59,7 +59,7 @@ class MetaState:
         self.set_statistics({name: value.to(device) for name, value in statistics.items()})
 
     def to(self, device: torch.device) -> "MetaState":
-        """The same state with its tensors on `device`."""
+        """Moves the tensors to `device`; returns this state."""
         self.network.to(device)
         self.parameters = {n: p.detach().to(device).requires_grad_() for n, p in self.parameters.items()}
         self.set_statistics({name: value.to(device) for name, value in self.statistics.items()})
@@ -69,12 +69,15 @@ class MetaState:
 class MetaLearner(ABC):
     """How parameters are meta-trained over tasks, and how they adapt to one.
 
-    Instances hold options only; whatever is learned lives in the MetaState. `batch_norm` is the run-wide
-    policy that config.py passes in. `train_way` is the way of training episodes where a learner wants
-    another than the task's; `task_by_task` is false where a meta-batch is one training set, not a mean over
-    tasks; `second_order` true where an inner step is differentiated; `descends` false where the
-    meta-gradient is the derivative of no loss; `recordable` false where what is computed depends on values
-    that are read on the host, or drawn.
+    Instances hold options only; everything that is learned is in the MetaState.
+
+    train_way: the classes of a training episode, if the learner wants another number than the task's.
+    task_by_task: false if a meta-batch is one training set and not a mean over tasks.
+    second_order: true if inner steps are differentiated.
+    descends: false if the meta-gradient is not the derivative of a loss.
+    recordable: false if the operations depend on values that are read on the host, or drawn.
+    kinds: the kinds of tasks that it can learn; `refusal` says why it cannot learn others.
+    batch_norm: the run's policy for normalizing queries.
     """
 
     train_way: int | None = None
@@ -88,7 +91,7 @@ class MetaLearner(ABC):
         self.batch_norm = batch_norm
 
     def check(self, task: TaskSpec) -> None:
-        """Raises ConfigError where this learner makes no sense for such tasks."""
+        """Raises ConfigError if this learner cannot learn such tasks."""
         if task.kind not in self.kinds:
             raise ConfigError(
                 f"meta_learner: {type(self).__name__} cannot do {task.kind}: {self.refusal}; "
@@ -108,14 +111,14 @@ class MetaLearner(ABC):
         return state
 
     def extra_parameters(self, state: MetaState) -> Parameters:
-        """What is meta-learned beside the network, by name; none by default."""
+        """What is meta-learned besides the network, by name; nothing by default."""
         return {}
 
     def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        """The direction the outer optimizer descends, averaged over the tasks of the batch.
+        """The gradient that the outer optimizer descends, averaged over the tasks of the batch.
 
-        Returns a gradient for every entry of state.parameters, and scalar tensors on the device ("loss",
-        and "accuracy" for classification). Never waits for the device.
+        Returns a gradient for every entry of state.parameters, and metrics as scalar tensors on the device:
+        "loss", and for classification "accuracy". Never waits for the device.
         """
         execution = state.network.execution
         pieces = execution.pieces(batch) if self.task_by_task else [list(batch)]
@@ -130,18 +133,18 @@ class MetaLearner(ABC):
         return gradients.get(), metrics.get()
 
     def phase(self, iteration: int) -> Hashable:
-        """All of the iteration that `meta_gradient` depends on."""
+        """What `meta_gradient` depends on of the iteration; equal values mean equal operations."""
         return None
 
     @abstractmethod
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        """`meta_gradient` of the tasks that are computed at once: often a single one."""
+        """`meta_gradient` for the tasks that are computed at once, often a single one."""
 
     def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        """Adapts to each task by itself; logits or outputs [T, M, outputs], without a graph.
+        """Adapts to each task by itself; returns logits or outputs [T, M, outputs], without a graph.
 
-        Shapes as in TaskBatch. Under `running` a network with batch norms has to have its population
-        statistics: see `adopt_population`.
+        Shapes are those of TaskBatch. Under `running`, a network with batch norms needs its population
+        statistics first: see `adopt_population`.
         """
         execution = Execution() if state.recording else state.network.execution
         pieces = execution.pieces([support_x, support_y, query_x])
@@ -152,10 +155,10 @@ class MetaLearner(ABC):
         """`predict` for the tasks that are computed at once."""
 
     def solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        """Adapts to one task: a plain network that answers a query as `predict` does, whatever others come.
+        """Adapts to one task; returns a plain network that answers as `predict` does, each query by itself.
 
         support_x [N, ...], support_y [N], or [N, outputs] for regression. Raises ConfigError under
-        `transductive`, where the answer to a query depends on those that it comes with.
+        `transductive`, because the answer to a query then depends on the other queries.
         """
         if self.batch_norm == "transductive" and state.network.norms:
             raise ConfigError(
@@ -166,16 +169,16 @@ class MetaLearner(ABC):
 
     @abstractmethod
     def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        """`solve`, where no answer depends on other queries."""
+        """`solve` after its check; no answer depends on other queries."""
 
     def _with_own_head(self, state: MetaState, parameters: Parameters, support_x: Tensor) -> TaskNetwork:
-        """The network with adapted parameters, the head's among them."""
+        """The network with adapted parameters, which include those of the head."""
         head = parameters["head.weight"], parameters["head.bias"]
         return TaskNetwork(self._body(state, parameters, support_x), *head)
 
     @torch.no_grad()
     def _body(self, state: MetaState, parameters: Parameters, support_x: Tensor) -> nn.Module:
-        """The body with these parameters, which normalizes every query by what the run's policy says."""
+        """The body with these parameters; it normalizes every query as the run's policy says."""
         moments = state.statistics
         if self.batch_norm != "running":
             state.network.embed(parameters, support_x, Statistics(record=True))
@@ -183,17 +186,17 @@ class MetaLearner(ABC):
         return state.network.plain_body(parameters, moments)
 
     def held_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        """The derivative of the query loss after adaptation by the parameters that the inner loop holds.
+        """The gradient of the query loss after adaptation, for the parameters that the inner loop holds.
 
-        By all of them for a learner without an inner loop. What `meta_gradient` says of them, where that is
-        the derivative of a loss.
+        A learner without an inner loop holds all parameters. If the meta-gradient is the derivative of a
+        loss, it is this gradient already.
         """
         return self.meta_gradient(state, batch, iteration)
 
     def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
         """The network's parameters after the inner loop of a test task: support_x [N, ...], support_y [N].
 
-        Raises ConfigError where the learner has no inner loop that changes the network.
+        Raises ConfigError if the learner has no inner loop that changes the network.
         """
         raise ConfigError(
             f"meta_learner: {type(self).__name__} has no inner loop that adapts the network; "
@@ -201,13 +204,13 @@ class MetaLearner(ABC):
         )
 
     def with_test_steps(self, steps: int) -> Self:
-        """The same learner, whose inner loop takes so many steps on a test task."""
+        """A copy of the learner whose inner loop takes `steps` steps on a test task."""
         learner = copy(self)
         vars(learner)["test_steps"] = steps
         return learner
 
     def for_ways(self, state: MetaState, ways: int) -> MetaState:
-        """The state for tasks of another number of classes; raises ConfigError where the head fixes it."""
+        """The state for tasks of `ways` classes; raises ConfigError if the head fixes another number."""
         if ways != state.task.outputs:
             raise ConfigError(
                 f"task.way: {type(self).__name__} meta-learned a head of {state.task.outputs} outputs, "
@@ -218,9 +221,9 @@ class MetaLearner(ABC):
     def query_outputs(
         self, state: MetaState, parameters: Parameters, support_x: Tensor, query_x: Tensor, *, test: bool
     ) -> Tensor:
-        """Outputs [M, outputs] of a task's queries [M, ...] under the run's batch-norm policy.
+        """The outputs [M, outputs] for a task's queries [M, ...] under the run's batch-norm policy.
 
-        Of T tasks with parameters of their own where all have a first dimension more.
+        For T tasks with their own parameters, every tensor has one more dimension, T, in front.
         """
         network = state.network
         if self.batch_norm == "support" and network.norms:
@@ -232,10 +235,11 @@ class MetaLearner(ABC):
         return network(parameters, query_x, statistics)
 
     def joint_statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
-        """For a forward pass of all examples of `tasks` tasks, one after the other, each its `shots` first.
+        """The statistics for one pass over all examples of `tasks` tasks, each with its `shots` first.
 
-        Each task is normalized by its support examples, or by all of its own: also under `running`, until
-        there is a population.
+        Under `support`, a task is normalized by its support examples. Under `transductive`, it is normalized
+        by all of its examples; in training, `running` does the same. In testing, `running` uses the
+        population's.
         """
         if self.batch_norm == "support":
             return Statistics(tasks=tasks, rows=shots)
@@ -244,27 +248,30 @@ class MetaLearner(ABC):
         return Statistics(tasks=tasks)
 
     def test_statistics(self, state: MetaState) -> Statistics:
-        """The population's under `running`; while these are collected, the batch's, remembered by the norms.
+        """The population statistics of `running`; while they are collected, the batch's, which norms record.
 
-        Raises RuntimeError if there are none: to record them here would keep the moments of every batch, and
-        call the batch's statistics the population's.
+        Raises RuntimeError if there are none. Recording them here instead would keep the moments of every
+        batch, and would pass the batch's statistics off as the population's.
         """
         if self.lacks_population(state) and not state.recording:
             raise RuntimeError("batch_norm: running has no population statistics; call adopt_population")
         return Statistics(population=not state.recording, record=state.recording)
 
     def lacks_population(self, state: MetaState) -> bool:
-        """Whether queries are to be normalized by population statistics that have not been computed."""
+        """Whether queries need population statistics that have not been computed yet."""
         return self.batch_norm == "running" and bool(state.network.norms) and not state.statistics
 
 
 def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The fraction of right answers over the last dimension of labels: [..., M, way], [..., M] -> [...]."""
+    """The share of right answers, over the last dimension of labels: [..., M, way], [..., M] -> [...]."""
     return (logits.argmax(-1) == labels).float().mean(-1)
 
 
 def adopt_population(learner: MetaLearner, state: MetaState, batches: Iterable[TaskBatch]) -> None:
-    """Sets the population statistics of `running` from training tasks, at the state's parameters."""
+    """Computes the population statistics of `running` from training tasks, at the state's parameters.
+
+    Does nothing under another policy, or if the network has no batch norms.
+    """
     if learner.batch_norm != "running" or not state.network.norms:
         return
     state.statistics, state.recording = {}, True
@@ -277,7 +284,7 @@ def adopt_population(learner: MetaLearner, state: MetaState, batches: Iterable[T
 
 
 def gradient(loss: Tensor, parameters: Parameters) -> Parameters:
-    """dloss/dparameters by name, without keeping a graph; zeros for those the loss does not depend on."""
+    """dloss/dparameters by name, without a graph; zeros for parameters that the loss does not depend on."""
     gradients = torch.autograd.grad(
         loss, list(parameters.values()), allow_unused=True, materialize_grads=True
     )
@@ -292,7 +299,7 @@ def task_metrics(kind: Kind, loss: Tensor, outputs: Tensor, targets: Tensor) -> 
 
 
 class Mean:
-    """The weighted mean of dictionaries of tensors, in the order they come; nothing leaves the device."""
+    """The weighted mean of dictionaries of tensors, summed in the order of `add`; it stays on the device."""
 
     def __init__(self) -> None:
         self.total: dict[str, Tensor] = {}

@@ -1,11 +1,11 @@
 """No meta-learning: ordinary pretraining, then fine-tuning on the support set.
 
-The baseline everybody asks about (Chen et al. 2019, "A Closer Look at Few-shot Classification",
-arXiv:1904.04232, "Baseline"): the body is trained to tell all meta-training classes apart at once, with
-one linear classifier over them; a task gets a new linear head (zeros), trained by full-batch gradient
-steps on its support set with the body frozen (`adapt: head`) or together with it (`adapt: all`).
-Regression has no classes: the network is trained on all tasks' points together, the pretrained baseline
-of the MAML paper (section 5.1), and fine-tuned whole or by its head.
+This is the "Baseline" of Chen et al. 2019, "A Closer Look at Few-shot Classification", arXiv:1904.04232. The
+body is trained to tell all meta-training classes apart at once, with one linear classifier over them. Each
+task gets a new linear head that starts at zero. Full-batch gradient steps on the support set train the head
+with the body frozen (`adapt: head`), or both together (`adapt: all`).
+Regression has no classes. The network is trained on the points of all tasks together, as the pretrained
+baseline of the MAML paper is (section 5.1), and its head or all of it is fine-tuned.
 Deviation from Chen et al.: plain gradient descent on the whole support set, not momentum SGD in
 minibatches of four.
 """
@@ -26,7 +26,12 @@ from nasmeta.task import TaskBatch
 
 
 class FineTune(MetaLearner):
-    """See the module. `test_steps` gradient steps of rate `inner_lr` fine-tune at test time."""
+    """Pretraining, then fine-tuning on each test task.
+
+    test_steps: gradient steps on a test task, at least 1.
+    inner_lr: their learning rate, above 0.
+    adapt: what they change, the new `head` alone or `all` parameters.
+    """
 
     task_by_task = False  # one training set of all the meta-batch's classes
 
@@ -115,7 +120,7 @@ class FineTune(MetaLearner):
         return self._with_own_head(state, state.network_parameters | head, support_x)
 
     def _start(self, state: MetaState) -> Parameters:
-        """The head a task starts from: a new one for new classes, the trained one for regression."""
+        """The head that a task starts from: zeros for new classes, the trained head for regression."""
         head = {name: state.parameters[name].detach() for name in state.network.head_names}
         if state.task.kind == "classification":
             ways = state.task.outputs

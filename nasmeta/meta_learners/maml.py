@@ -3,11 +3,13 @@
 Meta-learns an initialization from which a few gradient steps on the support set solve a task:
 theta' = theta - alpha * d L_support(theta) / d theta, and theta descends L_query(theta').
 
-Options give the relatives: `second_order: false` is first-order MAML (section 5.2 there);
-`adapt: head` is ANIL (Raghu et al. 2020), `adapt: body` BOIL (Oh et al. 2021); `learn_inner_lr` and
-`multi_step_iterations` are two of MAML++ (Antoniou et al. 2019): rates learned per tensor and step
-(LSLR), and the multi-step loss (MSL, section 4 there), whose weights anneal linearly to the last step.
-Deviation: LSLR's rates are shared by test steps beyond the last training step.
+Options give related methods:
+- `second_order: false` is first-order MAML (section 5.2 there).
+- `adapt: head` is ANIL (Raghu et al. 2020), and `adapt: body` is BOIL (Oh et al. 2021).
+- `learn_inner_lr` is LSLR of MAML++ (Antoniou et al. 2019): a learned rate for each tensor and step.
+- `multi_step_iterations` is the multi-step loss of MAML++ (MSL, section 4 there). The weights of its steps
+  shift linearly to the last step.
+Deviation: test steps beyond the last training step use LSLR's rates of that step.
 """
 
 from collections.abc import Hashable, Iterator
@@ -32,7 +34,15 @@ from nasmeta.task import TaskBatch
 
 
 class Maml(MetaLearner):
-    """See the module. `inner_lr` is alpha; steps are full-batch gradient steps on the support set."""
+    """MAML and its relatives; an inner step is a full-batch gradient step on the support set.
+
+    second_order: whether inner steps are differentiated.
+    train_steps, test_steps: inner steps in meta-training and on a test task, at least 1.
+    inner_lr: alpha, above 0; where it starts, if `learn_inner_lr`.
+    learn_inner_lr: whether a rate is meta-learned for each tensor and step.
+    multi_step_iterations: meta-iterations until only the last query loss counts, at least 0.
+    adapt: what inner steps change, `all` parameters, the `head`, or the `body`.
+    """
 
     def __init__(
         self,
@@ -85,7 +95,7 @@ class Maml(MetaLearner):
         tensors: tuple[Tensor, ...],
         weights: list[float],
     ) -> tuple[Tensor, Metrics]:
-        """The weighted query loss over inner steps, summed over tasks; and the last step's mean metrics."""
+        """The query loss, weighted over inner steps and summed over tasks, and the last step's metrics."""
         support_x, support_y, query_x, query_y = tensors
         total: Tensor | float = 0.0
         steps = self.inner_steps(
@@ -126,7 +136,7 @@ class Maml(MetaLearner):
     ) -> Forward:
         if self.adapt != "head":
             return lambda parameters: state.network(parameters, support_x, statistics)
-        # The body stays as it is: its embeddings are the same at every step.
+        # The body does not change, so its embeddings are the same at every step.
         embeddings = state.network.embed(start, support_x, statistics)
         return lambda parameters: state.network.classify(parameters, embeddings)
 
@@ -142,7 +152,7 @@ class Maml(MetaLearner):
         return self._after_test(state, support_x, support_y)
 
     def _after_test(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
-        """The network's parameters after the steps of a test task."""
+        """The network's parameters after the inner steps of a test task."""
         for parameters in self.inner_steps(  # noqa: B007 - the last one is used
             state, state.network_parameters, support_x, support_y, self.test_steps, create_graph=False
         ):
@@ -167,10 +177,10 @@ class Maml(MetaLearner):
 
 
 def step_weights(steps: int, iteration: int, anneal: int) -> list[float]:
-    """The weight of each inner step's query loss (MAML++ section 4: equal at first, then the last only).
+    """The weight of each inner step's query loss: equal at first, later only the last (MAML++, section 4).
 
-    Over `anneal` meta-iterations every weight but the last falls linearly from 1/steps to a floor of
-    0.03/steps; from then on the last step has it all.
+    Over `anneal` meta-iterations, every weight but the last falls linearly from 1/steps to a floor of
+    0.03/steps. After that, the last step has all the weight.
     """
     if iteration >= anneal:
         return [0.0] * (steps - 1) + [1.0]

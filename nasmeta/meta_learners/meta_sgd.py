@@ -1,13 +1,13 @@
-"""Meta-SGD (Li, Zhou, Chen & Li 2017, arXiv:1707.09835): MAML that also learns how far to go, per parameter.
+"""Meta-SGD (Li, Zhou, Chen & Li 2017, arXiv:1707.09835): MAML with a learned rate for each parameter.
 
-theta' = theta - alpha * d L_support(theta) / d theta (eq. 3 there; the product is elementwise): alpha has
-the shape of theta and is meta-learned with it, so one step learns a direction as well as a length; an entry
-may become negative. In the paper one step is all, in training and in testing. Choose it over MAML where
-good inner rates are not known, or one step must do; it doubles what the outer optimizer has to keep.
+theta' = theta - alpha * d L_support(theta) / d theta (eq. 3 there; the product is elementwise). alpha has
+the shape of theta and is meta-learned with it. One step thus learns a direction as well as a length, and an
+entry may become negative. The paper takes one step, in training and in testing. Choose it over MAML if good
+inner rates are not known, or if one step must suffice. It doubles what the outer optimizer has to store.
 
-Every entry of alpha starts at a draw of its own, uniform over the paper's range: one draw for all of them
-would give each architecture of a search another rate to start from. Steps beyond the first use the same
-alpha. `second_order: false` drops second derivatives as first-order MAML does, which the paper does not.
+Every entry of alpha starts at its own draw, uniform over the paper's range. With one draw for all entries,
+each architecture of a search would start from another rate. Steps beyond the first use the same alpha.
+`second_order: false` drops second derivatives as first-order MAML does; the paper does not do this.
 """
 
 from typing import Annotated
@@ -24,7 +24,11 @@ from nasmeta.networks.network import Parameters
 
 
 class MetaSgd(Maml):
-    """See the module. Entries of alpha start in [`alpha_min`, `alpha_max`]; equal ones make it MAML's."""
+    """Meta-SGD. Its other arguments are those of Maml.
+
+    alpha_min, alpha_max: the range in which entries of alpha start, above 0. If both are equal, it starts
+    with one rate for all entries, as MAML has. Raises ConfigError if alpha_min > alpha_max.
+    """
 
     def __init__(
         self,

@@ -1,14 +1,14 @@
 """Prototypical networks (Snell, Swersky & Zemel 2017, arXiv:1703.05175).
 
-A class is the mean embedding of its support images (eq. 1); a query's logits are minus its squared
-Euclidean distances to them (eq. 2), which the paper finds better than cosine similarity, and better still
-when training episodes have more classes than test episodes (`train_way`, section 2.6 there). Only the
-body is used. `cosine` and the temperature, learned as its logarithm where `learn_temperature`, follow
-later practice (Chen et al. 2021, "Meta-Baseline", eq. 3).
+A class's prototype is the mean embedding of its support images (eq. 1). A query's logits are minus its
+squared Euclidean distances to the prototypes (eq. 2). The paper finds this better than cosine similarity, and
+better still if training episodes have more classes than test episodes (`train_way`, section 2.6 there). Only
+the body is used. `cosine` and the temperature follow later practice (Chen et al. 2021, "Meta-Baseline",
+eq. 3). With `learn_temperature`, the logarithm of the temperature is learned.
 
-Normalization: prototypes and queries must be normalized alike to be compared, so a task's support and
-queries go through the body together; `support` takes the statistics from its support images,
-`transductive` from both, and so does `running` in training.
+Normalization: prototypes and queries must be normalized alike to be compared. A task's support images and
+queries therefore go through the body together. `support` takes the statistics from the support images,
+`transductive` from both. In training, `running` does as `transductive`.
 """
 
 from dataclasses import replace
@@ -26,11 +26,16 @@ from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.task import TaskBatch
 
 SCALE = {"euclidean": 1.0, "cosine": 10.0}
-"""Where the temperature starts: the paper's for distances, Meta-Baseline's for cosines."""
+"""The temperature's initial value: the paper's for distances, Meta-Baseline's for cosines."""
 
 
 class ProtoNet(MetaLearner):
-    """See the module. `train_way` null: as many classes as the test's tasks have."""
+    """Prototypical networks.
+
+    distance: euclidean (squared) or cosine.
+    learn_temperature: whether the factor of the logits is meta-learned; see SCALE for its initial value.
+    train_way: classes of a training episode, at least 2 (None: as many as a test task has).
+    """
 
     kinds = ("classification",)
     refusal = "a prototype is the mean embedding of a class, and regression has none"
@@ -68,7 +73,7 @@ class ProtoNet(MetaLearner):
 
     @torch.no_grad()
     def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        """`_similarity` to the task's prototypes is linear in a query's embedding, or in its direction."""
+        """A linear head: `_similarity` is linear in a query's embedding, or for cosines in its direction."""
         statistics = self.joint_statistics(state, 1, len(support_x), test=True)
         support = state.network.embed(state.parameters, support_x, statistics)
         centres = prototypes(support[None], support_y[None], state.task.outputs)[0]
@@ -105,7 +110,7 @@ class ProtoNet(MetaLearner):
         """centres [T, way, features], queries [T, M, features] -> [T, M, way]."""
         if self.distance == "cosine":
             return F.normalize(queries, dim=-1) @ F.normalize(centres, dim=-1).mT
-        # -|q - c|^2 without its |q|^2, which is the same for all classes and leaves the softmax as it is.
+        # -|q - c|^2 without its |q|^2, which is the same for all classes and does not change the softmax.
         return 2 * queries @ centres.mT - centres.square().sum(-1).unsqueeze(1)
 
 

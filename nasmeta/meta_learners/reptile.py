@@ -1,10 +1,10 @@
 """Reptile (Nichol, Achiam & Schulman 2018, arXiv:1803.02999).
 
-Trains on a task for a few steps and moves the initialization towards where that led: the meta-gradient
-is theta - mean over tasks of theta'_task (algorithm 2 there, "batched"), for any outer optimizer. No
-second derivatives, no query loss: in meta-training a task's support and query images are one training
-set, cut into minibatches. Minibatches walk round the set in a fixed order that alternates the classes;
-the images of an episode are in random order, so this is drawing without replacement, balanced by class.
+Trains on a task for a few steps and moves the initialization towards the result. The meta-gradient is theta
+minus the mean over tasks of theta'_task (algorithm 2 there, "batched"), for any outer optimizer. There are no
+second derivatives and there is no query loss: in meta-training, a task's support and query images are one
+training set, which is cut into minibatches. They go round the set in a fixed order that alternates the
+classes. The images of an episode are in random order, so this draws without replacement, balanced by class.
 Deviation: the inner Adam starts fresh in every task (the authors' code carries its second moments over).
 """
 
@@ -33,7 +33,14 @@ Sets = tuple[tuple[Tensor, Tensor], ...]
 
 
 class Reptile(MetaLearner):
-    """See the module. `inner_batch` is the size of a minibatch; `adam_beta1` is 0 in the paper."""
+    """Reptile; an inner step is a step of the inner optimizer on one minibatch.
+
+    train_steps, test_steps: inner steps in meta-training and on a test task, at least 1.
+    inner_optimizer: sgd or adam.
+    inner_lr: its learning rate, above 0.
+    inner_batch: examples in a minibatch, at least 1.
+    adam_beta1: Adam's first coefficient, in [0, 1); 0 in the paper.
+    """
 
     descends = False  # a pseudo-gradient
 
@@ -66,16 +73,16 @@ class Reptile(MetaLearner):
     def adapt(
         self, state: MetaState, batches: Iterator[tuple[Tensor, Tensor]], tasks: int, steps: int
     ) -> tuple[Parameters, Metrics]:
-        """The network's parameters after `steps` minibatches; and the last one's metrics.
+        """The network's parameters after `steps` minibatches, and the metrics of the last minibatch.
 
-        Of several tasks both are stacked, [tasks, ...].
+        For several tasks, `batches` and parameters are stacked, [tasks, ...]; the metrics are means.
         """
         parameters = {
             name: p.detach().expand(*[tasks] * (tasks > 1), *p.shape).clone().requires_grad_()
             for name, p in state.network_parameters.items()
         }
         trained = {n: p for n, p in parameters.items() if state.inner_scale.get(n, 1.0) != 0}
-        # Laid out in memory as the parameters are, which fused kernels take for granted.
+        # In the parameters' memory layout, as fused kernels expect.
         gradients = [torch.empty_like(p) for p in trained.values()]
         for parameter, place in zip(trained.values(), gradients, strict=True):
             parameter.grad = place
@@ -91,7 +98,7 @@ class Reptile(MetaLearner):
         return parameters, task_metrics(state.task.kind, loss / tasks, outputs, y)
 
     def _batches(self, sets: Sets, task: TaskSpec) -> Iterator[tuple[Tensor, Tensor]]:
-        """Minibatches of the tasks of sets (x [T, n, ...], y [T, n]): stacked where there are several."""
+        """Minibatches from sets (x [T, n, ...], y [T, n]); stacked over the tasks if there are several."""
         walks = [
             minibatches(tuple((x[i], y[i]) for x, y in sets), task, self.inner_batch)
             for i in range(len(sets[0][0]))
@@ -102,7 +109,7 @@ class Reptile(MetaLearner):
         return ((torch.stack(x), torch.stack(y)) for x, y in together)
 
     def _optimizer(self, trained: Parameters, scale: Mapping[str, float]) -> torch.optim.Optimizer:
-        """The inner optimizer; parameters of one factor of the rate are a group."""
+        """The inner optimizer, with one parameter group for each factor of the learning rate."""
         factors = dict.fromkeys(scale.get(name, 1.0) for name in trained)
         groups = [
             {
@@ -112,7 +119,7 @@ class Reptile(MetaLearner):
             for factor in factors
         ]
         if self.inner_optimizer == "adam":
-            # One kernel instead of a dozen, a sixth of a step's time on a CPU. There is none for `meta`.
+            # One kernel instead of a dozen: a sixth of a step's time on a CPU. The meta device has none.
             device = next(iter(trained.values())).device.type
             fused = device in ("cpu", "cuda")
             return torch.optim.Adam(
@@ -132,9 +139,9 @@ class Reptile(MetaLearner):
         return self._with_own_head(state, self.adapted(state, support_x, support_y), support_x)
 
     def held_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        """The first-order derivative of the loss on the queries, of the weights that the support leads to.
+        """The first-order gradient of the query loss for the held parameters, after adaptation.
 
-        Task by task: the support set alone is adapted to, by `train_steps` minibatches.
+        Each task is adapted to on its support set alone, by `train_steps` minibatches.
         """
         held = [n for n in state.network.names if state.inner_scale.get(n, 1.0) == 0]
         gradients, metrics = Mean(), Mean()
@@ -159,11 +166,11 @@ class Reptile(MetaLearner):
 
 
 def minibatches(sets: Sets, task: TaskSpec, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless minibatches of `size` examples of the sets (x, y) of one task, round and round.
+    """Endless minibatches of `size` examples from the sets (x, y) of one task, round and round.
 
-    Sets are ordered by class as in TaskBatch. The walk takes one example of each class in turn (a set
-    whose classes differ in size is walked as it stands); a size of the whole or more gives all examples
-    every time.
+    Sets are ordered by class, as in TaskBatch. Minibatches take one example of each class in turn; a set
+    whose classes differ in size keeps its order. If `size` is that of all sets or more, every minibatch
+    holds all examples.
     """
     ways = task.outputs if task.kind == "classification" else 1
     x = torch.cat([_by_example(x, ways) for x, _ in sets])
@@ -183,11 +190,11 @@ def minibatches(sets: Sets, task: TaskSpec, size: int) -> Iterator[tuple[Tensor,
 
 
 def _by_example(values: Tensor, ways: int) -> Tensor:
-    """[ways * k, ...] ordered by class -> the same examples, one of each class in turn."""
+    """Reorders [ways * k, ...] from "by class" to one example of each class in turn."""
     if len(values) % ways or len(values) == ways:
         return values
     order = torch.arange(len(values), device=values.device).unflatten(0, (ways, -1)).T.flatten()
     if values.dim() != 4:
         return values[order]
-    # Indexing would leave channels_last memory; in [n, H, W, C] order it is plain memory.
+    # Indexing would lose the channels_last layout, so it is done in [n, H, W, C] order.
     return values.permute(0, 2, 3, 1)[order].permute(0, 3, 1, 2)

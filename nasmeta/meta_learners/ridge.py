@@ -1,18 +1,20 @@
 """R2-D2: ridge regression as the head (Bertinetto, Henriques, Torr & Vedaldi 2019, arXiv:1805.08136).
 
 A task's head is the exact solution of ridge regression from the embeddings of its support set to one-hot
-targets, W = (X'X + lambda I)^-1 X'Y (eq. 4 there), or X'(XX' + lambda I)^-1 Y (eq. 5, by Woodbury's
-identity) where that is the smaller system: N x N for N support examples. The query loss is differentiated
-through the solution. A query's logits are alpha * xW + beta (eq. 6); lambda (as its logarithm: it stays
-positive), alpha and beta are meta-learned with the body. A constant feature gives the head a bias, as in
-the authors' code. beta shifts all logits of a query alike, so a softmax does not see it; it is kept because
-it is the paper's. As the authors do, training episodes may have more classes than the test's (`train_way`).
-Deviation: the authors draw the shots of a training episode at random, here they are the task's.
-Regression takes its targets as they are, so there is nothing to adjust: of the three only lambda is learned.
+targets: W = (X'X + lambda I)^-1 X'Y (eq. 4 there), or X'(XX' + lambda I)^-1 Y (eq. 5, by Woodbury's identity)
+if that system is smaller (N x N for N support examples). The query loss is differentiated through the
+solution. A query's logits are alpha * xW + beta (eq. 6). lambda, alpha and beta are meta-learned with the
+body; lambda is learned as its logarithm, so it stays positive. A constant feature gives the head a bias, as
+in the authors' code. beta shifts all logits of a query alike, so a softmax does not see it; it is kept
+because the paper has it. As in the paper, training episodes may have more classes than test tasks
+(`train_way`).
+Deviation: the authors draw the shots of a training episode at random; here they are the task's.
+Regression uses its targets unchanged and needs neither alpha nor beta, so only lambda is learned.
 
-Choose it where MAML's steps are too slow or ProtoNet's class means too coarse: several shots, regression.
-Normalization is ProtoNet's: a task's support and queries go through the body together; `support` takes the
-statistics from its support images, `transductive` from both, and so does `running` in training.
+Choose it if MAML's steps are too slow or ProtoNet's class means too coarse: with several shots, or for
+regression. Normalization is ProtoNet's. A task's support images and queries go through the body together.
+`support` takes the statistics from the support images, `transductive` from both. In training, `running` does
+as `transductive`.
 """
 
 import math
@@ -32,7 +34,11 @@ from nasmeta.task import TaskBatch
 
 
 class Ridge(MetaLearner):
-    """See the module. `lambda_init` and `alpha_init` are where the two start; beta starts at 0."""
+    """Ridge regression as the head.
+
+    lambda_init, alpha_init: the initial values of lambda and alpha, above 0; beta starts at 0.
+    train_way: classes of a training episode, at least 2 (None: as many as a test task has).
+    """
 
     def __init__(
         self,
@@ -101,7 +107,7 @@ class Ridge(MetaLearner):
         if state.task.kind == "regression":
             prediction: Tensor = queries @ ridge_weights(support, support_y, penalty)
             return prediction
-        # F.one_hot would check the labels on the host.
+        # F.one_hot would wait for the device, because it checks the labels on the host.
         targets = (support_y.unsqueeze(-1) == torch.arange(ways, device=support_y.device)).to(support.dtype)
         logits: Tensor = queries @ ridge_weights(support, targets, penalty)
         return state.parameters["meta.alpha"] * logits + state.parameters["meta.beta"]
@@ -110,9 +116,9 @@ class Ridge(MetaLearner):
 def ridge_weights(x: Tensor, y: Tensor, penalty: Tensor) -> Tensor:
     """The W that minimizes |xW - y|^2 + penalty |W|^2, differentiably: [T, N, F], [T, N, K] -> [T, F, K].
 
-    The smaller of the two systems is solved for all tasks at once, by the solver that checks no errors:
-    reading the checks would wait for the device at every meta-iteration, and none can occur, since a Gram
-    matrix plus penalty > 0 is invertible (NaN embeddings give NaN, which the training loop reports).
+    Solves the smaller of the two systems for all tasks at once, without a check for errors. Reading a check
+    would wait for the device at every meta-iteration. No error can occur, because a Gram matrix plus
+    penalty > 0 is invertible. NaN embeddings give NaN, which the training loop reports.
     """
     examples, features = x.shape[-2:]
     if examples < features:

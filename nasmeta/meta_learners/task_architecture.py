@@ -1,19 +1,19 @@
-"""An architecture for every task: the architecture's parameters adapt in the inner loop, beside the weights.
+"""An architecture for every task: the inner loop adapts the architecture's parameters as well as the weights.
 
-T-NAS (Lian et al., ICLR 2020, openreview r1eowANFvr, algorithm 1) with MAML, MetaNAS (Elsken et al. 2020,
-arXiv:1911.11090, algorithm 1) with Reptile: both meta-learn an initial architecture alpha with the initial
-weights w, (w, alpha) -> (w_task, alpha_task) in the inner loop, by learning rates of their own. At test time
-each task's alpha_task is read off as a discrete architecture, which takes its operations' adapted weights
-over, may be trained a little longer (`prune_steps`), and answers the queries. Soft pruning: the temperature
-of the softmaxes falls during the inner loop, so that the mixture is nearly one network when it is cut down
-to one.
+With MAML this is T-NAS (Lian et al., ICLR 2020, openreview r1eowANFvr, algorithm 1); with Reptile it is
+MetaNAS (Elsken et al. 2020, arXiv:1911.11090, algorithm 1). Both meta-learn an initial architecture alpha
+besides the initial weights w. The inner loop turns (w, alpha) into (w_task, alpha_task), each with its own
+learning rate. At test time, a discrete architecture is read from each task's alpha_task. It inherits the
+adapted weights of its operations, may be trained a little longer (`prune_steps`), and answers the queries.
+Soft pruning: the temperature of the softmaxes falls during the inner loop, so that the mixture is nearly a
+single network when it is cut down to one.
 
-Wraps a learner with an inner loop. Networks of one architecture (the reference, for one) it leaves to that
-learner.
+It wraps a learner with an inner loop. A network with a single architecture, such as the reference, is left
+to that learner.
 
-Deviations: T-NAS trains each decoded architecture from scratch on its task, here it goes on from the adapted
-weights; MetaNAS alternates steps of w and alpha on two halves of a task's images, here both follow the
-gradient on the same images at once, as T-NAS does.
+Deviations: T-NAS trains each decoded architecture from scratch on its task; here training continues from the
+adapted weights. MetaNAS alternates steps of w and alpha on two halves of a task's images; here both follow
+the gradient on the same images at once, as in T-NAS.
 """
 
 from dataclasses import dataclass, replace
@@ -32,14 +32,18 @@ from nasmeta.task import TaskBatch, TaskSpec
 
 @dataclass(frozen=True)
 class Adapted:
-    """What a task gets: its architecture, and the state of that network, adapted."""
+    """The result for one task: its architecture, and the state of that network with adapted weights."""
 
     arch: Any
     state: MetaState
 
 
 class TaskArchitecture(MetaLearner):
-    """See the module. `inner` adapts; `adaptation` says how the architecture does."""
+    """A meta-learner that finds an architecture for every task.
+
+    inner: the learner whose inner loop adapts weights and architecture.
+    adaptation: how the architecture adapts: learning-rate factors, temperatures, warm-up and pruning steps.
+    """
 
     recordable = False  # a task's architecture is read on the host
 
@@ -51,7 +55,7 @@ class TaskArchitecture(MetaLearner):
         self.kinds, self.refusal = inner.kinds, inner.refusal
 
     def check(self, task: TaskSpec) -> None:
-        """Raises ConfigError for learners that do not adapt a network, and for a policy of one network."""
+        """Raises ConfigError if the learner does not adapt the body, or if an option needs one network."""
         self.inner.check(task)
         if type(self.inner).adapted is MetaLearner.adapted or getattr(self.inner, "adapt", "all") == "head":
             raise ConfigError(
@@ -118,7 +122,7 @@ class TaskArchitecture(MetaLearner):
     def task_network(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Adapted:
         """The discrete network of one task, with adapted weights: support_x [N, ...], support_y [N].
 
-        Reads the architecture off, so it waits for the device.
+        Waits for the device, because it reads the architecture.
         """
         relaxed: Any = state.network.module
         parameters = {n: p.detach() for n, p in self.inner.adapted(state, support_x, support_y).items()}
@@ -129,7 +133,7 @@ class TaskArchitecture(MetaLearner):
         return Adapted(arch, plain)
 
     def _train_on(self, plain: MetaState, support_x: Tensor, support_y: Tensor) -> None:
-        """`prune_steps` more steps of the inner loop, of the pruned network."""
+        """Trains the pruned network for `prune_steps` more inner steps."""
         longer = self.inner.with_test_steps(self.adaptation.prune_steps)
         plain.parameters = {
             name: value.detach().requires_grad_()
@@ -138,12 +142,12 @@ class TaskArchitecture(MetaLearner):
 
 
 def architecture_names(state: MetaState) -> tuple[str, ...]:
-    """The parameters of a relaxed network that are its architecture; none of any other network."""
+    """The names of a relaxed network's architecture parameters; empty for any other network."""
     return tuple(getattr(state.network.module, "architecture_names", ()))
 
 
 def plain_state(state: MetaState, arch: Any, parameters: Parameters) -> MetaState:
-    """The state of one discrete architecture, with the weights of its operations in a relaxed network."""
+    """The state of one discrete architecture, with its operations' weights from the relaxed network."""
     relaxed: Any = state.network.module
     device = next(iter(parameters.values())).device
     module = relaxed.discrete(arch).to_empty(device=device)
