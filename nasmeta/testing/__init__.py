@@ -1,1 +1,1 @@
-"""Contract suites that every plug-in is put through, and small problems with known answers."""
+"""Contract tests that every plug-in must pass, and small problems with known answers."""

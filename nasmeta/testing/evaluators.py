@@ -1,6 +1,6 @@
-"""What every evaluator must do, as checks over one made by `make()`, of which each call makes a new one.
+"""What every evaluator must do, as checks of the evaluators that `make()` returns, a new one at each call.
 
-`arch` is an architecture that it can judge, as its canonical string, at `iterations`.
+`arch` is the canonical string of an architecture that the evaluator can judge with `iterations` iterations.
 """
 
 import math
@@ -23,7 +23,7 @@ Make = Callable[[], Evaluator]
 def judged(
     evaluator: Evaluator, arch: str, iterations: int, weights: Path, stop: Callable[[], bool] = lambda: False
 ) -> TrialResult:
-    """Trial 7's result."""
+    """The result of `arch` as trial 7; `weights` is where the evaluator may leave its weights."""
 
     def report(progress: Progress) -> None:
         assert 0 < progress.iteration <= iterations
@@ -36,7 +36,7 @@ def timeless(result: TrialResult) -> TrialResult:
 
 
 def check_result(make: Make, arch: str, iterations: int, folder: Path) -> None:
-    """A result is finite, says what was asked, and holds no accuracy beside a proxy."""
+    """A result is finite, repeats what was asked, and has no accuracy if it has a proxy."""
     evaluator = make()
     result = judged(evaluator, arch, iterations, folder / "w.pt")
     assert (result.trial, result.arch, result.iterations) == (7, arch, iterations)
@@ -50,7 +50,7 @@ def check_result(make: Make, arch: str, iterations: int, folder: Path) -> None:
 
 
 def check_idempotent(make: Make, arch: str, iterations: int, folder: Path) -> None:
-    """The same again, by another instance, whatever was judged in between."""
+    """The result is the same when judged again, and by another instance."""
     first = make()
     results = [timeless(judged(first, arch, iterations, folder / f"{i}.pt")) for i in range(2)]
     results.append(timeless(judged(make(), arch, iterations, folder / "2.pt")))
@@ -58,7 +58,7 @@ def check_idempotent(make: Make, arch: str, iterations: int, folder: Path) -> No
 
 
 def check_stop(make: Make, arch: str, iterations: int, folder: Path) -> None:
-    """Stopped at once, or in the middle, it raises Interrupted; what goes on from there ends the same."""
+    """It raises Interrupted if stopped, at once or midway; resumed from there, the result is the same."""
     whole = timeless(judged(make(), arch, iterations, folder / "whole.pt"))
     for allowed in (0, 1, 2):
         calls = iter(range(1_000_000))
@@ -73,7 +73,7 @@ def check_stop(make: Make, arch: str, iterations: int, folder: Path) -> None:
 
 
 def check_failure(make: Make, arch: str, iterations: int, folder: Path) -> None:
-    """`arch` cannot be judged: a failed result that says why, without numbers, not an exception."""
+    """If `arch` cannot be judged, the result is failed, with a reason and no numbers, not an exception."""
     result = judged(make(), arch, iterations, folder / "w.pt")
     assert result.status == "failed"
     assert result.reason
@@ -82,7 +82,7 @@ def check_failure(make: Make, arch: str, iterations: int, folder: Path) -> None:
 
 
 def check_weights(make: Make, arch: str, iterations: int, folder: Path) -> None:
-    """Weights are left where the evaluator says so, and nowhere else."""
+    """The evaluator leaves weights at the given path if `leaves_weights` is true, and no file otherwise."""
     evaluator, weights = make(), folder / "w.pt"
     judged(evaluator, arch, iterations, weights)
     if evaluator.leaves_weights:

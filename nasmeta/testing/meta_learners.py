@@ -1,4 +1,4 @@
-"""What every meta-learner must do, whatever its algorithm, and the small tasks it is tried on."""
+"""What every meta-learner must do, whatever its algorithm, and the small tasks that test it."""
 
 from collections.abc import Callable
 
@@ -26,11 +26,13 @@ TASK = TaskSpec("classification", (1, SIZE, SIZE), WAY, CLASSES)
 
 
 class BlobSampler(EpisodeSampler):
-    """Images of one small blob under large waves: a class is where the blob lies, and nothing else.
+    """Images of one small blob under large waves; only the blob's position decides the class.
 
-    The waves of an image run in a random direction, as strong as `waves` says: an untrained network sees
-    little else, a trained one has learned to look past them. `classes` to choose from, `shot` and `query`
-    images a class; images are channels_last in memory.
+    The waves of each image run in a random direction. An untrained network sees little else, and a trained
+    one has learned to ignore them. Images are channels_last in memory.
+
+    classes: how many classes there are to draw from. way: classes of an episode.
+    shot, query: support and query images for each class. waves: the amplitude of the waves (a blob has 3).
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class BlobSampler(EpisodeSampler):
         )
 
     def _images(self, rng: np.random.Generator, classes: NDArray[np.int64]) -> Tensor:
-        """[T, N] -> [T, N, 1, SIZE, SIZE]: a blob of each of these classes under waves of its own."""
+        """[T, N] classes -> [T, N, 1, SIZE, SIZE]: for each, its blob under new random waves."""
         axis = np.arange(SIZE)
         centre = self.centres[classes][..., None, None]  # [T, N, 2, 1, 1]
         blob = np.exp(-((axis[:, None] - centre[..., 0, :, :]) ** 2 + (axis - centre[..., 1, :, :]) ** 2) / 2)
@@ -75,7 +77,7 @@ class BlobSampler(EpisodeSampler):
         along = np.cos(angle) * axis[:, None] + np.sin(angle) * axis
         waves = np.sin(2 * np.pi * along / length + phase).swapaxes(0, 1)
         images = torch.from_numpy(3 * blob + self.waves * waves).to(self.device, self.dtype)
-        # The channel goes to the front of the shape but not of the memory.
+        # The channel moves to the front in shape, but not in memory.
         return images.unsqueeze(-1).permute(0, 1, 4, 2, 3)
 
 
@@ -86,9 +88,9 @@ def conv_network(
     outputs: int = WAY,
     name: str = "network",
 ) -> FewShotNetwork:
-    """Two blocks of convolution, norm, GELU and average pooling on 1 x SIZE x SIZE images; smooth throughout.
+    """A smooth network for 1 x SIZE x SIZE images: two blocks of convolution, norm, GELU, average pooling.
 
-    Its weights come from a stream of `name`.
+    Its weights are drawn from the stream `name`.
     """
     with seeding.torch_stream(0, "testing", name):
         layers: list[nn.Module] = []
@@ -99,7 +101,10 @@ def conv_network(
 
 
 def pooled_network(width: int = 8) -> FewShotNetwork:
-    """A convolution, a norm and the 2x2 max-pooling fused with it, a strided one, a norm of vectors."""
+    """A network with all kinds of norms and convolutions.
+
+    It has a norm that is fused with a 2x2 max-pooling, a strided grouped convolution, and a norm of vectors.
+    """
     with seeding.torch_stream(0, "testing", "pooled"):
         layers = [
             *(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.MaxPool2d(2), nn.ReLU()),
@@ -110,7 +115,7 @@ def pooled_network(width: int = 8) -> FewShotNetwork:
 
 
 def init(learner: MetaLearner, module: nn.Module, task: TaskSpec = TASK) -> MetaState:
-    """learner.init with what it draws itself from a stream, so that two calls are alike."""
+    """learner.init with the learner's own draws from a fixed stream, so that all calls give the same."""
     with seeding.torch_stream(0, "testing", "init"):
         return learner.init(module, task)
 
@@ -122,7 +127,7 @@ def train(
     optimizer: OuterOptimizer,
     iterations: int,
 ) -> None:
-    """Meta-trains to the end, four tasks an iteration, and adopts the population statistics."""
+    """Meta-trains to the end with four tasks per iteration, and computes the population statistics."""
     training = MetaTraining(learner, state, sampler, optimizer, iterations=iterations, meta_batch=4)
     while not training.done:
         training.step()
@@ -133,7 +138,7 @@ def train(
 def learning(
     learner: MetaLearner, optimizer: OuterOptimizer, *, iterations: int = 60, tasks: int = 20
 ) -> tuple[float, float]:
-    """The accuracy on unseen blobs before and after meta-training."""
+    """The accuracy on unseen blobs, before and after meta-training."""
     valid = BlobSampler("valid")
     train_sampler = training_sampler(learner)
     state = init(learner, conv_network(width=16))
@@ -148,12 +153,15 @@ def learning(
 
 
 def training_sampler(learner: MetaLearner, device: str = "cpu") -> BlobSampler:
-    """Training episodes as the learner wants them."""
+    """Training episodes with as many classes as the learner wants."""
     return BlobSampler("train", way=learner.train_way or WAY, device=device)
 
 
 class MetaLearnerContract:
-    """Subclass it with the fixtures `make`, a learner by policy, `policy` and `optimizer`."""
+    """Tests that every meta-learner must pass.
+
+    Subclass it with three fixtures: `make` (Policy -> MetaLearner), `policy`, and `optimizer`.
+    """
 
     def test_a_gradient_for_every_parameter(
         self, make: Callable[[Policy], MetaLearner], policy: Policy
@@ -181,7 +189,7 @@ class MetaLearnerContract:
     def test_a_solution_answers_as_predictions_do_and_each_query_by_itself(
         self, make: Callable[[Policy], MetaLearner], policy: Policy
     ) -> None:
-        """After some training, of a network with all that a network may have; classes differ in size."""
+        """Tried after some training, on a network with all kinds of layers; classes differ in size."""
         learner = make(policy)
         state = init(learner, pooled_network())
         sampler = training_sampler(learner)
@@ -242,13 +250,13 @@ class MetaLearnerContract:
         before = {name: p.detach().clone() for name, p in state.network_parameters.items()}
         MetaTraining(learner, state, training_sampler(learner), optimizer, iterations=10, meta_batch=2).step()
         changed = [name for name, p in state.network_parameters.items() if not torch.equal(p, before[name])]
-        # A convolution's bias before a batch norm has no gradient; a learner may leave the head alone.
+        # A convolution's bias before a batch norm has no gradient, and a learner need not change the head.
         assert {"body.0.weight", "body.1.weight", "body.1.bias", "body.4.weight"} <= set(changed)
 
     def test_never_waits_for_the_device(
         self, make: Callable[[Policy], MetaLearner], policy: Policy, optimizer: OuterOptimizer
     ) -> None:
-        """The meta device has no values: whatever asks for one raises."""
+        """The meta device has no values, so code that reads one raises."""
         learner = make(policy)
         for task_parallel in ("loop", "vmap"):
             state = init(learner, conv_network().to("meta"))
@@ -263,7 +271,7 @@ class MetaLearnerContract:
     def test_convolutions_see_channels_last(
         self, make: Callable[[Policy], MetaLearner], policy: Policy
     ) -> None:
-        """True strides: with one channel, is_contiguous says yes to either layout, convolutions do not."""
+        """Checks strides: with one channel, is_contiguous accepts either layout, but convolutions do not."""
         learner = make(policy)
         module = conv_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         seen: list[tuple[int, ...]] = []
@@ -287,10 +295,13 @@ class MetaLearnerContract:
 
 
 class LearningContract:
-    """Subclass it with the fixtures `make`, a learner by policy, and `optimizer`; it trains for seconds."""
+    """Tests that a meta-learner learns, in seconds.
+
+    Subclass it with two fixtures: `make` (Policy -> MetaLearner) and `optimizer`.
+    """
 
     def test_learns(self, make: Callable[[Policy], MetaLearner], optimizer: OuterOptimizer) -> None:
-        """Blobs in new places, of which an untrained network adapts to about half (chance is a fifth)."""
+        """On blobs in new places, an untrained network gets about half of the queries right (chance: 0.2)."""
         untrained, trained = learning(make("support"), optimizer)
         assert trained > 0.7, f"{untrained:.3f} -> {trained:.3f}"
         assert trained > untrained + 0.1, f"{untrained:.3f} -> {trained:.3f}"

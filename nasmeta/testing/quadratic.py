@@ -1,10 +1,10 @@
 """A few-shot regression whose losses are parabolas, so that every meta-gradient has a closed form.
 
-The network is x -> w * x with one weight w and a bias that stays zero; support inputs are +s and -s,
-query inputs +q and -q, all targets 0. With s^2 = a / 2 the support loss (a mean squared error) is
-a * w^2 / 2, and with q^2 = b / 2 the query loss is b * w^2 / 2. K inner steps of rate r turn w into
-c^K * w, where c = 1 - r * a; so MAML's gradient is b * c^(2K) * w, first-order MAML's b * c^K * w, and
-Reptile's direction (1 - c^K) * w.
+The network is x -> w * x with one weight w and a bias that stays zero. Support inputs are +s and -s, query
+inputs are +q and -q, and all targets are 0. With s^2 = a / 2, the support loss (a mean squared error) is
+a * w^2 / 2. With q^2 = b / 2, the query loss is b * w^2 / 2. K inner steps of rate r turn w into c^K * w with
+c = 1 - r * a. MAML's gradient is therefore b * c^(2K) * w, first-order MAML's is b * c^K * w, and Reptile's
+direction is (1 - c^K) * w.
 """
 
 import math
@@ -33,7 +33,7 @@ def state(learner: MetaLearner, weight: float, *, in_body: bool = False) -> Meta
 
 
 def weight_name(*, in_body: bool) -> str:
-    """The name of the one weight that matters."""
+    """The name of the one weight w."""
     return "body.weight" if in_body else "head.weight"
 
 

@@ -1,11 +1,11 @@
-"""What every search space must do: a test class to subclass, for ours and for yours.
+"""What every search space must do: a test class to subclass, for nasmeta's spaces and for yours.
 
     class TestMySpace(SearchSpaceContract):
         @pytest.fixture
         def space(self) -> MySpace:
             return MySpace(...)
 
-Override `task` too where the space does not take 28x28 images.
+Also override `task` if the space does not take 28x28 images.
 """
 
 import pickle
@@ -28,12 +28,15 @@ from nasmeta.seeding import integer, stream, torch_stream
 from nasmeta.task import TaskSpec
 
 Space = SearchSpace[Any]
-# Without quotes, spaces and commas: plain in JSON, in a column of CSV, and in single quotes.
+# No quotes, spaces or commas, so that it needs no escapes in JSON, in CSV, or in single quotes.
 PLAIN = re.compile(r"[A-Za-z0-9|][A-Za-z0-9._+/~|-]*")
 
 
 class SearchSpaceContract:
-    """Everything that strategies, evaluators and meta-learners rely on."""
+    """Tests of everything that strategies, evaluators and meta-learners rely on.
+
+    samples: how many random architectures are tried. builds: of how many architectures networks are run.
+    """
 
     samples = 24
     builds = 6
@@ -45,12 +48,12 @@ class SearchSpaceContract:
 
     @pytest.fixture
     def task(self) -> TaskSpec:
-        """What its networks are built for."""
+        """The task that networks are built for."""
         return TaskSpec("classification", (1, 28, 28), 5, 20)
 
     @pytest.fixture
     def archs(self, space: Space) -> list[Any]:
-        """The named architectures, then random ones."""
+        """The reference and the initial architecture, then random ones."""
         rng = stream(0, "contract", "sample")
         return [space.reference(), space.initial(), *(space.sample(rng) for _ in range(self.samples))]
 
@@ -208,7 +211,7 @@ class SearchSpaceContract:
 
 
 def _network(space: Space, arch: Any, task: TaskSpec, weights: int = 0) -> FewShotNetwork:
-    """In float64, so that ways of computing it may be compared."""
+    """The network of `arch` in float64, so that different computations of it can be compared closely."""
     with torch_stream(0, "contract", weights):
         return space.build(arch, task).double()
 

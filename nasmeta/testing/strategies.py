@@ -1,4 +1,4 @@
-"""What every strategy must do, as checks over a strategy made by `make(**injected)`."""
+"""Strategies made and run without a search, to check what every strategy must do."""
 
 import inspect
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def injected(
 
 @dataclass(frozen=True)
 class ToyCost:
-    """Grows with the digits of a toy architecture."""
+    """The cost of a toy architecture, which grows with its digits."""
 
     params: int
     flops: int
@@ -47,7 +47,10 @@ def toy_proxies(name: str, batches: int) -> Callable[[Any], float]:
 
 
 def made(option: str, **arguments: Any) -> Strategy:
-    """The strategy of an option of conf/strategy, with what a run passes in; see `injected`."""
+    """The strategy of an option of conf/strategy, made with what a run passes in.
+
+    `arguments` are those of `injected`.
+    """
     passed = {**injected(**arguments), "costs": toy_costs, "proxies": toy_proxies}
     strategy: Strategy = _factory(node_of(option), passed)()
     return strategy
@@ -61,7 +64,7 @@ def class_of(option: str) -> type[Strategy]:
 
 @cache
 def node_of(option: str) -> dict[str, Any]:
-    """The values of an option as a run composes them, options inside it among them."""
+    """The values of an option as a run composes them, including the options nested in it."""
     node: Any = OmegaConf.to_container(composed([f"strategy={option}"])["strategy"])
     return dict(node)
 
@@ -89,10 +92,12 @@ def play(
     score: Callable[[Any], float] = distance_score,
     pick: Callable[[int], int] = lambda waiting: waiting - 1,
 ) -> list[Any]:
-    """Runs a strategy to its end; returns the history of ("ask" | "tell", ...).
+    """Runs a strategy to its end; returns the history: ("ask", Proposal) and ("tell", Told) in order.
 
-    `pick` says which of so many waiting trials is told next: by default the youngest, since tells come in
-    any order. Raises AssertionError where it is not done and neither proposes nor waits for anything.
+    outstanding: the most trials that wait for a result at once. failing: whether a trial fails.
+    score: an architecture's score. pick: number of waiting trials -> the index of the one that is told next;
+    by default the youngest, because tells may come in any order.
+    Raises AssertionError if the strategy is not done, proposes nothing, and waits for nothing.
     """
     history: list[Any] = []
     waiting: list[Proposal] = []
@@ -113,7 +118,7 @@ def asked(history: list[Any]) -> list[Digits]:
 
 
 def replay(strategy: Strategy, history: list[Any]) -> None:
-    """Takes a new strategy through a history; raises AssertionError where it proposes something else."""
+    """Replays a history to a new strategy; raises AssertionError if it proposes something else."""
     for kind, entry in history:
         if kind == "ask":
             assert strategy.ask() == entry

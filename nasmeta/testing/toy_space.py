@@ -1,4 +1,4 @@
-"""A search space small enough to be enumerated: vectors of digits, one edit changes one digit."""
+"""A search space that is small enough to enumerate: vectors of digits, where an edit changes one digit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Digits:
 
 
 class ToySpace(SearchSpace[Digits]):
-    """`length` digits below `base`; nothing can be built from them."""
+    """Vectors of `length` digits in [0, base); no network can be built from them."""
 
     operations = ("input", "digit", "output")
 
@@ -85,5 +85,5 @@ class ToySpace(SearchSpace[Digits]):
 
 
 def distance_score(arch: Digits) -> float:
-    """Highest, 0, at the digits 1, 2, 3, ...; each step away costs one."""
+    """A score whose maximum, 0, is at the digits 1, 2, 3, ...; each step away from a digit costs 1."""
     return -float(sum(abs(value - i - 1) for i, value in enumerate(arch.values)))

@@ -1,8 +1,8 @@
 """Checkpoints: files of tensors and plain values, written atomically and read without running code.
 
-A file is torch's own zip of tensors. Every member has a CRC-32, which torch writes and does not look at:
-`load` does, so that a flipped bit is an error and not another network. Work in progress is kept in two
-generations, so that a damaged file costs the minutes since the one before.
+A file is torch's own zip of tensors. Every member has a CRC-32, which torch writes and never checks. `load`
+checks it, so that a flipped bit is an error and not another network. Work in progress is kept in two
+generations, so that a damaged file costs only the minutes since the previous one.
 """
 
 import io
@@ -25,23 +25,23 @@ from nasmeta.task import Kind, TaskSpec
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-"""The version of best.pt; raised when a reader of this one could not understand the next."""
+"""The format of best.pt. It is raised if readers of the old format could not read the new one."""
 
 
 MAX_ARCH = 10_000
-"""Characters of an architecture's string; the longest of a shipped space has a few hundred."""
+"""The most characters in an architecture's string; the longest of a shipped space has a few hundred."""
 
 MAX_SIZE = 1 << 16
-"""Of a side of an image, of features, and of classes in an episode."""
+"""The largest side of an image, number of features, and number of classes in an episode."""
 
 MAX_CLASSES = 1 << 24
 
 TIMES = 4
-"""How many of a file's tensors may share their numbers, as tied weights do."""
+"""The most bytes that tensors may claim, in sizes of the file; tied weights share their numbers."""
 
 
 def save(path: Path, payload: dict[str, Any], *, inside: Path | None = None) -> None:
-    """Writes tensors and plain values atomically; `inside` as in `nasmeta.runtime.files`."""
+    """Writes tensors and plain values atomically; `inside` is that of `nasmeta.runtime.files`."""
     files.write_atomically(path, _bytes(payload), inside=inside)
 
 
@@ -54,9 +54,9 @@ def _bytes(payload: dict[str, Any]) -> bytes:
 
 
 def load(path: Path, *, inside: Path | None = None) -> dict[str, Any]:
-    """Reads what `save` wrote, on the CPU, by torch's weights-only loader, which runs no code.
+    """Reads what `save` wrote, onto the CPU, with torch's weights-only loader, which runs no code.
 
-    Raises CheckpointError that names the file: missing, damaged, or no checkpoint at all.
+    Raises CheckpointError, which names the file, if it is missing, damaged, or no checkpoint.
     """
     import pickle
 
@@ -74,7 +74,7 @@ def load(path: Path, *, inside: Path | None = None) -> dict[str, Any]:
         _check_values(payload, len(data))
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path}: refused, it holds more than tensors and plain values") from error
-    except Exception as error:  # damaged bytes lead the reader anywhere
+    except Exception as error:  # damaged bytes can make the reader raise anything
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: damaged, or no checkpoint: {reason}") from error
     if not isinstance(payload, dict):
@@ -98,10 +98,10 @@ def _verify(data: bytes) -> None:
 
 
 def _check_values(payload: object, size: int) -> None:
-    """Raises ValueError unless all values are plain, and tensors that are as large as what the file has.
+    """Raises ValueError unless all values are plain, or tensors that the file is large enough to hold.
 
-    A view may claim any number of elements of one stored number; a copy of it would not fit into memory.
-    Every container is looked at once, so that shared ones and loops take no time.
+    A view may claim any number of elements for one stored number, and a copy of it would not fit in memory.
+    Every container is visited once, so that shared containers and cycles take no time.
     """
     import torch
 
@@ -127,14 +127,15 @@ def _check_values(payload: object, size: int) -> None:
 
 
 def save_progress(path: Path, payload: dict[str, Any]) -> None:
-    """Writes a checkpoint like `save`, and keeps the one before it."""
+    """Writes a checkpoint as `save` does, and keeps the previous one."""
     files.write_atomically(path, _bytes(payload), _previous(path), inside=_run(path))
 
 
 def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool:
-    """Calls restore(payload) with the newest checkpoint that is whole and fits; False where none is.
+    """Calls restore(payload) with the newest checkpoint that is whole and fits; returns whether there is one.
 
-    One that is damaged, or of another network, is warned of by name. `restore` may be called twice.
+    A file that is damaged or belongs to another network is skipped, with a warning that names it. `restore`
+    may be called twice.
     """
     for file in (path, _previous(path)):
         if not os.path.lexists(file):
@@ -149,17 +150,17 @@ def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool
 
 
 def save_weights(path: Path, payload: dict[str, Any]) -> None:
-    """Writes what `load_weights` reads, and keeps nothing from before."""
+    """Writes what `load_weights` reads, and keeps no previous generation."""
     save(path, payload, inside=_run(path))
 
 
 def load_weights(path: Path) -> dict[str, Any]:
-    """The newest generation alone. Raises as `load`."""
+    """Reads the newest generation only. Raises what `load` raises."""
     return load(path, inside=_run(path))
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the newest generation is there and undamaged."""
+    """Whether the newest generation exists and is undamaged; logs a warning if not."""
     try:
         load_weights(path)
     except CheckpointError as error:
@@ -169,7 +170,7 @@ def is_whole(path: Path) -> bool:
 
 
 def forget(path: Path) -> None:
-    """Deletes a checkpoint of work in progress, and the one before it."""
+    """Deletes a checkpoint of work in progress, and the previous one."""
     for file in (path, _previous(path)):
         files.remove(file, inside=_run(path))
 
@@ -186,17 +187,17 @@ def _run(path: Path) -> Path:
 
 
 def save_best(path: Path, contents: dict[str, Any], *, inside: Path | None = None) -> None:
-    """Writes best.pt: see `load_best` for what it holds."""
+    """Writes a best.pt; `load_best` says what it holds."""
     save(path, {"format": FORMAT, "nasmeta": __version__, **contents}, inside=inside)
 
 
 def load_best(path: Path) -> dict[str, Any]:
-    """Reads a best.pt (or the one inside a run directory).
+    """Reads a best.pt, or the one inside a run directory.
 
-    Keys: format, nasmeta (version), arch (canonical string), task (TaskSpec's fields), config (plain
-    values, for `config.parse`), parameters and statistics (tensors by name), data (plain values, for
-    `datasets.contents.read`), metrics. All but `data` is checked here, in time linear in the file; whether
-    the tensors are those of the architecture, `fits` says. Raises CheckpointError.
+    Keys: format, nasmeta (version), arch (canonical string), task (TaskSpec's fields), config (plain values,
+    for `config.parse`), parameters and statistics (tensors by name), data (plain values, for
+    `datasets.contents.read`), metrics. Everything except `data` is checked here, in time linear in the file's
+    size. `fits` checks whether the tensors belong to the architecture. Raises CheckpointError.
     """
     path, inside = (path / "best.pt", path) if path.is_dir() else (path, None)
     payload = load(path, inside=inside)
@@ -225,7 +226,7 @@ def load_best(path: Path) -> dict[str, Any]:
 
 
 class _Task(BaseModel):
-    """A TaskSpec's fields, of sizes that a network can be built for."""
+    """A TaskSpec's fields, limited to sizes that a network can be built for."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     kind: Kind
@@ -238,7 +239,7 @@ class _Task(BaseModel):
 
 @cache
 def _best() -> type[BaseModel]:
-    """What `load_best` promises of each key; made when torch is loaded."""
+    """The schema of what `load_best` returns; made on demand, so that torch is not imported early."""
     from torch import Tensor
 
     class Best(BaseModel):
@@ -260,12 +261,12 @@ _KEYS = {"arch", "task", "config", "parameters", "statistics", "data", "provisio
 
 
 def task_spec(payload: dict[str, Any]) -> TaskSpec:
-    """The TaskSpec a best.pt was meta-learned for."""
+    """The TaskSpec that a best.pt was meta-learned for."""
     return TaskSpec(**payload["task"])
 
 
 def fits(path: Path, restore: Callable[[dict[str, Any]], Any], payload: dict[str, Any]) -> None:
-    """Calls restore(payload); a payload for another network becomes a CheckpointError that names the file."""
+    """Calls restore(payload); raises CheckpointError, which names the file, if it is for another network."""
     try:
         restore(payload)
     except (

@@ -1,9 +1,9 @@
-"""Meta-steps and predictions recorded as CUDA graphs: launched as one, not one operation after the other.
+"""Meta-steps and predictions recorded as CUDA graphs, which launch all their operations at once.
 
-A meta-step is hundreds to thousands of operations that a GPU ends sooner than Python can launch the next. A
-recorded one runs the same kernels in the same order: the same bits, with MAML and Reptile in a third to a
-ninth of the time (H200, 4-conv-32, 32 tasks by vmap). Recording costs about as much as a step, and the graph
-keeps the memory of a step for as long as it lives.
+A meta-step has hundreds to thousands of operations, and a GPU finishes each before Python can launch the
+next. A recorded step runs the same kernels in the same order, so its results are the same to the bit. MAML
+and Reptile take a third to a ninth of the time (H200, 4-conv-32, 32 tasks by vmap). Recording costs about as
+much as a step. The graph keeps the memory of a step for as long as it exists.
 """
 
 import contextlib
@@ -25,15 +25,17 @@ log = logging.getLogger(__name__)
 
 
 class Recorded(Generic[R]):
-    """Calls function(state, tensors, iteration), or replays it where the execution says `cuda_graphs`.
+    """Calls function(state, tensors, iteration), or replays it if the execution has `cuda_graphs`.
 
-    `function` is `able` to be recorded where it reads no values on the host and does the same operations
-    whenever `phase` and the shapes of the tensors are the same. The first call of a phase sets up what
-    libraries load when they are first used, the second is recorded. What a call returns is overwritten by the
-    next. A function that refers to who holds this would keep the graph's memory until a garbage collection.
+    able: whether `function` can be recorded. It must read no values on the host, and do the same operations
+    whenever `phase` and the tensors' shapes are the same.
 
-    Where recording fails for another reason than memory, a warning says so and calls go on unrecorded. Raises
-    torch.OutOfMemoryError.
+    The first call of a phase lets libraries load what they need at first use; the second call is recorded.
+    The next call overwrites what a call returned. `function` must not reference the object that owns this
+    Recorded: the cycle would keep the graph's memory alive until the next garbage collection.
+
+    If recording fails, a warning says so and calls continue unrecorded. If it fails for lack of memory, it
+    raises torch.OutOfMemoryError.
     """
 
     def __init__(self, state: MetaState, function: Function[R], *, able: bool) -> None:
@@ -68,7 +70,7 @@ class Recorded(Generic[R]):
 
 
 class _Recording(Generic[R]):
-    """One recorded call. Raises RuntimeError where the function waits for the device."""
+    """One recorded call. Raises RuntimeError if the function waits for the device."""
 
     def __init__(
         self, state: MetaState, function: Function[R], tensors: Sequence[Tensor], iteration: int
@@ -79,8 +81,8 @@ class _Recording(Generic[R]):
             self._outputs = self._record(state, function, iteration)
 
     def _record(self, state: MetaState, function: Function[R], iteration: int) -> R:
-        torch.cuda.empty_cache()  # a graph takes no memory from the cache
-        # Leaves of their own: what autograd remembers of others may belong to another stream.
+        torch.cuda.empty_cache()  # a graph cannot use cached memory
+        # New leaves: autograd's state of the old ones may belong to another stream.
         leaves = {name: p.detach().requires_grad_() for name, p in state.parameters.items()}
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
@@ -89,7 +91,7 @@ class _Recording(Generic[R]):
             try:
                 outputs = function(replace(state, parameters=leaves), self._inputs, iteration)
             except BaseException:
-                with contextlib.suppress(RuntimeError):  # says no more than that recording failed
+                with contextlib.suppress(RuntimeError):  # it only repeats that recording failed
                     self._graph.capture_end()
                 raise
             self._graph.capture_end()
@@ -103,7 +105,7 @@ class _Recording(Generic[R]):
 
 
 def recorded_meta_gradient(learner: MetaLearner, state: MetaState) -> Recorded[Gradients]:
-    """learner.meta_gradient of a batch, an iteration and its phase."""
+    """learner.meta_gradient, to be called with a batch, an iteration and its phase."""
 
     def meta_gradient(state: MetaState, batch: Sequence[Tensor], iteration: int) -> Gradients:
         return learner.meta_gradient(state, TaskBatch(*batch), iteration)
@@ -112,7 +114,7 @@ def recorded_meta_gradient(learner: MetaLearner, state: MetaState) -> Recorded[G
 
 
 def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]:
-    """learner.predict of support_x, support_y and query_x."""
+    """learner.predict, to be called with [support_x, support_y, query_x]."""
 
     def predict(state: MetaState, tasks: Sequence[Tensor], iteration: int) -> Tensor:
         return learner.predict(state, *tasks)

@@ -15,17 +15,17 @@ from nasmeta.training.cuda_graphs import recorded_meta_gradient
 from nasmeta.training.optimizers import OuterOptimizer
 
 POPULATION_BATCHES = 8
-"""Meta-batches whose moments make the population statistics of `running`."""
+"""The number of meta-batches whose moments make the population statistics of `running`."""
 
 
 def population_batches(sampler: EpisodeSampler, first: int, meta_batch: int) -> Iterator[TaskBatch]:
-    """The meta-batches from iteration `first` on, which a training of `first` iterations has not seen."""
+    """Meta-batches from iteration `first` on, which a training of `first` iterations has not seen."""
     return (sampler.batch(first + i, meta_batch) for i in range(POPULATION_BATCHES))
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Means over the meta-iterations since the last reading; accuracy is None for regression."""
+    """Mean metrics over the meta-iterations since the last `read`; accuracy is None for regression."""
 
     iteration: int
     loss: float
@@ -33,12 +33,14 @@ class Progress:
 
 
 class MetaTraining:
-    """Meta-training of one network, one meta-iteration a `step`.
+    """Meta-training of one network; each `step` is one meta-iteration.
 
-    `state_dict` holds all that decides the rest: episodes are a function of the iteration, so a
-    restored training goes on as if it had never stopped, also with more iterations than it had. The
-    learning rate follows the schedule over `horizon` meta-iterations (None: `iterations`), so that a
-    training of fewer iterations is the beginning of a longer one whatever the schedule.
+    iterations: meta-iterations in all. meta_batch: tasks in each.
+    horizon: the meta-iterations over which the learning rate follows its schedule (None: `iterations`). With
+    one horizon, a training of fewer iterations is the beginning of a longer one, whatever the schedule.
+
+    `state_dict` holds everything that decides the rest, because episodes are a function of the iteration. A
+    restored training continues as if it had never stopped, even if it now has more iterations.
     """
 
     def __init__(
@@ -68,11 +70,11 @@ class MetaTraining:
         return self.iteration >= self.iterations
 
     def step(self) -> None:
-        """One meta-iteration. Never waits for the device."""
+        """Does one meta-iteration. Never waits for the device."""
         self.step_on(self.sampler.batch(self.iteration, self.meta_batch))
 
     def step_on(self, batch: TaskBatch) -> None:
-        """One meta-iteration on tasks that are drawn already."""
+        """Does one meta-iteration on tasks that are drawn already. Never waits for the device."""
         gradients, metrics = self.gradients(batch)
         for name, parameter in self.state.parameters.items():
             parameter.grad = gradients.get(name)
@@ -85,13 +87,13 @@ class MetaTraining:
         self.iteration += 1
 
     def gradients(self, batch: TaskBatch) -> Gradients:
-        """The direction to descend; parameters that have none stay as they are."""
+        """The gradients to descend, and metrics; a parameter without a gradient stays as it is."""
         return self._meta_gradient(batch, self.iteration, self.learner.phase(self.iteration))
 
     def read(self) -> Progress:
-        """The mean metrics since the last reading. Waits for the device.
+        """The mean metrics since the last `read`. Waits for the device.
 
-        Raises Diverged where the loss is NaN or infinite.
+        Raises Diverged if the loss is NaN or infinite.
         """
         means = {name: float(total) / max(self._summed, 1) for name, total in self._sums.items()}
         self._sums, self._summed = {}, 0
@@ -101,7 +103,7 @@ class MetaTraining:
         return Progress(self.iteration, loss, means.get("accuracy"))
 
     def finish(self) -> None:
-        """Sets what is computed once training is over: the population statistics of `running`."""
+        """Computes the population statistics of `running`, once training is over."""
         unseen = population_batches(self.sampler, self.iterations, self.meta_batch)
         adopt_population(self.learner, self.state, unseen)
 
@@ -115,7 +117,7 @@ class MetaTraining:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Raises KeyError, ValueError or RuntimeError where `saved` is of another network or optimizer."""
+        """Restores `state_dict`; raises KeyError, ValueError or RuntimeError if it does not fit."""
         self.state.load(saved["parameters"], {})
         self._optimizer.load_state_dict(saved["optimizer"])
         self.iteration, self._summed = saved["iteration"], saved["summed"]
@@ -124,7 +126,7 @@ class MetaTraining:
 
 
 def _groups(state: MetaState) -> list[Tensor] | list[dict[str, Any]]:
-    """All parameters, or a group for each factor of the learning rate where there are several."""
+    """All parameters, or one group for each factor of the learning rate if there are factors."""
     if not state.outer_scale:
         return list(state.parameters.values())
     scales = {name: state.outer_scale.get(name, 1.0) for name in state.parameters}

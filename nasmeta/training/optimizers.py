@@ -1,6 +1,6 @@
-"""The outer optimizer: a torch optimizer and a learning-rate schedule that is a function of the iteration.
+"""The outer optimizer: a torch optimizer, and a learning-rate schedule that depends on the iteration only.
 
-Each option of conf/optimizer names one of the functions at the end; its keys are their arguments.
+Each option of conf/optimizer names one of the functions at the end; its keys are that function's arguments.
 """
 
 import math
@@ -20,7 +20,11 @@ Decay = Annotated[float, Field(ge=0)]
 
 @dataclass(frozen=True)
 class OuterOptimizer:
-    """How to make a torch optimizer, and the learning rate it has at each meta-iteration."""
+    """Makes a torch optimizer, and gives its learning rate at each meta-iteration.
+
+    make: parameters or parameter groups -> optimizer. lr: the peak learning rate, above 0.
+    warmup: share of the iterations, in [0, 1), over which the rate rises.
+    """
 
     make: Callable[[list[Tensor] | list[dict[str, Any]]], torch.optim.Optimizer]
     lr: float
@@ -30,8 +34,8 @@ class OuterOptimizer:
     def rate(self, iteration: int, iterations: int) -> float:
         """The learning rate of a meta-iteration in [0, iterations).
 
-        Rises linearly over the first `warmup` share of the iterations; then stays, falls linearly to
-        zero (as Reptile's), or along half a cosine (Loshchilov & Hutter 2017, eq. 5).
+        It rises linearly over the first `warmup` share of the iterations. Then it stays constant, or falls to
+        zero, linearly (as Reptile's) or along half a cosine (Loshchilov & Hutter 2017, eq. 5).
         """
         warmup = self.warmup * iterations
         if iteration < warmup:
@@ -78,7 +82,7 @@ def rmsprop(
 def sgd(
     *, lr: Rate, momentum: Share, nesterov: bool, weight_decay: Decay, schedule: Schedule, warmup: Share
 ) -> OuterOptimizer:
-    """Stochastic gradient descent; with lr 1 and a linear schedule, Reptile's own outer step."""
+    """Stochastic gradient descent. With lr 1 and a linear schedule it is Reptile's own outer step."""
     return _outer(
         torch.optim.SGD,
         lr,

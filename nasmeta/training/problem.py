@@ -1,6 +1,6 @@
-"""What a search is about: the tasks, how they are learned, and how a network for them is judged.
+"""The problem of a search: the tasks, how they are learned, and how a network for them is judged.
 
-The meta-test tasks are not here: no evaluator or strategy can see them.
+The meta-test tasks are not part of it, so no evaluator or strategy can see them.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything an evaluator needs beside the architecture and the budget.
+    """Everything that an evaluator needs besides the architecture and the budget.
 
-    All candidates start from the same random stream, see the same training episodes and are judged on the
-    same `valid_tasks` meta-validation tasks, so that they differ by their architecture alone. Learning-rate
-    schedules span at least `search_iterations`: a candidate that gets a share of them is trained as the
-    beginning of a full training, which can continue it. Progress is saved every `save_seconds`. `train` and
-    `valid` are loaded when they are first looked at, or by `load`.
+    All candidates start from the same random stream, see the same training episodes, and are judged on the
+    same `valid_tasks` meta-validation tasks, so that only their architecture differs. Learning-rate schedules
+    span at least `search_iterations` meta-iterations. The training of a candidate that gets fewer is thus the
+    beginning of a full training, which can continue it. Progress is saved every `save_seconds` seconds.
+    `train` and `valid` are loaded at first use, or by `load`.
     """
 
     space: SearchSpace[Any]
@@ -64,15 +64,15 @@ class Problem:
         return self.load_valid()
 
     def load(self) -> None:
-        """Loads all data now: what is wrong with it is said before the first trial."""
+        """Loads all data now, so that its errors are raised before the first trial."""
         _ = self.train, self.valid
 
     def initial_state(self, arch: Any) -> MetaState:
-        """A new network and what is learned with it, on the device."""
+        """The state of a new network of `arch`, on the device."""
         return new_state(self.space, arch, self.learner, self.task, self.seed, self.device, self.execution)
 
     def relaxed_state(self, relaxation: Relaxation) -> MetaState:
-        """A new relaxed network of the space, on the device."""
+        """The state of a new relaxed network of the space, on the device."""
         return _on_device(
             lambda: self.space.relaxed(self.task, relaxation),
             self.learner,
@@ -83,10 +83,10 @@ class Problem:
         )
 
     def within_memory(self, state: MetaState, compute: Callable[[], T]) -> T:
-        """compute(), of the relaxed network of `state`; where it does not fit, half of the tasks at once.
+        """Returns compute(), which uses the relaxed network of `state`, with as many tasks at once as fit.
 
-        The smaller number is kept. `compute` must change nothing before it returns. Raises RunFailed where
-        not even one task fits.
+        After each failure for lack of memory, half as many tasks are computed at once; the smaller number is
+        kept. `compute` must change nothing before it returns. Raises RunFailed if not even one task fits.
         """
         network = state.network
 
@@ -115,14 +115,15 @@ class Problem:
         )
 
     def fitting(self, arch: Any, attempt: Callable[["Problem"], T]) -> "tuple[T, Problem]":
-        """attempt(problem), and the problem it succeeded with: half of the tasks at once after every failure.
+        """Returns attempt(problem) and the problem that it succeeded with.
 
-        `arch` is what is trained or judged. Raises DoesNotFit where not even one task fits.
+        After each failure for lack of memory, half as many tasks are computed at once. `arch` is the
+        architecture that is trained or judged. Raises DoesNotFit if not even one task fits.
         """
         return fitting(self, lambda problem: problem._with_fewer_tasks_at_once(arch), attempt)
 
     def _with_fewer_tasks_at_once(self, arch: Any) -> "Problem | None":
-        """The same with half of the tasks in memory; None where it is one at a time already."""
+        """The same with half as many tasks in memory; None if it is one at a time already."""
         with torch.device("meta"):
             module = self.space.build(arch, self.task)
         smaller = self.execution.resolved(module, self.device).smaller(self.meta_batch)
@@ -131,13 +132,13 @@ class Problem:
         return replace(self, execution=replace(self.execution, task_chunk=smaller.task_chunk))
 
     def morphed(self, old: str, arch: Any, weights: Parameters, state: MetaState) -> Parameters:
-        """What a new `state` of `arch` begins with where it takes over `weights` of architecture `old`."""
+        """The initial parameters of a new `state` of `arch` that inherits `weights` of architecture `old`."""
         rng = seeding.stream(self.seed, "morph", old, str(arch))
         fresh = {name: value.detach().cpu() for name, value in state.parameters.items()}
         return self.space.morph(self.space.parse(old), arch, weights, fresh, rng)
 
     def judge(self, state: MetaState, stop: Stop) -> Score:
-        """The score on the run's meta-validation tasks; raises Interrupted once `stop()` is true."""
+        """The score on the run's meta-validation tasks. Raises Interrupted once `stop()` is true."""
         return score(self.learner, state, self.valid, self.valid_tasks, stop=stop)
 
 
@@ -150,7 +151,7 @@ def new_state(
     device: torch.device,
     execution: Execution,
 ) -> MetaState:
-    """A network of `arch` for `task`, initialized from `seed` (the same on every device), on `device`."""
+    """The state of a new network of `arch` for `task`, on `device`; `seed` gives the same on every device."""
     return _on_device(lambda: space.build(arch, task), learner, task, seed, device, execution)
 
 

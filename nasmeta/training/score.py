@@ -1,4 +1,4 @@
-"""What a meta-learned network is worth: its accuracy, or error, on tasks it has never seen."""
+"""The score of a meta-learned network: its accuracy, or its loss, on tasks that it has never seen."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,15 +19,16 @@ Stop = Callable[[], bool]
 """True once a signal has asked the run to stop."""
 
 TASKS_AT_ONCE = 20
-"""Tasks drawn in one batch: part of which tasks are drawn, so never a matter of memory or device."""
+"""Tasks drawn in one batch. It decides which tasks are drawn, so it never depends on memory or device."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Means over tasks: `accuracy` a fraction (None for regression), `loss` per query.
+    """Means over tasks.
 
-    `per_task` [tasks]: each task's accuracy, or loss for regression, of which `ci95` is the half-width of
-    the 95% interval of the mean.
+    accuracy: in [0, 1]; None for regression. loss: per query.
+    per_task: [tasks], each task's accuracy, or its loss for regression.
+    ci95: the half-width of the 95% interval of the mean of `per_task`.
     """
 
     accuracy: float | None
@@ -53,10 +54,10 @@ def score(
     *,
     stop: Stop = lambda: False,
 ) -> Score:
-    """Adapts to the sampler's first `tasks` tasks, the same for whoever asks, and averages over them.
+    """Adapts to the sampler's first `tasks` tasks, which are the same for every caller, and averages.
 
-    Where the tasks of a batch do not fit in memory together, fewer are computed at once from then on. Raises
-    Interrupted once `stop()` is true, DoesNotFit where not even one task fits.
+    If the tasks of a batch do not fit in memory together, fewer are computed at once from then on. Raises
+    Interrupted once `stop()` is true, and DoesNotFit if not even one task fits.
     """
     predict = recorded_predict(learner, state)
     losses, accuracies = [], []
@@ -85,7 +86,7 @@ def _within_memory(network: Network, predict: Recorded[Tensor], tasks: Sequence[
 
 
 def ci95(values: Tensor) -> float:
-    """Half the width of the normal 95% interval of the mean of `values` [n]; 0 for a single one."""
+    """The half-width of the normal 95% interval of the mean of `values` [n]; 0 for a single value."""
     if len(values) < 2:
         return 0.0
     return 1.96 * float(values.std(correction=1)) / math.sqrt(len(values))
