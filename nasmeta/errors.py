@@ -1,17 +1,17 @@
-"""One tree of errors. The command line prints each as one line: what, where, what would be right."""
+"""All errors of the package. The command line prints each as one line: what, where, what would be right."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class NasmetaError(Exception):
-    """Base of every error this package raises on purpose. `exit_code` is the command's exit code."""
+    """Base of all errors that this package raises on purpose. `exit_code` is the command's exit code."""
 
     exit_code = 1
 
 
 class UserError(NasmetaError):
-    """The input is wrong and the user can mend it: exit code 2, before anything expensive starts."""
+    """The input is wrong and the user can fix it: exit code 2, before anything expensive starts."""
 
     exit_code = 2
 
@@ -21,7 +21,7 @@ class ConfigError(UserError):
 
 
 class UntrustedError(ConfigError):
-    """A stored configuration asks for what only its user may ask for, as by `--trust-code`."""
+    """A stored configuration needs a permission that only its user can give, such as `--trust-code`."""
 
 
 class DataError(UserError):
@@ -29,7 +29,7 @@ class DataError(UserError):
 
 
 class ArchitectureError(UserError):
-    """A string is no architecture of the space, or an architecture cannot be built for these inputs."""
+    """A string is not an architecture of the space, or an architecture cannot be built for these inputs."""
 
 
 class CheckpointError(UserError):
@@ -41,31 +41,31 @@ class RunDirectoryError(UserError):
 
 
 class RunFailed(NasmetaError):
-    """The run itself could not go on, as when every candidate failed: exit code 1."""
+    """The run itself could not continue, for instance because every candidate failed: exit code 1."""
 
 
 class NothingFeasible(RunFailed):
-    """No architecture that a strategy draws is feasible; nasmeta.run.constraints knows what refused them."""
+    """No architecture that a strategy draws is feasible. nasmeta.run.constraints knows the reasons."""
 
 
 class StorageError(NasmetaError):
-    """A file cannot be written: a full disk, mostly. What was written before is unharmed: exit code 1."""
+    """A file cannot be written, mostly because the disk is full: exit code 1. Earlier files are unharmed."""
 
 
 class TimedOut(NasmetaError):
-    """A candidate took longer than `evaluator.max_seconds`: recorded as failed, the search goes on."""
+    """A candidate took longer than `evaluator.max_seconds`. It counts as failed; the search continues."""
 
 
 class Diverged(NasmetaError):
-    """A meta-training's loss is no longer finite: the trial is recorded as failed, the search goes on."""
+    """A meta-training's loss is not finite. The trial counts as failed; the search continues."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the run to stop; everything is saved. Ends a whole sweep, and is no failure of it."""
+    """A signal asked the run to stop; everything is saved. It ends a whole sweep and is not a failure."""
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:
-    """The end of an error line: the valid name closest to `name`, or all of them when none is close."""
+    """The end of an error line: the valid name closest to `name`, or all of them if none is close."""
     options = [str(option) for option in valid]
     close = get_close_matches(str(name), options, n=1)
     return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(options)) or 'none'}"

@@ -1,8 +1,8 @@
-"""Every random number of a run: streams keyed by what they are for.
+"""All random numbers of a run: one stream for each purpose, keyed by its names.
 
-A stream is a counter-based Philox generator whose key is a hash of (seed, names). Nothing is shared and
-nothing is saved: episode 731 of a run is the same whether or not the process died at 730, and drawing
-more numbers for one purpose never moves another.
+A stream is a counter-based Philox generator whose key is a hash of (seed, names). Nothing is shared or saved:
+episode 731 of a run is the same whether or not the process died at 730, and drawing more numbers for one
+purpose never changes another.
 """
 
 from collections.abc import Iterator
@@ -21,22 +21,22 @@ def _digest(seed: int, names: tuple[Name, ...]) -> bytes:
 
 
 def stream(seed: int, *names: Name) -> np.random.Generator:
-    """A generator that depends on `seed` and `names` alone, e.g. `stream(0, "episodes", "train", 731)`."""
+    """A generator that depends only on `seed` and `names`, e.g. `stream(0, "episodes", "train", 731)`."""
     key = np.frombuffer(_digest(seed, names), dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
 
 
 def integer(seed: int, *names: Name) -> int:
-    """A 63-bit integer for generators that are seeded by one number, such as torch's."""
+    """A 63-bit integer for generators that take one number as their seed, such as torch's."""
     return int.from_bytes(_digest(seed, names)[:8], "little") >> 1
 
 
 @contextmanager
 def torch_stream(seed: int, *names: Name) -> Iterator[None]:
-    """Inside, torch's initializers draw from a stream of their own; outside nothing has moved.
+    """Inside this context torch's initializers draw from a stream of their own.
 
-    Modules initialize themselves from torch's global CPU generator and take no other, so it is set for
-    the time of building one and put back.
+    Modules initialize themselves from torch's global CPU generator and accept no other. So it is seeded on
+    entry, and its earlier state is restored on exit.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What a few-shot task is: the shapes every dataset, search space and meta-learner agrees on."""
+"""What a few-shot task is: the shapes that every dataset, search space and meta-learner agrees on."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -15,9 +15,9 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 class TaskSpec:
     """The interface between a dataset and a network.
 
-    `input_shape` is (channels, height, width) of an image, or (features,); `outputs` is the number of
-    classes of an episode (way), or of regression targets; `train_classes` is the number of classes in
-    the meta-training split, 0 for regression.
+    input_shape: (channels, height, width) of an image, or (features,). outputs: the number of classes of an
+    episode (way), or of regression targets. train_classes: the number of classes in the meta-training split;
+    0 for regression.
     """
 
     kind: Kind
@@ -27,13 +27,15 @@ class TaskSpec:
 
 
 class TaskBatch(NamedTuple):
-    """T tasks with N = way * shot support and M = way * query query examples each.
+    """T tasks, each with N = way * shot support examples and M = way * query query examples.
 
-    support_x [T, N, *input_shape] float32 and query_x [T, M, *input_shape] float32; for classification
-    support_y [T, N] and query_y [T, M] int64 in [0, way) and classes [T, way] int64, the index within the
-    split of the class that each label stands for; for regression support_y [T, N, outputs] and query_y
-    [T, M, outputs] float32 and classes [T, 0]. Examples are ordered by class: all shots of label 0, then
-    of label 1, and so on.
+    support_x is [T, N, *input_shape] float32, query_x [T, M, *input_shape] float32.
+
+    Classification: support_y [T, N] and query_y [T, M] are int64 in [0, way). classes [T, way] int64 is the
+    index within the split of the class that each label stands for. Examples are ordered by class: all shots
+    of label 0, then of label 1, and so on.
+
+    Regression: support_y [T, N, outputs] and query_y [T, M, outputs] are float32, and classes is [T, 0].
     """
 
     support_x: "Tensor"

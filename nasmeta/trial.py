@@ -1,4 +1,4 @@
-"""A trial: what strategies, executors, evaluators and a run say to each other about one architecture."""
+"""A trial: what strategies, executors, evaluators and runs tell each other about one architecture."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ Phase = Literal["search", "final", "reference"]
 
 @dataclass(frozen=True)
 class Cost:
-    """params: numbers in all parameters; flops: operations of one example's forward pass."""
+    """params: the size of all parameters together; flops: operations of one example's forward pass."""
 
     params: int
     flops: int
@@ -18,11 +18,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The architecture to look at in trial `trial`, at a budget of `iterations` meta-iterations.
+    """The architecture to evaluate in trial `trial`, at a budget of `iterations` meta-iterations.
 
-    continues: the finished trial of the same architecture whose meta-training goes on here; `iterations`
-    counts those that it already had. inherits: the finished trial, of another architecture perhaps, from
-    whose weights a new meta-training starts.
+    continues: the finished trial of the same architecture whose meta-training is resumed; `iterations`
+    includes those it already had. inherits: the finished trial, possibly of another architecture, from whose
+    weights a new meta-training starts.
     """
 
     trial: int
@@ -34,11 +34,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Told:
-    """What a strategy is told of a trial: `score` is to be maximized; None says that it failed.
+    """What a strategy is told of a trial. `score` is to be maximized; None means that the trial failed.
 
-    Costs are None where the evaluator does not know them (a table without such columns). latency_ms: of one
-    example, None where no objective asks for it; seconds: what this trial took, without the trial that it
-    continues (simulated where a table says so).
+    Costs are None if the evaluator does not know them (a table without such columns). latency_ms: of one
+    example; None if no objective needs it. seconds: what this trial took, without the trial that it continues
+    (simulated if the evaluator reads a table).
     """
 
     trial: int
@@ -53,9 +53,9 @@ class Told:
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run: an architecture's canonical string at a budget of meta-iterations.
+    """One trial to run: an architecture's canonical string and a budget in meta-iterations.
 
-    weights: the file of this trial alone; start: that of another one. See Evaluator.evaluate for both.
+    weights: this trial's own file. start: the file of another trial. Evaluator.evaluate explains both.
     """
 
     phase: Phase
@@ -68,15 +68,16 @@ class Job:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What one architecture was worth at one budget, judged on the run's fixed meta-validation tasks.
+    """The worth of one architecture at one budget, on the run's fixed meta-validation tasks.
 
-    Accuracies are fractions (None for regression and for failed trials), valid_ci95 the half-width of the
-    95% interval over tasks, valid_loss per query, flops of one image's forward pass (2 per multiply-add),
-    train_seconds spent in meta-training, seconds in all, both without what a continued trial took before.
-    `proxy` is what an evaluator that trains nothing puts in the place of an accuracy: any finite number, of
-    which more is better. `weights_version` is, where the evaluator owns weights that candidates inherit, the
-    meta-iterations that those had had. Numbers that an evaluator does not know are None. `reason` says why a
-    trial failed.
+    valid_accuracy: a fraction; None for regression and for failed trials. valid_ci95: half-width of the 95%
+    interval over tasks. valid_loss: per query. flops: of one image's forward pass, 2 per multiply-add.
+    train_seconds: spent in meta-training. seconds: in all. Neither includes what a continued trial took
+    before.
+
+    reason: why a trial failed. proxy: the score of an evaluator that trains nothing, instead of an accuracy:
+    any finite number; more is better. weights_version: if candidates inherit weights that the evaluator owns,
+    the meta-iterations that these had had. Numbers that an evaluator does not know are None.
     """
 
     trial: int
@@ -106,7 +107,7 @@ class TrialResult:
         train_seconds: float,
         seconds: float,
     ) -> "TrialResult":
-        """One that could not be judged; `cost` is what was known by then."""
+        """The result of an architecture that could not be judged; `cost` is what was known by then."""
         costs = cost.params, cost.flops
         return cls(
             trial, arch, iterations, "failed", None, None, None, *costs, train_seconds, seconds, reason
@@ -126,7 +127,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class MetaTested:
-    """What is known of an architecture's meta-test: the accuracy, a fraction, and its 95% half-width."""
+    """The meta-test of an architecture: its accuracy as a fraction, and half of its 95% interval."""
 
     accuracy: float
     ci95: float | None

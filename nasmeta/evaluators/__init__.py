@@ -1,1 +1,1 @@
-"""Evaluators: what an architecture is worth at a budget. One file an evaluator."""
+"""Evaluators say what an architecture is worth at a budget. One file per evaluator."""

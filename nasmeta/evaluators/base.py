@@ -1,4 +1,4 @@
-"""The contracts of an evaluator and of what it returns."""
+"""The contract of an evaluator."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -7,57 +7,57 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from nasmeta.trial import Cost, MetaTested, TrialResult
 
-if TYPE_CHECKING:  # whoever only reads results needs no torch
+if TYPE_CHECKING:  # code that only reads results needs no torch
     from nasmeta.training.meta_training import Progress
     from nasmeta.training.score import Stop
     from nasmeta.trial import Cost
 
 Report = Callable[["Progress"], None]
-"""Called with every reading of a trial's metrics."""
+"""Called with each reading of a trial's metrics."""
 
 
 class Evaluator(ABC):
-    """Turns (architecture, budget) into a score. Constructing one checks what it can and loads no data."""
+    """Turns (architecture, budget) into a score. The constructor checks what it can and loads no data."""
 
     final: ClassVar[Literal["scratch", "own"]] = "own"
-    """Who judges the final candidates and the reference: this evaluator, or Scratch by real training."""
+    """Who judges the final candidates and the reference: this evaluator, or Scratch by training them."""
 
     leaves_weights: ClassVar[bool] = True
-    """Whether `evaluate` leaves meta-learned weights behind. Where it does not, `test` has the last word."""
+    """Whether `evaluate` leaves meta-learned weights behind. If not, `test` gives the meta-test."""
 
     continues: ClassVar[bool] = False
-    """Whether a trial goes on from where the meta-training of another one (`start`) has ended."""
+    """Whether a trial can resume the finished meta-training of another one (`start`)."""
 
     costs: tuple[str, ...] = ("params", "flops", "latency")
-    """What is known of a network beside its score."""
+    """What is known of a network besides its score."""
 
     common_scale: bool = True
-    """Whether scores are accuracies, other shares from 0 to 1, or minus losses: what a goal can be set in."""
+    """Whether a goal can be set: scores are accuracies, other shares from 0 to 1, or minus losses."""
 
     owns_weights: ClassVar[bool] = False
-    """Whether candidates inherit weights that this evaluator trains as it goes: one after the other, then."""
+    """Whether candidates inherit weights that it trains between them; they then run one at a time."""
 
     simulates: ClassVar[bool] = False
-    """Whether a result's seconds are not this run's: `budget.max_seconds` then counts them, not the clock."""
+    """Whether results have simulated seconds. `budget.max_seconds` then counts those, not the clock."""
 
     @classmethod
     def trains_networks(cls) -> bool:
-        """Whether a run with this evaluator meta-trains any network, and so needs data and has a best.pt."""
+        """Whether a run with this evaluator meta-trains any network, so needs data and has a best.pt."""
         return cls.final == "scratch" or cls.leaves_weights
 
     def budget_error(self, iterations: int) -> str | None:
-        """Why candidates cannot be judged at a budget of so many meta-iterations; None if they can."""
+        """Why candidates cannot be judged at a budget of `iterations` meta-iterations; None if they can."""
         return None
 
     @abstractmethod
     def cost(self, arch: Any) -> "Cost | None":
-        """Parameters and FLOPs of an architecture, as results have them; None where they are not known.
+        """Parameters and FLOPs of an architecture, as results have them; None if they are not known.
 
-        Raises ArchitectureError where it cannot be built for the run's tasks.
+        Raises ArchitectureError if it cannot be built for the run's tasks.
         """
 
     def test(self, arch: str, iterations: int) -> MetaTested:
-        """The meta-test of an architecture that `evaluate` could judge, where it leaves no weights."""
+        """The meta-test of an architecture, for an evaluator that leaves no weights."""
         raise NotImplementedError(f"{type(self).__name__} leaves weights: they are meta-tested")
 
     @abstractmethod
@@ -75,10 +75,13 @@ class Evaluator(ABC):
         """Judges an architecture, given as its canonical string, after `iterations` of meta-training.
 
         Idempotent: the same arguments give the same result on the same machine, however often it was
-        interrupted. `weights` is where its progress is kept, from which a call that finds it goes on,
-        and where the meta-learned weights are when it returns (if it leaves any). `start` is the weights
-        file of another trial. An evaluator that trains starts from there: from one of the same architecture
-        it goes on, bit by bit as if it had never stopped; from one of another it takes the weights over
-        (SearchSpace.morph) and begins at iteration 0. Others ignore it. Raises Interrupted, progress saved,
-        once `stop()` is true; a network that cannot be judged is a failed result, not an exception.
+        interrupted. weights: the file that keeps its progress, from which a later call resumes. On return it
+        holds the meta-learned weights, if the evaluator leaves any.
+
+        start: the weights file of another trial. An evaluator that trains starts from it; others ignore it.
+        If that trial has the same architecture, training resumes bit by bit as if it had never stopped.
+        Otherwise its weights are taken over (SearchSpace.morph) and training begins at iteration 0.
+
+        Raises Interrupted, with progress saved, once `stop()` is true. A network that cannot be judged is a
+        failed result, not an exception.
         """

@@ -18,14 +18,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FAILURES = (ArchitectureError, Diverged, TimedOut, RuntimeError, ValueError, ArithmeticError, MemoryError)
-"""Errors of one network: it cannot be built, learns nothing finite, does not fit in memory, takes too long.
+"""Errors of one network: it cannot be built, diverges, does not fit in memory, or takes too long.
 
-torch and the modules of a search space raise RuntimeError and ValueError for shapes that do not fit.
+torch and the modules of search spaces raise RuntimeError and ValueError for shapes that do not fit.
 """
 
 
 def failure(error: Exception) -> str:
-    """The reason that is recorded, one line. Raises the error again where the device is lost by it."""
+    """The recorded reason of a failure, in one line. Raises `error` again if it means a lost device."""
     lost = getattr(torch, "AcceleratorError", None)  # every later operation of this process would fail too
     if lost is not None and isinstance(error, lost):
         raise error
@@ -40,10 +40,10 @@ def check_finite(score: Score) -> None:
 
 
 class Limit:
-    """The `max_seconds` of one candidate, of which `spent` were used before; None: it may take for ever.
+    """A time limit of `max_seconds` for one candidate, of which `spent` are used up; None is no limit.
 
-    `checked` looks at the clock between operations, on every system and in every thread. `run` also ends
-    what never comes back to it, such as a network with an endless loop: see there.
+    `checked` looks at the clock between operations, on every system and in every thread. `run` also ends code
+    that never returns to it, such as a network with an endless loop.
     """
 
     def __init__(self, max_seconds: float | None, spent: float = 0.0) -> None:
@@ -51,7 +51,7 @@ class Limit:
         self._end = math.inf if max_seconds is None else time.monotonic() + max_seconds - spent
 
     def checked(self, stop: Stop) -> Stop:
-        """`stop`, but raising TimedOut once the time is over."""
+        """A version of `stop` that raises TimedOut once the time is over."""
 
         def check() -> bool:
             if time.monotonic() > self._end:
@@ -63,10 +63,12 @@ class Limit:
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """function(...), ended by TimedOut between two of its Python operations once the time is over.
 
-        What is being computed is lost with it: write no files inside. Needs the alarm signal of the main
-        thread; elsewhere, on Windows, and where the alarm is in use already, it is a plain call. One
-        operation of torch is never cut; nor is a task in a thread of its own (task_parallel=threads): those
-        that have begun go on to their end, and keep the tasks of the next candidate waiting.
+        What it was computing is lost, so `function` must not write files. The limit needs the alarm signal of
+        the main thread. In other threads, on Windows, and if the alarm is in use already, this is a plain
+        call.
+
+        One operation of torch is never cut. Neither is a task in its own thread (task_parallel=threads):
+        tasks that have begun run to their end, and the next candidate's tasks wait for them.
         """
         if self._end == math.inf or not _alarm_is_free():
             return function(*args, **kwargs)
@@ -78,7 +80,7 @@ class Limit:
             if _delicate(frame):
                 signal.setitimer(signal.ITIMER_REAL, 0.01)
             else:
-                signal.setitimer(signal.ITIMER_REAL, 1.0)  # again, should the function catch everything
+                signal.setitimer(signal.ITIMER_REAL, 1.0)  # again, in case the function catches everything
                 raise self._over()
 
         previous = signal.signal(signal.SIGALRM, ring)
@@ -86,10 +88,10 @@ class Limit:
             signal.setitimer(signal.ITIMER_REAL, max(self._end - time.monotonic(), 1e-6))
             return function(*args, **kwargs)
         finally:
-            armed = False  # before anything else: Python looks for signals only at calls
+            armed = False  # first of all: Python looks for signals only at calls
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)
-            torch.set_grad_enabled(gradients)  # its optimizers set it back outside of any with-statement
+            torch.set_grad_enabled(gradients)  # optimizers change it outside of any with-statement
 
     def _over(self) -> TimedOut:
         return TimedOut(f"not judged within evaluator.max_seconds={self.max_seconds:g}")
@@ -103,8 +105,8 @@ def _alarm_is_free() -> bool:
 def _delicate(frame: FrameType | None) -> bool:
     """Whether an exception now could leave something half done that outlives the candidate.
 
-    That is a state of the whole process which a with-statement sets and sets back (torch's modes, its
-    random numbers, whether it records gradients), a module that is being imported, torch.compile at work.
+    That may be process-wide state that a with-statement sets and restores (torch's modes, its random numbers,
+    whether it records gradients), a module that is being imported, or torch.compile at work.
     """
     while frame is not None:
         code = frame.f_code

@@ -6,16 +6,19 @@ from nasmeta.trial import TrialResult
 
 
 def rank(result: TrialResult) -> tuple[int, float]:
-    """Scores at different budgets do not compare: what was trained longest comes first, then the score."""
+    """The key that ranks results: longest trained first, then by score.
+
+    Scores at different budgets do not compare.
+    """
     assert result.score is not None
     return result.iterations, result.score
 
 
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
-    """Those that did not fail, the highest in `rank` first; equals in the order in which they come."""
+    """The results that did not fail, the highest `rank` first; equal ones keep their order."""
     return sorted((r for r in results if r.score is not None), key=rank, reverse=True)
 
 
 def best_of(results: Iterable[TrialResult]) -> TrialResult | None:
-    """The first of `ranked`; None where all failed."""
+    """The first of `ranked`; None if all failed."""
     return max((r for r in results if r.score is not None), key=rank, default=None)

@@ -17,13 +17,14 @@ from nasmeta.training.score import Score, Stop
 from nasmeta.trial import Cost, TrialResult
 
 READ_EVERY = 10
-"""Meta-iterations between two readings of the metrics; each waits for the device."""
+"""Meta-iterations between two readings of the metrics. Each reading waits for the device."""
 
 
 class Scratch(Evaluator):
-    """See the module. `max_seconds` is for one candidate; the final trainings have no such limit.
+    """Meta-trains every candidate from its own initialization, and judges it.
 
-    It holds for counting what a network costs, for building it, and for training and judging it together.
+    max_seconds: the limit for one candidate; None for no limit. It applies to counting a network's cost, to
+    building it, and to training and judging it together. The final trainings have no limit.
     """
 
     final = "scratch"
@@ -70,7 +71,7 @@ class Scratch(Evaluator):
     def _trained(
         self, arch: Any, iterations: int, weights: Path, start: Path | None, report: Report, stop: Stop
     ) -> "tuple[_Saved, Score]":
-        """Trains and judges; where memory runs out, goes on from what is saved, half the tasks at once."""
+        """Trains and judges; if memory runs out, resumes from the saved state with half the tasks at once."""
 
         def attempt(problem: Problem) -> tuple[_Saved, Score]:
             built = Limit(self.max_seconds).run(problem.training, arch, iterations)
@@ -85,9 +86,9 @@ class Scratch(Evaluator):
 
 
 class _Saved:
-    """`training`, of which the progress is kept in a file; it goes on from there if the file is there.
+    """A training that keeps its progress in the file `path`, and resumes from it if the file is there.
 
-    Otherwise it starts from the file `start` of another one, if there is one.
+    Otherwise it starts from `start`, the file of another training, if given.
     """
 
     def __init__(
@@ -102,9 +103,9 @@ class _Saved:
             checkpoint.fits(start, self._start_from, checkpoint.load_weights(start))
 
     def run(self, report: Report, stop: Stop, limit: Limit) -> None:
-        """Trains to the end, saving now and then; raises Interrupted, saved, once `stop()` is true.
+        """Trains to the end, saving now and then. Raises Interrupted, after a save, once `stop()` is true.
 
-        Raises TimedOut at the `limit`, never while a file is written.
+        Raises TimedOut at the `limit`, but never while a file is being written.
         """
         training, stop = self.training, limit.checked(stop)
         began = last_save = time.monotonic()
@@ -139,7 +140,7 @@ class _Saved:
     def _restore(self, payload: dict[str, Any]) -> None:
         if payload["arch"] != str(self.arch):
             raise ValueError(f"it is of {payload['arch']}")
-        # A misfit must leave no trace.
+        # Loaded into a new training, so that a file that does not fit leaves no trace.
         training = self.problem.training(self.arch, self.training.iterations)
         training.load_state_dict(payload["training"])
         training.state.set_statistics(payload["statistics"])
@@ -147,7 +148,7 @@ class _Saved:
         self.seconds, self.finished = payload["seconds"], payload["finished"]
 
     def _start_from(self, payload: dict[str, Any]) -> None:
-        """Goes on with a training of the same architecture, or takes over the weights of another."""
+        """Resumes a training of the same architecture, or takes over the weights of another one."""
         if payload["arch"] == str(self.arch):
             self.training.load_state_dict(payload["training"])
             return

@@ -1,1 +1,1 @@
-"""Candidates judged by weights that they inherit from one meta-learned set of them."""
+"""Judges candidates by weights that they inherit from one meta-learned set of weights."""

@@ -1,26 +1,26 @@
-"""Candidates judged by weights they inherit: one-shot search (SPOS: Guo et al. 2020, arXiv:1904.00420).
+"""Judges candidates by inherited weights: one-shot search (SPOS: Guo et al. 2020, arXiv:1904.00420).
 
-One set of weights is meta-learned on sampled sub-networks for budget.search_iterations meta-iterations,
-before the first candidate is judged; then a candidate costs no more than its meta-validation tasks. With
-strategy=evolution that is SPOS, with random it is random search with weight sharing (Li & Talwalkar 2019).
-With `iterations_per_trial` the weights are trained further before every later candidate, on that candidate:
-strategy=reinforce then alternates between weights and controller, both on what the policy draws, as ENAS
-(Pham et al. 2018, arXiv:1802.03268, section 2.2) does. Deviations there: they alternate every candidate
-instead of every epoch, and the sub-network that was trained is the one judged. The outer learning rate of the
-shared weights is then constant, whatever optimizer.schedule says for the final trainings. Beyond all these
-papers, every sub-network's gradient is rescaled to the typical norm (training.py).
+Before the first candidate is judged, one set of weights is meta-learned on sampled sub-networks for
+budget.search_iterations meta-iterations. A candidate then costs no more than its meta-validation tasks. With
+strategy=evolution this is SPOS, with random it is random search with weight sharing (Li & Talwalkar 2019).
+Choose it if a search cannot afford to train every candidate. scripts/bench/ranking.py measures how far the
+inherited accuracies of a space and a learner can be trusted. Sampling ignores `constraints`.
+
+With `iterations_per_trial` the weights are trained further before every later candidate, on that candidate.
+strategy=reinforce then alternates between weights and controller, both on what the policy draws, like ENAS
+(Pham et al. 2018, arXiv:1802.03268, section 2.2). Deviations: they alternate at every candidate instead of
+every epoch, and the sub-network that was trained is the one judged. The outer learning rate of the shared
+weights is then constant, whatever optimizer.schedule says for the final trainings. A deviation from all these
+papers: every sub-network's gradient is rescaled to the typical norm (training.py).
 
 With `finetune_iterations` a candidate's own copy of the weights is meta-trained before it is judged; the
-shared ones never see it. How far a network gets in a few meta-iterations ranks it better than what it
-inherits, in the whole conv space (the README has the taus). `criterion` says what candidates are compared by:
-their accuracy, or their loss, which also sees how sure they are of what they get wrong.
+shared weights do not change. How far a network gets in a few meta-iterations ranks it better than what it
+inherits, in the whole conv space (the README has the taus). `criterion` is what candidates are compared by:
+their accuracy, or their loss, which also sees how sure they are of their errors.
 
-Statistics are the candidate's own: under batch_norm=support or transductive every episode has its own in any
-case, under running they are computed anew from meta-training tasks. The final candidates and the reference
-are meta-trained from scratch, so a run's final numbers owe nothing to sharing.
-
-Choose it where training every candidate is what a search cannot afford; scripts/bench/ranking.py says
-how far the inherited accuracies of a space and a learner can be believed. Sampling knows no `constraints`.
+Batch-norm statistics are the candidate's own. Under batch_norm=support or transductive every episode has its
+own anyway; under running they are computed anew from meta-training tasks. The final candidates and the
+reference are meta-trained from scratch, so a run's final numbers owe nothing to sharing.
 """
 
 import time
@@ -46,16 +46,20 @@ from nasmeta.training.score import Score, Stop
 from nasmeta.trial import Cost, TrialResult
 
 FILE = "supernet.pt"
-"""The shared weights and their training's progress, beside the weights of the trials."""
+"""The file of the shared weights and their training's progress, next to the weights of the trials."""
 
 READ_EVERY = 10
-"""Meta-iterations between two readings of the metrics; each waits for the device."""
+"""Meta-iterations between two readings of the metrics. Each reading waits for the device."""
 
 
 class Supernet(Evaluator):
-    """See the module. Its weights have a version, their meta-iterations, which every result records.
+    """Judges candidates by weights that all architectures share.
 
-    `max_seconds` is for judging one candidate; training what all share has no such limit.
+    sampling: which sub-networks train them. iterations_per_trial, finetune_iterations: meta-iterations, see
+    the module; 0 for none. max_seconds: the limit for judging one candidate; training the shared weights has
+    none.
+
+    Every result records the version of the weights: their number of meta-iterations.
     """
 
     final = "scratch"
@@ -74,7 +78,7 @@ class Supernet(Evaluator):
         self.problem, self.sampling, self.max_seconds = problem, sampling, max_seconds
         self.iterations_per_trial, self.finetune_iterations = iterations_per_trial, finetune_iterations
         self.criterion = criterion
-        problem.space.sharing(problem.task)  # raises where there is none
+        problem.space.sharing(problem.task)  # raises if it has none
         if not isinstance(problem.space, Decidable):
             raise ConfigError(
                 f"evaluator: supernet samples decision by decision, and {type(problem.space).__name__} does "
@@ -136,10 +140,10 @@ class Supernet(Evaluator):
         )
 
     def _trained(self, path: Path, arch: Any, trial: int, report: Report, stop: Stop) -> "_Saved":
-        """The shared weights as trial `trial` finds them."""
+        """The shared weights, trained as far as trial `trial` needs."""
         if self._open is None or self._open.path != path:
             optimizer = self.problem.optimizer
-            if self.iterations_per_trial:  # the number of trials is open: there is no end to fall towards
+            if self.iterations_per_trial:  # the number of trials is open, so a schedule has no end
                 optimizer = replace(optimizer, schedule="constant")
             iterations = self.problem.search_iterations
             training = SupernetTraining(self.problem, optimizer, self.sampling, iterations)
@@ -150,7 +154,7 @@ class Supernet(Evaluator):
         return saved
 
     def _judged(self, training: SupernetTraining, arch: Any, stop: Stop) -> tuple[MetaState, Score]:
-        """The network that inherits, fine-tuned, and its score."""
+        """The network that inherits, after fine-tuning, and its score."""
         unseen = training.iteration
 
         def judge(inherits: Subnetwork) -> tuple[MetaState, Score]:
@@ -161,7 +165,8 @@ class Supernet(Evaluator):
     def score(self, state: MetaState, unseen: int, stop: Stop) -> Score:
         """Fine-tunes a candidate's own weights, takes its statistics, and judges it.
 
-        The first is done on the first meta-batches, as with all candidates; the second from `unseen` on.
+        Fine-tuning uses the first meta-batches, the same for all candidates; statistics use those from
+        `unseen` on.
         """
         problem = self.problem
         self._finetune(state, stop)
@@ -186,9 +191,9 @@ class Supernet(Evaluator):
 
 
 class _Saved:
-    """A training whose progress is kept in a file, from which it goes on if the file is there.
+    """A training that keeps its progress in a file, and resumes from it if the file is there.
 
-    `trial` is the last one that the weights were trained further for, up to `target` meta-iterations.
+    trial: the last trial for which the weights were trained further, up to `target` meta-iterations.
     """
 
     def __init__(self, training: SupernetTraining, path: Path) -> None:
@@ -197,10 +202,10 @@ class _Saved:
         checkpoint.load_progress(path, self._restore)
 
     def run(self, iterations: int, save_seconds: float, report: Report, stop: Stop) -> None:
-        """Trains up to `iterations` in all; raises Interrupted, saved, once `stop()` is true.
+        """Trains up to `iterations` in all. Raises Interrupted, with progress saved, once `stop()` is true.
 
-        Raises RunFailed where a sampled network cannot be trained, or the loss is no longer finite: no
-        candidate has anything to inherit.
+        Raises RunFailed if a sampled network cannot be trained or the loss is not finite, because then
+        candidates have nothing to inherit.
         """
         training = self.training
         last_save = time.monotonic()
@@ -209,7 +214,7 @@ class _Saved:
                 training.step()
             except FAILURES as error:
                 if training.path is not None:
-                    raise  # the failure of that candidate
+                    raise  # it is the failure of that candidate
                 raise RunFailed(
                     f"the supernet: a sampled network cannot be trained on these tasks: {failure(error)}; "
                     "leave what it is made of out of search_space, or use evaluator=scratch"
@@ -230,7 +235,10 @@ class _Saved:
     def go_on(
         self, arch: Any, trial: int, iterations: int, save_seconds: float, report: Report, stop: Stop
     ) -> None:
-        """Trains `iterations` more on `arch`, once a trial after the first: what is left of them."""
+        """Trains on `arch` for `iterations` more meta-iterations, once per trial after the first.
+
+        If that was interrupted, trains for what is left of them.
+        """
         if trial > self.trial and iterations > 0:
             self.trial, self.target = trial, self.training.iteration + iterations
         self.training.path = arch

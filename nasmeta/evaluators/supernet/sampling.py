@@ -1,17 +1,19 @@
 """Which sub-networks a meta-iteration of the shared weights trains.
 
-uniform: one, every decision drawn evenly among its options (Guo et al. 2020, arXiv:1904.00420, section 3.3).
-fair: as many as the decision with the most options has options, trained on the same tasks before one step;
-every decision goes through all its options before any comes again, in a new random order each time. If all
-decisions have equally many options, as on the edges of a cell, this is the strict fairness of FairNAS
-(Chu et al. 2021, arXiv:1907.01845, algorithm 1: each choice once an iteration). If they have not, or if a
-decision is met in some architectures only, an option has been taken at most once more than another of its
-decision: equally often whenever a round of it is complete.
+uniform: one, with every decision drawn evenly among its options (Guo et al. 2020, arXiv:1904.00420, section
+3.3).
+
+fair: as many as the decision with the most options has, all trained on the same tasks before one step. Every
+decision goes through all its options before any comes again, each time in a new random order. If all
+decisions have equally many options, as on the edges of a cell, this is the strict fairness of FairNAS (Chu et
+al. 2021, arXiv:1907.01845, algorithm 1: each choice once per iteration). If not, or if only some
+architectures have a decision, an option was taken at most once more than another one of its decision, and
+equally often whenever a round of the decision is complete.
 
 Both draw from the part of the space that can be built for the tasks (SearchSpace.buildable), so that this
-holds on small images too. A space may still refuse to build a draw, which is then drawn again. Only networks
-that are trained count as taken. The new draw keeps some of the refused one's first decisions fair, a random
-number of them, and draws the others evenly: the earlier a decision comes, the closer it stays to fair.
+holds on small images too. If the space still cannot build a draw, it is drawn again. Only networks that are
+trained count as taken. The new draw keeps a random number of the refused one's first decisions fair, and
+draws the others evenly: the earlier a decision comes, the closer it stays to fair.
 """
 
 import math
@@ -28,15 +30,15 @@ Sampling = Literal["uniform", "fair"]
 T = TypeVar("T")
 
 DRAWS = 1000
-"""Draws in a row that cannot be built after which there is nothing to train."""
+"""After so many draws in a row that cannot be built, there is nothing to train."""
 
 Buildable = Callable[[Any], bool]
 Paths = Iterator[list[Any]]
-"""What each meta-iteration trains, from the first on."""
+"""The architectures that each meta-iteration trains, from the first on."""
 
 
 def uniform(space: Decidable[Any], seed: int, buildable: Buildable) -> Paths:
-    """One architecture a meta-iteration."""
+    """One architecture per meta-iteration."""
     rng = seeding.stream(seed, "supernet", "uniform")
 
     def choose(kind: str, options: Sequence[T]) -> T:
@@ -47,7 +49,7 @@ def uniform(space: Decidable[Any], seed: int, buildable: Buildable) -> Paths:
 
 
 def fair(space: Decidable[Any], seed: int, buildable: Buildable) -> Paths:
-    """As many architectures a meta-iteration as the decision with the most options has."""
+    """Per meta-iteration, as many architectures as the decision with the most options has."""
     choices = _LeastTaken(seeding.stream(seed, "supernet", "fair"))
     paths = max(len(options) for options in space.decisions.values())
     while True:
@@ -61,18 +63,18 @@ SAMPLINGS: dict[Sampling, Callable[[Decidable[Any], int, Buildable], Paths]] = {
 
 
 Decision = tuple[str, int, tuple[object, ...]]
-"""Its kind, its place among those of its kind in the architecture, and its options."""
+"""A decision's kind, its position among those of its kind in the architecture, and its options."""
 
 
 class _LeastTaken:
-    """Answers every decision by an option that was taken least so far, one of them at random."""
+    """Answers every decision by an option that was taken least often so far; random if there are several."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
         self.taken: dict[Decision, list[int]] = {}
 
     def architecture(self, space: Decidable[Any], buildable: Buildable) -> Any:
-        """The next one to train; see the module for draws that cannot be built."""
+        """The next architecture to train. The module explains draws that cannot be built."""
         answers: list[tuple[Decision, int]] = []
         fair_ones: float = math.inf
 
@@ -89,7 +91,7 @@ class _LeastTaken:
         return arch
 
     def _choose(self, answers: list[tuple[Decision, int]], fair_ones: float) -> Choose:
-        """Notes every decision in `answers`, with the option taken; the first `fair_ones` are fair."""
+        """Records every decision and its chosen option in `answers`; the first `fair_ones` are fair."""
         places: dict[str, int] = {}
 
         def choose(kind: str, options: Sequence[T]) -> T:

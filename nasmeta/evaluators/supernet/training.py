@@ -1,4 +1,4 @@
-"""The meta-training of shared weights: each meta-iteration, a step on the sub-networks that it samples."""
+"""Meta-training of shared weights: each meta-iteration is a step on the sub-networks that it samples."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -20,19 +20,19 @@ from nasmeta.training.problem import Problem
 T = TypeVar("T")
 
 WINDOW = 100
-"""Sub-networks over which the typical norm of a gradient is averaged."""
+"""The number of latest sub-networks over which the typical gradient norm is averaged."""
 
 
 class SupernetTraining(MetaTraining):
-    """Single-path training of the shared weights, one outer step of the run's optimizer a `step`.
+    """Single-path training of the shared weights; one `step` is one outer step of the run's optimizer.
 
-    A shared tensor that no sampled sub-network has a part of is left alone: no decay, no momentum. Where
-    several have, its gradient is their mean (FairNAS adds them up: the same to Adam, and what keeps an outer
-    step of Reptile an average). `path`, where it is set, is the one architecture that is trained.
+    A shared tensor that no sampled sub-network uses does not change: no decay, no momentum. If several use
+    it, its gradient is their mean. (FairNAS adds them up, which is the same to Adam. The mean keeps an outer
+    step of Reptile an average.) `path`, if set, is the one architecture that is trained.
 
     Every sub-network's gradient is rescaled to the typical norm of the latest ones. Distances between
-    embeddings of 784 numbers give gradients many times those of 16, and Adam, which divides by the largest of
-    late, would train the former alone.
+    embeddings of 784 numbers give gradients many times those of 16. Adam divides by the largest of recent
+    gradients, and would train only the former.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class SupernetTraining(MetaTraining):
         self._drawn = 0
         self._draws, self._known = 0, 0
         self._refused: set[int] = set()
-        self._log_norm = torch.zeros((), device=problem.device)  # the mean of `_norms` of them
+        self._log_norm = torch.zeros((), device=problem.device)  # the mean over `_norms` gradients
         self._norms = torch.zeros((), device=problem.device)
 
     def gradients(self, batch: TaskBatch) -> Gradients:
-        """The mean over the sampled sub-networks, of every shared tensor that any of them has a part of."""
+        """The mean over the sampled sub-networks, for every shared tensor that any of them uses."""
         total: Parameters = {}
         users: dict[str, int] = {}
         metrics = Mean()
@@ -84,9 +84,10 @@ class SupernetTraining(MetaTraining):
         return {name: gradient / users[name] for name, gradient in total.items()}, metrics.get()
 
     def _balanced(self, gradients: Parameters) -> Parameters:
-        """The gradients, their joint norm now the geometric mean of the latest WINDOW ones, theirs included.
+        """The gradients, scaled so that their joint norm is the geometric mean of the latest WINDOW norms.
 
-        (A running mean once there are WINDOW.) A gradient of zero stays zero, and counts for nothing.
+        Their own norm is included. It is a running mean once there are WINDOW norms. A gradient of zero stays
+        zero and does not count.
         """
         norm = torch.stack(torch._foreach_norm(list(gradients.values()))).norm()
         zero = norm == 0
@@ -97,7 +98,10 @@ class SupernetTraining(MetaTraining):
         return {name: gradient * scale for name, gradient in gradients.items()}
 
     def inheriting(self, arch: Any, use: Callable[[Subnetwork], T]) -> T:
-        """What `use` makes of the network of `arch`, with as many tasks at once as fit, then and later."""
+        """What `use` returns for the network of `arch`, with as many tasks at once as fit in memory.
+
+        The number of tasks found holds for later calls too.
+        """
 
         def attempt(problem: Problem) -> T:
             self.weights.execution = problem.execution
@@ -109,7 +113,7 @@ class SupernetTraining(MetaTraining):
     def _sampled(self) -> list[Any]:
         if self.path is not None:
             return [self.path]
-        # The order of the draws is all that is random, so skipping those of a restored training restores it.
+        # Only the order of the draws is random, so skipping the first ones restores a training.
         skipped = self.iteration - self._drawn
         self._drawn = self.iteration + 1
         return next(islice(self._paths, skipped, None))
@@ -130,7 +134,7 @@ class SupernetTraining(MetaTraining):
         self._norms = saved["norms"].to(self.problem.device)
 
     def _buildable(self, arch: Any) -> bool:
-        """Whether the next draw is a network; those of a restored training are known (a build takes ms)."""
+        """Whether the next draw can be built. For a restored training it is known (a build takes ms)."""
         number, self._draws = self._draws, self._draws + 1
         if number >= self._known and not self._builds(arch):
             self._refused.add(number)

@@ -1,10 +1,12 @@
-"""One set of weights for all architectures of a space, and the networks that are made of its parts.
+"""One set of weights for all architectures of a space, and the networks made of its parts.
 
-Nothing is masked and no large network is ever run: a sub-network is the plain network of its architecture,
-with copies of its parts of the shared tensors as parameters. So every meta-learner trains it unchanged, at
-the cost of the plain network, and memory is that network's plus one copy of the shared weights (and what the
-outer optimizer keeps of them). What is meta-learned beside a network is shared in the same way: by the
-shared name of the parameter that it belongs to, or of the head where it is as wide as the embedding.
+Nothing is masked and no large network ever runs: a sub-network is the plain network of its architecture, and
+its parameters are copies of parts of the shared tensors. So every meta-learner trains it unchanged, at the
+cost of the plain network. Memory is that network's plus one copy of the shared weights (and what the outer
+optimizer keeps for them).
+
+What is meta-learned besides a network's weights is shared in the same way: by the shared name of the
+parameter that it belongs to, or of the head if it is as wide as the embedding.
 """
 
 from dataclasses import dataclass
@@ -33,15 +35,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Subnetwork:
-    """The network of one architecture, with the parts that its parameters (by name) are copies of."""
+    """The network of one architecture, and the parts that its parameters (by name) are copies of."""
 
     state: MetaState
     parts: dict[str, Part]
 
     def scatter(self, gradients: Parameters, into: Parameters, shared: Parameters) -> None:
-        """Adds a gradient of each parameter to its place in one of the whole shared tensor, in place.
+        """Adds each parameter's gradient in place to its part of the whole shared tensor's gradient.
 
-        The derivative of a part is 1 where it was taken from and 0 elsewhere.
+        The derivative of a part is 1 at the elements it was taken from and 0 elsewhere.
         """
         for name, gradient in gradients.items():
             part = self.parts[name]
@@ -53,8 +55,8 @@ class Subnetwork:
 class SharedWeights:
     """The shared tensors, leaves named `parameters`, on `device`; initialized from `seed` alone.
 
-    Their initial values are those of new networks of the largest architectures; along dimensions in which
-    none has all of a tensor (a projection from a width to the same one) they repeat.
+    Their initial values are those of new networks of the largest architectures. Along dimensions in which no
+    network has all of a tensor (a projection from a width to the same one) they repeat.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class SharedWeights:
     def subnetwork(self, arch: Any) -> Subnetwork:
         """The network of `arch` with its parts of the weights as they are now.
 
-        Raises ArchitectureError where it cannot be built for the task. Never waits for the device.
+        Raises ArchitectureError if it cannot be built for the task. Never waits for the device.
         """
         with torch.device("meta"):
             module = self.space.build(arch, self.task)
@@ -112,7 +114,7 @@ class SharedWeights:
             for name, parameter in module.named_parameters():
                 shared = self.parameters[self.sharing.name(arch, name)]
                 parameter.copy_(shared[_leading(parameter)])
-        # What a learner draws for its own parameters is overwritten: any stream will do.
+        # A learner's draws for its own parameters are overwritten, so any stream will do.
         with seeding.torch_stream(0, "supernet", "overwritten"):
             state = self.learner.init(module, self.task)
         state.network.execution = execution
@@ -130,7 +132,7 @@ def _leading(like: Tensor) -> Index:
 
 
 def _repeated(value: Tensor, shape: list[int]) -> Tensor:
-    """`value`, again from its beginning along every dimension in which `shape` is longer."""
+    """`value`, repeated from its beginning along every dimension in which `shape` is longer."""
     for dim, size in enumerate(shape):
         if value.shape[dim] != size:
             value = value.index_select(dim, torch.arange(size) % value.shape[dim])

@@ -1,1 +1,1 @@
-"""Accuracies looked up instead of trained: a table of a whole space, and the evaluator that reads it."""
+"""Accuracies looked up instead of trained: tables of a whole space, and the evaluator that reads them."""

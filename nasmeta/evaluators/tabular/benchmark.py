@@ -1,8 +1,8 @@
 """NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326) as one CSV: `arch,valid_acc_12,test_acc_200`.
 
-The validation accuracy is after 12 epochs, the test accuracy after 200; both are percentages, as the names
-of these columns say. They stand for any budget: a search and its final look up the same row. Columns
-`seconds`, and `params` with `flops`, may follow.
+The validation accuracy is after 12 epochs, the test accuracy after 200. Both are percentages, as the columns'
+names say. They stand for any budget: a search and its final look up the same row. The columns `seconds`, and
+`params` with `flops`, are optional.
 """
 
 from nasmeta.evaluators.tabular.columns import Sheet, count, percentage, seconds, text
@@ -14,9 +14,10 @@ OPTIONAL = {"seconds": seconds, "params": count, "flops": count}
 
 
 def read_benchmark(sheet: Sheet) -> InMemory:
-    """The table; raises ConfigError that names the column or the line.
+    """Reads the table. Raises ConfigError that names the column or the line.
 
-    An accuracy of 1 % is far below chance: a column without a higher one holds fractions, and is refused.
+    An accuracy of 1 % is far below chance, so a column without a higher one must hold fractions and is
+    refused.
     """
     names = sheet.names
     sheet.check(set(REQUIRED), set(OPTIONAL))

@@ -1,4 +1,4 @@
-"""Reading a CSV whose columns have types: what is wrong is said with its line."""
+"""Reads a CSV with typed columns; errors name the line."""
 
 import csv
 import io
@@ -12,18 +12,18 @@ from nasmeta.errors import ConfigError, suggest
 from nasmeta.runtime import files
 
 Parser = Callable[[str], Any]
-"""The value of a cell; raises ValueError that says what the cell should be."""
+"""Returns the value of a cell. Raises ValueError that says what the cell should be."""
 
 MOST_SECONDS = 1e12
 DIGITS = 18
-"""Of a number of parameters, operations or iterations."""
+"""The most digits of a number of parameters, operations or iterations."""
 
 SHOWN = 3
-"""Damaged lines that an error names."""
+"""The number of damaged lines that an error names."""
 
 
 class Sheet:
-    """A CSV whose columns are `names`, read row by row; raises ConfigError where the file is none."""
+    """A CSV with columns `names`, read row by row. Raises ConfigError if the file is not a CSV."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class Sheet:
         return ConfigError(f"evaluator.table: {self.path}: {what}")
 
     def check(self, required: set[str], optional: set[str]) -> None:
-        """Raises ConfigError where a column is missing, unknown, or there twice."""
+        """Raises ConfigError if a column is missing, unknown, or there twice."""
         if missing := sorted(required - set(self.names)):
             raise self.error(f"has no column {missing[0]!r}; its header is {','.join(self.names)}")
         for name in self.names:
@@ -58,7 +58,7 @@ class Sheet:
                 raise self.error(f"has the column {name!r} twice")
 
     def rows(self, columns: Mapping[str, Parser]) -> Iterator[tuple[int, list[Any]]]:
-        """Every row as (line number, the values of `columns` in their order), wherever the file has them.
+        """Every row as (line number, values of `columns` in their order), in any column order of the file.
 
         Raises ConfigError that names the first damaged lines, after the last row.
         """
@@ -95,7 +95,7 @@ def text(cell: str) -> str:
 
 
 def percentage(cell: str) -> float:
-    """A fraction, from a number of percent."""
+    """A fraction, from a cell that is a percentage."""
     return _number(cell, 100.0, "a percentage from 0 to 100") / 100
 
 
@@ -114,7 +114,7 @@ def count(cell: str) -> int:
 
 
 def or_unknown(parse: Parser) -> Parser:
-    """As `parse`, and None for an empty cell."""
+    """Like `parse`, but None for an empty cell."""
     return lambda cell: parse(cell) if cell else None
 
 

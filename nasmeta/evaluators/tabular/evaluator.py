@@ -1,16 +1,16 @@
-"""Accuracies looked up in a table: microseconds a trial, so that a strategy is judged over hundreds of seeds.
+"""Accuracies looked up in a table: microseconds per trial, to judge a strategy over hundreds of seeds.
 
-Tables that it reads, told apart by the file (see the module of each):
+It reads these tables, and tells them apart by the file:
 - NAS-Bench-201 as one CSV `arch,valid_acc_12,test_acc_200` (benchmark.py);
-- the few-shot table of this project, a CSV that scripts/ makes (few_shot.py);
+- the few-shot table of this project, a CSV made by scripts/ (few_shot.py);
 - the official NATS-Bench files (nats.py).
 
-A search sees validation accuracies only; the test column is read once, for the chosen architecture and the
+A search sees validation accuracies only. The test column is read once, for the chosen architecture and the
 reference. No network is trained, so the run has no best.pt, and its dataset and meta-learner do not matter.
-The seconds of a trial are those that training took when the table was made, or `seconds_per_iteration` of its
-budget where the table has none: `budget.max_seconds` counts them, as if trials ran one after the other
-(a simulated clock, as in Syne Tune, Salinas et al. 2022). A trial that continues another one is charged in
-full.
+
+A trial's seconds are those that training took when the table was made, or `seconds_per_iteration` of its
+budget if the table has none. `budget.max_seconds` counts them as if trials ran one after the other (a
+simulated clock, as in Syne Tune, Salinas et al. 2022). A trial that continues another one is charged in full.
 
 Choose it to develop and compare strategies. To find a network for tasks of your own, choose `scratch`.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     pass
 
 LOOKED_AT = 1000
-"""Rows among which one must be of the search space."""
+"""The number of first rows of which at least one must be in the search space."""
 
 File = Annotated[
     str,
@@ -48,7 +48,11 @@ File = Annotated[
 
 
 class Tabular(Evaluator):
-    """See the module. `learner` and `dataset` say whose rows of a few-shot table; null is the only one's."""
+    """Looks accuracies up in `table`.
+
+    learner, dataset: which rows of a few-shot table to use; None if it has only one value.
+    seconds_per_iteration: simulated seconds per meta-iteration, for a table without seconds.
+    """
 
     final = "own"
     leaves_weights = False
@@ -77,7 +81,7 @@ class Tabular(Evaluator):
         return budget_error(self.table, iterations)
 
     def cost(self, arch: Any) -> Cost | None:
-        """The table's; an architecture that has no row is none that a search of the table may propose."""
+        """The table's costs. Raises ArchitectureError for an architecture without a row."""
         if str(arch) not in self._known:
             raise ArchitectureError(f"evaluator.table has {len(self._known)} rows, and none of {arch}")
         return self.table.cost(str(arch))
@@ -109,7 +113,7 @@ class Tabular(Evaluator):
 
 
 def _check_space(path: str, archs: list[str], space: SearchSpace[Any]) -> None:
-    """Raises ConfigError where none of the rows is an architecture of the space, by its canonical string."""
+    """Raises ConfigError if no row is the canonical string of an architecture of the space."""
     reason = "the table is empty"
     for text in archs:
         try:

@@ -1,8 +1,8 @@
-"""This project's own table: architectures of a small space meta-trained by several learners and budgets.
+"""This project's own table: architectures of a small space, meta-trained by several learners and budgets.
 
-A CSV with one row for each architecture, learner, dataset and number of meta-iterations. Accuracies and the
-half-widths of their 95% intervals are fractions; a half-width may be empty. Rows are chosen by
-`evaluator.learner`, `evaluator.dataset` and the budget of a trial.
+A CSV with one row per architecture, learner, dataset and number of meta-iterations. Accuracies and
+half-widths of their 95% intervals are fractions; a half-width may be empty. `evaluator.learner`,
+`evaluator.dataset` and the budget of a trial select the rows.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 def read_few_shot(sheet: Sheet, learner: str | None, dataset: str | None) -> InMemory:
-    """The rows of one learner on one dataset; raises ConfigError that names the key, column or line."""
+    """The rows of one learner on one dataset. Raises ConfigError that names the key, column or line."""
     sheet.check(set(COLUMNS), set())
     rows = [(line, dict(zip(COLUMNS, values, strict=True))) for line, values in sheet.rows(COLUMNS)]
     rows = _only(rows, "learner", learner, sheet)
@@ -49,7 +49,7 @@ def read_few_shot(sheet: Sheet, learner: str | None, dataset: str | None) -> InM
 def _only(
     rows: list[tuple[int, dict[str, Any]]], column: str, wanted: str | None, sheet: Sheet
 ) -> list[tuple[int, dict[str, Any]]]:
-    """The rows whose `column` is `wanted`, or the only value that there is."""
+    """The rows whose `column` is `wanted`; all rows if `wanted` is None and the column has one value."""
     values = sorted({row[column] for _, row in rows})
     key = f"evaluator.{column}"
     if wanted is None and len(values) > 1:

@@ -1,14 +1,16 @@
 """The official files of NATS-Bench's topology space (Dong et al. 2021, arXiv:2009.00437).
 
-They are read by their own package, `pip install "nasmeta[nats]"`: `NATS-tss-v1_0-*.pickle.pbz2`, all in
-memory, or the folder `NATS-tss-v1_0-*-simple`, an architecture when it is asked for. `evaluator.dataset` is
-cifar10, cifar100 or ImageNet16-120; a trial's budget is 12 or 200 epochs, each the end of a training of its
-own. Accuracies are means over the table's seeds (`is_random=False`). As the package's `simulate_train_eval`
-does, CIFAR-10 is validated by the networks trained on its training half ("cifar10-valid"), tested by those
-trained on both halves ("cifar10"), and a trial's seconds are those of training and of one validation.
+They are read by their own package, `pip install "nasmeta[nats]"`. The file `NATS-tss-v1_0-*.pickle.pbz2` is
+loaded whole; the folder `NATS-tss-v1_0-*-simple` is read one architecture at a time, when asked for.
+`evaluator.dataset` is cifar10, cifar100 or ImageNet16-120. A trial's budget is 12 or 200 epochs, each the end
+of a separate training. Accuracies are means over the table's seeds (`is_random=False`).
 
-Two warnings: the files are pickles, which can run code, so take them from their makers alone; and we had
-none: what follows is tested against a module that imitates nats_bench 1.8, never against the files.
+As in the package's `simulate_train_eval`, CIFAR-10 is validated by the networks trained on its training half
+("cifar10-valid") and tested by those trained on both halves ("cifar10"). A trial's seconds are those of
+training and of one validation.
+
+Two warnings. The files are pickles, which can run code, so take them only from their makers. And we had no
+such file: this code is tested against a module that imitates nats_bench 1.8, never against the files.
 """
 
 import importlib
@@ -25,7 +27,7 @@ MILLION = 10**6
 
 
 class NatsTable(Table):
-    """See the module; raises ConfigError where the package or the dataset's name is missing."""
+    """NATS-Bench's table. Raises ConfigError if the package or the dataset's name is missing."""
 
     budgets = (12, 200)
     has_costs = True
@@ -75,5 +77,5 @@ def _open(path: Path) -> Any:
         ) from error
     try:
         return nats_bench.create(str(path), "topology", fast_mode=path.is_dir(), verbose=False)
-    except Exception as error:  # whatever a pickle of another kind raises there
+    except Exception as error:  # whatever another kind of pickle raises there
         raise ConfigError(f"evaluator.table: {path}: nats_bench cannot read it: {error}") from error

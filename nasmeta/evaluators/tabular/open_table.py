@@ -1,4 +1,4 @@
-"""Which kind of table a path names: told by the file, never by its values."""
+"""Which kind of table a path names: decided by the file, never by its values."""
 
 from pathlib import Path
 
@@ -11,25 +11,25 @@ from nasmeta.evaluators.tabular.table import Table
 from nasmeta.runtime.paths import absolute_folder
 
 SHIPPED = {file.stem: file for file in (Path(__file__).parents[1] / "tables").glob("*.csv")}
-"""The tables that come with the package; `evaluator.table` may be the name of one."""
+"""The tables of this package; `evaluator.table` may be the name of one."""
 
 
 def located(table: str) -> str:
-    """The absolute path of a table, or the name of one that comes along as it is."""
+    """The absolute path of a table; the name of a table of this package stays as it is."""
     return table if table in SHIPPED and not Path(table).exists() else absolute_folder(table)
 
 
 def is_csv(table: str) -> bool:
-    """Whether a table is read as plain text, not unpickled as NATS-Bench's are."""
+    """Whether a table is read as plain text, and not unpickled like NATS-Bench's."""
     path = SHIPPED.get(table, Path(table))
     return not path.is_dir() and path.suffix != ".pbz2"
 
 
 def open_table(path: Path, learner: str | None, dataset: str | None) -> Table:
-    """The table at `path`; raises ConfigError that names the key, and the column or line, that is wrong.
+    """Opens the table at `path`. Raises ConfigError that names the wrong key, column or line.
 
-    A folder or a .pbz2 file is NATS-Bench's; a CSV with a column `valid_acc_12` is a benchmark's, any
-    other is to be a few-shot table.
+    A folder or a .pbz2 file is NATS-Bench's. A CSV with a column `valid_acc_12` is a benchmark table; any
+    other CSV is read as a few-shot table.
     """
     path = SHIPPED.get(str(path), path)
     if not path.exists():

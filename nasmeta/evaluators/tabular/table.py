@@ -1,4 +1,4 @@
-"""What every table gives, and the plain one that a CSV becomes."""
+"""The interface of all tables, and the in-memory table that a CSV becomes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from nasmeta.trial import Cost, MetaTested
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """What a search may see: accuracy (a fraction), its 95% half-width, training seconds; None: unknown."""
+    """What a search sees: accuracy (a fraction), half its 95% interval, training seconds. None: unknown."""
 
     accuracy: float
     ci95: float | None = None
@@ -17,10 +17,10 @@ class Validated:
 
 
 class Table(ABC):
-    """Accuracies by an architecture's canonical string and its budget; validation and test are two calls."""
+    """Accuracies by an architecture's canonical string and budget. Validation and test are two calls."""
 
     budgets: tuple[int, ...] | None
-    """The budgets that the table has rows of, ascending; None where its rows stand for any."""
+    """The budgets that the table has rows for, ascending; None if its rows stand for any budget."""
 
     has_costs: bool
     """Whether it knows parameters and FLOPs."""
@@ -32,20 +32,20 @@ class Table(ABC):
 
     @abstractmethod
     def valid(self, arch: str, iterations: int) -> Validated | None:
-        """None where the table has no such row."""
+        """The validation result; None if there is no such row."""
 
     @abstractmethod
     def test(self, arch: str, iterations: int) -> MetaTested:
-        """The test accuracy beside `valid`; raises KeyError where there is no such row."""
+        """The test accuracy of the row that `valid` reads. Raises KeyError if there is no such row."""
 
     @abstractmethod
     def cost(self, arch: str) -> Cost | None:
-        """Parameters and FLOPs; None where the table does not know them."""
+        """Parameters and FLOPs; None if the table does not know them."""
 
 
 @dataclass
 class InMemory(Table):
-    """Rows by (architecture, budget); the budget of a row is 0 where `budgets` is None."""
+    """Rows by (architecture, budget). The budget of a row is 0 if `budgets` is None."""
 
     budgets: tuple[int, ...] | None
     has_costs: bool
@@ -71,7 +71,7 @@ class InMemory(Table):
 
 
 def budget_error(table: Table, iterations: int) -> str | None:
-    """Why the table cannot answer for a budget, with the nearest that it has; None where it can."""
+    """Why the table cannot answer for a budget, with the nearest one that it has; None if it can."""
     if table.budgets is None or iterations in table.budgets:
         return None
     nearest = min(table.budgets, key=lambda budget: abs(budget - iterations))

@@ -1,1 +1,1 @@
-"""Scores of networks that nobody has trained: one proxy a file, and the evaluator that asks them."""
+"""Scores of untrained networks: one proxy per file, and the evaluator that uses them."""

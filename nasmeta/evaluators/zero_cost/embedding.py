@@ -1,9 +1,9 @@
 """How well an untrained body tells classes apart: the accuracy of nearest prototypes of its embeddings.
 
-A network with random weights is a random feature map, and few-shot learning asks for little more than
-features in which a few examples of a class lie close together. This is ProtoNet's prediction (Snell et al.
-2017, eq. 2, squared Euclidean distance) before any training, on meta-training tasks; we know of no paper that
-proposes it under a name. For classification only.
+A network with random weights is a random feature map, and few-shot learning needs little more than features
+in which examples of a class lie close together. This is ProtoNet's prediction (Snell et al. 2017, eq. 2,
+squared Euclidean distance) before any training, on meta-training tasks. We know of no paper that names and
+proposes it. For classification only.
 """
 
 from dataclasses import replace
@@ -18,9 +18,10 @@ from nasmeta.task import TaskBatch
 
 @torch.no_grad()
 def embedding(net: Untrained) -> float:
-    """A fraction, of chance 1 / way; a proxy, not an accuracy that anybody trained for.
+    """The accuracy of nearest prototypes, a fraction; chance is 1 / way.
 
-    Under `running`, of which an untrained network has no statistics, it is normalized as in training.
+    It is a proxy, not the accuracy of a trained network. Under `running` it is normalized as in training,
+    because an untrained network has no statistics.
     """
     policy = net.learner.batch_norm
     nearest = ProtoNet(

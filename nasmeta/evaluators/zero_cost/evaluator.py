@@ -1,12 +1,12 @@
-"""Candidates are scored without training, in the time of a few meta-iterations; then the best are trained.
+"""Scores candidates without training, in the time of a few meta-iterations; then the best are trained.
 
-A proxy looks at the network as it is initialized, and at the first `batches` meta-training batches of the
-problem, normalized by the run's batch-norm policy; never at meta-validation or test tasks. A trial's score is
-deterministic and stands in `proxy`, not among accuracies. The final candidates and the reference are then
-meta-trained from scratch and judged as always, so a run's numbers are real.
+A proxy sees the network as it is initialized, and the first `batches` meta-training batches, normalized by
+the run's batch-norm policy. It never sees meta-validation or test tasks. A trial's score is deterministic,
+and is stored as `proxy`, not as an accuracy. The final candidates and the reference are then meta-trained
+from scratch and judged as always, so a run's final numbers are real.
 
 Choose it to look at very many architectures, or to find out what a proxy is worth on a space
-(scripts/bench/proxies.py); where `params` does as well as the others, the space rewards size alone.
+(scripts/bench/proxies.py). If `params` does as well as the others, the space rewards size alone.
 """
 
 import math
@@ -28,14 +28,18 @@ from nasmeta.training.score import Stop
 from nasmeta.trial import Cost, TrialResult
 
 SHARES = ("vote", "embedding")
-"""Scores that are shares from 0 to 1."""
+"""Proxies whose scores are shares from 0 to 1."""
 
 DRAWS = 100
-"""Draws for one architecture of the vote's reference sample that can be built."""
+"""The most draws for one architecture of the vote's reference sample that can be built."""
 
 
 class ZeroCost(Evaluator):
-    """See the module. `voters` and `reference` are for proxy=vote: who votes, and the size of the sample."""
+    """Scores candidates by `proxy` on `batches` meta-training batches.
+
+    voters, reference: for proxy="vote", the proxies that vote, and the size of the reference sample.
+    max_seconds: the limit for one candidate; None for no limit.
+    """
 
     final = "scratch"
     leaves_weights = False
@@ -97,7 +101,7 @@ class ZeroCost(Evaluator):
         return TrialResult(*known, "ok", None, None, None, *costs, 0.0, seconds, proxy=value)
 
     def score(self, arch: Any, stop: Stop = lambda: False) -> float:
-        """The proxy's value of an architecture; raises Interrupted once `stop()` is true."""
+        """The proxy's value of an architecture. Raises Interrupted once `stop()` is true."""
         values = self._values(arch, stop)
         if self.proxy != "vote":
             return values[0]
@@ -112,7 +116,7 @@ class ZeroCost(Evaluator):
         return [PROXIES[name](net) for name in self.names]
 
     def _draw_sample(self, stop: Stop) -> list[list[float]]:
-        """The voters' values of `reference` random architectures that can be built: [reference, voters]."""
+        """The voters' values of `reference` random buildable architectures: [reference, voters]."""
         rng = seeding.stream(self.problem.seed, "zero_cost", "reference")
         sample: list[list[float]] = []
         for _ in range(DRAWS * self.reference):

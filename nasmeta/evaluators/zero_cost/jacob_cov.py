@@ -1,9 +1,10 @@
 """Jacobian covariance (Mellor et al. 2020, arXiv:2006.04647v1).
 
-Row i of J is the gradient of the sum of the outputs with respect to input i; S = -sum_k [log(v_k + e) +
-1 / (v_k + e)] over the eigenvalues v of the rows' correlation matrix, e = 1e-5. A network that tells inputs
-apart has rows that are hardly correlated, eigenvalues near 1, and a score near -N, the most there is. Inputs
-are the support and query examples of a task together, without their labels; the mean over tasks.
+Row i of J is the gradient of the sum of the outputs with respect to input i. The score is S = -sum_k [log(v_k
++ e) + 1 / (v_k + e)] over the eigenvalues v of the rows' correlation matrix, with e = 1e-5. If a network
+tells inputs apart, its rows are hardly correlated, the eigenvalues are near 1, and the score is near its
+maximum -N. Inputs are the support and query examples of a task together, without labels. The result is the
+mean over tasks.
 """
 
 import torch
@@ -14,7 +15,7 @@ EPSILON = 1e-5
 
 
 def jacob_cov(net: Untrained) -> float:
-    """At most minus the number of a task's examples; NaN where an output does not depend on an input."""
+    """At most minus the number of a task's examples; NaN if an output does not depend on an input."""
     return mean(_score(net, support_x, query_x) for support_x, _, query_x, _ in net.tasks())
 
 
@@ -29,5 +30,5 @@ def correlation_score(jacobian: torch.Tensor) -> float:
     correlation = torch.corrcoef(jacobian.double().cpu())
     if not correlation.isfinite().all():
         return float("nan")
-    values = torch.linalg.eigvalsh(correlation).clamp_min(0)  # rounding may leave them a little below
+    values = torch.linalg.eigvalsh(correlation).clamp_min(0)  # rounding may leave them slightly negative
     return -float((torch.log(values + EPSILON) + 1 / (values + EPSILON)).sum())

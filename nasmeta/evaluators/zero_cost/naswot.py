@@ -1,15 +1,17 @@
 """NASWOT, neural architecture search without training (Mellor et al. 2021, arXiv:2006.04647v3).
 
-The code of an input says of every rectifier whether it is on. With N_A rectifiers and the Hamming distance d
-of codes, K_ij = N_A - d(c_i, c_j), and the score is log |det K|: high if inputs fall into different linear
-regions. A unit counts as on if what goes into its activation is positive. For ReLU that is the paper's code;
-for smooth and leaky activations (GELU, SiLU, tanh, ...) it is our extension. The rectifiers of a
-squeeze-excite count too. Inputs are the support and query examples of a task together, without their labels;
-the score is the mean over tasks.
+The code of an input says for every rectifier whether it is on. With N_A rectifiers and the Hamming distance d
+of codes, K_ij = N_A - d(c_i, c_j), and the score is log |det K|. It is high if inputs fall into different
+linear regions. Inputs are the support and query examples of a task together, without labels. The result is
+the mean over tasks.
+
+A unit counts as on if the input of its activation is positive. For ReLU that is the paper's code; for smooth
+and leaky activations (GELU, SiLU, tanh, ...) it is our extension. The rectifiers of a squeeze-excite count
+too.
 
 The score belongs to the function, not to the order in which a builder computes it. Max-pooling commutes with
-a monotone activation, so our networks pool first; the units are counted where the papers have them, before
-the pooling. Layers that rectify the same tensor have the same units, which count once.
+a monotone activation, so our networks pool first. The units are counted before the pooling, as in the papers.
+Layers that rectify the same tensor have the same units, which count once.
 """
 
 import math
@@ -32,7 +34,7 @@ MONOTONE = frozenset(
 """Activations f with f(max(a, b)) = max(f(a), f(b))."""
 
 ACTIVATIONS = MONOTONE | {torch.prelu, F.gelu, F.silu, F.mish, F.hardswish}
-"""What torch.nn's activations call."""
+"""The functions that torch.nn's activations call."""
 
 MAX_POOLINGS = frozenset(
     {
@@ -40,12 +42,12 @@ MAX_POOLINGS = frozenset(
         *(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
     }
 )
-"""What torch.nn's max-poolings call."""
+"""The functions that torch.nn's max-poolings call."""
 
 
 @torch.no_grad()
 def naswot(net: Untrained) -> float:
-    """Minus infinity if the codes do not tell a task's inputs apart, NaN without any activation."""
+    """The mean score; minus infinity if codes do not tell a task's inputs apart, NaN without activations."""
     return mean(_score(net, support_x, query_x) for support_x, _, query_x, _ in net.tasks())
 
 
@@ -59,9 +61,10 @@ def _score(net: Untrained, support_x: Tensor, query_x: Tensor) -> float:
 
 
 def log_determinant(kernel: Tensor) -> float:
-    """log |det K| of a positive semidefinite K [N, N]; minus infinity if K is singular to double precision.
+    """log |det K| of a positive semidefinite K [N, N]; minus infinity if K is numerically singular.
 
-    Rounding leaves tiny pivots in a singular matrix, whose logarithms would be taken for a score.
+    That is decided in double precision. Rounding leaves tiny pivots in a singular matrix, and their
+    logarithms would look like a score.
     """
     values = torch.linalg.eigvalsh(kernel)  # ascending
     rounding = float(values[-1]) * len(values) * torch.finfo(values.dtype).eps
@@ -69,20 +72,20 @@ def log_determinant(kernel: Tensor) -> float:
 
 
 def hamming_kernel(codes: Tensor) -> Tensor:
-    """The number of units in which two codes agree, for codes [N, units] of 0 and 1: [N, N]."""
+    """The number of units in which each two codes agree: codes [N, units] of 0 and 1 -> [N, N]."""
     codes = codes.float()  # exact for up to 2^24 units
     return codes @ codes.T + (1 - codes) @ (1 - codes).T
 
 
 class _Codes(TorchFunctionMode):
-    """Inside, notes the codes [N, units] of all units that are rectified, each once."""
+    """Inside this mode, records the codes [N, units] of all rectified units, each once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.codes: list[Tensor] = []
-        # By id; the tensors are kept, so that no id is used twice.
+        # Keyed by id. The tensors are kept, so that no id is used twice.
         self._rectified: dict[int, Tensor] = {}
-        self._pooled: dict[int, tuple[Tensor, Tensor]] = {}  # a pooled map, and what it was before
+        self._pooled: dict[int, tuple[Tensor, Tensor]] = {}  # a pooled map, and the map before pooling
 
     def __torch_function__(
         self,

@@ -1,4 +1,4 @@
-"""The proxies by name, and how a problem's networks are shown to them."""
+"""The proxies by name, and the untrained networks that they are given."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,10 +35,11 @@ CLASSIFICATION_ONLY = frozenset({"embedding"})
 
 
 def untrained(problem: Problem, arch: Any, batches: int, stop: Stop = lambda: False) -> Untrained:
-    """An architecture as a trial of the problem would start it, and the first `batches` of its training.
+    """An architecture as a trial would start it, with the first `batches` of its meta-training.
 
-    It computes in single precision and uncompiled, whatever the run does: for a few batches neither pays.
-    Raises ArchitectureError where it cannot be built. Its batches raise Interrupted once `stop()` is true.
+    It computes in single precision and uncompiled, whatever the run does: neither pays for a few batches.
+    Raises ArchitectureError if it cannot be built. Reading its batches raises Interrupted once `stop()` is
+    true.
     """
 
     def episodes() -> Iterator[TaskBatch]:

@@ -1,4 +1,4 @@
-"""Parameters and FLOPs as proxies: the baselines that a proxy has to beat to be worth its name.
+"""Parameters and FLOPs as proxies: the baselines that any other proxy has to beat.
 
 Ning et al. 2021 ("Evaluating efficient performance estimators of neural architectures", arXiv:2008.03064)
 compare proxies with them.

@@ -1,11 +1,13 @@
 """Synaptic flow (Tanaka et al. 2020, arXiv:2006.05467, eq. 2), as a score of Abdelfattah et al. 2021.
 
-With every parameter replaced by its absolute value and an input of ones, R is the sum of the outputs, and the
-score is the sum of theta * dR/dtheta over all weights: the total strength of the paths through the network,
-each counted once a layer. It needs no data. As in Abdelfattah et al. (arXiv:2101.08134) normalizations are
-left out and the sum is over the weights of convolutions and linear layers, in double precision (on the CPU:
-not every device has it). Activations stay what they are: on the positive numbers that occur here
-ReLU is the identity, GELU and SiLU nearly so; tanh saturates, and its networks score near zero.
+Every parameter is replaced by its absolute value, and the input is all ones. R is the sum of the outputs, and
+the score is the sum of theta * dR/dtheta over all weights: the total strength of the paths through the
+network, each counted once per layer. It needs no data.
+
+As in Abdelfattah et al. (arXiv:2101.08134), normalizations are left out, and the sum is over the weights of
+convolutions and linear layers. It is computed in double precision on the CPU, because not every device has
+it. Activations stay as they are: on the positive numbers that occur here ReLU is the identity, and GELU and
+SiLU nearly so; tanh saturates, and its networks score near zero.
 
 The values span many orders of magnitude: compare ranks.
 """
@@ -18,7 +20,7 @@ from nasmeta.networks.cost import WithoutNorms
 
 
 def synflow(net: Untrained) -> float:
-    """The sum of theta * dR/dtheta at |theta|: not negative."""
+    """The sum of theta * dR/dtheta at |theta|, which is not negative."""
     state = net.state
     double = {name: p.detach().cpu().double() for name, p in state.network_parameters.items()}
     absolute = {name: p.abs().requires_grad_() for name, p in double.items()}

@@ -1,11 +1,11 @@
 """The rank vote of several proxies (after the "vote" of Abdelfattah et al. 2021, arXiv:2101.08134).
 
-Proxies live on scales of their own, so only their ranks can be averaged. The paper takes the majority between
-two networks that stand before it; the score of a trial must not depend on which others a search has looked
-at, so here a network is ranked against a reference sample, drawn once from the space by the run's seed: the
-share of the sample that it beats (ties count half), averaged over the proxies. A deviation, with a price:
-scores are multiples of 1 / (2 * sample * proxies), and networks that beat the whole sample by every proxy
-all have 1.
+Each proxy has its own scale, so only ranks can be averaged. The paper takes the majority vote between two
+given networks. But the score of a trial must not depend on which others a search has looked at. So here a
+network is ranked against a reference sample, drawn once from the space by the run's seed. Its score is the
+share of the sample that it beats (ties count half), averaged over the proxies. This deviation has a price:
+scores are multiples of 1 / (2 * sample * proxies), and all networks that beat the whole sample by every proxy
+have 1.
 """
 
 import math
@@ -14,9 +14,9 @@ from statistics import fmean
 
 
 def vote(values: Sequence[float], reference: Sequence[Sequence[float]]) -> float:
-    """The mean rank in [0, 1] of a network whose proxies are `values` [proxies]; NaN where one is NaN.
+    """The mean rank in [0, 1] of a network with proxies `values` [proxies]; NaN if one of them is NaN.
 
-    reference: [sample, proxies]; a NaN there is the lowest rank.
+    reference: [sample, proxies]. A NaN in it is the lowest rank.
     """
     if any(math.isnan(value) for value in values):
         return math.nan
