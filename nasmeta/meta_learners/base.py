@@ -43,6 +43,7 @@ class MetaState:
 
     @property
     def network_parameters(self) -> Parameters:
+        """The network's own parameters, without what is meta-learned besides them."""
         return {name: self.parameters[name] for name in self.network.names}
 
     def set_statistics(self, statistics: dict[str, Tensor]) -> None:

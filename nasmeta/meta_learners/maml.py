@@ -38,7 +38,7 @@ class Maml(MetaLearner):
 
     second_order: whether inner steps are differentiated.
     train_steps, test_steps: inner steps in meta-training and on a test task, at least 1.
-    inner_lr: alpha, above 0; where it starts, if `learn_inner_lr`.
+    inner_lr: alpha, above 0; its initial value if `learn_inner_lr`.
     learn_inner_lr: whether a rate is meta-learned for each tensor and step.
     multi_step_iterations: meta-iterations until only the last query loss counts, at least 0.
     adapt: what inner steps change, `all` parameters, the `head`, or the `body`.

@@ -196,8 +196,10 @@ def load_best(path: Path) -> dict[str, Any]:
 
     Keys: format, nasmeta (version), arch (canonical string), task (TaskSpec's fields), config (plain values,
     for `config.parse`), parameters and statistics (tensors by name), data (plain values, for
-    `datasets.contents.read`), metrics. Everything except `data` is checked here, in time linear in the file's
-    size. `fits` checks whether the tensors belong to the architecture. Raises CheckpointError.
+    `datasets.contents.read`), provisional (whether it is a candidate of a search, not trained in full),
+    iterations (meta-iterations of its training), metrics. Everything except `data` is checked here, in time
+    linear in the file's size. `fits` checks whether the tensors belong to the architecture. Raises
+    CheckpointError.
     """
     path, inside = (path / "best.pt", path) if path.is_dir() else (path, None)
     payload = load(path, inside=inside)

@@ -67,6 +67,7 @@ class MetaTraining:
 
     @property
     def done(self) -> bool:
+        """Whether all meta-iterations are done."""
         return self.iteration >= self.iterations
 
     def step(self) -> None:
@@ -108,6 +109,7 @@ class MetaTraining:
         adopt_population(self.learner, self.state, unseen)
 
     def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to continue the training: tensors and plain values."""
         return {
             "iteration": self.iteration,
             "parameters": {name: p.detach() for name, p in self.state.parameters.items()},
