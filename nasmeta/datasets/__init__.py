@@ -1,1 +1,1 @@
-"""Datasets: where tasks come from. One file a dataset; the classes of the three splits are disjoint."""
+"""Datasets, from which tasks are drawn. Each has its own file, and its three splits share no class."""

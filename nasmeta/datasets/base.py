@@ -15,21 +15,21 @@ from nasmeta.errors import ConfigError
 from nasmeta.task import SPLITS, Kind, Split, TaskBatch, TaskSpec
 
 FINGERPRINT_TASKS = 20
-"""Tasks whose numbers make the fingerprint of a dataset that does not say what it holds."""
+"""How many tasks the default fingerprint of a dataset is computed from."""
 
 
 class EpisodeSampler(ABC):
-    """Draws tasks of one split, of one way, shot and query."""
+    """Draws tasks of one split, with a fixed way, shot and query."""
 
     @abstractmethod
     def batch(self, iteration: int, tasks: int) -> TaskBatch:
-        """`tasks` tasks on the sampler's device: a pure function of (seed, split, iteration, tasks)."""
+        """`tasks` tasks on the sampler's device. A pure function of (seed, split, iteration, tasks)."""
 
 
 class Dataset(ABC):
-    """Constructing one is cheap and checks what it can (a missing root); loading happens in `sampler`.
+    """The base class of datasets. `kind` and `input_shape` describe the tasks as in TaskSpec.
 
-    `kind` and `input_shape` describe its tasks as in TaskSpec.
+    The constructor is cheap and checks what it can, such as a missing root. `sampler` loads the data.
     """
 
     kind: Kind
@@ -37,22 +37,22 @@ class Dataset(ABC):
 
     @abstractmethod
     def num_classes(self, split: Split) -> int | None:
-        """The number of classes of a split, without decoding an image; None where tasks have no classes."""
+        """The number of classes of a split; None if tasks have no classes. Decodes no image."""
 
     @abstractmethod
     def examples_per_class(self, split: Split) -> int | None:
-        """The smallest number of examples any class of the split has; None where there is no limit."""
+        """The number of examples of the split's smallest class; None if there is no limit."""
 
     def queries(self, split: Split, *, shot: int, query: int) -> int:
-        """The query examples of a class in the split's tasks.
+        """How many query examples each class has in the tasks of a split.
 
-        They are `query`, or fewer if the smallest class has fewer besides `shot`; at least 1.
+        That is `query`, or fewer if the smallest class has fewer examples besides `shot`; at least 1.
         """
         examples = self.examples_per_class(split)
         return query if examples is None else max(1, min(query, examples - shot))
 
     def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
-        """What a user should know of `splits` before tasks are drawn from them, a line each."""
+        """Lines that a user should read before tasks are drawn from `splits`."""
         number = {split: self.queries(split, shot=shot, query=query) for split in splits}
         fewer = ", ".join(f"{n} in {split}" for split, n in number.items() if n < query)
         if not fewer:
@@ -60,7 +60,7 @@ class Dataset(ABC):
         return [f"task.query={query}: the smallest class has fewer images besides its shots; used: {fewer}"]
 
     def check_episodes(self, split: Split, *, way: int, shot: int, way_key: str = "task.way") -> None:
-        """Raises ConfigError if the split is too small for such tasks; `way_key` is whose way it is."""
+        """Raises ConfigError if the split is too small for such tasks; `way_key` is the key of `way`."""
         classes, examples = self.num_classes(split), self.examples_per_class(split)
         if classes is not None and way > classes:
             most = (
@@ -78,12 +78,12 @@ class Dataset(ABC):
     def sampler(
         self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
     ) -> EpisodeSampler:
-        """The episode sampler of a split, its data on `device`; samplers of one split share the data."""
+        """The episode sampler of a split, with its data on `device`. Samplers of one split share the data."""
 
     def contents(self, split: Split) -> SplitContents:
-        """What data the split holds, for a run to record and to compare; may load the split.
+        """What data the split holds, for a run to record and compare. May load the split.
 
-        Unless a dataset says more, the fingerprint is that of its first tasks: most changes show in them.
+        By default the fingerprint is a checksum of the first tasks, in which most changes show.
         """
         way = min(self.num_classes(split) or 2, 5)
         sampler = self.sampler(split, way=way, shot=1, query=1, seed=0, device=torch.device("cpu"))
@@ -95,21 +95,21 @@ class Dataset(ABC):
     def as_trained(
         self, trained_on: Contents, preprocessing: Preprocessing | None, splits: Collection[Split]
     ) -> "Dataset":
-        """This dataset, before it is used, for a network that was meta-trained on `trained_on`.
+        """This dataset, adapted to a network that was meta-trained on `trained_on`. Call it before use.
 
-        Only `splits` are asked for: the others need not exist. Inputs are prepared by `preprocessing`, as
-        they were for the network, and classes that it knows stay in the splits that they were in, unless
-        folders or files say in which they are. By default there is nothing to adapt.
+        Only `splits` will be read; the others need not exist. Inputs are prepared by `preprocessing`, as
+        they were for the network. Classes of `trained_on` stay in their splits, unless folders or files
+        assign the splits. By default there is nothing to adapt.
         """
         return self
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """How files become this dataset's inputs, for a model to keep; None where they are no images."""
+        """How files become this dataset's inputs, to store with a model; None if inputs are not images."""
         return None
 
     def task_spec(self, way: int) -> TaskSpec:
-        """The interface a network for `way`-way tasks of this dataset must have."""
+        """The interface that a network for `way`-way tasks of this dataset must have."""
         return TaskSpec(self.kind, self.input_shape, way, self.num_classes("train") or 0)
 
 
@@ -117,8 +117,8 @@ class Dataset(ABC):
 class ImageTable:
     """The images of one split, ordered by class.
 
-    images [n, C, H, W] uint8, on any device, best in channels_last memory; counts [classes] int64 on the
-    host, the number of images of each class; names of the classes, unique.
+    images: [n, C, H, W] uint8 on any device, best in channels_last memory. counts: [classes] int64 on the
+    host, the number of images of each class. names: the names of the classes, unique.
     """
 
     images: Tensor
@@ -131,16 +131,16 @@ class ImageTable:
 
     @cached_property
     def checksum(self) -> int:
-        """CRC-32 of the pixels and the counts: equal for equal images in equal order."""
+        """CRC-32 of the pixels and the counts. It is equal for equal images in equal order."""
         pixels = self.images.permute(0, 2, 3, 1).contiguous()
         return crc32(self.counts.numpy().tobytes(), crc32(pixels.numpy().data))
 
     def to(self, device: torch.device) -> "ImageTable":
-        """The same table with its images on `device` in channels_last memory; no copy where they are so."""
+        """The same table with its images on `device` in channels_last memory. Copies only if needed."""
         images = self.images.to(device).contiguous(memory_format=torch.channels_last)
         return ImageTable(images, self.counts, self.names)
 
     def classes(self, first: int, last: int) -> "ImageTable":
-        """The table of classes first to last - 1, a view."""
+        """A view of the table with the classes first to last - 1."""
         start, stop = int(self.counts[:first].sum()), int(self.counts[:last].sum())
         return ImageTable(self.images[start:stop], self.counts[first:last], self.names[first:last])

@@ -1,4 +1,4 @@
-"""One tensor file a dataset and configuration, so that images are decoded once and not once a run."""
+"""Caches decoded images in one tensor file for each dataset and configuration."""
 
 import json
 import logging
@@ -21,11 +21,14 @@ _log = logging.getLogger(__name__)
 
 TAG = "CACHEDIR.TAG"
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# Decoded images of nasmeta; may be deleted.\n"
-"""Marks a folder of decoded images as ours, and for backup programs (https://bford.info/cachedir/)."""
+"""Marks a folder of decoded images as ours, and as a cache for backup programs.
+
+See https://bford.info/cachedir/.
+"""
 
 
 def is_ours(folder: str | None) -> bool:
-    """Whether nasmeta made the cache folder, or there is none to write to."""
+    """Whether nasmeta made the cache folder. True if `folder` is None, so that nothing is written."""
     if folder is None:
         return True
     try:
@@ -43,14 +46,18 @@ CacheFolder = Annotated[
         replace=True,
     ),
 ]
-"""The annotation of a folder for decoded images: a stored one has to be a cache already."""
+"""The type of an argument that names a folder for decoded images.
+
+If a stored configuration names the folder, it has to be a cache already.
+"""
 
 
 def cached_table(folder: Path | None, name: str, key: object, build: Callable[[], ImageTable]) -> ImageTable:
-    """What `build` returns, from `folder`/`name`-HASH.pt where an equal `key` was built before.
+    """What `build` returns, read from `folder`/`name`-HASH.pt if it was built before for an equal `key`.
 
-    `key` is JSON that says all the table depends on. A file that is damaged is built again and replaced; a
-    folder that cannot be written is only warned about. Without a folder nothing is cached.
+    `key` holds everything that the table depends on, as values that JSON can hold. A damaged file is built
+    again and replaced. If the folder cannot be written, a warning says so. If `folder` is None, nothing is
+    cached.
     """
     if folder is None:
         return build()
@@ -73,7 +80,7 @@ def _read(path: Path) -> ImageTable | None:
         return table
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever a damaged file leads to, it is only a cache
+    except Exception as error:  # a damaged file can raise anything, and it is only a cache
         _log.info("%s: built again (%s)", path, error)
         return None
 

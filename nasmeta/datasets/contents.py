@@ -1,7 +1,7 @@
-"""What data a run is about, in plain values: recorded in its journal and in best.pt, compared on resume.
+"""What data a run uses, as plain values: recorded in its journal and in best.pt, compared on resume.
 
-What counts is what a network is fed, not where it lies: files that are touched, copied or moved with their
-folder leave the contents as they were; a file that is replaced changes them.
+Only what a network is fed counts, not where it is stored. Touching files, or copying or moving them with
+their folder, leaves the contents equal; replacing a file changes them.
 """
 
 import json
@@ -16,11 +16,11 @@ from nasmeta.task import Split
 
 MAX_CLASSES = 1_000_000
 MAX_NAME = 1 << 17
-"""Characters of a class name: as many as a field of a CSV file may have."""
+"""The most characters of a class name, which are those that a field of a CSV file may have."""
 
 MAX_FINGERPRINT = 64
 NAMED = 5
-"""Classes that a message names."""
+"""How many classes a message names."""
 
 
 def _check_names(names: tuple[Any, ...]) -> tuple[str, ...]:
@@ -34,8 +34,8 @@ def _check_names(names: tuple[Any, ...]) -> tuple[str, ...]:
 class SplitContents:
     """The contents of one split.
 
-    classes: their names, in the order of their indices; empty if they have no names. images: how many there
-    are in all; None if there is no such number. fingerprint: equal for equal contents.
+    classes: the names of the classes in the order of their indices; empty if they have no names. images: the
+    number of all images; None if there is no such number. fingerprint: equal for equal contents.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -51,12 +51,12 @@ _CONTENTS: TypeAdapter[Contents] = TypeAdapter(Contents)
 
 
 def plain(contents: Contents) -> dict[str, Any]:
-    """The contents as a journal and a checkpoint hold them; `read` takes them back."""
+    """The contents as a journal and a checkpoint store them; `read` is the inverse."""
     return {split: {**asdict(each), "classes": list(each.classes)} for split, each in contents.items()}
 
 
 def read(values: Any) -> Contents:
-    """The contents of plain values that may come from anybody; raises ValueError that says what is wrong."""
+    """The contents from plain values, which may come from anybody. Raises ValueError if they are invalid."""
     try:
         return _CONTENTS.validate_python(values)
     except ValidationError as error:
@@ -66,12 +66,12 @@ def read(values: Any) -> Contents:
 
 
 def fingerprint(values: Any) -> str:
-    """The fingerprint of plain values on which all contents depend, for data that is in no file."""
+    """The fingerprint of data that is in no file, from the plain values that determine it."""
     return blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
 
 
 def changes(before: Contents, now: Contents) -> dict[Split, str]:
-    """How each split that both have differs, in a few words however many classes there are."""
+    """How each split differs that both contents have, in a few words however many classes there are."""
     both = [split for split in now if split in before and now[split] != before[split]]
     return {split: _difference(before[split], now[split]) for split in both}
 
@@ -89,7 +89,7 @@ def _difference(before: SplitContents, now: SplitContents) -> str:
 
 
 def few(names: Sequence[str]) -> str:
-    """The first names, printable, and how many more there are."""
+    """The first NAMED names, printable, and how many more there are."""
     shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:37]}...") for name in names[:NAMED])
     more = len(names) - NAMED
     return f"{shown} and {more} more" if more > 0 else shown

@@ -1,7 +1,7 @@
-"""From an image file to the uint8 pixels a network is fed: the same for training and for prediction.
+"""Decodes image files to the uint8 pixels that a network is fed, in the same way for training and prediction.
 
-Memory: all threads of a process together decode at most MAX_PIXELS pixels at a time. That is about 0.4 GB
-of RGB, and never more than 20 bytes a pixel (1.3 GB), whatever files they are given.
+All threads of a process together decode at most MAX_PIXELS pixels at a time. That takes about 0.4 GB for
+RGB, and never more than 20 bytes a pixel (1.3 GB), whatever the files are.
 """
 
 import logging
@@ -28,17 +28,17 @@ Source = Path | BytesIO | Image.Image
 Item = TypeVar("Item")
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM", *(["AVIF"] if AVIF else []))
-"""Of the others that Pillow knows, some run programs."""
+"""The formats that are read. Some others that Pillow knows run programs."""
 
 MAX_NAMED = 10  # images that one error names
-MAX_PIXELS = 2**26  # of one image, and of all that are decoded at a time; below Pillow's own limit
+MAX_PIXELS = 2**26  # of one image, and of all images that are decoded at a time; below Pillow's own limit
 
 _log = logging.getLogger(__name__)
 _budget = PixelBudget(MAX_PIXELS)
 
 
 class Unreadable(DataError):
-    """Some of several images cannot be read: `reasons` has each one's place among them and its message."""
+    """Some of several images cannot be read. `reasons` maps the index of such an image to its message."""
 
     def __init__(self, reasons: Mapping[int, str]) -> None:
         self.reasons = reasons
@@ -48,10 +48,10 @@ class Unreadable(DataError):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a dataset turns image files into pixels and pixels into numbers; plain values, to be stored.
+    """How a dataset turns image files into pixels, and pixels into inputs. Plain values that can be stored.
 
-    channels is 1 or 3, size the side in pixels; glyph says that only the ink counts, see `decode_glyph`;
-    mean and std hold one value a channel, for pixels in [0, 1].
+    channels: 1 or 3. size: the side of the square image in pixels. glyph: whether only the ink counts, see
+    `decode_glyph`. mean, std: one value for each channel, for pixels in [0, 1].
     """
 
     channels: int
@@ -61,9 +61,10 @@ class Preprocessing:
     std: tuple[float, ...]
 
     def read(self, sources: Sequence[Source], first: int = 0) -> Tensor:
-        """The pixels [n, C, H, W] uint8 of files or pictures. Raises Unreadable, a DataError.
+        """The pixels [n, C, H, W] uint8 of files or pictures.
 
-        A picture that is no file has a number for a name, counted from `first`.
+        Raises Unreadable, a DataError. Messages call a picture that is not a file by its number, counted
+        from `first`.
         """
 
         def name(item: tuple[int, Source]) -> str:
@@ -80,7 +81,7 @@ class Preprocessing:
         )
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """[n, C, H, W] uint8 as the float32 numbers that episodes hold: (x / 255 - mean) / std."""
+        """Pixels [n, C, H, W] uint8 as float32 inputs, as in episodes: (x / 255 - mean) / std."""
         scale = torch.tensor([1 / (255 * deviation) for deviation in self.std], device=pixels.device)
         shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=pixels.device)
         return pixels.float().mul_(scale[:, None, None]).add_(shift[:, None, None])
@@ -89,20 +90,20 @@ class Preprocessing:
 def decode_image(source: Source, name: str, channels: int, size: int) -> Pixels:
     """The first frame of an image as [size, size, channels] uint8.
 
-    It is turned upright as its EXIF data says. Grey values of more than 8 bits are scaled by the rule of
-    `eight_bits`. It is laid on white where it is transparent, or on black if nothing could be seen on white;
-    made grey (1 channel) or RGB (3); scaled (Lanczos) until its shorter side has `size` pixels; and cropped
-    to its centre. Raises DataError with `name` for what is no image, is truncated, has more than MAX_PIXELS,
-    or has values that the rule does not cover.
+    The image is turned upright according to its EXIF data. Grey values of more than 8 bits are scaled by
+    `eight_bits`. Transparent images are laid on white, or on black if nothing could be seen on white. The
+    image is converted to grey (1 channel) or RGB (3), scaled (Lanczos) until its shorter side has `size`
+    pixels, and cropped to its centre. Raises DataError with `name` if the source is not an image, is
+    truncated, has more than MAX_PIXELS pixels, or has values that `eight_bits` does not accept.
     """
     return _decode(source, name, "L" if channels == 1 else "RGB", lambda image: _fit(image, size), 2 * size)
 
 
 def decode_glyph(source: Source, name: str, size: int) -> Pixels:
-    """A character as [size, size, 1] uint8, ink 255 on 0, whatever the colour of the paper.
+    """A character as [size, size, 1] uint8 with ink 255 on 0, whatever the colour of the paper.
 
-    The rarer of dark and light is taken for ink, so a scan and its negative give the same. The picture is
-    stretched to the square, as is usual for Omniglot. Raises like `decode_image`.
+    Ink is whichever of dark and light is rarer, so a scan and its negative give the same. The picture is
+    stretched to a square, as is usual for Omniglot. Errors are those of `decode_image`.
     """
     pixels = _decode(source, name, "L", lambda image: image.resize((size, size), Image.Resampling.LANCZOS))
     return 255 - pixels if pixels.mean() > 127.5 else pixels
@@ -133,7 +134,7 @@ def _decode(
     except DataError:
         raise
     except Exception as error:  # Pillow's plug-ins raise anything on damaged input
-        unknown = isinstance(error, UnidentifiedImageError)  # its text names an open file, and no path
+        unknown = isinstance(error, UnidentifiedImageError)  # its text names an open file and not the path
         why = "its format is unknown" if unknown else error
         raise DataError(f"{name}: cannot be read as an image ({why}); replace or remove it") from error
     return pixels.reshape(*pixels.shape[:2], -1)
@@ -152,17 +153,17 @@ def _opened(source: Source) -> Iterator[Image.Image]:
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    """Upright, opaque, and in the mode. Raises ValueError for values that would be misread."""
+    """The image upright, opaque, and in `mode`. Raises ValueError for values that would be misread."""
     key = image.info.get("transparency")  # the colour that is transparent
     tiles = getattr(image, "tile", [])
     layout = str(tiles[0][3]) if tiles else ""  # of the pixels in the file
-    inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF: 0 is white; Pillow knows it for 8 bits
+    inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF: 0 is white; Pillow handles 8 bits only
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         image = _deep_grey(image, key, inverted=inverted)
     elif ";16" in layout:
         _check_deep_colour(image, key)
-    elif key is not None and layout in ("L;2", "L;4"):  # Pillow scales the pixels, and not the key
+    elif key is not None and layout in ("L;2", "L;4"):  # Pillow scales the pixels but not the key
         image.info["transparency"] = key * (85 if layout == "L;2" else 17)
     if image.has_transparency_data:
         image = _opaque(image.convert("RGBA"))
@@ -170,7 +171,7 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _deep_grey(image: Image.Image, key: int | None, *, inverted: bool) -> Image.Image:
-    """Grey of more than 8 bits as L, or as LA if the value `key` is transparent."""
+    """A grey image of more than 8 bits as L, or as LA if the value `key` is transparent."""
     values = np.asarray(image)
     pixels = eight_bits(values)
     grey = Image.fromarray(255 - pixels if inverted else pixels)
@@ -180,7 +181,7 @@ def _deep_grey(image: Image.Image, key: int | None, *, inverted: bool) -> Image.
 
 
 def _check_deep_colour(image: Image.Image, key: object) -> None:
-    """Pillow keeps the upper byte of 16-bit colours, which has to be the one that matters."""
+    """Raises ValueError if the upper byte is not enough, which is all that Pillow keeps of 16-bit colours."""
     if key is not None:
         raise ValueError("one of its 16-bit colours is transparent: save it with 8 bits a channel")
     highest = max(high for _, high in image.convert("RGB").getextrema())  # type: ignore[misc]
@@ -189,7 +190,7 @@ def _check_deep_colour(image: Image.Image, key: object) -> None:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """RGBA as RGB: on white, or on black if that shows something and white does not."""
+    """An RGBA image as RGB: laid on white, or on black if something shows only there."""
     alpha = image.getchannel("A")
     shown = []
     for paper in ("white", "black"):
@@ -211,14 +212,15 @@ def decode_all(
     shape: Sequence[int],
     name: Callable[[Item], str] = str,
 ) -> Tensor:
-    """[n, C, H, W] uint8 in channels_last memory of n items, decoded by threads into [H, W, C] = shape.
+    """The n items decoded by threads, as [n, C, H, W] uint8 in channels_last memory.
 
-    One warning counts those that are of one colour. Raises Unreadable for all that cannot be decoded.
+    `decode` returns [H, W, C] = `shape`. One warning counts the images of a single colour. Raises Unreadable
+    with all items that cannot be decoded.
     """
     table = np.empty((len(items), *shape), dtype=np.uint8)
 
     def attempt(number: int) -> str | None:
-        """What is wrong with an item; None if its row is filled."""
+        """What is wrong with an item; None if its row has been filled."""
         try:
             table[number] = decode(items[number])
         except DataError as error:

@@ -1,4 +1,4 @@
-"""Fetches a published file once, checks that it is the published one, and puts it in place whole."""
+"""Downloads a published file, verifies its checksum, and puts it in place in one step."""
 
 import hashlib
 import logging
@@ -19,12 +19,12 @@ Download = Annotated[
     bool,
     UsersOnly("nothing is fetched for a stored configuration", harmless=not_, replace=True, instead=False),
 ]
-"""The annotation of an argument that allows downloads: a stored one allows none."""
+"""The type of an argument that allows downloads. In a stored configuration it allows none."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file, where it is published, its published checksum, and more bytes than it can have."""
+    """A published file: its name, address and checksum, and a size in bytes that it cannot exceed."""
 
     name: str
     url: str
@@ -33,7 +33,7 @@ class Published:
     max_bytes: int = 64 << 20
 
     def verify(self, path: Path) -> None:
-        """Raises DataError if the file at `path` cannot be read, or is not the published one."""
+        """Raises DataError if the file at `path` cannot be read or is not the published one."""
         try:
             with files.opened(path, self.max_bytes) as file:
                 found = hashlib.file_digest(file, self._hash).hexdigest()  # type: ignore[arg-type]
@@ -46,10 +46,10 @@ class Published:
             )
 
     def download(self, folder: Path) -> Path:
-        """The path of the file in `folder`, fetched there, checked, and renamed in one step.
+        """Downloads the file into `folder`, verifies it, and returns its path.
 
-        Raises DataError where the folder cannot be written, the server cannot be reached, or what it sends
-        is not the published file; then nothing is left behind.
+        Raises DataError if the folder cannot be written, the server cannot be reached, or what it sends is
+        not the published file. Then nothing is left behind.
         """
         target = folder / self.name
         by_hand = f"put it at {target} by hand, from {self.url}"
@@ -68,7 +68,7 @@ class Published:
         return target
 
     def _stream(self, file: BinaryIO) -> str:
-        """Writes the response to the file; its checksum."""
+        """Writes the response to the file and returns its checksum."""
         digest, size = self._hash(), 0
         with urlopen(self.url, timeout=60) as response:
             if not response.url.startswith("https:"):

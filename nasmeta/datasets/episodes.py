@@ -1,4 +1,4 @@
-"""Episodes of an image table, drawn for all tasks of a meta-batch at once by index arithmetic."""
+"""Draws episodes from an image table, for all tasks of a meta-batch at once, by index arithmetic."""
 
 import numpy as np
 import torch
@@ -13,11 +13,12 @@ Indices = NDArray[np.int64]
 
 
 def distinct(rng: np.random.Generator, population: Indices, draws: int) -> Indices:
-    """Draws without replacement: [..., draws] distinct integers of [0, population) for population [...].
+    """Draws without replacement: `draws` distinct integers [..., draws] from [0, population).
 
-    Every ordered choice is equally likely. R. W. Floyd's algorithm (Bentley and Floyd, "Programming
-    Pearls: A Sample of Brilliance", CACM 1987) draws the set in `draws` steps whatever the population's
-    size, then its order is shuffled. `draws` must not exceed the smallest population.
+    `population` has shape [...], and `draws` must not exceed the smallest population. Every ordered choice
+    is equally likely. R. W. Floyd's algorithm (Bentley and Floyd, "Programming Pearls: A Sample of
+    Brilliance", CACM 1987) draws the set in `draws` steps whatever the size of the population. Then the
+    order is shuffled.
     """
     last = population[..., None] - draws + np.arange(draws)
     picks = rng.integers(0, last, endpoint=True)
@@ -28,12 +29,13 @@ def distinct(rng: np.random.Generator, population: Indices, draws: int) -> Indic
 
 
 class ImageEpisodeSampler(EpisodeSampler):
-    """Draws `way`-way tasks from a table whose images already lie on the device.
+    """Draws `way`-way tasks from a table whose images are already on the device.
 
-    The indices come from `stream(seed, "episodes", split, iteration)` on the host, so the episodes are the
-    same on every device, and go to the device in one transfer. There the images are gathered and become
-    (x / 255 - mean) / std, one mean and std a channel. Image tensors are channels_last in memory: for a
-    batch's x [T, N, C, H, W], x[t] and merge_tasks(x) have the strides (H*W*C, 1, W*C, C), also at C = 1.
+    The indices are drawn on the host from `stream(seed, "episodes", split, iteration)`, so the episodes are
+    the same on every device. They go to the device in one transfer. There the images are gathered and
+    normalized to (x / 255 - mean) / std, with one mean and std for each channel. Image tensors are
+    channels_last in memory: for x [T, N, C, H, W] of a batch, x[t] and merge_tasks(x) have the strides
+    (H*W*C, 1, W*C, C), also if C = 1.
     """
 
     def __init__(
@@ -54,7 +56,8 @@ class ImageEpisodeSampler(EpisodeSampler):
         self._image_shape = channels_last.shape[1:]  # (H, W, C)
         self._pixels = channels_last.reshape(len(table.images), -1)  # a view of a channels_last table
         device = table.images.device
-        # One value a pixel and channel, not a channel: short inner dimensions are slow to broadcast.
+        # One value for each pixel and channel, not one for each channel: short inner dimensions are slow
+        # to broadcast.
         area = channels_last.shape[1:3].numel()
         self._scale = torch.tensor([1 / (255 * deviation) for deviation in std]).repeat(area).to(device)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).repeat(area).to(device)
@@ -63,7 +66,7 @@ class ImageEpisodeSampler(EpisodeSampler):
         self._seed, self._split = seed, split
 
     def batch(self, iteration: int, tasks: int) -> TaskBatch:
-        """`tasks` tasks as TaskBatch describes them; raises nothing and never waits for the device."""
+        """`tasks` tasks as TaskBatch describes them. Raises nothing and never waits for the device."""
         classes, examples = self._draw(iteration, tasks)
         support, query = examples[..., : self._shot], examples[..., self._shot :]
         host = torch.from_numpy(np.concatenate([classes.ravel(), support.ravel(), query.ravel()]))
@@ -82,21 +85,21 @@ class ImageEpisodeSampler(EpisodeSampler):
         )
 
     def _draw(self, iteration: int, tasks: int) -> tuple[Indices, Indices]:
-        """Classes [T, way] and rows of the table [T, way, shot + query]."""
+        """Draws classes [T, way] and rows of the table [T, way, shot + query]."""
         rng = seeding.stream(self._seed, "episodes", self._split, iteration)
         classes = distinct(rng, np.full(tasks, len(self._counts)), self._way)
         examples = distinct(rng, self._counts[classes], self._shot + self._query)
         return classes, examples + self._starts[classes][..., None]
 
     def _images(self, pixels: Tensor, tasks: int) -> Tensor:
-        """[T, N, C, H, W] in channels_last memory, a view of pixels [T * N, H * W * C]."""
+        """A view of pixels [T * N, H * W * C] as [T, N, C, H, W] in channels_last memory."""
         return pixels.view(tasks, -1, *self._image_shape).permute(0, 1, 4, 2, 3)
 
 
 def merge_tasks(images: Tensor) -> Tensor:
-    """[T, N, C, H, W] as [T * N, C, H, W], a view that stays channels_last.
+    """A view of images [T, N, C, H, W] as [T * N, C, H, W] that stays channels_last.
 
-    `flatten(0, 1)` does the same for C > 1, but gives the channel of a grey image a stride of H * W, which
+    `flatten(0, 1)` does the same if C > 1. But for grey images it gives the channel a stride of H * W, which
     convolutions take for the channels-first layout.
     """
     return images.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)

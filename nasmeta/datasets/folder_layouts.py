@@ -1,11 +1,11 @@
-"""Which image file belongs to which class of which split, for the three ways people lay out folders.
+"""Finds the class and the split of every image file, for the three usual layouts of folders.
 
     root/train/CLASS/*.png  root/val/CLASS/*.png  root/test/CLASS/*.png     split by folders (or `valid`)
     root/CLASS/*.png                                                        split by fractions of the classes
-    root/images/*.jpg  and  train.csv val.csv test.csv                      split by files, as mini-ImageNet's
+    root/images/*.jpg  and  train.csv val.csv test.csv                      split by files, like mini-ImageNet
 
 The CSV files have the header `filename,label`, as published by Ravi and Larochelle, "Optimization as a
-Model for Few-Shot Learning", ICLR 2017. Only names are read here, no images.
+Model for Few-Shot Learning", ICLR 2017. This module reads names only, no images.
 """
 
 import csv
@@ -31,10 +31,11 @@ def find_images(
     splits: Collection[Split],
     left_out: LeftOut,
 ) -> dict[Split, Classes]:
-    """The classes of each of `splits`, sorted by name, where folders are the classes. Raises DataError.
+    """The classes of each of `splits`, sorted by name, if each class is a folder.
 
-    Where no folder says which split a class is in, `divided` does. A class has at least `left_out.least`
-    images; what was not taken is added to `left_out`.
+    If there are no folders for the splits, `divided` divides the classes. Classes with fewer than
+    `left_out.least` images are left out. What was not taken is added to `left_out`. Raises DataError if a
+    split is missing, is ambiguous or has no class, or if a folder cannot be listed.
     """
     if any(has_folders(root / name) for split in SPLITS for name in _NAMES[split]):
         return {split: _classes(_only(root, split, ""), left_out) for split in splits}
@@ -45,9 +46,9 @@ def find_images(
 def read_split_files(
     folder: Path, images: Path, splits: Collection[Split], left_out: LeftOut
 ) -> dict[Split, Classes]:
-    """The classes of each of `splits` as the CSV files in `folder` say, of files in `images`.
+    """The classes of each of `splits` according to the CSV files in `folder`, of files in `images`.
 
-    Errors and `left_out` as of `find_images`.
+    `left_out` and errors are as in `find_images`.
     """
     if not images.is_dir():
         raise DataError(f"{images}: no such folder; with dataset.split_files the images lie in root/images")
@@ -58,7 +59,7 @@ def read_split_files(
 
 
 def check_disjoint(splits: dict[Split, Classes], root: Path) -> None:
-    """Raises DataError where two splits have a class of one name."""
+    """Raises DataError if two splits have a class of the same name."""
     for first, second in combinations(splits, 2):
         both = sorted(splits[first].keys() & splits[second].keys())
         if both:
@@ -99,7 +100,7 @@ def _large_enough(classes: Classes, where: Path, left_out: LeftOut) -> Classes:
 
 
 def few_classes(root: Path) -> str:
-    """The end of an error: what can be done with fewer classes than meta-learning takes."""
+    """The end of an error message: what can be done with fewer classes than meta-learning needs."""
     return (
         "; to tell few classes apart, use a network that was meta-learned on others: "
         f"nasmeta predict CHECKPOINT --support {shlex.quote(str(root))} --query IMAGES"
@@ -107,9 +108,9 @@ def few_classes(root: Path) -> str:
 
 
 def divide_as_before(classes: Classes, known: Mapping[Split, Collection[str]]) -> dict[Split, Classes] | None:
-    """The known classes, each in its split; None if none of them is a test class: it is another folder.
+    """The `known` classes, each in its split; None if the folder has none of the known test classes.
 
-    Classes that came since are in no split.
+    In that case it is another folder. Classes that are new in the folder are in no split.
     """
     if not any(name in classes for name in known.get("test", ())):
         return None
@@ -117,7 +118,7 @@ def divide_as_before(classes: Classes, known: Mapping[Split, Collection[str]]) -
 
 
 def without(classes: Classes, known: Mapping[Split, Collection[str]]) -> Classes:
-    """The classes that a network was not made with: neither meta-trained on nor chosen by."""
+    """The classes with which a network was neither meta-trained nor selected, given its `known` classes."""
     used = {*known.get("train", ()), *known.get("valid", ())}
     return {name: files for name, files in classes.items() if name not in used}
 
@@ -125,7 +126,11 @@ def without(classes: Classes, known: Mapping[Split, Collection[str]]) -> Classes
 def divide(
     classes: Classes, root: Path, valid_fraction: float, test_fraction: float, seed: int
 ) -> dict[Split, Classes]:
-    """At least one class for valid and for test, the fractions rounded; which ones the seed decides."""
+    """Divides the classes among the splits; the seed decides which class goes where.
+
+    The fractions are rounded to numbers of classes, with at least one for valid and one for test. Raises
+    DataError if no class is left for train.
+    """
     names = list(classes)
     valid, test = (max(1, round(fraction * len(names))) for fraction in (valid_fraction, test_fraction))
     if valid + test >= len(names):
@@ -143,7 +148,10 @@ def divide(
 
 
 def _read_csv(path: Path, images: Path, listed: dict[Path, tuple[str, str]], left_out: LeftOut) -> Classes:
-    """The classes that one file lists. `listed` has the label and the line of every image so far."""
+    """The classes that one file lists, sorted by name.
+
+    `listed` maps every image so far, in any of the files, to its label and line; this file's are added.
+    """
     try:
         text = files.read_bytes(path, files.MAX_TABLE).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -181,7 +189,7 @@ def _read_csv(path: Path, images: Path, listed: dict[Path, tuple[str, str]], lef
 
 
 def _inside(images: Path, name: str, line: str) -> Path:
-    """images / name; raises DataError where that is outside of `images`: a list may come from anybody."""
+    """images / name. Raises DataError if that is outside of `images`, since a list may come from anybody."""
     relative = Path(name)
     if relative.is_absolute() or ".." in relative.parts or "\0" in name:
         raise DataError(f"{line}: {name!r} is no file inside {images}")

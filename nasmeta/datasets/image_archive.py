@@ -1,4 +1,4 @@
-"""Reads the images of a zip `set/alphabet/character/drawing.png`, or of the folder it was unpacked to."""
+"""Reads the images of a zip with members set/alphabet/character/drawing.png, or of its unpacked folder."""
 
 import threading
 import zlib
@@ -16,11 +16,12 @@ Index = dict[str, dict[str, list[str]]]
 
 
 class ImageArchive:
-    """An open archive, to be used in a `with`. Raises DataError naming the file where it is damaged."""
+    """An open zip archive, to be used in a `with`. Raises DataError, with the file, if it is damaged."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Python 3.12's zipfile moves the file's one position outside of its lock: members came out damaged.
+        # The zipfile of Python 3.12 moves the file's position outside of its lock, so threads that share an
+        # archive read damaged members.
         self._lock = threading.Lock()
         try:
             self._file = files.opened(path, files.MAX_IMAGE)
@@ -44,7 +45,10 @@ class ImageArchive:
         self._file.close()
 
     def index(self) -> Index:
-        """{alphabet: {character: [member, ...]}}, all sorted by name; raises where a member is too large."""
+        """{alphabet: {character: [member, ...]}}, all sorted by name.
+
+        Raises DataError if a member is too large.
+        """
         index: Index = {}
         for member in sorted(self._zip.infolist(), key=lambda member: member.filename):
             parts = member.filename.split("/")
@@ -59,7 +63,7 @@ class ImageArchive:
         return index
 
     def read(self, member: str) -> BytesIO:
-        """The bytes of a member of the index, their checksum verified; threads may share an archive."""
+        """The bytes of a member of the index, with their checksum verified. Threads may share an archive."""
         try:
             with self._lock:
                 return BytesIO(self._zip.read(member))
@@ -70,7 +74,7 @@ class ImageArchive:
 
 
 class UnpackedArchive:
-    """The folder `set` of an unpacked archive: the same members, except that their names leave out `set`."""
+    """The folder `set` of an unpacked archive. Its members have the same names, without `set`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -81,7 +85,7 @@ class UnpackedArchive:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing is held."""
+        """Does nothing: no file is open."""
 
     def index(self) -> Index:
         """{alphabet: {character: [member, ...]}}, all sorted by name."""
@@ -111,5 +115,5 @@ def open_archive(path: Path) -> ImageArchive | UnpackedArchive:
 
 
 def _shown(folder: Path) -> list[Path]:
-    """What lies in a folder, by name, without hidden files; nothing in a file."""
+    """The paths in a folder, sorted by name, without hidden ones; empty if it is a file."""
     return sorted(p for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []

@@ -1,7 +1,7 @@
-"""What an image file is and what a class folder is: one rule for datasets, examples and queries.
+"""Decides which files are images and which folders are classes, for datasets, examples and queries alike.
 
-Hidden files and folders, and those that operating systems leave behind, are neither. Links are followed.
-Only names are looked at, and the first bytes of files whose name has no suffix.
+Hidden files and folders, and those that operating systems leave behind, are ignored. Links are followed.
+Names decide, and also the first bytes of a file if its name has no suffix.
 """
 
 import os
@@ -18,7 +18,7 @@ from nasmeta.errors import DataError
 from nasmeta.runtime import files
 from nasmeta.runtime.text import printable
 
-AVIF = "avif" in features.modules and bool(features.check("avif"))  # Pillow 11.3, and built with it
+AVIF = "avif" in features.modules and bool(features.check("avif"))  # from Pillow 11.3 on, if built with it
 EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
@@ -27,8 +27,8 @@ EXTENSIONS = (
 NAMED_AS = f"called *{', *'.join(EXTENSIONS)}, or without a suffix a PNG or JPEG"
 MAX_NAMED = 5  # folders or classes that one warning names
 
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of PNG and JPEG
-_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,5}$", re.IGNORECASE)  # in "10.30 at home" there is none
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # the first bytes of PNG and JPEG
+_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,5}$", re.IGNORECASE)  # "10.30 at home" has none
 _SYSTEM = frozenset(
     {
         *("__macosx", "icon\r"),  # macOS
@@ -43,9 +43,9 @@ Classes = dict[str, list[Path]]
 
 @dataclass
 class LeftOut:
-    """What a search for images came upon and did not take; as text it is one line, and empty if nothing."""
+    """What a search for images found and did not take. As text it is one line, empty if there is nothing."""
 
-    kinds: Counter[str] = field(default_factory=Counter)  # of files, by suffix, and of what is no file
+    kinds: Counter[str] = field(default_factory=Counter)  # files by suffix, and what is not a file
     empty: list[str] = field(default_factory=list)  # folders without images
     small: dict[str, int] = field(default_factory=dict)  # classes with fewer images than `least`
     least: int = 1
@@ -73,24 +73,27 @@ def some(names: Sequence[str], most: int = MAX_NAMED) -> str:
 
 
 def open_image(path: Path) -> BinaryIO:
-    """A file that may be an image, open: the one place where they are. A link is followed. Raises OSError."""
+    """Opens a file that may be an image, following a link. Raises OSError.
+
+    All image files are opened here.
+    """
     return files.opened(path, files.MAX_IMAGE)
 
 
 def is_system(name: str) -> bool:
-    """Whether it is the name of a file or folder that operating systems leave behind."""
+    """Whether `name` is that of a file or folder that operating systems leave behind."""
     return name.casefold() in _SYSTEM
 
 
 def has_folders(folder: Path) -> bool:
-    """Whether there is such a folder, with one in it that may be a class."""
+    """Whether the folder exists and has a folder in it that may be a class."""
     return os.path.isdir(folder) and any(os.path.isdir(entry.path) for entry in _visible(folder))
 
 
 def classes_in(folder: Path, left_out: LeftOut) -> Classes:
-    """The images of each class folder in `folder`, both sorted by name; folders without images are none.
+    """The images of each class folder in `folder`, both sorted by name. A folder without images is no class.
 
-    Adds to `left_out` what was not taken. Raises DataError if a folder cannot be listed.
+    Adds what was not taken to `left_out`. Raises DataError if a folder cannot be listed.
     """
     found: Classes = {}
     for entry in _visible(folder):
@@ -107,7 +110,7 @@ def classes_in(folder: Path, left_out: LeftOut) -> Classes:
 
 
 def images_in(folder: Path, left_out: LeftOut) -> list[Path]:
-    """The images in `folder` itself, sorted by name. Arguments and errors as of `classes_in`."""
+    """The images directly in `folder`, sorted by name. Arguments and errors are as in `classes_in`."""
     images = []
     for entry in _visible(folder):
         path = Path(entry.path)
@@ -121,10 +124,10 @@ def images_in(folder: Path, left_out: LeftOut) -> list[Path]:
 
 
 def images_below(folder: Path, left_out: LeftOut) -> list[Path]:
-    """The images in `folder` however deep, sorted by path. Arguments and errors as of `classes_in`.
+    """The images in `folder` at any depth, sorted by path. Arguments and errors are as in `classes_in`.
 
-    Every folder is read once, so links that lead in a circle end. A folder that is there and also linked to
-    is read where it is.
+    Every folder is read once, so circles of links do no harm. A folder that is also the target of a link is
+    read at its own path.
     """
     images: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -147,7 +150,7 @@ def images_below(folder: Path, left_out: LeftOut) -> list[Path]:
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in `folder` and is neither hidden nor an operating system's, sorted by name."""
+    """The entries of `folder`, sorted by name, without hidden ones and those of operating systems."""
     try:
         with os.scandir(folder) as entries:
             shown = [
@@ -159,7 +162,7 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_image(path: Path) -> bool:
-    """Whether a file is called as images are, or has no suffix and begins as a PNG or JPEG does."""
+    """Whether a file has the suffix of an image, or has no suffix and begins like a PNG or JPEG."""
     suffix = _SUFFIX.search(path.name)
     if suffix and suffix[0].lower() not in EXTENSIONS:
         return False
@@ -182,6 +185,6 @@ def _kind(path: Path) -> str:
 
 
 def _counted(n: int, kind: str) -> str:
-    """`n` of a kind, whose first word is a suffix or a noun."""
+    """`n` and the kind. Its first word gets a plural s if it is a noun and not a suffix."""
     first, *rest = kind.split(" ", 1)
     return " ".join([str(n), first if n == 1 or first.startswith(".") else f"{first}s", *rest])

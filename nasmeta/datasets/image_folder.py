@@ -33,13 +33,14 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ImageFolder(ImageDataset):
-    """Images in folders, laid out as `folder_layouts` describes; classes of the splits are disjoint.
+    """Images in folders, laid out as `folder_layouts` describes. The splits share no class.
 
-    Every image is decoded as `decode_image` says, to `size` x `size` with `channels` 1 or 3, and normalized
+    Every image is decoded by `decode_image` to `size` x `size` pixels with 1 or 3 `channels`, and normalized
     by the mean and standard deviation of the train split. Classes with fewer than `min_images` images, or
-    than `shot` and one query need, are left out, as is what `image_files` takes for no image; `notices`
-    counts them. `valid_fraction`, `test_fraction` and `seed` count only for root/CLASS/IMAGE. `split_files`
-    is the folder of train.csv, val.csv and test.csv, whose images lie in root/images.
+    with too few for `shot` and one query, are left out. So are files that `image_files` does not take for
+    images; `notices` counts both. `valid_fraction`, `test_fraction` and `seed` count only if the layout is
+    root/CLASS/IMAGE. `split_files` is the folder of train.csv, val.csv and test.csv; their images are in
+    root/images. `cache` is the folder for decoded images, None for no cache.
     """
 
     def __init__(
@@ -101,11 +102,11 @@ class ImageFolder(ImageDataset):
 
     @property
     def _hint(self) -> str:
-        """The end of an error: what was left out."""
+        """The end of an error message: what was left out; "" if nothing was."""
         return f"; {self._left_out}" if str(self._left_out) else ""
 
     def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
-        """What was left out, and whether small classes cost the others queries."""
+        """What was left out, and whether small classes reduce the queries of all others."""
         fewer = super().notices(shot=shot, query=query, splits=splits)
         if any(n >= shot + query for split in splits for n in self.class_counts(split).values()):
             fewer = [
@@ -114,7 +115,7 @@ class ImageFolder(ImageDataset):
         return [*([f"{self._root}{self._hint}"] if self._hint else []), *fewer]
 
     def check_episodes(self, split: Split, *, way: int, shot: int, way_key: str = "task.way") -> None:
-        """As Dataset.check_episodes; the error says what was left out, and what few classes are good for."""
+        """As Dataset.check_episodes. The error also says what was left out, and how to use few classes."""
         try:
             super().check_episodes(split, way=way, shot=shot, way_key=way_key)
         except ConfigError as error:
@@ -134,7 +135,7 @@ class ImageFolder(ImageDataset):
             return decode_image(file, str(file), self._channels, self._size)
 
         def build() -> ImageTable:
-            """All images, in the order of classes and file names."""
+            """The table of all images, ordered by class and file name."""
             pixels = decode_all(files, decode, (self._size, self._size, self._channels))
             return ImageTable(pixels, torch.tensor(list(counts.values())), tuple(counts))
 
@@ -151,7 +152,7 @@ class ImageFolder(ImageDataset):
         return [str(file), stat.st_size, stat.st_mtime_ns]
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Of the train split's pixels, exactly: from their histogram, so that no float copy is made."""
+        """The exact mean and std of the train split's pixels. A histogram avoids a float copy of them."""
         values = torch.arange(256, dtype=torch.float64) / 255
         means, deviations = [], []
         for channel in self.table("train").images.unbind(1):

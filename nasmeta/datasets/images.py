@@ -1,4 +1,4 @@
-"""What the image datasets share: tables loaded once, moved to a device once, and checked for the tasks."""
+"""The base class of image datasets. It loads tables once, moves them to a device once, and checks tasks."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
@@ -16,7 +16,11 @@ from nasmeta.task import Split
 
 
 class ImageDataset(Dataset):
-    """Classification of images. A subclass counts its classes cheaply and loads its tables when asked."""
+    """Classification of images with `channels` 1 or 3 and `size` x `size` pixels.
+
+    `glyph` says that only the ink counts, see `decode_glyph`. A subclass counts its classes without decoding
+    images, and loads its tables on demand.
+    """
 
     kind = "classification"
 
@@ -29,19 +33,19 @@ class ImageDataset(Dataset):
 
     @abstractmethod
     def class_counts(self, split: Split) -> Mapping[str, int]:
-        """The number of images of each class, by its name, in the table's order; decodes nothing."""
+        """The number of images of each class by its name, in the order of the table. Decodes nothing."""
 
     @abstractmethod
     def _load(self, split: Split) -> Mapping[Split, ImageTable]:
-        """The table of `split`, and those of other splits if they come with it."""
+        """The table of `split`, and those of other splits if they are loaded together."""
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and std a channel, for pixels in [0, 1]; ink on nothing is best left as it is."""
+        """Mean and std of each channel, for pixels in [0, 1]. The default leaves ink on black as it is."""
         return (0.0,), (1.0,)
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """How image files become this dataset's inputs: store it with a model, predict with it."""
+        """How image files become this dataset's inputs; stored with a model, to predict with it."""
         if self._given is not None:
             return self._given
         mean, std = self._statistics()
@@ -65,7 +69,7 @@ class ImageDataset(Dataset):
         return min(self.class_counts(split).values(), default=0)
 
     def contents(self, split: Split) -> SplitContents:
-        """The names of the classes, the number of images, and a checksum of all pixels: loads the split."""
+        """The names of the classes, the number of images, and a checksum of all pixels. Loads the split."""
         table = self.table(split)
         return SplitContents(table.names, len(table.images), f"{table.checksum:08x}")
 

@@ -25,7 +25,7 @@ from nasmeta.errors import ConfigError, DataError
 from nasmeta.runtime.paths import Folder, absolute_folder
 from nasmeta.task import SPLITS, Split
 
-_VALID_ALPHABETS = 5  # of the full set's background alphabets
+_VALID_ALPHABETS = 5  # of the background alphabets of the full set
 
 
 def _published(name: str, algorithm: Literal["sha256", "md5"], digest: str) -> Published:
@@ -66,7 +66,7 @@ _SMALL_SPLITS: dict[str, Split] = {
 
 @dataclass(frozen=True)
 class _Character:
-    """The drawings of one character: members of one archive."""
+    """The drawings of one character, which are `members` of one archive."""
 
     name: str
     archive: Path
@@ -76,16 +76,18 @@ class _Character:
 class Omniglot(ImageDataset):
     """Omniglot, split by alphabet, read from the official archives, packed or unpacked.
 
-    `root` is the folder that holds them, or one of them. What is unpacked has no checksum to be verified by.
+    `root` is the folder that holds the archives, or is one of them. Unpacked archives have no checksum that
+    could be verified. Images are ink 255 on 0, with `size` x `size` pixels.
 
-    `small` is the authors' two small background sets (8 alphabets, 242 characters): train Balinese, Early
-    Aramaic, Greek, Korean and Japanese (katakana), valid Latin, test Sanskrit and Tagalog. `full` keeps the
-    authors' own division of all 1623 characters: the evaluation set's 20 alphabets are test, the last five of
-    the background set's 30, in alphabetical order, are valid and the others train. (Vinyals et al. 2016 mix
-    the characters of all alphabets, so that test characters have siblings in training; that is easier.)
+    `variant` "small" is the two small background sets of the authors (8 alphabets, 242 characters). Train is
+    Balinese, Early Aramaic, Greek, Korean and Japanese (katakana), valid is Latin, and test is Sanskrit and
+    Tagalog. "full" keeps the authors' own division of all 1623 characters. The 20 alphabets of the evaluation
+    set are test. Of the 30 alphabets of the background set, in alphabetical order, the last five are valid
+    and the others train. (Vinyals et al. 2016 mix the characters of all alphabets. That is easier, since test
+    characters then have siblings in training.)
 
-    With `rotations` every character turned by 90, 180 and 270 degrees is a class of its own in its split:
-    first all characters upright, then all turned by 90, and so on. Images are ink 255 on 0.
+    With `rotations`, a character turned by 90, 180 or 270 degrees is a separate class in the same split.
+    All upright characters come first, then all turned by 90 degrees, and so on.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class Omniglot(ImageDataset):
                 self._path(archive)
 
     def _holder(self, root: Path) -> Path:
-        """The folder that holds the archives, if `root` is one of them, packed or unpacked."""
+        """The folder that holds the archives: `root`, or its parent if `root` is itself an archive."""
         names = {name for archive in self._archives for name in (archive.name, Path(archive.name).stem)}
         if root.name in names and root.exists():
             return root.parent
@@ -125,7 +127,7 @@ class Omniglot(ImageDataset):
         return root
 
     def _path(self, archive: Published) -> Path:
-        """Where the archive is, or is unpacked, after downloading it if need be and allowed."""
+        """The path of the archive, packed or unpacked. Downloads it if it is missing and that is allowed."""
         path = self._root / archive.name
         for there in (path, path.with_suffix("")):
             if there.exists():
@@ -139,7 +141,10 @@ class Omniglot(ImageDataset):
 
     @cached_property
     def _characters(self) -> dict[Split, list[_Character]]:
-        """The characters of each split, from the archives' indices; an alphabet in both is read once."""
+        """The characters of each split, from the indices of the archives.
+
+        An alphabet that is in both archives is read once.
+        """
         paths = [self._path(archive) for archive in self._archives]
         indices = [self._index(path) for path in paths]
         splits = _SMALL_SPLITS if self._archives is ARCHIVES["small"] else _full_splits(*indices)
@@ -182,7 +187,7 @@ class Omniglot(ImageDataset):
         return ImageTable(images, upright.counts.repeat(self._turns), names)
 
     def _decode(self) -> ImageTable:
-        """All upright characters, in the order of the splits, after verifying the archives."""
+        """The table of all upright characters, in the order of the splits. Verifies packed archives first."""
         for archive in self._archives:
             path = self._path(archive)
             if path.is_file():
@@ -205,14 +210,14 @@ class Omniglot(ImageDataset):
 
 
 def _stats(path: Path) -> list[list[str | int]]:
-    """Name, bytes and time of an archive, or of every file that was in it."""
+    """Name, size in bytes and time of an archive, or of every file of an unpacked one."""
     each = sorted(path.rglob("*.png")) if path.is_dir() else [path]
     found = [(str(file.relative_to(path.parent)), file.stat()) for file in each]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
 
 
 def _full_splits(background: Index, evaluation: Index) -> dict[str, Split]:
-    """{alphabet: split} of the full set, as the class says."""
+    """{alphabet: split} of the full set, as the docstring of Omniglot describes."""
     splits: dict[str, Split] = {}
     for number, alphabet in enumerate(reversed(background)):
         splits[alphabet] = "valid" if number < _VALID_ALPHABETS else "train"

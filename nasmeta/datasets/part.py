@@ -1,4 +1,4 @@
-"""A dataset of which only some splits are read, for a network that is meta-trained already."""
+"""A dataset of which only some splits are read, for a network that is already meta-trained."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -13,9 +13,9 @@ from nasmeta.task import SPLITS, Split, TaskSpec
 
 
 class PartOfDataset(Dataset):
-    """`dataset` where `splits` are concerned; of the others it knows what `task`, a checkpoint's, says.
+    """The given `splits` of `dataset`. The other splits are known only by `task`, that of a checkpoint.
 
-    Without a dataset there are no splits at all, and the inputs are those of the task.
+    Without a dataset no split can be read, and the inputs are those of the task.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class PartOfDataset(Dataset):
         return None if dataset is None else dataset.examples_per_class(split)
 
     def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
-        """As Dataset.notices, of the splits that are read."""
+        """As Dataset.notices, for the splits that are read."""
         read = [split for split in splits if self._of(split)]
         return [] if self._dataset is None else self._dataset.notices(shot=shot, query=query, splits=read)
 
@@ -52,11 +52,11 @@ class PartOfDataset(Dataset):
     def sampler(
         self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
     ) -> EpisodeSampler:
-        """As Dataset.sampler; raises DataError for a split that is not read."""
+        """As Dataset.sampler. Raises DataError for a split that is not read."""
         return self._read(split).sampler(split, way=way, shot=shot, query=query, seed=seed, device=device)
 
     def contents(self, split: Split) -> SplitContents:
-        """As Dataset.contents; raises DataError for a split that is not read."""
+        """As Dataset.contents. Raises DataError for a split that is not read."""
         return self._read(split).contents(split)
 
     @property

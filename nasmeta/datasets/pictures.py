@@ -1,4 +1,4 @@
-"""Pictures in the forms in which users have them, made into what `decode_image` reads."""
+"""Converts pictures in the forms that users have them in to what `decode_image` reads."""
 
 import os
 from collections.abc import Iterable, Mapping, Set
@@ -18,10 +18,10 @@ from nasmeta.errors import DataError
 from nasmeta.runtime.files import MAX_IMAGE
 
 Picture = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any] | Tensor
-"""A file's path, an open file or its bytes, a Pillow image, or pixels.
+"""The path of a file, an open file or its bytes, a Pillow image, or pixels.
 
-Pixels are [H, W], [H, W, C] or [C, H, W] with C 1, 3 or 4 (the fourth is opacity), scaled as `eight_bits`
-says: whole numbers from 0 to 255 (or more bits), or fractions from 0 to 1.
+Pixels are [H, W], [H, W, C] or [C, H, W], and C is 1, 3 or 4 (the fourth is opacity). Values are scaled by
+`eight_bits`: integers from 0 to 255 (or of more bits), or floating-point numbers from 0 to 1.
 """
 
 TAKEN = (
@@ -31,10 +31,11 @@ TAKEN = (
 
 
 def pictures(images: Picture | Iterable[Picture]) -> list[Picture]:
-    """The pictures one by one. A single one is a list of one; an array of four dimensions is a batch.
+    """The pictures as a list. A single picture gives a list of one; an array of four dimensions is a batch.
 
-    An array of three dimensions is one picture if its first or last can be channels, and else a batch of grey
-    ones. Raises DataError for what has no order, and for an array [4, H, W], which may be either.
+    An array of three dimensions is one picture if its first or last dimension can be the channels. Otherwise
+    it is a batch of grey pictures. Raises DataError for a set or a mapping, which has no order, for types
+    that are not pictures, and for an array [4, H, W], which may be one picture or four.
     """
     given: Any = images
     if isinstance(given, Mapping | Set):
@@ -53,7 +54,7 @@ def pictures(images: Picture | Iterable[Picture]) -> list[Picture]:
 
 
 def source(picture: Picture, number: int) -> Source:
-    """What `decode_image` reads of one picture; `number` is its place among the others, for errors."""
+    """What `decode_image` reads for one picture. Errors name it by `number`, its place among the others."""
     name = f"picture {number}"
     if isinstance(picture, Image.Image):
         return picture
@@ -73,7 +74,7 @@ def _is_pixels(images: Any) -> bool:
 
 
 def _content(file: Any, name: str) -> BytesIO:
-    """An open file from its beginning, wherever somebody has read it to."""
+    """The content of an open file from its beginning, even if part of it has been read."""
     if hasattr(file, "seekable") and file.seekable():
         file.seek(0)
     content = file.read(MAX_IMAGE + 1)

@@ -1,4 +1,4 @@
-"""How many pixels the decoding threads of a process may have in memory together."""
+"""Limits the pixels that the decoding threads of a process have in memory together."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from threading import Condition
 
 
 class PixelBudget:
-    """Lets threads decode images at the same time, as long as they have at most `pixels` together."""
+    """Lets threads decode images at the same time, as long as these have at most `pixels` together."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
@@ -15,7 +15,7 @@ class PixelBudget:
 
     @contextmanager
     def spend(self, pixels: int) -> Iterator[None]:
-        """Waits until so many pixels are free, at most all of them, and holds them inside of the `with`."""
+        """Waits until `pixels` are free, at most the whole budget, and holds them inside of the `with`."""
         pixels = min(pixels, self.pixels)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= pixels)

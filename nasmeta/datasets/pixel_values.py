@@ -1,21 +1,21 @@
-"""Numbers of any type as 8-bit pixels, by one stated rule for files and arrays."""
+"""Converts numbers of any type to 8-bit pixels, by the same rule for files and arrays."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 
-BITS = (8, 10, 12, 14, 16)  # that cameras, scanners and microscopes deliver
-_BLOCK = 1 << 20  # numbers that are scaled at once, so that no float copy of a large image is made
+BITS = (8, 10, 12, 14, 16)  # what cameras, scanners and microscopes deliver
+_BLOCK = 1 << 20  # numbers that are scaled at a time, so that no float copy of a large image is made
 
 
 def eight_bits(values: NDArray[np.generic]) -> Pixels:
-    """`values`, of any shape, scaled to [0, 255] and rounded.
+    """`values`, of any shape, scaled to [0, 255] and rounded. Bytes (uint8) stay as they are.
 
-    Integers lie in [0, 2^b - 1] of b bits, the smallest b of BITS that holds the largest of them: 12-bit
-    pixels keep their brightness in a file of 16 bits. Floating-point numbers lie in [0, 1]. Truth values
-    are 0 and 255. Raises ValueError for other types and ranges, and if different numbers would all become one
-    pixel value.
+    Other integers have the range [0, 2^b - 1], where b is the smallest of BITS that holds the largest value.
+    So 12-bit pixels keep their brightness in a file of 16 bits. Floating-point numbers have the range [0, 1].
+    Booleans become 0 and 255. Raises ValueError for other types and ranges, and if different numbers would
+    all become the same pixel value.
     """
     if values.dtype == np.uint8 or values.size == 0:
         return values.astype(np.uint8)
@@ -29,7 +29,7 @@ def eight_bits(values: NDArray[np.generic]) -> Pixels:
 
 
 def _top(kind: str, low: float, high: float) -> float:
-    """The number that white is."""
+    """The number that stands for white."""
     if kind in "iu":
         fitting = [bits for bits in BITS if low >= 0 and high < 2**bits]
         if fitting:
@@ -37,7 +37,7 @@ def _top(kind: str, low: float, high: float) -> float:
         raise ValueError(
             f"its values are {low} to {high}; whole numbers are read from 0 to {2 ** BITS[-1] - 1}"
         )
-    if low >= 0 and high <= 1:  # not true of NaN
+    if low >= 0 and high <= 1:  # false for NaN
         return 1
     raise ValueError(f"its values are {low:g} to {high:g}; floating-point pixels are read from 0 to 1")
 

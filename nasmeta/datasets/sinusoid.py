@@ -26,10 +26,11 @@ class _Ranges:
 
 
 class Sinusoid(Dataset):
-    """y = amplitude * sin(x - phase), amplitude, phase and x uniform in their ranges.
+    """Tasks y = amplitude * sin(x - phase), with amplitude, phase and x uniform in their ranges.
 
-    A task has `shot` support and `query` query points and one output, whatever `task.way` says: a
-    regression has no classes. The splits are different draws from the same distribution, as in the paper.
+    The phase is in [0, `phase_max`] radians. A task has `shot` support points, `query` query points and one
+    output. `task.way` does not count, since a regression has no classes. The splits are different draws from
+    the same distribution, as in the paper.
     """
 
     kind = "regression"
@@ -58,7 +59,7 @@ class Sinusoid(Dataset):
         return None
 
     def contents(self, split: Split) -> SplitContents:
-        """Of the ranges: no class, no image."""
+        """A fingerprint of the ranges; there are no classes and no images."""
         return SplitContents(classes=(), images=None, fingerprint=fingerprint([split, asdict(self._ranges)]))
 
     def task_spec(self, way: int) -> TaskSpec:
@@ -68,12 +69,12 @@ class Sinusoid(Dataset):
     def sampler(
         self, split: Split, *, way: int, shot: int, query: int, seed: int, device: torch.device
     ) -> "SinusoidSampler":
-        """As Dataset.sampler, `way` ignored."""
+        """As Dataset.sampler; `way` is ignored."""
         return SinusoidSampler(self._ranges, shot=shot, query=query, seed=seed, split=split, device=device)
 
 
 class SinusoidSampler(EpisodeSampler):
-    """Draws from `stream(seed, "episodes", split, iteration)`, on the host in float64."""
+    """Draws sine waves from `stream(seed, "episodes", split, iteration)`, on the host in float64."""
 
     def __init__(
         self, ranges: _Ranges, *, shot: int, query: int, seed: int, split: Split, device: torch.device

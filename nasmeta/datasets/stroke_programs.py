@@ -1,8 +1,8 @@
-"""Characters as programs: a class is a list of strokes, an example of it is a hand-drawn rendering.
+"""Characters as programs: a class is a list of strokes, and an example of it is a hand-drawn rendering.
 
-After the idea of Lake et al., "Human-level concept learning through probabilistic program induction"
-(Science 2015), much simplified: a stroke is one cubic Bezier curve, a program has two to five, and
-later strokes mostly start on earlier ones. Coordinates are [-1, 1], x to the right, y downwards.
+This simplifies an idea of Lake et al., "Human-level concept learning through probabilistic program
+induction" (Science 2015). A stroke is one cubic Bezier curve, a program has two to five of them, and later
+strokes mostly start on earlier ones. Coordinates are in [-1, 1], x to the right, y downwards.
 """
 
 import math
@@ -18,20 +18,20 @@ from nasmeta.task import Split
 Array = NDArray[np.float64]
 
 MAX_STROKES = 5
-FAMILY = 5  # so many classes in a row share all strokes but one
+FAMILY = 5  # successive classes that share all strokes but one
 _POINTS = 32  # samples along a stroke
-_CHUNK = 100  # images rendered at once: what they need fits into a processor's cache
+_CHUNK = 100  # images rendered at once; their arrays fit into a processor's cache
 
 
 def _bernstein(points: int) -> Array:
-    """[points, 4]: times the control points [4, 2] of a cubic Bezier curve, that many points along it."""
+    """A matrix [points, 4] that maps the control points [4, 2] of a cubic Bezier curve to points on it."""
     t = np.linspace(0.0, 1.0, points)[:, None]
     return np.concatenate([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3], axis=1)
 
 
-_FINE, _COARSE = _bernstein(_POINTS), _bernstein(9)  # to draw with, to design with
+_FINE, _COARSE = _bernstein(_POINTS), _bernstein(9)  # for drawing and for designing
 
-# Standard deviations of the within-class variation at distortion 1, in the units of the coordinates.
+# Standard deviations of the within-class variation at distortion 1, in units of the coordinates.
 _JITTER = 0.09  # of each control point
 _SHIFT = 0.09  # of each stroke as a whole
 _ROTATION = 0.21  # radians
@@ -43,14 +43,14 @@ _HALF_WIDTH = 0.07  # of the pen
 
 
 def draw_stroke(rng: np.random.Generator, strokes: list[Array]) -> Array:
-    """Control points [4, 2] of a new stroke: of six candidates, the one furthest from what is drawn."""
+    """Control points [4, 2] of a new stroke: the one of six candidates that is furthest from `strokes`."""
     candidates = [_candidate(rng, strokes) for _ in range(6)]
     return max(candidates, key=lambda stroke: _clearance(stroke, strokes))
 
 
 def _candidate(rng: np.random.Generator, strokes: list[Array]) -> Array:
     start = rng.uniform(-0.7, 0.7, 2)
-    if strokes and rng.random() < 0.7:  # start on an earlier stroke: at an end, in the middle
+    if strokes and rng.random() < 0.7:  # on an earlier stroke, at an end or the middle
         start = _COARSE[4 * rng.integers(3)] @ strokes[rng.integers(len(strokes))]
     angle = rng.integers(8) * np.pi / 4 + rng.normal(0, 0.2)
     chord = rng.uniform(0.6, 1.5) * np.array([np.cos(angle), np.sin(angle)])
@@ -62,7 +62,7 @@ def _candidate(rng: np.random.Generator, strokes: list[Array]) -> Array:
 
 
 def _clearance(stroke: Array, strokes: list[Array]) -> float:
-    """How far the stroke's points are from the others on average, less what lies outside the square."""
+    """The mean distance of a stroke's points to the others, minus a penalty for points outside the square."""
     curve = _COARSE @ stroke
     outside = np.maximum(np.abs(curve) - 0.9, 0).sum(1).mean()
     if not strokes:
@@ -73,10 +73,10 @@ def _clearance(stroke: Array, strokes: list[Array]) -> float:
 
 
 def family(seed: int, split: Split, number: int) -> list[list[Array]]:
-    """FAMILY programs, each a list of strokes [4, 2]: classes number * FAMILY and following of a split.
+    """The FAMILY programs of the classes `number` * FAMILY and following of a split.
 
-    All are the first one with one stroke drawn anew, so that telling them apart takes more than an overall
-    impression. A family never spans two splits.
+    A program is a list of strokes [4, 2]. All others are the first program with one stroke replaced, so that
+    telling them apart takes more than an overall impression. A family never spans two splits.
     """
     rng = seeding.stream(seed, "strokes", split, "family", number)
     parent: list[Array] = []
@@ -91,7 +91,7 @@ def family(seed: int, split: Split, number: int) -> list[list[Array]]:
 
 
 def _centred(strokes: list[Array]) -> list[Array]:
-    """The strokes moved and scaled so that their curves fill [-0.72, 0.72] along the longer side."""
+    """The strokes, moved and scaled so that their curves fill [-0.72, 0.72] along the longer side."""
     curves = np.concatenate([_COARSE @ stroke for stroke in strokes])
     low, high = curves.min(0), curves.max(0)
     return [(stroke - (low + high) / 2) * (1.44 / (high - low).max()) for stroke in strokes]
@@ -102,9 +102,9 @@ def vary(
 ) -> tuple[Array, Array]:
     """Curves [examples, MAX_STROKES * points, 2] and pen half-widths [examples] of hand-drawn examples.
 
-    Every example perturbs the control points, moves each stroke, then slants, scales, rotates and moves
-    the whole; `distortion` scales all of it, 0 gives identical examples. The absent strokes of a short
-    program lie far outside of the picture.
+    Every example perturbs the control points and moves each stroke. Then it slants, scales, rotates and moves
+    the whole. `distortion` scales all of this; 0 gives identical examples. If a program has fewer strokes
+    than MAX_STROKES, the missing ones are far outside of the picture.
     """
 
     def normal(deviation: float, *shape: int) -> Array:
@@ -123,12 +123,13 @@ def vary(
 def render(curves: Array, half_widths: Array, size: int) -> Tensor:
     """Images [n, size, size] uint8, ink 255 on 0, of curves [n, points, 2] drawn with a round pen.
 
-    A point leaves a Gaussian blot, which is a product of a column and a row: the blots of all points are
-    summed by one matrix product a picture, each weighted by the length of curve it stands for, so that a
-    stroke is as thick where it is drawn fast. The sum is cut at half its height with a soft edge.
+    Every point leaves a Gaussian blot, which is the product of a column and a row. So one matrix product for
+    each picture sums the blots of all points. A blot is weighted by the length of curve that it stands for,
+    so that a stroke is equally thick where its points are far apart. The sum is cut at half its height, with
+    a soft edge.
 
-    In NumPy, on one thread: the arrays are too small for torch's threads to gain anything, and where other
-    processes hold the cores, waiting for them made this seven times slower.
+    This is NumPy on one thread. The arrays are too small for torch's threads to help, and if other processes
+    use the cores, waiting for the threads made it seven times slower.
     """
     pictures = np.empty((len(curves), size, size), dtype=np.uint8)
     for first in range(0, len(curves), _CHUNK):

@@ -1,4 +1,4 @@
-"""The dataset that needs no download: characters of invented alphabets, drawn when they are needed."""
+"""A dataset that needs no download: characters of invented alphabets, drawn on demand."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -18,13 +18,15 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Strokes(ImageDataset):
-    """Characters made of two to five strokes, `examples` hand-drawn versions of each; see stroke_programs.
+    """Characters of two to five strokes, with `examples` hand-drawn versions of each; see stroke_programs.
 
-    Everything depends on `seed` alone: class 7 of a split is the same however many classes there are, and no
-    class or near relative of one is in two splits. `distortion` scales how much the examples of a class
-    differ: 0 makes them identical; at 1, ProtoNet's meta-test accuracy (5-way 1-shot, 2,500 episodes, Adam
-    1e-3, batch statistics of support and query, one seed, 300 tasks) is 80% with the usual four convolutions
-    of width 64, 74% with width 16, and 57% with two of width 8. Images are ink 255 on 0.
+    Images are ink 255 on 0, with `size` x `size` pixels. A class depends on `seed` alone: class 7 of a split
+    is the same however many classes there are. No class, and no near relative of one, is in two splits.
+
+    `distortion` scales how much the examples of a class differ; at 0 they are identical. At 1, ProtoNet's
+    meta-test accuracy is 80% with the usual four convolutions of width 64, 74% with width 16, and 57% with
+    two convolutions of width 8 (5-way 1-shot, 2,500 episodes, Adam 1e-3, batch statistics of support and
+    query, one seed, 300 tasks).
     """
 
     def __init__(
@@ -50,7 +52,10 @@ class Strokes(ImageDataset):
         return {f"{split}/{index:04}": self._examples for index in range(self._classes[split])}
 
     def contents(self, split: Split) -> SplitContents:
-        """Of the options, which decide every drawing: draws nothing, and is the same on every machine."""
+        """The contents, with a fingerprint of the options, which determine every drawing.
+
+        Draws nothing, and is the same on every machine.
+        """
         names = tuple(self.class_counts(split))
         options = [split, len(names), self._examples, self._size, self._distortion, self._seed]
         return SplitContents(names, len(names) * self._examples, fingerprint(options))
