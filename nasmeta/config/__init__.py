@@ -1,1 +1,1 @@
-"""From the words of a command to checked values. Builds nothing."""
+"""Turns the words of a command into a checked configuration."""

@@ -1,7 +1,8 @@
-"""Command lines for Hydra: paths in them need no quotes.
+"""Quotes paths in command lines for Hydra, so that a user need not.
 
-Hydra's grammar takes `~`, `=`, `(`, `#`, quotes, commas and every letter outside ASCII for itself, or not at
-all. The value of a key that holds a path is quoted before Hydra sees it, unless it means something in Hydra.
+Hydra's grammar gives `~`, `=`, `(`, `#`, quotes and commas a meaning of its own, and rejects letters outside
+ASCII. So the value of a key that holds a path is quoted before Hydra sees it, unless Hydra has a meaning for
+the whole value.
 """
 
 import inspect
@@ -33,10 +34,10 @@ _FUNCTION = re.compile(r"(choice|glob|interval|range|shuffle|sort|tag|extend_lis
 
 
 def prepared(arguments: Sequence[str], config_dirs: Iterable[Path] = ()) -> list[str]:
-    """The arguments with the values of path keys quoted where Hydra would misread them.
+    """The arguments, with the values of path keys quoted if Hydra would misread them.
 
-    `config_dirs` are the user's own folders of options, beside the shipped one. In a sweep (-m), a comma
-    separates values, and whatever Hydra can read keeps its meaning.
+    `config_dirs` are the user's own folders of options, in addition to the shipped one. In a sweep (-m), a
+    comma separates values, and whatever Hydra can read keeps its meaning.
     """
     folders = (*config_dirs, *_config_dirs(arguments), config_directory())
     sweep = any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
@@ -44,7 +45,7 @@ def prepared(arguments: Sequence[str], config_dirs: Iterable[Path] = ()) -> list
 
 
 def quoted(override: str) -> str | None:
-    """`override` as it is typed in a shell with its value quoted for Hydra; None if that does not help."""
+    """`override` as typed in a shell, with its value quoted for Hydra; None if quotes do not help."""
     match = _OVERRIDE.fullmatch(override)
     if (
         match is None
@@ -55,7 +56,7 @@ def quoted(override: str) -> str | None:
 
 
 def _prepared(argument: str, folders: tuple[Path, ...], sweep: bool) -> str:
-    if argument.startswith("--config-dir=~"):  # which a shell leaves as it is
+    if argument.startswith("--config-dir=~"):  # a shell does not expand this ~
         return f"--config-dir={_config_dirs([argument])[0]}"
     match = _OVERRIDE.fullmatch(argument)
     if match is None:
@@ -69,7 +70,7 @@ def _prepared(argument: str, folders: tuple[Path, ...], sweep: bool) -> str:
 
 
 def _quoted_path(key: str, path: str) -> str:
-    """`path` for Hydra; null, what is quoted already and what Hydra reads as a text stay as they are."""
+    """`path` quoted for Hydra, unless it is null, quoted already, or read as a text by Hydra anyway."""
     read = _read(f"{key}={path}")
     if read is not None and isinstance(read._value, QuotedString):
         text = read._value.text
@@ -84,12 +85,12 @@ def _is_text(read: Override | None) -> bool:
 
 
 def in_quotes(text: str) -> str:
-    """`text` quoted so that Hydra reads it as it is."""
+    """`text` quoted so that Hydra reads it literally."""
     return QuotedString(text=text, quote=Quote.double).with_quotes()
 
 
 def _read(override: str) -> Override | None:
-    """The override as Hydra understands it; None if it does not."""
+    """The override as Hydra parses it; None if Hydra cannot parse it."""
     try:
         return OverridesParser.create().parse_overrides([override])[0]
     except (HydraException, ValueError):
@@ -106,7 +107,7 @@ def _config_dirs(arguments: Sequence[str]) -> list[Path]:
 
 @cache
 def _holds_path(key: str, folders: tuple[Path, ...]) -> bool:
-    """Whether the key is annotated as a path by some option of its group."""
+    """Whether some option of the key's group annotates the key as a path."""
     from nasmeta.config.schema import GROUPS, resolve
 
     group, *inner = key.split(".")
@@ -115,7 +116,7 @@ def _holds_path(key: str, folders: tuple[Path, ...]) -> bool:
     for target in _targets(group, inner[-1], folders):
         try:
             found = resolve(group, target, trusted=True)
-        except NasmetaError:  # said when the configuration is checked
+        except NasmetaError:  # reported when the configuration is checked
             continue
         constructor = found.__init__ if inspect.isclass(found) else found
         if _is_path(get_type_hints(constructor, include_extras=True).get(inner[-1])):
@@ -124,12 +125,12 @@ def _holds_path(key: str, folders: tuple[Path, ...]) -> bool:
 
 
 def _targets(group: str, key: str, folders: Iterable[Path]) -> set[str]:
-    """What the options of a group construct that have such a key."""
+    """The `_target_` names of the options of a group that have the key."""
     found: set[str] = set()
     for file in (file for folder in folders for file in (folder / group).rglob("*.yaml")):
         try:
             found |= set(_constructed(yaml.safe_load(files.read_bytes(file, files.MAX_TEXT)), key))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError):  # said when Hydra reads the file
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):  # reported when Hydra reads the file
             continue
     return found
 

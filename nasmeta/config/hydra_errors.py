@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's errors, in one line of ours."""
+"""Turns errors of Hydra and OmegaConf into one-line messages of nasmeta."""
 
 import re
 from traceback import walk_tb
@@ -16,11 +16,11 @@ EXTRAS = {
     "hydra/launcher=submitit_local": "slurm",
     "hydra/launcher=submitit_slurm": "slurm",
 }
-"""Options of Hydra's plug-ins, by the extra that installs them."""
+"""Options of Hydra's plug-ins, each with the extra of nasmeta that installs it."""
 
 
 def explain(error: Exception) -> Exception:
-    """The ConfigError that says what Hydra meant; an error that is not Hydra's comes back as it is."""
+    """The ConfigError that says what Hydra's error means; an error that is not Hydra's is returned as is."""
     if isinstance(error, ValueError) and "Config group override" in str(error):
         return ConfigError(f"{error}; every group needs an option (see `nasmeta list`)")
     if isinstance(error, NasmetaError | BrokenPipeError):
@@ -49,13 +49,17 @@ def _unreadable(override: str, reason: str) -> str:
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether the error left a function of Hydra: some overrides, as search_space=[null], make it stumble."""
+    """Whether a function of Hydra raised the error; some overrides, such as search_space=[null], crash it."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
     return bool(modules) and modules[-1].startswith(("hydra.", "omegaconf."))
 
 
 def _missing_option(text: str) -> str:
-    """In 'search': Could not find 'meta_learner/mamll' / Available options in 'meta_learner': ..."""
+    """The message for an option that Hydra did not find.
+
+    Hydra's `text` is like: In 'search': Could not find 'meta_learner/mamll', Available options in
+    'meta_learner': ... with one option a line.
+    """
     match = re.search(r"(?:Could not find|Could not load) '([^']+)'", text)
     if match is None:
         return text.splitlines()[0]
@@ -71,13 +75,13 @@ def _missing_option(text: str) -> str:
 
 
 def _origin(text: str) -> str:
-    """Which file of the user's Hydra means, if it is not the command line."""
+    """The user's file that Hydra's message is about; empty if it is about the command line."""
     match = re.match(r"In '([^']+)'", text)
     return "" if match is None or match[1] == "search" else f" (in the defaults list of {match[1]}.yaml)"
 
 
 def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
-    """Why `key` could not be set: an unknown one is compared with those beside it, of the options chosen."""
+    """Why `key` could not be set. For an unknown key, the nearest key of the chosen options is named."""
     if "No match in the defaults list" in text:
         from nasmeta.config.schema import GROUPS
 

@@ -1,4 +1,4 @@
-"""What we add to Hydra before it composes anything."""
+"""Changes to Hydra that have to be made before it composes anything."""
 
 import argparse
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError
 
 SETTINGS = ("experiment", "debug")
-"""Groups whose options set keys of other groups, which Hydra has them do only if they are told to."""
+"""Groups whose options set keys of other groups; Hydra lets them only with `# @package _global_`."""
 
 
 class FileConfigSource(file_config_source.FileConfigSource):
-    """Hydra's reader of YAML files, with a line of ours for what is wrong with one.
+    """Hydra's reader of YAML files, except that what is wrong with a file is said in one line.
 
-    A byte-order mark is skipped; Hydra would overlook the package line that follows it.
+    A byte-order mark is skipped; with it, Hydra would overlook the package line that follows.
     """
 
     def load_config(self, config_path: str) -> ConfigResult:
@@ -46,16 +46,17 @@ class FileConfigSource(file_config_source.FileConfigSource):
 
 
 def install() -> None:
-    """Has Hydra read files by the class above."""
+    """Makes Hydra read files with FileConfigSource."""
     Plugins.instance()  # registers its own reader, once
     SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
 
 
 @contextmanager
 def text_help() -> Iterator[None]:
-    """Inside, argparse is given text where Hydra passes it an object as the help of an option.
+    """Inside the block, converts the help of every argparse option to text.
 
-    From Python 3.14 argparse refuses that (Hydra issue 3121, versions up to 1.3.8).
+    Hydra passes an object as the help of an option, which argparse refuses from Python 3.14 on (Hydra issue
+    3121, Hydra versions up to 1.3.8).
     """
     container = argparse._ActionsContainer
     original = container.add_argument

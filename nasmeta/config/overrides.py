@@ -18,13 +18,13 @@ from nasmeta.errors import ConfigError
 from nasmeta.runtime.stored import plain
 
 NOT_STORED = ("experiment", "debug")
-"""Groups whose options set values of others: a stored configuration has only these values."""
+"""Groups whose options set values of other groups. A stored configuration has only those values."""
 
 
 def reconfigured(values: DictConfig | Mapping[str, Any], overrides: list[str], *, trusted: bool) -> Config:
     """A stored configuration with the overrides that the user typed, checked; raises ConfigError.
 
-    What was typed may be the user's own (see `parse`); what was stored may not, unless it is trusted.
+    Typed values may name the user's own code (see `parse`); stored values may only if they are trusted.
     """
     config = overridden(values, overrides)
     return parse(config, trusted=trusted, typed={_key(override) for override in overrides})
@@ -36,9 +36,9 @@ def _key(override: str) -> str:
 
 
 def overridden(values: DictConfig | Mapping[str, Any], overrides: list[str]) -> DictConfig:
-    """The configuration with the overrides applied; whether the result is valid is for `parse` to say.
+    """The configuration with the overrides applied. The result is not checked; `parse` does that.
 
-    Interpolations are those of the overrides: stored values have none (see `stored.plain`).
+    Only overrides can have interpolations; stored values have none (see `stored.plain`).
     """
     config = OmegaConf.create(plain(resolved(values) if isinstance(values, DictConfig) else values))
     try:
@@ -53,7 +53,7 @@ def overridden(values: DictConfig | Mapping[str, Any], overrides: list[str]) -> 
 
 
 def keys_of(overrides: list[str]) -> dict[str, str]:
-    """The key that each override changes. Raises ConfigError as `overridden` does."""
+    """The key that each override changes, by override. Raises ConfigError as `overridden` does."""
     try:
         return {str(o.input_line): str(o.package or o.key_or_group) for o in _parsed(overrides)}
     except HydraException as error:
@@ -61,7 +61,7 @@ def keys_of(overrides: list[str]) -> dict[str, str]:
 
 
 def _parsed(overrides: list[str]) -> list[Override]:
-    """Raises ConfigError for what composes a new configuration, and does not change a stored one."""
+    """The parsed overrides. Raises ConfigError for one that cannot change a stored configuration."""
     parsed = OverridesParser.create().parse_overrides(prepared(overrides))
     for override in parsed:
         if override.is_sweep_override() or override.is_delete() or override.key_or_group in NOT_STORED:
@@ -72,7 +72,7 @@ def _parsed(overrides: list[str]) -> list[Override]:
 
 
 def composed(overrides: list[str]) -> DictConfig:
-    """The configuration that `nasmeta search` would run with these overrides; ConfigError where none."""
+    """The configuration that `nasmeta search` would run with these overrides; raises ConfigError."""
     hydra_setup.install()
     try:
         with initialize_config_dir(str(config_directory()), version_base="1.3"):

@@ -1,8 +1,9 @@
-"""From the composed configuration to checked values and built objects.
+"""Checks a composed configuration and builds objects from it.
 
-Run-wide keys have their schema here. A group's schema is derived from the annotations of what its
-`_target_` names, so a misspelt key or a wrong value fails before anything runs, for a user's own plug-in
-as for ours. The YAML under conf/ is the one home of every value; nothing here has a default.
+Run-wide keys have their schema here. A group's schema is derived from the annotations of the class or
+function that its `_target_` names. A misspelt key or a wrong value therefore fails before anything runs, for
+a user's own plug-in as for a shipped one. All values come from the YAML under conf/; nothing here has a
+default.
 """
 
 import importlib
@@ -53,11 +54,12 @@ BASES = {
     "dataset": "nasmeta.datasets.base.Dataset",
     "executor": "nasmeta.executors.base.Executor",
 }
-"""What a group's `_target_` must be a subclass of; an optimizer's is a function (meta_learners/outer.py)."""
+"""The class that a group's `_target_` must be derived from. An optimizer's is a function instead, which
+returns a training.optimizers.OuterOptimizer."""
 
 
 class TaskConfig(BaseModel):
-    """Episodes, and how many of them a meta-step sees."""
+    """Episodes: classes in each, support and query examples per class, and episodes per meta-step."""
 
     model_config = Strict
     way: Size
@@ -67,7 +69,10 @@ class TaskConfig(BaseModel):
 
 
 class BudgetConfig(BaseModel):
-    """How much is looked at, for how long, and on how many tasks it is judged."""
+    """How many trials there are, how many meta-iterations each has, and how many tasks judge them.
+
+    max_seconds: the search proposes no further trial after so many seconds; None is no limit.
+    """
 
     model_config = Strict
     trials: Count
@@ -80,7 +85,7 @@ class BudgetConfig(BaseModel):
 
 
 class ConstraintsConfig(BaseModel):
-    """Limits that every candidate respects; null is none."""
+    """Limits on every candidate's parameters, FLOPs and milliseconds; null is no limit."""
 
     model_config = Strict
     max_params: Count | None
@@ -89,7 +94,7 @@ class ConstraintsConfig(BaseModel):
 
 
 class RunKeys(BaseModel):
-    """The keys that are the same whatever is composed."""
+    """The run-wide keys, which are the same whatever options are composed."""
 
     model_config = Strict
     seed: Annotated[int, Field(ge=0)]
@@ -101,7 +106,7 @@ class RunKeys(BaseModel):
     task_parallel: Literal["auto", "loop", "threads", "vmap"]
     task_chunk: Count | None
     compile: bool
-    cuda_graphs: bool = True  # checkpoints of earlier versions do not say
+    cuda_graphs: bool = True  # checkpoints of earlier versions lack it
     precision: Literal["fp32", "tf32", "bf16"]
     save_seconds: Annotated[float, Field(ge=0)]
     tensorboard: bool
@@ -117,23 +122,27 @@ PACKAGES = {
     "executor": "nasmeta.executors.",
     "optimizer": "nasmeta.training.optimizers.",
 }
-"""Where the options of a group are defined that a stored configuration may name."""
+"""The package or module in which a stored configuration may name options of a group."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """A checked configuration: run-wide keys, and each group's plain values with its `_target_`."""
+    """A checked configuration.
+
+    keys: the run-wide keys. groups: the plain values of each group, with its `_target_`. trust: which of
+    the values the user answers for.
+    """
 
     keys: RunKeys
     groups: dict[str, dict[str, Any]]
     trust: Trust = field(default=Trust(everything=True), compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they are stored in a checkpoint; `parse` takes them back."""
+        """The plain values that a checkpoint stores; `parse` makes a Config of them again."""
         return {**self.keys.model_dump(), **self.groups}
 
     def build(self, group: str, **injected: Any) -> Any:
-        """The group's object. `injected` are the arguments that the run passes in, where it takes them.
+        """Builds the group's object, with those of the `injected` arguments that its constructor names.
 
         An option inside the option is passed as a function that makes it, with the same arguments injected.
         """
@@ -149,7 +158,7 @@ class Config:
         return partly(self.groups[group], group)()
 
     def _replaced(self, group: str, target: Any, values: Mapping[str, Any], key: str) -> dict[str, Any]:
-        """What takes the place of values that a stored configuration may not choose (see UsersOnly)."""
+        """The replacements of values that a stored configuration may not choose (see UsersOnly)."""
         replaced = {}
         for name, mark in _marks(group, target):
             if mark.replace and not mark.harmless(values[name]) and not self.trust.covers(f"{key}.{name}"):
@@ -158,12 +167,12 @@ class Config:
         return replaced
 
     def hparams(self) -> dict[str, str | int | float | bool]:
-        """Every value by its dotted key; what is no plain value as text."""
+        """Every value by its dotted key; lists and None as text."""
         return dict(flat(self.to_dict(), ""))
 
 
 def flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | int | float | bool]]:
-    """Every value by its dotted key; what is no plain value as text."""
+    """Every value with its dotted key, after `prefix`; lists and None as text."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
@@ -172,11 +181,12 @@ def flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | in
 
 
 def parse(values: DictConfig | Mapping[str, Any], *, trusted: bool, typed: Collection[str] = ()) -> Config:
-    """Checks a configuration; raises ConfigError that names key, value and what would be right.
+    """Checks a configuration; raises ConfigError, which names the key, the value and what would be right.
 
     values: what Hydra composed, whose interpolations are resolved here, once; or stored values, which have
-    none. Those that are not trusted (of a checkpoint, a run directory, a sweep) name only options of nasmeta
-    and nothing that is UsersOnly; `typed` are the keys among them that the user typed.
+    none. Values of a checkpoint, a run directory or a sweep are not `trusted`: they may name only options of
+    nasmeta, and nothing that is UsersOnly. `typed` are the keys among them that the user typed; these are
+    trusted.
     """
     from nasmeta.networks.batch_norm import POLICIES
 
@@ -200,16 +210,16 @@ def needs_trust(values: Mapping[str, Any]) -> bool:
         parse(values, trusted=False)
     except UntrustedError:
         return True
-    except ConfigError:  # for the command to say
+    except ConfigError:  # the command itself reports it
         return False
     return False
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """The values of a composed configuration, its interpolations resolved.
+    """The values of a composed configuration, with its interpolations resolved.
 
-    Resolving runs what an interpolation names (`${oc.env:HOME}`), so only for what the user wrote.
-    Raises ConfigError that names the key.
+    Only for a configuration that the user wrote, since resolving runs what an interpolation names
+    (`${oc.env:HOME}`). Raises ConfigError, which names the key.
     """
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
@@ -226,7 +236,7 @@ def _is_option(value: Any) -> bool:
 
 
 def _check_group(group: str, node: Any, trust: Trust, key: str = "") -> dict[str, Any]:
-    """The checked values of an option; `key` is where it is, if that is inside another of the group."""
+    """The checked values of an option. `key` is its place, if it is inside another option of the group."""
     key = key or group
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(
@@ -240,7 +250,7 @@ def _check_group(group: str, node: Any, trust: Trust, key: str = "") -> dict[str
         if _is_option(value)
     }
     values = {name: value for name, value in node.items() if name != "_target_"}
-    # What an inner option makes is checked when it is made; its key has to be one that takes a function.
+    # What an inner option makes is checked when it is made. Here its key only has to take a function.
     checked = _validated(_schema(group, target), values | dict.fromkeys(inner, _check_group), f"{key}.")
     kept = checked.model_dump()
     for name, mark in _marks(group, target):
@@ -253,9 +263,10 @@ def _check_group(group: str, node: Any, trust: Trust, key: str = "") -> dict[str
 
 
 def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
-    """The class or function a `_target_` names; raises ConfigError where it may not or does not fit.
+    """The class or function that a `_target_` names.
 
-    `where` is the option's key, if that is not the group's.
+    Raises ConfigError if it does not exist or does not fit the group, and UntrustedError if it is outside
+    nasmeta and not `trusted`. `where` is the option's key, if that is not the group's.
     """
     key = f"{where or group}._target_"
     if not isinstance(path, str) or "." not in path:
@@ -312,7 +323,7 @@ def _schema(group: str, target: Any) -> type[BaseModel]:
 
 @cache
 def _marks(group: str, target: Any) -> list[tuple[str, UsersOnly]]:
-    """The arguments of `target` that are the user's alone, each with its mark."""
+    """The arguments of `target` that are marked as UsersOnly, each with its mark."""
     fields = _schema(group, target).model_fields
     return [
         (name, mark) for name, each in fields.items() for mark in each.metadata if isinstance(mark, UsersOnly)
@@ -328,11 +339,11 @@ def _validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:
 
 
 def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
-    """One problem that pydantic found, in the words of the command line."""
+    """The message for one problem that pydantic found, with keys as on the command line."""
     location = [str(part) for part in problem["loc"]]
     fields: Any = model
     names: list[str] = []
-    for part in location:  # keep what is a key or an index; unions add the names of their members
+    for part in location:  # keep keys and indices; unions add the names of their members
         known = getattr(fields, "model_fields", {})
         if part in known or part.isdigit() or problem["type"] == "extra_forbidden":
             names.append(part)

@@ -1,4 +1,4 @@
-"""YAML files that a user wrote. What is wrong with one is said with the file's name and the line."""
+"""Reads YAML files that a user wrote. Errors name the file and the line."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from nasmeta.runtime import files
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, without the byte-order mark that some editors put before it.
+    """The text of a UTF-8 file, without the byte-order mark that some editors put at its start.
 
     Raises ConfigError if the file cannot be read, or is not UTF-8.
     """
@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
 def read_mapping(path: Path, text: str) -> dict[str, Any]:
     """The keys and values in `text`, the content of `path`; an empty file has none.
 
-    Raises ConfigError if the text is not YAML, or something else than lines of `key: value`.
+    Raises ConfigError if the text is not YAML or does not consist of `key: value`.
     """
     from omegaconf._utils import get_yaml_loader  # refuses a key that is given twice
 
