@@ -1,4 +1,4 @@
-"""The command line's words: what every sub-command takes. `nasmeta search` alone is Hydra's."""
+"""The arguments of every sub-command, except those of `nasmeta search`, which Hydra parses."""
 
 import argparse
 from pathlib import Path
@@ -22,9 +22,9 @@ examples:
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
-    """The arguments of a command, and in `command` its name. Exits with 2 where they are none.
+    """The arguments of a command, with its name in `command`. Exits with 2 if they are not understood.
 
-    Overrides may come behind a command's options too, where argparse loses them.
+    Overrides may also follow a command's options; argparse does not assign those, so this function does.
     """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
@@ -36,7 +36,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 
 
 def _path(text: str) -> Path:
-    """A path; `~` is expanded, which shells leave alone behind `--option=`."""
+    """A path with `~` expanded, which shells do not do after `--option=`."""
     return Path(text).expanduser()
 
 
@@ -134,14 +134,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _file(text: str) -> Path:
-    """A path to write to, which stdout is not."""
+    """A path to write to; `-` is refused, because the output cannot go to stdout."""
     if text == "-":
         raise argparse.ArgumentTypeError("this is not written to stdout; for a file of that name, type ./-")
     return _path(text)
 
 
 def _file_or_stdout(text: str) -> Path | None:
-    """A path to write to; None is stdout, which is called `-`."""
+    """A path to write to; None for `-`, which is stdout."""
     return None if text == "-" else _path(text)
 
 

@@ -1,4 +1,4 @@
-"""How fast this machine meta-trains and evaluates a network: `nasmeta bench`."""
+"""`nasmeta bench` measures how fast this machine meta-trains and evaluates a network."""
 
 import resource
 import statistics
@@ -17,16 +17,17 @@ from nasmeta.task import TaskBatch
 from nasmeta.training.cuda_graphs import recorded_predict
 
 MATRIX = 2048
-"""Rows and columns of the matrices whose product is the yardstick."""
+"""Rows and columns of the matrices whose product measures the machine's speed."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row. Tasks a second are the median over `repeats`, `slowest` and `fastest` the extremes.
+    """One row of the table.
 
-    `flops` of a task: multiply-adds of convolutions and matrix products, 2 each, of every derivative that is
-    taken. `share` is the part of the measured rate of a matrix product that they reach, in [0, 1].
-    `peak_mib` is this process's memory so far, on a GPU the device's.
+    tasks_per_second: the median over `repeats`; slowest, fastest: the extremes, in tasks a second too.
+    flops: of one task, 2 for each multiply-add of convolutions and matrix products, including those of every
+    derivative that is taken. share: the fraction of a matrix product's measured rate that this is, in [0, 1].
+    peak_mib: the most memory so far, of this process, or of the device if it is a CUDA GPU.
     """
 
     what: str
@@ -45,10 +46,10 @@ class Measurement:
 def benchmark(
     composition: Composition, arch: str | None, *, seconds: float, repeats: int
 ) -> tuple[dict[str, Any], list[Measurement]]:
-    """What was measured, and the rows: meta-training without and with sampling, and evaluation.
+    """The setting of the measurement, and the rows: meta-training without and with sampling, and evaluation.
 
-    `arch` None is the reference. Each row is warmed up, then repeated at least `repeats` times and for at
-    least `seconds`.
+    `arch` is an architecture's string, None for the reference. Each row is warmed up, then repeated at least
+    `repeats` times and for at least `seconds`.
     """
     space, keys = composition.space, composition.config.keys
     problem = composition.problem()
@@ -100,14 +101,14 @@ def benchmark(
 
 
 def matmul_rate(device: torch.device) -> float:
-    """Floating-point operations a second of a product of two large float32 matrices: the best of five."""
+    """Floating-point operations per second of a product of large float32 matrices, the best of five times."""
     a = torch.linspace(-1, 1, MATRIX**2, device=device).view(MATRIX, MATRIX)
     times = _times(lambda: a @ a, device, 0.0, 5)
     return 2.0 * MATRIX**3 / min(times)
 
 
 def peak_mib(device: torch.device) -> float:
-    """The most memory used so far, in MiB: allocated on a CUDA device, resident in this process elsewhere."""
+    """The most memory used so far, in MiB: allocated on a CUDA device, else resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024
@@ -115,7 +116,7 @@ def peak_mib(device: torch.device) -> float:
 
 
 def _times(job: Callable[[], object], device: torch.device, seconds: float, repeats: int) -> list[float]:
-    """Seconds of each run after two that warm up."""
+    """The seconds of each run, after two runs that warm up."""
     times: list[float] = []
     for i in range(-2, 10**6):
         _wait(device)
@@ -137,7 +138,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _flops(job: Callable[[], object]) -> int:
-    """Counted in one run on the meta device: of every device the same."""
+    """The operations of one run on the meta device; they are the same on every device."""
     with FlopCounterMode(display=False) as counter:
         job()
     return int(counter.get_total_flops())

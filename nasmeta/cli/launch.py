@@ -1,4 +1,4 @@
-"""Between Hydra and a run: what must hold before Hydra makes a directory, in a callback of its."""
+"""What happens between Hydra and a run: a Hydra callback with the checks before a directory is made."""
 
 import logging
 import os
@@ -32,13 +32,14 @@ log = logging.getLogger(__name__)
 
 
 HYDRA_WRITES = ("config.yaml", "hydra.yaml", "overrides.yaml")
-"""The files that Hydra writes into `.hydra`."""
+"""The files that Hydra writes into the folder `.hydra`."""
 
 
 class Refused(BaseException):
-    """Carries an error through Hydra.
+    """Carries an error through Hydra; `error` is the original.
 
-    Of an Exception in a callback Hydra only warns, and of one in a job it first prints all overrides.
+    It is no Exception, because Hydra only warns of an Exception in a callback, and prints all overrides first
+    if one is raised in a job.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -47,11 +48,11 @@ class Refused(BaseException):
 
 
 class BeforeRun(Callback):
-    """Hydra callback: wrong input leaves no directory, and no run is written over another.
+    """A Hydra callback that checks everything before a directory is made, and never overwrites a run.
 
-    The default directory, named by the second, gets a suffix where it exists; one that the user named
-    (hydra.run.dir or hydra.sweep.dir) is refused where it holds a run. The configurations of a
-    sweep's jobs are all checked before the first; whether their parts fit, when their turn comes.
+    The default directory is named by the second; if it exists, the name gets a suffix. A directory that the
+    user named (hydra.run.dir or hydra.sweep.dir) is refused if it holds a run. The configurations of all jobs
+    of a sweep are checked before the first job. Whether a job's parts fit is checked when its turn comes.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -81,9 +82,9 @@ class BeforeRun(Callback):
 
 
 def _check_data(plan: Plan) -> None:
-    """Raises DataError if all jobs have one dataset, and it is missing or damaged.
+    """Raises DataError if all jobs have the same dataset and it is missing or damaged.
 
-    What else is wrong with a job is said when its turn comes: it stops no other.
+    Any other error of a job is reported when its turn comes, since it does not affect the other jobs.
     """
     from nasmeta.config.schema import parse
     from nasmeta.run.readiness import ready
@@ -98,7 +99,7 @@ def _check_data(plan: Plan) -> None:
 
 
 def _claim(config: DictConfig, kind: str) -> None:
-    """Makes the default directory, or refuses the user's; `kind` is run or sweep."""
+    """Makes the default directory, or refuses the user's if it is in use; `kind` is "run" or "sweep"."""
     overrides = OmegaConf.select(config, "hydra.overrides.hydra") or []
     named = any(str(override).startswith(f"hydra.{kind}.dir=") for override in overrides)
     directory = Path(str(config.hydra[kind].dir)).expanduser()
@@ -109,12 +110,12 @@ def _claim(config: DictConfig, kind: str) -> None:
         directory = make_new(directory)
     with open_dict(config):
         config.hydra[kind].dir = str(directory)
-        if kind == "sweep":  # the configurations of its jobs are composed anew, from overrides
+        if kind == "sweep":  # its jobs are composed anew, from overrides
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={in_quotes(str(directory))}")
 
 
 def make_new(directory: Path) -> Path:
-    """Makes `directory`, or the first of directory-1, directory-2, ... that does not exist; returns it."""
+    """Makes and returns `directory`, or the first of directory-1, directory-2, ... that does not exist."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(10_000):
         candidate = directory if attempt == 0 else directory.with_name(f"{directory.name}-{attempt}")
@@ -127,9 +128,9 @@ def make_new(directory: Path) -> Path:
 
 
 def refuse_run(directory: Path) -> None:
-    """Raises RunDirectoryError where the directory is a file, or holds a run or a sweep.
+    """Raises RunDirectoryError if the directory is a file, or holds a run or a sweep.
 
-    One that was killed while Hydra wrote its configuration, the first thing, is none.
+    A run that was killed while Hydra still wrote its own files does not count: it has nothing to lose.
     """
     if os.path.lexists(directory) and not directory.is_dir():
         raise RunDirectoryError(f"{directory}: is no directory, and the run needs one")
@@ -143,7 +144,8 @@ def refuse_run(directory: Path) -> None:
 def refuse_links(directory: Path, kind: str) -> None:
     """Raises UserError if there is a link in the directory through which Hydra would write elsewhere.
 
-    Hydra writes `.hydra` of a run and of each job, and files of a sweep whose names depend on the sweeper.
+    Hydra writes a folder `.hydra` for a run and for each job. For a sweep it also writes files whose names
+    depend on the sweeper.
     """
     places = [directory]
     if kind == "sweep" and directory.is_dir():
@@ -155,7 +157,7 @@ def refuse_links(directory: Path, kind: str) -> None:
 
 
 def _again(directory: Path) -> str:
-    """The command that goes on with the run or sweep in the directory, as far as it can be read."""
+    """The command that resumes the run or sweep in the directory, as far as that can be read."""
     from nasmeta.config.schema import needs_trust
     from nasmeta.run.directory import RunDirectory
 
@@ -168,7 +170,7 @@ def _again(directory: Path) -> str:
 
 
 def command_of(hydra: Any) -> SearchCommand:
-    """What makes the job of Hydra's configuration `hydra` again, as a run of its own."""
+    """The command that makes the job of Hydra's configuration `hydra` again, as a single run."""
     options = []
     for source in hydra.runtime.config_sources:
         if source.provider == "command-line":
@@ -183,10 +185,10 @@ def command_of(hydra: Any) -> SearchCommand:
 
 
 def _adapt(config: DictConfig) -> None:
-    """The defaults of a sweeper that learns (Optuna's), fitted to our jobs.
+    """Sets defaults of a sweeper that learns (Optuna's), unless the user has set them.
 
-    Their result is to be maximized, a failed one does not stop the others, and the sampler has the run's
-    seed: without one it would propose anew each time.
+    The result is maximized, a failed job does not stop the others, and the sampler gets the run's seed.
+    Without a seed, it would propose other jobs each time.
     """
     named = [str(override).partition("=")[0] for override in config.hydra.overrides.hydra]
     for key, value in {"direction": "maximize", "max_failure_rate": 1.0, "n_jobs": 1}.items():
@@ -197,22 +199,25 @@ def _adapt(config: DictConfig) -> None:
 
 
 def _in_memory(config: DictConfig) -> None:
-    """A study that is played again begins empty: a stored one would count what it has a second time."""
+    """Keeps a replayed study in memory. A stored study would count the jobs that it has a second time."""
     if OmegaConf.select(config, "hydra.sweeper.storage") is not None:
         log.warning("%s keeps what it has; the study goes on in memory", config.hydra.sweeper.storage)
         config.hydra.sweeper.storage = None
 
 
 class _Sweep:
-    """The sweep that this process has begun or plays again, if it does: its manifest and its lock."""
+    """The sweep that this process begins or replays, if any, with its manifest and its lock.
+
+    arguments: those of the command. manifest: that of a sweep to replay; None for a new sweep or a run.
+    """
 
     def __init__(self, arguments: list[str], manifest: Manifest | None) -> None:
         self.arguments, self.manifest = arguments, manifest
         self.replays = manifest is not None
         self.composition: Composition | None = None
-        """What was built and loaded to check a job, for this job to begin with."""
+        """What was built and loaded to check a job; the job reuses it when it begins."""
         self.held = ExitStack()
-        """The sweep's lock, from its beginning on."""
+        """Holds the sweep's lock once the sweep has begun."""
 
     def begin(self, directory: Path, plan: Plan) -> None:
         from nasmeta.run.directory import locked
@@ -223,14 +228,14 @@ class _Sweep:
         self.manifest.write(plan)
 
     def composed(self, config: "Config") -> "Composition":
-        """The composition of a job that begins: the one that was checked, if it is the same."""
+        """The composition of a job that begins. The one that was checked is reused if it is the same."""
         from nasmeta.run.readiness import ready
 
         checked, self.composition = self.composition, None
         return checked if checked is not None and checked.config == config else ready(config)
 
     def check_all_done(self, cause: Exception | None = None) -> None:
-        """Raises RunFailed that names the failed jobs, if any."""
+        """Raises RunFailed, which names the failed jobs, if there are any."""
         if self.manifest is not None:
             try:
                 check_all_done(self.manifest)
@@ -248,7 +253,10 @@ def composed(config: "Config") -> "Composition":
 
 @contextmanager
 def one_sweep(arguments: list[str], played_again: Manifest | None = None) -> Iterator[_Sweep]:
-    """Inside, the yielded object is the sweep that Hydra begins, if it begins one, or plays again."""
+    """Yields the sweep that Hydra begins or replays inside the block, if it does.
+
+    arguments: those of the command. played_again: the manifest of the sweep to replay, if there is one.
+    """
     global _current
     _current = _Sweep(arguments, played_again)
     with _current.held:
@@ -256,15 +264,15 @@ def one_sweep(arguments: list[str], played_again: Manifest | None = None) -> Ite
 
 
 def hydra_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float | None:
-    """A job that Hydra starts: what its sweeper is told. One that learns from jobs hears of failures.
+    """Runs a job that Hydra starts, and returns the result for its sweeper; None if the job failed.
 
-    Of a sweep that is played again, what is done or failed is not run again. Raises Refused where the
-    sweeper proposes another job than it did.
+    For a sweeper that learns from jobs, a failed job raises its error instead. In a replayed sweep, a job
+    that is done or failed is not run again. Raises Refused if the sweeper proposes another job than before.
     """
     plan = manifest.read()
     earlier = next((j for j in plan.jobs if j.number == job.number), None)
     if plan.total is not None:
-        with suppress(Exception):  # recorded and said; the others go on
+        with suppress(Exception):  # recorded and reported; the other jobs continue
             return run_job(manifest, job, run)
         return None
     if earlier is not None and earlier.overrides != job.overrides:
@@ -285,9 +293,10 @@ def hydra_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float |
 
 
 def planned(config: DictConfig) -> Plan:
-    """All jobs of a sweep by Hydra's own sweeper, each composed and checked: a misspelt one ends it here.
+    """The plan of a sweep. With Hydra's own sweeper, it has all jobs, each composed and checked.
 
-    Other sweepers decide as they go. `config` is the sweep's own, with the overrides as they were written.
+    So a misspelt job ends the sweep here. Other sweepers decide as they go, and their plan has no jobs.
+    `config` is the sweep's own configuration, with the overrides as they were written.
     """
     sweeper = config.hydra.sweeper
     if not str(sweeper._target_).endswith(".BasicSweeper"):
@@ -317,7 +326,7 @@ def _planned_job(composed: DictConfig, overrides: list[str], number: int) -> Job
 
 
 def job_directory(hydra: Any) -> str:
-    """Where a job of a sweep is, relative to the sweep; raises ConfigError if that is elsewhere."""
+    """The directory of a job, relative to its sweep's; raises ConfigError if it is not inside that."""
     try:
         return check_inside(str(hydra.sweep.subdir))
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""The command line: sub-commands and exit codes. Imports no torch until a command needs it.
+"""The command line: sub-commands and exit codes. Imports torch only if a command needs it.
 
-Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 130 interrupted. Results go to stdout; progress,
-logs and the one line of an error to stderr.
+Exit codes: 0 if done, 1 if the run failed, 2 if the input is wrong, 130 if interrupted. Results go to stdout.
+Progress, logs and error messages of one line go to stderr.
 """
 
 import argparse
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from nasmeta.runtime.command_lines import SearchCommand
 
     Runs = Callable[[Any, Path, SearchCommand | None], float]
-    """Runs a job: its composed configuration, its directory, and the command that makes it."""
+    """Runs a job, given its composed configuration, its directory, and the command that makes it."""
 
 log = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 
 TAKES_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p")
-"""Options of Hydra whose value is a word of its own."""
+"""Options of Hydra whose value is the following word."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         code = COMMANDS[options.command](options)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt as interrupt:  # Interrupted among them
+    except KeyboardInterrupt as interrupt:  # includes Interrupted
         _tell(str(interrupt) or "interrupted")
         return INTERRUPTED
     except NasmetaError as error:
@@ -75,10 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         _tell(str(error))
         return error.exit_code
-    except BrokenPipeError:  # `| head` has read enough
+    except BrokenPipeError:  # a reader such as `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more
         return 1
-    except OSError as error:  # a full disk or a forbidden folder, where nothing more can be said
+    except OSError as error:  # a full disk or a forbidden folder that nobody else has reported
         if debug:
             traceback.print_exc()
         _tell(f"{error.filename or 'a file'}: {error.strerror or error}")
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _tell(text: str) -> None:
-    """Says how a command ended in one line on stderr, unless its terminal was closed, which fails a write."""
+    """Prints one line on stderr about how a command ended; does nothing if its terminal was closed."""
     try:
         print(f"nasmeta: {printable(text)}", file=sys.stderr, flush=True)
     except OSError:
@@ -94,7 +94,7 @@ def _tell(text: str) -> None:
 
 
 def search(arguments: list[str]) -> int:
-    """`nasmeta search`: everything that follows is Hydra's syntax."""
+    """`nasmeta search ARGUMENT...`, with arguments in Hydra's syntax."""
     from nasmeta.config.schema import parse
 
     def begin(stored: Any, path: Path, command: "SearchCommand | None") -> float:
@@ -107,7 +107,7 @@ def search(arguments: list[str]) -> int:
 
 
 def _launch(arguments: list[str], run: "Runs", played_again: Any = None) -> int:
-    """Has Hydra compose the jobs and run each; perhaps of a sweep that is played again."""
+    """Makes Hydra compose the jobs and run each. `played_again` is the manifest of a sweep to replay."""
     import hydra
 
     from nasmeta.cli import launch as launching
@@ -115,7 +115,7 @@ def _launch(arguments: list[str], run: "Runs", played_again: Any = None) -> int:
     from nasmeta.config.arguments_of_hydra import prepared
 
     hydra_setup.install()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed and ended
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them and exiting
     arguments = prepared(arguments)
     sys.argv = ["nasmeta search", *_overrides_last(arguments)]  # argparse wants them last
     launch = hydra.main(config_path=str(config_directory()), config_name="search", version_base="1.3")
@@ -124,7 +124,7 @@ def _launch(arguments: list[str], run: "Runs", played_again: Any = None) -> int:
             try:
                 launch(lambda config: _job(config, run))()
             except Exception as error:
-                sweep.check_all_done(error)  # a sweeper may stumble where every job has failed
+                sweep.check_all_done(error)  # a sweeper may raise if every job has failed
                 raise
             sweep.check_all_done()
     except launching.Refused as refused:
@@ -135,7 +135,10 @@ def _launch(arguments: list[str], run: "Runs", played_again: Any = None) -> int:
 
 
 def _overrides_last(arguments: list[str]) -> list[str]:
-    """Overrides behind options, both in their order; an option keeps its value, as a folder a=b."""
+    """The arguments with overrides after options, both in their order.
+
+    An option keeps its value, even one that looks like an override, such as a folder `a=b`.
+    """
     values = {n + 1 for n, argument in enumerate(arguments) if argument in TAKES_VALUE}
     last = [
         n not in values and not word.startswith("-") and ("=" in word or word.startswith("~"))
@@ -145,7 +148,7 @@ def _overrides_last(arguments: list[str]) -> list[str]:
 
 
 def _job(config: "DictConfig", run: "Runs") -> float | None:
-    """One job in the directory that Hydra made for it; returns what a sweeper maximizes."""
+    """Runs one job in the directory that Hydra made for it; returns the number that a sweeper maximizes."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -157,13 +160,13 @@ def _job(config: "DictConfig", run: "Runs") -> float | None:
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     command = command_of(hydra)
-    with chdir(hydra.runtime.cwd):  # hydra.job.chdir changes what a relative path means
+    with chdir(hydra.runtime.cwd):  # hydra.job.chdir would change what a relative path means
         checked = parse(config, trusted=True)
         sweep = Path(hydra.sweep.dir).absolute()
     if hydra.mode != RunMode.MULTIRUN:
         try:
             return run(checked.to_dict(), directory, command)
-        except Exception as error:  # Hydra would print all overrides before it raises the error again
+        except Exception as error:  # Hydra would first print all overrides
             raise Refused(error) from error
     job = Job(
         number=hydra.job.num,
@@ -177,7 +180,7 @@ def _job(config: "DictConfig", run: "Runs") -> float | None:
 
 
 def resume(options: argparse.Namespace) -> int:
-    """`nasmeta resume DIR`: a run, or a sweep."""
+    """`nasmeta resume DIR [KEY=VALUE ...]`, for a run or a sweep."""
     from nasmeta.run.directory import RunDirectory
     from nasmeta.run.manifest import Manifest
 
@@ -220,14 +223,14 @@ def _resume_sweep(options: argparse.Namespace, manifest: "Manifest") -> int:
 def _resume_run(
     options: argparse.Namespace, stored: Any, path: Path, command: "SearchCommand | None"
 ) -> float:
-    """Goes on with the run in `path`; one that has not begun is made of `stored` and by `command`."""
+    """Resumes the run in `path`, or begins it with the configuration `stored` and its `command`."""
     from nasmeta.config.overrides import reconfigured
     from nasmeta.config.schema import GROUPS
     from nasmeta.run import finished, journal, records
     from nasmeta.run.directory import RunDirectory
 
     directory = RunDirectory(path)
-    if directory.journal.is_file():  # what it was last started with is its own
+    if directory.journal.is_file():  # the run knows what it was last started with
         stored = directory.load_config()
         command = records.command(journal.read(directory.journal)[0]) or command
     config = reconfigured(stored, options.overrides, trusted=options.trust_code)
@@ -248,10 +251,11 @@ def _run(
     overrides: Sequence[str] = (),
     force: bool = False,
 ) -> float:
-    """Begins or goes on with the run in `path`, which `command` makes; see `_told` for what it returns.
+    """Begins or resumes the run in `path`; returns its validation score (see `_told`).
 
-    `composition` is what the configuration composes, if that was built before. `overrides` are those by which
-    a run that goes on is to change.
+    command: what makes the run, if that is known. composition: what the configuration composes, if it is
+    already built. overrides: the user's changes to a run that is resumed. force: allow changes that results
+    depend on.
     """
     from nasmeta.config.schema import needs_trust
     from nasmeta.run.composition import Composition
@@ -267,7 +271,7 @@ def _run(
     composition = composition or Composition.of(config)
     composition.log_notices()
     directory = RunDirectory(path)
-    directory.keep_config(config.to_dict())  # first: a directory with a journal alone could not go on
+    directory.keep_config(config.to_dict())  # first: with only a journal, the run could not be resumed
     again = command_line("resume", path, trusted=needs_trust(config.to_dict()))
     with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:
         before, now = recorded(journal.records), environment(composition)
@@ -284,13 +288,13 @@ def _run(
             ) from error
         finally:
             for observer in observers:
-                with suppress(OSError):  # a terminal that was closed
+                with suppress(OSError):  # its terminal was closed
                     observer.close()
     return _told(summary, config, path)
 
 
 def _told(summary: dict[str, Any], config: "Config", path: Path) -> float:
-    """Prints a run's closing table; returns its best network's validation score, which is to be maximized."""
+    """Prints a run's closing table; returns its best network's validation score: higher is better."""
     from nasmeta.config.schema import needs_trust
     from nasmeta.reporting.table import closing_table
 
@@ -404,7 +408,7 @@ def export(options: argparse.Namespace) -> int:
 
 
 def _check_new(output: Path | None) -> None:
-    """Raises UserError where a command's output would overwrite a file, or has no folder."""
+    """Raises UserError if a command's output would overwrite a file, or if its folder does not exist."""
     if output is not None and os.path.lexists(output):
         raise UserError(f"{output}: is there already (--output); name another file, or remove it")
     if output is not None and not output.parent.is_dir():
