@@ -1,1 +1,1 @@
-"""What a checkpoint is for: labels, tests, exports, controls."""
+"""What can be done with a checkpoint: predict labels, meta-test, export, and run controls."""

@@ -27,26 +27,27 @@ from nasmeta.run.composition import Composition
 from nasmeta.trained.trained_network import Trained, restore
 
 Pictures = Picture | Iterable[Picture]
-"""One, or several in any order but a set's; see `datasets.pictures`."""
+"""One picture, or several in an ordered collection; see `datasets.pictures`."""
 
 Label = str | int | float
 
 T = TypeVar("T")
 
 AT_ONCE = 256
-"""Images that are decoded and answered together, so that a folder of any size fits in memory."""
+"""How many images are decoded and labelled together, so that a folder of any size fits in memory."""
 
 ONE_TASK = ("precision=fp32", "compile=false", "task_parallel=loop", "task_chunk=null", "cuda_graphs=false")
-"""How one task is computed, whatever the machine that trained was told."""
+"""Overrides by which a single task is computed, however the network was trained."""
 
 
 class FewShotClassifier:
     """Adapts to labelled images with `fit`, then labels others with `predict`.
 
-    arch: the architecture's string. provisional: whether it is a search's candidate, not trained in full.
-    classes: the labels, sorted, once it is fitted. Under
-    `batch_norm: support` or `running` each image is answered by itself; under `transductive` an answer
-    depends on the images it is asked with.
+    arch: the architecture's string. provisional: whether the network is a candidate of a search that was not
+    trained in full. classes: the labels, sorted; empty before `fit`.
+
+    With `batch_norm: support` or `running`, the answer for an image depends on that image alone. With
+    `transductive`, it also depends on the other images of the same call.
     """
 
     def __init__(
@@ -61,10 +62,11 @@ class FewShotClassifier:
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto", trusted: bool = False) -> Self:
-        """The classifier of a best.pt, or of the run directory that holds it; its dataset is not needed.
+        """Loads a best.pt, or that of a run directory. The dataset that it was trained on is not needed.
 
-        `trusted` lets the checkpoint name code outside nasmeta. Raises CheckpointError where it is damaged
-        or was not meta-learned on images, ConfigError where the device is not there.
+        device: auto, cpu, cuda, cuda:N or mps. `trusted` lets the checkpoint name code outside nasmeta.
+        Raises CheckpointError if the checkpoint is damaged or was not meta-learned on images, and ConfigError
+        if this machine has no such device.
         """
         trained = Trained.load(Path(path), trusted=trusted)
         if trained.preprocessing is None:
@@ -81,11 +83,11 @@ class FewShotClassifier:
         return classifier
 
     def fit(self, images: Pictures, labels: Iterable[Label]) -> Self:
-        """Adapts to labelled images, one or more of each of two or more classes; forgets earlier ones.
+        """Adapts to labelled images of two or more classes, and forgets earlier ones. Returns itself.
 
-        `labels` are text or numbers, a list, array or tensor of as many as there are images. Raises DataError
-        if an image or a label cannot be read, or the learner cannot tell so many classes apart; what was
-        fitted before then stays.
+        `labels` is a list, array or tensor of text or numbers, one for each image. Raises DataError if an
+        image or a label cannot be read, or if the learner cannot tell so many classes apart. The classifier
+        then stays as it was.
         """
         given, named = pictures(images), _labels(labels)
         if len(given) != len(named):
@@ -94,7 +96,7 @@ class FewShotClassifier:
         if len(classes) < 2:
             raise DataError(f"fit: {len(classes)} classes leave nothing to tell apart; at least 2")
         places = {label: place for place, label in enumerate(classes)}
-        order = sorted(range(len(named)), key=lambda i: places[named[i]])  # as TaskBatch has them
+        order = sorted(range(len(named)), key=lambda i: places[named[i]])  # a TaskBatch is sorted by class
         targets = torch.tensor([places[named[i]] for i in order], device=self._device)
         inputs = self._inputs(given)[torch.tensor(order, device=self._device)]
         self._set_ways(len(classes))
@@ -102,11 +104,11 @@ class FewShotClassifier:
         return self
 
     def predict(self, images: Pictures) -> list[Any]:
-        """The most probable class of each image; a list of one if it is a single one."""
+        """The most probable class of each image; for a single image, a list of one. Raises DataError."""
         return [self.classes[i] for i in self.predict_proba(images).argmax(1)]
 
     def predict_proba(self, images: Pictures) -> NDArray[np.float32]:
-        """The probabilities [images, classes] of `classes`, in their order. Raises DataError as `fit`."""
+        """Probabilities [images, classes], in the order of `classes`. Raises DataError as `fit` does."""
         support_x, support_y = self._fitted()
         answers = [np.empty((0, len(self.classes)), np.float32)]
         first = 0
@@ -122,14 +124,14 @@ class FewShotClassifier:
         return np.concatenate(answers)
 
     def parts(self, images: Sequence[T]) -> Iterator[Sequence[T]]:
-        """`images` in parts of which each is decoded and answered together."""
+        """Splits `images` into parts that are decoded and labelled together."""
         size = len(images) if self.transductive else AT_ONCE
         return (images[start : start + size] for start in range(0, len(images), max(size, 1)))
 
     def pixels(self, images: Pictures, first: int = 0) -> Tensor:
-        """[n, C, H, W] uint8 on the CPU: what a network sees of images, before it is normalized.
+        """The images as the network sees them before they are normalized: [n, C, H, W] uint8 on the CPU.
 
-        In errors they are numbered from `first`.
+        Errors number the images from `first`.
         """
         sources = [source(image, number) for number, image in enumerate(pictures(images), first)]
         return self.preprocessing.read(sources, first)
@@ -138,7 +140,7 @@ class FewShotClassifier:
     def network(self) -> TaskNetwork:
         """The adapted network: normalized images [n, C, H, W] -> logits [n, classes].
 
-        Raises ConfigError under `transductive`.
+        Raises ConfigError if `batch_norm` is `transductive`.
         """
         if self._network is None:
             full = self.learner.solve(self._state, *self._fitted())
@@ -149,9 +151,9 @@ class FewShotClassifier:
 
     @property
     def body(self) -> nn.Module:
-        """The embedding network as it was meta-learned: normalized images -> [n, features].
+        """The embedding network as it was meta-learned: normalized images [n, C, H, W] -> [n, features].
 
-        Raises ConfigError where it is normalized by a support set, or is another for every task.
+        Raises ConfigError if it is normalized by a support set, or if its architecture depends on the task.
         """
         network = self._state.network
         if architecture_names(self._state):
@@ -171,7 +173,7 @@ class FewShotClassifier:
         return self._support
 
     def _set_ways(self, ways: int) -> None:
-        """Where the head is meta-learned, fewer classes than it has outputs leave some of them unused."""
+        """Fits the head to `ways` classes. A meta-learned head with more outputs leaves some unused."""
         try:
             self._state = self.learner.for_ways(self._state, ways)
         except ConfigError as error:
@@ -189,7 +191,7 @@ class FewShotClassifier:
 
     @property
     def transductive(self) -> bool:
-        """Whether an answer depends on the images it is asked with."""
+        """Whether the answer for an image depends on the other images of the same call."""
         return self.learner.batch_norm == "transductive" and bool(self._state.network.norms)
 
     def _inputs(self, images: Sequence[Picture], first: int = 0) -> Tensor:
@@ -197,7 +199,7 @@ class FewShotClassifier:
 
 
 def _labels(labels: Iterable[Label]) -> list[Label]:
-    """The labels as plain text and numbers. Raises DataError for what is none, and for what has no order."""
+    """The labels as plain text and numbers. Raises DataError if they are something else, or have no order."""
     values: Any = labels.tolist() if hasattr(labels, "tolist") else labels
     if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
         raise DataError(f"labels: got {reprlib.repr(values)}; pass a list with a label for each image")
@@ -205,7 +207,7 @@ def _labels(labels: Iterable[Label]) -> list[Label]:
 
 
 def _label(value: Any, number: int) -> Label:
-    if getattr(value, "shape", None) == ():  # a number of NumPy's or torch's
+    if getattr(value, "shape", None) == ():  # a scalar of NumPy or torch
         value = value.item()
     if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value

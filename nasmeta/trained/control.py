@@ -1,9 +1,10 @@
-"""The control of an architecture search: is it the architecture that helps? `nasmeta evaluate --control`.
+"""The control experiment of an architecture search, `nasmeta evaluate --control`: does the architecture help?
 
-On the same meta-test tasks, each meta-trained by the same learner for as many iterations, from the same
-seed: the checkpoint (whose architecture adapts to every task, where it was meta-learned so), the one
-architecture that it stands for (`for_all`), a random one of the same space, and the hand-designed 4-conv, as
-wide as makes it equal in parameters to that one. Differences are paired by task.
+The checkpoint is compared with other networks on the same meta-test tasks. Each is meta-trained by the same
+learner, for as many iterations, from the same seed. The others are a random architecture of the same space,
+and the hand-designed 4-conv with the width that makes it equal in parameters. If the checkpoint's
+architecture adapts to every task, the single architecture that it stands for (`for_all`) is compared too, and
+the 4-conv is as large as that. Differences are paired by task.
 """
 
 from bisect import bisect_left
@@ -30,24 +31,25 @@ from nasmeta.training import checkpoint
 from nasmeta.training.score import Score, Stop, ci95, score
 
 WIDTHS = range(4, 129)
-"""Channels of the 4-conv networks of which that of equal size is chosen."""
+"""Channels of the 4-conv networks among which the one of equal size is chosen."""
 
 LOOKED_AT = 20
-"""Test tasks whose architectures are counted, at most."""
+"""Number of test tasks whose architectures are counted, at most."""
 
 
 EXECUTION = ("device=", "precision=", "task_parallel=", "task_chunk=", "compile=", "cuda_graphs=")
-"""Overrides that say how numbers are computed, never which: for the trainings, too."""
+"""Overrides that say how numbers are computed, but not which; they also apply to the trainings."""
 
 TRAINING: tuple[Split, ...] = ("train", "valid")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One network on the test tasks: accuracy a fraction (None for regression), loss per query.
+    """The results of one network on the test tasks.
 
-    difference: the mean of the checkpoint's accuracy (or loss, for regression) minus this one's over the
-    same tasks, difference_ci95 the half-width of its 95% interval.
+    accuracy: a fraction, None for regression. loss: per query. ci95: the half-width of the 95% interval of
+    the accuracy, or of the loss for regression. difference: the checkpoint's accuracy (loss, for regression)
+    minus this one's, as the mean over the same tasks, with difference_ci95 as its half-width.
     """
 
     name: str
@@ -62,19 +64,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Rival:
-    """What the checkpoint is compared with: an architecture of a space."""
+    """An architecture that the checkpoint is compared with, and its search space."""
 
     space: SearchSpace[Any]
     arch: Any
 
 
 def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> dict[str, Any]:
-    """Trains what the checkpoint is compared with, and tests all of them on its meta-test tasks.
+    """Trains the networks that the checkpoint is compared with, and tests all on its meta-test tasks.
 
-    The trainings are the checkpoint's own: on its data, by its configuration. They are kept in `control/`
-    beside the checkpoint, and gone on with where they are found. Overrides are for the test, but for those
-    of EXECUTION. Returns `rows` (see Row), `tasks`, and `architectures`: how many of the first tasks took
-    each one, of an adaptive checkpoint. Raises DataError if the data of the trainings is not at hand.
+    The networks are trained like the checkpoint, on its data and by its configuration. Trainings are kept in
+    `control/` next to the checkpoint, and are resumed if they are found there. Overrides apply to the test
+    only, except for those of EXECUTION.
+
+    Returns `rows` (see Row), `tasks` (their number), and `architectures`: for an adaptive checkpoint, how
+    many of the first test tasks took each architecture. Raises DataError if the training data is not at hand.
     """
     test = MetaTest.of(path, overrides, trusted=trusted)
     trained, composition, state = test.trained, test.composition, test.state
@@ -112,7 +116,7 @@ def _rivals(composition: Composition, own: Rival, state: MetaState) -> dict[str,
 
 
 def equal_four_conv(task: TaskSpec, params: int) -> Rival:
-    """The 4-conv network whose parameters come nearest to `params`."""
+    """The 4-conv network whose number of parameters is nearest to `params`."""
 
     def size(width: int) -> int:
         space = four_conv(width)
@@ -125,7 +129,7 @@ def equal_four_conv(task: TaskSpec, params: int) -> Rival:
 
 
 def four_conv(width: int) -> ConvSpace:
-    """The space of the 4-conv network of that width, which is its reference."""
+    """The space whose reference is the 4-conv network with `width` channels."""
     return ConvSpace(
         min_blocks=4,
         max_blocks=4,
@@ -143,7 +147,7 @@ def four_conv(width: int) -> ConvSpace:
 
 
 def _trained(composition: Composition, rival: Rival, weights: Path, stop: Stop) -> MetaState:
-    """The rival's state after the full training, with the checkpoint's configuration."""
+    """The rival's state after full training with the checkpoint's configuration."""
     problem = replace(composition.problem(), space=rival.space)
     iterations = composition.config.keys.budget.final_iterations
     result = Scratch(max_seconds=None, problem=problem).evaluate(
@@ -178,7 +182,7 @@ def _row(name: str, rival: Rival, task: TaskSpec, tested: Score, first: Score) -
 
 
 def _architectures(composition: Composition, state: MetaState) -> dict[str, int]:
-    """How many of the first test tasks took which architecture; empty for a network of one."""
+    """How many of the first test tasks took each architecture; empty if all tasks have the same."""
     learner = composition.learner
     if not isinstance(learner, TaskArchitecture) or not getattr(
         state.network.module, "architecture_names", ()

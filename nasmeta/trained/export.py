@@ -1,8 +1,8 @@
-"""A fitted classifier, or the embedding network, as an ONNX file that runs without torch: `nasmeta export`.
+"""Exports a fitted classifier or the embedding network as ONNX, to run without torch: `nasmeta export`.
 
-The file takes pixels as they are, [n, channels, size, size] uint8, and normalizes them itself. Its metadata
-say the rest: `classes` (JSON), `preprocessing` (JSON: how a picture becomes those pixels), `arch`, `nasmeta`,
-`provisional` (JSON: whether the network is a candidate of a search, not trained in full).
+The network in the file takes pixels, [n, channels, size, size] uint8, and normalizes them itself. The file's
+metadata hold `classes` (JSON), `preprocessing` (JSON: how a picture becomes those pixels), `arch`, `nasmeta`
+(the version), and `provisional` (JSON: whether the network is a candidate of a search, not trained in full).
 """
 
 import json
@@ -33,11 +33,11 @@ NEEDED = ("onnx", "onnxruntime", "onnxscript")
 TALKATIVE = ("torch.onnx", "onnxscript", "onnx_ir")
 
 RTOL, ATOL = 1e-3, 1e-4
-"""How far the file's outputs may be from the network's: sums are taken in another order."""
+"""How far the file's outputs may be from the network's. They differ because sums have another order."""
 
 
 class OfPixels(nn.Module):
-    """A network that begins with uint8 pixels; `probabilities`: and ends with a softmax."""
+    """A network that takes uint8 pixels; with `probabilities`, its outputs go through a softmax."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, *, probabilities: bool) -> None:
         super().__init__()
@@ -52,18 +52,18 @@ class OfPixels(nn.Module):
 
 
 def check_installed() -> None:
-    """Raises ConfigError where what `export_onnx` needs is not installed."""
+    """Raises ConfigError if a package that `export_onnx` needs is not installed."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ConfigError(f"--format onnx: needs {', '.join(missing)}; pip install 'nasmeta[onnx]'")
 
 
 def export_onnx(classifier: FewShotClassifier, path: Path, examples: Sequence[Picture] = ()) -> float:
-    """Writes the fitted classifier, or the embedding network of one that is not; returns the largest error.
+    """Writes the fitted classifier, or the embedding network if it is not fitted; returns the largest error.
 
-    What onnxruntime computes of random pixels, and of `examples`, is compared with what torch does: raises
-    RunFailed where they differ, and writes nothing. Raises ConfigError where a network has no answer of its
-    own: `transductive`, or an embedding that is normalized by a support set.
+    The outputs of onnxruntime for random pixels and for `examples` are compared with torch's. If they differ,
+    nothing is written and RunFailed is raised. Raises ConfigError if the network's answer for an image
+    depends on other images: under `transductive`, or for an embedding that is normalized by a support set.
     """
     preprocessing = classifier.preprocessing
     fitted = bool(classifier.classes)
@@ -108,7 +108,7 @@ def _converted(module: OfPixels, pixels: Tensor, output: str, metadata: dict[str
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Inside, the exporter does not tell how it goes on."""
+    """Silences the exporter's progress messages and warnings inside the block."""
     loggers = [logging.getLogger(name) for name in TALKATIVE]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -123,7 +123,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _compared(module: OfPixels, data: bytes, pixels: Tensor) -> float:
-    """The largest difference to torch's outputs, of all images at once and of the first by itself."""
+    """The largest difference from torch's outputs, for all images at once and for the first by itself."""
     session = import_module("onnxruntime").InferenceSession(data, providers=["CPUExecutionProvider"])
     error = 0.0
     for part in (pixels, pixels[:1]):

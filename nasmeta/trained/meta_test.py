@@ -1,4 +1,4 @@
-"""Meta-testing a checkpoint: `nasmeta evaluate`."""
+"""Meta-tests a checkpoint: `nasmeta evaluate`."""
 
 import logging
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 TEST: tuple[Split, ...] = ("test",)
 
 DIVISION = {"dataset.valid_fraction", "dataset.test_fraction", "dataset.seed"}
-"""Overrides that ask for another division of the classes than the checkpoint's own."""
+"""Overrides that ask for another division of the classes into splits than the checkpoint's own."""
 
 
 @dataclass(frozen=True)
 class MetaTest:
     """A checkpoint and the meta-test tasks that overrides ask for, by default its own.
 
-    seen: the test classes that it was meta-trained on. changed: how its own test split differs from what it
-    was when the network was trained; None if it does not, or if overrides ask for another dataset.
+    seen: the test classes that the checkpoint was meta-trained on. changed: how its test split has changed
+    since the network was trained; None if it has not, or if overrides ask for another dataset.
     """
 
     trained: Trained
@@ -39,7 +39,10 @@ class MetaTest:
 
     @classmethod
     def of(cls, path: Path, overrides: list[str], *, trusted: bool) -> "MetaTest":
-        """Raises CheckpointError, ConfigError or DataError; reads no images but those of the test split."""
+        """Loads the checkpoint at `path` and reads the images of the test split only.
+
+        Raises CheckpointError, ConfigError or DataError.
+        """
         trained = Trained.load(path, trusted=trusted)
         typed = {override.partition("=")[0].lstrip("+") for override in overrides}
         config = trained.configured([*overrides, *_implied(trained, overrides, typed)])
@@ -57,7 +60,7 @@ class MetaTest:
         return cls(trained, composition, state, seen, changed.get("test"))
 
     def warn(self) -> None:
-        """Says what makes the result another than that of unseen classes, or of the run."""
+        """Logs why the result may not be comparable with one on unseen classes, or with the run's own."""
         self.composition.log_notices()
         self.trained.warn_if_provisional()
         if self.seen:
@@ -71,7 +74,7 @@ class MetaTest:
 
 
 def _implied(trained: Trained, overrides: list[str], typed: set[str]) -> list[str]:
-    """The overrides that follow from the checkpoint: another dataset's images are as large as its own."""
+    """The overrides that follow from the typed ones: another dataset gets the checkpoint's image size."""
     stored = trained.saved["config"].get("dataset")
     if "dataset" not in typed:
         if "dataset.root" not in typed or not isinstance(stored, Mapping):
@@ -92,7 +95,7 @@ def _implied(trained: Trained, overrides: list[str], typed: set[str]) -> list[st
 
 
 def _advice(overrides: list[str], typed: set[str]) -> str:
-    """What to type for images of one's own, if a folder is named and the dataset is left as it was."""
+    """The end of a message: what to type for one's own images, if only their folder was named."""
     if "dataset" in typed or "dataset.root" not in typed:
         return ""
     root = next(o for o in overrides if o.partition("=")[0].lstrip("+") == "dataset.root")
@@ -102,9 +105,9 @@ def _advice(overrides: list[str], typed: set[str]) -> str:
 def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, Any]:
     """Adapts the checkpoint to its meta-test tasks, or to those that the overrides ask for.
 
-    Returns accuracy (a fraction, None for regression), ci95, loss, tasks, way, shot, query, batch_norm,
-    arch, checkpoint, and seen_classes and data_changed (see MetaTest), of which it also warns. Without
-    overrides this is the number in summary.json, exactly.
+    Returns accuracy (a fraction, None for regression), ci95, loss, tasks, way, shot, query, batch_norm, arch,
+    checkpoint, provisional, and seen_classes and data_changed (see MetaTest), of which it also warns. Without
+    overrides, the numbers equal those in summary.json exactly.
     """
     test = MetaTest.of(path, overrides, trusted=trusted)
     test.warn()

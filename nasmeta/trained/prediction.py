@@ -1,4 +1,4 @@
-"""Labels for the images in a folder, by a checkpoint and a handful of labelled images: `nasmeta predict`."""
+"""Labels image files by a checkpoint and a handful of labelled images: `nasmeta predict`."""
 
 import csv
 import io
@@ -40,16 +40,16 @@ class Prediction:
 
 
 def fit_files(classifier: FewShotClassifier, support: Mapping[str, Sequence[Path]]) -> list[Path]:
-    """Fits to the image files of each class; returns all of them. Raises DataError as `fit`."""
+    """Fits the classifier to the image files of each class; returns all files. Raises DataError as `fit`."""
     files = [file for images in support.values() for file in images]
     classifier.fit(files, [label for label, images in support.items() for _ in images])
     return files
 
 
 def find_support(folder: Path) -> Classes:
-    """The image files of each class, of which there are two or more. Raises DataError.
+    """The image files of each class in `folder`. Raises DataError if there are fewer than two classes.
 
-    What was left out is counted in one warning.
+    One warning counts the files that were left out.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {LAYOUT}")
@@ -67,10 +67,10 @@ def find_support(folder: Path) -> Classes:
 
 
 def find_queries(paths: Sequence[Path]) -> list[Path]:
-    """The files among `paths`, and the images in those that are folders, however deep. Raises DataError.
+    """The files among `paths`, and the images at any depth in those that are folders.
 
-    What was left out is counted in one warning; so are the files and folders of operating systems that
-    `photos/*` brings along.
+    Raises DataError if a path does not exist or no image is found. One warning counts the files that were
+    left out, including files and folders of operating systems that a pattern such as `photos/*` matches.
     """
     found: list[Path] = []
     left_out = LeftOut()
@@ -94,9 +94,9 @@ def find_queries(paths: Sequence[Path]) -> list[Path]:
 
 
 def predictions(classifier: FewShotClassifier, files: Sequence[Path]) -> tuple[list[Prediction], list[str]]:
-    """What the fitted classifier says of each file that can be read, and why each of the others cannot.
+    """The predictions for the files that can be read, and for each other file the reason why it cannot.
 
-    Raises Unreadable, a DataError, if that is all of them.
+    Raises Unreadable, a DataError, if no file can be read.
     """
     answers: list[Prediction] = []
     unreadable: list[str] = []
@@ -115,7 +115,7 @@ def predictions(classifier: FewShotClassifier, files: Sequence[Path]) -> tuple[l
 def _answered(
     classifier: FewShotClassifier, files: Sequence[Path]
 ) -> tuple[NDArray[np.float32], Mapping[int, str]]:
-    """The probabilities of the readable files, and why the others cannot be read, by their place."""
+    """Probabilities [readable files, classes], and why each other file cannot be read, by its index."""
     try:
         return classifier.predict_proba(files), {}
     except Unreadable as error:
@@ -124,17 +124,20 @@ def _answered(
 
 
 def folder_accuracy(answers: Sequence[Prediction]) -> float | None:
-    """The fraction that lies in a folder of its class's name; None unless every folder's is a class."""
+    """The fraction of files whose folder has the name of the predicted class.
+
+    None unless the name of every file's folder is a class.
+    """
     if not all(answer.file.parent.name in answer.probabilities for answer in answers):
         return None
     return sum(answer.file.parent.name == answer.label for answer in answers) / len(answers)
 
 
 def as_text(answers: Sequence[Prediction], *, as_json: bool, provisional: bool = False) -> str:
-    """CSV with the header file,label,probability; or one JSON object a line with all probabilities.
+    """CSV with the header file,label,probability; or one JSON object per line with all probabilities.
 
-    JSON has the names as they are, and says whether the network is `provisional`. In the CSV they are
-    harmless for a spreadsheet, as `csv_cell` says.
+    JSON holds the names unchanged, and says whether the network is `provisional`. In CSV, the names are made
+    safe for a spreadsheet by `csv_cell`.
     """
     if as_json:
         rows = ({"file": str(a.file), "label": a.label, "probabilities": a.probabilities} for a in answers)

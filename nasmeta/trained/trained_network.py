@@ -1,4 +1,4 @@
-"""The network that a training leaves in best.pt, and the data that it was meta-trained on."""
+"""Reads the network in a best.pt, and what is known of the data that it was meta-trained on."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -32,14 +32,16 @@ log = logging.getLogger(__name__)
 TRAIN: tuple[Split, ...] = ("train",)
 
 SLACK = 10_000_000
-"""Parameters, 40 MB, that a network may have beside those stored, as a head that its learner does not use."""
+"""How many parameters (40 MB) a network may have that are not stored, such as a head that is not used."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint that has been read and checked: what is known of the data it was meta-trained on.
+    """A checkpoint that has been read and checked.
 
-    `preprocessing` is None if that was no images.
+    saved: its content. task: the tasks that it was meta-trained for. data: what is known of its dataset's
+    splits. preprocessing: how its images were prepared; None if it was not trained on images. trusted:
+    whether it may name code outside nasmeta.
     """
 
     path: Path
@@ -51,18 +53,18 @@ class Trained:
 
     @classmethod
     def load(cls, path: Path, *, trusted: bool) -> "Trained":
-        """Of best.pt or its run directory. Raises CheckpointError."""
+        """Reads a best.pt, or that of a run directory. Raises CheckpointError."""
         path, saved = load(path, trusted=trusted)
         task = checkpoint.task_spec(saved)
         return cls(path, saved, task, _data(path, saved), stored_preprocessing(path, saved, task), trusted)
 
     @property
     def provisional(self) -> bool:
-        """Whether it is a candidate as the search trained it; the best few are trained in full later."""
+        """Whether the network is a candidate of a search, which trains only the best few in full later."""
         return bool(self.saved["provisional"])
 
     def warn_if_provisional(self) -> None:
-        """Says that a network is not trained in full yet, and what does that."""
+        """Warns if the network is not trained in full yet, with the command that does that."""
         if not self.provisional:
             return
         run, ending = RunDirectory(self.path.parent), ""
@@ -78,22 +80,22 @@ class Trained:
         )
 
     def configured(self, overrides: list[str]) -> Config:
-        """The stored configuration with overrides; raises ConfigError."""
+        """The stored configuration with overrides applied and checked; raises ConfigError."""
         return reconfigured(self.saved["config"], overrides, trusted=self.trusted)
 
     def dataset(self, config: Config, splits: Collection[Split], *, divided_anew: bool = False) -> Dataset:
-        """The configuration's dataset, of which `splits` are read as this network needs them.
+        """The configuration's dataset, whose `splits` are read in the form that this network needs.
 
-        `divided_anew`: without regard to the splits that its classes were in.
+        Classes stay in the splits that they were in when the network was trained, unless `divided_anew`.
         """
         known = {} if divided_anew else self.data
         dataset: Dataset = config.build("dataset", shot=config.keys.task.shot)
         return PartOfDataset(self.task, dataset.as_trained(known, self.preprocessing, splits), splits)
 
     def own_data(self, configs: Sequence[Config], splits: Collection[Split]) -> Dataset:
-        """The first dataset of the configurations that holds in `splits` what this network was trained with.
+        """The first dataset of `configs` whose `splits` hold what this network was trained with.
 
-        Raises DataError that says of the last one why it does not.
+        Raises DataError if there is none, which says why the last one does not fit.
         """
         reason = ""
         for number, config in enumerate(configs):
@@ -113,14 +115,17 @@ class Trained:
 
 
 def load(path: Path, *, trusted: bool) -> tuple[Path, dict[str, Any]]:
-    """A checkpoint's path and contents, of best.pt or its run directory. Raises CheckpointError."""
+    """The file and the contents of a checkpoint. `path` is a best.pt or a run directory.
+
+    Raises CheckpointError.
+    """
     file = path / "best.pt" if path.is_dir() else path
     _check_trained(file, trusted=trusted)
     return file, checkpoint.load_best(path)
 
 
 def _check_trained(path: Path, *, trusted: bool) -> None:
-    """Raises CheckpointError where `path` is not there, and is a run's whose evaluator trains no network."""
+    """Raises CheckpointError if `path` does not exist because its run's evaluator trains no network."""
     directory = RunDirectory(path.parent)
     if path.exists() or not directory.config.is_file():
         return
@@ -145,7 +150,10 @@ def _data(path: Path, saved: dict[str, Any]) -> Contents:
 
 
 def stored_preprocessing(path: Path, saved: dict[str, Any], task: TaskSpec) -> Preprocessing | None:
-    """How images were prepared for the network; None if it was trained on none. Raises CheckpointError."""
+    """How images were prepared for the network; None if it was not trained on images.
+
+    Raises CheckpointError if that is damaged or does not fit the task.
+    """
     stored = saved.get("preprocessing")
     if stored is None:
         return None
@@ -162,10 +170,10 @@ def stored_preprocessing(path: Path, saved: dict[str, Any], task: TaskSpec) -> P
 
 
 def restore(trained: Trained, composition: Composition) -> MetaState:
-    """The meta-learned state of a checkpoint, on the composition's device, for the composition's tasks.
+    """The meta-learned state of a checkpoint, on the composition's device and for its tasks.
 
-    Under `batch_norm: running` a network that was trained under another policy has no population statistics:
-    they are computed as at the end of a training. Raises CheckpointError.
+    A network that was trained under another policy lacks the population statistics that `batch_norm: running`
+    needs. They are then computed as at the end of a training. Raises CheckpointError.
     """
     path, saved = trained.path, trained.saved
     arch = composition.space.parse(saved["arch"])
@@ -193,7 +201,7 @@ def restore(trained: Trained, composition: Composition) -> MetaState:
 
 
 def _check_size(trained: Trained, space: SearchSpace[Any], arch: Any) -> None:
-    """Raises CheckpointError if the network is much larger than what is stored of it, as it takes memory."""
+    """Raises CheckpointError if the network is much larger than what is stored: building it takes memory."""
     stored = sum(value.numel() for value in trained.saved["parameters"].values())
     params = measure_cost(space, arch, trained.task).params
     if params > stored + SLACK:
@@ -205,9 +213,9 @@ def _check_size(trained: Trained, space: SearchSpace[Any], arch: Any) -> None:
 def adopt_training_population(
     trained: Trained, learner: MetaLearner, state: MetaState, config: Config
 ) -> None:
-    """Computes the population statistics that a training under `running` would have ended with.
+    """Computes the population statistics that a training with `batch_norm: running` would have ended with.
 
-    Raises CheckpointError unless the training data is found by `config` or by the checkpoint's own.
+    Raises CheckpointError unless the training data is where `config` or the checkpoint's configuration says.
     """
     own = trained.configured([])
     keys = own.keys
