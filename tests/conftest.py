@@ -1,4 +1,4 @@
-"""What all tests share: where the real data is, one thread, so that two test runs never fight, and a seed."""
+"""What all tests share: the folder of real data, a seed, and one thread, so that test runs never fight."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --extras, keeps the tests that need one of them; without, skips those whose extra is missing."""
+    """With --extras, keeps the tests that need one of them. Without, skips those whose extra is missing."""
     wanted = config.getoption("--extras").split()
     if missing := [name for name in wanted if name not in EXTRAS or not has_extra(name)]:
         raise pytest.UsageError(f"--extras: {' '.join(missing)}: not installed")
@@ -70,14 +70,17 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _one_seed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Modules that a test builds draw the same weights every time; torch seeds every process anew."""
+    """Makes the modules that a test builds draw the same weights every time.
+
+    Without this, torch has another seed in every process.
+    """
     with seeding.torch_stream(0, "tests", request.node.name):
         yield
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real images (never committed); tests that need it are skipped where it is absent."""
+    """The folder of real images, which is never committed. Tests that need it are skipped without it."""
     folder = Path(os.environ.get("NASMETA_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "images_background_small1.zip").is_file():
         pytest.skip(f"no Omniglot archives in {folder}; set NASMETA_SHARED_DATA")

@@ -1,4 +1,4 @@
-"""Runs that the makers change, and a canary."""
+"""Fixtures: a run for the makers to change, and a canary."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.hostile.makers import Canary
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that ended a second after it began. Not to be changed: see makers.copy_of."""
+    """A finished run that took a second. Tests change a copy of it, see makers.copy_of."""
     directory = tmp_path_factory.mktemp("finished") / "run"
     assert main(["search", *SHORT, f"hydra.run.dir={directory}"]) == 0
     return directory

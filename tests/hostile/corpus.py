@@ -1,7 +1,7 @@
-"""The hostile corpus: inputs of all kinds, made of valid ones, a pure function of a number.
+"""The hostile corpus: inputs of all kinds, made from valid ones. Each is a pure function of its number.
 
-`make(number, ...)` puts the input into a stranger's folder and says what was done to it, and by which
-commands it is taken. No input needs `--trust-code`, and no input has it.
+`make(number, ...)` puts the input into a stranger's folder, and says what was done to it and which commands
+take it. No input needs `--trust-code`, and none is given it.
 """
 
 import io
@@ -35,9 +35,10 @@ from tests.hostile.mutations import Draw, Values, changed, damaged, misplaced, o
 
 @dataclass(frozen=True)
 class Templates:
-    """Valid inputs. run: finished, of images; interrupted: killed in a training; sweep: of two such runs.
+    """Valid inputs.
 
-    pictures: ROOT/CLASS/IMAGE, what `run` was trained on.
+    run: a finished run on images. interrupted: a run that was killed during a training. sweep: two such
+    runs. pictures: the images that `run` was trained on, as ROOT/CLASS/IMAGE.
     """
 
     run: Path
@@ -48,7 +49,7 @@ class Templates:
 
 @dataclass(frozen=True)
 class Hostile:
-    """An input: what it is, what was done to it, and the commands that take it."""
+    """An input. kind: what it is. told: what was done to it. commands: those that take it."""
 
     kind: str
     told: str
@@ -56,7 +57,7 @@ class Hostile:
 
 
 def make(number: int, templates: Templates, stranger: Path, user: Path) -> Hostile:
-    """Makes the input of that number in the folder `stranger`; `user` is what it is to harm."""
+    """Makes the input of that number in the folder `stranger`; `user` is the folder that it tries to harm."""
     draw = seeding.stream(0, "corpus", number)
     kind = KINDS[number % len(KINDS)]
     spoil = Spoil(draw, one(draw, [1, 1, 1, 1, 2, 3]), Values(user), [])
@@ -68,12 +69,12 @@ SPOILT = (
     *(OSError, ValueError, LookupError, TypeError, RuntimeError, EOFError),
     *(pickle.UnpicklingError, zipfile.BadZipFile, NasmetaError),
 )
-"""What may be raised if an input that is spoilt already is to be spoilt again."""
+"""What spoiling an input may raise if it is already spoilt."""
 
 
 @dataclass(frozen=True)
 class Spoil:
-    """How an input is spoilt: `times` times, by hostile `values`; `told` is what was done."""
+    """How an input is spoilt: `times` times, with hostile `values`. `told` collects what was done."""
 
     draw: Draw
     times: int
@@ -115,7 +116,7 @@ def _spoil_run(spoil: Spoil, run: Path) -> None:
 
 
 def _spoil_config(draw: Draw, run: Path, values: Values) -> str:
-    """One place of the configuration, wherever it is stored."""
+    """Spoils one place of the configuration, in every file that stores it."""
     stored = json.loads((run / "config.json").read_text())
     document, told = stored, ""
     if draw.random() < 0.3:
@@ -148,13 +149,13 @@ def _option(group: str, option: str) -> str:
 
 
 def options(group: str, option: str) -> dict[str, Any]:
-    """The values of an option that comes with nasmeta; a dataset's folders are none."""
+    """The values of an option that comes with nasmeta. The folders of a dataset become None."""
     values: dict[str, Any] = json.loads(_option(group, option))
     return values | {name: None for name in ("cache", "root") if name in values}
 
 
 def _is_raw(document: Any) -> bool:
-    """Whether it holds what only a text can."""
+    """Whether the document holds something that only JSON text can express."""
     try:
         return bool(json.loads(written(document)) != document)
     except (ValueError, RecursionError):
@@ -162,7 +163,7 @@ def _is_raw(document: Any) -> bool:
 
 
 def _spoil_records(draw: Draw, run: Path, values: Values) -> str:
-    """One place of one record of the journal, with the right checksum."""
+    """Spoils one place of one record of the journal, whose checksum stays right."""
     records, _ = journal.read(run / "journal.jsonl")
     number = int(draw.integers(len(records)))
     records[number], told = changed(draw, records[number], values.json)
@@ -171,7 +172,7 @@ def _spoil_records(draw: Draw, run: Path, values: Values) -> str:
 
 
 def _spoil_lines(draw: Draw, run: Path, values: Values) -> str:
-    """Lines of a journal that are right, each by itself."""
+    """Spoils the journal with lines each of which is valid by itself."""
     records, _ = journal.read(run / "journal.jsonl")
     at = int(draw.integers(len(records)))
     way = one(draw, ["drop", "twice", "swap", "cut", "many", "long", "other", "reversed"])
@@ -209,7 +210,7 @@ def _line(body: bytes) -> bytes:
 
 
 def _spoil_summary(draw: Draw, run: Path, values: Values) -> str:
-    """One place of the summary, whose checksum is in the journal."""
+    """Spoils one place of the summary, and puts its new checksum into the journal."""
     document, told = changed(draw, json.loads((run / "summary.json").read_text()), values.json)
     data = written(document)
     (run / "summary.json").write_bytes(data)
@@ -353,7 +354,7 @@ def _sweep(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
 
 
 def _replayed(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    """A sweep whose sweeper is asked again for its jobs."""
+    """A sweep without a list of jobs, so that its sweeper is asked for them again."""
     draw, values, told = spoil.draw, spoil.values, spoil.told
     sweep = _copied(of.sweep, stranger / "sweep")
     file = sweep / "sweep.json"
@@ -398,7 +399,7 @@ def _checkpoint(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
 
 
 def _pictures(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    """Examples, queries, and a dataset."""
+    """Images, as examples, as queries, and as a dataset."""
     draw, values, told = spoil.draw, spoil.values, spoil.told
     root = _copied(of.pictures, stranger / "pictures")
     for _ in range(2 * spoil.times):
@@ -462,7 +463,7 @@ def _spoil_pictures(draw: Draw, root: Path, values: Values) -> str:
 
 
 def _png(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
-    """A PNG that claims a size, and has no pixels."""
+    """A PNG that claims a size but does not have the pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -511,7 +512,7 @@ _FORMATS: dict[str, Callable[[Path], bytes]] = {
     "ICNS": lambda user: b"icns\xff\xff\xff\xff" * 100,
     "FLI": lambda user: bytes(4) + b"\x11\xaf" + b"\xff" * 200,
 }
-"""What an image may be, whatever it is called."""
+"""Contents of an image file; the name always ends in .png."""
 
 
 def _listed(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
@@ -608,7 +609,7 @@ def _table(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
 
 
 def _archive(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    """Omniglot's archives, as a stranger has them."""
+    """Archives that a stranger passes off as Omniglot's."""
     draw, values, told = spoil.draw, spoil.values, spoil.told
     root = stranger / "omniglot"
     root.mkdir()
@@ -656,4 +657,4 @@ KINDS = [
         "run",
     ),
 ]
-"""Of inputs one after the other: their kinds, as often as there is something to say about them."""
+"""The kinds of successive inputs. A kind is more frequent if there is more in it to spoil."""

@@ -1,8 +1,7 @@
-"""Makers of hostile run directories, sweeps and checkpoints, and the canary that tells what they did.
+"""Makers of hostile run directories, sweeps and checkpoints, and a canary that shows what these did.
 
-Each takes something that nasmeta wrote and changes it, with checksums that are right again: it is what a
-stranger could send. A `Canary` is a folder beside it that no command may touch, with a target whose call
-leaves a mark.
+A maker changes something that nasmeta wrote and makes its checksums right again, as a stranger could. A
+`Canary` is a folder outside that no command may touch. It names a target that leaves a mark if it is called.
 """
 
 import io
@@ -27,14 +26,14 @@ Change = Callable[[dict[str, Any]], Any]
 """Changes a configuration in place."""
 
 SECRET = "hunter2-the-secret"
-"""What is in the environment and in a file of the user's, and is to be in nothing that a command writes."""
+"""A text in the environment and in a file of the user. It must be in nothing that a command writes."""
 
 
 # What a stranger would send ------------------------------------------------------------------------------
 
 
 def change_config(directory: Path, change: Change) -> Path:
-    """Changes the configuration of a run wherever it is stored."""
+    """Changes the configuration of a run in every file that stores it."""
     file = directory / "config.json"
     values = json.loads(file.read_text())
     change(values)
@@ -71,7 +70,7 @@ def change_checkpoint(path: Path, change: Change) -> Path:
 
 
 def make_sweep(directory: Path, jobs: list[dict[str, Any]], **values: Any) -> Path:
-    """A sweep's directory with a manifest of `jobs`; `values` are other keys of it (see Plan)."""
+    """Makes the directory of a sweep with a manifest of `jobs`; `values` are its other keys (see Plan)."""
     directory.mkdir(parents=True, exist_ok=True)
     plan = {
         "sweeper": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
@@ -85,19 +84,19 @@ def make_sweep(directory: Path, jobs: list[dict[str, Any]], **values: Any) -> Pa
 
 
 def make_job(number: int, config: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """A job of `make_sweep`."""
+    """A job for `make_sweep`; `values` are its other keys."""
     return {"number": number, "directory": str(number), "overrides": [], "config": config} | values
 
 
 def set_at(values: Any, path: tuple[str | int, ...], value: Any) -> None:
-    """Sets what is at a path of keys and indices."""
+    """Sets the value at a path of keys and indices."""
     for part in path[:-1]:
         values = values[part]
     values[path[-1]] = value
 
 
 def places(values: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of every value in a configuration, of those inside others too."""
+    """The path of every value in a configuration, including those inside of others."""
     if path:
         yield path
     items = (
@@ -112,7 +111,7 @@ def places(values: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended, and all that it said."""
+    """The exit code of a command, and all that it printed."""
 
     code: int
     out: str
@@ -120,9 +119,9 @@ class Outcome:
 
 
 class Canary:
-    """A folder of the user's, outside of everything that a command is given.
+    """A folder of the user, outside of everything that a command is given.
 
-    `secret` is a file that nothing may be read from, `mark` a folder that a call has made if it exists.
+    `secret` is a file that no command may read. `mark` is a folder that exists if `call` has been called.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -134,19 +133,22 @@ class Canary:
 
     @property
     def call(self) -> dict[str, str]:
-        """An option that, if it is called, makes `mark`."""
+        """An option that makes `mark` if it is called."""
         return {"_target_": "os.mkdir", "path": str(self.mark)}
 
     @property
     def interpolations(self) -> list[str]:
-        """Texts that call it, or tell the secret, if something resolves them."""
+        """Texts that make `mark`, or reveal the secret, if they are resolved."""
         call = f"oc.create:{{_target_:os.mkdir,path:{self.mark}}}"
         plain = [f"${{{call}}}", "${oc.env:NASMETA_SECRET}", "${seed}", "${now:%Y}", "${hydra:runtime.cwd}"]
         return [*plain, *(f"\\{text}" for text in plain), f"a${{oc.decode:'${{{call}}}'}}"]
 
     @contextmanager
     def untouched(self, directory: Path) -> Iterator[None]:
-        """Inside, nothing may run, or change a file in this folder, or bring the secret into `directory`."""
+        """Checks that inside nothing calls the target, changes this folder, or leaks the secret.
+
+        The secret must not be in a file below `directory`.
+        """
         before = self._contents()
         os.environ["NASMETA_SECRET"] = SECRET
         try:
@@ -163,9 +165,10 @@ class Canary:
 
 
 def run(canary: Canary, directory: Path, *arguments: str) -> Outcome:
-    """A command on a hostile directory, held to what every command promises: see docs/security.md.
+    """Runs a command on a hostile directory and checks what every command promises, see docs/security.md.
 
-    Nothing is run, read or written outside; it ends with one line and a known exit code, without a traceback.
+    Nothing is run, read or written outside. The command ends with a known exit code and without a traceback,
+    and an error is one line.
     """
     out, err = io.StringIO(), io.StringIO()
     with canary.untouched(directory), chdir(canary.folder), redirect_stdout(out), redirect_stderr(err):

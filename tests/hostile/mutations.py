@@ -1,6 +1,6 @@
-"""Values that no program of ours writes, and how they get into documents, checkpoints and files.
+"""Hostile values that nasmeta never writes, and how they get into documents, checkpoints and files.
 
-Every function draws from the generator that it is given, and from nothing else.
+Every function draws only from the generator that it is given.
 """
 
 import io
@@ -26,7 +26,7 @@ Draw = np.random.Generator
 
 
 class Json(str):
-    """A text that stands in a JSON document as it is: what `json.dumps` does not write."""
+    """A text that is put into a JSON document as it is, for what `json.dumps` cannot write."""
 
 
 def one(draw: Draw, choices: Sequence[T]) -> T:
@@ -140,7 +140,7 @@ TEXTS = [
 
 
 class Values:
-    """Hostile values. `user` is the folder of the user beside the stranger's: see sandbox.py."""
+    """Hostile values. `user` is the folder of the user, next to the stranger's; see sandbox.py."""
 
     def __init__(self, user: Path) -> None:
         self.user = user
@@ -169,7 +169,7 @@ class Values:
         return one(draw, [*TEXTS, *self.interpolations, *self.paths])
 
     def option(self, draw: Draw) -> dict[str, Any]:
-        """Something to be called, with arguments that leave a mark."""
+        """An option with a target to call, and arguments with which the call leaves a mark."""
         more: dict[str, Any] = {"path": str(self.user / "ran"), "command": f"touch {self.user / 'ran'}"}
         extra = {
             "_args_": [str(self.user / "ran")],
@@ -180,7 +180,7 @@ class Values:
         return {"_target_": one(draw, TARGETS), **one(draw, [{}, more, extra])}
 
     def plain(self, draw: Draw) -> Any:
-        """Of the kinds that Python's pickle and JSON both hold."""
+        """A value that both pickle and JSON can hold."""
         makers: list[Callable[[], Any]] = [
             lambda: one(draw, NUMBERS[:-1]),
             lambda: one(draw, NUMBERS[:-1]),
@@ -199,7 +199,7 @@ class Values:
         return one(draw, makers)()
 
     def json(self, draw: Draw) -> Any:
-        """`plain`, or what only a text can be."""
+        """A value as `plain`, or one that only JSON text can express."""
         texts = [
             Json("[" * 100_000 + "]" * 100_000),
             Json('{"a":' * 50_000 + "1" + "}" * 50_000),
@@ -216,7 +216,7 @@ class Values:
         return one(draw, texts) if draw.random() < 0.12 else self.plain(draw)
 
     def stored(self, draw: Draw) -> Any:
-        """`plain`, or what only a file of tensors holds."""
+        """A value as `plain`, or one that only a file of tensors can hold."""
         tensors: list[Callable[[], Any]] = [
             lambda: torch.zeros(3),
             lambda: torch.zeros(0),
@@ -249,7 +249,7 @@ def deep(depth: int) -> Any:
 
 
 def doubling(depth: int) -> Any:
-    """A value of 2 ** depth leaves, in a file of a few hundred bytes."""
+    """A value with 2 ** depth leaves, which takes a few hundred bytes in a file."""
     value: Any = "x"
     for _ in range(depth):
         value = [value, value]
@@ -266,7 +266,7 @@ def loop() -> Any:
 
 
 def changed(draw: Draw, document: Any, value: Callable[[Draw], Any]) -> tuple[Any, str]:
-    """A copy of a document with one place changed, a leaf or what contains leaves; and what was done."""
+    """A copy of a document with one place changed, and what was done. The place is a leaf or a container."""
     document = deepcopy(document)
     found = list(places(document))
     if not found:
@@ -306,7 +306,7 @@ def changed(draw: Draw, document: Any, value: Callable[[Draw], Any]) -> tuple[An
 
 
 def near(draw: Draw, value: Any) -> Any:
-    """Another value of the same kind, which may be let through, and then be too much."""
+    """Another value of the same kind, which may pass the checks and then be too much."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -341,7 +341,7 @@ def near(draw: Draw, value: Any) -> Any:
 
 
 def written(document: Any) -> bytes:
-    """The JSON of a document that may hold `Json`, with no regard to what JSON allows."""
+    """The JSON of a document that may hold `Json`. It need not be valid JSON."""
     raw: list[str] = []
 
     def marked(value: Any) -> Any:
@@ -372,7 +372,7 @@ class _Call:
 
 
 def pickles(user: Path) -> list[bytes]:
-    """Pickles that do something when they are read, or take long, or much memory."""
+    """Pickles that do something when they are read, or take much time or memory."""
     mark = str(user / "ran")
     calls = [
         _Call(os.mkdir, mark),
@@ -410,7 +410,7 @@ def pickles(user: Path) -> list[bytes]:
 
 
 def zipped(pickled: bytes, source: Path) -> bytes:
-    """A file of tensors whose members are those of `source`, but for the pickle."""
+    """A file of tensors with the members of `source`, but with another pickle."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(buffer, "w") as new:
         for member in old.infolist():
@@ -420,7 +420,7 @@ def zipped(pickled: bytes, source: Path) -> bytes:
 
 
 def rezipped(draw: Draw, source: bytes) -> bytes:
-    """The same members in a zip with a trick."""
+    """The members of `source` in a zip with one of several tricks."""
     buffer = io.BytesIO()
     trick = one(draw, ["deflate", "twice", "slip", "bomb", "missing", "comment", "size", "order", "many"])
     with zipfile.ZipFile(io.BytesIO(source)) as old, zipfile.ZipFile(buffer, "w") as new:
@@ -453,7 +453,7 @@ def rezipped(draw: Draw, source: bytes) -> bytes:
 
 
 def damaged(draw: Draw, data: bytes) -> tuple[bytes, str]:
-    """Bytes cut off, turned, repeated or put in."""
+    """A damaged copy of `data`, and what was done."""
     at = int(draw.integers(len(data) + 1))
     match one(draw, ["cut", "flip", "flip", "repeat", "insert", "zeros", "empty", "bom", "utf16"]):
         case "cut":
@@ -478,7 +478,7 @@ def damaged(draw: Draw, data: bytes) -> tuple[bytes, str]:
 
 
 def misplaced(draw: Draw, folder: Path, user: Path) -> str:
-    """Puts something else in the place of a file or folder, or beside it."""
+    """Puts something else in the place of a file or folder, or adds a file. Returns what was done."""
     everything = [folder, *sorted(folder.rglob("*"))]
     path = one(draw, everything)
     if (path.is_dir() and draw.random() < 0.5) or path == folder:
@@ -495,9 +495,7 @@ def misplaced(draw: Draw, folder: Path, user: Path) -> str:
     match one(draw, ["plant"] * 6 + ["sparse", "other", "locked", "many"]):
         case "plant":
             plant = one(draw, PLANTS)
-            if (
-                plant is hard_link
-            ):  # which nobody can tell from a file of the stranger's, but for its two names
+            if plant is hard_link:  # only its number of names tells it from a file of the stranger
                 outside = user / "folder" / "file"
             plant(path, outside)
             told = f"{plant.__name__} to {outside.name}"

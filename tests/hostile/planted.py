@@ -1,4 +1,4 @@
-"""What a stranger may put in the place of a file, and commands that run in a process of their own."""
+"""What a stranger may put in the place of a file, and how to run commands in a separate process."""
 
 import contextlib
 import hashlib
@@ -15,10 +15,10 @@ from nasmeta.cli.main import main
 from tests.cli.kills import FORK
 
 LIMIT = 60.0
-"""Seconds for a command, on a machine with much else to do; what waits for a pipe waits for ever."""
+"""Seconds that a command may take, on a busy machine. What waits for a pipe would wait for ever."""
 
 Plant = Callable[[Path, Path], None]
-"""plant(path, outside): puts something at `path`, where nothing is; `outside` is a file of the user."""
+"""plant(path, outside) puts something at `path`, which does not exist; `outside` is a file of the user."""
 
 
 def link(path: Path, outside: Path) -> None:
@@ -67,7 +67,7 @@ PLANTS: list[Plant] = [
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """All that is in a folder, by its content; a link by where it leads."""
+    """Name -> state of all that is in a folder: time and hash of files, mode of the rest, target of links."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -80,7 +80,7 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Case:
-    """A command, where its words go, and the folder that it has to leave alone."""
+    """A command, the file for its output, and the folder that it must not change."""
 
     name: str
     arguments: list[str]
@@ -90,7 +90,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Ended:
-    """code: None if the command raised; text: stdout and stderr; harm: what was changed outside."""
+    """How a command ended. code: None if it raised. text: stdout and stderr. harm: what changed outside."""
 
     case: Case
     code: int | None
@@ -99,7 +99,7 @@ class Ended:
 
 
 def run_all(cases: Sequence[Case]) -> list[Ended]:
-    """Runs commands one after the other in one process, which is killed if one takes longer than LIMIT."""
+    """Runs the commands one after the other in one process. Fails if one takes longer than LIMIT."""
     process = FORK.Process(target=_run_all, args=(list(cases),))
     process.start()
     ended, begun = 0, time.monotonic()
@@ -122,7 +122,7 @@ def _result(case: Case) -> Path:
 def _run_all(cases: Sequence[Case]) -> None:
     for case in cases:
         before = snapshot(case.outside)
-        logging.getLogger().handlers.clear()  # so that they are made for this output
+        logging.getLogger().handlers.clear()  # they are made again, for this output
         with case.output.open("w") as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
                 code = main(case.arguments)

@@ -1,8 +1,8 @@
-"""Runs the commands on a hostile input in a process of their own, and tells what they did that they may not.
+"""Runs commands on a hostile input in a separate process, and reports what they did but must not do.
 
-The input lies in `stranger`, which is the current folder and has modules, settings and plug-ins of the
-stranger's; beside it lies `user`, with files whose text is to be in nothing that is written, and which no
-command may touch. The process is forked from a server that has torch loaded.
+The input is in the folder `stranger`, which is the current folder and holds modules, settings and plug-ins
+of the stranger. Next to it is the folder `user`. No command may touch its files, and their text must be in
+nothing that a command writes. The process is forked from a server that has loaded torch.
 """
 
 import csv
@@ -30,16 +30,16 @@ from tests.hostile.makers import SECRET
 from tests.hostile.planted import snapshot
 
 SECONDS = 6.0
-"""Of computing, after which the user presses Ctrl-C; a command that only works for long then ends."""
+"""CPU seconds after which the user presses Ctrl-C. A command that is just long then ends."""
 
 MEMORY = 1 << 30
-"""Bytes by which a command may grow; at three times as many it gets no more."""
+"""Bytes by which a command may grow. It cannot get more than three times as many."""
 
 WORKS_LONG = ("resume", "evaluate", "search")
-"""Commands that train or test for as long as a configuration says."""
+"""Commands that train or test for as long as the configuration says."""
 
 MAX_LINES, MAX_CHARACTERS = 60, 30_000
-"""Of what a command says on stderr."""
+"""The most that a command may print on stderr."""
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _FORMULA = re.compile("^\\s*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
@@ -48,7 +48,7 @@ _PLANTED = ("pickle", "canary", "json", "torch", "yaml", "sitecustomize", "userc
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended. code: 70 if it raised; faults: what it did that it may not."""
+    """How a command ended. code: 70 if it raised. grown: bytes. faults: what it did but must not do."""
 
     command: list[str]
     code: int
@@ -59,7 +59,7 @@ class Ended:
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
-    """Makes the two folders; returns `stranger` and `user`."""
+    """Makes the two folders in `folder` and returns `stranger` and `user`."""
     stranger, user = folder / "stranger", folder / "user"
     for each in (stranger / "nasmeta", stranger / "hydra_plugins" / "own", user / "folder"):
         each.mkdir(parents=True)
@@ -75,7 +75,7 @@ def prepare(folder: Path) -> tuple[Path, Path]:
 
 
 def visit(commands: Sequence[list[str]], folder: Path) -> list[Ended]:
-    """Runs the commands one after the other; what is wrong with the last one may be that it has no end."""
+    """Runs the commands one after the other. If one does not end, that is its fault, and it is the last."""
     user, results = folder / "user", folder / "results"
     before = snapshot(user)
     process = FORK.Process(target=_visit, args=(list(commands), folder))
@@ -103,14 +103,14 @@ def _visit(commands: list[list[str]], folder: Path) -> None:
     stacks = (folder / "stack").open("w")
     results = (folder / "results").open("w")
     for command in commands:
-        # Twice as long as the user waits: the first half may end with Ctrl-C.
+        # Much longer than the user waits, so that a command can end after Ctrl-C.
         faulthandler.dump_traceback_later(120, exit=True, file=stacks)
         print(json.dumps(vars(_run(command, folder, deeds))), file=results, flush=True)
         faulthandler.cancel_dump_traceback_later()
 
 
 def _watch(event: str, arguments: tuple[Any, ...], folder: Path, deeds: list[str]) -> None:
-    """Notes what would run something, or reach beyond the stranger's folder."""
+    """An audit hook that notes what runs something or reaches beyond the folder of the test."""
     if event in ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "os.spawn", "pty.spawn"):
         deeds.append(f"starts {arguments[0]!r}")
     elif event in ("socket.connect", "socket.sendto") and not isinstance(arguments[1], str | bytes):
@@ -133,7 +133,7 @@ def _run(command: list[str], folder: Path, deeds: list[str]) -> Ended:
     out, err = folder / "out", folder / "err"
     _limit_memory()
     deeds.clear()
-    logging.getLogger().handlers.clear()  # so that they are made for this output
+    logging.getLogger().handlers.clear()  # they are made again, for this output
     begun = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), signal.SIGINT))
@@ -201,7 +201,7 @@ def _formulas(text: str) -> list[str]:
 
 
 def _tells(path: Path) -> bool:
-    """Whether the secret is in a file of the stranger's; in a page, also in what is encoded in it."""
+    """Whether the secret is in a file of the stranger. In a page, encoded contents are searched, too."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size > 100_000_000:
         return False
     try:
@@ -219,7 +219,7 @@ def _tells(path: Path) -> bool:
 
 
 def _formulas_of_text(text: str) -> list[str]:
-    """Those in a table of numbers, which may be negative."""
+    """The formulas in a table with numbers; a negative number is not one."""
     return [found for found in _formulas(text) if not re.match(r"'-?[\d.einf+-]+' is", found)]
 
 
@@ -227,7 +227,7 @@ def _formulas_of_text(text: str) -> list[str]:
 
 
 class _redirected:
-    """Inside, a descriptor's output goes to a file; also what no Python object writes."""
+    """Redirects a file descriptor to a file, including what is not written through a Python object."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self.descriptor, self.path = descriptor, path
@@ -244,7 +244,7 @@ class _redirected:
 
 
 def _status(name: str) -> int:
-    """A size of this process in bytes."""
+    """A size of this process in bytes; `name` is its name in /proc/self/status."""
     return int(re.search(rf"{name}:\s*(\d+)", Path("/proc/self/status").read_text())[1]) << 10  # type: ignore[index]
 
 
@@ -253,7 +253,7 @@ def _peak() -> int:
 
 
 def _limit_memory() -> None:
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     _limit_memory.before = _peak()  # type: ignore[attr-defined]
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + 3 * MEMORY, hard))

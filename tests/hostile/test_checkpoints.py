@@ -1,4 +1,4 @@
-"""A stranger's best.pt: a line that names the file, at once and in little memory."""
+"""A hostile best.pt ends in one line that names the file, quickly and with little memory."""
 
 import io
 import zipfile
@@ -83,7 +83,7 @@ def test_what_a_run_wrote_is_read(finished: Path) -> None:
 
 
 def test_views_of_one_storage_are_counted(finished: Path, tmp_path: Path) -> None:
-    """A file of a megabyte whose tensors would take a hundred if each was copied."""
+    """A file of one megabyte whose tensors would take a hundred megabytes if each was copied."""
     path = tmp_path / "best.pt"
     path.write_bytes((finished / "best.pt").read_bytes())
     numbers = torch.zeros(250_000)
@@ -111,7 +111,7 @@ def test_a_network_larger_than_what_is_stored_is_not_built(
 
 
 def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
-    """A small file whose checksums would take days."""
+    """A small file whose checksums would take days to compute."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("archive/data.pkl", b"0" * 10_000)

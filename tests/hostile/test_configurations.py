@@ -75,7 +75,7 @@ def test_interpolations_of_the_user_are_resolved_once(
 
 @pytest.mark.parametrize("group,option", OPTIONS, ids=str)
 def test_what_is_built_gets_what_was_stored(group: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every option that is shipped, by way of JSON."""
+    """For every option that nasmeta comes with, after a round trip through JSON."""
     if (group, option) in (("dataset", "omniglot"), ("dataset", "image_folder"), ("evaluator", "tabular")):
         pytest.skip("needs files")
     values = json.loads(json.dumps(stored(f"{group}={option}", *NEEDS.get((group, option), []))))
@@ -143,7 +143,7 @@ def test_a_call_is_built_nowhere(finished: Path, tmp_path: Path, canary: Canary,
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every attempt at a connection, none of which is made."""
+    """A list of all attempts to connect. None of them succeeds."""
     attempts: list[Any] = []
 
     def refused(*arguments: Any, **options: Any) -> Any:
@@ -170,7 +170,7 @@ def test_nothing_is_downloaded_and_no_folder_made(
 
     directory = change_config(copy_of(finished, tmp_path / "run"), change)
     if command == "resume":
-        (directory / "journal.jsonl").unlink()  # as if it had been killed at once
+        (directory / "journal.jsonl").unlink()  # as if the run had been killed at once
     outcome = run(canary, directory, command, str(directory))
     assert outcome.code == 2
     assert "dataset.download=true" in outcome.err
@@ -182,7 +182,7 @@ def test_nothing_is_downloaded_and_no_folder_made(
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder of classes of images."""
+    """A folder with a folder of images for each class."""
     for label in range(10):
         (tmp_path / "pictures" / str(label)).mkdir(parents=True)
         for name in ("a", "b"):
@@ -249,7 +249,7 @@ def test_a_stored_table_is_not_unpickled(tmp_path: Path, kind: str) -> None:
 def test_an_own_plug_in_needs_the_users_word(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By --config-dir, and again by --trust-code; or by typing it."""
+    """The user gives it by --config-dir, and for resume by --trust-code or by typing the target."""
     (tmp_path / "own.py").write_text(
         "from nasmeta.strategies.random import RandomSearch\nclass Own(RandomSearch): pass\n"
     )
@@ -323,7 +323,7 @@ NUMBERS = (-3, 0, 10**6, 10**12, (1 << 63) - 1, 1e300, True, "1", None, [], {})
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [*GROUPS, "keys"])
 def test_absurd_values_are_said_in_a_line(group: str) -> None:
-    """Every value of the default configuration replaced by others; none is more than an error or a run."""
+    """Every value of the default configuration, replaced by others, gives a NasmetaError or is accepted."""
     values = stored("strategy=reinforce") if group == "strategy" else stored()
     paths = [p for p in places(values) if (p[0] == group) or (group == "keys" and p[0] not in GROUPS)]
     for path in paths:

@@ -1,6 +1,7 @@
 """Every command on the hostile corpus: nothing is run, read, written or contacted, and every command ends.
 
-NASMETA_HOSTILE is the number of inputs; NASMETA_HOSTILE_FROM, the number of the first, to have one again.
+NASMETA_HOSTILE is how many inputs are tried. NASMETA_HOSTILE_FROM is the number of the first one, to repeat
+an input.
 """
 
 import os
@@ -23,7 +24,7 @@ AT_ONCE = 20
 
 
 def arguments(pictures: Path, *more: str) -> list[str]:
-    """A run of a second on pictures."""
+    """The arguments of a run on images that takes a second."""
     kept = [
         o
         for o in SHORT
@@ -72,7 +73,7 @@ def test_every_command_on_hostile_inputs(first: int, templates: Templates, tmp_p
 def test_the_corpus_is_made_of_what_the_commands_take(
     kind: str, templates: Templates, tmp_path: Path
 ) -> None:
-    """Where nothing is spoilt; but nobody can make Omniglot's archives."""
+    """If nothing is spoilt, all commands succeed. Omniglot's archives are left out: they cannot be made."""
     stranger, user = sandbox.prepare(tmp_path)
     unspoilt = Spoil(seeding.stream(0, "corpus"), 0, Values(user), [])
     for ended in sandbox.visit(MAKERS[kind](unspoilt, templates, stranger), tmp_path):
@@ -81,7 +82,7 @@ def test_the_corpus_is_made_of_what_the_commands_take(
 
 
 def faults(number: int, templates: Templates, folder: Path) -> list[str]:
-    """What the commands on an input did that they may not, each with how to have it again."""
+    """What the commands on an input did but must not do, each with how to repeat it."""
     stranger, user = sandbox.prepare(folder)
     hostile = make(number, templates, stranger, user)
     return [

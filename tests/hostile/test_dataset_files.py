@@ -19,7 +19,7 @@ from nasmeta.runtime import files
 from tests.datasets.pictures import save
 from tests.hostile.planted import Plant, hard_link, link, link_to_a_device, listener, pipe, snapshot
 
-pytestmark = pytest.mark.timeout(30, func_only=True)  # whoever waits for a pipe would wait for ever
+pytestmark = pytest.mark.timeout(30, func_only=True)  # what waits for a pipe would wait for ever
 NO_FILES = [pipe, listener, link_to_a_device]
 A_TABLE = ImageTable(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([2]), ("a",))
 

@@ -1,9 +1,9 @@
 """Links, pipes and devices in the place of every file that nasmeta reads or writes.
 
-The files are found by listing what a run and a sweep have left, so a new one is tested without being named
-here. Outside lies a copy of the same directory, and links lead to the file of the same name there: a command
-that follows one finds what it wants, and is caught by the copy. NASMETA_HOSTILE is the number of attempts, of
-about 1,500 that there are.
+The files are those that a run and a sweep have left, so a new file is tested without being named here. A copy
+of the same directory is outside, and links lead to the file of the same name in it. So a command that follows
+a link finds what it wants, and a change in the copy gives it away. NASMETA_HOSTILE is how many of the about
+1,500 cases are tried.
 """
 
 import os
@@ -25,11 +25,11 @@ from tests.hostile.planted import PLANTS, Case, Plant, hard_link, link, pipe, ru
 ATTEMPTS = int(os.environ.get("NASMETA_HOSTILE", "30"))
 SECRET = "SECRET-4242"
 SEVERAL = [o for o in SHORT if not o.startswith("strategy.")] + ["strategy=nsga2", "strategy.population=2"]
-"""A run that leaves a Pareto front."""
+"""The overrides of a run that leaves a Pareto front."""
 
 
 class Kind(NamedTuple):
-    """A directory, and what is done with it."""
+    """A directory, and the commands that are run on it."""
 
     directory: Path
     commands: list[str]
@@ -37,7 +37,7 @@ class Kind(NamedTuple):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Kind:
-    """A run with all that a run can have: a front, TensorBoard's files, a report."""
+    """A run with everything that a run can have: a front, TensorBoard's files, and a report."""
     directory = tmp_path_factory.mktemp("finished") / "run"
     assert spawn(["search", *SEVERAL, "tensorboard=true", f"hydra.run.dir={directory}"]) == 0
     assert spawn(["report", str(directory)]) == 0
@@ -46,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Kind:
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Kind:
-    """A run that was killed in a training, with two generations of its checkpoint."""
+    """A run that was killed during a training, with two generations of its checkpoint."""
     directory = tmp_path_factory.mktemp("interrupted") / "run"
     command = ["search", *SHORT, "budget.search_iterations=20", f"hydra.run.dir={directory}"]
     assert spawn(command, kill_at=14, torn=True) == -signal.SIGKILL
@@ -56,7 +56,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Kind:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Kind:
-    """A sweep of two jobs, of which the second was killed."""
+    """A sweep of two jobs, the second of which was killed."""
     directory = tmp_path_factory.mktemp("swept") / "sweep"
     command = ["search", "-m", *SHORT, "seed=1,2", f"hydra.sweep.dir={directory}"]
     assert spawn(command, kill_at=40) == -signal.SIGKILL
@@ -65,7 +65,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Kind:
 
 
 def names(directory: Path) -> Iterator[Path]:
-    """All that a directory holds, files and folders, and the temporary names that could once be foreseen."""
+    """All files and folders in a directory, and temporary names that used to be predictable."""
     for path in sorted(directory.rglob("*")):
         yield path.relative_to(directory)
         if path.is_file():
@@ -73,7 +73,10 @@ def names(directory: Path) -> Iterator[Path]:
 
 
 def planted(directory: Path, name: Path, plant: Plant, folder: Path) -> tuple[Path, Path]:
-    """A copy of the directory in `folder`, with something in the place of a file, and one outside of it."""
+    """Copies the directory twice into `folder`. In the first copy, `plant` replaces the file `name`.
+
+    The second copy is outside, and is what links lead to.
+    """
     copy, outside = folder / "stranger" / directory.name, folder / "outside"
     for target in (copy, outside):
         shutil.copytree(directory, target, symlinks=True)
@@ -222,7 +225,7 @@ def test_a_new_run_in_a_folder_that_is_there_writes_through_no_link(
 
 
 def test_links_that_the_user_made_go_on_working(interrupted: Kind, tmp_path: Path) -> None:
-    """A run directory that is a link, and an outputs folder on another disk."""
+    """A run directory that is a link, and an outputs folder that is one, to another disk for example."""
     shutil.copytree(interrupted.directory, tmp_path / "disk" / "outputs" / "run")
     (tmp_path / "outputs").symlink_to(tmp_path / "disk" / "outputs")
     (tmp_path / "run").symlink_to(tmp_path / "outputs" / "run")

@@ -1,4 +1,4 @@
-"""In a stranger's folder no process of nasmeta imports a module of his."""
+"""In a stranger's folder, no process of nasmeta imports a module of the stranger."""
 
 import os
 import shutil
@@ -23,12 +23,12 @@ SHADOWED = [
     "yaml",
     "argparse",
 ]
-"""Modules that workers import, and the command itself."""
+"""Names of modules that workers and the command itself import."""
 
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Path:
-    """A folder of modules that leave a mark, `ran`, if anything imports them."""
+    """A folder of modules that make the file `ran` if they are imported."""
     folder = tmp_path / "stranger"
     folder.mkdir()
     for name in SHADOWED:
@@ -39,7 +39,7 @@ def planted(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *command: str, path: Path = ROOT) -> "subprocess.CompletedProcess[str]":
-    """A command of a user who has nasmeta installed, `path` on his PYTHONPATH, and no PYTHONSAFEPATH."""
+    """Runs a command as a user who has nasmeta, and `path` on PYTHONPATH, but no PYTHONSAFEPATH."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     environment = kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{path}"}
     return subprocess.run(
@@ -49,7 +49,7 @@ def run(folder: Path, *command: str, path: Path = ROOT) -> "subprocess.Completed
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """As pip writes it: Python puts its folder first on the path, and not the current one."""
+    """The command `nasmeta` as pip writes it. Python puts its folder on the path, not the current one."""
     path = tmp_path / "bin" / "nasmeta"
     path.parent.mkdir()
     path.write_text(
@@ -60,7 +60,7 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("module", ["nasmeta", "nasmeta.cli.main"])
 def test_python_m(planted: Path, module: str) -> None:
-    """What Python itself imports before it finds nasmeta cannot be helped; see docs/security.md."""
+    """Imports that Python makes before it finds nasmeta cannot be prevented; see docs/security.md."""
     done = run(planted, sys.executable, "-m", module, "search", "--cfg", "job")
     assert done.returncode == 0, done.stderr
     assert not (planted / "ran").exists(), (planted / "ran").read_text()
@@ -90,7 +90,7 @@ def test_workers(planted: Path, script: Path, options: list[str]) -> None:
 
 
 def test_a_users_own_module_is_found_through_pythonpath(planted: Path, script: Path) -> None:
-    """In workers too."""
+    """The module is found in workers, too."""
     own = planted.parent / "own"
     own.mkdir()
     (own / "mine.py").write_text(

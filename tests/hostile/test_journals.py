@@ -1,4 +1,4 @@
-"""A stranger's journal: what no run writes is a line."""
+"""A hostile journal: what no run writes ends in a one-line error."""
 
 from pathlib import Path
 from typing import Any
