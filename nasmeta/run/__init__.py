@@ -1,1 +1,1 @@
-"""One search with everything that it produces."""
+"""One search, with everything that it produces."""

@@ -1,10 +1,10 @@
-"""What goes with what: strategy, evaluator, executor and meta-learner, in one table.
+"""Which strategies, evaluators, executors and meta-learners go together, in one table.
 
-Every part says what it is or needs in attributes of its class (see Strategy, Evaluator, Executor and
-MetaLearner). A row of the table says which of these do not go together, why, and what to use instead. What
-is not in the table works; a test runs every combination of the options in conf/.
+Attributes of their classes say what each part is or needs (see Strategy, Evaluator, Executor and
+MetaLearner). A row of the table says which of these conflict, why, and what to use instead. What is not in
+the table works; a test runs every combination of the options in conf/.
 
-What one part alone, or a part and the search space or the dataset, cannot do is said by that part.
+A part itself checks what it cannot do alone, or with the search space or the dataset.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.strategies.base import Strategy
 
 LIMITED = {"max_params": "params", "max_flops": "flops", "max_latency_ms": "latency"}
-"""What the keys of `constraints` limit, by the names of Evaluator.costs."""
+"""The cost that each key of `constraints` limits, with its name in Evaluator.costs."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run, and its run-wide keys; of the executor, which is not made yet, the class."""
+    """The parts of a run and its run-wide keys. The executor is a class, because it is not made yet."""
 
     strategy: Strategy
     evaluator: Evaluator
@@ -34,14 +34,14 @@ class Parts:
 
 @dataclass(frozen=True)
 class Row:
-    """`conflict` says which key is wrong and why, or gives None; `instead` is what to use."""
+    """conflict: returns which key is wrong and why, or None; instead: what to use."""
 
     conflict: Callable[[Parts], str | None]
     instead: str
 
 
 def row(key: str, conflicts: Callable[[Parts], bool], why: str, instead: str) -> Row:
-    """A row whose reason is a sentence about the parts' {strategy}, {evaluator} and {learner}."""
+    """A row for `key`; `why` may contain the parts' class names {strategy}, {evaluator} and {learner}."""
 
     def conflict(parts: Parts) -> str | None:
         return f"{key}: {why.format(**_names(parts))}" if conflicts(parts) else None
@@ -55,7 +55,7 @@ def _names(parts: Parts) -> dict[str, str]:
 
 
 def _budget(parts: Parts) -> str | None:
-    """A budget that the run asks for, whatever the strategy, and the evaluator does not have."""
+    """The conflict if the run asks for a budget that the evaluator does not have."""
     asked = {"search_iterations": parts.keys.budget.search_iterations}
     if parts.evaluator.final == "own":
         asked["final_iterations"] = parts.keys.budget.final_iterations
@@ -64,7 +64,7 @@ def _budget(parts: Parts) -> str | None:
 
 
 def _varied_budget(parts: Parts) -> str | None:
-    """A budget that the strategy alone asks for, and the evaluator does not have."""
+    """The conflict if the strategy asks for a budget of its own that the evaluator does not have."""
     budgets = parts.strategy.budgets
     reason = next((reason for budget in budgets if (reason := parts.evaluator.budget_error(budget))), None)
     if reason is None:
@@ -74,7 +74,7 @@ def _varied_budget(parts: Parts) -> str | None:
 
 
 def _unknown_cost(parts: Parts) -> str | None:
-    """A cost that is to be low, or limited, and that the evaluator does not know."""
+    """The conflict if a cost is an objective or limited, but the evaluator does not know it."""
     limits = parts.keys.constraints
     wanted = [("strategy.objectives", cost) for cost in parts.strategy.objectives]
     wanted += [(f"constraints.{k}", c) for k, c in LIMITED.items() if getattr(limits, k) is not None]

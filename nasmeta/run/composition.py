@@ -1,4 +1,4 @@
-"""From a checked configuration to the objects of a run, with the checks that need several of them."""
+"""Builds the objects of a run from a checked configuration, and checks that they fit each other."""
 
 import logging
 import math
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Composition:
-    """What a configuration composes, checked; making one loads no data."""
+    """The objects that a configuration composes, checked. Building them loads no data."""
 
     config: Config
     device: torch.device
@@ -45,9 +45,9 @@ class Composition:
 
     @classmethod
     def of(cls, config: Config, dataset: Dataset | None = None) -> "Composition":
-        """Builds and checks; raises ConfigError if parts do not fit, in a second or two.
+        """Builds the objects in a second or two; raises ConfigError if they do not fit each other.
 
-        `dataset` takes the place of the configuration's.
+        `dataset` replaces that of the configuration.
         """
         try:
             return cls._of(config, dataset)
@@ -79,22 +79,26 @@ class Composition:
         executor = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
         check_compatible(Parts(strategy, evaluator, executor, learner, keys))
         if evaluator.trains_networks():
-            measure_cost(space, space.initial(), task)  # raises where the space is for other inputs
+            measure_cost(space, space.initial(), task)  # raises if the space is for other inputs
         return composition
 
     def _relaxed(self, relaxation: Relaxation, adaptation: Adaptation | None) -> "Composition":
-        """The same for a strategy with a relaxed network: if that adapts, it is an architecture too."""
+        """The composition for a strategy with a relaxed network.
+
+        With `adaptation`, the relaxed network itself is an architecture of the space, and the learner adapts
+        it to every task. Otherwise nothing changes.
+        """
         if adaptation is None:
             return self
         learner = TaskArchitecture(self.learner, adaptation)
         learner.check(self.task)
         space = with_adaptive(self.space, relaxation)
-        measure_cost(space, ADAPTIVE, self.task)  # raises where the space has no relaxed network
+        measure_cost(space, ADAPTIVE, self.task)  # raises if the space has no relaxed network
         return replace(self, learner=learner, space=space)
 
     @property
     def execution(self) -> Execution:
-        """How a meta-step's arithmetic is carried out."""
+        """How the arithmetic of a meta-step is carried out."""
         keys = self.config.keys
         return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision, keys.cuda_graphs)
 
@@ -106,7 +110,7 @@ class Composition:
         *,
         costs: Costs | None = None,
     ) -> Strategy:
-        """The search's strategy, before its first ask; what it trains itself, it trains on `problem`."""
+        """A new strategy for the search. If it trains networks itself, it uses `problem`."""
         keys = self.config.keys
         strategy: Strategy = self.config.build(
             "strategy",
@@ -123,7 +127,11 @@ class Composition:
         return strategy
 
     def _proxy(self, name: str, batches: int) -> Callable[[Any], float]:
-        """The zero-cost score `name` on the first `batches` of a training; NaN where there is none."""
+        """A function from architectures to the zero-cost score `name` on a training's first `batches`.
+
+        It returns NaN if the score cannot be computed. Raises ConfigError if there is no such score, or if it
+        is not for these tasks.
+        """
         if name not in PROXIES:
             raise ConfigError(f"strategy.proxy: {name!r} is no zero-cost score; {suggest(name, PROXIES)}")
         if name in CLASSIFICATION_ONLY and self.task.kind != "classification":
@@ -141,12 +149,12 @@ class Composition:
         return score
 
     def evaluator(self, problem: Problem) -> Evaluator:
-        """The search's evaluator."""
+        """A new evaluator for the search, which judges architectures on `problem`."""
         evaluator: Evaluator = self.config.build("evaluator", problem=problem)
         return evaluator
 
     def sampler(self, split: Split) -> EpisodeSampler:
-        """The split's episodes; training episodes may have another way, where the learner wants it."""
+        """The split's episodes. Training episodes have another way if the learner sets `train_way`."""
         task = self.config.keys.task
         way = self.learner.train_way if split == "train" and self.learner.train_way else task.way
         return self.dataset.sampler(
@@ -159,26 +167,26 @@ class Composition:
         )
 
     def queries(self, split: Split) -> int:
-        """The query examples of a class in the split's tasks."""
+        """The number of query examples per class in the split's tasks."""
         task = self.config.keys.task
         return self.dataset.queries(split, shot=task.shot, query=task.query)
 
     def log_notices(self) -> None:
-        """Tells the user what is to be known of the data: once, in the process that a command begins in."""
+        """Logs notices about the data. To be called once, in the process that runs the command."""
         task = self.config.keys.task
         for notice in self.dataset.notices(shot=task.shot, query=task.query):
             _log.warning("%s", notice)
 
     @cached_property
     def data(self) -> Contents | None:
-        """What every split holds, all of it loaded; None if the run trains no network, and needs no data."""
+        """The contents of every split, which loads all data; None if the run trains no network."""
         target = self.config.groups["evaluator"]["_target_"]
         if not resolve("evaluator", target, trusted=True).trains_networks():
             return None
         return {split: self.dataset.contents(split) for split in SPLITS}
 
     def problem(self) -> Problem:
-        """What a search is about; its data is loaded when it is first looked at."""
+        """The problem that the search solves. Its data is loaded when it is first used."""
         keys = self.config.keys
         return Problem(
             space=self.space,

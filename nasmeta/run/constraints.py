@@ -1,4 +1,4 @@
-"""Which architectures a search may propose."""
+"""Decides which architectures a search may propose."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,12 +16,14 @@ from nasmeta.trial import Cost
 
 
 class Constraints:
-    """The run's limits on parameters, FLOPs and latency, and that a network can be built for its images.
+    """The run's limits on parameters, FLOPs and latency, and the check that a network can be built.
 
-    Costs are the evaluator's; one that it does not know is within no limit. Nor is that of a network that
-    fails, or takes too long, when its cost is counted; where there are no limits it is proposed, and its
-    trial says what is wrong with it. That, and a latency, is found out once an architecture and handed to
-    `record`; what `journalled` events hold is known from before, so that a resumed run decides as it did.
+    Costs are those that the evaluator reports. A cost that it does not know exceeds every limit. So does the
+    cost of a network that fails, or takes too long, when it is counted. Without limits, such a network is
+    proposed, and its trial says what is wrong with it.
+
+    Such failures and latencies are found out once per architecture and passed to `record`. The events in
+    `journalled` are known from before, so that a resumed run decides as it did.
     """
 
     def __init__(
@@ -53,12 +55,12 @@ class Constraints:
         costs: dict[str, Callable[[], float | None]] = {
             "max_params": lambda: cost.params if cost else None,
             "max_flops": lambda: cost.flops if cost else None,
-            "max_latency_ms": lambda: self.latency(arch) if cost else None,  # the last: it is measured
+            "max_latency_ms": lambda: self.latency(arch) if cost else None,  # last: it is measured
         }
         return all(self._within(key, getattr(limits, key), value_of) for key, value_of in costs.items())
 
     def _within(self, key: str, limit: float | None, value_of: Callable[[], float | None]) -> bool:
-        """Whether a cost is within its limit, if there is one; one that is not known is not."""
+        """Whether a cost is within its limit, or there is no limit. An unknown cost exceeds every limit."""
         if limit is None:
             return True
         value = value_of()
@@ -70,7 +72,7 @@ class Constraints:
         return False
 
     def reasons(self) -> str:
-        """Why architectures were not feasible so far, with the least costs among them."""
+        """Why architectures were not feasible so far, with the least cost among those beyond each limit."""
         parts = []
         for key, count in self._refusals.most_common():
             if key == "search_space":
@@ -82,13 +84,13 @@ class Constraints:
         return "; ".join(parts)
 
     def cost(self, arch: Any) -> Cost:
-        """What an architecture that is feasible costs; nothing, where that cannot be counted."""
+        """The cost of a feasible architecture; zero if it cannot be counted."""
         if str(arch) in self._uncountable:
             return Cost(0, 0)
         return measure_cost(self._composition.space, arch, self._composition.task)
 
     def _counted(self, arch: Any) -> Cost | None:
-        """The evaluator's cost, None where it knows none; raises ArchitectureError."""
+        """The evaluator's cost, None if it is not known or cannot be counted; raises ArchitectureError."""
         key = str(arch)
         if key in self._uncountable:
             return None
@@ -102,7 +104,7 @@ class Constraints:
             return None
 
     def latency(self, arch: Any) -> float:
-        """Milliseconds of one example, measured the first time that it is asked for."""
+        """Milliseconds for one example, measured the first time that this is called for the architecture."""
         key = str(arch)
         if key not in self._measured:
             composition = self._composition
@@ -114,9 +116,9 @@ class Constraints:
 
 
 def check_feasible(composition: Composition) -> None:
-    """Raises ConfigError if a search would end at once, as nothing that its strategy draws is feasible.
+    """Raises ConfigError if a search would end at once because its strategy finds no feasible architecture.
 
-    Latencies are left out: they are measured, which takes time, and a run remembers what it measured.
+    A limit on latency is ignored here. Measuring takes time, and only a run can record what it measured.
     """
     keys = composition.config.keys
     limits = keys.constraints.model_copy(update={"max_latency_ms": None})
@@ -125,7 +127,7 @@ def check_feasible(composition: Composition) -> None:
     problem = unlimited.problem()
     constraints = Constraints(unlimited, unlimited.evaluator(problem), (), lambda event, **values: None)
     strategy = unlimited.strategy(constraints.feasible, problem, costs=constraints.cost)
-    if not strategy.black_box:  # it would train for an epoch first
+    if not strategy.black_box:  # it would first train for an epoch
         return
     try:
         strategy.ask()

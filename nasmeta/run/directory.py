@@ -1,4 +1,4 @@
-"""The directory of a run: everything that the run promises is in it, and one process at a time."""
+"""The directory of a run, with all its files and a lock for one process at a time."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class RunDirectory:
-    """The paths of a run; see DESIGN section 8 for what each file holds. Making one touches nothing."""
+    """The paths of the files in the run directory `path`. Making the object touches no file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,18 +32,19 @@ class RunDirectory:
         self.strategy = self.checkpoints / "strategy.pt"
 
     def weights(self, phase: str, trial: int) -> Path:
-        """Where the meta-training of a trial keeps its progress, and leaves its weights."""
+        """The file in which the meta-training of a trial keeps its progress, and then its weights."""
         return self.checkpoints / f"{phase}-{trial:05d}.pt"
 
     def front(self, trial: int) -> Path:
-        """The checkpoint, like best.pt, of a trial on the Pareto front."""
+        """The checkpoint of a trial on the Pareto front, in the format of best.pt."""
         return self.pareto / f"{trial}.pt"
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """The lock of the run, to hold while working on it; see `locked`. What kills have left is deleted.
+        """Holds the run's lock inside the block (see `locked`). Deletes what killed processes have left.
 
-        Raises RunDirectoryError if another process holds the lock, or if one of the run's folders is a link.
+        Raises RunDirectoryError if another process holds the lock, and UserError if one of the run's folders
+        is a link.
         """
         folders = [self.path / ".hydra", self.checkpoints, self.pareto, self.tensorboard]
         files.check_plain(*folders)
@@ -55,7 +56,7 @@ class RunDirectory:
     def load_config(self) -> dict[str, Any]:
         """The configuration that the run was last started with; raises RunDirectoryError if there is none.
 
-        If its file is missing, damaged, or older than the last start, the journal's copy is taken, with a
+        If its file is missing, damaged, or older than the last start, the journal's copy is used, with a
         warning.
         """
         if not self.path.is_dir():
@@ -76,7 +77,7 @@ class RunDirectory:
         return checked_config(self.journal, last["config"])
 
     def keep_config(self, values: Mapping[str, Any], *, replace: bool = False) -> None:
-        """Writes the resolved configuration into the directory; a readable one is kept, unless `replace`."""
+        """Writes the resolved configuration into the directory. Keeps a readable one unless `replace`."""
         try:
             read_config(self.config)
         except RunDirectoryError:
@@ -87,28 +88,29 @@ class RunDirectory:
             files.write_atomically(self.config, text.encode() + b"\n", inside=self.path)
 
     def config_is_stale(self) -> bool:
-        """Whether a kill kept the last start from replacing the configuration's file."""
+        """Whether the last start should have replaced the configuration's file, but was killed before."""
         last = self._last_start()
         return "replaces" in last and last["replaces"] == self.config_checksum()
 
     def config_checksum(self) -> int | None:
-        """The CRC-32 of the configuration's file, None if it cannot be read."""
+        """The CRC-32 of the configuration's file; None if it cannot be read."""
         try:
             return zlib.crc32(files.read_bytes(self.config, files.MAX_TEXT, inside=self.path))
         except OSError:
             return None
 
     def _last_start(self) -> journal.Record:
-        """What the journal recorded when the run was last started; empty before that."""
+        """The journal's record of the last start; empty if there is none."""
         records, _ = journal.read(self.journal)
         return next((r for r in reversed(records) if isinstance(r.get("config"), dict)), {})
 
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Inside, this process holds the lock file `path` of a `what`; the system frees it if the process dies.
+    """Holds the lock file `path` inside the block. If the process dies, the system releases the lock.
 
-    Raises RunDirectoryError if another process holds it, UserError or StorageError if it cannot be locked.
+    `what` is "run" or "sweep", for messages. Raises RunDirectoryError if another process holds the lock, and
+    UserError or StorageError if the file cannot be locked.
     """
     with ExitStack() as held:
         try:
@@ -122,7 +124,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A stored configuration; raises RunDirectoryError if there is none, or it is damaged or hostile."""
+    """The stored configuration in a file; raises RunDirectoryError if it is missing, damaged or hostile."""
     try:
         return stored.loads(files.read_bytes(path, files.MAX_TEXT, inside=path.parent))
     except FileNotFoundError as error:
@@ -134,7 +136,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def checked_config(path: Path, values: object) -> dict[str, Any]:
-    """A configuration that the file at `path` holds among other things; raises RunDirectoryError as above."""
+    """A configuration found inside the file `path`, checked; raises RunDirectoryError as `read_config`."""
     try:
         return stored.plain(values)
     except ConfigError as error:

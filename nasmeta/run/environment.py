@@ -1,4 +1,4 @@
-"""What a run's results depend on beside its seed, and what may change between two starts of one run."""
+"""What a run's results depend on besides its seed, and what may change between two starts of a run."""
 
 import json
 import logging
@@ -23,16 +23,16 @@ HARMLESS = (
     "config.progress",
     "config.tensorboard",
     "config.save_seconds",
-    "config.executor",  # of no trial; how many are in flight decides what a strategy that learns proposes
+    "config.executor",  # affects no trial, only, by the number in flight, what a strategy proposes
     "config.dataset.cache",
-    "config.device",  # what it comes to is `device`
+    "config.device",  # the device that is used is compared as `device`
     "versions.python",
     "threads",  # the last digits may depend on it, as README says
 )
-"""Names, with all below them, that may change: no result depends on them."""
+"""Names that may change, with all names below them, because no result depends on them."""
 
 WHERE_DATA_LIES = ("config.dataset.root", "config.dataset.split_files", "config.dataset.download")
-"""What may change as long as the data is the same: a folder may be moved, or copied to another machine."""
+"""Names that may change if the data stays the same: a folder may be moved, or copied to another machine."""
 
 DECIDES_PROPOSALS = (
     "config.seed",
@@ -41,11 +41,11 @@ DECIDES_PROPOSALS = (
     "config.constraints",
     "config.budget.search_iterations",
 )
-"""What a strategy proposes by: with another value it does not repeat the trials that the journal has."""
+"""Names that a strategy's proposals depend on; with other values it would not repeat the journal's trials."""
 
 
 def environment(composition: Composition) -> dict[str, Any]:
-    """What the journal records whenever a run starts or goes on."""
+    """What the journal records whenever a run starts or resumes."""
     import torch
 
     return {
@@ -58,13 +58,13 @@ def environment(composition: Composition) -> dict[str, Any]:
 
 
 def recorded(records: Iterable[Record]) -> Record | None:
-    """The environment of the last start; None for a new run."""
+    """The environment that the journal recorded at the last start; None for a new run."""
     starts = _starts(records)
     return starts[-1] if starts else None
 
 
 def settings_changed(records: Iterable[Record]) -> list[str]:
-    """What its later starts changed of a run: "key: old -> new" for all that its results depend on."""
+    """What later starts of a run changed: "key: old -> new" for everything that its results depend on."""
     starts = _starts(records)
     return [
         f"{name.removeprefix('config.')}: {text}"
@@ -91,10 +91,11 @@ def check_unchanged(
     asked: bool,
     overrides: Iterable[str],
 ) -> None:
-    """Says what has changed since the last start; `overrides` are those of this one's command.
+    """Warns of what has changed since the last start.
 
-    Raises RunDirectoryError if the run could then not end as it would have, unless `force`. That is offered
-    unless trials were `asked` for which the strategy would now propose others: then it would not help.
+    Raises RunDirectoryError if results depend on a change, unless `force`. The message offers `--force`
+    unless it would not help, because trials were `asked` for and the strategy would now propose others.
+    before, now: the environments of the last start and of this one. overrides: those of this start's command.
     """
     changed = {} if before is None else changes(before, now)
     same_data = before is not None and _same_data(before, now)
@@ -115,8 +116,8 @@ def check_unchanged(
 def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bool) -> None:
     """Checks overrides for all unfinished jobs of the sweep in `path`.
 
-    Raises RunDirectoryError for one that results depend on: then jobs would differ in more than the sweep's
-    settings say. Raises ConfigError for one that does not fit the first unfinished job.
+    Raises RunDirectoryError for an override that results depend on, since jobs would then differ in more
+    than the sweep's settings. Raises ConfigError for one that does not fit the first unfinished job.
     """
     for override, key in keys_of(overrides).items():
         if not is_harmless(f"config.{key}"):
@@ -131,7 +132,7 @@ def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bo
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """{dotted name: "old -> new"} of all that differs; of the data, how it differs."""
+    """{dotted name: "old -> new"} for all values that differ; for the data, a text says how it differs."""
     old, new = _flat(before), _flat(now)
     keys = [key for key in {**old, **new} if old.get(key, _NOTHING) != new.get(key, _NOTHING)]
     changed = {key: f"{old.get(key, _NOTHING)} -> {new.get(key, _NOTHING)}" for key in keys}
@@ -156,12 +157,15 @@ _NOTHING = "nothing"
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All but the data, as a journal gives it back: lists for tuples."""
+    """All values except the data, by dotted name, in the form that a journal returns: tuples are lists."""
     return dict(flat(json.loads(json.dumps({k: v for k, v in values.items() if k != "data"})), ""))
 
 
 def is_harmless(name: str, *, same_data: bool = False) -> bool:
-    """Whether a value may change while a run goes on, perhaps on the `same_data`: no result depends on it."""
+    """Whether a value may change when a run is resumed, because no result depends on it.
+
+    `same_data`: whether the data is known to be the same; then its place may change too.
+    """
     return _is_below(name, (*HARMLESS, *(WHERE_DATA_LIES if same_data else ())))
 
 
@@ -170,5 +174,5 @@ def _is_below(name: str, names: Iterable[str]) -> bool:
 
 
 def told(changed: Mapping[str, str]) -> str:
-    """`changes` as the part of a sentence."""
+    """The `changes` as a part of a sentence."""
     return ", ".join(f"{name.removeprefix('config.')} changed ({text})" for name, text in changed.items())

@@ -1,7 +1,7 @@
-"""What observers are told about a run, in the order it happens.
+"""The events of a run, which observers receive in the order in which they happen.
 
-An observer is called with every event; it never changes a result. One that fails is reported once and
-dropped (see Announcer).
+An observer is called with every event and never changes a result. An observer that fails is reported once
+and then dropped (see Announcer).
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The run begins, or goes on: `resumed` with `finished` trials behind it."""
+    """The run begins, or is `resumed` after `finished` of its `trials`."""
 
     directory: str
     trials: int
@@ -29,14 +29,14 @@ class RunStarted:
     resumed: bool
     batch_norm: str
     episode: "TaskBatch | None"
-    """A meta-training batch, to look at; None where the run trains no network."""
+    """A meta-training batch to show; None if the run trains no network."""
     best: "TrialResult | None" = None
-    """The best trial so far, of a resumed run."""
+    """The best trial so far of a resumed run."""
 
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """An architecture is about to be trained for `iterations`. `graph` draws it."""
+    """An architecture is about to be trained for `iterations` meta-iterations. `graph` is its graph."""
 
     phase: Phase
     trial: int
@@ -47,7 +47,7 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class Trained:
-    """A reading within a trial: mean loss and accuracy (None for regression) since the one before."""
+    """A reading within a trial: means of loss and accuracy (None for regression) since the last reading."""
 
     phase: Phase
     trial: int
@@ -59,9 +59,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class TrialFinished:
-    """A trial ended, well or not (`result.status`). `best` says whether it is the best so far.
+    """A trial ended, successfully or not (`result.status`). `best` says whether it is the best so far.
 
-    `front` is the run's Pareto front where the strategy has several objectives.
+    `front` is the run's Pareto front if the strategy has several objectives.
     """
 
     phase: Phase
@@ -72,7 +72,7 @@ class TrialFinished:
 
 @dataclass(frozen=True)
 class RunFinished:
-    """The run is over; `summary` is what summary.json holds, `hparams` the flat configuration."""
+    """The run is over. `summary` is what summary.json holds; `hparams` is the configuration by dotted key."""
 
     summary: dict[str, Any]
     hparams: dict[str, str | int | float | bool]
@@ -83,7 +83,7 @@ Observer = Callable[[Event], None]
 
 
 class Announcer:
-    """Tells every observer; one that raises is reported once and dropped."""
+    """Calls every observer with an event. An observer that raises is reported once and dropped."""
 
     def __init__(self, observers: list[Observer]) -> None:
         self._observers = list(observers)

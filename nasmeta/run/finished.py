@@ -1,4 +1,4 @@
-"""A run that has ended: its result is shown again, or lost files are made again; nothing else goes on."""
+"""Resuming a run that has ended: its result is shown again, or lost files are made again."""
 
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from nasmeta.training import checkpoint
 def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] | None:
     """The summary of the run in `path`; None if it has not ended, or some of its files have to be made again.
 
-    `config` is what it would go on with, `overrides` those of the command that are in it. Raises
-    RunDirectoryError if the run has ended and they change what nothing is left to be done with, or what the
-    result depends on. The journal stays as it is.
+    `config` is the configuration to resume with; it includes `overrides`, those of the command. Raises
+    RunDirectoryError if the run has ended and the configuration differs from its own. If files have to be
+    made again, only differences that the result depends on are refused. The journal stays as it is.
     """
     directory = RunDirectory(path)
     lines, _ = journal.read(directory.journal)
@@ -31,7 +31,7 @@ def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] |
         trained = resolve("evaluator", target, trusted=True).trains_networks()
         summary = stored_summary(directory, lines, trained=trained)
         changed = changes({"config": before["config"]}, {"config": config.to_dict()}) if before else {}
-        if summary is None:  # lost files may be made again elsewhere, or by other means
+        if summary is None:  # lost files may be made again on another machine or executor
             changed = {n: text for n, text in changed.items() if not is_harmless(n, same_data=True)}
         if changed:
             raise RunDirectoryError(
