@@ -1,1 +1,1 @@
-"""Search spaces: sets of architectures. One file a space; a space knows no dataset, learner or strategy."""
+"""Search spaces: sets of architectures. A space knows no dataset, learner or strategy."""

@@ -34,17 +34,17 @@ A = TypeVar("A", bound=Architecture)
 
 
 class SearchSpace(ABC, Generic[A]):
-    """A set of architectures: how to draw, edit, print, see and build them.
+    """A set of architectures: how to draw, edit, print, view and build them.
 
-    Nothing but `build` needs torch. All randomness comes from the generator that is passed in.
-    `operations` is the vocabulary of `graph`'s labels.
+    Only methods that build networks or handle weights need torch. All randomness comes from the generator
+    that is passed in. `operations` is the vocabulary of the labels in `graph`.
     """
 
     operations: tuple[str, ...]
 
     @abstractmethod
     def initial(self) -> A:
-        """The simplest sensible network: where a search that grows networks starts."""
+        """The simplest sensible network, from which a search that grows networks starts."""
 
     @abstractmethod
     def reference(self) -> A:
@@ -72,20 +72,20 @@ class SearchSpace(ABC, Generic[A]):
 
     @abstractmethod
     def parse(self, text: str) -> A:
-        """The architecture whose canonical string is `text`; raises ArchitectureError that says why not."""
+        """The architecture with canonical string `text`. Raises ArchitectureError that says what is wrong."""
 
     @abstractmethod
     def build(self, arch: A, task: TaskSpec) -> FewShotNetwork:
-        """The network for `task`; raises ArchitectureError where it cannot take such inputs.
+        """The network for `task`. Raises ArchitectureError if it cannot take such inputs.
 
-        A function of its inputs and parameters: it draws nothing, keeps nothing from call to call, and does
-        the same operations whatever the values, so that it can be recorded, traced and computed in threads.
+        It is a function of its inputs and parameters. It draws nothing, keeps nothing from call to call, and
+        does the same operations whatever the values, so that it can be recorded, traced and run in threads.
         """
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> RelaxedNetwork:
-        """All networks of the space as one whose architecture is continuous, for gradient-based search.
+        """All networks of the space as one with a continuous architecture, for gradient-based search.
 
-        Raises ConfigError where the space has no such network, or not this one.
+        Raises ConfigError if the space has no such network, or not for this relaxation.
         """
         raise ConfigError(
             f"search_space: {type(self).__name__} has no continuous relaxation: its architectures "
@@ -93,44 +93,46 @@ class SearchSpace(ABC, Generic[A]):
         )
 
     def canonical(self, arch: A) -> A:
-        """The one that stands for all architectures known to be isomorphic to `arch`; here, `arch` itself.
+        """The architecture that stands for all known to be isomorphic to `arch`; by default `arch` itself.
 
-        Equal results say that the networks are the same; different ones do not say that they differ.
+        Equal results mean equal networks. Different results do not mean different networks.
         """
         return arch
 
     def widened(self, number: int, rounds: int) -> SearchSpace[A]:
         """The part of the space that round `number` of `rounds` (from 1) searches.
 
-        It grows from round to round, and the last one is the whole space, as here every one is.
+        It grows from round to round, and the last one is the whole space. By default every part is the whole
+        space.
         """
         return self
 
     def buildable(self, task: TaskSpec) -> SearchSpace[A]:
-        """The part of the space whose networks can be built for `task`, as far as that can be told.
+        """The part of the space whose networks can be built for `task`, as far as the space can tell.
 
-        Here it is the whole space.
+        By default it is the whole space.
         """
         return self
 
     def starting_at(self, arch: A) -> SearchSpace[A]:
-        """The same space, whose initial and reference architecture is `arch`."""
+        """The same space, with `arch` as its initial and reference architecture."""
         space = copy(self)
         vars(space).update(initial=lambda: arch, reference=lambda: arch)
         return space
 
     def morph(self, old: A, new: A, weights: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
-        """Parameters for a network of `new` that begin with what `weights`, those of `old`, have learned.
+        """Parameters for a network of `new` that start from `weights`, which a network of `old` has learned.
 
-        The same function where the space knows how (see its weights.py); by default what fits by name and
-        shape. `fresh` are a new network's own parameters; the result has their names and shapes.
+        If the space knows how, the new network computes the same function (see its weights.py). By default,
+        values that fit by name and shape are copied. `fresh` are a new network's own parameters; the result
+        has their names and shapes.
         """
         from nasmeta.search_spaces.morphism import copied
 
         return copied(weights, fresh)
 
     def sharing(self, task: TaskSpec) -> Sharing[A]:
-        """How the networks of this space share one set of weights; raises ConfigError where they cannot."""
+        """How the networks of this space share one set of weights. Raises ConfigError if they cannot."""
         raise ConfigError(
             f"search_space: {type(self).__name__} does not say how its networks share weights; use "
             "search_space=conv, mlp, nasbench201 or darts, or evaluator=scratch"
@@ -138,5 +140,5 @@ class SearchSpace(ABC, Generic[A]):
 
     @property
     def size(self) -> int | None:
-        """The number of architectures, None where it is not known."""
+        """The number of architectures; None if it is not known."""
         return None

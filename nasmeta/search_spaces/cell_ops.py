@@ -1,8 +1,9 @@
-"""What the operations on the edges of cells are made of, for every cell-based space.
+"""The building blocks of the operations on the edges of cells, for every cell-based space.
 
-Each space has a table `OPS[name](width_in, width, stride)` of factories made of these, from which its cells
-take one operation an edge, and a supernet all of them. Pre-activation order: ReLU, convolution, batch norm.
-The conventions are those of `ops`: nothing in place, no running statistics, no bias before a norm.
+Each space has a table `OPS[name](width_in, width, stride)` of factories that use them. Its cells take one
+operation per edge, and a supernet takes all of them. Order within an operation (pre-activation): ReLU,
+convolution, batch norm. The conventions are those of `ops`: nothing in place, no running statistics, no bias
+before a norm.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from nasmeta.task import TaskSpec
 Factory = Callable[[int, int, int], nn.Module]
 Table = Mapping[str, Factory]
 
-# 3x3, the size kept at stride 1 and halved upwards at stride 2; an average is over what lies inside the map.
+# 3x3. Stride 1 keeps the size, stride 2 halves it, rounded up. An average ignores the padding.
 POOLINGS: dict[str, Callable[[int], nn.Module]] = {
     "max": lambda stride: nn.MaxPool2d(3, stride, padding=1),
     "avg": lambda stride: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False),
@@ -26,7 +27,7 @@ POOLINGS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def image_channels(space: str, task: TaskSpec) -> int:
-    """The channels of the task's images; raises ArchitectureError where it has no images."""
+    """The channels of the task's images. Raises ArchitectureError if it has no images."""
     if len(task.input_shape) != 3:
         raise ArchitectureError(
             f"the {space} space needs images of shape (channels, height, width), got {task.input_shape}; "
@@ -54,7 +55,7 @@ def relu_depthwise_bn(width_in: int, width: int, stride: int, dilation: int) -> 
 
 
 def separable_twice(width_in: int, width: int, stride: int) -> nn.Sequential:
-    """`relu_depthwise_bn` twice, the stride in the first."""
+    """`relu_depthwise_bn` twice; only the first one has the stride."""
     return nn.Sequential(
         relu_depthwise_bn(width_in, width_in, stride, 1), relu_depthwise_bn(width_in, width, 1, 1)
     )
@@ -71,10 +72,10 @@ def factorized_conv(width_in: int, width: int, stride: int) -> nn.Sequential:
 
 
 class FactorizedReduce(nn.Module):
-    """ReLU, two 1x1 convolutions of stride 2 side by side, batch norm: halves the size, upwards.
+    """ReLU, two 1x1 convolutions of stride 2 side by side, batch norm: halves the size, rounded up.
 
-    The second convolution looks at the positions that the first one leaves out, one further in height and
-    width; along an odd length, which has one fewer of those, both look at the same.
+    The second convolution looks at the positions that the first one skips, one further in height and width.
+    Along an odd length there is one fewer of those, so both look at the same positions.
     """
 
     def __init__(self, width_in: int, width: int) -> None:
@@ -92,7 +93,7 @@ class FactorizedReduce(nn.Module):
 
 
 class Zero(nn.Module):
-    """Zeros that the input's gradient flows through, as zeros: every parameter has one."""
+    """Returns zeros; a zero gradient flows through to the input, so that every parameter has one."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()

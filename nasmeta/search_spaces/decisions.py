@@ -1,4 +1,4 @@
-"""Architectures as sequences of decisions: what controllers and other sequence models need of a space."""
+"""Architectures as sequences of decisions, for controllers and other sequence models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
@@ -10,27 +10,27 @@ T = TypeVar("T")
 
 
 class Choose(Protocol):
-    """Takes one decision: an element of `options`, which are one or more of the space's `decisions[kind]`."""
+    """Takes one decision: returns one of `options`, which are one or more of `decisions[kind]`."""
 
     def __call__(self, kind: str, options: Sequence[T]) -> T: ...
 
 
 @runtime_checkable
 class Decidable(Protocol[A_co]):
-    """A space that says which decisions make an architecture; optional, beside SearchSpace.
+    """A space that declares the decisions of an architecture. A SearchSpace need not be one.
 
-    `decisions` maps each kind of decision to all its options, in a fixed order: the vocabularies of a
-    controller, which learns one embedding and one softmax a kind. Decisions of one kind share what is
-    learned: a width is the same thing in every layer.
+    `decisions` maps each kind of decision to all its options, in a fixed order. These are the vocabularies of
+    a controller, which learns one embedding and one softmax per kind. Decisions of one kind share what is
+    learned: a width means the same in every layer.
     """
 
     @property
     def decisions(self) -> Mapping[str, Sequence[object]]:
-        """Kind -> options; hashable, each once."""
+        """Kind -> options; options are hashable, and each comes once."""
 
     def decide(self, choose: Choose) -> A_co:
-        """The architecture that `choose` makes, called once a decision, in an order that suits the space.
+        """The architecture that `choose` makes; it is called once per decision.
 
-        Which decisions come, and which options they have, may depend on what was chosen before, so that
-        every sequence of answers ends inside the space; each architecture is the end of exactly one.
+        Which decisions come in which order, and their options, may depend on earlier choices, so that every
+        sequence of answers ends inside the space. Exactly one sequence leads to each architecture.
         """

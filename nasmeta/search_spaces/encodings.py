@@ -1,4 +1,4 @@
-"""Architecture graphs as vectors of one length, for predictors."""
+"""Architecture graphs as vectors, for predictors."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ from nasmeta.search_spaces.graph import ArchitectureGraph
 
 
 def adjacency_one_hot_length(operations: Sequence[str], max_nodes: int) -> int:
-    """The length of `adjacency_one_hot`'s vectors."""
+    """The length of the vectors of `adjacency_one_hot`."""
     return max_nodes * (max_nodes - 1) // 2 + max_nodes * len(operations) + max_nodes
 
 
@@ -20,11 +20,11 @@ def adjacency_one_hot(
 ) -> NDArray[np.float32]:
     """The adjacency one-hot encoding of White et al., "A Study on Encodings for NAS" (2020), with widths.
 
-    One float32 vector of `adjacency_one_hot_length(operations, max_nodes)` numbers, of three parts: the
-    strict upper triangle of the adjacency matrix, row by row (0 or 1); one row of len(operations) a node,
-    1 at its operation (nodes that are missing are zeros); log2(1 + width) of each node. The paper has no
-    widths. Two graphs share a vector only when they are equal; there is no function that decodes it.
-    Raises ValueError for a graph of more than `max_nodes` nodes or an operation outside `operations`.
+    One float32 vector of `adjacency_one_hot_length(operations, max_nodes)` numbers, in three parts: the
+    strict upper triangle of the adjacency matrix, row by row (0 or 1); one row of len(operations) per node,
+    with a 1 at its operation (missing nodes are zeros); log2(1 + width) of each node. The paper has no
+    widths. Two graphs have the same vector only if they are equal. There is no function that decodes it.
+    Raises ValueError for a graph of more than `max_nodes` nodes or an operation that is not in `operations`.
     """
     nodes = len(graph.operations)
     if nodes > max_nodes:
@@ -43,13 +43,13 @@ def adjacency_one_hot(
 
 
 def weisfeiler_lehman(graph: ArchitectureGraph, rounds: int) -> dict[Hashable, float]:
-    """How often each labelled neighbourhood is in the graph: a vector with names, of any graph of any size.
+    """The counts of labelled neighbourhoods in the graph: named features, for graphs of any size.
 
-    Weisfeiler-Lehman subtree features (Shervashidze et al. 2011), which Ru et al. 2021, "Interpretable NAS
-    via Bayesian Optimisation with Weisfeiler-Lehman Kernels", found to describe architectures well. Round 0
-    counts operations; each round joins a node's label with the sorted labels of the nodes that feed it, and
-    counts again. Isomorphic graphs are equal here. The papers have no widths: ("width", operation) adds up
-    log2(1 + width) over the nodes of an operation.
+    Weisfeiler-Lehman subtree features (Shervashidze et al. 2011). Ru et al. 2021, "Interpretable NAS via
+    Bayesian Optimisation with Weisfeiler-Lehman Kernels", found that they describe architectures well. Round
+    0 counts operations. Each round joins a node's label with the sorted labels of the nodes that feed it, and
+    counts again. Isomorphic graphs have equal features. The papers have no widths: here ("width", operation)
+    is the sum of log2(1 + width) over the nodes of an operation.
     """
     labels: list[Hashable] = list(graph.operations)
     counts: dict[Hashable, float] = dict(Counter(labels))

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class ArchitectureGraph:
-    """Operations in topological order and who feeds whom; equal and hashed by content.
+    """Operations in topological order and the edges between them; equal and hashed by content.
 
-    operations: one label a node, the first "input", the last "output"; labels come from the space's
-    `operations` vocabulary. adjacency [nodes, nodes] bool, upper triangular: [i, j] is an edge i -> j.
-    widths [nodes]: channels or units that leave a node (0 where that has no meaning).
+    operations: one label per node, the first is "input", the last "output"; labels come from the space's
+    `operations` vocabulary. adjacency [nodes, nodes] bool, upper triangular: [i, j] is an edge i -> j. widths
+    [nodes]: output channels or units of each node (0 if that has no meaning).
     """
 
     operations: tuple[str, ...]
@@ -37,7 +37,7 @@ class ArchitectureGraph:
 
 
 class GraphBuilder:
-    """Grows a graph node by node, each fed by nodes that exist: topological order comes for free."""
+    """Builds a graph node by node. Nodes are fed by earlier ones, so the order is topological."""
 
     def __init__(self) -> None:
         self._operations: list[str] = ["input"]
@@ -50,7 +50,10 @@ class GraphBuilder:
         return len(self._operations) - 1
 
     def add(self, operation: str, width: int, *sources: int) -> int:
-        """The index of a new node of `width` channels or units, fed by `sources` or else by the last node."""
+        """Adds a node of `width` channels or units and returns its index.
+
+        It is fed by `sources`, or by the last node if there are none.
+        """
         node = len(self._operations)
         self._edges += [(source, node) for source in sources or (self.last,)]
         self._operations.append(operation)
@@ -58,7 +61,7 @@ class GraphBuilder:
         return node
 
     def finish(self, *sources: int) -> ArchitectureGraph:
-        """The graph, after `sources`, or else its last node, are fed into "output"."""
+        """The graph, with `sources` (or else the last node) fed into "output"."""
         self.add("output", 0, *sources)
         adjacency = np.zeros((len(self._operations), len(self._operations)), dtype=np.bool_)
         for source, target in self._edges:

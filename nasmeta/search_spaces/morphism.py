@@ -1,12 +1,12 @@
-"""Weights of one network as the start of another: state dict -> state dict, nothing else is touched.
+"""Weights of one network as the start of another: state dict -> state dict, nothing else changes.
 
 Net2Net (Chen, Goodfellow & Shlens 2016, arXiv:1511.05641) and network morphism (Wei et al. 2016,
-arXiv:1603.01670): a wider, deeper network or one of larger kernels that computes the same function. What
-these need is here, tensor by tensor; which tensor becomes which is for a space to say.
+arXiv:1603.01670): a network that is wider, deeper or has larger kernels computes the same function. Here are
+the operations on single tensors; a space says which tensor becomes which.
 
-Unit j of a wider layer copies unit j mod n of the n old ones (Net2Net draws the copies at random): one rule
-for all layers, so that shortcuts stay consistent and no layer needs to know another's choice. Copies with
-equal outgoing weights would have equal gradients for ever; where Net2Net adds noise, each consumer here
+Unit j of a wider layer copies unit j mod n of the n old ones (Net2Net draws the copies at random). All layers
+follow this rule, so shortcuts stay consistent and no layer needs to know another's choice. Copies with equal
+outgoing weights would have equal gradients for ever. Net2Net adds noise against that; here each consumer
 divides a unit's weight among its copies in random shares, which keeps the function exactly.
 """
 
@@ -22,14 +22,14 @@ Weights = dict[str, Tensor]
 L = TypeVar("L")
 
 GAP = 1.0
-"""The cost of a layer without a counterpart, in layers that have nothing in common."""
+"""The cost of a layer without a counterpart. Two layers differ by at most 2, a removal and an insertion."""
 
 
 def grown(old: Tensor, shape: torch.Size, rng: np.random.Generator) -> Tensor | None:
-    """`old` as a weight or bias of `shape`: dimension 0 produces units, 1 consumes them, 2 and 3 are kernel.
+    """`old` as a weight or bias of `shape`; None if a dimension would shrink.
 
-    New producers are copies; a consumer's weight is divided among the copies of what it consumes; a kernel
-    is framed by zeros. None where a dimension would shrink.
+    Dimension 0 produces units, 1 consumes them, 2 and 3 are the kernel. New producers are copies. A
+    consumer's weight is divided among the copies of the unit it consumes. A kernel is padded with zeros.
     """
     if old.dim() != len(shape) or any(a > b for a, b in zip(old.shape, shape, strict=True)):
         return None
@@ -43,7 +43,7 @@ def grown(old: Tensor, shape: torch.Size, rng: np.random.Generator) -> Tensor | 
 
 
 def grown_head(old: Tensor, shape: torch.Size, positions: int, rng: np.random.Generator) -> Tensor | None:
-    """A linear layer's weight [outputs, channels * positions], of which channels are the units."""
+    """A linear layer's weight [outputs, channels * positions] grown to `shape`; its units are channels."""
     if old.shape[1] % positions or shape[1] % positions:
         return None
     channels = torch.Size((shape[0], shape[1] // positions, 1, positions))
@@ -62,7 +62,7 @@ def _shares(old: Tensor, units: int, rng: np.random.Generator) -> Tensor:
 
 
 def copied(weights: Weights, fresh: Weights) -> Weights:
-    """`fresh`, with the values of `weights` where name and shape agree."""
+    """`fresh`, with the values of `weights` for entries with the same name and shape."""
     return {
         name: weights[name] if name in weights and weights[name].shape == value.shape else value
         for name, value in fresh.items()
@@ -70,13 +70,13 @@ def copied(weights: Weights, fresh: Weights) -> Weights:
 
 
 def aligned(old: Sequence[L], new: Sequence[L], difference: Callable[[L, L], float]) -> list[int | None]:
-    """For each new layer its counterpart among the old ones, in order, or None: the cheapest edit script.
+    """The counterpart of each new layer among the old ones, in order, or None: the cheapest edit script.
 
-    A counterpart costs its difference (0 to 2), an inserted or a removed layer GAP; of equally cheap
-    scripts the one whose first counterparts come first.
+    A counterpart costs its difference (0 to 2); an inserted or a removed layer costs GAP. Among equally cheap
+    scripts it takes the one whose counterparts come earliest.
     """
     rows, columns = len(old), len(new)
-    cost = np.zeros((rows + 1, columns + 1))  # of aligning what follows
+    cost = np.zeros((rows + 1, columns + 1))  # cost of aligning what follows
     for i in range(rows, -1, -1):
         for j in range(columns, -1, -1):
             options = []

@@ -1,8 +1,8 @@
-"""The operations that conv networks are made of: plain modules that torch.func can call.
+"""The operations of conv networks: plain modules that torch.func can call.
 
-Images are [n, channels, height, width] in any memory format. Nothing here works in place (double backward),
-keeps statistics (each meta-learner brings its own policy and replaces the batch norms), or reads a value on
-the host. A convolution that a norm follows has no bias: batch norm would subtract it, and both norms bring
+Images are [n, channels, height, width] in any memory format. Nothing here works in place (for double
+backward), keeps statistics (each meta-learner brings its own policy and replaces the batch norms), or reads a
+value on the host. A convolution before a norm has no bias: batch norm would subtract it, and both norms have
 their own.
 """
 
@@ -21,14 +21,14 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "max": lambda: nn.MaxPool2d(2),
     "avg": lambda: nn.AvgPool2d(2),
 }
-# max(f(a), f(b)) = f(max(a, b)) for these. GELU and SiLU have a dip below zero.
+# For these, max(f(a), f(b)) = f(max(a, b)). GELU and SiLU are not monotone: they dip below zero.
 MONOTONE = {"relu", "tanh"}
 
 
 def groups(width: int) -> int:
     """The groups of group norm: the most of 8, 4, 2, 1 that divide `width` into groups of at least 4.
 
-    Smaller groups would leave nothing but the bias of a 1x1 map: one value minus its mean.
+    Smaller groups would reduce a 1x1 map to its bias: one value minus its mean.
     """
     return next((g for g in (8, 4, 2) if width % g == 0 and width // g >= 4), 1)
 
@@ -43,17 +43,17 @@ def norm2d(name: str, width: int) -> nn.Module:
 
 
 def conv2d(width_in: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias, padded so that stride 1 keeps the size and stride 2 halves it, upwards."""
+    """A convolution without bias. Padding makes stride 1 keep the size and stride 2 halve it, rounded up."""
     if kernel == 1 and stride > 1:
         return StridedPointwise(width_in, width, stride)
     return nn.Conv2d(width_in, width, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 class StridedPointwise(nn.Conv2d):
-    """A 1x1 convolution of every `stride`-th row and column, which are picked first: the same numbers.
+    """A 1x1 convolution that first picks every `stride`-th row and column: the same numbers.
 
-    Convolved with a stride, the weight gradient of one channels_last input channel writes past its memory
-    on the CPU (seen with torch 2.13, oneDNN: a crash, in tests/search_spaces/test_networks.py).
+    A strided convolution's weight gradient for one channels_last input channel writes past its memory on the
+    CPU (seen with torch 2.13, oneDNN: a crash, in tests/search_spaces/test_networks.py).
     """
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
@@ -67,14 +67,14 @@ class StridedPointwise(nn.Conv2d):
 def plain(
     width_in: int, width: int, *, kernel: int, stride: int, norm: str, activation: str
 ) -> nn.Sequential:
-    """Convolution, norm. Branches end with a norm; the activation comes after the shortcut is added."""
+    """Convolution, norm. Branches end with a norm; the activation follows after the shortcut is added."""
     return nn.Sequential(conv2d(width_in, width, kernel, stride), norm2d(norm, width))
 
 
 def separable(
     width_in: int, width: int, *, kernel: int, stride: int, norm: str, activation: str
 ) -> nn.Sequential:
-    """Depthwise, then 1x1 convolution, norm (Chollet 2017, "Xception": nothing between the two)."""
+    """Depthwise convolution, 1x1 convolution, norm; nothing in between (Chollet 2017, "Xception")."""
     depthwise = conv2d(width_in, width_in, kernel, stride, groups=width_in)
     return nn.Sequential(depthwise, conv2d(width_in, width, 1), norm2d(norm, width))
 
@@ -82,7 +82,7 @@ def separable(
 def bottleneck(
     width_in: int, width: int, *, kernel: int, stride: int, norm: str, activation: str
 ) -> nn.Sequential:
-    """1x1 down to max(width // 4, 4), the spatial convolution, 1x1 up, a norm after each (He et al. 2016)."""
+    """1x1 down to max(width // 4, 4), spatial convolution, 1x1 up, each with a norm (He et al. 2016)."""
     inner = max(width // 4, 4)
     return nn.Sequential(
         conv2d(width_in, inner, 1),
@@ -107,7 +107,7 @@ def projection(width_in: int, width: int, stride: int, norm: str) -> nn.Sequenti
 def tail(activation: str, downsample: str) -> nn.Sequential:
     """The end of a block: activation and pooling.
 
-    Max-pooling goes first where the activation is monotone: the same numbers, and the activation and its
+    If the activation is monotone, max-pooling comes first: the result is the same, and the activation and its
     backward see a quarter of the positions.
     """
     act = ACTIVATIONS[activation]()

@@ -1,4 +1,4 @@
-"""Checks of the lists and ranges that spaces are configured with, in the words of the configuration."""
+"""Checks of the lists and ranges that configure spaces; errors use the configuration's keys."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from nasmeta.errors import ConfigError, suggest
 
 
 def names(key: str, values: Iterable[str], valid: Iterable[str]) -> tuple[str, ...]:
-    """`values` as a tuple; raises ConfigError where it is empty, repeats a name or has an unknown one."""
+    """`values` as a tuple. Raises ConfigError if it is empty, repeats a name, or has an unknown one."""
     chosen, known = tuple(values), tuple(valid)
     for value in chosen:
         if value not in known:
@@ -16,7 +16,7 @@ def names(key: str, values: Iterable[str], valid: Iterable[str]) -> tuple[str, .
 
 
 def widths(key: str, values: Iterable[int], smallest: int) -> tuple[int, ...]:
-    """`values` as a tuple; raises ConfigError where it is empty, too small, or does not ascend."""
+    """`values` as a tuple. Raises ConfigError if it is empty, not ascending, or has one below `smallest`."""
     chosen = tuple(values)
     _distinct(key, chosen, f"one or more widths of at least {smallest}")
     if min(chosen) < smallest:
@@ -27,7 +27,7 @@ def widths(key: str, values: Iterable[int], smallest: int) -> tuple[int, ...]:
 
 
 def ordered(low_key: str, low: int, high_key: str, high: int) -> None:
-    """Raises ConfigError where `low` is above `high`."""
+    """Raises ConfigError if `low` is above `high`."""
     if low > high:
         raise ConfigError(
             f"search_space.{low_key}={low} is above search_space.{high_key}={high}; "
@@ -36,17 +36,17 @@ def ordered(low_key: str, low: int, high_key: str, high: int) -> None:
 
 
 def step(low: int, high: int, number: int, steps: int) -> int:
-    """The `number`-th of `steps` even steps (from 1) above `low`, upwards to `high`."""
+    """The `number`-th of `steps` even steps (from 1) from `low` to `high`, rounded up."""
     return low + -(-(high - low) * number // steps)
 
 
 def closest(values: Sequence[int], wanted: int) -> int:
-    """The value nearest to `wanted`, the smaller of two."""
+    """The value nearest to `wanted`; the smaller one of two equally near."""
     return min(values, key=lambda value: (abs(value - wanted), value))
 
 
 def preferred(values: Sequence[str], wanted: str) -> str:
-    """`wanted` where it is allowed, else the first value."""
+    """`wanted` if it is allowed, else the first value."""
     return wanted if wanted in values else values[0]
 
 

@@ -1,12 +1,13 @@
-"""Editing architectures that are a sequence of blocks, whatever a block is.
+"""Edits of architectures that are a sequence of blocks, whatever a block is.
 
-Everything follows from functions `variants(block)` of a space: the blocks that differ from `block` in one
-attribute, grouped by attribute, in a fixed order. Each must be symmetric: if y is a variant of x then x is
-one of y. Two sequences are then one edit apart when
+All edits follow from a space's functions `variants(block)`: the blocks that differ from `block` in one
+attribute, grouped by attribute, in a fixed order. They must be symmetric: if y is a variant of x, then x is a
+variant of y. Two sequences are one edit apart if
 - one block is replaced by a variant of it, or
-- a block is inserted beside an equal block or beside a variant of it (or removed from there). A space may
-  count more as a variant here than where it replaces: what is inserted has no smaller step.
-Both relations are symmetric, so every space that filters them by membership has symmetric neighbours.
+- a block is inserted next to an equal block or next to a variant of it (or removed from there). A space may
+  allow more variants here than for replacements, because an insertion has no smaller step.
+
+Both relations are symmetric, so a space that filters them by membership has symmetric neighbours.
 """
 
 from bisect import bisect_right
@@ -33,7 +34,7 @@ def replacements(blocks: Blocks[B], variants: Variants[B]) -> Iterator[Blocks[B]
 
 
 def insertions(blocks: Blocks[B], variants: Variants[B]) -> Iterator[Blocks[B]]:
-    """Every sequence with one block more: a copy or a variant of its left or right neighbour."""
+    """Every sequence with one more block: a copy or a variant of its left or right neighbour."""
     for i, block in enumerate(blocks):
         for new in (block, *(new for group in variants(block) for new in group)):
             yield (*blocks[:i], new, *blocks[i:])
@@ -41,7 +42,7 @@ def insertions(blocks: Blocks[B], variants: Variants[B]) -> Iterator[Blocks[B]]:
 
 
 def removals(blocks: Blocks[B], variants: Variants[B]) -> Iterator[Blocks[B]]:
-    """Every sequence with one block less, where an insertion could put that block back."""
+    """Every sequence with one block less, if an insertion could put that block back."""
     for i, block in enumerate(blocks):
         beside = blocks[max(i - 1, 0) : i] + blocks[i + 1 : i + 2]
         like = {block, *(near for group in variants(block) for near in group)}
@@ -50,13 +51,13 @@ def removals(blocks: Blocks[B], variants: Variants[B]) -> Iterator[Blocks[B]]:
 
 
 def notches(widths: Sequence[int], width: int) -> list[int]:
-    """The widths beside `width` in the list: one notch narrower, one wider."""
+    """The widths next to `width` in the list: one notch narrower, one wider."""
     i = widths.index(width)
     return [*widths[max(i - 1, 0) : i], *widths[i + 1 : i + 2]]
 
 
 def scaled(widths: Sequence[int], row: Sequence[int]) -> list[list[int]]:
-    """`row` with every width one notch down, and up, where none of them is at the end of the list already."""
+    """`row` with all widths one notch down, and up, unless one of them is already at the end of the list."""
     rows = []
     for step in (-1, 1):
         places = [widths.index(width) + step for width in row]
@@ -81,12 +82,12 @@ def draw_insertion(blocks: Blocks[B], variants: Variants[B], rng: np.random.Gene
 
 
 def draw_removal(blocks: Blocks[B], variants: Variants[B], rng: np.random.Generator) -> Blocks[B] | None:
-    """One of `removals`, uniformly over positions; None where no block may go."""
+    """One of `removals`, uniform over positions; None if no block may be removed."""
     return choose(list(removals(blocks, variants)), rng)
 
 
 def choose(options: Sequence[T], rng: np.random.Generator) -> T | None:
-    """One of `options`, uniformly; None where there are none."""
+    """One of `options`, uniformly; None if there are none."""
     return options[int(rng.integers(len(options)))] if options else None
 
 
@@ -114,8 +115,8 @@ def one_point_crossover(
 ) -> Blocks[B]:
     """A prefix of `a` followed by a suffix of `b`, uniform over the accepted cuts.
 
-    Cuts that take nothing from one parent are used only where no other is accepted; where none is (which
-    needs a parent that is itself refused), the result is `a`.
+    Cuts that take nothing from one parent are used only if no other is accepted. If none is accepted (which
+    needs a parent that is itself not accepted), the result is `a`.
     """
     cuts = [(i, j) for i in range(len(a) + 1) for j in range(len(b) + 1)]
     accepted = [(i, j) for i, j in cuts if accept(a[:i] + b[j:])]
@@ -127,9 +128,9 @@ def one_point_crossover(
 def column(
     options: Sequence[T], length: int, rng: np.random.Generator, weights: Sequence[float] | None = None
 ) -> list[T]:
-    """One option a block: with probability 1/2 the same for all, otherwise drawn for each.
+    """One option per block: with probability 1/2 the same for all, otherwise drawn for each.
 
-    Hand-designed networks repeat one choice; searches need the freedom: both are likely, and every column
+    Hand-designed networks repeat one choice, and searches need freedom: so both are likely, and every column
     has a positive probability. `weights` (default: equal) need not sum to one.
     """
     bounds = list(accumulate(weights or [1.0] * len(options)))
@@ -140,10 +141,10 @@ def column(
 
 
 def widths_column(widths: Sequence[int], length: int, rng: np.random.Generator) -> list[int]:
-    """One width a block, from the ascending `widths`: a pyramid, a constant, or anything.
+    """One width per block from the ascending `widths`: a pyramid, a constant, or anything.
 
-    With probability 1/2 independent draws in ascending order (a growing pyramid, such as 24-48-64-96),
-    1/4 one draw for all (as in the 4-conv network), 1/4 independent draws as they fall.
+    With probability 1/2 independent draws in ascending order (a growing pyramid, such as 24-48-64-96); with
+    1/4 one draw for all (as in the 4-conv network); with 1/4 independent draws, unsorted.
     """
     shape = rng.random()
     constant = shape >= 0.75

@@ -1,4 +1,4 @@
-"""Reading the tokens of an architecture string, with errors that say which are valid."""
+"""Reads the tokens of an architecture string; errors say which are valid."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,12 +8,12 @@ LONGEST_QUOTE = 60
 
 
 def quote(text: str) -> str:
-    """`text` for an error line: quoted, escaped, and cut where it is long."""
+    """`text` for an error line: quoted, escaped, and shortened if it is long."""
     return repr(text if len(text) <= LONGEST_QUOTE else text[:LONGEST_QUOTE] + "...")
 
 
 def name(what: str, text: str, valid: Iterable[str]) -> str:
-    """`text`, one of `valid`; raises ArchitectureError that starts with `what` and ends with the closest."""
+    """Returns `text` if it is in `valid`. Raises ArchitectureError with `what` and the closest valid name."""
     options = list(valid)
     if text in options:
         return text
@@ -22,11 +22,11 @@ def name(what: str, text: str, valid: Iterable[str]) -> str:
 
 
 def width(what: str, text: str, widths: Sequence[int]) -> int:
-    """The width that `text` spells exactly (no leading zero); raises ArchitectureError with the nearest."""
+    """The width that `text` spells, without leading zeros. Raises ArchitectureError with the nearest one."""
     by_text = {str(width): width for width in widths}
     if text in by_text:
         return by_text[text]
-    # int() refuses texts of thousands of digits.
+    # int() rejects texts of thousands of digits.
     if text.isdecimal() and len(text) < 10:
         nearest = min(widths, key=lambda width: abs(width - int(text)))
         raise ArchitectureError(f"{what} {quote(text)} is not in the search space; nearest: {nearest}")

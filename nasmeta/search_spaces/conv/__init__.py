@@ -1,4 +1,4 @@
-"""The macro space of convolutional networks: `ConvSpace`, its architectures, and nothing that loads torch."""
+"""The macro space of convolutional networks: `ConvSpace` and its architectures. It does not load torch."""
 
 from nasmeta.search_spaces.conv.architecture import ConvArchitecture, ConvBlock
 from nasmeta.search_spaces.conv.space import ConvSpace

@@ -1,8 +1,8 @@
 """Architectures of the conv space: a sequence of blocks, and how the last feature map becomes a vector.
 
-A string is conv3-64.bn.relu.max_sep3-96.gn.silu.none+skip+se_flatten: blocks joined by "_", the head last;
-a block is operation-width.norm.activation.downsample, then the optional parts. Letters, digits and `-_.+`
-only: neither a shell nor Hydra's override grammar gives them a meaning. The names are a file format,
+A string is conv3-64.bn.relu.max_sep3-96.gn.silu.none+skip+se_flatten: blocks joined by "_", then the head. A
+block is operation-width.norm.activation.downsample, then the optional parts. It uses only letters, digits and
+`-_.+`, which mean nothing special to a shell or to Hydra's override grammar. The names are a file format,
 because journals and checkpoints hold such strings: add, never rename.
 """
 
@@ -16,7 +16,7 @@ from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
 
 # Token of a string -> (kind, kernel size). "conv" is a plain convolution, "sep" a depthwise-separable one,
 # "res" a residual bottleneck. There is no sep1: a depthwise 1x1 only rescales what the following 1x1 mixes,
-# so that sep1 would be conv1 under a second name.
+# so sep1 would be a second name for conv1.
 OPERATIONS: dict[str, tuple[str, int]] = {
     "conv1": ("conv", 1),
     "conv3": ("conv", 3),
@@ -41,7 +41,7 @@ VOCABULARY: tuple[str, ...] = (
 NODES_PER_BLOCK = 7  # operation, norm, se, project, add, activation, and one node of downsampling
 NODES_BESIDE_BLOCKS = 3
 
-# What follows the first "+" -> (skip, se).
+# The text after the first "+" -> (skip, se).
 PARTS: dict[str, tuple[bool, bool]] = {
     "": (False, False),
     "skip": (True, False),
@@ -57,11 +57,11 @@ _TOKENS = {operation: token for token, operation in OPERATIONS.items()}
 class ConvBlock:
     """norm(op(x)), squeeze-excite if `se`, plus the shortcut if any, activation, downsampling, in this order.
 
-    op: "conv", "sep" or "res"; width: output channels; kernel: 1, 3 or 5; norm: "bn" (batch) or "gn" (group);
-    downsample: "none", "max" or "avg" (2x2 pooling), "stride" (the spatial convolution has stride 2).
-    skip: an identity shortcut around the convolution, or a 1x1 projection where the shape changes. A residual
-    bottleneck always has one, so for "res" skip is False: one network, one form.
-    Raises ArchitectureError for an operation that does not exist and for "res" with skip.
+    op: "conv", "sep" or "res". width: output channels. kernel: 1, 3 or 5. norm: "bn" (batch) or "gn" (group).
+    downsample: "none", "max" or "avg" (2x2 pooling), or "stride" (the spatial convolution has stride 2).
+    skip: an identity shortcut around the convolution, or a 1x1 projection if the shape changes. A residual
+    bottleneck always has a shortcut, so "res" must have skip=False: each network has one form. Raises
+    ArchitectureError for an unknown operation and for "res" with skip.
     """
 
     op: str
@@ -83,7 +83,7 @@ class ConvBlock:
 
     @property
     def token(self) -> str:
-        """Operation and kernel as strings have them, such as "conv3"."""
+        """Operation and kernel as strings write them, such as "conv3"."""
         return _TOKENS[self.op, self.kernel]
 
     @property
@@ -103,14 +103,14 @@ class ConvBlock:
 
 @dataclass(frozen=True)
 class ConvArchitecture:
-    """Blocks from input to output, then "flatten" (every position counts) or "gap" (their average)."""
+    """Blocks from input to output, then "flatten" (keeps every position) or "gap" (their average)."""
 
     blocks: tuple[ConvBlock, ...]
     head: str
 
     @property
     def downsamplings(self) -> int:
-        """How many blocks halve height and width."""
+        """The number of blocks that halve height and width."""
         return sum(block.downsamples for block in self.blocks)
 
     def __str__(self) -> str:
@@ -118,14 +118,14 @@ class ConvArchitecture:
 
 
 def skips(operation: str, allowed: Sequence[bool]) -> tuple[bool, ...]:
-    """The values that `skip` may have beside an operation, such as "res3", of those that the space allows."""
+    """The values out of `allowed` that `skip` may have with an operation such as "res3"."""
     return (False,) if operation.startswith("res") else tuple(allowed)
 
 
 def parse(text: str, options: Mapping[str, Sequence[Any]]) -> ConvArchitecture:
     """Reads a string made of `options`: kind of decision -> allowed values, as in `ConvSpace.decisions`.
 
-    Raises ArchitectureError, in one line, that names the token, its block, and the nearest valid one.
+    Raises ArchitectureError, in one line, that names the token, its block, and the nearest valid token.
     """
     *blocks, head = text.split("_")
     if not blocks:
@@ -176,11 +176,11 @@ def _parts(where: str, text: str, token: str, options: Mapping[str, Sequence[Any
 
 
 def graph(arch: ConvArchitecture) -> ArchitectureGraph:
-    """Every operation a node, in the order of the forward pass; different architectures differ.
+    """One node per operation, in the order of the forward pass; different architectures differ.
 
-    A block is op -> ("stride") -> norm -> ("se") -> ("add") -> activation -> ("max" or "avg"); a shortcut is
-    an edge from the block's input to "add", through a "project" node where width or size changes. Widths are
-    channels, 0 for a flattened map, whose length depends on the image.
+    A block is op -> ("stride") -> norm -> ("se") -> ("add") -> activation -> ("max" or "avg"). A shortcut is
+    an edge from the block's input to "add", through a "project" node if width or size changes. Widths are
+    channels, or 0 for a flattened map, whose length depends on the image.
     """
     builder = GraphBuilder()
     width = 0

@@ -1,10 +1,15 @@
 """Edits of conv architectures: what is one step away, and how two are crossed.
 
-One edit is: one attribute of one block (the width by one notch of the list; an operation change to or from
-"res" may bring or drop the skip, which "res" does not have); a block inserted or removed beside one that
-differs from it in at most one attribute, the width by any amount; all widths one notch up or down; a
-downsampling moved to the next or the previous block; the other head. All of them can be undone by one edit,
-and they connect the space.
+One edit is one of these:
+- one attribute of one block changes. The width moves by one notch of the list. An operation change to or from
+  "res" may remove or add the skip, which "res" does not have;
+- a block is inserted or removed next to one that differs from it in at most one attribute, the width by any
+  amount;
+- all widths move one notch up or down;
+- a downsampling moves to the next or the previous block;
+- the head changes.
+
+Every edit can be undone by one edit, and edits connect the space.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +31,7 @@ ConvBlocks = sequence.Blocks[ConvBlock]
 
 
 def variants(space: "ConvSpace", block: ConvBlock, *, any_width: bool) -> tuple[tuple[ConvBlock, ...], ...]:
-    """The blocks that differ from `block` in one attribute, grouped; the width by one notch or any."""
+    """The blocks that differ from `block` in one attribute, by attribute; the width by one notch or any."""
     widths = space.widths if any_width else sequence.notches(space.widths, block.width)
     return (
         _other_operations(space, block),
@@ -51,7 +56,7 @@ def _other_operations(space: "ConvSpace", block: ConvBlock) -> tuple[ConvBlock, 
 
 
 def neighbors(space: "ConvSpace", arch: ConvArchitecture) -> Iterator[ConvArchitecture]:
-    """Every architecture of the space that is one edit from `arch`, each once, in a fixed order."""
+    """Every architecture of the space that is one edit away from `arch`, each once, in a fixed order."""
     near = partial(variants, space, any_width=False)
     alike = partial(variants, space, any_width=True)
     seen = {arch}
@@ -81,7 +86,7 @@ def _scaled(space: "ConvSpace", blocks: ConvBlocks) -> list[ConvBlocks]:
 
 
 def _moved(blocks: ConvBlocks) -> list[ConvBlocks]:
-    """A downsampling passed on to an adjacent block that has none."""
+    """The sequences with one downsampling moved to an adjacent block that has none."""
     moved = []
     for i, (left, right) in enumerate(pairwise(blocks)):
         if left.downsamples != right.downsamples:
@@ -93,8 +98,8 @@ def _moved(blocks: ConvBlocks) -> list[ConvBlocks]:
 def mutate(space: "ConvSpace", arch: ConvArchitecture, rng: np.random.Generator) -> ConvArchitecture:
     """A random neighbour: an attribute 1/2, depth 1/4, scale 1/10, a downsampling's place 1/10, head 1/20.
 
-    What does not apply or leaves the space is drawn again. Raises ArchitectureError if `arch` is the only
-    architecture of the space.
+    An edit that does not apply or leaves the space is drawn again. Raises ArchitectureError if `arch` is the
+    only architecture of the space.
     """
     blocks = arch.blocks
     near = partial(variants, space, any_width=False)
@@ -126,10 +131,10 @@ def _with_blocks(arch: ConvArchitecture, edit: Callable[[], ConvBlocks | None]) 
 def crossover(
     space: "ConvSpace", a: ConvArchitecture, b: ConvArchitecture, rng: np.random.Generator
 ) -> ConvArchitecture:
-    """The first blocks of one parent, the last blocks of the other, the head of either.
+    """The first blocks of one parent, the last blocks of the other, and the head of either.
 
-    Cuts are drawn among those that need no repair, so each block is a parent's own. Which parent gives the
-    first blocks is drawn too.
+    Cuts are drawn among those that need no repair, so each block comes unchanged from a parent. Which parent
+    gives the first blocks is random too.
     """
     first, second = (a, b) if rng.random() < 0.5 else (b, a)
     head = first.head if rng.random() < 0.5 else second.head

@@ -1,4 +1,4 @@
-"""Conv architectures as networks."""
+"""Builds the networks of conv architectures."""
 
 from collections import OrderedDict
 
@@ -14,7 +14,7 @@ from nasmeta.task import TaskSpec
 def build(arch: ConvArchitecture, task: TaskSpec) -> FewShotNetwork:
     """The network of `arch` for images [n, *task.input_shape]; its weights are PyTorch's default draws.
 
-    Raises ArchitectureError where the task has no images or they are too small for the downsamplings.
+    Raises ArchitectureError if the task has no images or they are too small for the downsamplings.
     """
     channels = _image_shape(arch, task)[0]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -22,7 +22,7 @@ def build(arch: ConvArchitecture, task: TaskSpec) -> FewShotNetwork:
         layers[f"block{number}"] = _block(block, channels, first=number == 1)
         channels = block.width
     height, width = final_size(arch, task)
-    # In logical order whatever the memory format; free where one position is left.
+    # Flattens in logical order whatever the memory format; no copy if one position is left.
     layers[arch.head] = nn.Flatten() if arch.head == "flatten" else ops.GlobalAveragePool()
     features = channels * height * width if arch.head == "flatten" else channels
     return FewShotNetwork(nn.Sequential(layers), nn.Linear(features, task.outputs))
@@ -78,5 +78,5 @@ def _block(block: ConvBlock, channels: int, *, first: bool) -> ops.Block:
         shortcut = ops.projection(channels, block.width, stride, block.norm) if changes else nn.Identity()
     tail = ops.tail(block.activation, block.downsample)
     if shortcut is None and isinstance(tail[0], nn.MaxPool2d):
-        branch.append(tail.pop(0))  # beside the norm, with which a meta-learner may fuse it
+        branch.append(tail.pop(0))  # next to the norm, with which a meta-learner may fuse it
     return ops.Block(branch, shortcut, tail)

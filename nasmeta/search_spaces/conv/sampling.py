@@ -1,14 +1,14 @@
-"""The distribution that random conv architectures come from, chosen so that most are worth training.
+"""The distribution of random conv architectures, chosen so that most are worth training.
 
 - depth: uniform.
-- number of downsamplings: d - min + 1 times as likely as the fewest (4 rather than 2), within the depth;
-  where: with probability 1/2 the first d blocks, otherwise any d blocks.
+- number of downsamplings d: the probability is proportional to d - min + 1 (so 4 is likelier than 2), within
+  the depth. Their places: with probability 1/2 the first d blocks, otherwise any d blocks.
 - widths: `widths_column`: growing pyramids 1/2, constant 1/4, independent 1/4.
-- everything else: `column`: with probability 1/2 one draw for all blocks, otherwise one draw a block, by the
-  weights below.
+- everything else: `column`: with probability 1/2 one draw for all blocks, otherwise one draw per block, by
+  the weights below.
 - head: uniform.
 
-Every architecture has a positive probability: each of the independent branches alone reaches everything.
+Every architecture has a positive probability, because the independent branches alone reach all of them.
 """
 
 from typing import TYPE_CHECKING
@@ -21,8 +21,8 @@ from nasmeta.search_spaces.sequence import column, widths_column
 if TYPE_CHECKING:
     from nasmeta.search_spaces.conv.space import ConvSpace
 
-# Not probabilities but odds, renormalized over what a space allows. 1x1 convolutions see no neighbourhood
-# and 5x5 ones cost three times a 3x3, so both are rarer.
+# Odds, renormalized over what a space allows. 1x1 convolutions see no neighbourhood and 5x5 ones cost
+# three times as much as 3x3 ones, so both are rarer.
 WEIGHTS: dict[str, float] = {
     "conv1": 1,
     "conv3": 5,
@@ -45,7 +45,7 @@ SE_PROBABILITY = 0.25
 
 
 def sample(space: "ConvSpace", rng: np.random.Generator) -> ConvArchitecture:
-    """A random architecture of `space`, distributed as the head of this file says."""
+    """A random architecture of `space`, with the distribution of this module's docstring."""
     n = int(rng.integers(space.min_blocks, space.max_blocks + 1))
     tokens = _column(space.ops, n, rng)
     widths = widths_column(space.widths, n, rng)
@@ -79,7 +79,7 @@ def _downsampling_positions(space: "ConvSpace", n: int, rng: np.random.Generator
     counts = np.arange(space.min_downsamples, min(space.max_downsamples, n) + 1)
     odds = counts - space.min_downsamples + 1
     d = int(rng.choice(counts, p=odds / odds.sum()))
-    # Early downsampling makes a network cheap; drawing positions evenly alone would make most of them slow.
+    # Early downsampling makes a network cheap. With uniform positions alone, most networks would be slow.
     if rng.random() < 0.5:
         return set(range(d))
     return {int(i) for i in rng.choice(n, size=d, replace=False)}

@@ -1,7 +1,7 @@
-"""The conv space: macro architectures of freely chosen blocks, the 4-conv network among them.
+"""The conv space: macro architectures of freely chosen blocks, among them the 4-conv network.
 
-Blocks differ in operation, width, norm, activation, downsampling and shortcut, so the space holds the kinds
-of networks that beat 4-conv in the literature: pyramids of growing width, residual networks, more depth
+Blocks differ in operation, width, norm, activation, downsampling and shortcut. So the space contains the
+kinds of networks that beat 4-conv in the literature: pyramids of growing width, residual networks, more depth
 between the downsamplings, squeeze-excite.
 """
 
@@ -36,10 +36,10 @@ SMALLEST_WIDTH = 4
 class ConvSpace(SearchSpace[ConvArchitecture]):
     """Networks of `min_blocks` to `max_blocks` blocks. Tasks must have images [channels, height, width].
 
-    min_downsamples, max_downsamples: how many blocks halve height and width; widths: the allowed channels,
-    ascending; ops, norms, activations, heads: names of `architecture`; downsamples: the kinds, besides
-    "none", which is always allowed; skip, squeeze_excite: whether blocks may have them. Raises ConfigError
-    for lists and ranges that make no space.
+    min_downsamples, max_downsamples: how many blocks halve height and width. widths: the allowed channels,
+    ascending. ops, norms, activations, heads: names of `architecture`. downsamples: the kinds besides "none",
+    which is always allowed. skip, squeeze_excite: whether blocks may have them. Raises ConfigError for lists
+    and ranges that leave no space.
     """
 
     operations = architecture.VOCABULARY
@@ -82,20 +82,20 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
     # The named networks, and what belongs to the space
 
     def initial(self) -> ConvArchitecture:
-        """The shallowest conv3-16 network: as many max-poolings as it needs, then the average position."""
+        """The shallowest conv3-16 network, with as few max-poolings as allowed, then average pooling."""
         return self._uniform(16, self.min_blocks, self.min_downsamples, head="gap")
 
     def reference(self) -> ConvArchitecture:
         """4-conv (Vinyals et al. 2016): 4 blocks of conv3x3-64, batch norm, ReLU, 2x2 max-pooling; flattened.
 
-        A space that was configured without it gives the member that comes nearest, choice by choice.
+        If the space does not contain it, the member that comes nearest, choice by choice.
         """
         blocks = min(max(4, self.min_blocks), self.max_blocks)
         downs = min(max(4, self.min_downsamples), self.max_downsamples, blocks)
         return self._uniform(64, blocks, downs, head="flatten")
 
     def _uniform(self, width: int, blocks: int, downsamples: int, head: str) -> ConvArchitecture:
-        """Equal conv3.bn.relu blocks, the first `downsamples` with max-pooling, as far as allowed."""
+        """Equal conv3.bn.relu blocks, with max-pooling in the first `downsamples`, as far as allowed."""
         op, kernel = OPERATIONS[options.preferred(self.ops, "conv3")]
         block = ConvBlock(
             op=op,
@@ -152,7 +152,7 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         return total * len(self.heads)
 
     def widened(self, number: int, rounds: int) -> "ConvSpace":
-        """Narrow and shallow first: the lowest widths and depths, in even steps up to all of them."""
+        """Narrow and shallow first: the lowest widths and depths, growing in even steps to all of them."""
         space = copy(self)
         space.widths = self.widths[: options.step(1, len(self.widths), number, rounds)]
         shallowest = max(self.min_blocks, self.max_downsamples)
@@ -160,7 +160,7 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         return space
 
     def buildable(self, task: TaskSpec) -> "ConvSpace":
-        """Downsamples only as often as the task's images have rows and columns for."""
+        """Limits the downsamplings to what the task's image size allows."""
         most = min(task.input_shape[1:], default=1).bit_length() - 1
         if most < self.min_downsamples:  # nothing can be built
             return self
@@ -171,13 +171,14 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
     # Draws and edits
 
     def sample(self, rng: np.random.Generator) -> ConvArchitecture:
-        """Distributed as the head of sampling.py says."""
+        """A random architecture; sampling.py describes the distribution."""
         return sampling.sample(self, rng)
 
     def decide(self, choose: Choose) -> ConvArchitecture:
-        """The number of blocks, then each block's attributes, then the head.
+        """Decides the number of blocks, then each block's attributes, then the head.
 
-        A block can downsample only while more are allowed, and must if the blocks left are all needed.
+        A block can downsample only while more downsamplings are allowed, and must if all remaining blocks are
+        needed for them.
         """
         blocks: list[ConvBlock] = []
         downsamplings = 0
@@ -225,7 +226,7 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
 
     @property
     def max_nodes(self) -> int:
-        """The most nodes that a graph can have, for fixed-length encodings."""
+        """The largest possible number of nodes of a graph, for fixed-length encodings."""
         return self.max_blocks * architecture.NODES_PER_BLOCK + architecture.NODES_BESIDE_BLOCKS
 
     def build(self, arch: ConvArchitecture, task: TaskSpec) -> "FewShotNetwork":
@@ -241,7 +242,7 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         )
 
     def _largest(self, task: TaskSpec) -> Iterator[ConvArchitecture]:
-        """Every operation at full width and depth, every projection, and every head."""
+        """Architectures with every operation at full width and depth, every projection, and every head."""
         wide, next_widest = self.widths[-1], self.widths[-2:][0]
         depth = self.max_blocks
         for token, norm in product(self.ops, self.norms):
@@ -262,7 +263,7 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         return ConvBlock(op, self.widths[-1], kernel, norm, self.activations[0], "none", skip, se)
 
     def _all_heads(self, task: TaskSpec) -> Iterator[ConvArchitecture]:
-        """An architecture for each head: pooling drops an odd last row, a stride does not."""
+        """An architecture for each head size: pooling drops an odd last row, a stride does not."""
         from nasmeta.search_spaces.conv.network import final_size
 
         plain = self._widest(self.ops[0], self.norms[0])

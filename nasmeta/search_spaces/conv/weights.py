@@ -1,20 +1,22 @@
-"""The weights of conv networks: which ones networks share, and how one network's become another's start.
+"""The weights of conv networks: which ones they share, and how to start one network from another.
 
-Sharing: slimmable widths, one set of weights for each operation, optional blocks. Block i of every network,
-counted from the input, has one set of weights for each operation, of which a narrower block takes the first
-channels; a shallower network ends earlier. Both norms see the same convolutions and have affine parameters
-of their own; projections and squeeze-excites do not depend on the operation beside which they stand.
-Activations and poolings have no weights. The head that follows an averaged map is one; of those that follow
-a flattened map there is one for each size.
+Sharing: slimmable widths, one set of weights per operation, optional blocks. Block i of every network,
+counted from the input, has one set of weights for each operation. A narrower block takes the first channels
+of it; a shallower network ends earlier. Both norms see the same convolutions and have their own affine
+parameters. Projections and squeeze-excites do not depend on the operation next to them. Activations and
+poolings have no weights. There is one head for averaged maps, and one for each size of a flattened map.
 
-Morphism: the new network computes the old one's function if it differs only by: wider blocks under batch
-norm (also with squeeze-excite, a shortcut on both sides of the edit, any operation), larger kernels of the
-same kind of operation, and inserted blocks that are as wide as their input, have a shortcut (skip or res),
-ReLU, no downsampling, and a block that ends in ReLU before them: their last norm begins at zero, so that
-they add nothing. Batch norm of copied channels is a copy; group norm's groups change with the width, so
-widening under it is only a start. Everything else (other operations, norms or activations, narrower blocks,
-new shortcuts, removed blocks) keeps the values that fit by name and shape, block by block; the rest is
-fresh. ProtoNet compares embeddings, in which copied features of the last block count more: for it, too, a
+Morphism: the new network computes the old one's function if it differs only by
+- wider blocks under batch norm (also with squeeze-excite, a shortcut on both sides of the edit, any
+  operation);
+- larger kernels of the same kind of operation;
+- inserted blocks that are as wide as their input and have a shortcut (skip or res), ReLU, no downsampling,
+  and a block before them that ends in ReLU. Their last norm begins at zero, so they add nothing.
+
+Batch norm of copied channels is a copy. The groups of group norm change with the width, so widening under it
+is only a start. Everything else (other operations, norms or activations, narrower blocks, new shortcuts,
+removed blocks) keeps the values that fit by name and shape, block by block; the rest is fresh. ProtoNet
+compares embeddings, in which copied features of the last block count more, so for it too this is only a
 start.
 """
 
@@ -26,14 +28,14 @@ from nasmeta.search_spaces.conv.network import final_size
 from nasmeta.search_spaces.morphism import Weights, aligned, copied, grown, grown_head
 from nasmeta.task import TaskSpec
 
-# Where the convolutions are in the branches of `ops`; what else has weights there is a norm.
+# The positions of convolutions in the branches of `ops`. All else that has weights there is a norm.
 CONVOLUTIONS = {"conv": ("0",), "sep": ("0", "1"), "res": ("0", "3", "6"), "projection": ("0",)}
-# The last norm of an operation's branch, by its place there.
+# The position of the last norm in an operation's branch.
 LAST_NORM = {"conv": 1, "sep": 2, "res": 7}
 
 
 def shared_name(arch: ConvArchitecture, name: str, task: TaskSpec) -> str:
-    """The name of the shared tensor that `name`, a parameter of the network of `arch`, is a part of."""
+    """The name of the shared tensor of which `name`, a parameter of the network of `arch`, is a part."""
     if name.startswith("head."):
         size = "x".join(map(str, final_size(arch, task))) if arch.head == "flatten" else ""
         return f"{arch.head}{size}.{name}"
@@ -49,7 +51,7 @@ def shared_name(arch: ConvArchitecture, name: str, task: TaskSpec) -> str:
 def morph(
     old: ConvArchitecture, new: ConvArchitecture, weights: Weights, fresh: Weights, rng: np.random.Generator
 ) -> Weights:
-    """Parameters for `new` from those of `old`; names and shapes are those of `fresh`, a new network's."""
+    """Parameters for `new` from those of `old`, with the names and shapes of `fresh`, a new network's."""
     result = {name: value for name, value in copied(weights, fresh).items() if not name.startswith("body.")}
     counterparts = aligned(old.blocks, new.blocks, difference)
     for number, counterpart in enumerate(counterparts):
@@ -75,7 +77,7 @@ def morph(
 
 
 def difference(a: ConvBlock, b: ConvBlock) -> float:
-    """How little two blocks have in common: 0 where they are equal, 2 at most."""
+    """How much two blocks differ: 0 if they are equal, 2 at most."""
     parts = (
         a.op != b.op,
         a.kernel != b.kernel,
@@ -90,7 +92,7 @@ def difference(a: ConvBlock, b: ConvBlock) -> float:
 
 
 def _same_kind(old: ConvArchitecture, i: int, new: ConvArchitecture, j: int) -> bool:
-    """Whether the blocks are the same operation with the same parts, so that tensors may grow."""
+    """Whether the blocks have the same operation and the same parts, so that tensors may grow."""
     a, b = old.blocks[i], new.blocks[j]
     return (a.op, a.norm, a.se, a.shortcut) == (b.op, b.norm, b.se, b.shortcut)
 
@@ -104,7 +106,7 @@ def _grown_block(had: Weights, fresh: Weights, rng: np.random.Generator) -> Weig
 
 
 def _transparent(arch: ConvArchitecture, number: int, fresh: Weights) -> Weights:
-    """An inserted block that adds nothing to its shortcut, where it has one that is the identity."""
+    """The weights of an inserted block that adds nothing to its shortcut, if that is the identity."""
     block = arch.blocks[number]
     before = arch.blocks[number - 1] if number else None
     passes = before is not None and before.width == block.width and not block.downsamples

@@ -1,4 +1,4 @@
-"""The cell space of DARTS: `DartsSpace`, its genotypes, and nothing that loads torch."""
+"""The cell space of DARTS: `DartsSpace` and its genotypes. Importing it does not load torch."""
 
 from nasmeta.search_spaces.darts.architecture import DartsGenotype
 from nasmeta.search_spaces.darts.space import DartsSpace

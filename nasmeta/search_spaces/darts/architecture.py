@@ -1,14 +1,14 @@
-"""Genotypes: the normal and the reduction cell, each a row of nodes with two inputs; their strings and
-graphs.
+"""Genotypes, their strings and graphs.
 
-The states of a cell are numbered: 0 is the output of the cell before the last, 1 that of the last, 2 the
-first node, and so on. A node is the sum of two operations, each of another earlier state; the cell puts out
-all its nodes side by side.
+A genotype has a normal and a reduction cell, each a row of nodes with two inputs. The states of a cell are
+numbered: 0 is the output of the cell before the previous one, 1 that of the previous cell, 2 the first node,
+and so on. A node is the sum of two operations, each applied to a different earlier state. The cell's output
+is the concatenation of all its nodes.
 
 A string is normal-sep_conv_3x3.0+conv_3x3.1-...-reduce-max_pool_3x3.0+skip_connect.1-...: the pairs
-(operation, state) of a DARTS genotype in their order, one node after the other. Letters, digits and `-_.+`
-only: neither a shell nor Hydra's override grammar gives them a meaning. The names are a file format: add,
-never rename.
+(operation, state) of a DARTS genotype in their order, one node after the other. It uses only letters, digits
+and `-_.+`, which mean nothing special to a shell or to Hydra's override grammar. The names are a file format:
+add, never rename.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,26 +30,26 @@ OPERATIONS: tuple[str, ...] = (
 INPUTS = 2
 CELLS = ("normal", "reduce")
 VOCABULARY: tuple[str, ...] = ("input", "output", "c_k-2", "c_k-1", *OPERATIONS, "add", "concat")
-"""The labels of the graph's nodes; the inputs of a cell are named as in the figures of the paper."""
+"""The labels of the graph's nodes; a cell's inputs are named as in the figures of the paper."""
 
 NODES_PER_CELL_NODE = 3
 NODES_BESIDE = 3
 EXAMPLE = "sep_conv_3x3.0+conv_3x3.1"
 
-# An operation and the state that it is applied to.
+# An operation and the state to which it is applied.
 Edge = tuple[str, int]
 Node = tuple[Edge, Edge]
 Cell = tuple[Node, ...]
 
 
 def node(first: Edge, second: Edge) -> Node:
-    """The node of these two edges, in the one order that a node has them: by their states."""
+    """The node with these two edges, in their only valid order: by state."""
     return (first, second) if first[1] < second[1] else (second, first)
 
 
 @dataclass(frozen=True, slots=True)
 class DartsGenotype:
-    """The two cells that a network repeats; the edges of each node are in the order of their states."""
+    """The two cells that a network repeats. The edges of each node are ordered by state."""
 
     normal: Cell
     reduce: Cell
@@ -63,7 +63,7 @@ def _string(cell: Cell) -> str:
 
 
 def parse(text: str, operations: Sequence[str], nodes: int) -> DartsGenotype:
-    """The genotype of `nodes` nodes a cell whose string is `text`.
+    """The genotype with `nodes` nodes per cell whose string is `text`.
 
     Raises ArchitectureError, in one line, that names the cell, the node, and what would be right.
     """
@@ -106,8 +106,8 @@ def _parsed_edge(where: str, text: str, states: int, operations: Sequence[str]) 
 def canonical(arch: DartsGenotype) -> DartsGenotype:
     """The genotype whose cells are the smallest of their renumberings, node by node.
 
-    Nodes that do not depend on each other can change places. The cell then puts out the same maps in
-    another order, which the 1x1 convolutions behind it (or the head) take as well as this one.
+    Nodes that do not depend on each other can change places. The cell then outputs the same maps in another
+    order, which makes no difference to the 1x1 convolutions behind it (or the head).
     """
     return DartsGenotype(_smallest(arch.normal), _smallest(arch.reduce))
 
@@ -117,10 +117,10 @@ def _smallest(cell: Cell) -> Cell:
 
 
 def _numberings(cell: Cell, names: dict[int, int], done: Cell) -> Iterator[Cell]:
-    """Renumberings that go on from `done`, always with the smallest node that can come next.
+    """Renumberings that extend `done`, always by the smallest node that can come next.
 
-    Two that can come next may look the same until others use them, so both are tried. `names`: old state ->
-    new state.
+    Two such nodes may look the same until others use them, so both are tried. `names`: old state -> new
+    state.
     """
     if len(done) == len(cell):
         yield done
@@ -136,10 +136,10 @@ def _numberings(cell: Cell, names: dict[int, int], done: Cell) -> Iterator[Cell]
 
 
 def graph(arch: DartsGenotype) -> ArchitectureGraph:
-    """A normal cell and the reduction cell after it; different genotypes differ.
+    """A normal cell followed by the reduction cell; different genotypes have different graphs.
 
-    The two inputs of a cell are nodes, and so are every operation, the sum that a node is ("add"), and the
-    output of a cell ("concat"). Widths are 0: they are the network's, not the genotype's.
+    The two inputs of a cell are nodes, and so are every operation, the sum of a genotype's node ("add"), and
+    the output of a cell ("concat"). Widths are 0: they belong to the network, not the genotype.
     """
     builder = GraphBuilder()
     normal = _add_cell(builder, arch.normal, 0, 0)
@@ -148,7 +148,7 @@ def graph(arch: DartsGenotype) -> ArchitectureGraph:
 
 
 def max_nodes(nodes: int) -> int:
-    """The nodes of every graph, for cells of `nodes` nodes."""
+    """The number of nodes of every graph, for cells of `nodes` nodes."""
     return 2 + 2 * (NODES_BESIDE + NODES_PER_CELL_NODE * nodes)
 
 

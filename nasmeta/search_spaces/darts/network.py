@@ -22,7 +22,7 @@ from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskSpec
 
 STEM = 3
-"""How many times as wide as the first cell's nodes the stem is."""
+"""The width of the stem, in multiples of the width of the first cell's nodes."""
 
 OPS: Table = {
     "max_pool_3x3": lambda width_in, width, stride: pool_bn("max", width, stride),
@@ -40,10 +40,10 @@ OPS: Table = {
 def build(
     arch: DartsGenotype, task: TaskSpec, *, width: int, layers: int, reductions: Collection[int]
 ) -> FewShotNetwork:
-    """The network of `arch` for images [n, *task.input_shape]: stem, `layers` cells, the average position.
+    """The network of `arch` for images [n, *task.input_shape]: stem, `layers` cells, average pooling, head.
 
-    Cells number `reductions`, from 0, halve the size, upwards, and double the width of the nodes, which is
-    `width` before. Raises ArchitectureError where the task has no images.
+    The cells with the indices `reductions`, from 0, halve the size (rounded up) and double the width of the
+    nodes, which starts at `width`. Raises ArchitectureError if the task has no images.
     """
     channels = image_channels("darts", task)
     nodes = len(arch.normal)
@@ -57,7 +57,7 @@ def build(
 
 
 class MakeCell(Protocol):
-    """Makes a cell that takes the outputs of the last two; see DartsCell."""
+    """Makes a cell that takes the outputs of the two before it. DartsCell explains the arguments."""
 
     def __call__(
         self, before_last: int, last: int, width: int, *, reduce: bool, halved: bool
@@ -67,7 +67,7 @@ class MakeCell(Protocol):
 class DartsBody(nn.Module):
     """Stem and cells, each fed by the two before it: [n, channels, height, width] -> [n, features].
 
-    make_cell: makes one of `nodes` nodes, see DartsCell; reduces: one a cell, whether it is a reduction cell.
+    make_cell: makes a cell with `nodes` nodes. reduces: for each cell, whether it is a reduction cell.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class DartsBody(nn.Module):
 
 
 class DartsCell(nn.Module):
-    """One cell: the two inputs brought to its width, its nodes, and all of them side by side.
+    """One cell: the two inputs brought to its width, its nodes, and their concatenation.
 
-    before_last, last: channels of the inputs; halved: the last cell was a reduction cell, so the input
-    before it is twice as large.
+    before_last, last: channels of the two inputs. halved: whether the last cell was a reduction cell, so that
+    the input before it is twice as large.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class DartsCell(nn.Module):
 
 
 def prepare(before_last: int, last: int, width: int, *, halved: bool) -> nn.ModuleList:
-    """What brings the two inputs of a cell to its width, and the first to its size, where that is halved."""
+    """Brings a cell's two inputs to its width, and the first one to its size if that was halved."""
     return nn.ModuleList(
         [
             FactorizedReduce(before_last, width) if halved else relu_conv_bn(before_last, width, 1, 1),

@@ -1,4 +1,4 @@
-"""All genotypes as one relaxed network: every state leads to every later node, by a mixture."""
+"""All genotypes as one relaxed network: every state leads to every later node by a mixture."""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
@@ -29,7 +29,7 @@ def relaxed(
     layers: int,
     reductions: Collection[int],
 ) -> RelaxedNetwork:
-    """The relaxed network in the skeleton of `build`."""
+    """The relaxed network in the skeleton of `build`, whose arguments it takes."""
     states = [INPUTS + number for number in range(nodes)]
     alpha = Alpha(_shapes(states, len(operations), relaxation.inputs))
     reduces = [number in reductions for number in range(layers)]
@@ -65,17 +65,17 @@ def _shapes(states: Sequence[int], operations: int, inputs: Inputs) -> dict[str,
 
 
 def _options(states: Sequence[int], inputs: Inputs) -> list[int]:
-    """How many inputs, or pairs of them, each node has to choose from."""
+    """The number of inputs, or pairs of them, that each node can choose from."""
     return [comb(count, 2) if inputs == "pairs" else count for count in states]
 
 
 def _cell(
     alpha: Mapping[str, Tensor], name: str, operations: Sequence[str], states: Sequence[int], inputs: Inputs
 ) -> Cell:
-    """Of each node the two strongest inputs with their heaviest operations (section 2.4 of DARTS).
+    """Each node's two strongest inputs with their heaviest operations (section 2.4 of DARTS).
 
-    An input is as strong as its heaviest operation, times its own weight where inputs are weighed; pairs of
-    inputs are weighed themselves.
+    The strength of an input is the weight of its heaviest operation, times the input's own weight if inputs
+    have weights. If pairs of inputs have weights, the heaviest pair is taken.
     """
     weights = alpha[name].softmax(-1)
     strengths, best = (part.split(list(states)) for part in weights.max(-1))
@@ -97,7 +97,10 @@ def _cell(
 
 
 class MixedCell(nn.Module):
-    """One cell, every state mixed into every later node. `alpha` is the body's, `name` the cell's in it."""
+    """One relaxed cell: every state is mixed into every later node.
+
+    alpha: the body's architecture parameters. name: the cell's name in them.
+    """
 
     prepare: nn.ModuleList
 
@@ -111,7 +114,7 @@ class MixedCell(nn.Module):
         relaxation: Relaxation,
     ) -> None:
         super().__init__()
-        self._alpha = (alpha,)  # not a child: the parameters have one name
+        self._alpha = (alpha,)  # in a tuple, not a child, so that parameters have one name
         self.name, self.states, self.weighed = name, states, relaxation.inputs
         self.edges = nn.ModuleList(
             MixedOp(OPS, operations, width, 2 if name == "reduce" and state < INPUTS else 1, relaxation.share)
@@ -135,7 +138,7 @@ class MixedCell(nn.Module):
         return torch.cat(states[INPUTS:], dim=1)
 
     def _factors(self, alpha: Alpha) -> list[Tensor] | None:
-        """The weight of each edge; of a pair both edges have it, so an edge has the sum of its pairs'."""
+        """The weight of each edge; None if all are 1. An edge has the sum of the weights of its pairs."""
         if self.weighed == "all":
             return None
         weights = alpha.shares(f"{self.name}_inputs", _options(self.states, self.weighed))

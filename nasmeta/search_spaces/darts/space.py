@@ -1,16 +1,16 @@
 """The DARTS space (Liu, Simonyan & Yang 2019, arXiv:1806.09055) with the few-shot operations of MetaNAS.
 
-A network repeats two small cells, a normal one and one that halves the size. The operations are the seven of
-Elsken et al. 2020 (arXiv:1911.11090): pooling, skip, and convolutions that are cheap enough for few-shot
-learning. The space of the weight-sharing methods, and the one to choose for finding cells rather than whole
-networks: what is found at one width and depth is built at another.
+A network repeats two small cells, a normal one and one that halves the size. The seven operations are those
+of Elsken et al. 2020 (arXiv:1911.11090): pooling, skip, and convolutions that are cheap enough for few-shot
+learning. It is the space of the weight-sharing methods. Choose it to find cells rather than whole networks:
+what is found at one width and depth is built at another.
 
-From the authors' code (boschresearch/metanas): "conv_3x3" is one depthwise-separable convolution and
-"sep_conv_3x3" two of them, poolings are followed by a norm, and there is no "none" in a genotype. Without
-the papers' drop-path and auxiliary heads, which are ways to train.
+Following the authors' code (boschresearch/metanas), "conv_3x3" is one depthwise-separable convolution and
+"sep_conv_3x3" two, poolings are followed by a norm, and a genotype has no "none". The papers' drop-path and
+auxiliary heads are left out, because they belong to training.
 
 One edit is the mutation of Real et al. 2019 (arXiv:1802.01548, section 3.1): another operation on one edge,
-or another state that one edge comes from. All edits can be undone by one edit, and they connect the space.
+or another source state of one edge. Every edit can be undone by one edit, and edits connect the space.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 
 
 class DartsSpace(SearchSpace[DartsGenotype]):
-    """Genotypes of `nodes` nodes a cell. Networks take images [channels, height, width].
+    """Genotypes with `nodes` nodes per cell. Networks take images [channels, height, width].
 
-    ops: names of `architecture.OPERATIONS`; nodes: of a cell, its inputs not counted; width: channels of a
-    node before the first reduction; layers: cells; reductions: which of them, from 0, are reduction cells,
-    None for those after a third and two thirds, as in the paper. Raises ConfigError for an unknown
-    operation and for reductions that are no cells or do not ascend.
+    ops: names of `architecture.OPERATIONS`. nodes: per cell, inputs not counted. width: channels of a node
+    before the first reduction. layers: the number of cells. reductions: the indices, from 0, of the reduction
+    cells; None puts them after a third and two thirds, as in the paper. Raises ConfigError for an unknown
+    operation, and for reductions that are not cells or not ascending.
     """
 
     operations = architecture.VOCABULARY
@@ -66,13 +66,13 @@ class DartsSpace(SearchSpace[DartsGenotype]):
     # The named networks, and how many there are
 
     def initial(self) -> DartsGenotype:
-        """Every node is a 3x3 convolution of the last cell's output and a skip from the cell before it."""
+        """In every node: a 3x3 convolution of the previous cell and a skip from the cell before it."""
         conv, skip = self._preferred("conv_3x3")
         cell = (((skip, 0), (conv, 1)),) * self.nodes
         return DartsGenotype(cell, cell)
 
     def reference(self) -> DartsGenotype:
-        """A residual chain: every node is its last state separably convolved, plus a skip around that."""
+        """A residual chain: every node is a separable convolution of its last state plus a skip around it."""
         conv, skip = self._preferred("sep_conv_3x3")
         cell = tuple(((skip, number), (conv, number + 1)) for number in range(self.nodes))
         return DartsGenotype(cell, cell)
@@ -82,7 +82,7 @@ class DartsSpace(SearchSpace[DartsGenotype]):
 
     @property
     def size(self) -> int:
-        """A pair of states and two operations a node, in two cells."""
+        """The number of genotypes: pairs of states times operations squared, over all nodes of both cells."""
         cell = prod(comb(INPUTS + number, 2) * len(self.ops) ** 2 for number in range(self.nodes))
         return int(cell**2)
 
@@ -108,13 +108,13 @@ class DartsSpace(SearchSpace[DartsGenotype]):
 
     @property
     def decisions(self) -> Mapping[str, Sequence[object]]:
-        """The two cells share none."""
+        """The options of each decision; the two cells have no kind in common."""
         states = tuple(range(INPUTS + self.nodes - 1))
         kinds: tuple[tuple[str, tuple[object, ...]], ...] = (("state", states), ("operation", self.ops))
         return {f"{cell} {kind}": options for cell in CELLS for kind, options in kinds}
 
     def decide(self, choose: Choose) -> DartsGenotype:
-        """Of each node the earlier state and its operation, then the later one's: one order for each pair."""
+        """For each node decides the earlier state and its operation, then the later: one order per pair."""
 
         def node(cell: str, states: int) -> Node:
             state, operation = f"{cell} state", f"{cell} operation"
@@ -129,7 +129,7 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         return DartsGenotype(normal, reduce)
 
     def mutate(self, arch: DartsGenotype, rng: np.random.Generator) -> DartsGenotype:
-        """An operation or a state, evenly, of a random edge of a random cell.
+        """Changes an operation or a state, with equal chance, of a random edge of a random cell.
 
         If only one of the two can change in this space, that one does. Raises ArchitectureError if `arch` is
         the only architecture of the space.
@@ -140,7 +140,7 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         rename = can_rename and (not can_rewire or rng.random() < 0.5)
         name = CELLS[int(rng.integers(len(CELLS)))]
         cell: Cell = getattr(arch, name)
-        # The first node takes both inputs of the cell: there is no other state for it.
+        # The first node uses both inputs of the cell, so there is no other state for it.
         number = int(rng.integers(0 if rename else 1, self.nodes))
         side = int(rng.integers(2))
         edited = list(self._renamed(cell[number], side) if rename else _rewired(cell[number], side, number))
@@ -162,7 +162,7 @@ class DartsSpace(SearchSpace[DartsGenotype]):
                 yield architecture.node((new, state), other)
 
     def crossover(self, a: DartsGenotype, b: DartsGenotype, rng: np.random.Generator) -> DartsGenotype:
-        """Every node, with both its edges, from either parent, evenly."""
+        """Takes every node, with both its edges, from either parent with equal chance."""
         first = iter(rng.integers(2, size=len(CELLS) * len(a.normal)).tolist())
         normal, reduce = (
             tuple(x if next(first) else y for x, y in zip(mine, theirs, strict=True))
@@ -180,7 +180,7 @@ class DartsSpace(SearchSpace[DartsGenotype]):
 
     @property
     def max_nodes(self) -> int:
-        """The nodes of every graph, for fixed-length encodings."""
+        """The number of nodes of every graph, for fixed-length encodings."""
         return 2 + 2 * (architecture.NODES_BESIDE + architecture.NODES_PER_CELL_NODE * self.nodes)
 
     def build(self, arch: DartsGenotype, task: TaskSpec) -> "FewShotNetwork":
@@ -207,7 +207,7 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         return Sharing(largest=self._largest, name=partial(shared_name, reductions=self.reductions))
 
     def _largest(self) -> Iterator[DartsGenotype]:
-        """Each operation between every earlier state and every node."""
+        """Genotypes that put each operation between every earlier state and every node."""
         for op in self.ops:
             for first in range(self.nodes):
                 cell = tuple(((op, min(first, node)), (op, node + 1)) for node in range(self.nodes))

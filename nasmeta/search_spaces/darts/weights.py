@@ -1,7 +1,7 @@
 """The weights that the networks of the DARTS space share.
 
-In each cell of the network there is one set of weights for each operation on each pair of an earlier state
-and a node. Stem, preparations of a cell's inputs and head are shared by all; no width varies.
+Each cell of the network has one set of weights for each operation on each pair of an earlier state and a
+node. Stem, input preparations of the cells, and head are shared by all networks. No width varies.
 """
 
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from nasmeta.search_spaces.darts.architecture import INPUTS, DartsGenotype
 
 
 def shared_name(arch: DartsGenotype, name: str, reductions: Collection[int]) -> str:
-    """The name of the shared tensor that `name`, a parameter of the network of `arch`, is a part of."""
+    """The name of the shared tensor of which `name`, a parameter of the network of `arch`, is a part."""
     place, dot, rest = name.partition(".ops.")  # body.cells.3.ops.5.1.weight
     if not dot:
         return name

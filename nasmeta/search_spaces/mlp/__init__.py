@@ -1,4 +1,4 @@
-"""The space of multi-layer perceptrons: `MlpSpace`, its architectures, and nothing that loads torch."""
+"""The space of multi-layer perceptrons: `MlpSpace` and its architectures. It does not load torch."""
 
 from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
 from nasmeta.search_spaces.mlp.space import MlpSpace

@@ -1,9 +1,9 @@
 """Architectures of the mlp space: hidden layers from input to output, their strings, and their graphs.
 
-A string is fc40.relu.none_fc40.relu.layer+skip: layers joined by "_"; a layer is fc<width>.activation.norm,
-then "+skip" if it has one. Letters, digits and `_.+` only: neither a shell nor Hydra's override grammar
-gives them a meaning. The names are a file format, because journals and checkpoints hold such strings: add,
-never rename.
+A string is fc40.relu.none_fc40.relu.layer+skip: layers joined by "_". A layer is fc<width>.activation.norm,
+then "+skip" if it has one. It uses only letters, digits and `_.+`, which mean nothing special to a shell or
+to Hydra's override grammar. The names are a file format, because journals and checkpoints hold such strings:
+add, never rename.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ EXAMPLE = "fc40.relu.none"
 
 @dataclass(frozen=True)
 class MlpLayer:
-    """activation(norm(linear(x)) + x if `skip`); `width` units. norm: "none", "layer" or "batch"."""
+    """activation(norm(linear(x)) + x if `skip`) with `width` units; norm: "none", "layer" or "batch"."""
 
     width: int
     activation: str
@@ -50,7 +50,7 @@ class MlpArchitecture:
 def parse(text: str, options: Mapping[str, Sequence[Any]]) -> MlpArchitecture:
     """Reads a string made of `options`: kind of decision -> allowed values, as in `MlpSpace.decisions`.
 
-    Raises ArchitectureError, in one line, that names the token, its layer, and the nearest valid one.
+    Raises ArchitectureError, in one line, that names the token, its layer, and the nearest valid token.
     """
     return MlpArchitecture(tuple(_layer(n, layer, options) for n, layer in enumerate(text.split("_"), 1)))
 
@@ -74,7 +74,7 @@ def _layer(number: int, text: str, options: Mapping[str, Sequence[Any]]) -> MlpL
 
 
 def graph(arch: MlpArchitecture) -> ArchitectureGraph:
-    """Every operation a node: linear -> (norm) -> ("add") -> activation; different architectures differ.
+    """One node per operation: linear -> (norm) -> ("add") -> activation; different architectures differ.
 
     A skip is an edge from the layer's input to "add". Widths are units.
     """

@@ -1,4 +1,4 @@
-"""Mlp architectures as networks."""
+"""Builds the networks of mlp architectures."""
 
 from collections import OrderedDict
 from math import prod
@@ -22,7 +22,7 @@ def build(arch: MlpArchitecture, task: TaskSpec) -> FewShotNetwork:
 
 
 def _layer(layer: MlpLayer, units: int) -> ops.Block:
-    # Batch norm subtracts any bias; layer norm, over the units of one example, does not.
+    # Batch norm subtracts any bias. Layer norm is over the units of one example, and does not.
     branch = nn.Sequential(nn.Linear(units, layer.width, bias=layer.norm != "batch"))
     if layer.norm == "layer":
         branch.append(nn.LayerNorm(layer.width))

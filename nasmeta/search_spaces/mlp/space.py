@@ -1,9 +1,13 @@
 """The mlp space: fully connected networks, for regression on few features and for flattened images.
 
-One edit is: one attribute of one layer (the width by one notch of the list); a layer inserted or removed
-beside one that differs from it in at most one attribute, the width by any amount; all widths one notch up
-or down. What would leave a skip between layers of different widths is no edit. Every edit can be undone by
-one edit, and edits connect the space.
+One edit is one of these:
+- one attribute of one layer changes, the width by one notch of the list;
+- a layer is inserted or removed next to one that differs from it in at most one attribute, the width by any
+  amount;
+- all widths move one notch up or down.
+
+A change that would leave a skip between layers of different widths is not an edit. Every edit can be undone
+by one edit, and edits connect the space.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
     from nasmeta.search_spaces.morphism import Weights
 
-# Layer norm makes one unit constant.
+# Layer norm over a single unit is constant.
 SMALLEST_WIDTH = 2
 
 Layers = sequence.Blocks[MlpLayer]
@@ -38,8 +42,8 @@ Layers = sequence.Blocks[MlpLayer]
 class MlpSpace(SearchSpace[MlpArchitecture]):
     """Networks of `min_layers` to `max_layers` hidden layers. Inputs of any shape are flattened.
 
-    widths: the allowed numbers of units, ascending; activations, norms: names of `architecture`; skip:
-    whether a layer may add its input, if that is as wide. Raises ConfigError for lists and ranges that make
+    widths: the allowed numbers of units, ascending. activations, norms: names of `architecture`. skip:
+    whether a layer may add its input, if that is as wide. Raises ConfigError for lists and ranges that leave
     no space.
     """
 
@@ -67,13 +71,13 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
     # The named networks, and what belongs to the space
 
     def initial(self) -> MlpArchitecture:
-        """As few layers as the space allows, of its smallest width, without norm."""
+        """As few layers as the space allows, with its smallest width and without norm."""
         return self._uniform(self.widths[0], self.min_layers)
 
     def reference(self) -> MlpArchitecture:
         """Two hidden layers of 40 ReLU units, MAML's network for sinusoids (Finn et al. 2017, section 5.1).
 
-        A space that was configured without it gives the member that comes nearest, choice by choice.
+        If the space does not contain it, the member that comes nearest, choice by choice.
         """
         layers = min(max(2, self.min_layers), self.max_layers)
         return self._uniform(options.closest(self.widths, 40), layers)
@@ -114,13 +118,13 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
 
     @property
     def size(self) -> int:
-        """A first layer, then layers that may skip at one of the widths."""
+        """The number of architectures: a first layer, then layers that may skip at one of the widths."""
         kinds = len(self.activations) * len(self.norms)
         later = kinds * (len(self.widths) + len(self.skips) - 1)
         return sum(kinds * len(self.widths) * later ** (depth - 1) for depth in self._depths)
 
     def widened(self, number: int, rounds: int) -> "MlpSpace":
-        """Narrow and shallow first: the lowest widths and depths, in even steps up to all of them."""
+        """Narrow and shallow first: the lowest widths and depths, growing in even steps to all of them."""
         space = copy(self)
         space.widths = self.widths[: options.step(1, len(self.widths), number, rounds)]
         space.max_layers = options.step(self.min_layers, self.max_layers, number, rounds)
@@ -129,10 +133,9 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
     # Draws and edits
 
     def sample(self, rng: np.random.Generator) -> MlpArchitecture:
-        """Depth uniform; widths by `widths_column`; activations, norms and skips by `column`, evenly.
+        """Depth is uniform; widths by `widths_column`; activations, norms and skips by `column`, evenly.
 
-        A skip that was drawn where the width changes is dropped. Every architecture has a positive
-        probability.
+        A drawn skip is dropped if the width changes there. Every architecture has a positive probability.
         """
         n = int(rng.integers(self.min_layers, self.max_layers + 1))
         widths = sequence.widths_column(self.widths, n, rng)
@@ -144,7 +147,7 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
         return MlpArchitecture(tuple(MlpLayer(w, a, norm, skip and fit) for w, a, norm, skip, fit in rows))
 
     def decide(self, choose: Choose) -> MlpArchitecture:
-        """The number of layers, then each layer's attributes. A layer can skip only after one as wide."""
+        """Decides the number of layers, then their attributes. A layer can skip only after one as wide."""
         layers: list[MlpLayer] = []
         for _ in range(choose("layers", self._depths)):
             width = choose("width", self.widths)
@@ -155,7 +158,7 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
         return MlpArchitecture(tuple(layers))
 
     def _variants(self, layer: MlpLayer, *, any_width: bool) -> tuple[Layers, ...]:
-        """The layers that differ from `layer` in one attribute, grouped; the width by one notch or any."""
+        """The layers that differ from `layer` in one attribute, by attribute; width by one notch or any."""
         widths = self.widths if any_width else sequence.notches(self.widths, layer.width)
         return (
             tuple(replace(layer, width=width) for width in widths if width != layer.width),
@@ -187,8 +190,8 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
     def mutate(self, arch: MlpArchitecture, rng: np.random.Generator) -> MlpArchitecture:
         """A random neighbour: an attribute 1/2, depth 3/8, scale 1/8.
 
-        What does not apply or leaves the space is drawn again. Raises ArchitectureError if `arch` is the only
-        architecture of the space.
+        An edit that does not apply or leaves the space is drawn again. Raises ArchitectureError if `arch` is
+        the only architecture of the space.
         """
         layers = arch.layers
         near = partial(self._variants, any_width=False)
@@ -224,7 +227,7 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
 
     @property
     def max_nodes(self) -> int:
-        """The most nodes that a graph can have, for fixed-length encodings."""
+        """The largest possible number of nodes of a graph, for fixed-length encodings."""
         return self.max_layers * architecture.NODES_PER_LAYER + architecture.NODES_BESIDE_LAYERS
 
     def build(self, arch: MlpArchitecture, task: TaskSpec) -> "FewShotNetwork":
@@ -238,7 +241,7 @@ class MlpSpace(SearchSpace[MlpArchitecture]):
         return Sharing(largest=self._largest, name=shared_name)
 
     def _largest(self) -> Iterator[MlpArchitecture]:
-        """All layers at full width, with each norm."""
+        """Architectures with all layers at full width, one for each norm."""
         for norm in self.norms:
             layer = MlpLayer(self.widths[-1], self.activations[0], norm)
             yield MlpArchitecture((layer,) * self.max_layers)

@@ -1,14 +1,16 @@
-"""The weights of mlp networks: which ones networks share, and how one network's become another's start.
+"""The weights of mlp networks: which ones they share, and how to start one network from another.
 
 Sharing: slimmable widths and optional layers. Layer i of every network, counted from the input, takes the
-first units of one linear layer, whatever follows it; each kind of norm has affine parameters of its own. A
-shallower network ends earlier; the head is one.
+first units of one linear layer, whatever follows it. Each kind of norm has its own affine parameters. A
+shallower network ends earlier. There is one head.
 
-Morphism: the new network computes the old one's function if it differs only by wider layers (under layer
-norm only by a whole factor, which leaves its moments as they are), and by inserted ReLU layers that are as
-wide as the ReLU layer before them and have either a skip, to which they add nothing at first, or no norm:
-they begin as the identity (Net2DeeperNet). Everything else (other activations or norms, narrower layers,
-new skips, removed layers) keeps the values that fit by name and shape, layer by layer; the rest is fresh.
+Morphism: the new network computes the old one's function if it differs only by
+- wider layers (under layer norm only by a whole factor, which keeps its moments);
+- inserted ReLU layers that are as wide as the ReLU layer before them, and have either a skip, to which they
+  add nothing at first, or no norm. They begin as the identity (Net2DeeperNet).
+
+Everything else (other activations or norms, narrower layers, new skips, removed layers) keeps the values that
+fit by name and shape, layer by layer; the rest is fresh.
 """
 
 import numpy as np
@@ -19,7 +21,7 @@ from nasmeta.search_spaces.morphism import Weights, aligned, copied, grown
 
 
 def shared_name(arch: MlpArchitecture, name: str) -> str:
-    """The name of the shared tensor that `name`, a parameter of the network of `arch`, is a part of."""
+    """The name of the shared tensor of which `name`, a parameter of the network of `arch`, is a part."""
     if name.startswith("head."):
         return name
     _, place, _, index, parameter = name.split(".")  # body.layer2.branch.0.weight
@@ -30,7 +32,7 @@ def shared_name(arch: MlpArchitecture, name: str) -> str:
 def morph(
     old: MlpArchitecture, new: MlpArchitecture, weights: Weights, fresh: Weights, rng: np.random.Generator
 ) -> Weights:
-    """Parameters for `new` from those of `old`; names and shapes are those of `fresh`, a new network's."""
+    """Parameters for `new` from those of `old`, with the names and shapes of `fresh`, a new network's."""
     result = {name: value for name, value in copied(weights, fresh).items() if not name.startswith("body.")}
     for number, counterpart in enumerate(aligned(old.layers, new.layers, difference)):
         prefix = f"body.layer{number + 1}."
@@ -48,7 +50,7 @@ def morph(
 
 
 def difference(a: MlpLayer, b: MlpLayer) -> float:
-    """How little two layers have in common: 0 where they are equal, 2 at most."""
+    """How much two layers differ: 0 if they are equal, 2 at most."""
     return 0.5 * sum((a.width != b.width, a.activation != b.activation, a.norm != b.norm, a.skip != b.skip))
 
 
@@ -61,7 +63,7 @@ def _grown_layer(had: Weights, fresh: Weights, rng: np.random.Generator) -> Weig
 
 
 def _transparent(arch: MlpArchitecture, number: int, fresh: Weights) -> Weights:
-    """An inserted layer that passes its input on, where its form allows it."""
+    """The weights of an inserted layer that passes its input on, if its form allows it."""
     layer = arch.layers[number]
     if not number or arch.layers[number - 1].width != layer.width:
         return fresh

@@ -1,9 +1,9 @@
 """Architectures of NAS-Bench-201: one operation on each edge of the complete graph of 4 ordered nodes.
 
-Node 0 is the cell's input, node 3 its output; a node is the sum of what its edges bring. The names are the
-benchmark's own: its tables are read by them. So are the strings:
-|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2| has the nodes after the input
-joined by "+", and for each node every earlier one with the operation on the edge from it. A shell needs
+Node 0 is the cell's input, node 3 its output. A node is the sum of its incoming edges. Names and strings are
+the benchmark's own, because its tables use them. In the string
+|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2| the nodes after the input are
+joined by "+", and each node lists every earlier node with the operation on the edge from it. A shell needs
 quotes around it.
 """
 
@@ -20,7 +20,7 @@ Edge = tuple[int, int]
 
 OPERATIONS: tuple[str, ...] = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 NODES = 4
-# (source, target), in the order of the string, which is an order to compute them in.
+# (source, target), in the order of the string, in which they can also be computed.
 EDGES: tuple[Edge, ...] = tuple((source, target) for target in range(NODES) for source in range(target))
 VOCABULARY: tuple[str, ...] = ("input", "output", *OPERATIONS)
 """The labels of the graph's nodes."""
@@ -42,10 +42,11 @@ class Nasbench201Cell:
 
 
 def live_edges(cell: Nasbench201Cell) -> dict[Edge, str]:
-    """The edges that carry something from the cell's input to its output, with their operations, in order.
+    """The edges that carry something from the cell's input to its output, in order, with operations.
 
-    What only "none" leads to or from computes nothing that is used. A cell whose output is not connected
-    to its input is the one edge 0 -> 3 of "none": it puts out zeros.
+    An edge that the input reaches only through "none", or that reaches the output only through "none",
+    computes nothing that is used. A cell whose output is not connected to its input becomes the single edge 0
+    -> 3 of "none", which outputs zeros.
     """
     edges = {edge: op for edge, op in zip(EDGES, cell.ops, strict=True) if op != "none"}
     fed, used = {0}, {NODES - 1}
@@ -60,7 +61,7 @@ def live_edges(cell: Nasbench201Cell) -> dict[Edge, str]:
 
 
 def parse(text: str) -> Nasbench201Cell:
-    """The cell whose string is `text`; raises ArchitectureError that says which edge is wrong."""
+    """The cell with the string `text`. Raises ArchitectureError that says which edge is wrong."""
     match = FORM.fullmatch(text)
     if not match:
         raise ArchitectureError(
@@ -74,12 +75,12 @@ def parse(text: str) -> Nasbench201Cell:
 
 
 def graph(cell: Nasbench201Cell) -> ArchitectureGraph:
-    """The operations of the live edges as nodes, fed by those that lead to where the edge begins.
+    """The operations of the live edges as nodes; each is fed by the operations that lead to its source.
 
-    Sums are where several operations lead into one. Widths are 0: they are the stage's, not the cell's.
-    Dead edges are left out because predictors learn better without them: a graph network fitted to 150
-    random cells of the CIFAR-10 table ranked 1,500 others with Kendall's tau 0.70, and 0.59 on the
-    complete graph of 6 operations (standard error 0.01).
+    Sums are implicit: several operations lead into one. Widths are 0: they belong to the stage, not the cell.
+    Dead edges are left out because predictors learn better without them: a graph network fitted to 150 random
+    cells of the CIFAR-10 table ranked 1,500 others with Kendall's tau 0.70, and 0.59 on the complete graph of
+    6 operations (standard error 0.01).
     """
     builder = GraphBuilder()
     into: dict[int, list[int]] = {0: [0]}
@@ -89,7 +90,7 @@ def graph(cell: Nasbench201Cell) -> ArchitectureGraph:
 
 
 def expression(cell: Nasbench201Cell) -> str:
-    """The cell's output in terms of its input; equal for isomorphic cells."""
+    """The cell's output as an expression of its input; equal for isomorphic cells."""
     ops = iter(cell.ops)
     nodes = [INPUT]
     for target in range(1, NODES):
@@ -105,7 +106,7 @@ def _term(op: str, source: str) -> str:
 
 @cache
 def _representatives() -> dict[str, Nasbench201Cell]:
-    """The first cell of each expression, in the order of the operations; about 0.2 s, once."""
+    """The first cell of each expression, in the order of the operations. Takes about 0.2 s, once."""
     found: dict[str, Nasbench201Cell] = {}
     for ops in product(OPERATIONS, repeat=6):
         cell = Nasbench201Cell(ops)
@@ -114,15 +115,17 @@ def _representatives() -> dict[str, Nasbench201Cell]:
 
 
 def canonical(cell: Nasbench201Cell) -> Nasbench201Cell:
-    """The representative of the cells that are isomorphic to `cell`; itself if it is the first of them.
+    """The representative of the cells that are isomorphic to `cell`; `cell` itself if it is the first.
 
-    As the paper counts them there are 6,466 cells among the 15,625 strings. The equivalence is that of the
-    paper (arXiv:2001.00326, section 3.1) as its code has it (`to_unique_str(consider_zero=True)`): every
-    node is written as an expression of the input, in which "skip_connect" is what it passes on, "none" and
-    whatever is applied to it is "#", and the terms of a sum are sorted as strings; cells with equal
-    expressions of the output are one. Such cells compute the same function. Not all that do are found:
-    zeros stay in a sum, and the terms of a sum that a skip passes on stay together, wherever the first of
-    them sorts. So the count hangs on the notation, which is the paper's here, character by character.
-    (Without zeros and with all terms sorted, 4,930 functions are left.)
+    Counted as in the paper, there are 6,466 cells among the 15,625 strings. The equivalence is that of the
+    paper (arXiv:2001.00326, section 3.1) as its code computes it (`to_unique_str(consider_zero=True)`). Every
+    node is written as an expression of the input: "skip_connect" becomes what it passes on, "none" and
+    anything applied to it becomes "#", and the terms of a sum are sorted as strings. Cells with equal
+    expressions of the output count as one.
+
+    Such cells compute the same function, but not all cells that do are found. Zeros stay in a sum, and the
+    terms of a sum that a skip passes on stay together, wherever the first of them sorts. So the count depends
+    on the notation, which here is the paper's, character by character. (Without zeros and with all terms
+    sorted, 4,930 functions are left.)
     """
     return _representatives()[expression(cell)]

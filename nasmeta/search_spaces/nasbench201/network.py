@@ -1,4 +1,4 @@
-"""NAS-Bench-201 cells as networks: the benchmark's skeleton around them."""
+"""Builds the networks of NAS-Bench-201 cells: the benchmark's skeleton around them."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.search_spaces.nasbench201.architecture import NODES, Nasbench201Cell, live_edges
 from nasmeta.task import TaskSpec
 
-# Every edge keeps width and size, so pooling and skip take no other.
+# Every edge keeps width and size, so pooling and skip need no other form.
 OPS: Table = {
     "none": lambda width_in, width, stride: Zero(stride),
     "skip_connect": lambda width_in, width, stride: nn.Identity(),
@@ -32,11 +32,11 @@ def build(cell: Nasbench201Cell, task: TaskSpec, *, width: int, stages: int, rep
 def skeleton(
     make_cell: Callable[[int], nn.Module], task: TaskSpec, *, width: int, stages: int, repeats: int
 ) -> tuple[nn.Sequential, int]:
-    """The body around cells, make_cell(width), and its features: section 3.1 of the paper, figure 1.
+    """The body around cells, make_cell(width), and its number of features (section 3.1, figure 1).
 
-    Stem (3x3 convolution, norm), then `stages` stages of `repeats` cells; between two stages a residual
-    block doubles the width and halves the size, upwards; norm, ReLU and the average position at the end.
-    Raises ArchitectureError where the task has no images.
+    Stem (3x3 convolution, norm), then `stages` stages of `repeats` cells. Between two stages a residual block
+    doubles the width and halves the size, rounded up. At the end come norm, ReLU and average pooling. Raises
+    ArchitectureError if the task has no images.
     """
     channels = image_channels("nasbench201", task)
     layers: OrderedDict[str, nn.Module] = OrderedDict(
@@ -71,8 +71,8 @@ class Cell(nn.Module):
 
 
 def _reduction(width: int) -> ops.Block:
-    """The residual block of stride 2: two 3x3 convolutions beside average pooling and a 1x1 convolution."""
+    """The residual block of stride 2: two 3x3 convolutions, plus average pooling and a 1x1 convolution."""
     branch = nn.Sequential(relu_conv_bn(width, 2 * width, 3, 2), relu_conv_bn(2 * width, 2 * width, 3, 1))
-    # Upwards, as the convolution of stride 2 halves odd sizes; even ones are the paper's.
+    # Rounds odd sizes up, as the convolution of stride 2 does. Even sizes are as in the paper.
     shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), ops.conv2d(width, 2 * width, 1))
     return ops.Block(branch, shortcut, nn.Identity())

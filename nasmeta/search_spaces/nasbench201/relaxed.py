@@ -1,4 +1,4 @@
-"""All NAS-Bench-201 cells as one relaxed network: five weighted operations on each edge, "none" too."""
+"""All NAS-Bench-201 cells as one relaxed network: five weighted operations per edge, including "none"."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,13 +20,13 @@ from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
 
 INTO = [[number for number, (_, end) in enumerate(EDGES) if end == target] for target in range(1, NODES)]
-"""The edges that lead to each node after the input."""
+"""For each node after the input, the indices of the edges that lead to it."""
 
 
 def relaxed(task: TaskSpec, relaxation: Relaxation, **size: int) -> RelaxedNetwork:
-    """The relaxed network in the skeleton of `build`, whose width, stages and repeats `size` gives.
+    """The relaxed network in the skeleton of `build`; `size` gives its width, stages and repeats.
 
-    Raises ConfigError for pairs of inputs: a node has all its edges, there is nothing to choose.
+    Raises ConfigError for pairs of inputs: a node has all its edges, so there is nothing to choose.
     """
     if relaxation.inputs == "pairs":
         raise ConfigError(
@@ -52,12 +52,12 @@ def relaxed(task: TaskSpec, relaxation: Relaxation, **size: int) -> RelaxedNetwo
 
 
 def derive(alpha: Mapping[str, Tensor]) -> Nasbench201Cell:
-    """The heaviest operation of each edge, "none" too, as in the benchmark's searches."""
+    """The cell with the heaviest operation of each edge; it may be "none", as in the benchmark's searches."""
     return Nasbench201Cell(tuple(OPERATIONS[i] for i in alpha["cell"].argmax(-1).tolist()))
 
 
 def places(cell: Nasbench201Cell, name: str) -> list[Place]:
-    """Where the operations of the plain cell are in the relaxed one."""
+    """The places of the plain cell's operations in the relaxed cell."""
     return [(EDGES.index(edge), op) for edge, op in live_edges(cell).items()]
 
 
@@ -66,7 +66,7 @@ class RelaxedCell(nn.Module):
 
     def __init__(self, alpha: Alpha, width: int, relaxation: Relaxation) -> None:
         super().__init__()
-        self._alpha = (alpha,)  # not a child: the parameters have one name
+        self._alpha = (alpha,)  # in a tuple, not a child, so that parameters have one name
         self.weighs_edges = relaxation.inputs == "edges"
         self.edges = nn.ModuleList(MixedOp(OPS, OPERATIONS, width, 1, relaxation.share) for _ in EDGES)
 

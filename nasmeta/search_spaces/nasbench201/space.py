@@ -1,12 +1,12 @@
 """The NAS-Bench-201 space (Dong & Yang 2020, arXiv:2001.00326): one cell of 6 edges, 5 operations on each.
 
-15,625 cells, small enough to enumerate, all of them trained by the benchmark: with `evaluator=tabular` a
-strategy is tried on its tables in seconds, with any other the same cells are meta-trained in the
-benchmark's skeleton, of the width and depth chosen here.
+It has 15,625 cells, few enough to enumerate, and the benchmark trained all of them. With `evaluator=tabular`
+a strategy is tried on its tables in seconds. With any other evaluator the same cells are meta-trained in the
+benchmark's skeleton, at the width and depth chosen here.
 
-Cells whose output is not connected to their input (341) are members, as in the benchmark, and are built:
-networks that put out the same whatever they are shown, which every evaluator scores at chance. So a table
-and a training run see one space, and a search has nothing to know about it.
+Cells whose output is not connected to their input (341) are members, as in the benchmark, and are built. Such
+a network has the same output for all inputs, and every evaluator scores it at chance. So a table and a
+training run see the same space, and a search needs no special case.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Nasbench201Space(SearchSpace[Nasbench201Cell]):
     """All 15,625 cells, in a network of a chosen size. Networks take images [channels, height, width].
 
-    width: channels of the first stage, doubled by each that follows; stages: how many, each half as high
-    and wide as the last; repeats: cells in a stage. The benchmark has 16, 3 and 5.
+    width: channels of the first stage; every later stage doubles them. stages: the number of stages, each
+    half as high and wide as the one before. repeats: cells per stage. The benchmark has 16, 3 and 5.
     """
 
     operations = architecture.VOCABULARY
@@ -53,7 +53,7 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         return Nasbench201Cell(("none", "none", "none", "nor_conv_3x3", "none", "none"))
 
     def reference(self) -> Nasbench201Cell:
-        """The basic block of a residual network: two 3x3 convolutions, a shortcut (the "ResNet" cell)."""
+        """The basic block of a residual network ("ResNet" cell): two 3x3 convolutions and a shortcut."""
         return Nasbench201Cell(
             ("nor_conv_3x3", "none", "nor_conv_3x3", "skip_connect", "none", "skip_connect")
         )
@@ -65,13 +65,13 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         )
 
     def mutate(self, arch: Nasbench201Cell, rng: np.random.Generator) -> Nasbench201Cell:
-        """Another operation on one edge, both uniform."""
+        """Another operation on one edge; both are uniform draws."""
         edge, step = divmod(int(rng.integers(len(EDGES) * (len(OPERATIONS) - 1))), len(OPERATIONS) - 1)
         old = OPERATIONS.index(arch.ops[edge])
         return _replaced(arch, edge, OPERATIONS[(old + 1 + step) % len(OPERATIONS)])
 
     def crossover(self, a: Nasbench201Cell, b: Nasbench201Cell, rng: np.random.Generator) -> Nasbench201Cell:
-        """Each edge from either parent, evenly."""
+        """Takes each edge from either parent with equal chance."""
         first = rng.integers(2, size=len(EDGES)).tolist()
         return Nasbench201Cell(tuple(x if f else y for x, y, f in zip(a.ops, b.ops, first, strict=True)))
 
@@ -87,11 +87,11 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
 
     @property
     def decisions(self) -> Mapping[str, Sequence[object]]:
-        """An edge is a kind of its own, because no two play the same part."""
+        """The options of each edge. Each edge is a kind of its own, because no two have the same role."""
         return {f"{source}->{target}": OPERATIONS for source, target in EDGES}
 
     def decide(self, choose: Choose) -> Nasbench201Cell:
-        """Any operation on any edge."""
+        """Decides the operation of each edge, in order."""
         return Nasbench201Cell(tuple(choose(edge, OPERATIONS) for edge in self.decisions))
 
     def graph(self, arch: Nasbench201Cell) -> ArchitectureGraph:

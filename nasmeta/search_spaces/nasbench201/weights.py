@@ -1,13 +1,13 @@
 """The weights that NAS-Bench-201's networks share: one set for each operation on each edge of each cell.
 
-The skeleton (stem, reductions, head) is shared by all; its widths do not vary.
+All networks share the skeleton (stem, reductions, head). No width varies.
 """
 
 from nasmeta.search_spaces.nasbench201.architecture import Nasbench201Cell, live_edges
 
 
 def shared_name(cell: Nasbench201Cell, name: str) -> str:
-    """The name of the shared tensor that `name`, a parameter of the network of `cell`, is a part of."""
+    """The name of the shared tensor of which `name`, a parameter of the network of `cell`, is a part."""
     place, dot, rest = name.partition(".ops.")  # body.stage1_cell1.ops.2.1.weight
     if not dot:
         return name

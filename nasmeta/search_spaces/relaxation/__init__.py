@@ -1,1 +1,1 @@
-"""Continuous relaxations: all networks of a space as one whose architecture is learned by gradients."""
+"""Continuous relaxations: all networks of a space as one, whose architecture is learned by gradients."""

@@ -1,4 +1,4 @@
-"""A space with one architecture more, `adaptive`: the relaxed network, of which every task takes its own."""
+"""A space with one more architecture, `adaptive`: the relaxed network, from which each task takes its own."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Adaptive:
-    """All architectures of a space at once."""
+    """The architecture that stands for all architectures of a space at once."""
 
     def __str__(self) -> str:
         return "adaptive"
@@ -26,7 +26,7 @@ ADAPTIVE = Adaptive()
 
 
 def with_adaptive(space: SearchSpace[Any], relaxation: Relaxation) -> SearchSpace[Any]:
-    """The same space, which also reads, draws and builds `adaptive`; its edits do not lead there."""
+    """The same space, which also reads, draws and builds `adaptive`. No edit leads to it."""
     wider = copy(space)
     wrapped = {
         "parse": partial(_parse, space),
@@ -42,7 +42,7 @@ def _parse(space: SearchSpace[Any], text: str) -> Any:
 
 
 def _graph(space: SearchSpace[Any], arch: Any) -> ArchitectureGraph:
-    """Input and output: what is between them is a task's own."""
+    """Input and output only: what is between them differs from task to task."""
     return GraphBuilder().finish(0) if arch == ADAPTIVE else space.graph(arch)
 
 

@@ -1,10 +1,10 @@
-"""Relaxed networks: every edge is a mixture of all operations, weighted by parameters that can be learned.
+"""Relaxed networks: every edge is a mixture of all operations with learned weights.
 
-The continuous relaxation of DARTS (Liu et al. 2019, arXiv:1806.09055, eq. 2), with what others made of it:
-the sampled edge of GDAS (Dong & Yang 2019, arXiv:1910.04465, eq. 4 to 7), the partial channels and edge
-weights of PC-DARTS (Xu et al. 2020, arXiv:1907.05737, eq. 2 and 3), the pairs of inputs and the annealed
-temperature of MetaNAS (Elsken et al. 2020, arXiv:1911.11090, section 4). A space says what its cells are
-made of and how an architecture is read off (its relaxed.py); here is what they share.
+The continuous relaxation of DARTS (Liu et al. 2019, arXiv:1806.09055, eq. 2), and its successors: the sampled
+edge of GDAS (Dong & Yang 2019, arXiv:1910.04465, eq. 4 to 7), the partial channels and edge weights of
+PC-DARTS (Xu et al. 2020, arXiv:1907.05737, eq. 2 and 3), the pairs of inputs and the annealed temperature of
+MetaNAS (Elsken et al. 2020, arXiv:1911.11090, section 4). This module has what spaces share. The relaxed.py
+of a space has its cells, and derives an architecture.
 """
 
 import re
@@ -21,22 +21,22 @@ from nasmeta.search_spaces.cell_ops import Table
 from nasmeta.search_spaces.modules import FewShotNetwork
 
 PREFIX = "body.alpha."
-"""What the names of the architecture's parameters start with."""
+"""The prefix of the names of the architecture's parameters."""
 
 INIT = 1e-3
-"""Standard deviation of the initial architecture parameters, that of DARTS."""
+"""Standard deviation of the initial architecture parameters, as in DARTS."""
 
 Place = tuple[int, str]
-"""An edge of a relaxed cell, by its number, and the operation on it."""
+"""The number of an edge of a relaxed cell, and the operation on it."""
 
 
 @dataclass
 class Draw:
-    """How logits become weights. All copies of a network, one a thread, share one.
+    """How logits become weights. All copies of a network, one per thread, share one Draw.
 
     temperature: of all softmaxes, at the beginning and at the end of an inner loop. noise, hard (one-hot),
-    both [edges, operations], and chosen (the sampled operation of each edge), by the name of the logits:
-    Gumbel samples, empty for a plain softmax.
+    both [edges, operations], and chosen (the sampled operation of each edge): Gumbel samples by the name of
+    the logits; empty for a plain softmax.
     """
 
     temperature: tuple[float, float] = (1.0, 1.0)
@@ -49,9 +49,9 @@ class Draw:
 
 
 class Alpha(nn.Module):
-    """The architecture's parameters: one table of logits [edges, operations] a cell, and logits of inputs.
+    """The architecture's parameters: a table of logits [edges, operations] per cell, and input logits.
 
-    progress: how far an inner loop is, from 0 to 1, which the temperature follows.
+    progress: how far an inner loop is, from 0 to 1; the temperature follows it.
     """
 
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -67,10 +67,10 @@ class Alpha(nn.Module):
         return start + (end - start) * self.progress
 
     def operations(self, name: str) -> Tensor:
-        """Weights [edges, operations], each row of sum 1.
+        """Weights [edges, operations]; each row sums to 1.
 
-        The softmax of the logits; or the sampled operations, one-hot, with the derivative of the Gumbel
-        softmax (straight-through: GDAS eq. 4 to 6).
+        They are the softmax of the logits, or the sampled operations as one-hot rows with the derivative of
+        the Gumbel softmax (straight-through: GDAS eq. 4 to 6).
         """
         logits: Tensor = getattr(self, name)
         if name not in self.draw.noise:
@@ -80,21 +80,21 @@ class Alpha(nn.Module):
         return self.draw.hard[name] + (soft - soft.detach())
 
     def chosen(self, name: str) -> Sequence[int | None]:
-        """The sampled operation of each edge; None where all are mixed."""
+        """The sampled operation of each edge; None if all operations are mixed."""
         return self.draw.chosen.get(name) or [None] * len(getattr(self, name))
 
     def shares(self, name: str, sizes: Sequence[int]) -> list[Tensor]:
-        """Logits [sum of sizes], a softmax over the inputs of each node."""
+        """A softmax of logits [sum of sizes] over the inputs of each node, whose numbers are `sizes`."""
         logits: Tensor = getattr(self, name)
         return [torch.softmax(part / self.temperature, -1) for part in logits.split(list(sizes))]
 
 
 class MixedOp(nn.Module):
-    """sum over o of weights[o] o(x), x and the result of `width` channels.
+    """sum over o of weights[o] o(x); x and the result have `width` channels.
 
-    Of a sampled edge only the sampled operation is computed, and only its weight has a derivative (GDAS eq.
-    7). With `share` > 1 the first width / share channels go through, the others around, and all are shuffled
-    (PC-DARTS eq. 2).
+    On a sampled edge only the sampled operation is computed, and only its weight has a derivative (GDAS eq.
+    7). If `share` > 1, the first width / share channels go through the operations, the others bypass them,
+    and all are shuffled (PC-DARTS eq. 2).
     """
 
     def __init__(self, table: Table, operations: Sequence[str], width: int, stride: int, share: int) -> None:
@@ -126,12 +126,12 @@ class MixedOp(nn.Module):
 
 
 def total(terms: Sequence[Tensor]) -> Tensor:
-    """Their sum."""
+    """The sum of the terms."""
     return reduce(torch.add, terms)
 
 
 class RelaxedBody(nn.Module):
-    """The architecture's parameters, and the body whose cells look them up."""
+    """The architecture's parameters, and the body whose cells read them."""
 
     def __init__(self, alpha: Alpha, net: nn.Module) -> None:
         super().__init__()
@@ -146,11 +146,11 @@ class RelaxedBody(nn.Module):
 class RelaxedNetwork(FewShotNetwork):
     """All networks of a space at once, and each of them by itself.
 
-    architecture_names: the parameters that are the architecture's.
+    architecture_names: the names of the architecture's parameters.
 
-    derive_from: the architecture of the parameters of `body.alpha`, by name without the prefix; build: an
-    architecture's plain network; places: for one of its cells, named as in the body, where its operations
-    are.
+    derive_from: maps the parameters of `body.alpha`, named without the prefix, to an architecture. build:
+    returns an architecture's plain network. places: where in the relaxed cell the operations of a plain cell
+    are; cells are named as in the body.
     """
 
     body: RelaxedBody
@@ -178,7 +178,7 @@ class RelaxedNetwork(FewShotNetwork):
         self.body.alpha.progress = progress
 
     def derive(self, parameters: Mapping[str, Tensor]) -> Any:
-        """The discrete architecture that these parameters stand for. Reads values: waits for the device."""
+        """The discrete architecture of these parameters. It reads values, so it waits for the device."""
         own = {
             name.removeprefix(PREFIX): value.detach().cpu()
             for name, value in parameters.items()
@@ -187,12 +187,12 @@ class RelaxedNetwork(FewShotNetwork):
         return self._derive_from(own)
 
     def discrete(self, arch: Any) -> FewShotNetwork:
-        """The plain network of an architecture, on the meta device: without values."""
+        """The plain network of an architecture, on the meta device (without values)."""
         with torch.device("meta"):
             return self._build(arch)
 
     def shared_name(self, arch: Any, name: str) -> str:
-        """The name in this network of a parameter of `discrete(arch)`: it is the same tensor, taken over."""
+        """This network's name of a parameter of `discrete(arch)`: both are the same tensor."""
         match = re.fullmatch(r"body\.((?:.*\.)?)ops\.(\d+)\.(.*)", name)
         if match is None:
             return re.sub(r"^body\.", "body.net.", name)
