@@ -36,7 +36,7 @@ configuration that a command would run, and runs nothing. A key marked *required
 
 
 def rows(text: str) -> Iterator[tuple[str, str, str]]:
-    """(dotted key, default, comment) of every value in a YAML document, in its order."""
+    """(dotted key, default, comment) of every value in a YAML document, in the order of the document."""
     node = yaml.compose(text)
     if isinstance(node, yaml.MappingNode):
         yield from _rows(node, "", text.splitlines())
@@ -60,7 +60,7 @@ def _comments_above(lines: list[str], line: int) -> list[str]:
 
 
 def _default(value: yaml.Node, lines: list[str]) -> str:
-    """The value as it is written, "required" for `???`."""
+    """The value as it is written; "required" for `???`."""
     start, end = value.start_mark, value.end_mark
     if start.line == end.line:
         written = lines[start.line][start.column : end.column]
@@ -70,7 +70,7 @@ def _default(value: yaml.Node, lines: list[str]) -> str:
 
 
 def table(name: str, text: str, prefix: str = "") -> str:
-    """The Markdown table of one file; its first comment line stands above it."""
+    """The Markdown table of one file, below the first comment line of the file."""
     about = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), "")
     keys = [
         row

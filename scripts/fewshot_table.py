@@ -62,7 +62,7 @@ SETTINGS = (
     "task.meta_batch=2",
     "optimizer=adam",
     "optimizer.lr=0.003",
-    "optimizer.schedule=constant",  # so that a long training begins as a short one
+    "optimizer.schedule=constant",  # so that a long training begins like a short one
     "budget.valid_tasks=160",
     "budget.test_tasks=160",
 )
@@ -70,7 +70,7 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. Accuracies are fractions; seconds: CPU time of meta-training and validation."""
+    """A line of the table. Accuracies are fractions, seconds the CPU time of meta-training and validation."""
 
     arch: str
     learner: str
@@ -98,7 +98,7 @@ COLUMNS = [field.name for field in fields(Row)]
 
 @dataclass(frozen=True)
 class Unit:
-    """One meta-training, which gives a row at each of the budgets. `settings` are overrides."""
+    """One meta-training, which gives a row at each of its budgets. `settings` are overrides."""
 
     arch: str
     learner: str
@@ -174,7 +174,7 @@ def architectures(space: Any) -> Iterator[str]:
 
 
 def prepare(path: Path) -> set[tuple[str, str, str, str]]:
-    """Makes the file one that can be appended to; returns the keys of the rows that it holds."""
+    """Makes the file ready to be appended to, and returns the keys of the rows that it holds."""
     header = ",".join(COLUMNS) + "\n"
     text = path.read_text() if path.exists() else ""
     whole = text[: text.rfind("\n") + 1]
@@ -190,14 +190,14 @@ def prepare(path: Path) -> set[tuple[str, str, str, str]]:
 def in_order(
     work: Callable[[Unit], list[Row]], units: Iterable[Unit], jobs: int, stop: Callable[[], bool]
 ) -> Iterator[list[Row]]:
-    """work(unit) of each unit in turn, `jobs` processes at a time; begins nothing once stop() is true."""
+    """Yields work(unit) for each unit in turn, from `jobs` processes. Begins no unit once stop() is true."""
     pending: deque[Future[list[Row]]] = deque()
     with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin_worker) as pool:
         for unit in units:
             if stop():
                 break
             pending.append(pool.submit(work, unit))
-            # Twice as many as run at once, so that a long one at the head keeps nobody waiting.
+            # Twice as many as run at a time, so that no process waits for a long unit at the head.
             if len(pending) >= 2 * jobs:
                 yield pending.popleft().result()
         while pending:
@@ -207,7 +207,7 @@ def in_order(
 def _begin_worker() -> None:
     keep_pages()
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent answers it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -225,12 +225,12 @@ def composition(settings: tuple[str, ...]) -> Composition:
 
 @cache
 def loaded(settings: tuple[str, ...]) -> tuple[Problem, EpisodeSampler]:
-    """What is learned, and the meta-test episodes; once a process."""
+    """The learning problem and the meta-test episodes, loaded once in each process."""
     return composition(settings).problem(), composition(settings).sampler("test")
 
 
 def meta_train(unit: Unit) -> list[Row]:
-    """Its rows. A network that has diverged gets what its predictions are worth, which is chance."""
+    """The rows of the unit. A network that diverged gets the accuracy of its predictions, which is chance."""
     problem, test = loaded(unit.settings)
     test_tasks = composition(unit.settings).config.keys.budget.test_tasks
     arch = problem.space.parse(unit.arch)
@@ -267,4 +267,4 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here", file=sys.stderr, flush=True)
-        os._exit(130)  # and not wait for the trainings that are under way
+        os._exit(130)  # does not wait for the trainings in progress

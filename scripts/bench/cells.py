@@ -47,7 +47,7 @@ SETTING = [
     "optimizer.lr=0.003",
     "budget.valid_tasks=50",
 ]
-"""Narrow enough for tens of trainings from scratch in a search."""
+"""The network is narrow enough for tens of trainings from scratch in a search."""
 
 EVOLUTION = "strategy=evolution strategy.start=random strategy.population=10 strategy.sample=3"
 SCRATCH = "evaluator=scratch budget.search_iterations=100 budget.trials=100000"
@@ -74,10 +74,10 @@ GUARDED = {
     "guard-skips": f"{SLOW} strategy.guard=skips",
     "guard-eigenvalue": f"{SLOW} strategy.guard=eigenvalue",
 }
-"""First-order DARTS in small steps, with and without what stops it before a collapse to skips."""
+"""First-order DARTS in small steps, with and without a guard that stops it before it collapses to skips."""
 
 WITHOUT_WEIGHTS = ("none", "skip", "pool")
-"""Operations of a cell's six edges, by what their names contain."""
+"""Operations on the six edges of a cell that have no weights, by what their names contain."""
 
 UNSEARCHED: dict[str, Callable[[Any, int], Any]] = {
     "reference": lambda space, seed: space.reference(),
@@ -87,9 +87,9 @@ UNSEARCHED: dict[str, Callable[[Any, int], Any]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """What a search ended with; looks are the candidates that it judged, or the epochs.
+    """What a search ended with. looks: the number of candidates that it judged, or of its epochs.
 
-    CPU seconds have the start and the end of the process in them, and lack what was before an interruption.
+    cpu_seconds includes the start and the end of the process, but not the time before an interruption.
     """
 
     arch: str
@@ -100,7 +100,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One method with one seed; accuracies are fractions."""
+    """One method with one seed. Accuracies are fractions."""
 
     method: str
     seed: int
@@ -145,7 +145,7 @@ def main() -> None:
 
 
 def kept(path: Path) -> list[Outcome]:
-    """What a results file holds; a last line that a kill has torn is cut off."""
+    """What a results file holds. A last line that a kill left incomplete is removed from it."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
@@ -181,7 +181,7 @@ def outcome(method: str, seed: int, options: argparse.Namespace) -> Outcome:
 
 
 def searched(overrides: list[str], folder: Path) -> Found:
-    """The end of the search in a run directory, which begins, goes on or has ended there."""
+    """The end of the search in a run directory. Starts or resumes the search if it has not ended."""
     before = cpu_of_children()
     if not (folder / "summary.json").exists():
         begun = (folder / "journal.jsonl").exists()
@@ -202,13 +202,13 @@ def cpu_of_children() -> float:
 
 
 def tested(composition: Composition, cell: Nasbench201Cell, iterations: int) -> dict[str, Any]:
-    """A training from scratch and its meta-test."""
+    """Trains the cell from scratch and meta-tests it."""
     problem = composition.problem()
     training = problem.training(cell, iterations)
     began = time.perf_counter()
     while not training.done:
         training.step()
-    training.read()  # raises where it has diverged
+    training.read()  # raises if it has diverged
     training.finish()
     seconds = time.perf_counter() - began
     tasks = composition.config.keys.budget.test_tasks

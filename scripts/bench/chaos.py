@@ -161,7 +161,7 @@ def results(path: Path) -> list[dict[str, Any]]:
 
 
 def table_for(name: str, beside: Path) -> list[str]:
-    """The override that names a table of the whole space, of made-up accuracies, where one is looked up."""
+    """The override with a table of made-up accuracies for the whole space, if the composition needs one."""
     if name != "tabular":
         return []
     path = beside.with_suffix(".table.csv").absolute()

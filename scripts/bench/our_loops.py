@@ -1,7 +1,8 @@
-"""The rows of scripts/benchmark_peers by nasmeta: the same network, tensors and steps as peer_loops.py.
+"""The rows of scripts/benchmark_peers by nasmeta, with the same network, tensors and steps as peer_loops.py.
 
-Differences: ProtoNet's meta-batch is one outer step, the peers' an Adam step an episode (`protonet_single` is
-that); convolutions before a batch norm have no bias, which changes no output.
+There are two differences. A meta-batch of ProtoNet is one outer step, while the peers make an Adam step for
+each episode (as nasmeta does if the row is `single`). Convolutions before a batch norm have no bias, which
+changes no output.
 """
 
 import json
@@ -70,7 +71,7 @@ def job(row: dict[str, Any]) -> Callable[[], object]:
 
 
 def _channels_last(images: torch.Tensor) -> torch.Tensor:
-    """As nasmeta's samplers give them: the channel last in memory, one channel's stride too."""
+    """Images as nasmeta's samplers give them: channels_last in memory, also in the stride of one channel."""
     tasks, examples, channels, height, width = images.shape
     return images.new_empty(tasks, examples, height, width, channels).movedim(-1, 2).copy_(images)
 

@@ -1,11 +1,14 @@
 """The meta-training and meta-test loops of the peer libraries, as their own examples write them.
 
-Run by scripts/benchmark_peers in the peers' environment; imports nothing of nasmeta. Prints one JSON line for
-the row that its argument (JSON) describes. Networks and tensors are the same for all; images are random.
+scripts/benchmark_peers runs this in the environment of the peers, so it imports nothing of nasmeta. It prints
+one JSON line for the row that its argument (JSON) describes. All peers get the same networks and tensors;
+images are random.
 
-learn2learn: examples/vision/maml_omniglot.py, protonet_miniimagenet.py, reptile_miniimagenet.py (without
-its evaluation). higher: examples/maml-omniglot.py; first order by its maintainers' advice, the query gradient
-taken at the adapted weights. TorchOpt: examples/MAML-RL, MetaSGD; it has no first-order mode.
+- learn2learn: examples/vision/maml_omniglot.py, protonet_miniimagenet.py, and reptile_miniimagenet.py
+  (without its evaluation).
+- higher: examples/maml-omniglot.py. First order follows the advice of its maintainers: the query gradient
+  is taken at the adapted weights.
+- TorchOpt: examples/MAML-RL, MetaSGD. It has no first-order mode.
 """
 
 import contextlib
@@ -31,7 +34,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def conv4(width: int, ways: int | None, running: bool = False) -> nn.Sequential:
-    """Four blocks of convolution, batch norm, ReLU and pooling; a linear head unless `ways` is None."""
+    """Four blocks of convolution, batch norm, ReLU and pooling, with a linear head unless `ways` is None."""
     layers: list[nn.Module] = []
     for channels in (1, width, width, width):
         layers += [
@@ -45,7 +48,7 @@ def conv4(width: int, ways: int | None, running: bool = False) -> nn.Sequential:
 
 
 def tasks(count: int, device: str) -> Batch:
-    """support_x, support_y, query_x, query_y of `count` tasks, on the device."""
+    """support_x, support_y, query_x, query_y of `count` tasks, on `device`."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(WAY)
     return (
@@ -57,7 +60,7 @@ def tasks(count: int, device: str) -> Batch:
 
 
 def load(name: str) -> Any:
-    """A peer; torchvision's compiled operators, which they import and never call, may be missing."""
+    """Imports a peer. torchvision's compiled operators, imported but never called, may be missing."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
@@ -148,7 +151,7 @@ def torchopt_maml(net: nn.Module, batch: Batch, steps: int, first_order: bool) -
 
 
 def learn2learn_evaluation(net: nn.Module, batch: Batch, steps: int, first_order: bool) -> Callable[[], None]:
-    """Meta-testing as maml_omniglot.py does it: the adaptation keeps its graph."""
+    """Meta-testing as in maml_omniglot.py, where the adaptation keeps its graph."""
     maml = load("learn2learn").algorithms.MAML(net, lr=INNER_LR, first_order=first_order)
 
     def iteration() -> None:
@@ -180,7 +183,10 @@ def higher_evaluation(net: nn.Module, batch: Batch, steps: int, first_order: boo
 
 
 def reptile(net: nn.Module, batch: Batch, steps: int, adam: bool) -> Callable[[], None]:
-    """`steps` minibatches of 10 out of a task's 75 images; the inner Adam's state goes from task to task."""
+    """Reptile with `steps` minibatches of 10 out of the 75 images of a task.
+
+    The state of the inner Adam is passed from task to task.
+    """
     data, labels = batch[2:]
     optimizer = torch.optim.SGD(net.parameters(), 1.0)
     state = [torch.optim.Adam(net.parameters(), lr=1e-3, betas=(0.0, 0.999)).state_dict()]
@@ -215,7 +221,10 @@ def reptile(net: nn.Module, batch: Batch, steps: int, adam: bool) -> Callable[[]
 
 
 def protonet(net: nn.Module, batch: Batch) -> Callable[[], None]:
-    """An Adam step an episode, support and queries embedded together (learn2learn's example)."""
+    """ProtoNet with an Adam step for each episode; support and queries are embedded together.
+
+    This follows learn2learn's example.
+    """
     load("learn2learn")
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     count = len(batch[0])
@@ -257,7 +266,11 @@ def job(row: dict[str, Any]) -> Callable[[], None]:
 
 
 def measured(iteration: Callable[[], object], row: dict[str, Any]) -> dict[str, Any]:
-    """The median over repeats of one meta-iteration, and the peak of its memory, or of a GPU's."""
+    """`row` with tasks per second and peak memory in MiB added.
+
+    The speed is the median over repeats of one meta-iteration. The memory is that of the process, or the
+    allocated memory of the GPU.
+    """
     gpu = row["device"] == "cuda"
     wait = torch.cuda.synchronize if gpu else lambda: None
     times: list[float] = []

@@ -39,7 +39,7 @@ BASELINE = "params"
 
 @dataclass(frozen=True)
 class Line:
-    """One proxy's worth; intervals are (low, high)."""
+    """The worth of one proxy. Intervals are (low, high)."""
 
     proxy: str
     tau: float
@@ -100,7 +100,7 @@ def arguments() -> argparse.Namespace:
 def measure(
     composition: Composition, archs: list[str], proxies: list[str]
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Each proxy's values of the architectures, and its mean seconds an architecture; params among them."""
+    """Each proxy's values for the architectures, and its mean seconds for one; params is always included."""
     problem, space = composition.problem(), composition.space
     batches = composition.config.groups["evaluator"]["batches"]
     names = list(dict.fromkeys([BASELINE, *proxies]))
@@ -120,7 +120,7 @@ def measure(
 def worth(
     values: dict[str, list[float]], seconds: dict[str, float], accuracies: list[float], resamples: int
 ) -> list[Line]:
-    """A line a proxy, the best first; the same resamples for all, so that differences are paired."""
+    """A line for each proxy, the best first. All share the same resamples, so that differences are paired."""
     columns = {name: np.array([finite_or_lowest(v) for v in column]) for name, column in values.items()}
     target, n = np.array(accuracies), len(accuracies)
     rng = seeding.stream(0, "bootstrap")
@@ -147,7 +147,7 @@ def finite_or_lowest(value: float) -> float:
 
 
 def tau(x: Any, y: Any) -> float:
-    """Kendall's tau-b; 0 where a side is constant."""
+    """Kendall's tau-b; 0 if a side is constant."""
     result = float(kendalltau(x, y).statistic)
     return 0.0 if math.isnan(result) else result
 

@@ -44,9 +44,9 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Line:
-    """One learner's ranking: taus by accuracy and by loss, with intervals where weights are shared.
+    """The ranking of one learner: taus by accuracy and by loss, with intervals if weights are shared.
 
-    Seconds are of an architecture, but for `supernet_seconds`.
+    Seconds are for one architecture, except `supernet_seconds`.
     """
 
     learner: str
@@ -92,8 +92,8 @@ def arguments() -> argparse.Namespace:
 
 
 def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str, Any]]]:
-    """The line of a learner, and what each architecture had."""
-    both = "evaluator.criterion=accuracy"  # under which results have losses, too
+    """The line of a learner, and the numbers of each architecture."""
+    both = "evaluator.criterion=accuracy"  # with it results have losses, too
     overrides = ["evaluator=supernet", *options.overrides, f"meta_learner={learner}", both]
     composition = Composition.of(parse(composed(overrides), trusted=True))
     problem = composition.problem()
@@ -187,7 +187,7 @@ def as_line(learner: str, pairs: list[dict[str, Any]], supernet_seconds: float) 
 
 
 def tau(x: Any, y: Any) -> float:
-    """Kendall's tau-b; 0 where a side is constant."""
+    """Kendall's tau-b; 0 if a side is constant."""
     result = float(kendalltau(x, y).statistic)
     return 0.0 if math.isnan(result) else result
 

@@ -26,11 +26,11 @@ from nasmeta.training.score import score
 
 WARMUP = 5
 MEASURED = 0.02
-"""The share of the budget for which the pace is measured."""
+"""The share of the budget during which the pace is measured."""
 
 
 def affordable(problem: Problem, arch: Any, seconds: float) -> int:
-    """The meta-iterations that `seconds` are enough for."""
+    """The number of meta-iterations that fit into `seconds`."""
     trial = problem.training(arch, 10**9)
     for _ in range(WARMUP):
         trial.step()

@@ -2,9 +2,9 @@
 
     python scripts/bench/relaxed_memory.py [KEY=VALUE ...]
 
-Bytes of the distinct tensors that one forward pass of 25 images saves, and the time of forward and backward,
-beside the plain reference network of the same space; overrides as for `nasmeta search`. Bytes are exact,
-times are the median of five.
+Prints the bytes of the distinct tensors that one forward pass of 25 images saves, and the time of a forward
+and backward pass. The first line is the plain reference network of the same space. Bytes are exact, times
+are the median of five. Overrides are as for `nasmeta search`.
 """
 
 import statistics
@@ -26,7 +26,7 @@ IMAGES, REPEATS = 25, 5
 
 
 def saved_bytes(network: nn.Module, x: Tensor) -> int:
-    """The storage that autograd keeps, parameters and input aside."""
+    """The bytes of storage that autograd keeps, without those of parameters and input."""
     own = {p.untyped_storage().data_ptr() for p in network.parameters()} | {x.untyped_storage().data_ptr()}
     kept: dict[int, int] = {}
 

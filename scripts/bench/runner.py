@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def command(*arguments: str) -> float:
-    """The median of five runs, in seconds."""
+    """The median time of five runs of a command, in seconds."""
     times = []
     for _ in range(5):
         start = time.perf_counter()
@@ -66,7 +66,7 @@ def command(*arguments: str) -> float:
 
 
 def asks(option: str, trials: int) -> float:
-    """Milliseconds."""
+    """Milliseconds for an ask and a tell, over the last tenth of the trials."""
     strategy = made(option, space=ToySpace(length=10, base=6), trials=trials)
     start = 0.0
     for trial in range(trials):
@@ -79,7 +79,7 @@ def asks(option: str, trials: int) -> float:
 
 
 def journal(trials: int) -> float:
-    """Seconds to open, and to check, a journal of that many trials, three events each."""
+    """Seconds to open and check a journal of that many trials, with three events each."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "journal.jsonl"
         with Journal(path) as written:
@@ -96,7 +96,7 @@ def journal(trials: int) -> float:
 
 
 def share(overrides: list[str]) -> float:
-    """The part of a run's own wall time that is in no trial and in no meta-test."""
+    """The share of a search's wall time that is not spent in its trials."""
     with tempfile.TemporaryDirectory() as folder:
         place = f"hydra.run.dir={folder}/run"
         subprocess.run(
@@ -108,7 +108,7 @@ def share(overrides: list[str]) -> float:
         finished = [record for record in records if record["event"] == "finished"]
         searched = next(record for record in records if record["event"] == "searched")
         first = next(r for r in records if r["event"] == "finished")
-        # From the end of the first trial to the end of the search: data is loaded before the first.
+        # Counts from the end of the first trial to the end of the search: data is loaded before.
         phase = [r for r in finished if r["phase"] == "search"][1:]
         wall = searched["elapsed"] - first["elapsed"]
         return 1 - sum(record["seconds"] for record in phase) / wall

@@ -37,12 +37,12 @@ from nasmeta.errors import ConfigError, NasmetaError
 from nasmeta.testing.strategies import told
 
 REPEATS = 10
-"""Trials a strategy is given for each query, so that its repetitions do not end it early."""
+"""How many trials a strategy gets for each query, so that repeated architectures do not end it early."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Of each architecture of a space, by its string, in percent: what a search sees, what judges it."""
+    """Accuracies in percent by architecture string. The search sees `valid` and is judged by `test`."""
 
     valid: dict[str, float]
     test: dict[str, float]
@@ -58,7 +58,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One seed. Each improvement is (query, from 1; validation; test accuracy) of the best validated then."""
+    """The outcome of one seed.
+
+    An improvement is (query, validation accuracy, test accuracy) of a new best validated architecture.
+    Queries count from 1.
+    """
 
     strategy: str
     seed: int
@@ -67,13 +71,13 @@ class Outcome:
     seconds: float
 
     def at(self, query: int, column: int) -> float:
-        """Column 1 (validation) or 2 (test) of the best validated architecture after so many queries."""
+        """Column 1 (validation) or 2 (test) of the best validated architecture after `query` queries."""
         return [row for row in self.improvements if row[0] <= query][-1][column]
 
 
 @cache
 def read_table(path: Path, valid: str, test: str) -> Table:
-    """The table; raises ConfigError where it has no such columns."""
+    """Reads the table. Raises ConfigError if it does not have the columns."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for column in ("arch", valid, test):
@@ -84,14 +88,14 @@ def read_table(path: Path, valid: str, test: str) -> Table:
 
 @cache
 def configuration(space: str, strategy: str) -> Config:
-    """The configuration of "name key=value ..." on a space; raises ConfigError where it is none."""
+    """The configuration of a strategy "name key=value ..." on a space. Raises ConfigError if invalid."""
     name, *overrides = strategy.split()
     keys = [f"strategy.{override}" for override in overrides]
     return parse(composed([f"search_space={space}", f"strategy={name}", *keys]), trusted=True)
 
 
 def play(config: Config, table: Table, strategy: str, seed: int, queries: int) -> Outcome:
-    """Takes a strategy through `queries` distinct architectures, one at a time."""
+    """Runs a strategy until it has asked for `queries` distinct architectures, or has no more to ask for."""
     began = time.perf_counter()
     player: Any = config.build(
         "strategy",
@@ -120,7 +124,7 @@ def one(job: tuple[argparse.Namespace, str, int]) -> Outcome:
 
 
 def kept(path: Path | None) -> list[Outcome]:
-    """What a results file holds; a last line that a kill has torn is cut off."""
+    """What a results file holds. A last line that a kill left incomplete is removed from it."""
     if path is None or not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
@@ -131,7 +135,7 @@ def kept(path: Path | None) -> list[Outcome]:
 
 
 def run(options: argparse.Namespace) -> list[Outcome]:
-    """Every strategy with every seed, those of the results file first."""
+    """The outcomes of every strategy with every seed. Runs those that the results file does not hold."""
     outcomes = {(o.strategy, o.seed): o for o in kept(options.results) if o.queries == options.queries}
     wanted = [(s, seed) for s in options.strategies for seed in range(options.seeds)]
     jobs = [(options, *key) for key in wanted if key not in outcomes]
@@ -159,7 +163,7 @@ def with_error(values: NDArray[np.float64]) -> str:
 
 
 def summary(outcomes: list[Outcome], table: Table, at: list[int]) -> str:
-    """The table of the module's docstring, a row a strategy."""
+    """The table that the module's docstring describes, with a row for each strategy."""
     rows = []
     for strategy in dict.fromkeys(o.strategy for o in outcomes):
         own = [o for o in outcomes if o.strategy == strategy]
@@ -178,7 +182,10 @@ def summary(outcomes: list[Outcome], table: Table, at: list[int]) -> str:
 
 
 def plot(outcomes: list[Outcome], table: Table, path: Path) -> None:
-    """Mean test regret (best of the table minus that of the best validated so far), with standard errors."""
+    """Plots the mean test regret with standard errors.
+
+    The regret is the table's best test accuracy minus that of the best validated architecture so far.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
