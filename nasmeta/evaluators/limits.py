@@ -34,7 +34,10 @@ def failure(error: Exception) -> str:
 
 
 def check_finite(score: Score) -> None:
-    """Raises Diverged: a network whose loss is NaN on some task has not learned, whatever its accuracy."""
+    """Raises Diverged if the loss is not finite.
+
+    A network whose loss is NaN on some task has not learned, whatever its accuracy.
+    """
     if not math.isfinite(score.loss):
         raise Diverged(f"the meta-validation loss is {score.loss}")
 

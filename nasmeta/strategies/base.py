@@ -45,13 +45,15 @@ FRESH_DRAWS = 100
 class Strategy(ABC):
     """Decides which architecture to try next. Several asks may be outstanding; tells come in any order.
 
-    objectives: the costs, out of OBJECTIVES, that it trades against the score. The run then keeps their
-    front. learns: whether it can take over what another search was told. black_box: whether it works on every
-    space and knows only what it is told. A strategy that trains networks itself is not a black box.
-
-    relaxation, adaptation: set if its proposals are the relaxed network whose architecture adapts to every
-    task. has_goal: whether it stops at a score that its options name: an accuracy, or minus a loss. unrolls:
-    whether it differentiates the meta-learner's loss through a training step.
+    - objectives: the costs, out of OBJECTIVES, that it trades against the score. The run then keeps their
+      front.
+    - learns: whether it can take over what another search was told.
+    - black_box: whether it works on every space and knows only what it is told. A strategy that trains
+      networks itself is not a black box.
+    - relaxation, adaptation: set if its proposals are the relaxed network whose architecture adapts to every
+      task.
+    - has_goal: whether it stops at a score that its options name: an accuracy, or minus a loss.
+    - unrolls: whether it differentiates the meta-learner's loss through a training step.
     """
 
     objectives: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ Deviations from the paper:
   convolutions in both directions, as in Wen et al. 2020, arXiv:1912.00848, and Shi et al. 2020,
   arXiv:1911.09336.
 - They learn normal scores of the ranks, not accuracies.
-- They are trained a little more at every ask, not anew at every tenth.
+- They are trained a little more at every ask, not anew after every ten trials.
 - Expected improvement is the default, not Thompson sampling.
 
 Trials that are asked but not told are learned with their predicted score ("kriging believer", Ginsbourger et

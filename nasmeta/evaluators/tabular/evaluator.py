@@ -81,7 +81,11 @@ class Tabular(Evaluator):
         return budget_error(self.table, iterations)
 
     def cost(self, arch: Any) -> Cost | None:
-        """The table's costs. Raises ArchitectureError for an architecture without a row."""
+        """The table's costs.
+
+        Raises ArchitectureError for an architecture without a row, because a search of the table must not
+        propose it.
+        """
         if str(arch) not in self._known:
             raise ArchitectureError(f"evaluator.table has {len(self._known)} rows, and none of {arch}")
         return self.table.cost(str(arch))
