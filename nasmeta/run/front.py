@@ -1,4 +1,4 @@
-"""The Pareto front of a run whose strategy has several objectives: who is on it, and how large it is."""
+"""The Pareto front of a run whose strategy has several objectives: its members and its hypervolume."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,23 +8,27 @@ from nasmeta.strategies.pareto import Point, front, hypervolume
 from nasmeta.trial import TrialResult
 
 Costs = Callable[[str], dict[str, float]]
-"""An architecture's params, flops and latency, those of them that are objectives."""
+"""The params, flops and latency of an architecture's string, as far as they are objectives."""
 
 
 @dataclass(frozen=True)
 class FrontMember:
-    """A trial that no other beats in all objectives; `costs` by objective, latency in milliseconds."""
+    """A trial that no other dominates. `costs` are by objective, latency in milliseconds."""
 
     result: TrialResult
     costs: dict[str, float]
 
 
 class Front:
-    """The trials so far that no other beats, in their order; for ties see strategies/pareto.py.
+    """The trials so far that no other dominates, in their order; for ties see strategies/pareto.py.
 
-    hypervolume is in the unit cube, so that it needs no reference point to be chosen and no trial is beyond
-    it: an accuracy a counts as a, a loss l as 1/(1 + l), a cost c as r/(r + c) with r that of the space's
-    reference network; each of them is to be high. A zero-cost proxy has no such scale: there is none then.
+    objectives: the costs to minimize besides maximizing the score. costs: returns those of an architecture.
+    reference: the string of the space's reference network.
+
+    The hypervolume is taken in the unit cube. So no reference point has to be chosen, and no trial is beyond
+    it. An accuracy a counts as a, a loss l as 1/(1 + l), and a cost c as r/(r + c), in which r is the cost of
+    the reference network. Higher is better for all of them. Zero-cost proxies have no such scale, so there is
+    no hypervolume for them.
     """
 
     def __init__(self, objectives: tuple[str, ...], costs: Costs, reference: str) -> None:
@@ -34,7 +38,10 @@ class Front:
         self.members: list[FrontMember] = []
 
     def add(self, result: TrialResult) -> bool:
-        """Whether the result joins the front; those it beats leave. Of equals the earliest trial stays."""
+        """Adds a result and returns whether it is on the front. Trials that it dominates leave.
+
+        Of equal trials, the earliest stays.
+        """
         if result.score is None:
             return False
         new = FrontMember(result, self._costs(result.arch))
@@ -47,7 +54,7 @@ class Front:
         return {member.result.trial for member in self.members}
 
     def hypervolume(self) -> float | None:
-        """The share of the unit cube that the front dominates; None if the scores are zero-cost proxies."""
+        """The fraction of the unit cube that the front dominates; None if scores are zero-cost proxies."""
         if any(member.result.proxy is not None for member in self.members):
             return None
         limits = self._costs(self._reference)
@@ -58,7 +65,7 @@ class Front:
         return hypervolume(points, (0.0,) * (1 + len(self.objectives)))
 
     def summary(self, *, checkpoints: bool) -> list[dict[str, Any]]:
-        """What summary.json says of each member, the best scored first; `checkpoints`: whether it has one."""
+        """What summary.json says of each member, highest score first; `checkpoints`: whether each has one."""
         ranked = sorted(self.members, key=lambda member: -(member.result.score or 0.0))
         return [
             {

@@ -1,8 +1,8 @@
-"""The journal of a run: an append-only file, one checksummed line an event. It is the truth.
+"""The journal of a run: an append-only file with one checksummed line per event.
 
-A line is a JSON object with the format version `v`, the event and a CRC-32 of the rest. A last line that
-a kill tore is cut off when the journal is opened; a damaged line anywhere else is an error, since what
-follows it could not be trusted.
+It alone decides what a run has done. A line is a JSON object with the format version `v`, the event and a
+CRC-32 of the rest. If a kill tore the last line, it is cut off when the journal is opened. A damaged line
+anywhere else is an error, since what follows it could not be trusted.
 """
 
 import json
@@ -21,10 +21,11 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """Opens (or begins) the journal at `path`; `records` are the events it holds.
+    """Opens the journal at `path`, or begins it; `records` are the events that it holds.
 
-    `durable` false leaves it to the system when a line reaches the disk: a killed process still loses none,
-    and a power cut only the last ones. For runs that could repeat all their trials in the time of an fsync.
+    If `durable` is set to False, the system decides when a line reaches the disk. A killed process still
+    loses no line, and a power cut only the last ones. That is for runs that could repeat all their trials in
+    the time of an fsync.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +43,10 @@ class Journal:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 
     def append(self, event: str, **values: Any) -> Record:
-        """Writes an event and returns once it is on the disk (`durable`); all of it is there, or nothing."""
+        """Writes an event and returns its record, once it is on the disk if `durable`.
+
+        Raises StorageError if it cannot be written, and then leaves nothing of it in the file.
+        """
         record = {"v": FORMAT, "event": event, **values}
         start = self._file.seek(0, os.SEEK_END)
         try:
@@ -55,7 +59,7 @@ class Journal:
         return record
 
     def _write(self, data: bytes) -> None:
-        while data:  # a full disk takes a part, and refuses the rest
+        while data:  # a full disk accepts a part and refuses the rest
             data = data[self._file.write(data) :]
 
     def _sync(self) -> None:
@@ -81,7 +85,7 @@ def _line(record: Record) -> bytes:
 
 
 def _head(body: bytes) -> bytes:
-    """What a line begins with, in place of the opening brace of its body."""
+    """The beginning of a line, which replaces the opening brace of its body."""
     return b'{"crc":"%08x",' % zlib.crc32(body)
 
 
@@ -89,9 +93,9 @@ _HEAD = len(_head(b""))
 
 
 def _parse(line: bytes) -> Record | None:
-    """The record of a line, None where the line is damaged."""
+    """The record of a line; None if the line is damaged."""
     head, body = line[:_HEAD], b"{" + line[_HEAD:-1]
-    if head != _head(body):  # of the bytes as they are: to write the record again would take twice as long
+    if head != _head(body):  # compares bytes: encoding the record again would take twice as long
         return None
     try:
         record = json.loads(body)
@@ -101,9 +105,10 @@ def _parse(line: bytes) -> Record | None:
 
 
 def read(path: Path) -> tuple[list[Record], int]:
-    """The records of a journal, and the number of bytes they take: what follows is a torn line.
+    """The records of a journal and the number of bytes that they take. A torn line may follow them.
 
-    Touches nothing. Raises RunDirectoryError where it cannot be read, or a line but the last is damaged.
+    A missing journal has no records. Changes nothing. Raises RunDirectoryError if the journal cannot be read,
+    or if a line other than the last is damaged.
     """
     try:
         data = files.read_bytes(path, files.MAX_JOURNAL, inside=path.parent)

@@ -1,4 +1,4 @@
-"""Who judges a run's trials, in the run's own process or in a worker."""
+"""The evaluators that judge a run's trials, in the run's own process or in a worker."""
 
 from nasmeta.config.schema import Config
 from nasmeta.errors import DataError
@@ -14,9 +14,9 @@ WORKER_SPLITS: tuple[Split, ...] = ("train", "valid")
 
 
 class Judges:
-    """`search` judges the search's trials, `final` the reference and the final candidates.
+    """The evaluators of a run: `search` judges its trials, `final` the reference and final candidates.
 
-    Making one loads the data, where any network is trained: what is wrong with it is said before any trial.
+    Making this object loads the data if any network is trained, so that errors in it come before any trial.
     """
 
     def __init__(self, composition: Composition) -> None:
@@ -28,7 +28,7 @@ class Judges:
         self.final: Evaluator = self.search if own else Scratch(max_seconds=None, problem=self.problem)
 
     def evaluate(self, job: Job, report: Report, stop: Stop) -> TrialResult:
-        """See Evaluator.evaluate."""
+        """Runs a job with the evaluator of its phase. See Evaluator.evaluate for `report` and `stop`."""
         evaluator = self.search if job.phase == "search" else self.final
         return evaluator.evaluate(
             job.arch, job.iterations, job.trial, job.weights, start=job.start, report=report, stop=stop
@@ -36,9 +36,10 @@ class Judges:
 
 
 def rebuild(config: Config, data: dict[Split, str]) -> Judge:
-    """What runs the jobs of a configuration's run, in another process; whose it is goes along (Trust).
+    """Makes in another process what runs the jobs of a run with this configuration, and with its `trust`.
 
-    Raises DataError if the process sees other data than the run, whose fingerprints `data` holds by split.
+    `data` holds the fingerprints of the run's data by split. Raises DataError if this process sees other
+    data.
     """
     composition = Composition.of(config)
     judges = Judges(composition)
@@ -53,5 +54,5 @@ def rebuild(config: Config, data: dict[Split, str]) -> Judge:
 
 
 def fingerprints(composition: Composition) -> dict[Split, str]:
-    """Of the splits that a worker sees, for `rebuild`."""
+    """The fingerprints of the splits that a worker uses, for `rebuild`; empty if no network is trained."""
     return {split: composition.data[split].fingerprint for split in WORKER_SPLITS} if composition.data else {}

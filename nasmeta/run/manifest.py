@@ -1,4 +1,4 @@
-"""The manifest of a sweep, `sweep.json`: its jobs, and how far each is."""
+"""The manifest of a sweep, `sweep.json`: its jobs and the status of each."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ Status = Literal["planned", "running", "done", "failed"]
 
 
 def check_inside(directory: str) -> str:
-    """`directory`, a job's, relative to its sweep's; raises ValueError if it is not below that."""
+    """Returns a job's `directory`, relative to its sweep's; raises ValueError if it is not inside that."""
     parts = Path(directory).parts
     if not parts or ".." in parts or Path(directory).is_absolute() or "\0" in directory:
         raise ValueError(f"a job's directory is {directory!r:.200}, and has to be inside the sweep's")
@@ -30,9 +30,10 @@ def check_inside(directory: str) -> str:
 
 
 class Job(BaseModel):
-    """One job. `directory` is relative to the sweep's, `config` resolved; `reason` is why it failed.
+    """One job of a sweep.
 
-    `result` is what a sweeper is told of it: the best network's validation score, to be maximized.
+    directory: relative to the sweep's. config: resolved. reason: why the job failed. result: the best
+    network's validation score, which a sweeper maximizes.
     """
 
     model_config = _STRICT
@@ -46,10 +47,11 @@ class Job(BaseModel):
 
 
 class Plan(BaseModel):
-    """What a manifest holds. `total` is the number of jobs in all; null where the sweeper decides as it goes.
+    """What a manifest holds.
 
-    Jobs that could not be planned ahead are listed when they begin. `arguments` are those of the command,
-    `options` the ones of its `--options` that a job by itself is composed with.
+    total: the number of all jobs; null if the sweeper decides as it goes. jobs: those that could not be
+    planned ahead are added when they begin. arguments: those of the command. options: the command's options,
+    such as `--config-dir`, that a job needs if it is run by itself.
     """
 
     model_config = _STRICT
@@ -61,12 +63,12 @@ class Plan(BaseModel):
     jobs: list[Job]
 
     def command(self, job: Job) -> SearchCommand:
-        """What makes a job as a run of its own."""
+        """The command that makes a job as a single run."""
         return SearchCommand(tuple(self.options), tuple(job.overrides))
 
 
 class Manifest:
-    """The manifest of the sweep in `path`."""
+    """The manifest of the sweep in the directory `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -99,7 +101,7 @@ class Manifest:
         return plan
 
     def make_directory(self, job: Job) -> None:
-        """Makes a job's directory; raises StorageError if a link is in its place, or on the way to it."""
+        """Makes a job's directory; raises UserError if a link is in its place or on the way to it."""
         path = self.path
         for name in Path(job.directory).parts:
             path = path / name
@@ -114,7 +116,7 @@ class Manifest:
     def mark(
         self, number: int, status: Status, reason: str | None = None, result: float | None = None
     ) -> None:
-        """Changes the status of a job; one that the manifest does not list is none of its business."""
+        """Changes the status of a job. A number that the manifest does not list is ignored."""
 
         def change(plan: Plan) -> None:
             for job in plan.jobs:
@@ -124,7 +126,7 @@ class Manifest:
         self._change(change)
 
     def add(self, job: Job) -> None:
-        """Lists a job that was not planned ahead, or a planned one anew."""
+        """Adds a job; it replaces a listed job of the same number."""
 
         def change(plan: Plan) -> None:
             plan.jobs = sorted([j for j in plan.jobs if j.number != job.number] + [job], key=_number)

@@ -1,4 +1,4 @@
-"""What a run leaves for its user: best.pt, the checkpoints of the Pareto front, summary.json."""
+"""The files that a run leaves for its user: best.pt, checkpoints of the Pareto front, summary.json."""
 
 import json
 import logging
@@ -30,9 +30,10 @@ def save_network(
     provisional: bool,
     inside: Path,
 ) -> None:
-    """Writes what `nasmeta evaluate` reads, of the weights that a trial has left, in the run `inside`.
+    """Writes a checkpoint that `nasmeta evaluate` reads to `path`, in the run directory `inside`.
 
-    A network is `provisional` as the search trained it, before the best few are trained in full.
+    weights: the file that the trial left. result: the trial's. metrics: the numbers to store. provisional:
+    whether the network is a candidate of the search, which trains only the best few in full later.
     """
     saved = checkpoint.load_weights(weights)
     task, preprocessing = composition.task, composition.dataset.preprocessing
@@ -52,14 +53,14 @@ def save_network(
 
 
 def keep_front(directory: RunDirectory, trials: Collection[int]) -> None:
-    """Deletes the checkpoints of trials that are not on the Pareto front any more."""
+    """Deletes the checkpoints of trials that are no longer on the Pareto front, whose `trials` are given."""
     for path in directory.pareto.glob("*.pt"):
         if int(path.stem) not in trials:
             files.remove(path, inside=directory.path)
 
 
 def save_summary(directory: RunDirectory, summary: dict[str, Any]) -> int:
-    """Writes summary.json; returns its checksum."""
+    """Writes summary.json and returns its CRC-32."""
     text = json.dumps(summary, indent=2).encode() + b"\n"
     files.write_atomically(directory.summary, text, inside=directory.path)
     return zlib.crc32(text)
@@ -68,9 +69,9 @@ def save_summary(directory: RunDirectory, summary: dict[str, Any]) -> int:
 def stored_summary(
     directory: RunDirectory, lines: Sequence[Record], *, trained: bool
 ) -> dict[str, Any] | None:
-    """The summary of a run that has ended; None where it has not, or its files have to be made again.
+    """The summary of a run that has ended; None if it has not, or if its files have to be made again.
 
-    `lines` are its journal's; `trained`: best.pt is one of its files.
+    lines: those of the run's journal. trained: whether the run also has to have a readable best.pt.
     """
     tested = [r for r in lines if r["event"] == "tested"]
     if not tested:

@@ -1,4 +1,4 @@
-"""What must hold before a run makes its directory: parts that fit, constraints in reach, whole data."""
+"""The checks before a run makes its directory: parts that fit, feasible constraints, intact data."""
 
 from nasmeta.config.schema import Config
 from nasmeta.run.composition import Composition
@@ -7,10 +7,10 @@ from nasmeta.task import SPLITS
 
 
 def ready(config: Config) -> Composition:
-    """The composition of a run that can begin, its data loaded.
+    """The composition of a run that can begin, with its data loaded.
 
-    Raises UserError if parts do not fit, if no architecture is within the constraints, or if the data is
-    missing or damaged.
+    Raises UserError if parts do not fit, if no architecture meets the constraints, or if the data is missing
+    or damaged.
     """
     composition = Composition.of(config)
     check_feasible(composition)

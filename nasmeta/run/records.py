@@ -1,4 +1,4 @@
-"""What the lines of a run's journal must hold. Their checksums tell damage, not whether a run wrote them."""
+"""Checks what the lines of a journal hold. Their checksums show damage, but not whether a run wrote them."""
 
 import math
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ Number = Annotated[int, Field(ge=0)]
 Architecture = Annotated[str, Field(max_length=MAX_ARCH)]
 
 MAX_TIME = 250_000_000_000
-"""Seconds since 1970 of the year 9892: calendars end soon after."""
+"""Seconds from 1970 to the year 9892; calendars end soon after."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that the strategy asked for: an architecture's canonical string at a budget.
+    """A trial that the strategy asked for: an architecture's canonical string and its meta-iterations.
 
-    continues: the trial whose meta-training goes on here; inherits: the one whose weights it starts from.
+    continues: the trial whose meta-training it continues; inherits: the trial whose weights it starts from.
     """
 
     trial: int
@@ -37,7 +37,7 @@ class Asked:
 
     @property
     def start(self) -> int | None:
-        """The trial whose weights file it starts from, in either way."""
+        """The trial whose weights file it starts from, to continue or to inherit; None if there is none."""
         return self.inherits if self.continues is None else self.continues
 
 
@@ -97,12 +97,12 @@ _NAMES = tuple(f.name for f in fields(TrialResult))
 
 
 def check(journal: Journal) -> None:
-    """Raises RunDirectoryError that names file, line and key where one is not what a run writes."""
+    """Raises RunDirectoryError, which names file, line and key, if a line is not what a run writes."""
     check_lines(journal.path, journal.records)
 
 
 def check_lines(path: Path, lines: Sequence[Record]) -> None:
-    """As `check`, for a journal that is read and not open."""
+    """Like `check`, for the lines of a journal that is not open."""
     for number, record in enumerate(lines, 1):
         try:
             _LINES.get(record["event"], _Line).model_validate(record)
@@ -124,12 +124,12 @@ def result(record: Record) -> TrialResult:
 
 
 def command(lines: Sequence[Record]) -> SearchCommand | None:
-    """What makes the run again with the settings of its last start; None if that was not recorded."""
+    """The command that makes the run with the settings of its last start; None if it was not recorded."""
     starts = [r for r in lines if r["event"] in ("started", "resumed") and "overrides" in r]
     return SearchCommand(tuple(starts[-1]["options"]), tuple(starts[-1]["overrides"])) if starts else None
 
 
 def asked(record: Record) -> Asked:
-    """What an "asked" record holds; those of the first versions say nothing of where the trial starts."""
+    """What an "asked" record holds. Records of the first versions do not say where the trial starts."""
     starts = record.get("continues"), record.get("inherits")
     return Asked(record["trial"], record["arch"], record["iterations"], *starts)

@@ -1,8 +1,8 @@
-"""Playing a sweep again whose sweeper learns: its stored arguments, parsed into data and checked.
+"""Checks the stored arguments of a sweep whose sweeper learns, before Hydra replays them.
 
-The manifest may be a stranger's, and Hydra obeys arguments: they may name files, classes and commands. So
-each is parsed by Hydra's own grammar, and passes only if it sets a key that every search has to literal
-values, or chooses an option that comes with nasmeta. Hydra composes nothing before all of them have passed.
+The manifest may come from a stranger, and Hydra's arguments may name files, classes and commands. So each
+argument is parsed by Hydra's own grammar. It passes only if it sets a key of every search to literal values,
+or chooses an option that comes with nasmeta. Hydra composes nothing before all arguments have passed.
 """
 
 import glob
@@ -29,7 +29,7 @@ from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.stored import plain
 
 KEYS = {*RunKeys.model_fields, *GROUPS}
-"""The first words of a search's keys."""
+"""The first parts of a search's dotted keys."""
 
 CHOICES = (*GROUPS, "experiment", "debug")
 """The groups of a search; their options are those under conf/."""
@@ -43,17 +43,17 @@ SAMPLER_KEYS = re.compile(r"hydra\.sweeper\.sampler\.[a-z]\w*")
 PARAMS = "hydra.sweeper.params."
 
 NUMBER = "${hydra.job.num}"
-"""The one interpolation that a job's directory may have: a number."""
+"""The only interpolation that a job's directory may have; it is a number."""
 
 MAX_CHARACTERS = 10_000
-"""Of all arguments together; Hydra's parser takes about two seconds for so many."""
+"""How many characters all arguments may have together; Hydra parses so many in about two seconds."""
 
 MAX_BRACKETS = 100
-"""Of an argument; Hydra's parser takes calls inside calls for each."""
+"""How many brackets an argument may have; Hydra's parser recurses for each."""
 
 
 def resume_command(manifest: Manifest) -> str:
-    """What goes on with the sweep, also if its jobs or its own command need `--trust-code`."""
+    """The command that resumes the sweep, with `--trust-code` if its jobs or its arguments need that."""
     plan = manifest.read()
     trusted = any(needs_trust(job.config) for job in plan.jobs)
     if plan.total is None and not trusted:
@@ -65,10 +65,10 @@ def resume_command(manifest: Manifest) -> str:
 
 
 def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
-    """The arguments by which a sweep is played again in its directory.
+    """The arguments with which Hydra replays a sweep in its directory.
 
-    Raises RunDirectoryError if an argument could do more than set up searches inside the directory. Those
-    that are trusted are not looked at.
+    Raises RunDirectoryError if an argument could do more than set up searches inside the directory. Arguments
+    that are `trusted` are not checked.
     """
     if "${" in str(directory):
         raise RunDirectoryError(f"{directory}: has ${{ in its name, which Hydra would resolve: rename it")
@@ -89,12 +89,12 @@ def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
                 ) from error
         _check_no_links(plan, directory)
     kept = [argument for argument in plan.arguments if not argument.startswith("hydra.sweep.dir=")]
-    # Hydra writes its own copies through links; ours are config.json and the manifest.
+    # Hydra would write copies of its configuration through links. config.json and the manifest suffice.
     return [*kept, f"hydra.sweep.dir={in_quotes(str(directory.absolute()))}", "hydra.output_subdir=null"]
 
 
 def _check(argument: str) -> None:
-    """Raises ValueError, ConfigError or an error of Hydra's that says what is wrong with an argument."""
+    """Raises ValueError, ConfigError or an error of Hydra if an argument does not pass, with the reason."""
     if argument in ("-m", "--multirun"):
         return
     if sum(map(argument.count, "[{(")) > MAX_BRACKETS:
@@ -128,14 +128,14 @@ def _check(argument: str) -> None:
 
 
 def _check_parameter(argument: str) -> None:
-    """What Optuna's sweeper takes its search space from: an override of a run's own key."""
+    """Checks an argument that defines a part of Optuna's search space: it has to override a run's key."""
     if not _is_run_key(argument.partition("=")[0]):
         raise ValueError("a parameter that is no key of a search")
     _check(argument)
 
 
 def _is_run_key(key: str) -> bool:
-    """Whether every search has the key, or could have one below it; `_target_` is none."""
+    """Whether the key is one of a search, by its first part. Names that begin with _ never are."""
     names = key.split(".")
     return names[0] in KEYS and all(re.fullmatch(r"[a-zA-Z0-9]\w*", name) for name in names)
 
@@ -147,7 +147,7 @@ def _check_options(values: list[Any], options: set[str]) -> None:
 
 
 def _values(override: Override) -> list[Any]:
-    """The values that an override sets, or sweeps over; for a range, its ends."""
+    """The values that an override sets or sweeps over; for a range or an interval, its bounds."""
     swept = override._value
     if isinstance(swept, Glob):
         raise ValueError("glob() chooses by patterns")
@@ -161,7 +161,7 @@ def _values(override: Override) -> list[Any]:
 
 
 def _literal(value: Any) -> Any:
-    """`value`, which has no interpolation, and names no target; raises ConfigError or ValueError."""
+    """Returns `value`. Raises ConfigError if it has an interpolation, ValueError if it names a target."""
     literal = plain({"value": value})["value"]
     waiting = [literal]
     while waiting:
@@ -183,9 +183,9 @@ def _only_text(override: Override) -> str:
 
 
 def _check_no_links(plan: Plan, directory: Path) -> None:
-    """Raises RunDirectoryError if a file in the sweep's directory, or on the way to a job's, is a link.
+    """Raises RunDirectoryError if a link is in the sweep's directory or on the way to a job's.
 
-    Hydra and its sweepers follow them when they write.
+    Hydra and its sweepers would follow it when they write.
     """
     subdirs = [a.partition("=")[2] for a in plan.arguments if a.startswith("hydra.sweep.subdir=")]
     places = ["*"]
