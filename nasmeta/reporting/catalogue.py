@@ -11,7 +11,7 @@ def catalogue(conf_dirs: Iterable[Path], group: str | None = None) -> str:
     """One line for each option of all groups, or of `group`: its name and the first comment of its file.
 
     If several folders have an option of the same name, the first folder counts, as on Hydra's search path.
-    Raises ConfigError for a group that no folder has.
+    Raises ConfigError for a folder that is not there, and for a group that no folder has.
     """
     groups = _groups(conf_dirs)
     if group is None:
@@ -25,6 +25,8 @@ def _groups(conf_dirs: Iterable[Path]) -> dict[str, dict[str, str]]:
     """Group -> option -> description. A group in a group is "outer/inner". Hydra's own are left out."""
     groups: dict[str, dict[str, str]] = {}
     for conf_dir in conf_dirs:
+        if not conf_dir.is_dir():
+            raise ConfigError(f"{conf_dir}: no such folder (--config-dir)")
         for path in sorted(conf_dir.rglob("*.yaml")):
             group = path.parent.relative_to(conf_dir).as_posix()
             if group != "." and group.split("/")[0] != "hydra":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nasmeta.datasets import contents
 from nasmeta.reporting.differences import OPTION, Mean, mean_of, seed_groups, shown
 from nasmeta.reporting.numbers import error, interval, measured, percent
 from nasmeta.reporting.verdict import is_reference
@@ -31,6 +32,7 @@ def outcome(run: "Run") -> dict[str, Any]:
         "reason": run.reason,
         "seed": run.settings.get("seed"),
         "dataset": shown("dataset" + OPTION, run.settings)[1] if trains else None,
+        "test_data": _test_data(run) if trains else None,
         "way": run.settings.get("task.way") if trains else None,
         "shot": run.settings.get("task.shot") if trains else None,
         "batch_norm": best["batch_norm"] if summary else run.settings.get("batch_norm"),
@@ -44,6 +46,12 @@ def outcome(run: "Run") -> dict[str, Any]:
         "failed_trials": len(run.failed),
         "wall_seconds": summary["wall_seconds"] if summary else run.elapsed,
     }
+
+
+def _test_data(run: "Run") -> str | None:
+    """The fingerprint of the images that the run is tested on; None if it recorded none."""
+    data = (run.environment or {}).get("data")
+    return None if data is None else contents.read(data)["test"].fingerprint
 
 
 def _difference(summary: dict[str, Any] | None) -> dict[str, float | None]:
@@ -131,7 +139,7 @@ def difference_text(difference: float | None, half_width: float | None, accuracy
     return f"{100 * difference:+.1f}{half}".replace("-0.0", "+0.0", 1)
 
 
-INCOMPARABLE = ("dataset", "way", "shot", "batch_norm")
+INCOMPARABLE = ("dataset", "test_data", "way", "shot", "batch_norm")
 """Scores compare only if these are equal: what the test tasks depend on, and how queries are normalized."""
 
 

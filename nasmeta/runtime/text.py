@@ -28,8 +28,14 @@ def csv_cell(value: object) -> object:
     return _FORMULA.sub(r"\1'", printable(value)) if isinstance(value, str) else value
 
 
+def _argument(value: object) -> object:
+    return value if isinstance(value, int | float) else printable(str(value))
+
+
 class PrintableFormatter(logging.Formatter):
-    """Formats a log record so that none of its lines can control a terminal."""
+    """Formats a log record so that none of its lines can control a terminal, and no argument begins a line."""
 
     def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_argument(value) for value in record.args)
         return "\n".join(map(printable, super().format(record).split("\n")))

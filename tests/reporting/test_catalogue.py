@@ -78,3 +78,8 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere: no such folder \(--config-dir\)"):
+        catalogue([tmp_path / "nowhere"])

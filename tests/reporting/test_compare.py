@@ -186,6 +186,19 @@ def test_scores_that_do_not_compare_are_said(
     assert all(line in comparison(rows) for line in found)
 
 
+def test_runs_on_other_test_data_do_not_compare(sine_run: Path, tmp_path: Path) -> None:
+    def changed(record: dict[str, Any]) -> dict[str, Any]:
+        if not record.get("data"):
+            return record
+        test = {**record["data"]["test"], "fingerprint": "another"}
+        return {**record, "data": {**record["data"], "test": test}}
+
+    other = copied(sine_run, tmp_path / "run", change=changed)
+    (told,) = warnings(rows_of([sine_run, other], None))
+    assert "test_data (" in told
+    assert "another" in told
+
+
 def test_losses_are_no_accuracies(sine_run: Path, table_run: Path) -> None:
     alone = comparison(rows_of([sine_run], None))
     best, reference = (summary_of(sine_run)[side]["test_loss"] for side in ("best", "reference"))

@@ -46,3 +46,8 @@ def test_no_text_steers_a_terminal() -> None:
 def test_no_log_line_steers_a_terminal() -> None:
     record = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s: left out\nsecond line", ("a\x1b[2J",), None)
     assert PrintableFormatter("%(message)s").format(record) == "a\\x1b[2J: left out\nsecond line"
+
+
+def test_no_name_begins_a_log_line() -> None:
+    record = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s: %d of %.1f", ("a\nb", 2, 3.0), None)
+    assert PrintableFormatter("%(message)s").format(record) == "a\\nb: 2 of 3.0"
