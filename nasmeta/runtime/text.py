@@ -33,7 +33,7 @@ def _argument(value: object) -> object:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formats a log record so that none of its lines can control a terminal, and no argument begins a line."""
+    """Formats a log record so that none of its lines can control a terminal, nor an argument begin one."""
 
     def format(self, record: logging.LogRecord) -> str:
         if isinstance(record.args, tuple):
