@@ -27,7 +27,7 @@ from nasmeta.errors import (
     UserError,
 )
 from nasmeta.runtime.import_path import leave_out_current_folder
-from nasmeta.runtime.text import PrintableFormatter, printable
+from nasmeta.runtime.text import PrintableFormatter, message, printable
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _tell(text: str) -> None:
     """Prints one line on stderr about how a command ended; does nothing if its terminal was closed."""
     try:
-        print(f"nasmeta: {printable(text)}", file=sys.stderr, flush=True)
+        print(f"nasmeta: {message(text)}", file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # Python flushes it once more
 

@@ -11,11 +11,11 @@ from nasmeta.config.schema import flat
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.ranking import best_of
 from nasmeta.reporting.differences import QUIET, Value, written
-from nasmeta.reporting.summary_file import read_summary
 from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory, checked_config
 from nasmeta.run.journal import Record
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
+from nasmeta.run.summary_file import read_summary
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trial import TrialResult
 
@@ -97,7 +97,9 @@ def load_run(path: Path) -> Run:
     if tested:
         lines = lines[: tested[-1] + 1]  # a later start, perhaps with other settings, gave no result
     starts = [r for r in lines if r["event"] in ("started", "resumed")]
-    configs = [checked_config(directory.journal, r["config"]) for r in starts if r.get("config")]
+    stored = [r["config"] for r in starts if r.get("config")]
+    different = [c for n, c in enumerate(stored) if n == 0 or c != stored[n - 1]]  # a long run starts often
+    configs = [checked_config(directory.journal, config) for config in different]
     config = _config(directory, configs)
     ended = [(r["phase"], _finished(directory.journal, r)) for r in lines if r["event"] == "finished"]
     run = Run(

@@ -64,7 +64,7 @@ class RunDirectory:
         last = self._last_start()
         try:
             config = read_config(self.config)
-            if not self.config_is_stale():
+            if not self._is_stale(last):
                 return config
             problem = f"{self.config}: older than the last start of the run"
         except RunDirectoryError as error:
@@ -89,7 +89,9 @@ class RunDirectory:
 
     def config_is_stale(self) -> bool:
         """Whether the last start should have replaced the configuration's file, but was killed before."""
-        last = self._last_start()
+        return self._is_stale(self._last_start())
+
+    def _is_stale(self, last: journal.Record) -> bool:
         return "replaces" in last and last["replaces"] == self.config_checksum()
 
     def config_checksum(self) -> int | None:

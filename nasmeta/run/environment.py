@@ -69,6 +69,7 @@ def settings_changed(records: Iterable[Record]) -> list[str]:
     return [
         f"{name.removeprefix('config.')}: {text}"
         for before, now in pairwise(starts)
+        if before != now
         for name, text in changes(before, now).items()
         if not is_harmless(name, same_data=_same_data(before, now))
     ]

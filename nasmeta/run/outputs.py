@@ -10,6 +10,7 @@ from typing import Any
 
 from nasmeta.datasets import contents as data
 from nasmeta.errors import CheckpointError
+from nasmeta.run import summary_file
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Record
@@ -55,7 +56,7 @@ def save_network(
 def keep_front(directory: RunDirectory, trials: Collection[int]) -> None:
     """Deletes the checkpoints of trials that are no longer on the Pareto front, whose `trials` are given."""
     for path in directory.pareto.glob("*.pt"):
-        if int(path.stem) not in trials:
+        if path.stem.isdecimal() and int(path.stem) not in trials:  # other files are not ours
             files.remove(path, inside=directory.path)
 
 
@@ -77,10 +78,7 @@ def stored_summary(
     if not tested:
         return None
     try:
-        text = files.read_bytes(directory.summary, files.MAX_TABLE, inside=directory.path)
-        if tested[-1].get("checksum", zlib.crc32(text)) != zlib.crc32(text):
-            raise ValueError("its checksum is wrong")
-        summary: dict[str, Any] = json.loads(text)
+        summary = summary_file.checked(directory.summary, tested[-1].get("checksum"))
         if trained:
             checkpoint.load_best(directory.path)
     except CheckpointError as error:

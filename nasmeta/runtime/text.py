@@ -9,12 +9,23 @@ _UNPRINTABLE = re.compile(
     "\u202a-\u202e\u2066-\u2069"  # these change the direction of the text around them
     "\ud800-\udfff]"  # surrogates: bytes of a file name that are not text
 )
+MAX_MESSAGE = 4000
+"""Characters of a line on stderr. It begins with what is wrong, and ends with what to do."""
+
 _FORMULA = re.compile(r"(^|;)(?=[\s\ufeff\u200b]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
 
 def printable(text: str) -> str:
     """`text` on one line, with every character escaped that could control a terminal."""
     return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def message(text: str) -> str:
+    """`text` as one printable line. Of more than MAX_MESSAGE characters, the middle is left out."""
+    if len(text) > MAX_MESSAGE:
+        half = MAX_MESSAGE // 2
+        text = f"{text[:half]} [{len(text) - 2 * half} characters left out] {text[-half:]}"
+    return printable(text)
 
 
 def csv_cell(value: object) -> object:
@@ -33,9 +44,9 @@ def _argument(value: object) -> object:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formats a log record so that none of its lines can control a terminal, nor an argument begin one."""
+    """Formats a log record: no line can control a terminal or fill it, and no argument can begin one."""
 
     def format(self, record: logging.LogRecord) -> str:
         if isinstance(record.args, tuple):
             record.args = tuple(_argument(value) for value in record.args)
-        return "\n".join(map(printable, super().format(record).split("\n")))
+        return "\n".join(map(message, super().format(record).split("\n")))

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from nasmeta.runtime.text import PrintableFormatter, csv_cell, printable
+from nasmeta.runtime.text import MAX_MESSAGE, PrintableFormatter, csv_cell, message, printable
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,14 @@ def test_no_log_line_steers_a_terminal() -> None:
 def test_no_name_begins_a_log_line() -> None:
     record = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s: %d of %.1f", ("a\nb", 2, 3.0), None)
     assert PrintableFormatter("%(message)s").format(record) == "a\\nb: 2 of 3.0"
+
+
+def test_a_message_has_an_end() -> None:
+    long = "what is wrong: " + "\x1b" * 5_000_000 + ": what to do"
+    assert len(message(long)) < 5 * MAX_MESSAGE
+    assert message(long).startswith("what is wrong: \\x1b")
+    assert message(long).endswith("\\x1b: what to do")
+    assert "characters left out" in message(long)
+    assert message("x" * MAX_MESSAGE) == "x" * MAX_MESSAGE
+    record = logging.LogRecord("", logging.INFO, "", 0, f"one\n{long}", None, None)
+    assert PrintableFormatter("%(message)s").format(record) == f"one\n{message(long)}"

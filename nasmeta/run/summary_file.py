@@ -1,4 +1,4 @@
-"""summary.json as the reports read it. It may come from anybody, so its values are checked before use."""
+"""summary.json as it is read again. It may come from anybody, so its values are checked before use."""
 
 import json
 import zlib
@@ -93,14 +93,25 @@ class _Summary(BaseModel):
 
 
 def read_summary(path: Path, checksum: int | None) -> dict[str, Any]:
+    """As `checked`; raises RunDirectoryError that says how the file is made again."""
+    try:
+        return checked(path, checksum)
+    except OSError as error:
+        raise _damaged(path, str(error.strerror)) from error
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def checked(path: Path, checksum: int | None) -> dict[str, Any]:
     """What summary.json holds. `checksum` is its CRC-32 according to the journal, None if unknown.
 
-    Raises RunDirectoryError, with file and key, if it is missing, damaged, or of a newer format.
+    Raises OSError if it cannot be read, ValueError that names the key if it is damaged, RunDirectoryError if
+    it has a newer format.
     """
+    data = files.read_bytes(path, files.MAX_TABLE, inside=path.parent)
+    if checksum is not None and zlib.crc32(data) != checksum:
+        raise ValueError("its checksum is wrong")
     try:
-        data = files.read_bytes(path, files.MAX_TABLE, inside=path.parent)
-        if checksum is not None and zlib.crc32(data) != checksum:
-            raise ValueError("its checksum is wrong")
         values = json.loads(data)
         version = values.get("format") if isinstance(values, dict) else None
         if isinstance(version, int) and version > FORMAT:
@@ -111,11 +122,9 @@ def read_summary(path: Path, checksum: int | None) -> dict[str, Any]:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in problem["loc"])
-        raise _damaged(path, f"{key}: {problem['msg']}" if key else problem["msg"]) from error
-    except OSError as error:
-        raise _damaged(path, str(error.strerror)) from error
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
+        raise ValueError(f"{key}: {problem['msg']}" if key else problem["msg"]) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _damaged(path: Path, reason: str) -> RunDirectoryError:
