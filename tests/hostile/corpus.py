@@ -56,6 +56,10 @@ class Hostile:
     commands: list[list[str]]
 
 
+Way = Callable[[Draw, Path, Values], str]
+"""Spoils what is in a folder; returns what it did."""
+
+
 def make(number: int, templates: Templates, stranger: Path, user: Path) -> Hostile:
     """Makes the input of that number in the folder `stranger`; `user` is the folder that it tries to harm."""
     draw = seeding.stream(0, "corpus", number)
@@ -105,14 +109,18 @@ def _interrupted(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]
 
 
 def _spoil_run(spoil: Spoil, run: Path) -> None:
-    draw, values = spoil.draw, spoil.values
-    ways = [_spoil_config, _spoil_config, _spoil_records, _spoil_records, _spoil_lines, _spoil_summary]
-    for _ in range(spoil.times):
-        way = one(draw, [*ways, _spoil_tensors, _spoil_tensors, _spoil_file, _spoil_place, _spoil_place])
+    ways: list[Way] = [_spoil_config] * 3 + [_spoil_records] * 3 + [_spoil_lines, _spoil_summary]
+    _spoil(spoil, run, [*ways, *[_spoil_tensors] * 3, _spoil_file, _spoil_place, _spoil_place])
+
+
+def _spoil(spoil: Spoil, folder: Path, ways: list[Way]) -> None:
+    """Spoils a folder in some of the ways, in their order: the last ones leave what is not safe to read."""
+    chosen = {int(spoil.draw.integers(len(ways))) for _ in range(spoil.times)}
+    for way in dict.fromkeys(ways[number] for number in sorted(chosen)):
         try:
-            spoil.told.append(way(draw, run, values))
+            spoil.told.append(way(spoil.draw, folder, spoil.values))
         except SPOILT:
-            spoil.told.append(_spoil_place(draw, run, values))
+            spoil.told.append(_spoil_place(spoil.draw, folder, spoil.values))
 
 
 def _spoil_config(draw: Draw, run: Path, values: Values) -> str:
@@ -263,7 +271,7 @@ def _spoil_pt(draw: Draw, path: Path, values: Values) -> str:
 
 
 def _spoil_file(draw: Draw, folder: Path, values: Values) -> str:
-    path = one(draw, sorted(path for path in folder.rglob("*") if path.is_file()))
+    path = one(draw, sorted(path for path in folder.rglob("*") if mutations.is_small(path)))
     data, told = damaged(draw, path.read_bytes())
     path.write_bytes(data)
     return f"{path.relative_to(folder)}: {told}"
@@ -334,23 +342,33 @@ ARGUMENTS = [
 
 
 def _sweep(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    draw, values, told = spoil.draw, spoil.values, spoil.told
     sweep = _copied(of.sweep, stranger / "sweep")
-    for _ in range(spoil.times):
-        way = one(draw, ["manifest"] * 6 + ["job"] * 2 + ["file", "place", "place"])
-        try:
-            if way == "manifest":
-                file = sweep / "sweep.json"
-                document, what = changed(draw, json.loads(file.read_text()), values.json)
-                file.write_bytes(written(document))
-                told.append(f"sweep.json: {what}")
-            elif way == "job":
-                _spoil_run(spoil, sweep / one(draw, ["0", "1"]))
-            else:
-                told.append((_spoil_file if way == "file" else _spoil_place)(draw, sweep, values))
-        except SPOILT:
-            told.append(_spoil_place(draw, sweep, values))
+    ways: list[Way] = [_spoil_manifest] * 6 + [_spoil_first_job, _spoil_second_job]
+    _spoil(spoil, sweep, [*ways, _spoil_file, _spoil_place, _spoil_place])
     return [["compare", str(sweep)], ["report", str(sweep)], ["resume", str(sweep)]]
+
+
+def _spoil_manifest(draw: Draw, sweep: Path, values: Values) -> str:
+    file = sweep / "sweep.json"
+    document, told = changed(draw, json.loads(file.read_text()), values.json)
+    file.write_bytes(written(document))
+    return f"sweep.json: {told}"
+
+
+def _spoil_first_job(draw: Draw, sweep: Path, values: Values) -> str:
+    job = Spoil(draw, 1, values, [])
+    _spoil_run(job, sweep / "0")
+    return f"job 0: {job.told}"
+
+
+def _spoil_second_job(draw: Draw, sweep: Path, values: Values) -> str:
+    """One that has not ended."""
+    (sweep / "1" / "summary.json").unlink()
+    manifest = sweep / "sweep.json"
+    plan = json.loads(manifest.read_text())
+    plan["jobs"][1]["status"] = "running"
+    manifest.write_text(json.dumps(plan))
+    return f"job 1: running, {_spoil_records(draw, sweep / '1', values)}"
 
 
 def _replayed(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
@@ -380,14 +398,10 @@ def _replayed(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
 
 
 def _checkpoint(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    draw, values, told = spoil.draw, spoil.values, spoil.told
-    path = stranger / "best.pt"
+    path = stranger / "checkpoint" / "best.pt"
+    path.parent.mkdir()
     shutil.copyfile(of.run / "best.pt", path)
-    for _ in range(spoil.times):
-        try:
-            told.append(_spoil_pt(draw, path, values))
-        except SPOILT:
-            break
+    _spoil(spoil, path.parent, [*[_spoil_tensors] * 12, _spoil_place])
     return [
         ["evaluate", str(path), f"dataset.root={of.pictures}"],
         ["predict", str(path), "--support", str(of.pictures), "--query", str(of.pictures / "3"), "--json"],
@@ -442,7 +456,7 @@ def _spoil_pictures(draw: Draw, root: Path, values: Values) -> str:
     way = one(
         draw, ["bytes", "bytes", "format", "format", "format", "name", "class", "place", "place", "loop"]
     )
-    images = sorted(path for path in root.rglob("*.png") if path.is_file())
+    images = sorted(path for path in root.rglob("*.png") if mutations.is_small(path))
     if way == "place" or not images:
         return _spoil_place(draw, root, values)
     path = one(draw, images)
@@ -542,7 +556,7 @@ def _listed(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
 
 def _spoil_list(draw: Draw, root: Path, values: Values) -> str:
     path = one(draw, [root / "test.csv", root / "test.csv", root / "val.csv"])
-    if not path.is_file() or path.is_symlink() or draw.random() < 0.2:
+    if not mutations.is_small(path) or draw.random() < 0.2:
         return _spoil_place(draw, root, values)
     rows = path.read_bytes().split(b"\n")
     at = int(draw.integers(len(rows)))

@@ -452,6 +452,11 @@ def rezipped(draw: Draw, source: bytes) -> bytes:
 # Files of any kind ---------------------------------------------------------------------------------------
 
 
+def is_small(path: Path) -> bool:
+    """Whether it is a file, not a link, and safe to read."""
+    return path.is_file() and not path.is_symlink() and path.stat().st_size < 5_000_000
+
+
 def damaged(draw: Draw, data: bytes) -> tuple[bytes, str]:
     """A damaged copy of `data`, and what was done."""
     at = int(draw.integers(len(data) + 1))
@@ -505,11 +510,8 @@ def misplaced(draw: Draw, folder: Path, user: Path) -> str:
                 file.truncate(size << 20)
             told = f"{size} MiB of zeros"
         case "other":
-            source = one(
-                draw, [each for each in everything if each.is_file() and each != path] or [user / "secret"]
-            )
-            if source.is_relative_to(folder):
-                shutil.copyfile(source, path)
+            source = one(draw, [*filter(is_small, everything), user / "folder" / "file"])
+            shutil.copyfile(source, path)
             told = f"a copy of {source.name}"
         case "locked":
             path.write_bytes(b"x")
