@@ -14,17 +14,14 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 
 from nasmeta import seeding
-from nasmeta.config.conf_dir import config_directory
 from nasmeta.errors import NasmetaError
 from nasmeta.evaluators import tabular
 from nasmeta.run import journal
@@ -128,8 +125,8 @@ def _spoil_config(draw: Draw, run: Path, values: Values) -> str:
     stored = json.loads((run / "config.json").read_text())
     document, told = stored, ""
     if draw.random() < 0.3:
-        group, option = one(draw, CHOICES)
-        document[group], told = options(group, option), f"{group}={option}, "
+        group, option = one(draw, mutations.CHOICES)
+        document[group], told = mutations.options(group, option), f"{group}={option}, "
     if not told or draw.random() < 0.6:
         document, more = changed(draw, document, values.json)
         told += more
@@ -142,24 +139,6 @@ def _spoil_config(draw: Draw, run: Path, values: Values) -> str:
         change_config(run, change)
     (run / "config.json").write_bytes(written(document))
     return f"configuration: {told}"
-
-
-CHOICES = [
-    (group, path.stem)
-    for group in ("strategy", "meta_learner", "search_space", "evaluator", "executor", "optimizer", "dataset")
-    for path in sorted((config_directory() / group).glob("*.yaml"))
-]
-
-
-@cache
-def _option(group: str, option: str) -> str:
-    return json.dumps(OmegaConf.to_container(OmegaConf.load(config_directory() / group / f"{option}.yaml")))
-
-
-def options(group: str, option: str) -> dict[str, Any]:
-    """The values of an option that comes with nasmeta. The folders of a dataset become None."""
-    values: dict[str, Any] = json.loads(_option(group, option))
-    return values | {name: None for name in ("cache", "root") if name in values}
 
 
 def _is_raw(document: Any) -> bool:

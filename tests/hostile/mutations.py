@@ -12,12 +12,15 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from omegaconf import OmegaConf
 
+from nasmeta.config.conf_dir import config_directory
 from tests.hostile.makers import places, set_at
 from tests.hostile.planted import PLANTS, hard_link
 
@@ -31,6 +34,24 @@ class Json(str):
 
 def one(draw: Draw, choices: Sequence[T]) -> T:
     return choices[int(draw.integers(len(choices)))]
+
+
+CHOICES = [
+    (group, path.stem)
+    for group in ("strategy", "meta_learner", "search_space", "evaluator", "executor", "optimizer", "dataset")
+    for path in sorted((config_directory() / group).glob("*.yaml"))
+]
+
+
+@cache
+def _option(group: str, option: str) -> str:
+    return json.dumps(OmegaConf.to_container(OmegaConf.load(config_directory() / group / f"{option}.yaml")))
+
+
+def options(group: str, option: str) -> dict[str, Any]:
+    """The values of an option that comes with nasmeta; a dataset's folders are none."""
+    values: dict[str, Any] = json.loads(_option(group, option))
+    return values | {name: None for name in ("cache", "root") if name in values}
 
 
 # Values --------------------------------------------------------------------------------------------------
@@ -75,24 +96,10 @@ OPTIONS = [
 
 TARGETS = [
     *("os.mkdir", "os.system", "canary.run", "pickle.loads", "subprocess.run", "builtins.eval", "torch.load"),
-    *(
-        "hydra.utils.call",
-        "hydra.utils.get_class",
-        "nasmeta.run.directory.os.mkdir",
-        "nasmeta.cli.main",
-        "a.b",
-        ".",
-    ),
-    *("nasmeta.strategies.canary.Run", "nasmeta.strategies.evolution.RegularizedEvolution.__init__"),
-    *(
-        "nasmeta.executors.ray.Ray",
-        "nasmeta.executors.process.Processes",
-        "nasmeta.datasets.omniglot.Omniglot",
-    ),
-    *("nasmeta.evaluators.tabular.evaluator.Tabular", "nasmeta.evaluators.supernet.evaluator.Supernet"),
-    *("nasmeta.evaluators.zero_cost.evaluator.ZeroCost", "nasmeta.datasets.image_folder.ImageFolder"),
-    *("nasmeta.strategies.random.RandomSearch", "nasmeta.search_spaces.darts.space.DartsSpace"),
-    *("nasmeta.testing.quadratic.Quadratic", "nasmeta.strategies." + "a" * 5000 + ".b"),
+    *("hydra.utils.call", "hydra.utils.get_class", "nasmeta.run.directory.os.mkdir", "nasmeta.cli.main.main"),
+    *("nasmeta.strategies.canary.Run", "nasmeta.strategies.evolution.RegularizedEvolution.__init__", "."),
+    *("nasmeta.testing.quadratic.Quadratic", "nasmeta.strategies." + "a" * 5000 + ".b", "a.b"),
+    *(options(group, option)["_target_"] for group, option in CHOICES),
 ]
 
 TEXTS = [

@@ -18,6 +18,8 @@ import pytest
 
 from nasmeta import seeding
 from nasmeta.cli.main import main
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.outputs import keep_front
 from tests.cli.kills import spawn
 from tests.cli.runs import SHORT
 from tests.hostile.planted import PLANTS, Case, Plant, hard_link, link, pipe, run_all, snapshot
@@ -282,3 +284,12 @@ def test_a_pipe_or_a_device_as_an_argument_is_answered_at_once(
     error = capfd.readouterr().err.strip()
     assert error.startswith("nasmeta: ")
     assert "\n" not in error
+
+
+def test_of_a_front_only_its_own_checkpoints_are_deleted(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.pareto.mkdir()
+    for name in ("1.pt", "2.pt", "mine.pt", "²3.pt", "-4.pt", ".pt"):
+        (directory.pareto / name).touch()
+    keep_front(directory, {1})
+    assert {path.name for path in directory.pareto.iterdir()} == {"1.pt", "mine.pt", "²3.pt", "-4.pt", ".pt"}
