@@ -99,7 +99,7 @@ TARGETS = [
     *("hydra.utils.call", "hydra.utils.get_class", "nasmeta.run.directory.os.mkdir", "nasmeta.cli.main.main"),
     *("nasmeta.strategies.canary.Run", "nasmeta.strategies.evolution.RegularizedEvolution.__init__", "."),
     *("nasmeta.testing.quadratic.Quadratic", "nasmeta.strategies." + "a" * 5000 + ".b", "a.b"),
-    *(options(group, option)["_target_"] for group, option in CHOICES),
+    *(target for group, option in CHOICES if (target := options(group, option).get("_target_"))),
 ]
 
 TEXTS = [
