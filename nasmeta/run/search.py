@@ -1,7 +1,7 @@
-"""The main job: search, train the best few in full, choose one, test it once beside the reference.
+"""One run: search, train the best few in full, choose one, test it once next to the reference.
 
-`Search.run` is the whole of it, in order. The journal decides what is already done: a run that was
-interrupted is the same calls over again, of which the finished ones return what the journal holds.
+`Search.run` is all of it, in order. The journal decides what is already done. Resuming an interrupted run
+makes the same calls again, and those that have finished return what the journal holds.
 """
 
 import json
@@ -50,11 +50,16 @@ from nasmeta.trial import Job, MetaTested, Phase, Proposal, Told, TrialResult
 log = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 20
-"""Failed trials without a good one at the start of a run after which it stops: the setting is wrong."""
+"""A run stops if so many trials fail at its start and none succeeds, because its settings must be wrong."""
 
 
 class Search:
-    """One run in its directory, whose lock the caller holds. `command` is what makes it, if that is known."""
+    """One run in its directory.
+
+    composition: the parts of the run. directory: where it writes; the caller holds its lock. journal: that of
+    the directory, open. observers: called with every event. stop: returns whether to stop. command: what
+    makes the run, if that is known.
+    """
 
     def __init__(
         self,
@@ -90,7 +95,10 @@ class Search:
         files.make_folder(directory.checkpoints, inside=directory.path)
 
     def run(self) -> dict[str, Any]:
-        """Runs to the end and returns what summary.json holds; raises Interrupted, all saved."""
+        """Runs to the end and returns what summary.json holds.
+
+        Raises Interrupted once everything is saved if `stop` says so, and RunFailed if there is no result.
+        """
         self._start()
         with closing(self.executor):
             self._search()
@@ -111,7 +119,7 @@ class Search:
         limits = self.constraints
         strategy = self.composition.strategy(limits.feasible, self.problem, memory, costs=limits.cost)
         self.strategy = strategy
-        if not strategy.black_box:  # its answers may have to be trained again
+        if not strategy.black_box:  # replaying its asks may train
             self._record_start()
         self.front = self._front(strategy)
         self._warn_of_noise(strategy)
@@ -155,7 +163,7 @@ class Search:
         return proposal
 
     def _replay(self, strategy: Strategy) -> list[Proposal]:
-        """Takes the strategy through the journal's asks and tells; returns the trials still in flight."""
+        """Repeats the journal's asks and tells with the strategy; returns the trials still in flight."""
         asked: dict[int, Proposal] = {}
         for record in self.journal.records:
             if record["event"] == "asked":
@@ -182,7 +190,7 @@ class Search:
         return list(asked.values())
 
     def _front(self, strategy: Strategy) -> Front | None:
-        """The Pareto front to keep, where the strategy has more objectives than the score."""
+        """The Pareto front to keep; None unless the strategy has objectives besides the score."""
         if not strategy.objectives:
             return None
         files.make_folder(self.directory.pareto, inside=self.directory.path)
@@ -192,7 +200,7 @@ class Search:
             arch = space.parse(text)
             try:
                 cost = self.evaluator.cost(arch)
-            except ArchitectureError:  # the reference, of which a table may have no row
+            except ArchitectureError:  # the reference, for which a table may have no row
                 cost = self.constraints.cost(arch)
             assert cost is not None, "run/compatible.py refuses objectives that the evaluator does not know"
             known: dict[str, Callable[[], float]] = {
@@ -227,7 +235,7 @@ class Search:
         )
 
     def _forget_weights(self, needed: set[int]) -> None:
-        """Deletes the weights of the finished trials that no later one starts from."""
+        """Deletes the weights of finished trials, except those `needed` by later trials to start from."""
         for trial in self._with_weights - needed:
             checkpoint.forget(self.directory.weights("search", trial))
         self._with_weights &= needed
@@ -280,7 +288,7 @@ class Search:
         self.executor.submit(job)
 
     def _weights(self, phase: Phase, trial: int) -> Path:
-        """The weights that a finished trial left; where they are damaged or lost, it is done again."""
+        """The weights that a finished trial left. If they are damaged or lost, the trial is run again."""
         if phase == "final" and self._is_reference(self._finished[phase, trial].arch):
             phase, trial = "reference", 0
         path = self.directory.weights(phase, trial)
@@ -295,7 +303,10 @@ class Search:
         return path
 
     def _in_full(self) -> list[TrialResult]:
-        """The reference, then the candidates at the full budget; what the journal has is not done again."""
+        """The results of the reference and then the candidates at the full budget.
+
+        Those that the journal has are not trained again.
+        """
         wanted: dict[tuple[Phase, int], str] = {("reference", 0): str(self.composition.space.reference())}
         wanted |= {("final", trial): arch for trial, arch in enumerate(self._candidates())}
         same = [key for key, arch in wanted.items() if key[0] == "final" and self._is_reference(arch)]
@@ -314,27 +325,28 @@ class Search:
         return [self._finished[key] for key in wanted]
 
     def _is_reference(self, arch: str) -> bool:
-        """Whether the full training of an architecture is the reference's, which is then done once.
+        """Whether the full training of an architecture is the reference's, so that it is done only once.
 
-        All else about it (iterations, episodes, what it starts from) is a function of the architecture.
+        Everything else about the training (iterations, episodes, what it starts from) follows from the
+        architecture.
         """
         return self.finals.leaves_weights and arch == str(self.composition.space.reference())
 
     def _share_reference(self, same: list[tuple[Phase, int]]) -> None:
-        """Records the reference's result, once it is there, for the final candidates that are the same."""
+        """Records the reference's result, once it exists, for final candidates that are the `same`."""
         reference = self._finished.get(("reference", 0))
         for phase, trial in same:
             if reference is not None and (phase, trial) not in self._finished:
                 self._finish(phase, replace(reference, trial=trial), trained_as="reference")
 
     def _start_of(self, arch: str) -> Path | None:
-        """The weights that the full training of an architecture goes on from, where the strategy says so."""
+        """The weights that an architecture's full training starts from; None unless the strategy has some."""
         starts = (t for t in self.strategy.final_starts() if self._finished["search", t].arch == arch)
         trial = next(starts, None)
         return None if trial is None else self._weights("search", trial)
 
     def _finish(self, phase: Phase, result: TrialResult, **also: str) -> None:
-        """Records a result. best.pt comes first: a kill in between repeats the end of the trial."""
+        """Records a result. best.pt is written first, so that a kill in between repeats the trial's end."""
         is_best = phase == "search" and self._note_best(result)
         weights = self.directory.weights(phase, result.trial)
         if is_best and self.evaluator.leaves_weights:
@@ -352,7 +364,10 @@ class Search:
         self.announce(TrialFinished(phase, result, is_best, front))
 
     def _note_best(self, result: TrialResult) -> bool:
-        """Whether the result is the best of the search so far; the first of equals stays."""
+        """Keeps a result if it is the best of the search so far, and returns whether it is.
+
+        Of equal results, the first stays.
+        """
         better = best_of([r for r in (self.best, result) if r is not None]) is result
         if better:
             self.best = result
@@ -363,21 +378,21 @@ class Search:
             keep_front(self.directory, self.front.trials)
 
     def _save_best(self, path: Path, weights: Path, result: TrialResult, **tested: Any) -> None:
-        """`tested`: the meta-test of a network that was trained in full; others are provisional."""
+        """Writes a checkpoint. `tested` is its meta-test; without one, the network is provisional."""
         numbers, inside = {**metrics(result), **tested}, self.directory.path
         save_network(self.composition, path, weights, result, numbers, provisional=not tested, inside=inside)
 
     # After the search -----------------------------------------------------------------------------------
 
     def _candidates(self) -> list[str]:
-        """What the strategy has chosen, then the best few, best first; each once."""
+        """The architectures that the strategy has chosen, then the best ones, best first; each once."""
         results = [r for (phase, _), r in sorted(self._finished.items()) if phase == "search"]
         best = [result.arch for result in ranked(results)]
         distinct = list(dict.fromkeys([*map(str, self.strategy.chosen()), *best]))
         return distinct[: self.config.keys.budget.final_candidates]
 
     def _test(self, chosen: TrialResult, reference: TrialResult) -> dict[str, Any]:
-        """The one look at the meta-test tasks: the chosen network and the reference, on the same ones."""
+        """Tests the chosen network and the reference once, on the same tasks; returns the summary."""
         done = stored_summary(self.directory, self.journal.records, trained=self.finals.leaves_weights)
         if done is not None:
             return done
@@ -439,9 +454,10 @@ class Search:
         self.announce(RunStarted(path, keys.budget.trials, done, resumed, keys.batch_norm, episode, best))
 
     def _record_start(self) -> None:
-        """Records what the run is made with, before the first thing is made.
+        """Records what the run is made with, before it makes anything; later calls do nothing.
 
-        Settings that differ from the last start's become the run's own: the journal's, then its file's.
+        Settings that differ from those of the last start replace them, first in the journal, then in
+        config.json.
         """
         if self._started:
             return
@@ -469,11 +485,11 @@ class Search:
         return event in self._events
 
     def _elapsed(self) -> float:
-        """Seconds of wall time, those before a resumption included."""
+        """Seconds of wall time, including those before the run was resumed."""
         return self._elapsed_before + time.monotonic() - self._began
 
     def _clock(self) -> float:
-        """Seconds of the search phase: of wall time, or those that the trials say, where it is simulated."""
+        """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
         if not self.evaluator.simulates:
             return self._elapsed()
         return sum(result.seconds for (phase, _), result in self._finished.items() if phase == "search")

@@ -1,4 +1,4 @@
-"""What summary.json says of a run."""
+"""The content of summary.json."""
 
 import math
 import platform
@@ -27,12 +27,14 @@ def describe(
     pareto: list[dict[str, Any]] | None,
     settings_changed: list[str],
 ) -> dict[str, Any]:
-    """The summary; accuracies are fractions, `difference` is best minus reference over the same tasks.
+    """The summary of a run. Accuracies are fractions.
 
-    Where no network was `trained` (the numbers are a table's), `task` and `batch_norm`, which the numbers
-    do not depend on, are null. `simulated_seconds` is what the search's trials stand for, or null.
-    `pareto` is there where the strategy had several objectives. `settings_changed` is what `resume --force`
-    changed on the way, so that the results mix two settings.
+    searched: the results of the search's trials. best, reference: metrics and meta-test of either network.
+    difference: best minus reference over the same tasks. trained: whether networks were trained; if not, the
+    numbers come from a table, and `task` and `batch_norm`, which they do not depend on, are null.
+    simulated_seconds: the seconds that the trials would have taken, None if times are not simulated. pareto:
+    the front, None unless the strategy had several objectives. settings_changed: what `resume --force`
+    changed; the results then mix two settings.
     """
     keys = composition.config.keys
     batch_norm = keys.batch_norm if trained else None
@@ -58,13 +60,13 @@ def describe(
 
 
 def _command() -> str:
-    """What was typed. `nasmeta search` leaves that as the name of the program, for Hydra to show."""
+    """The command that was typed. For `nasmeta search`, the program's name includes "search", for Hydra."""
     program = sys.argv[0] if sys.argv[0].startswith("nasmeta ") else "nasmeta"
     return f"{program} {shlex.join(sys.argv[1:])}"
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
+    """The versions of the software that a result depends on."""
     import numpy
     import torch
 
@@ -77,7 +79,7 @@ def versions() -> dict[str, str]:
 
 
 def metrics(result: TrialResult) -> dict[str, Any]:
-    """What a checkpoint and the summary say of a result: accuracies as fractions, seconds, counts."""
+    """What a checkpoint and the summary hold of a result: accuracies as fractions, seconds, counts."""
     names = (
         "arch",
         "valid_accuracy",
@@ -93,14 +95,14 @@ def metrics(result: TrialResult) -> dict[str, Any]:
 
 
 def has_result(tested: Score | MetaTested) -> bool:
-    """Whether a meta-test came to a number: a loss that is compared may have diverged on the new tasks."""
+    """Whether a meta-test gave a finite number. A loss may have diverged on the new tasks."""
     return math.isfinite(tested.value if isinstance(tested, Score) else tested.accuracy)
 
 
 def tested_numbers(tested: Score | MetaTested | None) -> dict[str, Any]:
-    """What was tested, for the summary; a table knows neither the loss nor the tasks."""
+    """The numbers of a meta-test for the summary. The loss is None for a table, or if it is not finite."""
     loss, tasks = (tested.loss, tested.tasks) if isinstance(tested, Score) else (None, None)
-    if loss is not None and not math.isfinite(loss):  # beside an accuracy, which says how bad it is
+    if loss is not None and not math.isfinite(loss):  # the accuracy next to it says how bad it is
         loss = None
     return {
         "test_accuracy": tested.accuracy if tested else None,
@@ -113,9 +115,9 @@ def tested_numbers(tested: Score | MetaTested | None) -> dict[str, Any]:
 def paired_difference(
     best: Score | MetaTested, reference: Score | MetaTested | None
 ) -> dict[str, float] | None:
-    """Mean and 95% interval of (best - reference) over the same tasks: paired, so narrower than either's.
+    """Mean and 95% half-width of best minus reference over the same tasks; None for numbers from a table.
 
-    None where there are no tasks that both were tested on.
+    The differences are paired by task, so the interval is narrower than that of either network.
     """
     if not (isinstance(best, Score) and isinstance(reference, Score)):
         return None

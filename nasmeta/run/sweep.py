@@ -1,12 +1,13 @@
-"""A sweep: the manifest of its jobs, by which an interrupted one goes on.
+"""Runs and resumes the jobs of a sweep, by its manifest.
 
-`sweep.json` lists every job: its number, its directory, its resolved configuration, which is its identity,
-and whether it is planned, running, done or failed. It is replaced atomically under a lock, so that the jobs
-of a parallel launcher may all write to it. A job that says running and whose process is gone is partial.
+The manifest `sweep.json` lists every job: its number, its directory, its resolved configuration, which
+identifies it, and whether it is planned, running, done or failed. The file is replaced atomically under a
+lock, so that the jobs of a parallel launcher can all write to it. A job with the status "running" whose
+process is gone was interrupted.
 
-A sweeper that proposes jobs by what earlier ones gave (Optuna's) cannot be planned ahead. Its sweep goes on
-by being played again from its first job: a seeded sweeper that is told the same proposes the same, jobs that
-are done answer from the manifest, and so none is run or counted twice.
+A sweeper that proposes jobs by the results of earlier ones (Optuna's) cannot be planned ahead. Its sweep is
+resumed by replaying it from its first job. A seeded sweeper that gets the same results proposes the same
+jobs. Jobs that are done return their results from the manifest, so none is run or counted twice.
 """
 
 import logging
@@ -21,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float:
-    """Runs a job and keeps the manifest; what went wrong is recorded, said in one line, and raised again."""
+    """Runs a job, keeps its status in the manifest, and returns its result.
+
+    An error is recorded, logged in one line, and raised again.
+    """
     number = job.number
     manifest.add(job.model_copy(update={"status": "running", "reason": None}))
     try:
@@ -39,9 +43,10 @@ def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float:
 
 
 def resume(manifest: Manifest, run: Callable[[Job, Path], float]) -> None:
-    """Runs what is not done, job by job in this process, with the numbers and directories it had.
+    """Runs the jobs that are not done, one after the other in this process, in their own directories.
 
-    run(job, directory) begins or goes on with a job. Failed ones are tried again: a disk may have been full.
+    run(job, directory) begins or resumes a job and returns its result. Failed jobs are tried again, since the
+    reason may be gone, such as a full disk.
     """
     jobs = manifest.read().jobs
     done = sum(job.status == "done" for job in jobs)
@@ -52,16 +57,16 @@ def resume(manifest: Manifest, run: Callable[[Job, Path], float]) -> None:
 
 
 def resume_job(manifest: Manifest, job: Job, run: Callable[[Job, Path], float]) -> None:
-    """Runs one job; where it fails, the manifest says so."""
+    """Runs one job. If it fails, the manifest and the log say so; only Interrupted is raised."""
     log.info("job %d: %s", job.number, " ".join(job.overrides))
     try:
         run_job(manifest, job, lambda: run(job, manifest.path / job.directory))
-    except Exception:  # recorded and said; the others go on
+    except Exception:  # recorded and reported; the other jobs continue
         log.debug("job %d", job.number, exc_info=True)
 
 
 def check_all_done(manifest: Manifest) -> None:
-    """Raises RunFailed that names the failed jobs, if any."""
+    """Raises RunFailed, which names the failed jobs, if there are any."""
     failed = [job for job in manifest.read().jobs if job.status == "failed"]
     if failed:
         told = "; ".join(f"job {job.number} ({' '.join(job.overrides)}): {job.reason}" for job in failed)
