@@ -38,8 +38,8 @@ HYDRA_WRITES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 class Refused(BaseException):
     """Carries an error through Hydra; `error` is the original.
 
-    It is no Exception, because Hydra only warns of an Exception in a callback, and prints all overrides first
-    if one is raised in a job.
+    It does not derive from Exception. Hydra only warns of an Exception in a callback, and prints all
+    overrides first if one is raised in a job.
     """
 
     def __init__(self, error: Exception) -> None:

@@ -17,7 +17,7 @@ from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError
 
 SETTINGS = ("experiment", "debug")
-"""Groups whose options set keys of other groups; Hydra lets them only with `# @package _global_`."""
+"""Groups whose options set keys of other groups, for which Hydra needs `# @package _global_`."""
 
 
 class FileConfigSource(file_config_source.FileConfigSource):

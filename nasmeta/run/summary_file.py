@@ -1,4 +1,4 @@
-"""summary.json as it is read again. It may come from anybody, so its values are checked before use."""
+"""Reads summary.json. It may come from anybody, so its values are checked before they are used."""
 
 import json
 import zlib
@@ -93,7 +93,7 @@ class _Summary(BaseModel):
 
 
 def read_summary(path: Path, checksum: int | None) -> dict[str, Any]:
-    """As `checked`; raises RunDirectoryError that says how the file is made again."""
+    """Like `checked`, but raises RunDirectoryError, which says how to make the file again."""
     try:
         return checked(path, checksum)
     except OSError as error:
@@ -103,7 +103,7 @@ def read_summary(path: Path, checksum: int | None) -> dict[str, Any]:
 
 
 def checked(path: Path, checksum: int | None) -> dict[str, Any]:
-    """What summary.json holds. `checksum` is its CRC-32 according to the journal, None if unknown.
+    """The checked content of summary.json. `checksum` is its CRC-32 by the journal, None if unknown.
 
     Raises OSError if it cannot be read, ValueError that names the key if it is damaged, RunDirectoryError if
     it has a newer format.

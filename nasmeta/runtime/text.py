@@ -10,7 +10,7 @@ _UNPRINTABLE = re.compile(
     "\ud800-\udfff]"  # surrogates: bytes of a file name that are not text
 )
 MAX_MESSAGE = 4000
-"""Characters of a line on stderr. It begins with what is wrong, and ends with what to do."""
+"""How many characters of a message are shown. It begins with what is wrong and ends with what to do."""
 
 _FORMULA = re.compile(r"(^|;)(?=[\s\ufeff\u200b]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 
@@ -21,7 +21,7 @@ def printable(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """`text` as one printable line. Of more than MAX_MESSAGE characters, the middle is left out."""
+    """`text` as one printable line. If it has more than MAX_MESSAGE characters, its middle is left out."""
     if len(text) > MAX_MESSAGE:
         half = MAX_MESSAGE // 2
         text = f"{text[:half]} [{len(text) - 2 * half} characters left out] {text[-half:]}"
