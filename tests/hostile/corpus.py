@@ -174,9 +174,9 @@ def _spoil_lines(draw: Draw, run: Path, values: Values) -> str:
         case "cut":
             del records[at:]
         case "many":
-            records[at:at] = [records[at]] * 20_000
+            records[at:at] = [records[at]] * 5_000
         case "long":
-            records[at] = records[at] | {"reason": "z" * 20_000_000}
+            records[at] = records[at] | {"reason": "z" * 5_000_000}
         case "other":
             records[at] = {"v": 1, "event": values.text(draw), "trial": values.plain(draw)}
         case _:
