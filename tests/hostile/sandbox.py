@@ -170,7 +170,7 @@ def _run(command: list[str], folder: Path, deeds: list[str]) -> Ended:
     seconds, grown = time.process_time() - begun, _peak() - _limit_memory.before
     said, errors = out.read_text(errors="replace"), err.read_text(errors="replace")
     faults = [*deeds, *_faults(command[0], code, said, errors, seconds, grown)]
-    faults += [f"{path} tells the secret" for path in stranger.rglob("*") if _tells(path)]
+    faults += [fault for path in stranger.rglob("*") for fault in _harm(path)]
     return Ended(command, code, round(seconds, 2), grown, f"{said[-1500:]}\n--\n{errors[-3000:]}", faults)
 
 
@@ -215,26 +215,28 @@ def _faults(name: str, code: int, out: str, err: str, seconds: float, grown: int
 
 
 def _formulas(text: str) -> list[str]:
+    csv.field_size_limit(1 << 30)  # a name of any length is no error here
     cells = (cell for row in csv.reader(text.splitlines()) for cell in row)
     return [f"{cell[:60]!r} is a formula" for cell in cells if _FORMULA.match(cell)]
 
 
-def _tells(path: Path) -> bool:
-    """Whether the secret is in a file of the stranger. In a page, encoded contents are searched, too."""
+def _harm(path: Path) -> list[str]:
+    """What is wrong with a file of the stranger's: it tells the secret, or a page can do something."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size > 100_000_000:
-        return False
+        return []
     try:
         data = path.read_bytes()
     except PermissionError:
-        return False
-    if path.name == "report.html":
-        text = data.decode(errors="replace")
-        parts = [b64decode(each) for each in re.findall(r"base64,([A-Za-z0-9+/=]*)", text)]
-        tables = [each.decode(errors="replace") for each in parts if each.startswith(b"trial,")]
-        assert not re.search(r"<(script|img src=x)|javascript:", text), f"{path} has an active element"
-        assert not any(map(_formulas_of_text, tables)), f"{path} has a formula"
-        return any(SECRET.encode() in part for part in (data, *parts))
-    return SECRET.encode() in data
+        return []
+    text = data.decode(errors="replace") if path.name == "report.html" else ""
+    encoded = [b64decode(each) for each in re.findall(r"base64,([A-Za-z0-9+/=]*)", text)]
+    tables = [each.decode(errors="replace") for each in encoded if each.startswith(b"trial,")]
+    faults = [f"{path}: {formula}" for table in tables for formula in _formulas_of_text(table)]
+    if re.search(r"<(script|img src=x)|javascript:", text):
+        faults.append(f"{path} has an active element")
+    if any(SECRET.encode() in part for part in (data, *encoded)):
+        faults.append(f"{path} tells the secret")
+    return faults
 
 
 def _formulas_of_text(text: str) -> list[str]:
