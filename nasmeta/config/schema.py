@@ -279,7 +279,7 @@ def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
     module, _, name = path.rpartition(".")
     try:
         target = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, OSError) as error:
+    except (ImportError, AttributeError, ValueError, OSError, RecursionError) as error:
         raise ConfigError(f"{key}: {path!r} cannot be imported: {error}") from error
     # A name reached through one of our modules may still be somebody else's, as in nasmeta.run.directory.os.
     if not trusted and not str(getattr(target, "__module__", "")).startswith("nasmeta."):

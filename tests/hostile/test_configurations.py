@@ -108,6 +108,7 @@ TARGETS = [
     "nasmeta.evaluators.scratch.Scratch",
     "nasmeta.strategies.\0",
     "nasmeta.strategies." + "a" * 5000 + ".b",
+    "nasmeta.strategies." + "a." * 5000 + "b",
     "nasmeta.strategies.evolution.",
     ".",
     "",
