@@ -14,6 +14,7 @@ import pytest
 
 from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
+from nasmeta.reporting.load import load_run
 from nasmeta.reporting.numbers import duration, human, percent
 from nasmeta.reporting.report import write_report
 from nasmeta.reporting.verdict import verdict
@@ -288,16 +289,20 @@ def test_settings_that_were_forced_on_the_way_are_told(table_run: Path, tmp_path
 def test_text_of_megabytes_is_shortened(table_run: Path, tmp_path: Path) -> None:
     long = "conv3-8.bn.relu.max_" * 200_000
 
-    def longer(record: dict[str, Any]) -> dict[str, Any]:
-        return {**record, "arch": long} if record.get("trial") in (3, 4) else record
-
     def told(summary: dict[str, Any]) -> dict[str, Any]:
         return {**summary, "best": {**summary["best"], "arch": long}}
 
-    directory = copied(table_run, tmp_path / "run", change=longer, summary=told)
-    page = page_of(directory, tmp_path)
+    page = page_of(copied(table_run, tmp_path / "run", summary=told), tmp_path)
     assert "Not drawn: its name has 4000000 characters" in page.text
     assert len(page.text) < 100_000
+
+
+def test_no_journal_names_an_architecture_of_megabytes(table_run: Path, tmp_path: Path) -> None:
+    def longer(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "arch": "conv3-8.bn.relu.max_" * 200_000} if record.get("trial") == 3 else record
+
+    with pytest.raises(RunDirectoryError, match=r"journal\.jsonl.*arch"):
+        load_run(copied(table_run, tmp_path / "run", change=longer))
 
 
 def test_controls_do_not_reorder_a_page(table_run: Path, tmp_path: Path) -> None:
