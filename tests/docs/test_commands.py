@@ -40,6 +40,9 @@ EXTRAS = {
 WORKED_EXAMPLE = "strategy=hill_climbing"
 """tests/test_contributing.py runs it in a checkout that has the example's files."""
 
+WORKED: set[tuple[str, ...]] = set()
+"""Commands that have run."""
+
 RUN = Path("outputs/2026-11-24/10-00-00")
 SMALL = ["debug=default", "tensorboard=false", "progress=false"]
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").rglob("*") if path.is_file())
@@ -120,7 +123,9 @@ def test_it_works_as_written(block: str, here: Path) -> None:
                     pytest.importorskip(module)
             if arguments[0] == "search" and "--cfg" not in arguments:
                 arguments = [*arguments, *SMALL]
-            assert main(arguments) == 0, " ".join(arguments)
+            if (program, *arguments) not in WORKED:  # several pages have it
+                assert main(arguments) == 0, " ".join(arguments)
+                WORKED.add((program, *arguments))
 
 
 def test_a_wrong_command_is_seen(here: Path) -> None:
