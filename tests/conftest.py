@@ -78,6 +78,12 @@ def _one_seed(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _the_path_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in this process leaves PYTHONSAFEPATH to its own children alone."""
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real images, which is never committed. Tests that need it are skipped without it."""

@@ -44,7 +44,10 @@ def test_limits_are_kept_and_the_least_of_what_is_beyond_is_named() -> None:
     [
         ("constraints.max_params=1", r"constraints\.max_params=1, the least is \d+"),
         ("constraints.max_flops=2 strategy=random", r"constraints\.max_flops=2, the least is \d+"),
-        ("constraints.max_params=1 strategy=astar evaluator=zero_cost", r"constraints\.max_params=1"),
+        (
+            "constraints.max_params=1 strategy=astar evaluator=zero_cost evaluator.proxy=vote",
+            r"constraints\.max_params=1",
+        ),
         ("constraints.max_params=1 strategy=reinforce evaluator=supernet", r"constraints\.max_params=1"),
     ],
 )

@@ -55,7 +55,7 @@ def describe(
         "best": {**best, "batch_norm": batch_norm},
         "reference": {**reference, "batch_norm": batch_norm},
         "difference": difference,
-        **({} if pareto is None else {"pareto": pareto}),
+        "pareto": pareto,
     }
 
 

@@ -141,7 +141,9 @@ def test_no_run_is_written_over_another(tmp_path: Path, capfd: pytest.CaptureFix
     assert search(tmp_path / "run") == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert search(tmp_path / "run", "seed=3") == 2
-    assert f"{tmp_path / 'run'}: already holds a run: go on with `nasmeta resume" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert f"{tmp_path / 'run'}: already holds a run" in said
+    assert f"nasmeta resume {tmp_path / 'run'}" in said
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 

@@ -27,16 +27,12 @@ def test_every_line_has_the_prefix_and_is_written_whole() -> None:
 
 
 def test_messages_and_prints_name_the_job_until_it_ends(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    logging.getLogger().addHandler(handler)
-    try:
-        with told_apart(7):
-            logging.getLogger("nasmeta").warning("one")
-            print("two", file=sys.stderr)
-            print("three", end="", file=sys.stderr)
-        logging.getLogger("nasmeta").warning("four")
-    finally:
-        logging.getLogger().removeHandler(handler)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stderr)])
+    with told_apart(7):
+        logging.getLogger("nasmeta").warning("one")
+        print("two", file=sys.stderr)
+        print("three", end="", file=sys.stderr)
+    logging.getLogger("nasmeta").warning("four")
     assert capsys.readouterr().err == "job 7: one\njob 7: two\njob 7: three\nfour\n"

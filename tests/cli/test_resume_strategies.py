@@ -17,9 +17,6 @@ from tests.cli.runs import TINY
 BASE = [o for o in TINY if not o.startswith(("strategy.", "budget."))]
 FAST = [
     *BASE,
-    "evaluator=zero_cost",
-    "evaluator.proxy=params",
-    "evaluator.batches=1",
     "budget.trials=7",
     "budget.search_iterations=1",
     "budget.final_candidates=1",
@@ -27,11 +24,18 @@ FAST = [
     "budget.valid_tasks=2",
     "budget.test_tasks=2",
 ]
+UNTRAINED = ["evaluator=zero_cost", "evaluator.proxy=params", "evaluator.batches=1"]
 STRATEGIES = {
-    "random": [],
-    "local_search": ["strategy.starts=2"],
-    "reinforce": [],
-    "predictor": ["strategy.initial=3", "strategy.members=2", "strategy.first_steps=3", "strategy.mutants=5"],
+    "random": UNTRAINED,
+    "local_search": [*UNTRAINED, "strategy.starts=2"],
+    "reinforce": UNTRAINED,
+    "predictor": [
+        *UNTRAINED,
+        "strategy.initial=3",
+        "strategy.members=2",
+        "strategy.first_steps=3",
+        "strategy.mutants=5",
+    ],
     "astar": ["strategy.goal=1e9"],
     "iddfs": ["strategy.goal=1e9", "strategy.branch=2"],
 }

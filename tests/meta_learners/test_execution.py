@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
+from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, adopt_population
 from nasmeta.networks.batch_norm import Policy
 from nasmeta.networks.execution import Execution, check, out_of_memory
 from nasmeta.networks.kernels import stacked
@@ -37,6 +37,7 @@ def outcome(learner: MetaLearner, execution: Execution, dtype: torch.dtype = tor
     sampler = BlobSampler("train", way=learner.train_way or 5, query=2, dtype=dtype)
     gradients, metrics = learner.meta_gradient(state, sampler.batch(0, TASKS), 0)
     valid = BlobSampler("valid", query=2, dtype=dtype).batch(0, TASKS)
+    adopt_population(learner, state, [sampler.batch(1, TASKS)])
     assert list(gradients) == list(state.parameters)
     return [*gradients.values(), *metrics.values(), learner.predict(state, *valid[:3])]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.networks.batch_norm import Policy
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
@@ -44,6 +44,8 @@ def test_constant_rates_are_maml(steps: int, second_order: bool, policy: Policy)
     for name in states[1].parameters:
         torch.testing.assert_close(gradients[0][name], gradients[1][name], rtol=1e-9, atol=1e-12, msg=name)
     batch = BlobSampler("valid", dtype=torch.float64).batch(0, 2)
+    for chosen, state in zip((sgd, maml), states, strict=True):
+        adopt_population(chosen, state, [double_batch()])
     one, other = (
         chosen.predict(state, *batch[:3]) for chosen, state in zip((sgd, maml), states, strict=True)
     )

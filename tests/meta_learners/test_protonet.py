@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
+from nasmeta.meta_learners.base import adopt_population
 from nasmeta.meta_learners.protonet import prototypes
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
@@ -81,6 +82,7 @@ def test_more_ways_in_training_than_in_testing() -> None:
     five = training_sampler(learner("protonet", "running")).batch(0, 2)
     _, fewer = protonet.meta_gradient(state, five, 0)
     assert float(metrics["loss"]) > float(fewer["loss"]), "nine classes are harder than five"
+    adopt_population(protonet, state, [batch])
     assert protonet.predict(state, *BlobSampler("valid").batch(0, 2)[:3]).shape[-1] == WAY
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasmeta.errors import ConfigError, Diverged
+from nasmeta.meta_learners.base import adopt_population
 from nasmeta.meta_learners.ridge import ridge_weights
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
@@ -159,6 +160,7 @@ def test_more_ways_in_training_than_in_testing() -> None:
     assert batch.classes.shape == (2, 9)
     _, metrics = ridge.meta_gradient(state, batch, 0)
     assert 0.0 <= float(metrics["accuracy"]) <= 1.0
+    adopt_population(ridge, state, [batch])
     assert ridge.predict(state, *BlobSampler("valid").batch(0, 2)[:3]).shape[-1] == WAY
 
 

@@ -213,7 +213,7 @@ def test_every_thread_anneals_its_own_copy() -> None:
         (["meta_learner=anil"], r"Maml has none that changes"),
         (["batch_norm=running", "meta_learner=fomaml"], r"batch_norm: running averages one network"),
         (["search_space=conv", "meta_learner=fomaml"], r"ConvSpace has no continuous relaxation"),
-        (["compile=true", "task_parallel=loop", "meta_learner=fomaml"], r"compile: a relaxed network"),
+        (["compile=true", "task_parallel=loop", "meta_learner=fomaml"], r"compile: the relaxed network"),
         (["meta_learner=meta_sgd", "strategy.prune_steps=1"], r"strategy\.prune_steps: a pruned network"),
     ],
 )

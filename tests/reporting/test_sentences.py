@@ -149,7 +149,7 @@ def test_the_table_of_a_control(tasks: int, accuracy: float | None, counts: dict
 
 def outcome_of(accuracy: float | None, **changes: Any) -> dict[str, Any]:
     loss = 0.1 if accuracy is None else 0.2
-    fixed = {"dataset": "Omniglot", "way": 5, "shot": 1, "batch_norm": "support"}
+    fixed = {"dataset": "Omniglot", "test_data": "1a2b", "way": 5, "shot": 1, "batch_norm": "support"}
     return {**fixed, "test_accuracy": accuracy, "test_loss": loss, **changes}
 
 

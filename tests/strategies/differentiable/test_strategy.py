@@ -219,7 +219,7 @@ def test_architectures_beyond_the_constraints_are_not_proposed() -> None:
         (["strategy.inputs=pairs"], r"strategy\.inputs: pairs"),
         (["strategy.partial_channels=3"], r"strategy\.partial_channels: 3 does not divide the 4"),
         (["meta_learner=reptile", "strategy.second_order=true"], r"strategy\.second_order: Reptile descends"),
-        (["compile=true", "task_parallel=loop"], r"compile: a relaxed network"),
+        (["compile=true", "task_parallel=loop"], r"compile: the relaxed network"),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_runs(overrides: list[str], message: str) -> None:
