@@ -1,5 +1,6 @@
 """What all tests share: the folder of real data, a seed, and one thread, so that test runs never fight."""
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from nasmeta import seeding
+from nasmeta.runtime.text import PrintableFormatter
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,6 +78,14 @@ def _one_seed(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     with seeding.torch_stream(0, "tests", request.node.name):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_stale_handler() -> None:
+    """A command logs to the standard error of its own test, not to the closed one of an earlier test."""
+    for handler in logging.getLogger().handlers[:]:
+        if isinstance(handler.formatter, PrintableFormatter):
+            logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture(autouse=True)
