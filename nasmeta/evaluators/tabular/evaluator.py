@@ -17,7 +17,7 @@ Choose it to develop and compare strategies. To find a network for tasks of your
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -32,9 +32,6 @@ from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Stop
 from nasmeta.trial import Cost, MetaTested, TrialResult
-
-if TYPE_CHECKING:
-    pass
 
 LOOKED_AT = 1000
 """The number of first rows of which at least one must be in the search space."""
