@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.reporting.pareto import front_figure
-from nasmeta.reporting.ranking import front_of
+from nasmeta.reporting.figures.pareto import front_figure
+from nasmeta.reporting.read.ranking import front_of
 from nasmeta.run.front import Front
 from nasmeta.strategies.nsga2 import NSGA2
 from nasmeta.strategies.pareto import Point, crowding, dominates, front, fronts, hypervolume

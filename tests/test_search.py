@@ -192,7 +192,7 @@ def test_a_reference_that_cannot_be_trained_is_said_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from nasmeta.errors import Diverged
-    from nasmeta.reporting.table import closing_table
+    from nasmeta.reporting.tables.closing import closing_table
 
     evaluate = Search._evaluate
 

@@ -296,7 +296,7 @@ def _run(
 def _told(summary: dict[str, Any], config: "Config", path: Path) -> float:
     """Prints a run's closing table; returns its best network's validation score: higher is better."""
     from nasmeta.config.schema import needs_trust
-    from nasmeta.reporting.table import closing_table
+    from nasmeta.reporting.tables.closing import closing_table
 
     trusted = needs_trust(config.to_dict())
     print(closing_table(summary, path, trusted=trusted, resumable=True))
@@ -322,7 +322,7 @@ def _observers(config: "Config", directory: Any) -> list[Any]:
 
 def evaluate(options: argparse.Namespace) -> int:
     """`nasmeta evaluate CHECKPOINT [KEY=VALUE ...]`."""
-    from nasmeta.reporting.table import evaluation_line
+    from nasmeta.reporting.tables.closing import evaluation_line
     from nasmeta.runtime.allocator import keep_pages
     from nasmeta.trained.meta_test import meta_test
 
@@ -340,7 +340,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _control(options: argparse.Namespace, result: dict[str, Any]) -> int:
     """`nasmeta evaluate CHECKPOINT --control`."""
-    from nasmeta.reporting.table import control_table
+    from nasmeta.reporting.tables.closing import control_table
     from nasmeta.runtime.signals import interruptible
     from nasmeta.trained.control import control
 
@@ -420,7 +420,7 @@ def bench(options: argparse.Namespace) -> int:
     from nasmeta.cli.bench import benchmark
     from nasmeta.config.overrides import composed
     from nasmeta.config.schema import parse
-    from nasmeta.reporting.table import benchmark_table
+    from nasmeta.reporting.tables.closing import benchmark_table
     from nasmeta.run.composition import Composition
     from nasmeta.runtime.allocator import keep_pages
 
@@ -441,7 +441,7 @@ def bench(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """`nasmeta report DIR [--output FILE]`."""
-    from nasmeta.reporting.report import write_report
+    from nasmeta.reporting.pages.report import write_report
 
     print(write_report(options.directory, options.output, trusted=options.trust_code))
     return 0
@@ -449,7 +449,7 @@ def report(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """`nasmeta compare DIR... [--json] [--sort KEY]`."""
-    from nasmeta.reporting.compare import comparison, rows_of, warnings
+    from nasmeta.reporting.tables.compare import comparison, rows_of, warnings
 
     rows = rows_of(options.directories, options.sort)
     if not options.json:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasmeta.reporting.standing import Standing
+from nasmeta.reporting.progress.standing import Standing
 from nasmeta.run.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.runtime.text import printable
 
 if TYPE_CHECKING:
-    from nasmeta.reporting.figures import Figure
+    from nasmeta.reporting.figures.canvas import Figure
     from nasmeta.run.front import Front
     from nasmeta.trial import TrialResult
 
@@ -70,7 +70,12 @@ class TensorBoard:
         self._writer.close()
 
     def _start(self, event: RunStarted) -> None:
-        from nasmeta.reporting.episodes import episode_grid, is_images, is_regression, regression_figure
+        from nasmeta.reporting.figures.episodes import (
+            episode_grid,
+            is_images,
+            is_regression,
+            regression_figure,
+        )
 
         settings = f"batch_norm: {event.batch_norm}, trials: {event.trials}"
         self._writer.add_text("run/settings", settings, event.finished)
@@ -112,7 +117,7 @@ class TensorBoard:
         self._writer.flush()
 
     def _show_front(self, front: "Front", result: "TrialResult") -> None:
-        from nasmeta.reporting.pareto import front_figure
+        from nasmeta.reporting.figures.pareto import front_figure
 
         self._scalar("search/hypervolume", front.hypervolume(), result.trial)
         if result.status == "ok":
@@ -147,13 +152,13 @@ class TensorBoard:
             self._writer.add_scalar(tag, value, step)
 
     def _draw(self, tag: str, graph: Any, title: str, step: int) -> None:
-        from nasmeta.reporting.plots import draw_architecture
+        from nasmeta.reporting.figures.architecture import draw_architecture
 
         if graph is not None:
             self._add_figure(tag, draw_architecture(graph, title), step)
 
     def _add_figure(self, tag: str, figure: "Figure", step: int) -> None:
-        from nasmeta.reporting.plots import rgb
+        from nasmeta.reporting.figures.architecture import rgb
 
         self._writer.add_image(tag, rgb(figure), step, dataformats="HWC")
 

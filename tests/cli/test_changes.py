@@ -13,7 +13,7 @@ import pytest
 from nasmeta.cli.main import main
 from nasmeta.config.schema import parse
 from nasmeta.errors import DataError
-from nasmeta.reporting.load import load_run
+from nasmeta.reporting.read.load import load_run
 from nasmeta.run import environment, summary
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory

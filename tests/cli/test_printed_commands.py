@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nasmeta.cli.main import main
-from nasmeta.reporting.load import load_run
+from nasmeta.reporting.read.load import load_run
 from nasmeta.runtime import signals
 from nasmeta.strategies.random import RandomSearch
 from tests.cli.kills import outcome

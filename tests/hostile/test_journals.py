@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nasmeta.reporting import load
+from nasmeta.reporting.read import load
 from nasmeta.run import environment
 from tests.hostile.makers import Canary, change_journal, copy_of, run
 

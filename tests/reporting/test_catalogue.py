@@ -69,7 +69,7 @@ def test_the_projects_own_options_are_all_described() -> None:
     assert all(len(line.split()) > 2 for line in lines)
 
 
-@pytest.mark.parametrize("module", ["catalogue", "table", "progress", "tensorboard"])
+@pytest.mark.parametrize("module", ["catalogue", "tables.closing", "progress", "tensorboard"])
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     code = (
         f"import sys, nasmeta.reporting.{module}; "

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from nasmeta.errors import ConfigError
-from nasmeta.reporting.compare import Row, columns, comparison, rows_of, short_names, warnings
-from nasmeta.reporting.differences import differing_keys, mean_of, seed_groups, shown
 from nasmeta.reporting.numbers import duration, human, percent
+from nasmeta.reporting.read.differences import differing_keys, mean_of, seed_groups, shown
+from nasmeta.reporting.tables.compare import Row, columns, comparison, rows_of, short_names, warnings
 from tests.reporting.stored_runs import copied, searched, summary_of
 
 MAML = {"meta_learner._target_": "nasmeta.meta_learners.maml.Maml", "meta_learner.inner_lr": 0.1}

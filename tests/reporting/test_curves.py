@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from nasmeta.reporting.curves import MANY, Level, cost_figure, search_figure, sweep_figure
-from nasmeta.reporting.load import Finished, Run, load_run
-from nasmeta.reporting.plots import rgb
+from nasmeta.reporting.figures.architecture import rgb
+from nasmeta.reporting.figures.curves import MANY, Level, cost_figure, search_figure, sweep_figure
+from nasmeta.reporting.read.load import Finished, Run, load_run
 from nasmeta.strategies.pareto import dominates
 from tests.reporting.events_of_a_run import trial_failed, trial_finished
 from tests.reporting.stored_runs import searched, summary_of

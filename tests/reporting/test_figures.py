@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "nasmeta"
 DRAW = """
 import io
-from nasmeta.reporting.figures import new_figure
-from nasmeta.reporting.page import picture
+from nasmeta.reporting.figures.canvas import new_figure
+from nasmeta.reporting.pages.page import picture
 figure = new_figure(2, 2)
 figure.add_subplot().set_xlabel("x")
 print(hash(picture(figure)[:30]), figure.get_facecolor())
@@ -58,4 +58,6 @@ def test_matplotlib_is_imported_behind_its_door_alone() -> None:
             )
         }
         imports = {name for name in modules if name.partition(".")[0] == "matplotlib"}
-        assert not imports or path == PACKAGE / "reporting" / "figures.py", f"{path} imports {imports}"
+        assert not imports or path == PACKAGE / "reporting" / "figures" / "canvas.py", (
+            f"{path} imports {imports}"
+        )

@@ -9,8 +9,8 @@ import pytest
 
 from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
-from nasmeta.reporting.load import load_all, load_run, load_sweep
-from nasmeta.reporting.report import write_report
+from nasmeta.reporting.pages.report import write_report
+from nasmeta.reporting.read.load import load_all, load_run, load_sweep
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Record
 from nasmeta.run.manifest import MANIFEST

@@ -5,9 +5,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from nasmeta.reporting.episodes import LINE, SEPARATOR, episode_grid, regression_figure
-from nasmeta.reporting.layout import ROW_LENGTH, edges_of, layout
-from nasmeta.reporting.plots import draw_architecture, rgb
+from nasmeta.reporting.figures.architecture import draw_architecture, rgb
+from nasmeta.reporting.figures.episodes import LINE, SEPARATOR, episode_grid, regression_figure
+from nasmeta.reporting.figures.layout import ROW_LENGTH, edges_of, layout
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from tests.reporting.events_of_a_run import chain, graph_of, image_batch, sine_batch
 

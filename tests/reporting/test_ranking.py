@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasmeta.evaluators.ranking import ranked
-from nasmeta.reporting.ranking import (
+from nasmeta.reporting.read.ranking import (
     best_so_far,
     failures,
     front_of,

@@ -14,10 +14,10 @@ import pytest
 
 from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
-from nasmeta.reporting.load import load_run
 from nasmeta.reporting.numbers import duration, human, percent
-from nasmeta.reporting.report import write_report
-from nasmeta.reporting.verdict import verdict
+from nasmeta.reporting.pages.report import write_report
+from nasmeta.reporting.read.load import load_run
+from nasmeta.reporting.tables.verdict import verdict
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal
 from nasmeta.run.manifest import MANIFEST

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.reporting.curves import Level
-from nasmeta.reporting.table import closing_table, control_table, evaluation_line
-from nasmeta.reporting.verdict import gain_of, verdict
-from nasmeta.reporting.winner import sweep_verdict
+from nasmeta.reporting.figures.curves import Level
+from nasmeta.reporting.tables.closing import closing_table, control_table, evaluation_line
+from nasmeta.reporting.tables.verdict import gain_of, verdict
+from nasmeta.reporting.tables.winner import sweep_verdict
 from tests.reporting.events_of_a_run import CONV4, SMALL, side, summary
 
 UGLY = re.compile(

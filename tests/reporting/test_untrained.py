@@ -9,8 +9,8 @@ import pytest
 
 from nasmeta.reporting.numbers import judged, score
 from nasmeta.reporting.progress import Progress
-from nasmeta.reporting.table import closing_table
-from nasmeta.reporting.verdict import verdict
+from nasmeta.reporting.tables.closing import closing_table
+from nasmeta.reporting.tables.verdict import verdict
 from tests.reporting.events_of_a_run import SMALL, run_started, side, summary, trial_finished, trial_started
 from tests.reporting.test_tensorboard import scalars, written
 

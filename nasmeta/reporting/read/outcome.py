@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.datasets import contents
-from nasmeta.reporting.differences import OPTION, Mean, mean_of, seed_groups, shown
 from nasmeta.reporting.numbers import error, interval, measured, percent
-from nasmeta.reporting.verdict import is_reference
+from nasmeta.reporting.read.differences import OPTION, Mean, mean_of, seed_groups, shown
+from nasmeta.reporting.tables.verdict import is_reference
 
 if TYPE_CHECKING:
-    from nasmeta.reporting.load import Run
+    from nasmeta.reporting.read.load import Run
 
 SIDE = ("arch", "valid_accuracy", "valid_ci95", "valid_loss", "params", "flops")
 TESTED = ("test_accuracy", "test_ci95", "test_loss", "test_tasks")

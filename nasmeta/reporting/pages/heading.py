@@ -3,12 +3,12 @@
 import time
 from typing import TYPE_CHECKING
 
-from nasmeta.reporting.differences import OPTION, shown
 from nasmeta.reporting.numbers import shorten
-from nasmeta.reporting.ranking import measure_of
+from nasmeta.reporting.read.differences import OPTION, shown
+from nasmeta.reporting.read.ranking import measure_of
 
 if TYPE_CHECKING:
-    from nasmeta.reporting.load import Run
+    from nasmeta.reporting.read.load import Run
 
 WIDTH = 120
 

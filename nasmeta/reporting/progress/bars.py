@@ -10,7 +10,7 @@ from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
 from nasmeta.reporting.numbers import judged, measured, shorten
-from nasmeta.reporting.standing import Standing
+from nasmeta.reporting.progress.standing import Standing
 from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.trial import Phase
 

@@ -6,8 +6,8 @@ from typing import Any
 from tabulate import tabulate
 
 from nasmeta.reporting.numbers import counted, duration, human, interval, measured, shorten
-from nasmeta.reporting.outcome import difference_text
-from nasmeta.reporting.verdict import is_reference, is_regression, verdict
+from nasmeta.reporting.read.outcome import difference_text
+from nasmeta.reporting.tables.verdict import is_reference, is_regression, verdict
 from nasmeta.runtime.command_lines import command_line, typed
 from nasmeta.runtime.text import printable
 

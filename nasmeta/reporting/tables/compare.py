@@ -9,10 +9,10 @@ from typing import Any
 from tabulate import tabulate
 
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.reporting.differences import OPTION, differing_keys, shown
-from nasmeta.reporting.load import Run, load_all
 from nasmeta.reporting.numbers import counted, duration, human, interval, shorten
-from nasmeta.reporting.outcome import (
+from nasmeta.reporting.read.differences import OPTION, differing_keys, shown
+from nasmeta.reporting.read.load import Run, load_all
+from nasmeta.reporting.read.outcome import (
     SeedGroup,
     difference_text,
     final_text,

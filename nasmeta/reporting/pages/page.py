@@ -12,7 +12,7 @@ from nasmeta.runtime import files
 from nasmeta.runtime.text import printable
 
 if TYPE_CHECKING:
-    from nasmeta.reporting.figures import Figure
+    from nasmeta.reporting.figures.canvas import Figure
 
 MARK = '<meta name="generator" content="nasmeta report">'
 """Marks a file as one of our pages, which may be replaced."""
@@ -26,7 +26,7 @@ def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
     """
     _check_replaceable(output)
     environment = Environment(
-        loader=PackageLoader("nasmeta.reporting", "templates"),
+        loader=PackageLoader("nasmeta.reporting.pages", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_without_controls,

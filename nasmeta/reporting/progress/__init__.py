@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from nasmeta.reporting.bars import Bars
-from nasmeta.reporting.lines import Lines
-from nasmeta.reporting.standing import Standing
+from nasmeta.reporting.progress.bars import Bars
+from nasmeta.reporting.progress.lines import Lines
+from nasmeta.reporting.progress.standing import Standing
 from nasmeta.run.events import Event, RunFinished
 
 

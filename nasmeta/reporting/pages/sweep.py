@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nasmeta.reporting.curves import Level, sweep_figure
-from nasmeta.reporting.heading import when
-from nasmeta.reporting.load import Run, load_sweep
+from nasmeta.reporting.figures.curves import Level, sweep_figure
 from nasmeta.reporting.numbers import counted, human, shorten
-from nasmeta.reporting.outcome import (
+from nasmeta.reporting.pages.heading import when
+from nasmeta.reporting.pages.page import picture, write_page
+from nasmeta.reporting.read.load import Run, load_sweep
+from nasmeta.reporting.read.outcome import (
     final_score,
     final_text,
     is_accuracy,
@@ -20,8 +21,7 @@ from nasmeta.reporting.outcome import (
     over_seeds,
     validated,
 )
-from nasmeta.reporting.page import picture, write_page
-from nasmeta.reporting.winner import sweep_verdict
+from nasmeta.reporting.tables.winner import sweep_verdict
 from nasmeta.run.manifest import Manifest
 from nasmeta.run.replay import resume_command
 

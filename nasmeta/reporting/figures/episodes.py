@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nasmeta.reporting.figures import Figure, new_figure
+from nasmeta.reporting.figures.canvas import Figure, new_figure
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,12 +6,12 @@ The run may come from anybody, so its configuration goes through the allow-list.
 from typing import TYPE_CHECKING
 
 from nasmeta.config.schema import parse
+from nasmeta.reporting.figures.architecture import draw_architecture
 from nasmeta.reporting.numbers import shorten
-from nasmeta.reporting.plots import draw_architecture
 
 if TYPE_CHECKING:
-    from nasmeta.reporting.figures import Figure
-    from nasmeta.reporting.load import Run
+    from nasmeta.reporting.figures.canvas import Figure
+    from nasmeta.reporting.read.load import Run
 
 MAX_OPERATIONS = 400
 """A drawing of more operations would be unreadable and would take long."""

@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 from numpy.typing import NDArray
 
-from nasmeta.reporting.figures import (
+from nasmeta.reporting.figures.canvas import (
     Axes,
     FancyArrowPatch,
     FancyBboxPatch,
@@ -14,7 +14,7 @@ from nasmeta.reporting.figures import (
     Path,
     new_figure,
 )
-from nasmeta.reporting.layout import Layout, edges_of, layout
+from nasmeta.reporting.figures.layout import Layout, edges_of, layout
 from nasmeta.search_spaces.graph import ArchitectureGraph
 
 Point = tuple[float, float]

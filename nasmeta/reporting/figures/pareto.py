@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nasmeta.reporting.figures import Figure, new_figure
-from nasmeta.reporting.plots import EDGE
-from nasmeta.reporting.ranking import Measure, measure_of, value_of
+from nasmeta.reporting.figures.architecture import EDGE
+from nasmeta.reporting.figures.canvas import Figure, new_figure
+from nasmeta.reporting.read.ranking import Measure, measure_of, value_of
 
 if TYPE_CHECKING:
     from nasmeta.run.front import Front

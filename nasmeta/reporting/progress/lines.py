@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from nasmeta.reporting.numbers import duration, human, judged, measured, score, shorten
-from nasmeta.reporting.standing import Standing
+from nasmeta.reporting.progress.standing import Standing
 from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
 
 ARCH_WIDTH = 60

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from nasmeta.config.schema import flat
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.ranking import best_of
-from nasmeta.reporting.differences import QUIET, Value, written
+from nasmeta.reporting.read.differences import QUIET, Value, written
 from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory, checked_config
 from nasmeta.run.journal import Record

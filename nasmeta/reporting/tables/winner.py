@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nasmeta.reporting.differences import mean_of
 from nasmeta.reporting.numbers import counted, error, percent, shorten
-from nasmeta.reporting.outcome import final_score, incomparable, is_accuracy
+from nasmeta.reporting.read.differences import mean_of
+from nasmeta.reporting.read.outcome import final_score, incomparable, is_accuracy
 
 if TYPE_CHECKING:
-    from nasmeta.reporting.curves import Level
+    from nasmeta.reporting.figures.curves import Level
 
 LABEL_WIDTH = 100
 

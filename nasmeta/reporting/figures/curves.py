@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from nasmeta.reporting.figures import (
+from nasmeta.reporting.figures.canvas import (
     Axes,
     Figure,
     FuncFormatter,
@@ -17,7 +17,7 @@ from nasmeta.reporting.figures import (
     new_figure,
 )
 from nasmeta.reporting.numbers import human, shorten
-from nasmeta.reporting.ranking import (
+from nasmeta.reporting.read.ranking import (
     CostName,
     Measure,
     best_so_far,
@@ -28,7 +28,7 @@ from nasmeta.reporting.ranking import (
 )
 
 if TYPE_CHECKING:
-    from nasmeta.reporting.load import Run
+    from nasmeta.reporting.read.load import Run
     from nasmeta.trial import TrialResult
 
 TRIAL, BEST, FRONT, REFERENCE = "#8aa4bf", "#1f4e79", "#c0392b", "#2e8b57"

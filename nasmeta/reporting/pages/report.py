@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from nasmeta.config.schema import needs_trust
 from nasmeta.evaluators.ranking import ranked
-from nasmeta.reporting.curves import LABELS, cost_figure, search_figure
-from nasmeta.reporting.differences import written
-from nasmeta.reporting.drawing import drawn
-from nasmeta.reporting.heading import heading, when
-from nasmeta.reporting.load import Run, is_sweep, load_run
+from nasmeta.reporting.figures.curves import LABELS, cost_figure, search_figure
 from nasmeta.reporting.numbers import duration, human, judged, measured, scored, shorten
-from nasmeta.reporting.page import data_uri, picture, write_page
-from nasmeta.reporting.ranking import failures, measure_of
-from nasmeta.reporting.sweep_report import write_sweep_report
-from nasmeta.reporting.table import difference_line, result_rows
-from nasmeta.reporting.verdict import verdict
+from nasmeta.reporting.pages.drawing import drawn
+from nasmeta.reporting.pages.heading import heading, when
+from nasmeta.reporting.pages.page import data_uri, picture, write_page
+from nasmeta.reporting.pages.sweep import write_sweep_report
+from nasmeta.reporting.read.differences import written
+from nasmeta.reporting.read.load import Run, is_sweep, load_run
+from nasmeta.reporting.read.ranking import failures, measure_of
+from nasmeta.reporting.tables.closing import difference_line, result_rows
+from nasmeta.reporting.tables.verdict import verdict
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.text import csv_cell
 from nasmeta.trial import TrialResult
 
 if TYPE_CHECKING:
-    from nasmeta.reporting.figures import Figure
+    from nasmeta.reporting.figures.canvas import Figure
 
 TOP = 10
 REASON_WIDTH = 400

@@ -1,0 +1,1 @@
+"""What run directories hold, as plain values."""
