@@ -177,7 +177,7 @@ def test_a_meta_batch_that_does_not_fit_is_cut() -> None:
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(limit / memory)
         try:
-            loss, fitted = problem.fitting(problem.space.reference(), _loss_after_three)
+            loss, fitted = problem.retry_on_oom(problem.space.reference(), _loss_after_three)
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         losses.append(loss)

@@ -73,19 +73,19 @@ class MetaLearner(ABC):
     Instances hold options only; everything that is learned is in the MetaState.
 
     train_way: the classes of a training episode, if the learner wants another number than the task's.
-    task_by_task: false if a meta-batch is one training set and not a mean over tasks.
+    batches_tasks: whether a meta-batch is one training set, and not a mean over tasks.
     second_order: true if inner steps are differentiated.
     descends: false if the meta-gradient is not the derivative of a loss.
-    recordable: false if the operations depend on values that are read on the host, or drawn.
+    graph_capturable: false if the operations depend on values that are read on the host, or drawn.
     kinds: the kinds of tasks that it can learn; `refusal` says why it cannot learn others.
     batch_norm: the run's policy for normalizing queries.
     """
 
     train_way: int | None = None
-    task_by_task = True
+    batches_tasks = False
     second_order = False
     descends = True
-    recordable = True
+    graph_capturable = True
     kinds: tuple[str, ...] = ("classification", "regression")
 
     def __init__(self, *, batch_norm: Policy) -> None:
@@ -122,7 +122,7 @@ class MetaLearner(ABC):
         "loss", and for classification "accuracy". Never waits for the device.
         """
         execution = state.network.execution
-        pieces = execution.pieces(batch) if self.task_by_task else [list(batch)]
+        pieces = [list(batch)] if self.batches_tasks else execution.pieces(batch)
 
         def gradient_of(piece: list[Tensor]) -> Gradients:
             return self._meta_gradient(state, TaskBatch(*piece), iteration)
@@ -155,7 +155,7 @@ class MetaLearner(ABC):
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """`predict` for the tasks that are computed at once."""
 
-    def solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+    def adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         """Adapts to one task; returns a plain network that answers as `predict` does, each query by itself.
 
         support_x [N, ...], support_y [N], or [N, outputs] for regression. Raises ConfigError under
@@ -166,11 +166,11 @@ class MetaLearner(ABC):
                 "batch_norm: transductive normalizes a query by those that it comes with, so no network "
                 "answers one alone; use support or running"
             )
-        return self._solve(state, support_x, support_y)
+        return self._adapt(state, support_x, support_y)
 
     @abstractmethod
-    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        """`solve` after its check; no answer depends on other queries."""
+    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        """`adapt` after its check; no answer depends on other queries."""
 
     def _with_own_head(self, state: MetaState, parameters: Parameters, support_x: Tensor) -> TaskNetwork:
         """The network with adapted parameters, which include those of the head."""
@@ -186,7 +186,7 @@ class MetaLearner(ABC):
             moments = state.network.population()
         return state.network.plain_body(parameters, moments)
 
-    def held_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+    def frozen_parameter_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The gradient of the query loss after adaptation, for the parameters that the inner loop holds.
 
         A learner without an inner loop holds all parameters. If the meta-gradient is the derivative of a
@@ -194,7 +194,7 @@ class MetaLearner(ABC):
         """
         return self.meta_gradient(state, batch, iteration)
 
-    def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
+    def adapted_parameters(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
         """The network's parameters after the inner loop of a test task: support_x [N, ...], support_y [N].
 
         Raises ConfigError if the learner has no inner loop that changes the network.
@@ -210,7 +210,7 @@ class MetaLearner(ABC):
         vars(learner)["test_steps"] = steps
         return learner
 
-    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+    def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
         """The state for tasks of `ways` classes; raises ConfigError if the head fixes another number."""
         if ways != state.task.outputs:
             raise ConfigError(

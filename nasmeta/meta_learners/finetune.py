@@ -3,7 +3,7 @@
 This is the "Baseline" of Chen et al. 2019, "A Closer Look at Few-shot Classification", arXiv:1904.04232. The
 body is trained to tell all meta-training classes apart at once, with one linear classifier over them. Each
 task gets a new linear head that starts at zero. Full-batch gradient steps on the support set train the head
-with the body frozen (`adapt: head`), or both together (`adapt: all`).
+with the body frozen (`adapted_part: head`), or both together (`adapted_part: all`).
 Regression has no classes. The network is trained on the points of all tasks together, as the pretrained
 baseline of the MAML paper is (section 5.1), and its head or all of it is fine-tuned.
 Deviation from Chen et al.: plain gradient descent on the whole support set, not momentum SGD in
@@ -30,21 +30,21 @@ class FineTune(MetaLearner):
 
     test_steps: gradient steps on a test task, at least 1.
     inner_lr: their learning rate, above 0.
-    adapt: what they change, the new `head` alone or `all` parameters.
+    adapted_part: what they change, the new `head` alone or `all` parameters.
     """
 
-    task_by_task = False  # one training set of all the meta-batch's classes
+    batches_tasks = True  # one training set of all the meta-batch's classes
 
     def __init__(
         self,
         *,
         test_steps: Annotated[int, Field(ge=1)],
         inner_lr: Annotated[float, Field(gt=0)],
-        adapt: Literal["head", "all"],
+        adapted_part: Literal["head", "all"],
         batch_norm: Policy,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
-        self.test_steps, self.inner_lr, self.adapt = test_steps, inner_lr, adapt
+        self.test_steps, self.inner_lr, self.adapted_part = test_steps, inner_lr, adapted_part
 
     def extra_parameters(self, state: MetaState) -> Parameters:
         if state.task.kind == "regression":
@@ -52,9 +52,9 @@ class FineTune(MetaLearner):
         classifier = nn.Linear(state.network.features, state.task.train_classes)
         return {"weight": classifier.weight.detach(), "bias": classifier.bias.detach()}
 
-    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+    def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
         if state.task.kind == "regression":
-            return super().for_ways(state, ways)
+            return super().with_num_classes(state, ways)
         state.task = replace(state.task, outputs=ways)
         return state
 
@@ -72,7 +72,7 @@ class FineTune(MetaLearner):
         return gradient(loss, state.parameters), task_metrics(state.task.kind, loss, outputs, targets)
 
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        adapt = self._adapt_head if self.adapt == "head" else self._adapt_all
+        adapt = self._adapt_head if self.adapted_part == "head" else self._adapt_all
         tasks = zip(support_x, support_y, query_x, strict=True)
         return torch.stack([adapt(state, *task) for task in tasks])
 
@@ -110,8 +110,8 @@ class FineTune(MetaLearner):
             parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         return parameters
 
-    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        if self.adapt == "all":
+    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        if self.adapted_part == "all":
             return self._with_own_head(state, self._trained_whole(state, support_x, support_y), support_x)
         with torch.no_grad():
             statistics = self.joint_statistics(state, 1, len(support_x), test=True)

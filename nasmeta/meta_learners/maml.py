@@ -5,7 +5,7 @@ theta' = theta - alpha * d L_support(theta) / d theta, and theta descends L_quer
 
 Options give related methods:
 - `second_order: false` is first-order MAML (section 5.2 there).
-- `adapt: head` is ANIL (Raghu et al. 2020), and `adapt: body` is BOIL (Oh et al. 2021).
+- `adapted_part: head` is ANIL (Raghu et al. 2020), and `adapted_part: body` is BOIL (Oh et al. 2021).
 - `learn_inner_lr` is LSLR of MAML++ (Antoniou et al. 2019): a learned rate for each tensor and step.
 - `multi_step_iterations` is the multi-step loss of MAML++ (MSL, section 4 there). The weights of its steps
   shift linearly to the last step.
@@ -41,7 +41,7 @@ class Maml(MetaLearner):
     inner_lr: alpha, above 0; its initial value if `learn_inner_lr`.
     learn_inner_lr: whether a rate is meta-learned for each tensor and step.
     multi_step_iterations: meta-iterations until only the last query loss counts, at least 0.
-    adapt: what inner steps change, `all` parameters, the `head`, or the `body`.
+    adapted_part: what inner steps change, `all` parameters, the `head`, or the `body`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Maml(MetaLearner):
         inner_lr: Annotated[float, Field(gt=0)],
         learn_inner_lr: bool,
         multi_step_iterations: Annotated[int, Field(ge=0)],
-        adapt: Literal["all", "head", "body"],
+        adapted_part: Literal["all", "head", "body"],
         batch_norm: Policy,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
@@ -61,11 +61,13 @@ class Maml(MetaLearner):
         self.train_steps, self.test_steps = train_steps, test_steps
         self.inner_lr, self.learn_inner_lr = inner_lr, learn_inner_lr
         self.multi_step_iterations = multi_step_iterations
-        self.adapt = adapt
+        self.adapted_part = adapted_part
 
     def adapted_names(self, state: MetaState) -> tuple[str, ...]:
         network = state.network
-        names = {"all": network.names, "head": network.head_names, "body": network.body_names}[self.adapt]
+        names = {"all": network.names, "head": network.head_names, "body": network.body_names}[
+            self.adapted_part
+        ]
         if not state.inner_scale:
             return names
         return tuple(name for name in names if state.inner_scale.get(name, 1.0) != 0)
@@ -134,7 +136,7 @@ class Maml(MetaLearner):
     def _support_forward(
         self, state: MetaState, start: Parameters, support_x: Tensor, statistics: Statistics
     ) -> Forward:
-        if self.adapt != "head":
+        if self.adapted_part != "head":
             return lambda parameters: state.network(parameters, support_x, statistics)
         # The body does not change, so its embeddings are the same at every step.
         embeddings = state.network.embed(start, support_x, statistics)
@@ -146,9 +148,9 @@ class Maml(MetaLearner):
         step = min(step, self.train_steps - 1)
         return {name: state.parameters[f"meta.inner_lr.{name}"][step] for name in self.adapted_names(state)}
 
-    def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
-        if self.adapt == "head":
-            return super().adapted(state, support_x, support_y)
+    def adapted_parameters(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
+        if self.adapted_part == "head":
+            return super().adapted_parameters(state, support_x, support_y)
         return self._after_test(state, support_x, support_y)
 
     def _after_test(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
@@ -159,7 +161,7 @@ class Maml(MetaLearner):
             pass
         return parameters
 
-    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         return self._with_own_head(state, self._after_test(state, support_x, support_y), support_x)
 
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:

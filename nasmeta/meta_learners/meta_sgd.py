@@ -52,7 +52,7 @@ class MetaSgd(Maml):
             inner_lr=alpha_max,
             learn_inner_lr=True,
             multi_step_iterations=0,
-            adapt="all",
+            adapted_part="all",
             batch_norm=batch_norm,
         )
         self.alpha_min, self.alpha_max = alpha_min, alpha_max

@@ -57,7 +57,7 @@ class ProtoNet(MetaLearner):
             return {}
         return {"log_temperature": torch.tensor(SCALE[self.distance]).log()}
 
-    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+    def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
         state.task = replace(state.task, outputs=ways)
         return state
 
@@ -72,7 +72,7 @@ class ProtoNet(MetaLearner):
         return self._logits(state, support_x, support_y, query_x, state.task.outputs, test=True)
 
     @torch.no_grad()
-    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         """A linear head: `_similarity` is linear in a query's embedding, or for cosines in its direction."""
         statistics = self.joint_statistics(state, 1, len(support_x), test=True)
         support = state.network.embed(state.parameters, support_x, statistics)

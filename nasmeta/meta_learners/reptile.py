@@ -63,14 +63,14 @@ class Reptile(MetaLearner):
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         tasks = len(batch.support_x)
         sets = ((batch.support_x, batch.support_y), (batch.query_x, batch.query_y))
-        adapted, metrics = self.adapt(state, self._batches(sets, state.task), tasks, self.train_steps)
+        adapted, metrics = self._inner_loop(state, self._batches(sets, state.task), tasks, self.train_steps)
         gradients = {}
         for name, start in state.network_parameters.items():
             end = adapted[name].detach()
             gradients[name] = start.detach() - (end if tasks == 1 else end.mean(0))
         return gradients, metrics
 
-    def adapt(
+    def _inner_loop(
         self, state: MetaState, batches: Iterator[tuple[Tensor, Tensor]], tasks: int, steps: int
     ) -> tuple[Parameters, Metrics]:
         """The network's parameters after `steps` minibatches, and the metrics of the last minibatch.
@@ -131,14 +131,14 @@ class Reptile(MetaLearner):
             )
         return torch.optim.SGD(groups, foreach=True)
 
-    def adapted(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
+    def adapted_parameters(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
         batches = self._batches(((support_x[None], support_y[None]),), state.task)
-        return self.adapt(state, batches, 1, self.test_steps)[0]
+        return self._inner_loop(state, batches, 1, self.test_steps)[0]
 
-    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        return self._with_own_head(state, self.adapted(state, support_x, support_y), support_x)
+    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+        return self._with_own_head(state, self.adapted_parameters(state, support_x, support_y), support_x)
 
-    def held_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+    def frozen_parameter_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The first-order gradient of the query loss for the held parameters, after adaptation.
 
         Each task is adapted to on its support set alone, by `train_steps` minibatches.
@@ -147,7 +147,7 @@ class Reptile(MetaLearner):
         gradients, metrics = Mean(), Mean()
         for support_x, support_y, query_x, query_y in zip(*batch[:4], strict=True):
             walk = self._batches(((support_x[None], support_y[None]),), state.task)
-            parameters, _ = self.adapt(state, walk, 1, self.train_steps)
+            parameters, _ = self._inner_loop(state, walk, 1, self.train_steps)
             outputs = self.query_outputs(state, parameters, support_x, query_x, test=False)
             loss = task_loss(state.task.kind, outputs, query_y)
             gradients.add(gradient(loss, {name: parameters[name] for name in held}), 1)
@@ -157,7 +157,7 @@ class Reptile(MetaLearner):
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         tasks = len(support_x)
         batches = self._batches(((support_x, support_y),), state.task)
-        parameters, _ = self.adapt(state, batches, tasks, self.test_steps)
+        parameters, _ = self._inner_loop(state, batches, tasks, self.test_steps)
         if tasks == 1:
             support_x, query_x = support_x[0], query_x[0]
         with torch.no_grad():

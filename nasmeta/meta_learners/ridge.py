@@ -58,9 +58,9 @@ class Ridge(MetaLearner):
             learned |= {"alpha": torch.tensor(self.alpha_init), "beta": torch.tensor(0.0)}
         return learned
 
-    def for_ways(self, state: MetaState, ways: int) -> MetaState:
+    def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
         if state.task.kind == "regression":
-            return super().for_ways(state, ways)
+            return super().with_num_classes(state, ways)
         state.task = replace(state.task, outputs=ways)
         return state
 
@@ -76,7 +76,7 @@ class Ridge(MetaLearner):
         return self._outputs(state, support_x, support_y, query_x, state.task.outputs, test=True)
 
     @torch.no_grad()
-    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         statistics = self.joint_statistics(state, 1, len(support_x), test=True)
         support = F.pad(state.network.embed(state.parameters, support_x, statistics), (0, 1), value=1.0)
         penalty = state.parameters["meta.log_lambda"].exp()

@@ -45,19 +45,22 @@ class TaskArchitecture(MetaLearner):
     adaptation: how the architecture adapts: learning-rate factors, temperatures, warm-up and pruning steps.
     """
 
-    recordable = False  # a task's architecture is read on the host
+    graph_capturable = False  # a task's architecture is read on the host
 
     def __init__(self, inner: MetaLearner, adaptation: Adaptation) -> None:
         super().__init__(batch_norm=inner.batch_norm)
         self.inner, self.adaptation = inner, adaptation
-        self.train_way, self.task_by_task = inner.train_way, inner.task_by_task
+        self.train_way, self.batches_tasks = inner.train_way, inner.batches_tasks
         self.second_order, self.descends = inner.second_order, inner.descends
         self.kinds, self.refusal = inner.kinds, inner.refusal
 
     def check(self, task: TaskSpec) -> None:
         """Raises ConfigError if the learner does not adapt the body, or if an option needs one network."""
         self.inner.check(task)
-        if type(self.inner).adapted is MetaLearner.adapted or getattr(self.inner, "adapt", "all") == "head":
+        if (
+            type(self.inner).adapted_parameters is MetaLearner.adapted_parameters
+            or getattr(self.inner, "adapted_part", "all") == "head"
+        ):
             raise ConfigError(
                 f"strategy: the architecture adapts in the inner loop; {type(self.inner).__name__} has none "
                 "that changes the network's body; use meta_learner=maml, fomaml or reptile"
@@ -89,8 +92,8 @@ class TaskArchitecture(MetaLearner):
     def extra_parameters(self, state: MetaState) -> Parameters:
         return self.inner.extra_parameters(state)
 
-    def for_ways(self, state: MetaState, ways: int) -> MetaState:
-        return self.inner.for_ways(state, ways)
+    def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
+        return self.inner.with_num_classes(state, ways)
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         names = architecture_names(state)
@@ -113,9 +116,9 @@ class TaskArchitecture(MetaLearner):
         with torch.no_grad():
             return self.query_outputs(plain, plain.network_parameters, support_x, query_x, test=True)
 
-    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         if not architecture_names(state):
-            return self.inner._solve(state, support_x, support_y)
+            return self.inner._adapt(state, support_x, support_y)
         plain = self.task_network(state, support_x, support_y).state
         return self._with_own_head(plain, plain.network_parameters, support_x)
 
@@ -125,7 +128,9 @@ class TaskArchitecture(MetaLearner):
         Waits for the device, because it reads the architecture.
         """
         relaxed: Any = state.network.module
-        parameters = {n: p.detach() for n, p in self.inner.adapted(state, support_x, support_y).items()}
+        parameters = {
+            n: p.detach() for n, p in self.inner.adapted_parameters(state, support_x, support_y).items()
+        }
         arch = relaxed.derive(parameters)
         plain = plain_state(state, arch, parameters)
         if self.adaptation.prune_steps:
@@ -137,7 +142,7 @@ class TaskArchitecture(MetaLearner):
         longer = self.inner.with_test_steps(self.adaptation.prune_steps)
         plain.parameters = {
             name: value.detach().requires_grad_()
-            for name, value in longer.adapted(plain, support_x, support_y).items()
+            for name, value in longer.adapted_parameters(plain, support_x, support_y).items()
         }
 
 

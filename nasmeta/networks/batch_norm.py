@@ -79,11 +79,6 @@ class EpisodicBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         source = self.source
-        if torch._C._get_tracing_state() is not None:  # only `OWN` is traced; others depend on sizes, values
-            if self.pool is not None and x.untyped_storage().nbytes() >= LARGE * x.element_size():
-                raise RuntimeError("a large map is better fused with its pooling than traced")
-            y = torch.batch_norm(x, self.weight, self.bias, None, None, True, 0.0, self.eps, False)
-            return y if self.pool is None else self.pool(y)
         if source.stacked and not (source.record or source.population):
             rows = len(x) if source.rows is None else source.rows
             y = below_vmap(partial(stacked.norm, rows=rows, eps=self.eps), x, self.weight, self.bias)

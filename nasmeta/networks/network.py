@@ -14,7 +14,6 @@ from torch.func import functional_call
 from nasmeta.networks.batch_norm import OWN, EpisodicBatchNorm, Statistics, make_episodic, make_plain
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.kernels.stacked import StackedConv2d
-from nasmeta.networks.traced import Traces
 from nasmeta.task import Kind
 
 Parameters = dict[str, Tensor]
@@ -41,14 +40,13 @@ class Network:
         self.body_names = tuple(name for name in self.names if name.startswith("body."))
         self.head_names = tuple(name for name in self.names if name.startswith("head."))
         self._copies = threading.local()
-        self._traces = Traces()
 
     def __getstate__(self) -> dict[str, object]:
         """The state to pickle or copy, without what belongs to this process and its threads."""
-        return {name: value for name, value in vars(self).items() if name not in ("_copies", "_traces")}
+        return {name: value for name, value in vars(self).items() if name != "_copies"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        vars(self).update(state, _copies=threading.local(), _traces=Traces())
+        vars(self).update(state, _copies=threading.local())
 
     def __call__(self, parameters: Parameters, x: Tensor, statistics: Statistics = OWN) -> Tensor:
         """Logits or regression outputs [n, outputs]."""
@@ -85,20 +83,11 @@ class Network:
         call: Callable[..., Tensor] = own
         if self.execution.compile:
             call, statistics = self._compiled, replace(statistics, fused=False, stacked=False)
-        if self._traceable and not part and statistics == OWN and torch.is_grad_enabled():
-            return self._traces(own.whole, x, values)
         if self.execution.precision != "bf16":
             return call(part, names, values, x, statistics)
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
             mixed = replace(statistics, fused=False, stacked=False)
             return call(part, names, values, x, mixed).float()
-
-    @property
-    def _traceable(self) -> bool:
-        """Whether every pass does the same operations, and threads are used, which a trace speeds up."""
-        execution = self.execution
-        plain = execution.task_parallel == "threads" and execution.precision == "fp32"
-        return plain and not hasattr(self.module, "anneal")
 
     def _copy(self) -> "_Copy":
         if not hasattr(self._copies, "own"):
@@ -118,7 +107,7 @@ class Network:
     def to(self, device: torch.device) -> None:
         """Moves to `device` what the network holds besides the parameters it is called with."""
         self.module.to(device)
-        self._copies, self._traces = threading.local(), Traces()
+        self._copies = threading.local()
 
     @property
     def features(self) -> int:
@@ -166,17 +155,12 @@ class _Copy:
         self.module = copy.deepcopy(module, shared)
         self.norms = [m for m in self.module.modules() if isinstance(m, EpisodicBatchNorm)]
         self.convolutions = [m for m in self.module.modules() if isinstance(m, StackedConv2d)]
-        self.names = tuple(name for name, _ in module.named_parameters())
         self.stacked = False
         self.places: dict[str, tuple[dict[str, object], str]] = {}
         for prefix, owner in self.module.named_modules():
             for name in [name for name, p in owner._parameters.items() if p is not None]:
                 del owner._parameters[name]
                 self.places[f"{prefix}.{name}" if prefix else name] = (owner.__dict__, name)
-
-    def whole(self, x: Tensor, *values: Tensor) -> Tensor:
-        """Calls the whole network with all its parameters in order, normalized by the batch's statistics."""
-        return self("", self.names, values, x, OWN)
 
     def __call__(
         self, part: str, names: Sequence[str], values: Sequence[Tensor], x: Tensor, statistics: Statistics

@@ -13,7 +13,7 @@ class DoesNotFit(RuntimeError):
     """Not even one task fits in memory."""
 
 
-def fitting(setting: S, smaller: Callable[[S], S | None], attempt: Callable[[S], T]) -> tuple[T, S]:
+def retry_on_oom(setting: S, smaller: Callable[[S], S | None], attempt: Callable[[S], T]) -> tuple[T, S]:
     """Returns attempt(setting) and the setting that it succeeded with.
 
     After each failure for lack of memory, the next `smaller` setting is tried. Other errors pass through.

@@ -79,7 +79,7 @@ class SearchSpace(ABC, Generic[A]):
         """The network for `task`. Raises ArchitectureError if it cannot take such inputs.
 
         It is a function of its inputs and parameters. It draws nothing, keeps nothing from call to call, and
-        does the same operations whatever the values, so that it can be recorded, traced and run in threads.
+        does the same operations whatever the values, so that it can be recorded and run in threads.
         """
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> RelaxedNetwork:

@@ -202,10 +202,10 @@ class MetaLearnerContract:
         support_x, support_y, query_x = (part[:, 1:] for part in BlobSampler("valid", shot=2).batch(0, 1)[:3])
         if policy == "transductive":
             with pytest.raises(ConfigError, match="batch_norm: transductive"):
-                learner.solve(state, support_x[0], support_y[0])
+                learner.adapt(state, support_x[0], support_y[0])
             return
         expected = learner.predict(state, support_x, support_y, query_x)[0]
-        solution = learner.solve(state, support_x[0], support_y[0])
+        solution = learner.adapt(state, support_x[0], support_y[0])
         outputs = solution(query_x[0])
         assert torch.allclose(outputs, expected, rtol=1e-4, atol=1e-4)
         assert torch.allclose(solution(query_x[0, :1]), outputs[:1], rtol=1e-4, atol=1e-4)

@@ -143,7 +143,7 @@ class FewShotClassifier:
         Raises ConfigError if `batch_norm` is `transductive`.
         """
         if self._network is None:
-            full = self.learner.solve(self._state, *self._fitted())
+            full = self.learner.adapt(self._state, *self._fitted())
             ways = len(self.classes)
             head = full.head.weight[:ways], full.head.bias[:ways]
             self._network = TaskNetwork(full.body, *head, cosine=full.cosine)
@@ -175,7 +175,7 @@ class FewShotClassifier:
     def _set_ways(self, ways: int) -> None:
         """Fits the head to `ways` classes. A meta-learned head with more outputs leaves some unused."""
         try:
-            self._state = self.learner.for_ways(self._state, ways)
+            self._state = self.learner.with_num_classes(self._state, ways)
         except ConfigError as error:
             outputs = self._state.task.outputs
             if ways > outputs:

@@ -94,7 +94,7 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
         rival_state = _trained(as_trained, rival, folder / f"{name}.pt", stop)
         if composition.learner.lacks_population(rival_state):
             adopt_training_population(trained, composition.learner, rival_state, composition.config)
-        rival_state = composition.learner.for_ways(rival_state, composition.task.outputs)
+        rival_state = composition.learner.with_num_classes(rival_state, composition.task.outputs)
         rows.append(_row(name, rival, composition.task, _test(composition, rival_state, stop), first))
     counts = _architectures(composition, state)
     return {"rows": [asdict(row) for row in rows], "tasks": first.tasks, "architectures": counts}

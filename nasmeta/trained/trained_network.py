@@ -197,7 +197,7 @@ def restore(trained: Trained, composition: Composition) -> MetaState:
     checkpoint.fits(path, lambda s: state.load(s["parameters"], s["statistics"]), saved)
     if learner.lacks_population(state):
         adopt_training_population(trained, learner, state, composition.config)
-    return learner.for_ways(state, spec.outputs)
+    return learner.with_num_classes(state, spec.outputs)
 
 
 def _check_size(trained: Trained, space: SearchSpace[Any], arch: Any) -> None:

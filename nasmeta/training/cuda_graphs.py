@@ -110,7 +110,7 @@ def recorded_meta_gradient(learner: MetaLearner, state: MetaState) -> Recorded[G
     def meta_gradient(state: MetaState, batch: Sequence[Tensor], iteration: int) -> Gradients:
         return learner.meta_gradient(state, TaskBatch(*batch), iteration)
 
-    return Recorded(state, meta_gradient, able=learner.recordable)
+    return Recorded(state, meta_gradient, able=learner.graph_capturable)
 
 
 def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]:
@@ -119,4 +119,4 @@ def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]
     def predict(state: MetaState, tasks: Sequence[Tensor], iteration: int) -> Tensor:
         return learner.predict(state, *tasks)
 
-    return Recorded(state, predict, able=learner.recordable)
+    return Recorded(state, predict, able=learner.graph_capturable)

@@ -17,7 +17,7 @@ from nasmeta.errors import RunFailed
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
-from nasmeta.networks.out_of_memory import DoesNotFit, fitting
+from nasmeta.networks.out_of_memory import DoesNotFit, retry_on_oom
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
@@ -82,7 +82,7 @@ class Problem:
             self.execution,
         )
 
-    def within_memory(self, state: MetaState, compute: Callable[[], T]) -> T:
+    def retry_relaxed_on_oom(self, state: MetaState, compute: Callable[[], T]) -> T:
         """Returns compute(), which uses the relaxed network of `state`, with as many tasks at once as fit.
 
         After each failure for lack of memory, half as many tasks are computed at once; the smaller number is
@@ -95,7 +95,7 @@ class Problem:
             return compute()
 
         try:
-            return fitting(network.execution, lambda e: e.smaller(self.meta_batch), attempt)[0]
+            return retry_on_oom(network.execution, lambda e: e.smaller(self.meta_batch), attempt)[0]
         except DoesNotFit as error:
             raise RunFailed(
                 f"one task of the relaxed network does not fit in memory ({error}): use fewer or narrower "
@@ -114,13 +114,13 @@ class Problem:
             horizon=max(iterations, self.search_iterations),
         )
 
-    def fitting(self, arch: Any, attempt: Callable[["Problem"], T]) -> "tuple[T, Problem]":
+    def retry_on_oom(self, arch: Any, attempt: Callable[["Problem"], T]) -> "tuple[T, Problem]":
         """Returns attempt(problem) and the problem that it succeeded with.
 
         After each failure for lack of memory, half as many tasks are computed at once. `arch` is the
         architecture that is trained or judged. Raises DoesNotFit if not even one task fits.
         """
-        return fitting(self, lambda problem: problem._with_fewer_tasks_at_once(arch), attempt)
+        return retry_on_oom(self, lambda problem: problem._with_fewer_tasks_at_once(arch), attempt)
 
     def _with_fewer_tasks_at_once(self, arch: Any) -> "Problem | None":
         """The same with half as many tasks in memory; None if it is one at a time already."""

@@ -12,7 +12,7 @@ from nasmeta.errors import Interrupted
 from nasmeta.meta_learners.base import MetaLearner, MetaState, batch_accuracy
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Network, task_loss
-from nasmeta.networks.out_of_memory import fitting
+from nasmeta.networks.out_of_memory import retry_on_oom
 from nasmeta.training.cuda_graphs import Recorded, recorded_predict
 
 Stop = Callable[[], bool]
@@ -67,7 +67,7 @@ def score(
         batch = sampler.batch(start // TASKS_AT_ONCE, TASKS_AT_ONCE)
         count = min(TASKS_AT_ONCE, tasks - start)
         support_x, support_y, query_x, query_y = (part[:count] for part in batch[:4])
-        outputs = _within_memory(state.network, predict, [support_x, support_y, query_x])
+        outputs = _retry_on_oom(state.network, predict, [support_x, support_y, query_x])
         losses += [task_loss(state.task.kind, o, y) for o, y in zip(outputs, query_y, strict=True)]
         if state.task.kind == "classification":
             accuracies.append(batch_accuracy(outputs, query_y))
@@ -77,12 +77,12 @@ def score(
     return Score(accuracy, float(loss.mean()), ci95(per_task), per_task)
 
 
-def _within_memory(network: Network, predict: Recorded[Tensor], tasks: Sequence[Tensor]) -> Tensor:
+def _retry_on_oom(network: Network, predict: Recorded[Tensor], tasks: Sequence[Tensor]) -> Tensor:
     def attempt(execution: Execution) -> Tensor:
         network.execution = execution
         return predict(tasks)
 
-    return fitting(network.execution, lambda execution: execution.smaller(len(tasks[0])), attempt)[0]
+    return retry_on_oom(network.execution, lambda execution: execution.smaller(len(tasks[0])), attempt)[0]
 
 
 def ci95(values: Tensor) -> float:

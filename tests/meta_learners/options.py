@@ -19,7 +19,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "maml learned rates": ("maml", {"train_steps": 2, "learn_inner_lr": True, "multi_step_iterations": 10}),
     "reptile sgd": ("reptile", {"inner_optimizer": "sgd", "inner_lr": 0.1, "test_steps": 5}),
     "protonet cosine": ("protonet", {"distance": "cosine", "learn_temperature": True}),
-    "finetune all": ("finetune", {"adapt": "all", "test_steps": 5}),
+    "finetune all": ("finetune", {"adapted_part": "all", "test_steps": 5}),
 }
 """Every option, and those values that lead through other code: (option, overrides)."""
 

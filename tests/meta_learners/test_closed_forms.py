@@ -16,7 +16,7 @@ rates = st.floats(0.01, 0.9)
 steps = st.integers(1, 4)
 
 
-def maml(*, second_order: bool, steps: int, rate: float, adapt: str = "all", anneal: int = 0) -> Maml:
+def maml(*, second_order: bool, steps: int, rate: float, adapted_part: str = "all", anneal: int = 0) -> Maml:
     return Maml(
         second_order=second_order,
         train_steps=steps,
@@ -24,7 +24,7 @@ def maml(*, second_order: bool, steps: int, rate: float, adapt: str = "all", ann
         inner_lr=rate,
         learn_inner_lr=False,
         multi_step_iterations=anneal,
-        adapt=adapt,
+        adapted_part=adapted_part,
         batch_norm="transductive",
     )
 
@@ -43,11 +43,13 @@ def reptile(*, steps: int, rate: float, policy: Policy = "transductive") -> Rept
 
 @given(a=curvatures, b=curvatures, w=weights, rate=rates, steps=steps)
 @settings(max_examples=15, deadline=None)
-@pytest.mark.parametrize("adapt, in_body", [("all", False), ("head", False), ("body", True)])
-def test_maml(a: float, b: float, w: float, rate: float, steps: int, adapt: str, in_body: bool) -> None:
+@pytest.mark.parametrize("adapted_part, in_body", [("all", False), ("head", False), ("body", True)])
+def test_maml(
+    a: float, b: float, w: float, rate: float, steps: int, adapted_part: str, in_body: bool
+) -> None:
     c = 1 - rate * a
     for second_order, expected in ((True, b * c ** (2 * steps) * w), (False, b * c**steps * w)):
-        learner = maml(second_order=second_order, steps=steps, rate=rate, adapt=adapt)
+        learner = maml(second_order=second_order, steps=steps, rate=rate, adapted_part=adapted_part)
         state = quadratic.state(learner, w, in_body=in_body)
         gradients, metrics = learner.meta_gradient(state, quadratic.batch(a, b), 0)
         got = float(gradients[quadratic.weight_name(in_body=in_body)])
@@ -90,9 +92,9 @@ def test_tasks_count_alike() -> None:
         assert got == pytest.approx(sum(separate) / 2, rel=1e-12)
 
 
-@pytest.mark.parametrize("adapt, in_body", [("all", False), ("head", False), ("body", True)])
-def test_prediction_after_test_steps(adapt: str, in_body: bool) -> None:
-    learner = maml(second_order=True, steps=1, rate=0.3, adapt=adapt)
+@pytest.mark.parametrize("adapted_part, in_body", [("all", False), ("head", False), ("body", True)])
+def test_prediction_after_test_steps(adapted_part: str, in_body: bool) -> None:
+    learner = maml(second_order=True, steps=1, rate=0.3, adapted_part=adapted_part)
     learner.test_steps = 5
     state = quadratic.state(learner, 0.7, in_body=in_body)
     support_x, support_y, query_x, _, _ = quadratic.batch(1.0, 2.0)

@@ -48,7 +48,7 @@ def test_the_head_alone(batch: TaskBatch) -> None:
 
 
 def test_the_whole_network(batch: TaskBatch) -> None:
-    finetune = learner("finetune", "transductive", test_steps=STEPS, inner_lr=RATE, adapt="all")
+    finetune = learner("finetune", "transductive", test_steps=STEPS, inner_lr=RATE, adapted_part="all")
     state = init(finetune, conv_network(width=3).double())
     module = with_a_new_head(state)
     before = deepcopy(module)
@@ -73,7 +73,7 @@ def test_running_statistics_in_eval_mode(batch: TaskBatch) -> None:
 
 def test_other_numbers_of_classes_at_test_time() -> None:
     finetune = learner("finetune", "support")
-    state = finetune.for_ways(init(finetune, conv_network()), 7)
+    state = finetune.with_num_classes(init(finetune, conv_network()), 7)
     assert finetune.predict(state, *BlobSampler("valid", way=7).batch(0, 1)[:3]).shape[-1] == 7
 
 

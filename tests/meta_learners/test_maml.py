@@ -41,10 +41,10 @@ def test_no_annealing_is_the_last_step_from_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    "adapt, parts", [("all", ("body.", "head.")), ("head", ("head.",)), ("body", ("body.",))]
+    "adapted_part, parts", [("all", ("body.", "head.")), ("head", ("head.",)), ("body", ("body.",))]
 )
-def test_only_the_adapted_part_moves(adapt: str, parts: tuple[str, ...]) -> None:
-    maml = learner("maml", "transductive", adapt=adapt)
+def test_only_the_adapted_part_moves(adapted_part: str, parts: tuple[str, ...]) -> None:
+    maml = learner("maml", "transductive", adapted_part=adapted_part)
     assert isinstance(maml, Maml)
     state = init(maml, conv_network())
     batch = BlobSampler("train").batch(0, 1)
@@ -58,7 +58,7 @@ def test_only_the_adapted_part_moves(adapt: str, parts: tuple[str, ...]) -> None
 
 
 def test_learned_rates_start_at_inner_lr_for_every_tensor_and_step() -> None:
-    maml = learner("maml", "support", learn_inner_lr=True, train_steps=3, adapt="head")
+    maml = learner("maml", "support", learn_inner_lr=True, train_steps=3, adapted_part="head")
     state = init(maml, conv_network())
     rates = {name: p.tolist() for name, p in state.parameters.items() if name.startswith("meta.")}
     expected = pytest.approx([0.4, 0.4, 0.4])
@@ -76,8 +76,8 @@ def test_learned_rates_that_have_not_moved_are_the_fixed_one() -> None:
 
 
 def test_test_steps_beyond_the_last_training_step_use_its_rate() -> None:
-    maml = learner("maml", "support", learn_inner_lr=True, train_steps=2, test_steps=4, adapt="head")
-    longer = learner("maml", "support", learn_inner_lr=True, train_steps=4, test_steps=4, adapt="head")
+    maml = learner("maml", "support", learn_inner_lr=True, train_steps=2, test_steps=4, adapted_part="head")
+    longer = learner("maml", "support", learn_inner_lr=True, train_steps=4, test_steps=4, adapted_part="head")
     batch = BlobSampler("valid").batch(0, 2)
     predictions = []
     for chosen, rates in ((maml, [0.1, 0.7]), (longer, [0.1, 0.7, 0.7, 0.7]), (longer, [0.1, 0.7, 0.1, 0.7])):

@@ -72,7 +72,7 @@ def autograd(loss: Tensor, state: MetaState) -> dict[str, Tensor]:
 
 
 def maml_reference(learner: Maml, state: MetaState, batch: TaskBatch, iteration: int) -> Tensor:
-    parts = {"all": ("body.", "head."), "head": ("head.",), "body": ("body.",)}[learner.adapt]
+    parts = {"all": ("body.", "head."), "head": ("head.",), "body": ("body.",)}[learner.adapted_part]
     adapted = [name for name in state.parameters if name.startswith(parts)]
     fixed = torch.full((learner.train_steps,), learner.inner_lr, dtype=torch.float64)
     rates = {name: state.parameters.get(f"meta.inner_lr.{name}", fixed) for name in adapted}
@@ -96,10 +96,10 @@ MAML_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("adapt", ["all", "head", "body"])
+@pytest.mark.parametrize("adapted_part", ["all", "head", "body"])
 @pytest.mark.parametrize("options", MAML_OPTIONS, ids=str)
-def test_maml_is_the_reference(policy: Policy, adapt: str, options: dict[str, bool]) -> None:
-    maml = learner("maml", policy, train_steps=2, adapt=adapt, **options)
+def test_maml_is_the_reference(policy: Policy, adapted_part: str, options: dict[str, bool]) -> None:
+    maml = learner("maml", policy, train_steps=2, adapted_part=adapted_part, **options)
     assert isinstance(maml, Maml)
     state, batch = double_state(maml), double_batch()
     gradients, _ = maml.meta_gradient(state, batch, 3)
@@ -112,9 +112,9 @@ def test_maml_is_the_reference(policy: Policy, adapt: str, options: dict[str, bo
         assert all((gradients[name] != 0).all() for name in moving)
 
 
-@pytest.mark.parametrize("adapt", ["all", "head", "body"])
-def test_maml_has_the_slopes_of_its_loss(policy: Policy, adapt: str) -> None:
-    maml = learner("maml", policy, train_steps=2, adapt=adapt, learn_inner_lr=True)
+@pytest.mark.parametrize("adapted_part", ["all", "head", "body"])
+def test_maml_has_the_slopes_of_its_loss(policy: Policy, adapted_part: str) -> None:
+    maml = learner("maml", policy, train_steps=2, adapted_part=adapted_part, learn_inner_lr=True)
     state, batch = double_state(maml), double_batch(1)
     gradients, _ = maml.meta_gradient(state, batch, 0)
     assert_slopes(lambda: float(maml.meta_gradient(state, batch, 0)[1]["loss"]), state, gradients)

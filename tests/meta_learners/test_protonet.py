@@ -88,7 +88,7 @@ def test_more_ways_in_training_than_in_testing() -> None:
 
 def test_other_numbers_of_classes_at_test_time() -> None:
     protonet = learner("protonet", "support")
-    state = protonet.for_ways(init(protonet, conv_network()), 7)
+    state = protonet.with_num_classes(init(protonet, conv_network()), 7)
     assert protonet.predict(state, *BlobSampler("valid", way=7).batch(0, 1)[:3]).shape[-1] == 7
 
 
@@ -113,6 +113,6 @@ def test_the_others_do_regression(name: str) -> None:
 def test_a_meta_learned_head_has_its_ways(name: str) -> None:
     chosen = learner(name, "support")
     state = init(chosen, conv_network())
-    assert chosen.for_ways(state, WAY) is state
+    assert chosen.with_num_classes(state, WAY) is state
     with pytest.raises(ConfigError, match=r"head of 5 outputs, which cannot adapt to 7 classes$"):
-        chosen.for_ways(state, 7)
+        chosen.with_num_classes(state, 7)

@@ -52,7 +52,7 @@ def unadapted_loss(state: MetaState, batch: TaskBatch) -> float:
         ("reptile", {"inner_optimizer": "sgd", "inner_lr": 0.02, "train_steps": 10, "test_steps": 20}),
         ("meta_sgd", {"train_steps": 3, "test_steps": 3}),
         ("ridge", {"lambda_init": 0.1}),
-        ("finetune", {"inner_lr": 0.01, "adapt": "all", "test_steps": 100}),
+        ("finetune", {"inner_lr": 0.01, "adapted_part": "all", "test_steps": 100}),
     ],
 )
 def test_adaptation_pays(name: str, options: dict[str, object]) -> None:

@@ -166,7 +166,7 @@ def test_more_ways_in_training_than_in_testing() -> None:
 
 def test_other_numbers_of_classes_at_test_time() -> None:
     ridge = learner("ridge", "support")
-    state = ridge.for_ways(init(ridge, conv_network()), 7)
+    state = ridge.with_num_classes(init(ridge, conv_network()), 7)
     assert ridge.predict(state, *BlobSampler("valid", way=7).batch(0, 1)[:3]).shape[-1] == 7
 
 
@@ -174,7 +174,7 @@ def test_regression_keeps_its_outputs() -> None:
     ridge = learner("ridge", "support")
     state = init(ridge, FewShotNetwork(nn.Identity(), nn.Linear(1, 1)), LINE)
     with pytest.raises(ConfigError, match=r"head of 1 outputs, which cannot adapt to 2 classes$"):
-        ridge.for_ways(state, 2)
+        ridge.with_num_classes(state, 2)
 
 
 class Broken(BlobSampler):

@@ -26,7 +26,7 @@ class Scripted(MetaLearner):
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         return query_x
 
-    def _solve(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
+    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         raise NotImplementedError
 
 

@@ -70,7 +70,7 @@ def test_weights_and_architecture_have_inner_rates_of_their_own() -> None:
         inner_lr=0.1,
         learn_inner_lr=False,
         multi_step_iterations=0,
-        adapt="all",
+        adapted_part="all",
         batch_norm="transductive",
     )
     state = maml.init(Scalars(), TaskSpec("regression", (1,), 2))
@@ -100,7 +100,7 @@ def test_both_are_meta_learned_and_every_task_gets_a_network_of_its_own(learner:
     assert not torch.equal(state.parameters[names[0]], before[names[0]])
     batch = one.train.batch(9, 1)
     task = batch.support_x[0], batch.support_y[0]
-    adapted = learner_of(one).inner.adapted(state, *task)
+    adapted = learner_of(one).inner.adapted_parameters(state, *task)
     assert not torch.equal(adapted[names[0]], state.parameters[names[0]])
     own = learner_of(one).task_network(state, *task)
     module: Any = state.network.module
@@ -122,7 +122,7 @@ def test_a_fully_annealed_mixture_answers_like_the_network_it_is_pruned_to() -> 
     batch = one.train.batch(0, 1)
     task = batch.support_x[0], batch.support_y[0]
     learner = learner_of(one)
-    adapted = {name: value.detach() for name, value in learner.inner.adapted(state, *task).items()}
+    adapted = {name: value.detach() for name, value in learner.inner.adapted_parameters(state, *task).items()}
     mixed = learner.query_outputs(state, adapted, task[0], batch.query_x[0], test=True)
     module: Any = state.network.module
     plain = plain_state(state, module.derive(adapted), adapted)
@@ -138,7 +138,7 @@ def test_the_pruned_network_is_trained_longer() -> None:
     task = batch.support_x[0], batch.support_y[0]
     one, other = (learner_of(p).task_network(state, *task) for p in (short, long))
     assert one.arch == other.arch
-    expected = learner_of(short).inner.with_test_steps(3).adapted(one.state, *task)
+    expected = learner_of(short).inner.with_test_steps(3).adapted_parameters(one.state, *task)
     assert all(torch.equal(other.state.parameters[n], v) for n, v in expected.items())
 
 

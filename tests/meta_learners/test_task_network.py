@@ -27,7 +27,7 @@ def test_regression(name: str) -> None:
     state = init(chosen, mlp(), TASK)
     support_x, support_y, query_x, *_ = Sines("test").batch(0, 1)
     expected = chosen.predict(state, support_x, support_y, query_x)[0]
-    solution = chosen.solve(state, support_x[0], support_y[0])
+    solution = chosen.adapt(state, support_x[0], support_y[0])
     assert torch.allclose(solution(query_x[0]), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -38,6 +38,6 @@ def test_a_task_with_an_architecture_of_its_own(prune_steps: int) -> None:
     state = one.initial_state(ADAPTIVE)
     support_x, support_y, query_x, *_ = one.train.batch(3, 1)
     expected = one.learner.predict(state, support_x, support_y, query_x)[0]
-    solution = one.learner.solve(state, support_x[0], support_y[0])
+    solution = one.learner.adapt(state, support_x[0], support_y[0])
     assert torch.allclose(solution(query_x[0]), expected, rtol=1e-4, atol=1e-4)
     assert sum(p.numel() for p in solution.parameters()) < sum(p.numel() for p in state.parameters.values())

@@ -107,7 +107,7 @@ class SupernetTraining(MetaTraining):
             self.weights.execution = problem.execution
             return use(self.weights.subnetwork(arch))
 
-        result, self.problem = self.problem.fitting(arch, attempt)
+        result, self.problem = self.problem.retry_on_oom(arch, attempt)
         return result
 
     def _sampled(self) -> list[Any]:

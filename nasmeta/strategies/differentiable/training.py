@@ -86,7 +86,7 @@ class BilevelTraining:
             self.state.parameters[name].grad = value
         self._architecture.step()
         self._sample("weights")
-        gradients, metrics = self._fitting(
+        gradients, metrics = self._retry_on_oom(
             lambda: self.problem.learner.meta_gradient(self.state, train, self.iteration)
         )
         for name, parameter in self.state.parameters.items():
@@ -132,14 +132,16 @@ class BilevelTraining:
 
     def _gradient_at(self, point: Parameters, batch: TaskBatch) -> Parameters:
         state = replace(self.state, parameters={n: v.requires_grad_() for n, v in point.items()})
-        return self._fitting(lambda: self.problem.learner.meta_gradient(state, batch, self.iteration))[0]
+        return self._retry_on_oom(lambda: self.problem.learner.meta_gradient(state, batch, self.iteration))[0]
 
     def _held_at(self, point: Parameters, batch: TaskBatch) -> Parameters:
         state = replace(self.state, parameters={n: v.requires_grad_() for n, v in point.items()})
-        return self._fitting(lambda: self.problem.learner.held_gradient(state, batch, self.iteration))[0]
+        return self._retry_on_oom(
+            lambda: self.problem.learner.frozen_parameter_gradient(state, batch, self.iteration)
+        )[0]
 
-    def _fitting(self, gradients: Callable[[], T]) -> T:
-        return self.problem.within_memory(self.state, gradients)
+    def _retry_on_oom(self, gradients: Callable[[], T]) -> T:
+        return self.problem.retry_relaxed_on_oom(self.state, gradients)
 
     def _sample(self, purpose: str) -> None:
         progress = self.iteration / self.iterations

@@ -148,7 +148,9 @@ def test_the_architecture_is_held_in_the_inner_loop() -> None:
     strategy = made("meta_learner=maml")
     training = strategy._running()
     batch = training.batch(0)
-    adapted = training.problem.learner.adapted(training.state, batch.support_x[0], batch.support_y[0])
+    adapted = training.problem.learner.adapted_parameters(
+        training.state, batch.support_x[0], batch.support_y[0]
+    )
     for name in training.names:
         assert torch.equal(adapted[name], training.state.parameters[name])
     assert not torch.equal(adapted["head.weight"], training.state.parameters["head.weight"])
@@ -228,7 +230,7 @@ def test_what_does_not_fit_is_said_before_anything_runs(overrides: list[str], me
         Composition.of(parse(composed([*kept, *overrides]), trusted=False))
 
 
-@pytest.mark.parametrize("short_of", ["held_gradient", "meta_gradient"])
+@pytest.mark.parametrize("short_of", ["frozen_parameter_gradient", "meta_gradient"])
 def test_a_network_too_large_for_the_memory_sees_fewer_tasks_at_once(
     short_of: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +263,7 @@ def test_one_task_that_does_not_fit_ends_the_run(monkeypatch: pytest.MonkeyPatch
         raise torch.OutOfMemoryError("CUDA out of memory. Tried")
 
     strategy = made()
-    monkeypatch.setattr(type(strategy.problem.learner), "held_gradient", never)
+    monkeypatch.setattr(type(strategy.problem.learner), "frozen_parameter_gradient", never)
     with pytest.raises(RunFailed, match="does not fit in memory"):
         strategy.ask()
 
