@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 GROUPS = {
     "dataset": "the images or functions that tasks are drawn from",
+    "augment": "random changes of the images of meta-training tasks; validation and test never see them",
     "search_space": "which networks can be found",
     "meta_learner": "how a network is meta-trained, and how it adapts to a task",
     "strategy": "which network is looked at next",

@@ -33,7 +33,16 @@ Strict = ConfigDict(
     extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
 )
 
-GROUPS = ("search_space", "meta_learner", "strategy", "evaluator", "dataset", "executor", "optimizer")
+GROUPS = (
+    "search_space",
+    "meta_learner",
+    "strategy",
+    "evaluator",
+    "dataset",
+    "augment",
+    "executor",
+    "optimizer",
+)
 
 INJECTED: dict[str, frozenset[str]] = {
     "meta_learner": frozenset({"batch_norm"}),
@@ -52,6 +61,7 @@ BASES = {
     "strategy": "nasmeta.strategies.base.Strategy",
     "evaluator": "nasmeta.evaluators.base.Evaluator",
     "dataset": "nasmeta.datasets.base.Dataset",
+    "augment": "nasmeta.datasets.augment.base.Augmentation",
     "executor": "nasmeta.executors.base.Executor",
 }
 """The class that a group's `_target_` must be derived from. An optimizer's is a function instead, which
@@ -119,6 +129,7 @@ PACKAGES = {
     "strategy": "nasmeta.strategies.",
     "evaluator": "nasmeta.evaluators.",
     "dataset": "nasmeta.datasets.",
+    "augment": "nasmeta.datasets.augment.",
     "executor": "nasmeta.executors.",
     "optimizer": "nasmeta.training.optimizers.",
 }

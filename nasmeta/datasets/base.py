@@ -25,6 +25,11 @@ class EpisodeSampler(ABC):
     def batch(self, iteration: int, tasks: int) -> TaskBatch:
         """`tasks` tasks on the sampler's device. A pure function of (seed, split, iteration, tasks)."""
 
+    @property
+    def unaugmented(self) -> "EpisodeSampler":
+        """The sampler of the same tasks with images as they are."""
+        return self
+
 
 class Dataset(ABC):
     """The base class of datasets. `kind` and `input_shape` describe the tasks as in TaskSpec.

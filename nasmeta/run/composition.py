@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nasmeta.config.schema import Config, resolve
+from nasmeta.datasets.augment.base import Augmentation
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import Contents
 from nasmeta.errors import ConfigError, suggest
@@ -64,6 +65,7 @@ class Composition:
         if task.kind == "classification" and task.outputs < 2:
             raise ConfigError("task.way: 1 class a task leaves nothing to tell apart; at least 2")
         learner.check(task)
+        config.build("augment").check(task)
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
         space = config.build("search_space")
@@ -154,17 +156,16 @@ class Composition:
         return evaluator
 
     def sampler(self, split: Split) -> EpisodeSampler:
-        """The split's episodes. Training episodes have another way if the learner sets `train_way`."""
-        task = self.config.keys.task
+        """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
+        task, seed = self.config.keys.task, self.config.keys.seed
         way = self.learner.train_way if split == "train" and self.learner.train_way else task.way
-        return self.dataset.sampler(
-            split,
-            way=way,
-            shot=task.shot,
-            query=task.query,
-            seed=self.config.keys.seed,
-            device=self.device,
+        sampler = self.dataset.sampler(
+            split, way=way, shot=task.shot, query=task.query, seed=seed, device=self.device
         )
+        if split != "train":
+            return sampler
+        augment: Augmentation = self.config.build("augment")
+        return augment.augmented(sampler, self.dataset.preprocessing, seed)
 
     def queries(self, split: Split) -> int:
         """The number of query examples per class in the split's tasks."""

@@ -19,8 +19,11 @@ POPULATION_BATCHES = 8
 
 
 def population_batches(sampler: EpisodeSampler, first: int, meta_batch: int) -> Iterator[TaskBatch]:
-    """Meta-batches from iteration `first` on, which a training of `first` iterations has not seen."""
-    return (sampler.batch(first + i, meta_batch) for i in range(POPULATION_BATCHES))
+    """Meta-batches from iteration `first` on, which a training of `first` iterations has not seen.
+
+    Their images are not augmented, since those that will be normalized by the statistics are not either.
+    """
+    return (sampler.unaugmented.batch(first + i, meta_batch) for i in range(POPULATION_BATCHES))
 
 
 @dataclass(frozen=True)

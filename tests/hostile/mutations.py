@@ -21,6 +21,7 @@ import torch
 from omegaconf import OmegaConf
 
 from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.schema import GROUPS
 from tests.hostile.makers import places, set_at
 from tests.hostile.planted import PLANTS, hard_link
 
@@ -37,9 +38,7 @@ def one(draw: Draw, choices: Sequence[T]) -> T:
 
 
 CHOICES = [
-    (group, path.stem)
-    for group in ("strategy", "meta_learner", "search_space", "evaluator", "executor", "optimizer", "dataset")
-    for path in sorted((config_directory() / group).glob("*.yaml"))
+    (group, path.stem) for group in GROUPS for path in sorted((config_directory() / group).glob("*.yaml"))
 ]
 
 

@@ -1,0 +1,1 @@
+"""Augmentations: random changes of the images of meta-training episodes. Each has its own file."""
