@@ -78,10 +78,8 @@ def test_a_users_own_class_is_checked_like_ours(tmp_path: Path, monkeypatch: pyt
         "from typing import Annotated\nfrom pydantic import Field\n"
         "from nasmeta.strategies.random import RandomSearch\n"
         "class Mine(RandomSearch):\n"
-        "    def __init__(self, *, power: Annotated[int, Field(le=9)],\n"
-        "                 space, seed, trials, iterations, feasible):\n"
-        "        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations,\n"
-        "                         feasible=feasible)\n"
+        "    def __init__(self, context, *, power: Annotated[int, Field(le=9)]):\n"
+        "        super().__init__(context)\n"
         "        self.power = power\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -14,7 +14,7 @@ from nasmeta.reporting.read.ranking import front_of
 from nasmeta.run.front import Front
 from nasmeta.strategies.nsga2 import NSGA2
 from nasmeta.strategies.pareto import Point, crowding, dominates, front, fronts, hypervolume
-from nasmeta.testing.strategies import injected
+from nasmeta.testing.strategies import context
 from nasmeta.trial import Told, TrialResult
 
 GRID = 6
@@ -81,8 +81,7 @@ def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], 
 
     assert {r.trial for r in front_of(shuffled, "params")} == expected
 
-    arguments = {"crossover": 0.9, "mutation": 0.6, **injected(trials=30)}
-    strategy = NSGA2(population=2, objectives=["params"], **arguments)
+    strategy = NSGA2(context(), population=2, objectives=["params"], crossover=0.9, mutation=0.6)
     told = [Told(r.trial, r.arch, r.valid_accuracy, 5, r.params, r.flops) for r in judged]
     strategy.size = len(told)
     assert {m.told.trial for m in strategy._survivors(told) if m.front == 0} == expected

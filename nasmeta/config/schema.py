@@ -46,9 +46,7 @@ GROUPS = (
 
 INJECTED: dict[str, frozenset[str]] = {
     "meta_learner": frozenset({"batch_norm"}),
-    "strategy": frozenset(
-        {"space", "seed", "trials", "iterations", "feasible", "costs", "proxies", "problem", "memory"}
-    ),
+    "strategy": frozenset({"context"}),
     "evaluator": frozenset({"problem"}),
     "dataset": frozenset({"shot"}),
     "executor": frozenset({"run", "rebuild", "follow", "stop"}),

@@ -25,7 +25,8 @@ from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.runtime.device import pick
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
-from nasmeta.strategies.base import Costs, Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import Costs, Feasible, SearchContext
 from nasmeta.strategies.memory import Memory
 from nasmeta.task import SPLITS, Split, TaskSpec
 from nasmeta.training.problem import Problem
@@ -114,8 +115,7 @@ class Composition:
     ) -> Strategy:
         """A new strategy for the search. If it trains networks itself, it uses `problem`."""
         keys = self.config.keys
-        strategy: Strategy = self.config.build(
-            "strategy",
+        context = SearchContext(
             space=self.space,
             seed=keys.seed,
             trials=keys.budget.trials,
@@ -126,6 +126,7 @@ class Composition:
             problem=problem or self.problem(),
             memory=memory or Memory(),
         )
+        strategy: Strategy = self.config.build("strategy", context=context)
         return strategy
 
     def _proxy(self, name: str, batches: int) -> Callable[[Any], float]:

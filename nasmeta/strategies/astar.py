@@ -30,10 +30,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.encodings import weisfeiler_lehman
 from nasmeta.strategies import ridge
-from nasmeta.strategies.base import Costs, Feasible, Proxies, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.trial import Proposal, Told
 
 ROUNDS = 2
@@ -53,6 +53,7 @@ class AStar(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         cost: Literal["edits", "params"],
         heuristic: Literal["fitted", "proxy", "none"],
@@ -61,19 +62,12 @@ class AStar(Strategy):
         branch: Annotated[int, Field(ge=1)] | None,
         proxy: str,
         proxy_batches: Annotated[int, Field(ge=1)],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
-        costs: Costs,
-        proxies: Proxies,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         self.goal, self.weight = goal, weight
         self._by_params, self._heuristic = cost == "params", heuristic
-        self._branch, self._costs = branch, costs
-        self._proxy = proxies(proxy, proxy_batches) if heuristic == "proxy" else None
+        self._branch, self._costs = branch, context.costs
+        self._proxy = context.proxies(proxy, proxy_batches) if heuristic == "proxy" else None
         self.path_costs: dict[Any, float] = {}
         """g: the cost of the cheapest known path to each generated node."""
         self._edges: dict[Any, dict[Any, float]] = {}  # evaluated node -> neighbour -> cost of the edit

@@ -15,23 +15,10 @@ import numpy as np
 
 from nasmeta import seeding
 from nasmeta.errors import ConfigError, NothingFeasible
-from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
-from nasmeta.trial import Cost, Proposal, Told
+from nasmeta.strategies.context import SearchContext
+from nasmeta.trial import Proposal, Told
 
-Feasible = Callable[[Any], bool]
-"""Whether an architecture can be built for the run's tasks within its constraints."""
-
-
-Costs = Callable[[Any], Cost]
-"""The cost of a feasible architecture; it needs no training."""
-
-Proxies = Callable[[str, int], Callable[[Any], float]]
-"""Proxies(name, batches) returns a zero-cost score over that many training batches, as a function.
-
-The function maps an architecture to its score, or to NaN if it has none. Raises ConfigError for an unknown
-name.
-"""
 OBJECTIVES = ("params", "flops", "latency")
 """The costs that a strategy may minimize while it maximizes the score."""
 
@@ -64,14 +51,10 @@ class Strategy(ABC):
     relaxation: Relaxation | None = None
     adaptation: Adaptation | None = None
 
-    def __init__(
-        self, *, space: SearchSpace[Any], seed: int, trials: int, iterations: int, feasible: Feasible
-    ) -> None:
-        self.space = space
-        self.seed = seed
-        self.trials = trials
-        self.iterations = iterations
-        self._feasible = feasible
+    def __init__(self, context: SearchContext) -> None:
+        self.space, self.seed = context.space, context.seed
+        self.trials, self.iterations = context.trials, context.iterations
+        self._feasible = context.feasible
         self._asked = 0
         self._learned = 0
         self._outstanding: dict[int, Proposal] = {}

@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from nasmeta.errors import ConfigError
-from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import FEASIBLE_DRAWS, Feasible, Strategy
+from nasmeta.strategies.base import FEASIBLE_DRAWS, Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.trial import Proposal, Told
 
 
@@ -30,17 +30,13 @@ class RegularizedEvolution(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         population: Annotated[int, Field(ge=2)],
         sample: Annotated[int, Field(ge=1)],
         start: Literal["random", "initial", "reference"],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         if sample > population:
             raise ConfigError(
                 f"strategy.sample: {sample} members cannot be drawn from a population of {population}; "

@@ -23,8 +23,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.trial import Proposal, Told
 
 
@@ -39,18 +39,14 @@ class IterativeDeepening(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         goal: float,
         max_depth: Annotated[int, Field(ge=0, le=100)],
         branch: Annotated[int, Field(ge=1)] | None,
         beam: Annotated[int, Field(ge=1)] | None,
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         self._goal, self._max_depth = goal, max_depth
         self._branch, self._beam = branch, beam
         self._depths: dict[Any, int] = {}

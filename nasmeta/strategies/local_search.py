@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.trial import Proposal, Told
 
 
@@ -29,16 +29,12 @@ class LocalSearch(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         query: Literal["all", "first"],
         starts: Annotated[int, Field(ge=1)],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         self._query = query
         self._wanted = starts
         self._starts: list[Any] = []  # this walk's random architectures so far

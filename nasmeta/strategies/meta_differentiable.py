@@ -11,14 +11,14 @@ training continues where the search ended.
 meta_learners/task_architecture.py does the adaptation and names its deviations from the papers.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Inputs, Relaxation
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.trial import Proposal, Told
 
 
@@ -30,6 +30,7 @@ class MetaDifferentiable(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         inner_scale: Annotated[float, Field(gt=0)],
         outer_scale: Annotated[float, Field(gt=0)],
@@ -38,13 +39,8 @@ class MetaDifferentiable(Strategy):
         temperature_end: Annotated[float, Field(gt=0)],
         inputs: Inputs,
         prune_steps: Annotated[int, Field(ge=0)],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         self.relaxation = Relaxation(inputs, share=1)
         self.adaptation = Adaptation(
             inner_scale, outer_scale, warmup, temperature_start, temperature_end, prune_steps

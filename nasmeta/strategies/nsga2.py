@@ -20,8 +20,8 @@ import numpy as np
 from pydantic import Field
 
 from nasmeta.errors import ConfigError, RunFailed, suggest
-from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import OBJECTIVES, Feasible, Strategy
+from nasmeta.strategies.base import OBJECTIVES, Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.pareto import Point, crowding, fronts
 from nasmeta.trial import Proposal, Told
 
@@ -45,18 +45,14 @@ class NSGA2(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         population: Annotated[int, Field(ge=2)],
         objectives: Annotated[list[str], Field(min_length=1)],
         crossover: Share,
         mutation: Share,
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         for name in objectives:
             if name not in OBJECTIVES:
                 raise ConfigError(f"strategy.objectives: {name!r} is unknown; {suggest(name, OBJECTIVES)}")

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.surrogate.graphs import EncodedGraph, encode, feature_length
 from nasmeta.strategies.surrogate.targets import normal_scores
 from nasmeta.trial import Proposal, Told
@@ -47,6 +47,7 @@ class Predictor(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         initial: Annotated[int, Field(ge=FEWEST_SCORES)],
         acquisition: Literal["ei", "ucb", "thompson"],
@@ -62,13 +63,8 @@ class Predictor(Strategy):
         batch: Annotated[int, Field(ge=1)],
         learning_rate: Annotated[float, Field(gt=0)],
         weight_decay: Annotated[float, Field(ge=0)],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         self.initial = initial
         self.acquisition, self.kappa = acquisition, kappa
         self.parents, self.mutants, self.immigrants = parents, mutants, immigrants

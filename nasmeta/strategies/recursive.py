@@ -26,7 +26,8 @@ from pydantic import Field
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.seeding import integer
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.trial import Proposal, Told
 
 
@@ -38,20 +39,16 @@ class Recursive(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         rounds: Annotated[int, Field(ge=1)],
         inner: Callable[..., Strategy],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
-        self.rounds = min(rounds, trials)
+        super().__init__(context)
+        self.rounds = min(rounds, self.trials)
         self.history: list[Told] = []
         self.best: Told | None = None
-        self._make = inner
+        self._context, self._make = context, inner
         self._round = 0
         self.inner = self._begun()
         self.objectives = self.inner.objectives
@@ -64,13 +61,9 @@ class Recursive(Strategy):
         space = self.space.widened(self._round, self.rounds)
         if self.best is not None:
             space = space.starting_at(self.best.arch)
-        strategy = self._make(
-            space=space,
-            seed=integer(self.seed, "round", self._round),
-            trials=(self.trials - self._asked) // (self.rounds - self._round + 1),
-            iterations=self.iterations,
-            feasible=self._feasible,
-        )
+        seed = integer(self.seed, "round", self._round)
+        trials = (self.trials - self._asked) // (self.rounds - self._round + 1)
+        strategy = self._make(context=replace(self._context, space=space, seed=seed, trials=trials))
         strategy.learn([told for told in self.history if _contains(space, told.arch)])
         return strategy
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from nasmeta.errors import ConfigError
-from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Decidable
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.trial import Proposal, Told
 
 if TYPE_CHECKING:
@@ -35,26 +35,22 @@ class Reinforce(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         units: Annotated[int, Field(ge=1, le=4096)],
         learning_rate: Annotated[float, Field(gt=0)],
         baseline_decay: Annotated[float, Field(ge=0, lt=1)],
         entropy_weight: Annotated[float, Field(ge=0)],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
-        if not isinstance(space, Decidable):
+        super().__init__(context)
+        if not isinstance(self.space, Decidable):
             raise ConfigError(
                 f"strategy: reinforce needs a search space that says what its decisions are, which "
-                f"{type(space).__name__} does not; choose strategy=evolution"
+                f"{type(self.space).__name__} does not; choose strategy=evolution"
             )
         from nasmeta.strategies.controller import Controller  # loads torch
 
-        self.controller: Controller = Controller(space, units, learning_rate, seed)
+        self.controller: Controller = Controller(self.space, units, learning_rate, self.seed)
         self._baseline_decay, self._entropy_weight = baseline_decay, entropy_weight
         self._baseline: float | None = None
         self._answers: dict[Any, Answers] = {}

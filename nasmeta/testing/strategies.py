@@ -1,83 +1,66 @@
 """Strategies made and run without a search, to check what every strategy must do."""
 
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from nasmeta.config.overrides import composed
-from nasmeta.config.schema import resolve
-from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.config.schema import Config, parse, resolve
 from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
+from nasmeta.strategies.memory import Memory
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Cost, Proposal, Told
 
 Make = Callable[..., Strategy]
 SPACE = ToySpace(length=4, base=6)
 
 
-def injected(
-    *,
-    space: SearchSpace[Any] = SPACE,
-    seed: int = 0,
-    trials: int = 30,
-    feasible: Callable[[Any], bool] = lambda arch: True,
-) -> Any:
-    """The arguments that a run passes to every strategy."""
-    return {"space": space, "seed": seed, "trials": trials, "iterations": 5, "feasible": feasible}
-
-
-@dataclass(frozen=True)
-class ToyCost:
-    """The cost of a toy architecture, which grows with its digits."""
-
-    params: int
-    flops: int
-
-
-def toy_costs(arch: Any) -> ToyCost:
-    return ToyCost(params=10 + sum(arch.values), flops=20)
+def toy_costs(arch: Any) -> Cost:
+    """A cost that grows with the digits of a toy architecture."""
+    return Cost(params=10 + sum(arch.values), flops=20)
 
 
 def toy_proxies(name: str, batches: int) -> Callable[[Any], float]:
     return lambda arch: float(sum(arch.values))
 
 
-def made(option: str, **arguments: Any) -> Strategy:
-    """The strategy of an option of conf/strategy, made with what a run passes in.
+CONTEXT = SearchContext(
+    space=SPACE,
+    seed=0,
+    trials=30,
+    iterations=5,
+    feasible=lambda arch: True,
+    costs=toy_costs,
+    proxies=toy_proxies,
+    problem=None,  # type: ignore[arg-type]
+    memory=Memory(),
+)
+"""A search of the toy space, for strategies that train nothing."""
 
-    `arguments` are those of `injected`.
-    """
-    passed = {**injected(**arguments), "costs": toy_costs, "proxies": toy_proxies}
-    strategy: Strategy = _factory(node_of(option), passed)()
+
+def context(**changes: Any) -> SearchContext:
+    """CONTEXT with some of its fields changed."""
+    return replace(CONTEXT, **changes)
+
+
+def made(option: str, **changes: Any) -> Strategy:
+    """The strategy of an option of conf/strategy, for CONTEXT with `changes`."""
+    strategy: Strategy = _configuration(option).build("strategy", context=context(**changes))
     return strategy
 
 
 def class_of(option: str) -> type[Strategy]:
     """The class of an option of conf/strategy."""
-    cls: type[Strategy] = resolve("strategy", node_of(option)["_target_"], trusted=True)
+    target = _configuration(option).groups["strategy"]["_target_"]
+    cls: type[Strategy] = resolve("strategy", target, trusted=True)
     return cls
 
 
 @cache
-def node_of(option: str) -> dict[str, Any]:
-    """The values of an option as a run composes them, including the options nested in it."""
-    node: Any = OmegaConf.to_container(composed([f"strategy={option}"])["strategy"])
-    return dict(node)
-
-
-def _factory(node: dict[str, Any], passed: dict[str, Any]) -> Callable[..., Any]:
-    target = resolve("strategy", node["_target_"], trusted=True)
-    taken = {name: passed[name] for name in inspect.signature(target).parameters if name in passed}
-    values = {
-        key: _factory(value, passed) if isinstance(value, dict) and "_target_" in value else value
-        for key, value in node.items()
-        if key != "_target_"
-    }
-    return partial(target, **values, **taken)
+def _configuration(option: str) -> Config:
+    return parse(composed([f"strategy={option}"]), trusted=True)
 
 
 def told(proposal: Proposal, score: float | None) -> Told:

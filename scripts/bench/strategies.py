@@ -34,7 +34,7 @@ from tabulate import tabulate
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import Config, parse
 from nasmeta.errors import ConfigError, NasmetaError
-from nasmeta.testing.strategies import told
+from nasmeta.testing.strategies import context, told
 
 REPEATS = 10
 """How many trials a strategy gets for each query, so that repeated architectures do not end it early."""
@@ -97,14 +97,14 @@ def configuration(space: str, strategy: str) -> Config:
 def play(config: Config, table: Table, strategy: str, seed: int, queries: int) -> Outcome:
     """Runs a strategy until it has asked for `queries` distinct architectures, or has no more to ask for."""
     began = time.perf_counter()
-    player: Any = config.build(
-        "strategy",
+    known = context(
         space=config.build("search_space"),
         seed=seed,
         trials=REPEATS * queries,
         iterations=1,
         feasible=lambda arch: str(arch) in table.valid,
     )
+    player: Any = config.build("strategy", context=known)
     seen: set[str] = set()
     improvements: list[tuple[int, float, float]] = []
     while len(seen) < queries and (proposal := player.ask()) is not None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from nasmeta.seeding import stream
 from nasmeta.strategies.astar import AStar
-from nasmeta.testing.strategies import ToyCost, asked, injected, play, toy_costs, toy_proxies
+from nasmeta.testing.strategies import asked, context, play, toy_costs
 from nasmeta.testing.toy_space import Digits, ToySpace
+from nasmeta.trial import Cost
 
 SPACE = ToySpace(length=3, base=3)
 EVERYTHING = [Digits(values) for values in product(range(3), repeat=3)]
@@ -22,14 +23,14 @@ WEIGHT = 2.0
 def astar(kind: type[AStar] = AStar, **changed: Any) -> AStar:
     values = {
         "cost": "edits", "heuristic": "none", "goal": 1.0, "weight": WEIGHT, "branch": None,
-        "proxy": "toy", "proxy_batches": 2, "costs": toy_costs, "proxies": toy_proxies,
+        "proxy": "toy", "proxy_batches": 2,
     }  # fmt: skip
     for name in [name for name in changed if name in values]:
         values[name] = changed.pop(name)
-    return kind(**values, **injected(**{"space": SPACE, "trials": 1000, **changed}))
+    return kind(**values, context=context(**{"space": SPACE, "trials": 1000, **changed}))
 
 
-def edit_cost(costs: Callable[[Digits], ToyCost] | None, a: Digits, b: Digits) -> float:
+def edit_cost(costs: Callable[[Digits], Cost] | None, a: Digits, b: Digits) -> float:
     """The definition, written down again."""
     if costs is None:
         return 1.0
@@ -50,8 +51,8 @@ def dijkstra(cost: Callable[[Digits, Digits], float], start: Digits) -> dict[Dig
     return found
 
 
-def random_params(seed: int) -> Callable[[Digits], ToyCost]:
-    return lambda arch: ToyCost(int(stream(seed, "params", str(arch)).integers(5, 60)), 1)
+def random_params(seed: int) -> Callable[[Digits], Cost]:
+    return lambda arch: Cost(int(stream(seed, "params", str(arch)).integers(5, 60)), 1)
 
 
 class Hinted(AStar):

@@ -4,7 +4,7 @@ import pytest
 from nasmeta.errors import ConfigError
 from nasmeta.strategies.evolution import RegularizedEvolution
 from nasmeta.strategies.random import RandomSearch
-from nasmeta.testing.strategies import SPACE, asked, injected, play, told
+from nasmeta.testing.strategies import SPACE, asked, context, play, told
 from nasmeta.testing.toy_space import distance_score
 
 
@@ -15,7 +15,7 @@ def evolution(
         population=population,
         sample=sample,
         start=start,  # type: ignore[arg-type]
-        **injected(**arguments),  # type: ignore[arg-type]
+        context=context(**arguments),  # type: ignore[arg-type]
     )
 
 
@@ -24,7 +24,7 @@ def test_it_finds_better_architectures_than_random_search() -> None:
         return max(distance_score(arch) for arch in asked(play(strategy)))  # type: ignore[arg-type]
 
     evolved = [best(evolution(10, 3, seed=seed, trials=80)) for seed in range(12)]
-    random = [best(RandomSearch(**injected(seed=seed, trials=80))) for seed in range(12)]
+    random = [best(RandomSearch(context(seed=seed, trials=80))) for seed in range(12)]
     assert np.mean(evolved) > np.mean(random) + 0.5
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasmeta.strategies.hyperband import Hyperband, plan
-from nasmeta.testing.strategies import injected, play, told
+from nasmeta.testing.strategies import context, play, told
 from nasmeta.trial import Proposal
 
 # Li et al. 2018, table 1: R = 81, eta = 3; bracket s -> (n_i, r_i).
@@ -23,8 +23,7 @@ TABLE = {
 def hyperband(
     mode: plan.Mode = "hyperband", eta: int = 3, min_share: float = 1 / 81, iterations: int = 81, **rest: int
 ) -> Hyperband:
-    arguments = {**injected(**rest), "iterations": iterations}
-    return Hyperband(mode=mode, eta=eta, min_share=min_share, **arguments)
+    return Hyperband(context(iterations=iterations, **rest), mode=mode, eta=eta, min_share=min_share)
 
 
 def score(arch: object) -> float:

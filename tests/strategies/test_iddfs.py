@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from nasmeta.strategies.iddfs import IterativeDeepening
-from nasmeta.testing.strategies import asked, injected, play
+from nasmeta.testing.strategies import asked, context, play
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 
 SPACE = ToySpace(length=3, base=3)
@@ -15,7 +15,7 @@ def iddfs(**changed: Any) -> IterativeDeepening:
     values = {"goal": 1.0, "max_depth": 10, "branch": None, "beam": None}
     for name in [name for name in changed if name in values]:
         values[name] = changed.pop(name)
-    return IterativeDeepening(**values, **injected(**{"space": SPACE, "trials": 1000, **changed}))  # type: ignore[arg-type]
+    return IterativeDeepening(**values, context=context(**{"space": SPACE, "trials": 1000, **changed}))  # type: ignore[arg-type]
 
 
 def layers() -> list[set[Digits]]:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from nasmeta.strategies.local_search import LocalSearch
-from nasmeta.testing.strategies import SPACE, asked, injected, play
+from nasmeta.testing.strategies import SPACE, asked, context, play
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 
 
 def local_search(query: str = "first", starts: int = 1, **arguments: Any) -> LocalSearch:
-    return LocalSearch(query=query, starts=starts, **injected(**arguments))  # type: ignore[arg-type]
+    return LocalSearch(query=query, starts=starts, context=context(**arguments))  # type: ignore[arg-type]
 
 
 def no_ties(arch: Digits) -> float:

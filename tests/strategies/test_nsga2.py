@@ -11,14 +11,16 @@ from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.nsga2 import NSGA2
 from nasmeta.strategies.pareto import dominates, hypervolume
 from nasmeta.strategies.random import RandomSearch
-from nasmeta.testing.strategies import SPACE, injected
+from nasmeta.testing.strategies import SPACE, context
 from nasmeta.testing.toy_space import distance_score
 from nasmeta.trial import Proposal, Told
 
 
 def nsga2(population: int = 6, objectives: list[str] | None = None, **rest: Any) -> NSGA2:
     chosen = objectives or ["params"]
-    return NSGA2(population=population, objectives=chosen, crossover=0.9, mutation=0.63, **injected(**rest))
+    return NSGA2(
+        population=population, objectives=chosen, crossover=0.9, mutation=0.63, context=context(**rest)
+    )
 
 
 def judged(proposal: Proposal) -> Told:
@@ -45,7 +47,7 @@ def volume(history: list[Told]) -> float:
 
 def test_the_front_is_larger_than_random_searchs() -> None:
     bred = [volume(run(nsga2(10, seed=seed, trials=80))) for seed in range(10)]
-    drawn = [volume(run(RandomSearch(**injected(seed=seed, trials=80)))) for seed in range(10)]
+    drawn = [volume(run(RandomSearch(context(seed=seed, trials=80)))) for seed in range(10)]
     assert np.mean(bred) > np.mean(drawn) + 5
 
 

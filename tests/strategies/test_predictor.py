@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.strategies.evolution import RegularizedEvolution
 from nasmeta.strategies.predictor import Predictor
-from nasmeta.testing.strategies import asked, injected, play, told
+from nasmeta.testing.strategies import asked, context, play, told
 from nasmeta.testing.toy_space import ToySpace, distance_score
 from nasmeta.trial import Proposal
 
@@ -18,7 +18,7 @@ from nasmeta.trial import Proposal
 def predictor(options: dict[str, Any] | None = None, **arguments: Any) -> Predictor:
     values: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "strategy" / "predictor.yaml"))
     del values["_target_"]
-    return Predictor(**{**values, **(options or {})}, **injected(**arguments))
+    return Predictor(**{**values, **(options or {})}, context=context(**arguments))
 
 
 def best(strategy: Any) -> float:
@@ -28,7 +28,7 @@ def best(strategy: Any) -> float:
 @pytest.mark.parametrize("acquisition", ["ei", "ucb", "thompson"])
 def test_it_needs_fewer_trials_than_evolution(acquisition: str) -> None:
     evolution = {"population": 10, "sample": 3, "start": "random"}
-    evolved = [best(RegularizedEvolution(**evolution, **injected(seed=s, trials=30))) for s in range(3)]
+    evolved = [best(RegularizedEvolution(**evolution, context=context(seed=s, trials=30))) for s in range(3)]
     found = [best(predictor({"acquisition": acquisition}, seed=s, trials=30)) for s in range(3)]
     assert np.mean(found) >= np.mean(evolved) + 0.5
 
@@ -110,10 +110,9 @@ def test_a_failed_trial_is_learnt_as_the_worst(monkeypatch: pytest.MonkeyPatch) 
 
 def test_another_space_needs_no_other_option() -> None:
     space = ToySpace(length=9, base=3)
-    arguments = {**injected(trials=15), "space": space}
     values: Any = OmegaConf.to_container(OmegaConf.load(config_directory() / "strategy" / "predictor.yaml"))
     del values["_target_"]
-    archs = asked(play(Predictor(**values, **arguments)))
+    archs = asked(play(Predictor(context(trials=15, space=space), **values)))
     assert len(set(archs)) == 15
 
 

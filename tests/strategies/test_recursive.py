@@ -9,11 +9,12 @@ from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
 from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.controller import Controller
 from nasmeta.strategies.hyperband import Hyperband
 from nasmeta.strategies.recursive import Recursive
 from nasmeta.strategies.reinforce import Reinforce
-from nasmeta.testing.strategies import asked, injected, play, told
+from nasmeta.testing.strategies import asked, context, play, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from nasmeta.trial import Proposal, Told
 
@@ -23,8 +24,8 @@ class Spy(Strategy):
 
     made: ClassVar[list["Spy"]] = []
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(self, context: SearchContext) -> None:
+        super().__init__(context)
         self.told: list[Told] = []
         self.made.append(self)
 
@@ -46,7 +47,7 @@ class Growing(ToySpace):
 
 
 def recursive(rounds: int, inner: Any, **rest: Any) -> Recursive:
-    return Recursive(rounds=rounds, inner=inner, **{**injected(**rest), "space": Growing(4, 6)})
+    return Recursive(context(**rest, space=Growing(4, 6)), rounds=rounds, inner=inner)
 
 
 def test_each_round_starts_from_the_best_in_a_wider_space_and_remembers() -> None:

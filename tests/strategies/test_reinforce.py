@@ -12,7 +12,7 @@ from nasmeta.seeding import stream
 from nasmeta.strategies.controller import Controller
 from nasmeta.strategies.random import RandomSearch
 from nasmeta.strategies.reinforce import Reinforce
-from nasmeta.testing.strategies import asked, injected, made, play, told
+from nasmeta.testing.strategies import asked, context, made, play, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from tests.search_spaces.test_decisions import sequences
 from tests.search_spaces.tiny import tiny_conv, tiny_mlp
@@ -28,7 +28,7 @@ def reinforce(**changed: Any) -> Reinforce:
     values = {"units": 8, "learning_rate": 0.02, "baseline_decay": 0.9, "entropy_weight": 0.05}
     for name in [name for name in changed if name in values]:
         values[name] = changed.pop(name)
-    return Reinforce(**values, **injected(**changed))  # type: ignore[arg-type]
+    return Reinforce(**values, context=context(**changed))  # type: ignore[arg-type]
 
 
 def probability(policy: Controller, answers: tuple[int, ...]) -> float:
@@ -127,7 +127,7 @@ def test_it_finds_better_architectures_than_random_search() -> None:
         return max(distance_score(arch) for arch in asked(play(strategy)))
 
     learned = [best(made("reinforce", seed=seed, trials=80)) for seed in range(4)]
-    random = [best(RandomSearch(**injected(seed=seed, trials=80))) for seed in range(12)]
+    random = [best(RandomSearch(context(seed=seed, trials=80))) for seed in range(12)]
     assert np.mean(learned) > np.mean(random) + 0.5
 
 

@@ -28,22 +28,19 @@ import torch
 from pydantic import Field
 
 from nasmeta.errors import Interrupted, RunFailed
-from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.spec import Inputs, Relaxation
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.differentiable.guard import LAG, has_sharpened, skips
 from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.strategies.differentiable.training import ArchitectureOptimizer, BilevelTraining
-from nasmeta.strategies.memory import Memory
-from nasmeta.strategies.problem import Problem
 from nasmeta.trial import Proposal
 
 
 class Differentiable(Strategy):
     """Gradient-based search; each ask trains the relaxed network for `epoch_iterations` meta-iterations.
 
-    problem: gives the tasks and the meta-learner. memory: keeps the tensors between processes. Raises
-    ConfigError if the space has no such relaxed network.
+    Raises ConfigError if the space has no such relaxed network.
     """
 
     learns = False
@@ -51,6 +48,7 @@ class Differentiable(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         epoch_iterations: Annotated[int, Field(ge=1)],
         second_order: bool,
@@ -66,28 +64,21 @@ class Differentiable(Strategy):
         architecture_weight_decay: Annotated[float, Field(ge=0)],
         guard: Literal["none", "skips", "eigenvalue"],
         max_skips: Annotated[int, Field(ge=0)],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
-        problem: Problem,
-        memory: Memory,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         self.epoch_iterations, self.second_order = epoch_iterations, second_order
         self.unrolls = second_order
         relaxation = self.relaxation = Relaxation(inputs, partial_channels)
         with torch.device("meta"):  # raises ConfigError if the space has no such network
-            space.relaxed(problem.task, relaxation)
-        self.sampling = Sampling(edges, temperature_start, temperature_end, seed)
+            self.space.relaxed(context.problem.task, relaxation)
+        self.sampling = Sampling(edges, temperature_start, temperature_end, self.seed)
         self.optimizer = ArchitectureOptimizer(
             architecture_optimizer, architecture_lr, beta1, beta2, architecture_weight_decay
         )
         self.guard, self.max_skips = guard, max_skips
-        self.problem, self.memory = problem, memory
+        self.problem, self.memory = context.problem, context.memory
         self._training: BilevelTraining | None = None
-        self._saved = memory.load()
+        self._saved = self.memory.load()
         # What each epoch derived, and the eigenvalue after it if the guard needs it. All else follows from
         # these two.
         self._derived: list[str] = list(self._saved["derived"]) if self._saved else []

@@ -21,8 +21,8 @@ from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.strategies.differentiable.bilevel import Parameters, first_order, second_order
 from nasmeta.strategies.differentiable.guard import dominant_eigenvalue
 from nasmeta.strategies.differentiable.sampling import Sampling
-from nasmeta.strategies.problem import Problem
 from nasmeta.task import TaskBatch
+from nasmeta.training.problem import Problem
 
 T = TypeVar("T")
 

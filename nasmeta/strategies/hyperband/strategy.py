@@ -22,12 +22,12 @@ Failed trials are not promoted; the evaluations that this saves go to another br
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.base import Feasible, Strategy
+from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.hyperband import plan
 from nasmeta.strategies.hyperband.rungs import Asynchronous, Halving
 from nasmeta.trial import Proposal, Told
@@ -42,21 +42,17 @@ class Hyperband(Strategy):
 
     def __init__(
         self,
+        context: SearchContext,
         *,
         mode: plan.Mode,
         eta: Annotated[int, Field(ge=2)],
         min_share: Annotated[float, Field(gt=0, le=1)],
-        space: SearchSpace[Any],
-        seed: int,
-        trials: int,
-        iterations: int,
-        feasible: Feasible,
     ) -> None:
-        super().__init__(space=space, seed=seed, trials=trials, iterations=iterations, feasible=feasible)
+        super().__init__(context)
         self.mode, self.eta = mode, eta
-        self.s_max = plan.halvings(iterations, eta, min_share)
+        self.s_max = plan.halvings(self.iterations, eta, min_share)
         self.halving: list[Halving] = []
-        self.asynchronous = Asynchronous(plan.budgets(iterations, eta, self.s_max), eta)
+        self.asynchronous = Asynchronous(plan.budgets(self.iterations, eta, self.s_max), eta)
         self._places: dict[int, tuple[Halving | Asynchronous, int]] = {}  # trial -> its bracket and rung
 
     @property
