@@ -40,7 +40,8 @@ def test_yaml_keys_are_the_constructor_arguments_and_nothing_has_a_default(group
     parameters = inspect.signature(target).parameters
     assert {*node} - {"_target_"} == {*parameters} - INJECTED.get(group, frozenset())
     for parameter in parameters.values():
-        assert parameter.kind is parameter.KEYWORD_ONLY, parameter
+        injected = parameter.name in INJECTED.get(group, frozenset())
+        assert injected or parameter.kind is parameter.KEYWORD_ONLY, parameter
         assert parameter.default is parameter.empty, parameter
         assert parameter.annotation is not parameter.empty, parameter
 
