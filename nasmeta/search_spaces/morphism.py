@@ -11,7 +11,8 @@ divides a unit's weight among its copies in random shares, which keeps the funct
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -42,11 +43,9 @@ def grown(old: Tensor, shape: torch.Size, rng: np.random.Generator) -> Tensor | 
     return grown
 
 
-def grown_head(old: Tensor, shape: torch.Size, positions: int, rng: np.random.Generator) -> Tensor | None:
-    """A linear layer's weight [outputs, channels * positions] grown to `shape`; its units are channels."""
-    if old.shape[1] % positions or shape[1] % positions:
-        return None
-    channels = torch.Size((shape[0], shape[1] // positions, 1, positions))
+def grown_head(old: Tensor, fresh: Tensor, positions: int, rng: np.random.Generator) -> Tensor | None:
+    """A linear layer's weight [outputs, channels * positions], grown to the shape of `fresh`, by channels."""
+    channels = torch.Size((fresh.shape[0], fresh.shape[1] // positions, 1, positions))
     wide = grown(old.unflatten(1, (-1, 1, positions)), channels, rng)
     return None if wide is None else wide.flatten(1)
 
@@ -67,6 +66,55 @@ def copied(weights: Weights, fresh: Weights) -> Weights:
         name: weights[name] if name in weights and weights[name].shape == value.shape else value
         for name, value in fresh.items()
     }
+
+
+def morphed(
+    old: Sequence[Any],
+    new: Sequence[Any],
+    weights: Weights,
+    fresh: Weights,
+    prefix: str,
+    *,
+    grows: Callable[[Any, Any], bool],
+    inserted: Callable[[Sequence[Any], int, Weights], Weights],
+    rng: np.random.Generator,
+) -> Weights:
+    """Parameters for a network of the blocks `new` from those of a network of `old`, as `SearchSpace.morph`.
+
+    The parameters of block i, from 0, are named prefix + str(i + 1) + "." + name. grows: whether the weights
+    of a block can grow into those of its counterpart; otherwise values that fit are copied. inserted: the
+    weights of block i, which has no counterpart, from its fresh ones, named without the prefix.
+    """
+    result = {name: value for name, value in copied(weights, fresh).items() if not name.startswith("body.")}
+    for number, counterpart in enumerate(aligned(old, new, difference)):
+        place = f"{prefix}{number + 1}."
+        own = _part(fresh, place)
+        if counterpart is None:
+            values = inserted(new, number, own)
+        else:
+            had = _part(weights, f"{prefix}{counterpart + 1}.")
+            grow = grows(old[counterpart], new[number])
+            values = _grown_block(had, own, rng) if grow else copied(had, own)
+        result |= {place + name: value for name, value in values.items()}
+    head = weights["head.weight"], fresh["head.weight"]
+    positions, now = (h.shape[1] // blocks[-1].width for h, blocks in zip(head, (old, new), strict=True))
+    wide = grown_head(*head, positions, rng) if positions == now else None
+    return {name: result[name] for name in fresh} | ({} if wide is None else {"head.weight": wide})
+
+
+def _part(weights: Weights, prefix: str) -> Weights:
+    return {name.removeprefix(prefix): v for name, v in weights.items() if name.startswith(prefix)}
+
+
+def _grown_block(had: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
+    wide = {name: grown(had[name], value.shape, rng) for name, value in fresh.items() if name in had}
+    return {name: value if (new := wide.get(name)) is None else new for name, value in fresh.items()}
+
+
+def difference(a: Any, b: Any) -> float:
+    """How much two blocks differ: twice the share of their attributes that do."""
+    differs = [bool(getattr(a, field.name) != getattr(b, field.name)) for field in fields(a)]
+    return 2 * sum(differs) / len(differs)
 
 
 def aligned(old: Sequence[L], new: Sequence[L], difference: Callable[[L, L], float]) -> list[int | None]:

@@ -10,7 +10,7 @@ variant of y. Two sequences are one edit apart if
 Both relations are symmetric, so a space that filters them by membership has symmetric neighbours.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import accumulate
 from typing import TypeVar
@@ -21,6 +21,7 @@ B = TypeVar("B", bound=Hashable)
 T = TypeVar("T")
 Blocks = tuple[B, ...]
 Variants = Callable[[B], tuple[tuple[B, ...], ...]]
+DrawEdit = Callable[[Blocks[B], Variants[B], np.random.Generator], Blocks[B] | None]
 
 DRAWS = 64
 
@@ -51,16 +52,16 @@ def removals(blocks: Blocks[B], variants: Variants[B]) -> Iterator[Blocks[B]]:
 
 
 def notches(widths: Sequence[int], width: int) -> list[int]:
-    """The widths next to `width` in the list: one notch narrower, one wider."""
-    i = widths.index(width)
-    return [*widths[max(i - 1, 0) : i], *widths[i + 1 : i + 2]]
+    """The widths of the list next to `width`: one notch narrower, one wider."""
+    i = bisect_left(widths, width)
+    return [*widths[max(i - 1, 0) : i], *widths[bisect_right(widths, width) :][:1]]
 
 
 def scaled(widths: Sequence[int], row: Sequence[int]) -> list[list[int]]:
     """`row` with all widths one notch down, and up, unless one of them is already at the end of the list."""
     rows = []
     for step in (-1, 1):
-        places = [widths.index(width) + step for width in row]
+        places = [bisect_left(widths, width) + step for width in row]
         if min(places) >= 0 and max(places) < len(widths):
             rows.append([widths[place] for place in places])
     return rows

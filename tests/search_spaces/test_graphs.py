@@ -1,15 +1,11 @@
-"""Architectures as graphs and as vectors."""
+"""Architectures as graphs and as features."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nasmeta.search_spaces.encodings import (
-    adjacency_one_hot,
-    adjacency_one_hot_length,
-    weisfeiler_lehman,
-)
+from nasmeta.search_spaces.encodings import weisfeiler_lehman
 from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
 from nasmeta.seeding import stream
 from tests.search_spaces.shipped import shipped
@@ -47,40 +43,10 @@ def test_mlp_graph_shows_shortcuts() -> None:
 
 
 @pytest.mark.parametrize("name, members", [("conv", all_of_tiny_conv()), ("mlp", all_of_tiny_mlp())])
-def test_different_architectures_have_different_graphs_and_vectors(name: str, members: list[Any]) -> None:
+def test_different_architectures_have_different_graphs(name: str, members: list[Any]) -> None:
     space: Any = shipped(name)
     graphs = [space.graph(arch) for arch in members]
     assert len(set(graphs)) == len(members)
-    vectors = {adjacency_one_hot(g, space.operations, space.max_nodes).tobytes() for g in graphs}
-    assert len(vectors) == len(members)
-
-
-@pytest.mark.parametrize("name", ["conv", "mlp"])
-def test_every_graph_fits_max_nodes(name: str) -> None:
-    space: Any = shipped(name)
-    rng = stream(0, "nodes")
-    sizes = [len(space.graph(space.sample(rng)).operations) for _ in range(200)]
-    assert max(sizes) <= space.max_nodes
-
-
-def test_encoding_by_hand() -> None:
-    builder = GraphBuilder()
-    first = builder.add("conv", 3)
-    builder.add("add", 7, 0, first)
-    vector = adjacency_one_hot(builder.finish(), ("input", "conv", "add", "output"), max_nodes=5)
-    upper = [*(1, 1, 0, 0), *(1, 0, 0), *(1, 0), 0]
-    one_hot = np.vstack([np.eye(4), np.zeros((1, 4))]).ravel()
-    assert vector.dtype == np.float32
-    assert len(vector) == adjacency_one_hot_length(("input", "conv", "add", "output"), 5)
-    np.testing.assert_allclose(vector, [*upper, *one_hot, 0, 2, 3, 0, 0])
-
-
-def test_encoding_refuses_what_does_not_fit() -> None:
-    graph = GraphBuilder().finish()
-    with pytest.raises(ValueError, match="2 nodes, above max_nodes=1"):
-        adjacency_one_hot(graph, ("input", "output"), 1)
-    with pytest.raises(ValueError, match=r"\['output'\] are not in the vocabulary \['input'\]"):
-        adjacency_one_hot(graph, ("input",), 4)
 
 
 def test_graphs_are_equal_by_content() -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces import tokens
 from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
+from nasmeta.search_spaces.sequence_space import BlockSequence
+from nasmeta.task import TaskSpec
 
 # Token of a string -> (kind, kernel size). "conv" is a plain convolution, "sep" a depthwise-separable one,
 # "res" a residual bottleneck. There is no sep1: a depthwise 1x1 only rescales what the following 1x1 mixes,
@@ -37,9 +39,6 @@ VOCABULARY: tuple[str, ...] = (
     *ACTIVATIONS, "max", "avg", *HEADS,
 )  # fmt: skip
 """The labels of the graph's nodes."""
-
-NODES_PER_BLOCK = 7  # operation, norm, se, project, add, activation, and one node of downsampling
-NODES_BESIDE_BLOCKS = 3
 
 # The text after the first "+" -> (skip, se).
 PARTS: dict[str, tuple[bool, bool]] = {
@@ -102,10 +101,9 @@ class ConvBlock:
 
 
 @dataclass(frozen=True)
-class ConvArchitecture:
+class ConvArchitecture(BlockSequence[ConvBlock]):
     """Blocks from input to output, then "flatten" (keeps every position) or "gap" (their average)."""
 
-    blocks: tuple[ConvBlock, ...]
     head: str
 
     @property
@@ -173,6 +171,38 @@ def _parts(where: str, text: str, token: str, options: Mapping[str, Sequence[Any
             f"{where} {tokens.quote('+' + text)} is not in the search space; valid: {valid}"
         )
     return PARTS[text]
+
+
+def image_shape(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int, int]:
+    """Channels, height and width of the images. Raises ArchitectureError if `arch` cannot take them."""
+    if len(task.input_shape) != 3:
+        raise ArchitectureError(
+            f"the conv space needs images of shape (channels, height, width), got {task.input_shape}; "
+            "use search_space=mlp"
+        )
+    channels, height, width = task.input_shape
+    smallest = 2**arch.downsamplings
+    if min(height, width) < smallest:
+        raise ArchitectureError(
+            f"{arch.downsamplings} downsamplings need images of at least {smallest}x{smallest}, "
+            f"got {height}x{width}"
+        )
+    return channels, height, width
+
+
+def final_size(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int]:
+    """Height and width of the last map."""
+    _, height, width = image_shape(arch, task)
+    for block in arch.blocks:
+        height, width = _halved(height, block), _halved(width, block)
+    return height, width
+
+
+def _halved(size: int, block: ConvBlock) -> int:
+    """Pooling drops an odd last row; a convolution of stride 2 does not."""
+    if block.downsample == "stride":
+        return (size + 1) // 2
+    return size // 2 if block.downsamples else size
 
 
 def graph(arch: ConvArchitecture) -> ArchitectureGraph:

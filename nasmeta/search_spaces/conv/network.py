@@ -4,9 +4,13 @@ from collections import OrderedDict
 
 from torch import nn
 
-from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces import ops
-from nasmeta.search_spaces.conv.architecture import ConvArchitecture, ConvBlock
+from nasmeta.search_spaces.conv.architecture import (
+    ConvArchitecture,
+    ConvBlock,
+    final_size,
+    image_shape,
+)
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskSpec
 
@@ -16,7 +20,7 @@ def build(arch: ConvArchitecture, task: TaskSpec) -> FewShotNetwork:
 
     Raises ArchitectureError if the task has no images or they are too small for the downsamplings.
     """
-    channels = _image_shape(arch, task)[0]
+    channels = image_shape(arch, task)[0]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, block in enumerate(arch.blocks, 1):
         layers[f"block{number}"] = _block(block, channels, first=number == 1)
@@ -26,37 +30,6 @@ def build(arch: ConvArchitecture, task: TaskSpec) -> FewShotNetwork:
     layers[arch.head] = nn.Flatten() if arch.head == "flatten" else ops.GlobalAveragePool()
     features = channels * height * width if arch.head == "flatten" else channels
     return FewShotNetwork(nn.Sequential(layers), nn.Linear(features, task.outputs))
-
-
-def _image_shape(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int, int]:
-    if len(task.input_shape) != 3:
-        raise ArchitectureError(
-            f"the conv space needs images of shape (channels, height, width), got {task.input_shape}; "
-            "use search_space=mlp"
-        )
-    channels, height, width = task.input_shape
-    smallest = 2**arch.downsamplings
-    if min(height, width) < smallest:
-        raise ArchitectureError(
-            f"{arch.downsamplings} downsamplings need images of at least {smallest}x{smallest}, "
-            f"got {height}x{width}"
-        )
-    return channels, height, width
-
-
-def final_size(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int]:
-    """Height and width of the last map."""
-    _, height, width = _image_shape(arch, task)
-    for block in arch.blocks:
-        height, width = _halved(height, block), _halved(width, block)
-    return height, width
-
-
-def _halved(size: int, block: ConvBlock) -> int:
-    """Pooling drops an odd last row; a convolution of stride 2 does not."""
-    if block.downsample == "stride":
-        return (size + 1) // 2
-    return size // 2 if block.downsamples else size
 
 
 def _block(block: ConvBlock, channels: int, *, first: bool) -> ops.Block:

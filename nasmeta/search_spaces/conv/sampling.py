@@ -46,7 +46,7 @@ SE_PROBABILITY = 0.25
 
 def sample(space: "ConvSpace", rng: np.random.Generator) -> ConvArchitecture:
     """A random architecture of `space`, with the distribution of this module's docstring."""
-    n = int(rng.integers(space.min_blocks, space.max_blocks + 1))
+    n = int(rng.integers(space.fewest, space.most + 1))
     tokens = _column(space.ops, n, rng)
     widths = widths_column(space.widths, n, rng)
     norms = _column(space.norms, n, rng)

@@ -3,37 +3,40 @@
 Blocks differ in operation, width, norm, activation, downsampling and shortcut. So the space contains the
 kinds of networks that beat 4-conv in the literature: pyramids of growing width, residual networks, more depth
 between the downsamplings, squeeze-excite.
+
+Besides the edits of every sequence (sequence_space.py), a downsampling moves to the next or the previous
+block, and the head changes. An operation that changes to or from "res" may remove or add the skip, which
+"res" does not have. Edits connect the space.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from itertools import product
+from functools import partial
+from itertools import pairwise
 from math import comb
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from nasmeta.errors import ArchitectureError, ConfigError
-from nasmeta.search_spaces import options, tokens
-from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.search_spaces.conv import architecture, edits, sampling
+from nasmeta.errors import ConfigError
+from nasmeta.search_spaces import options
+from nasmeta.search_spaces.conv import architecture, sampling, weights
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, skips
 from nasmeta.search_spaces.decisions import Choose
-from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.search_spaces.sequence_space import SequenceSpace
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
-    from nasmeta.search_spaces.morphism import Weights
 
 # Below 4 channels the groups of group norm and the squeeze of squeeze-excite degenerate.
 SMALLEST_WIDTH = 4
 
 
-class ConvSpace(SearchSpace[ConvArchitecture]):
+class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
     """Networks of `min_blocks` to `max_blocks` blocks. Tasks must have images [channels, height, width].
 
     min_downsamples, max_downsamples: how many blocks halve height and width. widths: the allowed channels,
@@ -43,6 +46,10 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
     """
 
     operations = architecture.VOCABULARY
+    block_name = "block"
+    grows = staticmethod(weights.grows)
+    transparent = staticmethod(weights.transparent)
+    graph = staticmethod(architecture.graph)
 
     def __init__(
         self,
@@ -68,9 +75,9 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         options.ordered("min_downsamples", min_downsamples, "max_downsamples", max_downsamples)
         options.ordered("min_downsamples", min_downsamples, "min_blocks", min_blocks)
         options.ordered("max_downsamples", max_downsamples, "max_blocks", max_blocks)
-        self.min_blocks, self.max_blocks = min_blocks, max_blocks
         self.min_downsamples, self.max_downsamples = min_downsamples, max_downsamples
-        self.widths = options.widths("widths", widths, SMALLEST_WIDTH)
+        channels = options.widths("widths", widths, SMALLEST_WIDTH)
+        super().__init__(fewest=min_blocks, most=max_blocks, widths=channels)
         self.ops = options.names("ops", ops, OPERATIONS)
         self.norms = options.names("norms", norms, architecture.NORMS)
         self.activations = options.names("activations", activations, architecture.ACTIVATIONS)
@@ -83,14 +90,14 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
 
     def initial(self) -> ConvArchitecture:
         """The shallowest conv3-16 network, with as few max-poolings as allowed, then average pooling."""
-        return self._uniform(16, self.min_blocks, self.min_downsamples, head="gap")
+        return self._uniform(16, self.fewest, self.min_downsamples, head="gap")
 
     def reference(self) -> ConvArchitecture:
         """4-conv (Vinyals et al. 2016): 4 blocks of conv3x3-64, batch norm, ReLU, 2x2 max-pooling; flattened.
 
         If the space does not contain it, the member that comes nearest, choice by choice.
         """
-        blocks = min(max(4, self.min_blocks), self.max_blocks)
+        blocks = min(max(4, self.fewest), self.most)
         downs = min(max(4, self.min_downsamples), self.max_downsamples, blocks)
         return self._uniform(64, blocks, downs, head="flatten")
 
@@ -110,9 +117,9 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         return ConvArchitecture(row, options.preferred(self.heads, head))
 
     @property
-    def decisions(self) -> Mapping[str, Sequence[object]]:
+    def decisions(self) -> Mapping[str, Sequence[Any]]:
         return {
-            "blocks": self._depths,
+            "blocks": self.depths,
             "operation": self.ops,
             "width": self.widths,
             "norm": self.norms,
@@ -123,41 +130,29 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
             "head": self.heads,
         }
 
-    @property
-    def _depths(self) -> tuple[int, ...]:
-        return tuple(range(self.min_blocks, self.max_blocks + 1))
-
-    def _problem(self, arch: ConvArchitecture) -> str | None:
+    def problem(self, arch: ConvArchitecture) -> str | None:
         """Why `arch`, made of this space's blocks, is not in the space; None if it is."""
         count, downs = len(arch.blocks), arch.downsamplings
-        if not self.min_blocks <= count <= self.max_blocks:
-            return f"{count} blocks, where the space has {self.min_blocks} to {self.max_blocks}"
+        if not self.fewest <= count <= self.most:
+            return f"{count} blocks, where the space has {self.fewest} to {self.most}"
         if not self.min_downsamples <= downs <= self.max_downsamples:
             low, high = self.min_downsamples, self.max_downsamples
             return f"{downs} downsampling blocks, where the space has {low} to {high}"
         return None
-
-    def contains(self, arch: ConvArchitecture) -> bool:
-        """Whether `arch`, made of this space's blocks, has a number of blocks and downsamplings it allows."""
-        return self._problem(arch) is None
 
     @property
     def size(self) -> int:
         shapes = sum(len(skips(token, self.skips)) for token in self.ops)
         plain = shapes * len(self.widths) * len(self.norms) * len(self.activations) * len(self.ses)
         total = 0
-        for n in self._depths:
+        for n in self.depths:
             for d in range(self.min_downsamples, min(self.max_downsamples, n) + 1):
                 total += comb(n, d) * len(self.downsamples) ** d * plain**n
         return total * len(self.heads)
 
-    def widened(self, number: int, rounds: int) -> "ConvSpace":
-        """Narrow and shallow first: the lowest widths and depths, growing in even steps to all of them."""
-        space = copy(self)
-        space.widths = self.widths[: options.step(1, len(self.widths), number, rounds)]
-        shallowest = max(self.min_blocks, self.max_downsamples)
-        space.max_blocks = options.step(shallowest, self.max_blocks, number, rounds)
-        return space
+    @property
+    def shallowest(self) -> int:
+        return max(self.fewest, self.max_downsamples)
 
     def buildable(self, task: TaskSpec) -> "ConvSpace":
         """Limits the downsamplings to what the task's image size allows."""
@@ -182,7 +177,7 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         """
         blocks: list[ConvBlock] = []
         downsamplings = 0
-        for left in range(choose("blocks", self._depths), 0, -1):
+        for left in range(choose("blocks", self.depths), 0, -1):
             token = choose("operation", self.ops)
             op, kernel = OPERATIONS[token]
             may = self.downsamples if downsamplings < self.max_downsamples else ()
@@ -201,33 +196,44 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
             blocks.append(block)
         return ConvArchitecture(tuple(blocks), choose("head", self.heads))
 
-    def mutate(self, arch: ConvArchitecture, rng: np.random.Generator) -> ConvArchitecture:
-        return edits.mutate(self, arch, rng)
+    def variants(self, block: ConvBlock, *, any_width: bool) -> tuple[tuple[ConvBlock, ...], ...]:
+        downsamples = ("none", *self.downsamples)
+        return (
+            tuple(self._other_operations(block)),
+            tuple(replace(block, width=w) for w in self.other_widths(block.width, any_width=any_width)),
+            tuple(replace(block, norm=norm) for norm in self.norms if norm != block.norm),
+            tuple(replace(block, activation=a) for a in self.activations if a != block.activation),
+            tuple(replace(block, downsample=d) for d in downsamples if d != block.downsample),
+            tuple(replace(block, skip=skip) for skip in skips(block.token, self.skips) if skip != block.skip),
+            tuple(replace(block, se=se) for se in self.ses if se != block.se),
+        )
 
-    def crossover(
-        self, a: ConvArchitecture, b: ConvArchitecture, rng: np.random.Generator
-    ) -> ConvArchitecture:
-        return edits.crossover(self, a, b, rng)
+    def _other_operations(self, block: ConvBlock) -> Iterator[ConvBlock]:
+        for token in self.ops:
+            op, kernel = OPERATIONS[token]
+            if token != block.token:
+                free = (op == "res") != (block.op == "res")
+                for skip in skips(token, self.skips) if free else (block.skip,):
+                    yield replace(block, op=op, kernel=kernel, skip=skip)
 
-    def neighbors(self, arch: ConvArchitecture) -> Iterator[ConvArchitecture]:
-        return edits.neighbors(self, arch)
+    def with_widths(self, arch: ConvArchitecture, widths: Sequence[int]) -> ConvArchitecture:
+        return replace(
+            arch, blocks=tuple(replace(b, width=w) for b, w in zip(arch.blocks, widths, strict=True))
+        )
 
-    # Strings, graphs, networks and their weights
+    def macro_edits(self, arch: ConvArchitecture) -> Sequence[tuple[float, Sequence[ConvArchitecture]]]:
+        """Moves of a downsampling to an adjacent block that has none, and other heads."""
+        blocks, moved = arch.blocks, []
+        for i, (left, right) in enumerate(pairwise(blocks)):
+            if left.downsamples != right.downsamples:
+                pair = replace(left, downsample=right.downsample), replace(right, downsample=left.downsample)
+                moved.append(replace(arch, blocks=(*blocks[:i], *pair, *blocks[i + 2 :])))
+        return (2, moved), (1, [replace(arch, head=head) for head in self.heads if head != arch.head])
 
-    def parse(self, text: str) -> ConvArchitecture:
-        arch = architecture.parse(text, self.decisions)
-        problem = self._problem(arch)
-        if problem:
-            raise ArchitectureError(f"{tokens.quote(text)} is not in the search space: {problem}")
-        return arch
+    # Strings, networks and their weights
 
-    def graph(self, arch: ConvArchitecture) -> ArchitectureGraph:
-        return architecture.graph(arch)
-
-    @property
-    def max_nodes(self) -> int:
-        """The largest possible number of nodes of a graph, for fixed-length encodings."""
-        return self.max_blocks * architecture.NODES_PER_BLOCK + architecture.NODES_BESIDE_BLOCKS
+    def read(self, text: str) -> ConvArchitecture:
+        return architecture.parse(text, self.decisions)
 
     def build(self, arch: ConvArchitecture, task: TaskSpec) -> "FewShotNetwork":
         from nasmeta.search_spaces.conv.network import build
@@ -235,58 +241,7 @@ class ConvSpace(SearchSpace[ConvArchitecture]):
         return build(arch, task)
 
     def sharing(self, task: TaskSpec) -> Sharing[ConvArchitecture]:
-        from nasmeta.search_spaces.conv.weights import shared_name
-
         return Sharing(
-            largest=lambda: self._largest(task), name=lambda arch, name: shared_name(arch, name, task)
+            largest=partial(weights.largest, self, task),
+            name=lambda arch, name: weights.shared_name(arch, name, task),
         )
-
-    def _largest(self, task: TaskSpec) -> Iterator[ConvArchitecture]:
-        """Architectures with every operation at full width and depth, every projection, and every head."""
-        wide, next_widest = self.widths[-1], self.widths[-2:][0]
-        depth = self.max_blocks
-        for token, norm in product(self.ops, self.norms):
-            block = self._widest(token, norm)
-            rows = [(block,) * depth]
-            narrower = replace(block, width=next_widest)
-            if block.shortcut and wide != next_widest:  # a change of width is projected
-                rows += [tuple((block, narrower)[(i + odd) % 2] for i in range(depth)) for odd in (0, 1)]
-            elif block.shortcut and "stride" in self.downsamples:
-                strided = replace(block, downsample="stride")
-                rows += [(block,) * i + (strided,) + (block,) * (depth - i - 1) for i in range(depth)]
-            yield from (ConvArchitecture(row, self.heads[0]) for row in rows)
-        yield from self._all_heads(task)
-
-    def _widest(self, token: str, norm: str) -> ConvBlock:
-        op, kernel = OPERATIONS[token]
-        skip, se = skips(token, self.skips)[-1], self.ses[-1]
-        return ConvBlock(op, self.widths[-1], kernel, norm, self.activations[0], "none", skip, se)
-
-    def _all_heads(self, task: TaskSpec) -> Iterator[ConvArchitecture]:
-        """An architecture for each head size: pooling drops an odd last row, a stride does not."""
-        from nasmeta.search_spaces.conv.network import final_size
-
-        plain = self._widest(self.ops[0], self.norms[0])
-        smallest = min(task.input_shape[1:], default=0)
-        seen = set()
-        for count in range(self.min_downsamples, self.max_downsamples + 1):
-            for kinds in product(self.downsamples, repeat=count) if 2**count <= smallest else ():
-                row = tuple(replace(plain, downsample=kind) for kind in kinds) or (plain,)
-                for head in self.heads:
-                    arch = ConvArchitecture(row, head)
-                    key = head, final_size(arch, task) if head == "flatten" else None
-                    if key not in seen:
-                        seen.add(key)
-                        yield arch
-
-    def morph(
-        self,
-        old: ConvArchitecture,
-        new: ConvArchitecture,
-        weights: "Weights",
-        fresh: "Weights",
-        rng: np.random.Generator,
-    ) -> "Weights":
-        from nasmeta.search_spaces.conv.weights import morph
-
-        return morph(old, new, weights, fresh, rng)

@@ -20,13 +20,17 @@ compares embeddings, in which copied features of the last block count more, so f
 start.
 """
 
-import numpy as np
-import torch
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
 
-from nasmeta.search_spaces.conv.architecture import ConvArchitecture, ConvBlock
-from nasmeta.search_spaces.conv.network import final_size
-from nasmeta.search_spaces.morphism import Weights, aligned, copied, grown, grown_head
+from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, final_size, skips
 from nasmeta.task import TaskSpec
+
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.conv.space import ConvSpace
+    from nasmeta.search_spaces.morphism import Weights
 
 # The positions of convolutions in the branches of `ops`. All else that has weights there is a norm.
 CONVOLUTIONS = {"conv": ("0",), "sep": ("0", "1"), "res": ("0", "3", "6"), "projection": ("0",)}
@@ -48,69 +52,55 @@ def shared_name(arch: ConvArchitecture, name: str, task: TaskSpec) -> str:
     return ".".join([place, token, *norm, index, *rest])
 
 
-def morph(
-    old: ConvArchitecture, new: ConvArchitecture, weights: Weights, fresh: Weights, rng: np.random.Generator
-) -> Weights:
-    """Parameters for `new` from those of `old`, with the names and shapes of `fresh`, a new network's."""
-    result = {name: value for name, value in copied(weights, fresh).items() if not name.startswith("body.")}
-    counterparts = aligned(old.blocks, new.blocks, difference)
-    for number, counterpart in enumerate(counterparts):
-        prefix = f"body.block{number + 1}."
-        own = {name.removeprefix(prefix): v for name, v in fresh.items() if name.startswith(prefix)}
-        if counterpart is not None:
-            source = f"body.block{counterpart + 1}."
-            had = {n.removeprefix(source): v for n, v in weights.items() if n.startswith(source)}
-            values = (
-                _grown_block(had, own, rng) if _same_kind(old, counterpart, new, number) else copied(had, own)
-            )
-        else:
-            values = _transparent(new, number, own)
-        result |= {prefix + name: value for name, value in values.items()}
-    if old.head == new.head and old.blocks[-1].width:
-        positions = weights["head.weight"].shape[1] // old.blocks[-1].width
-        same = fresh["head.weight"].shape[1] == positions * new.blocks[-1].width
-        wide = (
-            grown_head(weights["head.weight"], fresh["head.weight"].shape, positions, rng) if same else None
-        )
-        result["head.weight"] = fresh["head.weight"] if wide is None else wide
-    return {name: result[name] for name in fresh}
-
-
-def difference(a: ConvBlock, b: ConvBlock) -> float:
-    """How much two blocks differ: 0 if they are equal, 2 at most."""
-    parts = (
-        a.op != b.op,
-        a.kernel != b.kernel,
-        a.width != b.width,
-        a.norm != b.norm,
-        a.activation != b.activation,
-        a.downsample != b.downsample,
-        a.shortcut != b.shortcut,
-        a.se != b.se,
-    )
-    return sum(parts) * 0.25
-
-
-def _same_kind(old: ConvArchitecture, i: int, new: ConvArchitecture, j: int) -> bool:
+def grows(old: ConvBlock, new: ConvBlock) -> bool:
     """Whether the blocks have the same operation and the same parts, so that tensors may grow."""
-    a, b = old.blocks[i], new.blocks[j]
-    return (a.op, a.norm, a.se, a.shortcut) == (b.op, b.norm, b.se, b.shortcut)
+    return (old.op, old.norm, old.se, old.shortcut) == (new.op, new.norm, new.se, new.shortcut)
 
 
-def _grown_block(had: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
-    values = {}
-    for name, value in fresh.items():
-        wide = grown(had[name], value.shape, rng) if name in had else None
-        values[name] = value if wide is None else wide
-    return values
-
-
-def _transparent(arch: ConvArchitecture, number: int, fresh: Weights) -> Weights:
+def transparent(blocks: Sequence[ConvBlock], number: int, fresh: "Weights") -> "Weights":
     """The weights of an inserted block that adds nothing to its shortcut, if that is the identity."""
-    block = arch.blocks[number]
-    before = arch.blocks[number - 1] if number else None
-    passes = before is not None and before.width == block.width and not block.downsamples
-    if not (passes and block.shortcut):
+    block = blocks[number]
+    same_shape = number > 0 and blocks[number - 1].width == block.width and not block.downsamples
+    if not (same_shape and block.shortcut):
         return fresh
     norm = f"branch.{LAST_NORM[block.op]}."
-    return {n: torch.zeros_like(v) if n.startswith(norm) else v for n, v in fresh.items()}
+    return {n: v.new_zeros(v.shape) if n.startswith(norm) else v for n, v in fresh.items()}
+
+
+def largest(space: "ConvSpace", task: TaskSpec) -> Iterator[ConvArchitecture]:
+    """Architectures with every operation at full width and depth, every projection, and every head."""
+    wide, next_widest = space.widths[-1], space.widths[-2:][0]
+    depth = space.most
+    for token, norm in product(space.ops, space.norms):
+        block = _widest(space, token, norm)
+        rows = [(block,) * depth]
+        narrower = replace(block, width=next_widest)
+        if block.shortcut and wide != next_widest:  # a change of width is projected
+            rows += [tuple((block, narrower)[(i + odd) % 2] for i in range(depth)) for odd in (0, 1)]
+        elif block.shortcut and "stride" in space.downsamples:
+            strided = replace(block, downsample="stride")
+            rows += [(block,) * i + (strided,) + (block,) * (depth - i - 1) for i in range(depth)]
+        yield from (ConvArchitecture(row, space.heads[0]) for row in rows)
+    yield from _all_heads(space, task)
+
+
+def _widest(space: "ConvSpace", token: str, norm: str) -> ConvBlock:
+    op, kernel = OPERATIONS[token]
+    skip, se = skips(token, space.skips)[-1], space.ses[-1]
+    return ConvBlock(op, space.widths[-1], kernel, norm, space.activations[0], "none", skip, se)
+
+
+def _all_heads(space: "ConvSpace", task: TaskSpec) -> Iterator[ConvArchitecture]:
+    """An architecture for each head size: pooling drops an odd last row, a stride does not."""
+    plain = _widest(space, space.ops[0], space.norms[0])
+    smallest = min(task.input_shape[1:], default=0)
+    seen = set()
+    for count in range(space.min_downsamples, space.max_downsamples + 1):
+        for kinds in product(space.downsamples, repeat=count) if 2**count <= smallest else ():
+            row = tuple(replace(plain, downsample=kind) for kind in kinds) or (plain,)
+            for head in space.heads:
+                arch = ConvArchitecture(row, head)
+                key = head, final_size(arch, task) if head == "flatten" else None
+                if key not in seen:
+                    seen.add(key)
+                    yield arch

@@ -32,8 +32,6 @@ CELLS = ("normal", "reduce")
 VOCABULARY: tuple[str, ...] = ("input", "output", "c_k-2", "c_k-1", *OPERATIONS, "add", "concat")
 """The labels of the graph's nodes; a cell's inputs are named as in the figures of the paper."""
 
-NODES_PER_CELL_NODE = 3
-NODES_BESIDE = 3
 EXAMPLE = "sep_conv_3x3.0+conv_3x3.1"
 
 # An operation and the state to which it is applied.
@@ -145,11 +143,6 @@ def graph(arch: DartsGenotype) -> ArchitectureGraph:
     normal = _add_cell(builder, arch.normal, 0, 0)
     _add_cell(builder, arch.reduce, 0, normal)
     return builder.finish()
-
-
-def max_nodes(nodes: int) -> int:
-    """The number of nodes of every graph, for cells of `nodes` nodes."""
-    return 2 + 2 * (NODES_BESIDE + NODES_PER_CELL_NODE * nodes)
 
 
 def _add_cell(builder: GraphBuilder, cell: Cell, before_last: int, last: int) -> int:

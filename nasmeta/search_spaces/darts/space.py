@@ -13,7 +13,7 @@ One edit is the mutation of Real et al. 2019 (arXiv:1802.01548, section 3.1): an
 or another source state of one edge. Every edit can be undone by one edit, and edits connect the space.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from math import comb, prod
@@ -28,7 +28,6 @@ from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.darts import architecture
 from nasmeta.search_spaces.darts.architecture import CELLS, INPUTS, OPERATIONS, Cell, DartsGenotype, Node
 from nasmeta.search_spaces.decisions import Choose
-from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
@@ -85,9 +84,6 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         """The number of genotypes: pairs of states times operations squared, over all nodes of both cells."""
         cell = prod(comb(INPUTS + number, 2) * len(self.ops) ** 2 for number in range(self.nodes))
         return int(cell**2)
-
-    def canonical(self, arch: DartsGenotype) -> DartsGenotype:
-        return architecture.canonical(arch)
 
     # Draws and edits
 
@@ -172,16 +168,11 @@ class DartsSpace(SearchSpace[DartsGenotype]):
 
     # Strings, graphs, networks and their weights
 
+    canonical = staticmethod(architecture.canonical)
+    graph = staticmethod(architecture.graph)
+
     def parse(self, text: str) -> DartsGenotype:
         return architecture.parse(text, self.ops, self.nodes)
-
-    def graph(self, arch: DartsGenotype) -> ArchitectureGraph:
-        return architecture.graph(arch)
-
-    @property
-    def max_nodes(self) -> int:
-        """The number of nodes of every graph, for fixed-length encodings."""
-        return 2 + 2 * (architecture.NODES_BESIDE + architecture.NODES_PER_CELL_NODE * self.nodes)
 
     def build(self, arch: DartsGenotype, task: TaskSpec) -> "FewShotNetwork":
         from nasmeta.search_spaces.darts.network import build
@@ -202,8 +193,10 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         )
 
     def sharing(self, task: TaskSpec) -> Sharing[DartsGenotype]:
-        from nasmeta.search_spaces.darts.weights import shared_name
+        """Each cell has one set of weights for each operation on each pair of an earlier state and a node.
 
+        Stem, input preparations of the cells, and head are shared by all networks. No width varies.
+        """
         return Sharing(largest=self._largest, name=partial(shared_name, reductions=self.reductions))
 
     def _largest(self) -> Iterator[DartsGenotype]:
@@ -238,3 +231,15 @@ def _with_node(arch: DartsGenotype, name: str, number: int, new: Node) -> DartsG
     old: Cell = getattr(arch, name)
     cell = (*old[:number], new, *old[number + 1 :])
     return DartsGenotype(cell, arch.reduce) if name == "normal" else DartsGenotype(arch.normal, cell)
+
+
+def shared_name(arch: DartsGenotype, name: str, reductions: Collection[int]) -> str:
+    """The name of the shared tensor of which `name`, a parameter of the network of `arch`, is a part."""
+    place, dot, rest = name.partition(".ops.")  # body.cells.3.ops.5.1.weight
+    if not dot:
+        return name
+    cell = arch.reduce if int(place.rpartition(".")[2]) in reductions else arch.normal
+    number, _, parameter = rest.partition(".")
+    node, edge = divmod(int(number), 2)
+    op, state = cell[node][edge]
+    return f"{place}.{state}-{INPUTS + node}.{op}.{parameter}"

@@ -13,14 +13,13 @@ from typing import Any
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces import tokens
 from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
+from nasmeta.search_spaces.sequence_space import BlockSequence
 
 ACTIVATIONS: tuple[str, ...] = ("relu", "tanh", "gelu", "silu")
 NORMS: tuple[str, ...] = ("none", "layer", "batch")
 VOCABULARY: tuple[str, ...] = ("input", "output", "linear", "layer", "batch", "add", *ACTIVATIONS)
 """The labels of the graph's nodes."""
 
-NODES_PER_LAYER = 4  # linear, norm, add, activation
-NODES_BESIDE_LAYERS = 2
 EXAMPLE = "fc40.relu.none"
 
 
@@ -38,13 +37,11 @@ class MlpLayer:
 
 
 @dataclass(frozen=True)
-class MlpArchitecture:
-    """Hidden layers from input to output. A layer can skip only if the one before it is as wide."""
-
-    layers: tuple[MlpLayer, ...]
+class MlpArchitecture(BlockSequence[MlpLayer]):
+    """Hidden layers, the blocks, from input to output. A layer can skip only after one that is as wide."""
 
     def __str__(self) -> str:
-        return "_".join(map(str, self.layers))
+        return "_".join(map(str, self.blocks))
 
 
 def parse(text: str, options: Mapping[str, Sequence[Any]]) -> MlpArchitecture:
@@ -79,7 +76,7 @@ def graph(arch: MlpArchitecture) -> ArchitectureGraph:
     A skip is an edge from the layer's input to "add". Widths are units.
     """
     builder = GraphBuilder()
-    for layer in arch.layers:
+    for layer in arch.blocks:
         source = builder.last
         end = builder.add("linear", layer.width)
         if layer.norm != "none":

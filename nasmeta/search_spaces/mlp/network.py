@@ -15,7 +15,7 @@ def build(arch: MlpArchitecture, task: TaskSpec) -> FewShotNetwork:
     """The network of `arch` for inputs [n, *task.input_shape], flattened; weights are PyTorch's draws."""
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     units = prod(task.input_shape)
-    for number, layer in enumerate(arch.layers, 1):
+    for number, layer in enumerate(arch.blocks, 1):
         layers[f"layer{number}"] = _layer(layer, units)
         units = layer.width
     return FewShotNetwork(nn.Sequential(layers), nn.Linear(units, task.outputs))

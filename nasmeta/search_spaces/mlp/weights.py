@@ -13,11 +13,13 @@ Everything else (other activations or norms, narrower layers, new skips, removed
 fit by name and shape, layer by layer; the rest is fresh.
 """
 
-import numpy as np
-import torch
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
-from nasmeta.search_spaces.morphism import Weights, aligned, copied, grown
+
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.morphism import Weights
 
 
 def shared_name(arch: MlpArchitecture, name: str) -> str:
@@ -25,51 +27,17 @@ def shared_name(arch: MlpArchitecture, name: str) -> str:
     if name.startswith("head."):
         return name
     _, place, _, index, parameter = name.split(".")  # body.layer2.branch.0.weight
-    norm = arch.layers[int(place.removeprefix("layer")) - 1].norm
+    norm = arch.blocks[int(place.removeprefix("layer")) - 1].norm
     return f"{place}.{'linear' if index == '0' else norm}.{parameter}"
 
 
-def morph(
-    old: MlpArchitecture, new: MlpArchitecture, weights: Weights, fresh: Weights, rng: np.random.Generator
-) -> Weights:
-    """Parameters for `new` from those of `old`, with the names and shapes of `fresh`, a new network's."""
-    result = {name: value for name, value in copied(weights, fresh).items() if not name.startswith("body.")}
-    for number, counterpart in enumerate(aligned(old.layers, new.layers, difference)):
-        prefix = f"body.layer{number + 1}."
-        own = {name.removeprefix(prefix): v for name, v in fresh.items() if name.startswith(prefix)}
-        if counterpart is None:
-            values = _transparent(new, number, own)
-        else:
-            source = f"body.layer{counterpart + 1}."
-            had = {n.removeprefix(source): v for n, v in weights.items() if n.startswith(source)}
-            values = _grown_layer(had, own, rng)
-        result |= {prefix + name: value for name, value in values.items()}
-    head = grown(weights["head.weight"], fresh["head.weight"].shape, rng)
-    result["head.weight"] = fresh["head.weight"] if head is None else head
-    return {name: result[name] for name in fresh}
-
-
-def difference(a: MlpLayer, b: MlpLayer) -> float:
-    """How much two layers differ: 0 if they are equal, 2 at most."""
-    return 0.5 * sum((a.width != b.width, a.activation != b.activation, a.norm != b.norm, a.skip != b.skip))
-
-
-def _grown_layer(had: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
-    values = {}
-    for name, value in fresh.items():
-        wide = grown(had[name], value.shape, rng) if name in had else None
-        values[name] = value if wide is None else wide
-    return values
-
-
-def _transparent(arch: MlpArchitecture, number: int, fresh: Weights) -> Weights:
+def transparent(blocks: Sequence[MlpLayer], number: int, fresh: "Weights") -> "Weights":
     """The weights of an inserted layer that passes its input on, if its form allows it."""
-    layer = arch.layers[number]
-    if not number or arch.layers[number - 1].width != layer.width:
+    layer = blocks[number]
+    if not number or blocks[number - 1].width != layer.width or not (layer.skip or layer.norm == "none"):
         return fresh
-    zeros = {name: torch.zeros_like(value) for name, value in fresh.items()}
+    zeros = {name: value.new_zeros(value.shape) for name, value in fresh.items()}
+    weight = "branch.0.weight"
     if layer.skip:
-        return zeros if layer.norm == "none" else {**zeros, "branch.0.weight": fresh["branch.0.weight"]}
-    if layer.norm == "none":
-        return {**zeros, "branch.0.weight": torch.eye(layer.width).to(fresh["branch.0.weight"])}
-    return fresh
+        return zeros if layer.norm == "none" else {**zeros, weight: fresh[weight]}
+    return {**zeros, weight: zeros[weight].fill_diagonal_(1)}

@@ -25,7 +25,6 @@ EDGES: tuple[Edge, ...] = tuple((source, target) for target in range(NODES) for 
 VOCABULARY: tuple[str, ...] = ("input", "output", *OPERATIONS)
 """The labels of the graph's nodes."""
 
-MAX_NODES = len(EDGES) + 2
 FORM = re.compile(r"\|(.*?)~0\|\+\|(.*?)~0\|(.*?)~1\|\+\|(.*?)~0\|(.*?)~1\|(.*?)~2\|", re.DOTALL)
 INPUT, ZERO = "0", "#"
 
@@ -74,7 +73,7 @@ def parse(text: str) -> Nasbench201Cell:
     return Nasbench201Cell(match.groups())
 
 
-def graph(cell: Nasbench201Cell) -> ArchitectureGraph:
+def graph(arch: Nasbench201Cell) -> ArchitectureGraph:
     """The operations of the live edges as nodes; each is fed by the operations that lead to its source.
 
     Sums are implicit: several operations lead into one. Widths are 0: they belong to the stage, not the cell.
@@ -84,7 +83,7 @@ def graph(cell: Nasbench201Cell) -> ArchitectureGraph:
     """
     builder = GraphBuilder()
     into: dict[int, list[int]] = {0: [0]}
-    for (source, target), op in live_edges(cell).items():
+    for (source, target), op in live_edges(arch).items():
         into.setdefault(target, []).append(builder.add(op, 0, *into[source]))
     return builder.finish(*into[NODES - 1])
 
@@ -114,8 +113,8 @@ def _representatives() -> dict[str, Nasbench201Cell]:
     return found
 
 
-def canonical(cell: Nasbench201Cell) -> Nasbench201Cell:
-    """The representative of the cells that are isomorphic to `cell`; `cell` itself if it is the first.
+def canonical(arch: Nasbench201Cell) -> Nasbench201Cell:
+    """The representative of the cells that are isomorphic to `arch`; `arch` itself if it is the first.
 
     Counted as in the paper, there are 6,466 cells among the 15,625 strings. The equivalence is that of the
     paper (arXiv:2001.00326, section 3.1) as its code computes it (`to_unique_str(consider_zero=True)`). Every
@@ -128,4 +127,4 @@ def canonical(cell: Nasbench201Cell) -> Nasbench201Cell:
     on the notation, which here is the paper's, character by character. (Without zeros and with all terms
     sorted, 4,930 functions are left.)
     """
-    return _representatives()[expression(cell)]
+    return _representatives()[expression(arch)]

@@ -17,9 +17,8 @@ from pydantic import Field
 
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Choose
-from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.nasbench201 import architecture
-from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell
+from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell, live_edges
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
@@ -37,7 +36,9 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
     """
 
     operations = architecture.VOCABULARY
-    max_nodes = architecture.MAX_NODES
+    canonical = staticmethod(architecture.canonical)
+    graph = staticmethod(architecture.graph)
+    parse = staticmethod(architecture.parse)
 
     def __init__(
         self,
@@ -82,9 +83,6 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
                 if op != old:
                     yield _replaced(arch, edge, op)
 
-    def canonical(self, arch: Nasbench201Cell) -> Nasbench201Cell:
-        return architecture.canonical(arch)
-
     @property
     def decisions(self) -> Mapping[str, Sequence[object]]:
         """The options of each edge. Each edge is a kind of its own, because no two have the same role."""
@@ -94,21 +92,16 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         """Decides the operation of each edge, in order."""
         return Nasbench201Cell(tuple(choose(edge, OPERATIONS) for edge in self.decisions))
 
-    def graph(self, arch: Nasbench201Cell) -> ArchitectureGraph:
-        return architecture.graph(arch)
-
-    def parse(self, text: str) -> Nasbench201Cell:
-        return architecture.parse(text)
-
     def build(self, arch: Nasbench201Cell, task: TaskSpec) -> "FewShotNetwork":
         from nasmeta.search_spaces.nasbench201.network import build
 
         return build(arch, task, width=self._width, stages=self._stages, repeats=self._repeats)
 
     def sharing(self, task: TaskSpec) -> Sharing[Nasbench201Cell]:
-        from nasmeta.search_spaces.nasbench201.weights import shared_name
+        """Each cell of the network has one set of weights for each operation on each edge.
 
-        # Each operation on every edge.
+        All networks share the skeleton (stem, reductions, head). No width varies.
+        """
         cells = [Nasbench201Cell((op,) * len(EDGES)) for op in OPERATIONS]
         return Sharing(largest=lambda: cells, name=shared_name)
 
@@ -124,3 +117,13 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
 
 def _replaced(cell: Nasbench201Cell, edge: int, op: str) -> Nasbench201Cell:
     return Nasbench201Cell((*cell.ops[:edge], op, *cell.ops[edge + 1 :]))
+
+
+def shared_name(cell: Nasbench201Cell, name: str) -> str:
+    """The name of the shared tensor of which `name`, a parameter of the network of `cell`, is a part."""
+    place, dot, rest = name.partition(".ops.")  # body.stage1_cell1.ops.2.1.weight
+    if not dot:
+        return name
+    number, _, parameter = rest.partition(".")
+    (source, target), op = list(live_edges(cell).items())[int(number)]
+    return f"{place}.{source}-{target}.{op}.{parameter}"
