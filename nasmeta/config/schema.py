@@ -61,9 +61,9 @@ BASES = {
     "dataset": "nasmeta.datasets.base.Dataset",
     "augment": "nasmeta.datasets.augment.base.Augmentation",
     "executor": "nasmeta.executors.base.Executor",
+    "optimizer": "nasmeta.training.optimizers.OuterOptimizer",
 }
-"""The class that a group's `_target_` must be derived from. An optimizer's is a function instead, which
-returns a training.optimizers.OuterOptimizer."""
+"""The class that a group's `_target_` must be derived from. An optimizer's is a function that returns one."""
 
 
 class TaskConfig(BaseModel):
@@ -114,7 +114,7 @@ class RunKeys(BaseModel):
     task_parallel: Literal["auto", "loop", "threads", "vmap"]
     task_chunk: Count | None
     compile: bool
-    cuda_graphs: bool = True  # checkpoints of earlier versions lack it
+    cuda_graphs: bool
     precision: Literal["fp32", "tf32", "bf16"]
     save_seconds: Annotated[float, Field(ge=0)]
     tensorboard: bool
@@ -151,29 +151,8 @@ class Config:
         return {**self.keys.model_dump(), **self.groups}
 
     def build(self, group: str, **injected: Any) -> Any:
-        """Builds the group's object, with those of the `injected` arguments that its constructor names.
-
-        An option inside the option is passed as a function that makes it, with the same arguments injected.
-        """
-
-        def partly(node: Mapping[str, Any], key: str) -> Any:
-            target = resolve(group, node["_target_"], trusted=True)
-            values = {name: value for name, value in node.items() if name != "_target_"}
-            values |= self._replaced(group, target, values, key)
-            values |= {name: partly(v, f"{key}.{name}") for name, v in values.items() if _is_option(v)}
-            taken = {name: value for name, value in injected.items() if name in _parameters(target)}
-            return partial(target, **values, **taken)
-
-        return partly(self.groups[group], group)()
-
-    def _replaced(self, group: str, target: Any, values: Mapping[str, Any], key: str) -> dict[str, Any]:
-        """The replacements of values that a stored configuration may not choose (see UsersOnly)."""
-        replaced = {}
-        for name, mark in _marks(group, target):
-            if mark.replace and not mark.harmless(values[name]) and not self.trust.covers(f"{key}.{name}"):
-                replaced[name] = mark.instead
-                log.info("%s.%s: %s", key, name, mark.reason)
-        return replaced
+        """Builds the group's object, see `build`."""
+        return build(group, self.groups[group], self.trust, **injected)
 
     def hparams(self) -> dict[str, str | int | float | bool]:
         """Every value by its dotted key; lists and None as text."""
@@ -189,19 +168,25 @@ def flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | in
             yield prefix + key, value if isinstance(value, str | int | float | bool) else str(value)
 
 
-def parse(values: DictConfig | Mapping[str, Any], *, trusted: bool, typed: Collection[str] = ()) -> Config:
+def parse(
+    values: DictConfig | Mapping[str, Any],
+    *,
+    trusted: bool,
+    typed: Collection[str] = (),
+    groups: Collection[str] = GROUPS,
+) -> Config:
     """Checks a configuration; raises ConfigError, which names the key, the value and what would be right.
 
     values: what Hydra composed, whose interpolations are resolved here, once; or stored values, which have
     none. Values of a checkpoint, a run directory or a sweep are not `trusted`: they may name only options of
     nasmeta, and nothing that is UsersOnly. `typed` are the keys among them that the user typed; these are
-    trusted.
+    trusted. Only the options of `groups` are checked and kept.
     """
     from nasmeta.networks.batch_norm import POLICIES
 
     trust = Trust(trusted, frozenset(typed))
     values = plain(resolved(values) if isinstance(values, DictConfig) else values)
-    groups = {name: values.pop(name, None) for name in GROUPS}
+    options = {name: values.pop(name, None) for name in GROUPS}
     for choice in ("experiment", "debug"):
         values.pop(choice, None)
     keys = _validated(RunKeys, values, "")
@@ -209,8 +194,7 @@ def parse(values: DictConfig | Mapping[str, Any], *, trusted: bool, typed: Colle
         raise ConfigError(
             f"batch_norm: {keys.batch_norm!r} is no policy; {suggest(keys.batch_norm, POLICIES)}"
         )
-    checked = {name: _check_group(name, node, trust) for name, node in groups.items()}
-    return Config(keys, checked, trust)
+    return Config(keys, {name: check_option(name, options[name], trust) for name in groups}, trust)
 
 
 def needs_trust(values: Mapping[str, Any]) -> bool:
@@ -240,11 +224,38 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}  # type: ignore[union-attr]
 
 
+def build(group: str, option: Mapping[str, Any], trust: Trust, **injected: Any) -> Any:
+    """Builds a group's object from a checked option, with the `injected` arguments that its constructor names.
+
+    An option inside the option is passed as a function that makes it, with the same arguments injected.
+    """
+
+    def partly(node: Mapping[str, Any], key: str) -> Any:
+        target = resolve(group, node["_target_"], trusted=True)
+        values = {name: value for name, value in node.items() if name != "_target_"}
+        values |= _replaced(group, target, values, key, trust)
+        values |= {name: partly(v, f"{key}.{name}") for name, v in values.items() if _is_option(v)}
+        taken = {name: value for name, value in injected.items() if name in _parameters(target)}
+        return partial(target, **values, **taken)
+
+    return partly(option, group)()
+
+
+def _replaced(group: str, target: Any, values: Mapping[str, Any], key: str, trust: Trust) -> dict[str, Any]:
+    """The replacements of values that a stored configuration may not choose (see UsersOnly)."""
+    replaced = {}
+    for name, mark in _marks(group, target):
+        if mark.replace and not mark.harmless(values[name]) and not trust.covers(f"{key}.{name}"):
+            replaced[name] = mark.instead
+            log.info("%s.%s: %s", key, name, mark.reason)
+    return replaced
+
+
 def _is_option(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
 
 
-def _check_group(group: str, node: Any, trust: Trust, key: str = "") -> dict[str, Any]:
+def check_option(group: str, node: Any, trust: Trust, key: str = "") -> dict[str, Any]:
     """The checked values of an option. `key` is its place, if it is inside another option of the group."""
     key = key or group
     if not isinstance(node, Mapping) or "_target_" not in node:
@@ -254,13 +265,13 @@ def _check_group(group: str, node: Any, trust: Trust, key: str = "") -> dict[str
     trusted = trust.covers(f"{key}._target_")
     target = resolve(group, node["_target_"], trusted=trusted, where=key)
     inner = {
-        name: _check_group(group, value, trust, f"{key}.{name}")
+        name: check_option(group, value, trust, f"{key}.{name}")
         for name, value in node.items()
         if _is_option(value)
     }
     values = {name: value for name, value in node.items() if name != "_target_"}
     # What an inner option makes is checked when it is made. Here its key only has to take a function.
-    checked = _validated(_schema(group, target), values | dict.fromkeys(inner, _check_group), f"{key}.")
+    checked = _validated(_schema(group, target), values | dict.fromkeys(inner, check_option), f"{key}.")
     kept = checked.model_dump()
     for name, mark in _marks(group, target):
         if not (mark.replace or mark.harmless(kept[name]) or trust.covers(f"{key}.{name}")):
@@ -298,16 +309,14 @@ def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
 
 
 def _check_kind(group: str, key: str, path: str, target: Any) -> None:
+    module, _, name = BASES[group].rpartition(".")
+    base = getattr(importlib.import_module(module), name)
     if group == "optimizer":
-        from nasmeta.training.optimizers import OuterOptimizer
-
-        fits = inspect.isfunction(target) and get_type_hints(target).get("return") is OuterOptimizer
-        wanted = "a function that returns nasmeta.training.optimizers.OuterOptimizer"
+        fits = inspect.isfunction(target) and get_type_hints(target).get("return") is base
+        wanted = f"a function that returns {BASES[group]}"
     else:
-        wanted = f"a subclass of {BASES[group]}"
-        module, _, name = BASES[group].rpartition(".")
-        base = getattr(importlib.import_module(module), name)
         fits = inspect.isclass(target) and issubclass(target, base)
+        wanted = f"a subclass of {BASES[group]}"
     if not fits:
         raise ConfigError(f"{key}: {path!r} is not {wanted}")
     if inspect.isabstract(target):
