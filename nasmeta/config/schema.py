@@ -225,7 +225,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def build(group: str, option: Mapping[str, Any], trust: Trust, **injected: Any) -> Any:
-    """Builds a group's object from a checked option, with the `injected` arguments that its constructor names.
+    """Builds a group's object from a checked option. Its constructor gets the `injected` arguments it names.
 
     An option inside the option is passed as a function that makes it, with the same arguments injected.
     """
