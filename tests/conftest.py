@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from nasmeta import seeding
+from nasmeta.datasets.base import ImageTable
+from nasmeta.datasets.strokes import Strokes
 from nasmeta.runtime.text import PrintableFormatter
+from nasmeta.task import Split
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -92,6 +95,23 @@ def _no_stale_handler() -> None:
 def _the_path_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that runs in this process leaves PYTHONSAFEPATH to its own children alone."""
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+
+
+@pytest.fixture(scope="session")
+def strokes_drawn_once() -> Iterator[None]:
+    """Runs in this process share the drawings of the default dataset, which take seconds."""
+    drawn: dict[str, Mapping[Split, ImageTable]] = {}
+    draw = Strokes._load
+
+    def load(strokes: Strokes, split: Split) -> Mapping[Split, ImageTable]:
+        key = strokes.contents(split).fingerprint  # of the options, which determine every drawing
+        if key not in drawn:
+            drawn[key] = draw(strokes, split)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Strokes, "_load", load)
+        yield
 
 
 @pytest.fixture(scope="session")

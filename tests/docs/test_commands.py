@@ -3,7 +3,7 @@
 Bash reads a block of commands as a user's shell would, but `nasmeta` and the other programs are functions
 that only record their arguments. Each recorded `nasmeta` command then runs in this process, in a folder that
 has what the pages speak of: pictures, a finished run, tables, an option of one's own. A search is cut short
-by `debug=default` at its end. Of scripts it is checked that they are there; they have tests of their own.
+by the smallest budget at its end. Of scripts it is checked that they are there; they have tests of their own.
 """
 
 import os
@@ -44,7 +44,17 @@ WORKED: set[tuple[str, ...]] = set()
 """Commands that have run."""
 
 RUN = Path("outputs/2026-11-24/10-00-00")
-SMALL = ["debug=default", "tensorboard=false", "progress=false"]
+SMALL = [
+    "debug=default",
+    "task.meta_batch=1",
+    "budget.trials=2",
+    "budget.search_iterations=2",
+    "budget.final_iterations=2",
+    "budget.valid_tasks=2",
+    "budget.test_tasks=2",
+    "tensorboard=false",
+    "progress=false",
+]
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").rglob("*") if path.is_file())
 
 
@@ -68,7 +78,7 @@ def class_folders(root: Path, labels: range, images: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def desk(tmp_path_factory: pytest.TempPathFactory, strokes_drawn_once: None) -> Path:
     """A folder with what the pages speak of, and a home folder with pictures in it."""
     folder = tmp_path_factory.mktemp("desk")
     class_folders(folder / "home" / "pictures", range(25), 6)
