@@ -16,7 +16,7 @@ class Cost:
     flops: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Proposal:
     """The architecture to evaluate in trial `trial`, at a budget of `iterations` meta-iterations.
 
@@ -32,8 +32,8 @@ class Proposal:
     inherits: int | None = None
 
 
-@dataclass(frozen=True)
-class Told:
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
     """What a strategy is told of a trial. `score` is to be maximized; None means that the trial failed.
 
     Costs are None if the evaluator does not know them (a table without such columns). latency_ms: of one
@@ -51,7 +51,7 @@ class Told:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One trial to run: an architecture's canonical string and a budget in meta-iterations.
 
@@ -66,7 +66,7 @@ class Job:
     start: Path | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """The worth of one architecture at one budget, on the run's fixed meta-validation tasks.
 
@@ -84,9 +84,9 @@ class TrialResult:
     arch: str
     iterations: int
     status: Literal["ok", "failed"]
-    valid_accuracy: float | None
-    valid_ci95: float | None
-    valid_loss: float | None
+    valid_accuracy: float | None = None
+    valid_ci95: float | None = None
+    valid_loss: float | None = None
     params: int | None
     flops: int | None
     train_seconds: float
@@ -98,19 +98,26 @@ class TrialResult:
     @classmethod
     def failed(
         cls,
+        *,
         trial: int,
         arch: str,
         iterations: int,
         reason: str,
         cost: Cost,
-        *,
         train_seconds: float,
         seconds: float,
     ) -> "TrialResult":
         """The result of an architecture that could not be judged; `cost` is what was known by then."""
-        costs = cost.params, cost.flops
         return cls(
-            trial, arch, iterations, "failed", None, None, None, *costs, train_seconds, seconds, reason
+            trial=trial,
+            arch=arch,
+            iterations=iterations,
+            status="failed",
+            reason=reason,
+            params=cost.params,
+            flops=cost.flops,
+            train_seconds=train_seconds,
+            seconds=seconds,
         )
 
     @property

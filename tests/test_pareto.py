@@ -15,7 +15,7 @@ from nasmeta.run.front import Front
 from nasmeta.strategies.nsga2 import NSGA2
 from nasmeta.strategies.pareto import Point, crowding, dominates, front, fronts, hypervolume
 from nasmeta.testing.strategies import context
-from nasmeta.trial import Told, TrialResult
+from nasmeta.trial import Outcome, TrialResult
 
 GRID = 6
 
@@ -82,7 +82,12 @@ def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], 
     assert {r.trial for r in front_of(shuffled, "params")} == expected
 
     strategy = NSGA2(context(), population=2, objectives=["params"], crossover=0.9, mutation=0.6)
-    told = [Told(r.trial, r.arch, r.valid_accuracy, 5, r.params, r.flops) for r in judged]
+    told = [
+        Outcome(
+            trial=r.trial, arch=r.arch, score=r.valid_accuracy, iterations=5, params=r.params, flops=r.flops
+        )
+        for r in judged
+    ]
     strategy.size = len(told)
     assert {m.told.trial for m in strategy._survivors(told) if m.front == 0} == expected
 

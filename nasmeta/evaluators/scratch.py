@@ -49,23 +49,26 @@ class Scratch(Evaluator):
     ) -> TrialResult:
         began = time.monotonic()
         architecture = self.problem.space.parse(arch)
-        known, cost = (trial, arch, iterations), Cost(0, 0)
+        known: dict[str, Any] = {"trial": trial, "arch": arch, "iterations": iterations}
+        cost = Cost(0, 0)
         try:
             cost = self.cost(architecture)
             training, score = self._trained(architecture, iterations, weights, start, report, stop)
         except FAILURES as error:
             seconds = time.monotonic() - began
-            return TrialResult.failed(*known, failure(error), cost, train_seconds=seconds, seconds=seconds)
+            return TrialResult.failed(
+                **known, reason=failure(error), cost=cost, train_seconds=seconds, seconds=seconds
+            )
         return TrialResult(
-            *known,
-            "ok",
-            score.accuracy,
-            score.ci95,
-            score.loss,
-            cost.params,
-            cost.flops,
-            training.seconds,
-            time.monotonic() - began,
+            **known,
+            status="ok",
+            valid_accuracy=score.accuracy,
+            valid_ci95=score.ci95,
+            valid_loss=score.loss,
+            params=cost.params,
+            flops=cost.flops,
+            train_seconds=training.seconds,
+            seconds=time.monotonic() - began,
         )
 
     def _trained(

@@ -175,7 +175,13 @@ class _Worker:
         job, seconds = self.job, time.monotonic() - self._began
         reason = f"its worker process {how}; where memory is short, use fewer executor.workers"
         return TrialResult.failed(
-            job.trial, job.arch, job.iterations, reason, Cost(0, 0), train_seconds=seconds, seconds=seconds
+            trial=job.trial,
+            arch=job.arch,
+            iterations=job.iterations,
+            reason=reason,
+            cost=Cost(0, 0),
+            train_seconds=seconds,
+            seconds=seconds,
         )
 
     def _send(self, message: Job | None) -> None:

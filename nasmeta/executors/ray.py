@@ -132,7 +132,13 @@ class RayExecutor(Executor):
             reason = "its worker died; where memory is short, use fewer executor.workers"
             job = running.job
             return TrialResult.failed(
-                job.trial, job.arch, job.iterations, reason, Cost(0, 0), train_seconds=0.0, seconds=0.0
+                trial=job.trial,
+                arch=job.arch,
+                iterations=job.iterations,
+                reason=reason,
+                cost=Cost(0, 0),
+                train_seconds=0.0,
+                seconds=0.0,
             )
         if isinstance(answer, NasmetaError):
             raise answer

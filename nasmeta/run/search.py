@@ -45,7 +45,7 @@ from nasmeta.strategies.memory import Memory
 from nasmeta.training import checkpoint
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Score, Stop, score
-from nasmeta.trial import Job, MetaTested, Phase, Proposal, Told, TrialResult
+from nasmeta.trial import Job, MetaTested, Outcome, Phase, Proposal, TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -219,17 +219,17 @@ class Search:
                 "latencies are measured while trials run beside: longer, and noisier, than by executor=serial"
             )
 
-    def _told(self, result: TrialResult) -> Told:
+    def _told(self, result: TrialResult) -> Outcome:
         arch = self.composition.space.parse(result.arch)
         asks_latency = self.front is not None and "latency" in self.front.objectives
         latency = self.constraints.latency(arch) if asks_latency and result.status == "ok" else None
-        return Told(
-            result.trial,
-            arch,
-            result.score,
-            result.iterations,
-            result.params,
-            result.flops,
+        return Outcome(
+            trial=result.trial,
+            arch=arch,
+            score=result.score,
+            iterations=result.iterations,
+            params=result.params,
+            flops=result.flops,
             latency_ms=latency,
             seconds=result.seconds,
         )
@@ -272,7 +272,8 @@ class Search:
         self.announce(Trained(job.phase, job.trial, *numbers))
 
     def _job(self, phase: Phase, trial: int, arch: str, iterations: int, start: Path | None) -> Job:
-        return Job(phase, trial, arch, iterations, self.directory.weights(phase, trial), start)
+        weights = self.directory.weights(phase, trial)
+        return Job(phase=phase, trial=trial, arch=arch, iterations=iterations, weights=weights, start=start)
 
     def _search_job(self, asked: Asked) -> Job:
         start = None if asked.start is None else self._weights("search", asked.start)

@@ -34,7 +34,7 @@ from nasmeta.search_spaces.encodings import weisfeiler_lehman
 from nasmeta.strategies import ridge
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 ROUNDS = 2
 """Rounds of Weisfeiler-Lehman features: two cover an operation, what feeds it, and what feeds that."""
@@ -84,9 +84,9 @@ class AStar(Strategy):
         if trial == 0:
             self.path_costs[arch] = 0.0
         self._open.pop(arch, None)
-        return Proposal(trial, arch, self.iterations)
+        return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         if told.score is not None:
             self._scores[told.arch] = told.score
             self._model = None

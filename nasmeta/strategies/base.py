@@ -17,7 +17,7 @@ from nasmeta import seeding
 from nasmeta.errors import ConfigError, NothingFeasible
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 OBJECTIVES = ("params", "flops", "latency")
 """The costs that a strategy may minimize while it maximizes the score."""
@@ -72,7 +72,7 @@ class Strategy(ABC):
         self._seen[proposal.arch] = None
         return proposal
 
-    def tell(self, told: Told) -> None:
+    def tell(self, told: Outcome) -> None:
         """Takes the outcome of a proposal. Raises ValueError if it was not asked or was told already.
 
         Also raises ValueError for another architecture than the proposed one and for a score that is not
@@ -87,7 +87,7 @@ class Strategy(ABC):
             raise ValueError(f"trial {told.trial} was told a score of {told.score}; a failure is None")
         self._tell(told)
 
-    def learn(self, history: Sequence[Told]) -> None:
+    def learn(self, history: Sequence[Outcome]) -> None:
         """Takes over what another search was told, in that order, before the first ask.
 
         The architectures count as proposed, and their trials get negative numbers. Raises ConfigError for a
@@ -103,7 +103,7 @@ class Strategy(ABC):
             self._seen[told.arch] = None
             self._learn(replace(told, trial=number))
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Outcome) -> None:
         """Learns from a trial of another search; by default as from one of its own."""
         self._tell(told)
 
@@ -136,7 +136,7 @@ class Strategy(ABC):
     def _ask(self, trial: int) -> Proposal | None:
         """The proposal of trial `trial`; None if the strategy waits for tells or is exhausted."""
 
-    def _tell(self, told: Told) -> None:  # noqa: B027 - a strategy may not care
+    def _tell(self, told: Outcome) -> None:  # noqa: B027 - a strategy may not care
         """Learns from a trial."""
 
     def _promotable(self) -> set[int]:

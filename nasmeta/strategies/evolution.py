@@ -18,7 +18,7 @@ from pydantic import Field
 from nasmeta.errors import ConfigError
 from nasmeta.strategies.base import FEASIBLE_DRAWS, Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 
 class RegularizedEvolution(Strategy):
@@ -44,8 +44,8 @@ class RegularizedEvolution(Strategy):
             )
         self.sample = sample
         self.start = start
-        self.population: deque[Told] = deque(maxlen=population)
-        self._scored: dict[Any, Told] = {}
+        self.population: deque[Outcome] = deque(maxlen=population)
+        self._scored: dict[Any, Outcome] = {}
         self._warmup = population
 
     def _ask(self, trial: int) -> Proposal:
@@ -53,10 +53,12 @@ class RegularizedEvolution(Strategy):
         if trial == 0 and self.start != "random" and not self.population:
             first = self.space.initial() if self.start == "initial" else self.space.reference()
             if self._feasible(first):
-                return Proposal(trial, first, self.iterations)
+                return Proposal(trial=trial, arch=first, iterations=self.iterations)
         if trial + self._learned < self._warmup or not self.population:
-            return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
-        return Proposal(trial, self._child(rng), self.iterations)
+            arch = self.fresh(lambda: self.space.sample(rng))
+        else:
+            arch = self._child(rng)
+        return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
     def _child(self, rng: np.random.Generator) -> Any:
         """The next mutation that was never proposed. Repeats found on the way rejoin the population."""
@@ -74,12 +76,12 @@ class RegularizedEvolution(Strategy):
         drawn = [self.population[i] for i in rng.choice(len(self.population), count, replace=False)]
         return max(drawn, key=_score).arch
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         if told.score is not None:
             self.population.append(told)
             self._scored[told.arch] = told
 
 
-def _score(told: Told) -> float:
+def _score(told: Outcome) -> float:
     assert told.score is not None
     return told.score

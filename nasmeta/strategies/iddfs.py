@@ -25,7 +25,7 @@ from pydantic import Field
 
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 
 class IterativeDeepening(Strategy):
@@ -59,9 +59,9 @@ class IterativeDeepening(Strategy):
     def _ask(self, trial: int) -> Proposal | None:
         arch = self._next()
         self._found = None
-        return None if arch is None else Proposal(trial, arch, self.iterations)
+        return None if arch is None else Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         self._scores[told.arch] = -math.inf if told.score is None else told.score
         self._reached = self._reached or self._scores[told.arch] >= self._goal
 

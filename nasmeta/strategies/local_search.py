@@ -18,7 +18,7 @@ from pydantic import Field
 
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 
 class LocalSearch(Strategy):
@@ -49,9 +49,9 @@ class LocalSearch(Strategy):
             return None
         if self._current is None:
             self._starts.append(arch)
-        return Proposal(trial, arch, self.iterations)
+        return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         self._scores[told.arch] = told.score
         if len(self._starts) == self._wanted and all(arch in self._scores for arch in self._starts):
             start = max(self._starts, key=self._score)
@@ -62,7 +62,7 @@ class LocalSearch(Strategy):
             while better := self._better():
                 self._move(better[0])
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Outcome) -> None:
         self._scores[told.arch] = told.score
 
     def _exhausted(self) -> bool:

@@ -19,7 +19,7 @@ from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Inputs, Relaxation
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 
 class MetaDifferentiable(Strategy):
@@ -45,18 +45,17 @@ class MetaDifferentiable(Strategy):
         self.adaptation = Adaptation(
             inner_scale, outer_scale, warmup, temperature_start, temperature_end, prune_steps
         )
-        self._last: Told | None = None
+        self._last: Outcome | None = None
         self._failed = False
 
     def _ask(self, trial: int) -> Proposal | None:
         if self._outstanding or self._failed:
             return None
         iterations = -(-self.iterations * (trial + 1) // self.trials)
-        return Proposal(
-            trial, ADAPTIVE, iterations, continues=None if self._last is None else self._last.trial
-        )
+        continues = None if self._last is None else self._last.trial
+        return Proposal(trial=trial, arch=ADAPTIVE, iterations=iterations, continues=continues)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         if told.score is None:
             self._failed = True
         else:

@@ -23,7 +23,7 @@ from nasmeta.errors import ConfigError, RunFailed, suggest
 from nasmeta.strategies.base import OBJECTIVES, Strategy
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.pareto import Point, crowding, fronts
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -31,7 +31,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Member(NamedTuple):
     """A survivor, with its front (0 is the best) and its crowding distance in that front."""
 
-    told: Told
+    told: Outcome
     front: int
     distance: float
 
@@ -62,17 +62,19 @@ class NSGA2(Strategy):
         self.size = population
         self.crossover, self.mutation = crossover, mutation
         self.parents: list[Member] = []
-        self.children: list[Told] = []
+        self.children: list[Outcome] = []
 
     def _ask(self, trial: int) -> Proposal | None:
         rng = self.stream(trial)
         if not self.parents:
             if trial == self.size:
                 return None
-            return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
+            arch = self.fresh(lambda: self.space.sample(rng))
+            return Proposal(trial=trial, arch=arch, iterations=self.iterations)
         if trial % self.size == 0 and self._outstanding:
             return None
-        return Proposal(trial, self.fresh(lambda: self._child(rng)), self.iterations)
+        arch = self.fresh(lambda: self._child(rng))
+        return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
     def _child(self, rng: np.random.Generator) -> Any:
         """Crossover of two tournament winners, then a mutation, each with its probability."""
@@ -89,23 +91,23 @@ class NSGA2(Strategy):
         better = min(first, second, key=lambda member: (member.front, -member.distance))
         return better.told.arch
 
-    def learn(self, history: Sequence[Told]) -> None:
+    def learn(self, history: Sequence[Outcome]) -> None:
         """Makes the best of another search the first parents, if it had enough trials for a population."""
         super().learn(history)
         if len(history) >= self.size:
             self.parents = self._survivors(list(history))
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Outcome) -> None:
         """Does nothing: `learn` takes all trials at once."""
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         self.children.append(told)
         if len(self.children) == self.size:
             everyone = [member.told for member in self.parents] + self.children
             self.parents = self._survivors(sorted(everyone, key=lambda t: t.trial))
             self.children = []
 
-    def _survivors(self, everyone: list[Told]) -> list[Member]:
+    def _survivors(self, everyone: list[Outcome]) -> list[Member]:
         points = [self._point(told) for told in everyone]
         survivors: list[Member] = []
         for number, front in enumerate(fronts(points)):
@@ -115,7 +117,7 @@ class NSGA2(Strategy):
             survivors += members[: self.size - len(survivors)]
         return survivors
 
-    def _point(self, told: Told) -> Point:
+    def _point(self, told: Outcome) -> Point:
         """The objectives of a trial, all to be minimized; a failure is infinite in all of them."""
         if told.score is None:
             return (math.inf,) * (1 + len(self.objectives))

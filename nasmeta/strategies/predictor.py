@@ -27,7 +27,7 @@ from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.surrogate.graphs import EncodedGraph, encode, feature_length
 from nasmeta.strategies.surrogate.targets import normal_scores
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 if TYPE_CHECKING:
     from nasmeta.strategies.surrogate.ensemble import Ensemble
@@ -76,12 +76,12 @@ class Predictor(Strategy):
             "learning_rate": learning_rate,
             "weight_decay": weight_decay,
         }
-        self._told: list[Told] = []
+        self._told: list[Outcome] = []
         self._ensemble: Ensemble | None = None
         self._encoded: dict[Any, EncodedGraph] = {}
         self._infeasible: set[Any] = set()
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         self._told.append(told)
 
     def _ask(self, trial: int) -> Proposal:
@@ -92,7 +92,7 @@ class Predictor(Strategy):
             arch = self._most_promising(scores, rng)
         if arch is None:
             arch = self.fresh(lambda: self.space.sample(rng))
-        return Proposal(trial, arch, self.iterations)
+        return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
     def _most_promising(self, scores: list[float], rng: np.random.Generator) -> Any | None:
         """The feasible candidate with the highest acquisition; None if there is none."""
@@ -157,6 +157,6 @@ class Predictor(Strategy):
         return [self._encoded[arch] for arch in archs]
 
 
-def _score(told: Told) -> float:
+def _score(told: Outcome) -> float:
     assert told.score is not None
     return told.score

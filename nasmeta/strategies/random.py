@@ -13,4 +13,5 @@ class RandomSearch(Strategy):
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
-        return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), self.iterations)
+        arch = self.fresh(lambda: self.space.sample(rng))
+        return Proposal(trial=trial, arch=arch, iterations=self.iterations)

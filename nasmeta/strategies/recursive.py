@@ -28,7 +28,7 @@ from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.seeding import integer
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 
 class Recursive(Strategy):
@@ -46,8 +46,8 @@ class Recursive(Strategy):
     ) -> None:
         super().__init__(context)
         self.rounds = min(rounds, self.trials)
-        self.history: list[Told] = []
-        self.best: Told | None = None
+        self.history: list[Outcome] = []
+        self.best: Outcome | None = None
         self._context, self._make = context, inner
         self._round = 0
         self.inner = self._begun()
@@ -82,15 +82,15 @@ class Recursive(Strategy):
             return replace(proposal, trial=trial, continues=self._before + proposal.continues)
         return replace(proposal, trial=trial, inherits=self._source.trial if self._source else None)
 
-    def learn(self, history: Sequence[Told]) -> None:
+    def learn(self, history: Sequence[Outcome]) -> None:
         """Takes over trials for the first round and all later ones; there are no weights to inherit."""
         super().learn(history)
         self.inner.learn(history)
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Outcome) -> None:
         self.history.append(told)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         self.inner.tell(replace(told, trial=told.trial - self._before))
         self.history.append(told)
         if told.score is not None and (self.best is None or _rank(told) > _rank(self.best)):
@@ -113,7 +113,7 @@ def _contains(space: SearchSpace[Any], arch: Any) -> bool:
         return False
 
 
-def _rank(told: Told) -> tuple[int, float]:
+def _rank(told: Outcome) -> tuple[int, float]:
     """The rank of a trial: longest trained first, because scores at different budgets do not compare."""
     assert told.score is not None
     return told.iterations, told.score

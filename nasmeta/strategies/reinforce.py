@@ -22,7 +22,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 if TYPE_CHECKING:
     from nasmeta.strategies.controller import Answers
@@ -71,16 +71,16 @@ class Reinforce(Strategy):
         arch = self.fresh(draw)
         if arch in drawn:
             self._answers[arch] = drawn[arch]
-        return Proposal(trial, arch, self.iterations)
+        return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         reward = self._reward(told.score)
         baseline = reward if self._baseline is None else self._baseline
         if told.arch in self._answers:  # otherwise it is a repeat of another search
             self.controller.step(self._answers[told.arch], reward - baseline, self._entropy_weight)
         self._baseline = baseline + (1 - self._baseline_decay) * (reward - baseline)
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Outcome) -> None:
         """Keeps the scores of another search for rewards to compare with; `adopt` takes its policy."""
         if told.score is not None:
             insort(self._scores, told.score)

@@ -11,7 +11,7 @@ from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.memory import Memory
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
-from nasmeta.trial import Cost, Proposal, Told
+from nasmeta.trial import Cost, Outcome, Proposal
 
 Make = Callable[..., Strategy]
 SPACE = ToySpace(length=4, base=6)
@@ -63,8 +63,15 @@ def _configuration(option: str) -> Config:
     return parse(composed([f"strategy={option}"]), trusted=True)
 
 
-def told(proposal: Proposal, score: float | None) -> Told:
-    return Told(proposal.trial, proposal.arch, score, proposal.iterations, 1, 1)
+def told(proposal: Proposal, score: float | None) -> Outcome:
+    return Outcome(
+        trial=proposal.trial,
+        arch=proposal.arch,
+        score=score,
+        iterations=proposal.iterations,
+        params=1,
+        flops=1,
+    )
 
 
 def play(
@@ -75,7 +82,7 @@ def play(
     score: Callable[[Any], float] = distance_score,
     pick: Callable[[int], int] = lambda waiting: waiting - 1,
 ) -> list[Any]:
-    """Runs a strategy to its end; returns the history: ("ask", Proposal) and ("tell", Told) in order.
+    """Runs a strategy to its end; returns the history: ("ask", Proposal) and ("tell", Outcome) in order.
 
     outstanding: the most trials that wait for a result at once. failing: whether a trial fails.
     score: an architecture's score. pick: number of waiting trials -> the index of the one that is told next;

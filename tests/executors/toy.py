@@ -17,7 +17,9 @@ from nasmeta.trial import Job, TrialResult
 
 
 def job(trial: int, arch: str, folder: Path = Path("nowhere")) -> Job:
-    return Job("search", trial, arch, 10, folder / f"{trial}.pt", None)
+    return Job(
+        phase="search", trial=trial, arch=arch, iterations=10, weights=folder / f"{trial}.pt", start=None
+    )
 
 
 def collected(executor: Executor, archs: list[str]) -> list[TrialResult]:
@@ -55,8 +57,17 @@ def judge(job: Job, report: Any, stop: Any) -> TrialResult:
                 time.sleep(0.01)
             job.weights.write_text("saved")
             raise Interrupted("stopped at iteration 3 of 10")
-    numbers: Any = (None, None, None, torch.get_num_threads(), 1, 0.0, 0.0)
-    return TrialResult(job.trial, job.arch, job.iterations, "ok", *numbers, proxy=float(os.getpid()))
+    return TrialResult(
+        trial=job.trial,
+        arch=job.arch,
+        iterations=job.iterations,
+        status="ok",
+        proxy=float(os.getpid()),
+        params=torch.get_num_threads(),
+        flops=1,
+        train_seconds=0.0,
+        seconds=0.0,
+    )
 
 
 def rebuild() -> Judge:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 
@@ -19,12 +20,16 @@ from nasmeta.seeding import stream
 from nasmeta.strategies.base import Strategy
 from nasmeta.testing.strategies import SPACE, Make, asked, class_of, made, play, replay, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
-from nasmeta.trial import Told
+from nasmeta.trial import Outcome
 from tests.search_spaces.shipped import FILES, shipped
 
 FILES_OF_STRATEGIES = (path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
 # Strategies that train networks themselves have tests of their own.
 OPTIONS = sorted(name for name in FILES_OF_STRATEGIES if class_of(name).black_box)
+
+
+def earlier(trial: int, arch: Digits, score: float) -> Outcome:
+    return Outcome(trial=trial, arch=arch, score=score, iterations=5, params=1, flops=1)
 
 
 @pytest.fixture(params=OPTIONS)
@@ -152,7 +157,7 @@ def test_it_works_with_whatever_is_feasible(
     feasible = {every[i] for i in allowed}
     strategy = made(option, space=NINE, trials=12, feasible=feasible.__contains__)
     if strategy.learns:
-        strategy.learn([Told(n, every[i], float(n), 5, 1, 1) for n, i in enumerate(known)])
+        strategy.learn([earlier(n, every[i], float(n)) for n, i in enumerate(known)])
     if not feasible:
         with pytest.raises(NothingFeasible):
             play(strategy)
@@ -173,7 +178,7 @@ def test_what_another_search_knew_may_be_all_that_is_feasible(make: Make) -> Non
         with pytest.raises(NothingFeasible):
             strategy.ask()
         return
-    strategy.learn([Told(0, only, 0.5, 5, 1, 1), Told(1, space.initial(), 0.1, 5, 1, 1)])
+    strategy.learn([earlier(0, only, 0.5), earlier(1, space.initial(), 0.1)])
     archs = asked(play(strategy))
     assert set(archs) <= {only}
     assert strategy.done()
@@ -223,7 +228,7 @@ def test_wrong_tells_are_refused(make: Make) -> None:
     proposal = strategy.ask()
     assert proposal is not None
     with pytest.raises(ValueError, match="trial 7 is not outstanding"):
-        strategy.tell(told(type(proposal)(7, proposal.arch, 5), 0.5))
+        strategy.tell(told(replace(proposal, trial=7), 0.5))
     with pytest.raises(ValueError, match="was told a score of nan"):
         strategy.tell(told(proposal, math.nan))
     strategy = make()

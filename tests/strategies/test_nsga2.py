@@ -12,8 +12,8 @@ from nasmeta.strategies.nsga2 import NSGA2
 from nasmeta.strategies.pareto import dominates, hypervolume
 from nasmeta.strategies.random import RandomSearch
 from nasmeta.testing.strategies import SPACE, context
-from nasmeta.testing.toy_space import distance_score
-from nasmeta.trial import Proposal, Told
+from nasmeta.testing.toy_space import Digits, distance_score
+from nasmeta.trial import Outcome, Proposal
 
 
 def nsga2(population: int = 6, objectives: list[str] | None = None, **rest: Any) -> NSGA2:
@@ -23,15 +23,25 @@ def nsga2(population: int = 6, objectives: list[str] | None = None, **rest: Any)
     )
 
 
-def judged(proposal: Proposal) -> Told:
+def outcome(trial: int, arch: Digits, score: float | None, params: int) -> Outcome:
+    return Outcome(trial=trial, arch=arch, score=score, iterations=5, params=params, flops=1)
+
+
+def judged(proposal: Proposal) -> Outcome:
     """The score is high at 1-2-3-4, the cost is the sum of the digits: they disagree."""
     arch = proposal.arch
-    return Told(
-        proposal.trial, arch, distance_score(arch), proposal.iterations, sum(arch.values), 1, None, 1.0
+    return Outcome(
+        trial=proposal.trial,
+        arch=arch,
+        score=distance_score(arch),
+        iterations=proposal.iterations,
+        params=sum(arch.values),
+        flops=1,
+        seconds=1.0,
     )
 
 
-def run(strategy: Strategy) -> list[Told]:
+def run(strategy: Strategy) -> list[Outcome]:
     history = []
     while not strategy.done():
         proposal = strategy.ask()
@@ -41,7 +51,7 @@ def run(strategy: Strategy) -> list[Told]:
     return history
 
 
-def volume(history: list[Told]) -> float:
+def volume(history: list[Outcome]) -> float:
     return hypervolume([(-(t.score or 0.0), float(t.params)) for t in history], (15.0, 21.0))
 
 
@@ -65,7 +75,7 @@ def test_survivors_come_front_by_front_and_the_lonely_first() -> None:
 def test_a_crowded_front_keeps_its_ends() -> None:
     strategy = nsga2(3)
     everyone = [
-        Told(i, SPACE.initial(), score, 5, cost, 1)
+        outcome(i, SPACE.initial(), score, cost)
         for i, (score, cost) in enumerate([(0, 0), (1, 1), (2, 2), (3, 10)])
     ]
     survivors = strategy._survivors(everyone)
@@ -89,10 +99,10 @@ def test_failures_are_worse_than_anything() -> None:
     for _ in range(4):
         proposal = strategy.ask()
         assert proposal is not None
-        bad = Told(proposal.trial, proposal.arch, None, 5, 0, 0)
+        bad = outcome(proposal.trial, proposal.arch, None, 0)
         strategy.tell(bad if proposal.trial % 2 else judged(proposal))
     assert {m.told.trial for m in strategy.parents} == {0, 2}
-    assert strategy._point(Told(9, SPACE.initial(), None, 5, 0, 0)) == (math.inf, math.inf)
+    assert strategy._point(outcome(9, SPACE.initial(), None, 0)) == (math.inf, math.inf)
 
 
 def test_wrong_objectives_are_refused() -> None:

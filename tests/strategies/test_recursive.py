@@ -16,7 +16,7 @@ from nasmeta.strategies.recursive import Recursive
 from nasmeta.strategies.reinforce import Reinforce
 from nasmeta.testing.strategies import asked, context, play, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 
 class Spy(Strategy):
@@ -26,16 +26,16 @@ class Spy(Strategy):
 
     def __init__(self, context: SearchContext) -> None:
         super().__init__(context)
-        self.told: list[Told] = []
+        self.told: list[Outcome] = []
         self.made.append(self)
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
         first = self.space.initial()
         arch = first if trial == 0 else self.fresh(lambda: self.space.mutate(first, rng))
-        return Proposal(trial, arch, self.iterations)
+        return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         self.told.append(told)
 
 

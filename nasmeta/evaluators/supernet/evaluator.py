@@ -110,8 +110,8 @@ class Supernet(Evaluator):
         if wrong := self.budget_error(iterations):
             raise ConfigError(f"evaluator: trial {trial} is to get {iterations} iterations, and {wrong}")
         architecture = self.problem.space.parse(arch)
-        known, cost, version = (trial, arch, iterations), Cost(0, 0), None
-        train_seconds = 0.0
+        known: dict[str, Any] = {"trial": trial, "arch": arch, "iterations": iterations}
+        cost, train_seconds = Cost(0, 0), 0.0
         try:
             cost = self.cost(architecture)
             shared = self._trained(weights.with_name(FILE), architecture, trial, report, stop)
@@ -122,20 +122,20 @@ class Supernet(Evaluator):
         except FAILURES as error:
             seconds = time.monotonic() - began
             return TrialResult.failed(
-                *known, failure(error), cost, train_seconds=train_seconds, seconds=seconds
+                **known, reason=failure(error), cost=cost, train_seconds=train_seconds, seconds=seconds
             )
         _leave(weights, arch, state)
         by_loss = self.criterion == "loss"
         return TrialResult(
-            *known,
-            "ok",
-            None if by_loss else score.accuracy,
-            None if by_loss else score.ci95,
-            score.loss,
-            cost.params,
-            cost.flops,
-            train_seconds,
-            time.monotonic() - began,
+            **known,
+            status="ok",
+            valid_accuracy=None if by_loss else score.accuracy,
+            valid_ci95=None if by_loss else score.ci95,
+            valid_loss=score.loss,
+            params=cost.params,
+            flops=cost.flops,
+            train_seconds=train_seconds,
+            seconds=time.monotonic() - began,
             weights_version=version,
         )
 

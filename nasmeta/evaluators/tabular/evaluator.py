@@ -100,14 +100,22 @@ class Tabular(Evaluator):
     ) -> TrialResult:
         if stop():
             raise Interrupted(f"stopped before trial {trial} was looked up")
-        known, cost = (trial, arch, iterations), self.table.cost(arch)
-        params, flops = (cost.params, cost.flops) if cost else (None, None)
+        known: dict[str, Any] = {"trial": trial, "arch": arch, "iterations": iterations}
+        cost = self.table.cost(arch)
+        known |= {"params": cost and cost.params, "flops": cost and cost.flops}
         found = self.table.valid(arch, iterations)
         if found is None:
             reason = self.budget_error(iterations) or f"the table has no row of {arch}"
-            return TrialResult(*known, "failed", None, None, None, params, flops, 0.0, 0.0, reason)
+            return TrialResult(**known, status="failed", reason=reason, train_seconds=0.0, seconds=0.0)
         seconds = self.seconds_per_iteration * iterations if found.seconds is None else found.seconds
-        return TrialResult(*known, "ok", found.accuracy, found.ci95, None, params, flops, seconds, seconds)
+        return TrialResult(
+            **known,
+            status="ok",
+            valid_accuracy=found.accuracy,
+            valid_ci95=found.ci95,
+            train_seconds=seconds,
+            seconds=seconds,
+        )
 
     def test(self, arch: str, iterations: int) -> MetaTested:
         return self.table.test(arch, iterations)

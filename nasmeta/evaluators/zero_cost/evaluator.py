@@ -86,7 +86,8 @@ class ZeroCost(Evaluator):
     ) -> TrialResult:
         began = time.monotonic()
         architecture = self.problem.space.parse(arch)
-        known, cost = (trial, arch, iterations), Cost(0, 0)
+        known: dict[str, Any] = {"trial": trial, "arch": arch, "iterations": iterations}
+        cost = Cost(0, 0)
         try:
             cost = self.cost(architecture)
             limit = Limit(self.max_seconds)
@@ -95,10 +96,19 @@ class ZeroCost(Evaluator):
                 raise Diverged(f"{self.proxy} is {value}")
         except FAILURES as error:
             seconds = time.monotonic() - began
-            return TrialResult.failed(*known, failure(error), cost, train_seconds=0.0, seconds=seconds)
+            return TrialResult.failed(
+                **known, reason=failure(error), cost=cost, train_seconds=0.0, seconds=seconds
+            )
         seconds = time.monotonic() - began
-        costs = cost.params, cost.flops
-        return TrialResult(*known, "ok", None, None, None, *costs, 0.0, seconds, proxy=value)
+        return TrialResult(
+            **known,
+            status="ok",
+            proxy=value,
+            params=cost.params,
+            flops=cost.flops,
+            train_seconds=0.0,
+            seconds=seconds,
+        )
 
     def score(self, arch: Any, stop: Stop = lambda: False) -> float:
         """The proxy's value of an architecture. Raises Interrupted once `stop()` is true."""

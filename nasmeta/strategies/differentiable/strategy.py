@@ -89,7 +89,7 @@ class Differentiable(Strategy):
             self._epoch()
         if trial >= len(proposals):
             return None
-        return Proposal(trial, proposals[trial], self.iterations)
+        return Proposal(trial=trial, arch=proposals[trial], iterations=self.iterations)
 
     def _exhausted(self) -> bool:
         return not self._goes_on() and self._asked >= len(self._proposals())

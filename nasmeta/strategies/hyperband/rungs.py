@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from nasmeta.strategies.hyperband.plan import Rung
-from nasmeta.trial import Told
+from nasmeta.trial import Outcome
 
 
 class Bracket(ABC):
@@ -17,15 +17,15 @@ class Bracket(ABC):
 
     def __init__(self, iterations: Sequence[int]) -> None:
         self.iterations = list(iterations)
-        self.told: list[list[Told]] = [[] for _ in iterations]
+        self.told: list[list[Outcome]] = [[] for _ in iterations]
         self.promoted: list[set[int]] = [set() for _ in iterations]
 
-    def ranked(self, rung: int) -> list[Told]:
+    def ranked(self, rung: int) -> list[Outcome]:
         """The rung's trials that did not fail, best first; equal ones in the order of their numbers."""
         good = [told for told in self.told[rung] if told.score is not None]
         return sorted(good, key=lambda told: (-_score(told), told.trial))
 
-    def promotion(self) -> tuple[int, Told] | None:
+    def promotion(self) -> tuple[int, Outcome] | None:
         """(rung to enter, trial that enters it), to be asked next; None if there is none yet."""
         for rung in reversed(range(len(self.iterations) - 1)):
             for told in self.ranked(rung)[: self.quota(rung)]:
@@ -69,7 +69,7 @@ class Halving(Bracket):
         """The number of trials that the bracket takes in all, as far as is known."""
         return sum(self.sizes)
 
-    def tell(self, rung: int, told: Told) -> None:
+    def tell(self, rung: int, told: Outcome) -> None:
         self.told[rung].append(told)
         if len(self.told[rung]) == self.sizes[rung]:
             survivors = len(self.ranked(rung))
@@ -90,7 +90,7 @@ class Asynchronous(Bracket):
         super().__init__(iterations)
         self.eta = eta
 
-    def tell(self, rung: int, told: Told) -> None:
+    def tell(self, rung: int, told: Outcome) -> None:
         self.told[rung].append(told)
 
     def quota(self, rung: int) -> int:
@@ -100,6 +100,6 @@ class Asynchronous(Bracket):
         return math.ceil((len(self.told[rung]) + left) / self.eta)
 
 
-def _score(told: Told) -> float:
+def _score(told: Outcome) -> float:
     assert told.score is not None
     return told.score

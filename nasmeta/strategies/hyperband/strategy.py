@@ -30,7 +30,7 @@ from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.hyperband import plan
 from nasmeta.strategies.hyperband.rungs import Asynchronous, Halving
-from nasmeta.trial import Proposal, Told
+from nasmeta.trial import Outcome, Proposal
 
 
 class Hyperband(Strategy):
@@ -70,13 +70,16 @@ class Hyperband(Strategy):
             if promotion is not None:
                 rung, told = promotion
                 self._places[trial] = bracket, rung
-                return Proposal(trial, told.arch, bracket.iterations[rung], continues=told.trial)
+                return Proposal(
+                    trial=trial, arch=told.arch, iterations=bracket.iterations[rung], continues=told.trial
+                )
         entered = self._enter()
         if entered is None:
             return None
         self._places[trial] = entered, 0
         rng = self.stream(trial)
-        return Proposal(trial, self.fresh(lambda: self.space.sample(rng)), entered.iterations[0])
+        arch = self.fresh(lambda: self.space.sample(rng))
+        return Proposal(trial=trial, arch=arch, iterations=entered.iterations[0])
 
     def _enter(self) -> Halving | Asynchronous | None:
         """The bracket whose lowest rung takes a new architecture; None if all wait for tells."""
@@ -101,11 +104,11 @@ class Hyperband(Strategy):
         self.halving.append(Halving(rungs))
         return self.halving[-1]
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: Outcome) -> None:
         bracket, rung = self._places.pop(told.trial)
         bracket.tell(rung, told)
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Outcome) -> None:
         """Learns nothing: architectures are random draws, and only its own trials can be promoted."""
 
     def _promotable(self) -> set[int]:

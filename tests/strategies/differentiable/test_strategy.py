@@ -16,7 +16,8 @@ from nasmeta.seeding import stream
 from nasmeta.strategies.differentiable import Differentiable
 from nasmeta.strategies.differentiable.training import BilevelTraining
 from nasmeta.strategies.memory import Memory
-from nasmeta.trial import Proposal, Told
+from nasmeta.testing.strategies import told
+from nasmeta.trial import Proposal
 
 TINY = [
     "strategy=differentiable",
@@ -61,7 +62,7 @@ def play(strategy: Differentiable) -> list[Proposal]:
     proposals = []
     while (proposal := strategy.ask()) is not None:
         proposals.append(proposal)
-        strategy.tell(Told(proposal.trial, proposal.arch, 0.5, proposal.iterations, 1, 1))
+        strategy.tell(told(proposal, 0.5))
     assert strategy.done()
     return proposals
 
