@@ -3,14 +3,20 @@
 Bash reads a block of commands as a user's shell would, but `nasmeta` and the other programs are functions
 that only record their arguments. Each recorded `nasmeta` command then runs in this process, in a folder that
 has what the pages speak of: pictures, a finished run, tables, an option of one's own. A search is cut short
-by the smallest budget at its end. Of scripts it is checked that they are there; they have tests of their own.
+by the smallest budget at its end. Scripts take minutes
+to hours: they run until their arguments are parsed, and have tests of their own.
 """
 
+import argparse
 import os
 import re
+import runpy
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,11 +128,40 @@ def here(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+class Parsed(Exception):
+    """A script understands its arguments."""
+
+
+def check_script(script: Path, arguments: list[str]) -> None:
+    """A script can be run, and one in Python understands the arguments; Bash only reads its own."""
+    assert os.access(script, os.X_OK), script
+    if b"bash" in script.read_bytes().splitlines()[0]:
+        subprocess.run(["bash", "-n", script], check=True)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("parse_args", "parse_intermixed_args"):
+            patch.setattr(argparse.ArgumentParser, name, only(getattr(argparse.ArgumentParser, name)))
+        patch.setattr(sys, "argv", [str(script), *arguments])
+        patch.syspath_prepend(str(script.parent))
+        with pytest.raises(Parsed):
+            runpy.run_path(str(script), run_name="__main__")
+
+
+def only(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """`parse`, after which the script ends."""
+
+    def parsed(*arguments: Any) -> None:
+        parse(*arguments)
+        raise Parsed
+
+    return parsed
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_it_works_as_written(block: str, here: Path) -> None:
     for program, *arguments in commands(block, here):
         if program.startswith("scripts/"):
-            assert os.access(ROOT / program, os.X_OK), program
+            check_script(ROOT / program, arguments)
         elif program == "nasmeta" and WORKED_EXAMPLE not in arguments:
             for word, module in EXTRAS.items():
                 if word in arguments:
@@ -138,6 +173,9 @@ def test_it_works_as_written(block: str, here: Path) -> None:
                 WORKED.add((program, *arguments))
 
 
-def test_a_wrong_command_is_seen(here: Path) -> None:
-    with pytest.raises(AssertionError):
-        test_it_works_as_written("nasmeta search no.such.key=1\n", here)
+@pytest.mark.parametrize(
+    "command", ["nasmeta search no.such.key=1", "scripts/bench/ranking.py --no-such-option 1"]
+)
+def test_a_wrong_command_is_seen(command: str, here: Path) -> None:
+    with pytest.raises((AssertionError, SystemExit)):
+        test_it_works_as_written(f"{command}\n", here)

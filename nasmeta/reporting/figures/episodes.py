@@ -29,8 +29,10 @@ def episode_grid(batch: "TaskBatch") -> NDArray[np.uint8]:
     support, query = _by_class(batch.support_x, batch), _by_class(batch.query_x, batch)
     pixels = _visible(np.concatenate([support, query], 1)[:way])
     shots = support.shape[1]
-    rows = [_row(images[:shots], images[shots:]) for images in pixels]
-    return _join(rows, axis=0, gutter=GUTTER)
+    left, right = _tiled(pixels[:, :shots]), _tiled(pixels[:, shots:])
+    line = np.full((len(left), SEPARATOR, 3), PAPER, np.uint8)
+    line[:, SEPARATOR // 2 - 1 : SEPARATOR // 2 + 1] = LINE
+    return np.concatenate([left, line, right], 1)
 
 
 def regression_figure(batch: "TaskBatch") -> Figure:
@@ -93,17 +95,9 @@ def _visible(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.broadcast_to(enlarged, (*enlarged.shape[:-1], 3))
 
 
-def _row(support: NDArray[np.uint8], query: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    left, right = (_join(list(images), axis=1, gutter=GUTTER) for images in (support, query))
-    line = np.full((len(left), SEPARATOR, 3), PAPER, np.uint8)
-    line[:, SEPARATOR // 2 - 1 : SEPARATOR // 2 + 1] = LINE
-    return np.concatenate([left, line, right], 1)
-
-
-def _join(images: list[NDArray[np.uint8]], axis: int, gutter: int) -> NDArray[np.uint8]:
-    """Joins images side by side (axis 1) or one below the other (axis 0), with white gutters between."""
-    shape = list(images[0].shape)
-    shape[axis] = gutter
-    between = np.full(shape, PAPER, np.uint8)
-    parts = [part for image in images for part in (between, image)]
-    return np.concatenate(parts[1:], axis)
+def _tiled(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images [rows, columns, H, W, 3] as one picture, with white gutters between them."""
+    gutters = [(0, 0), (0, 0), (0, GUTTER), (0, GUTTER), (0, 0)]
+    padded = np.pad(images, gutters, constant_values=PAPER[0])
+    rows, columns, height, width, _ = padded.shape
+    return padded.swapaxes(1, 2).reshape(rows * height, columns * width, 3)[:-GUTTER, :-GUTTER]
