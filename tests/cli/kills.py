@@ -21,7 +21,7 @@ FORK = multiprocessing.get_context("forkserver")
 # What every command imports sooner or later; torch imports the compiler with the first optimizer.
 FORK.set_forkserver_preload(
     [
-        *("tests.cli.kills", "nasmeta.run.search", "nasmeta.reporting.tables.closing", "nasmeta.cli.launch"),
+        *("tests.cli.kills", "nasmeta.run.search", "nasmeta.reporting.tables.closing", "nasmeta.cli.search"),
         *("nasmeta.reporting.pages.report", "matplotlib.font_manager", "matplotlib.backends.backend_svg"),
         *("nasmeta.trained.classifier", "nasmeta.trained.meta_test", "nasmeta.trained.prediction"),
         "torch._dynamo",

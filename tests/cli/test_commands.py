@@ -148,7 +148,7 @@ def test_no_run_is_written_over_another(tmp_path: Path, capfd: pytest.CaptureFix
 
 
 def test_runs_of_one_second_get_a_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nasmeta.cli.launch import make_new
+    from nasmeta.cli.output import make_new
 
     names = {make_new(tmp_path / "day" / "10-00-00").name for _ in range(3)}
     assert names == {"10-00-00", "10-00-00-1", "10-00-00-2"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nasmeta.cli import launch
+from nasmeta.cli import output
 from nasmeta.cli.main import main
 from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.image_folder import ImageFolder
@@ -116,7 +116,7 @@ def test_a_sweep_of_the_same_second_has_its_jobs_in_its_own_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launch, "make_new", make_second)
+    monkeypatch.setattr(output, "make_new", make_second)
     assert main(["search", *SHORT, "-m", "seed=0"]) == 0
     (manifest,) = tmp_path.rglob("sweep.json")
     assert manifest.parent.name.endswith("-1")

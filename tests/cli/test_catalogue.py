@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from nasmeta.cli.catalogue import catalogue
 from nasmeta.errors import ConfigError
-from nasmeta.reporting.catalogue import catalogue
 
 
 @pytest.fixture

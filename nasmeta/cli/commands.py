@@ -1,0 +1,187 @@
+"""The commands, except `nasmeta search`: each takes its parsed arguments and returns an exit code.
+
+A command imports what it needs when it is called, so that `nasmeta list` does not load torch.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.errors import RunFailed, UserError
+from nasmeta.runtime.text import printable
+
+log = logging.getLogger(__name__)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """`nasmeta resume DIR [KEY=VALUE ...]`."""
+    from nasmeta.cli.resume import resume
+
+    return resume(options)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """`nasmeta evaluate CHECKPOINT [KEY=VALUE ...]`."""
+    from nasmeta.reporting.tables.closing import evaluation_line
+    from nasmeta.runtime.allocator import keep_pages
+    from nasmeta.trained.meta_test import meta_test
+
+    keep_pages()
+    result = meta_test(options.checkpoint, options.overrides, trusted=options.trust_code)
+    if options.control:
+        return _control(options, result)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        names = ("accuracy", "ci95", "loss", "tasks", "way", "shot", "batch_norm")
+        print(evaluation_line(**{name: result[name] for name in names}))
+    return 0
+
+
+def _control(options: argparse.Namespace, result: dict[str, Any]) -> int:
+    """`nasmeta evaluate CHECKPOINT --control`."""
+    from nasmeta.reporting.tables.closing import control_table
+    from nasmeta.runtime.signals import interruptible
+    from nasmeta.trained.control import control
+
+    with interruptible() as stop:
+        compared = control(options.checkpoint, options.overrides, trusted=options.trust_code, stop=stop)
+    print(json.dumps({**result, "control": compared}) if options.json else control_table(compared))
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """`nasmeta predict CHECKPOINT --support DIR --query PATH...`."""
+    from nasmeta.datasets.image_files import some
+    from nasmeta.runtime import files
+    from nasmeta.runtime.allocator import keep_pages
+    from nasmeta.trained.classifier import FewShotClassifier
+    from nasmeta.trained.prediction import (
+        as_text,
+        find_queries,
+        find_support,
+        fit_files,
+        folder_accuracy,
+        predictions,
+    )
+
+    _check_new(options.output)
+    support = find_support(options.support)
+    queries = find_queries(options.query)
+    keep_pages()
+    classifier = FewShotClassifier.load(options.checkpoint, device=options.device, trusted=options.trust_code)
+    examples = fit_files(classifier, support)
+    answers, unreadable = predictions(classifier, queries)
+    text = as_text(answers, as_json=options.json, provisional=classifier.provisional)
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        files.write_atomically(options.output, text.encode(errors="replace"))
+    accuracy = folder_accuracy(answers)
+    if accuracy is not None:
+        shown = {file.resolve() for file in examples} & {file.resolve() for file in queries}
+        warning = f"; {len(shown)} of them were among its examples" if shown else ""
+        log.info("accuracy by the folders' names: %.1f %% of %d%s", 100 * accuracy, len(answers), warning)
+    if unreadable:
+        raise RunFailed(f"{len(unreadable)} of {len(queries)} images have no label: {some(unreadable)}")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """`nasmeta export CHECKPOINT [--support DIR]`."""
+    from nasmeta.trained.classifier import FewShotClassifier
+    from nasmeta.trained.export import check_installed, export_onnx
+    from nasmeta.trained.prediction import find_support, fit_files
+
+    check_installed()
+    folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
+    what = "embedding" if options.support is None else "classifier"
+    output = options.output or folder / f"{what}.onnx"
+    _check_new(output)
+    support = None if options.support is None else find_support(options.support)
+    classifier = FewShotClassifier.load(options.checkpoint, device="cpu", trusted=options.trust_code)
+    examples = [] if support is None else fit_files(classifier, support)
+    error = export_onnx(classifier, output, examples)
+    log.info("checked: onnxruntime's outputs differ from torch's by at most %.1g", error)
+    print(output)
+    return 0
+
+
+def _check_new(output: Path | None) -> None:
+    """Raises UserError if a command's output would overwrite a file, or if its folder does not exist."""
+    if output is not None and os.path.lexists(output):
+        raise UserError(f"{output}: is there already (--output); name another file, or remove it")
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"{output.parent}: no such folder (--output)")
+
+
+def bench(options: argparse.Namespace) -> int:
+    """`nasmeta bench [KEY=VALUE ...]`."""
+    from nasmeta.cli.bench import benchmark
+    from nasmeta.config.overrides import composed
+    from nasmeta.config.schema import parse
+    from nasmeta.reporting.tables.closing import benchmark_table
+    from nasmeta.run.composition import Composition
+    from nasmeta.runtime.allocator import keep_pages
+
+    keep_pages()
+    composition = Composition.of(parse(composed(options.overrides), trusted=True))
+    composition.log_notices()
+    setting, measured = benchmark(
+        composition, options.arch, seconds=options.seconds, repeats=max(options.repeats, 1)
+    )
+    rows = [row.to_dict() for row in measured]
+    if options.json:
+        for row in rows:
+            print(json.dumps({**setting, **row}))
+    else:
+        print(benchmark_table(setting, rows))
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """`nasmeta report DIR [--output FILE]`."""
+    from nasmeta.reporting.pages.report import write_report
+
+    print(write_report(options.directory, options.output, trusted=options.trust_code))
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """`nasmeta compare DIR... [--json] [--sort KEY]`."""
+    from nasmeta.reporting.tables.compare import comparison, rows_of, warnings
+
+    rows = rows_of(options.directories, options.sort)
+    if not options.json:
+        print("\n".join(printable(line) for line in comparison(rows).split("\n")))
+        return 0
+    for row in rows:
+        print(json.dumps(row.to_dict()))
+    for warning in warnings(rows):
+        print(warning, file=sys.stderr)
+    return 0
+
+
+def list_options(options: argparse.Namespace) -> int:
+    """`nasmeta list [GROUP]`."""
+    from nasmeta.cli.catalogue import catalogue
+
+    print(catalogue([*options.config_dir, config_directory()], options.group))
+    return 0
+
+
+COMMANDS = {
+    "resume": resume,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "bench": bench,
+    "report": report,
+    "compare": compare,
+    "list": list_options,
+}

@@ -1,0 +1,91 @@
+"""The directory of a new run or sweep: made under a new name, or refused if the user's is in use."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from nasmeta.config.arguments_of_hydra import in_quotes
+from nasmeta.config.schema import needs_trust
+from nasmeta.errors import RunDirectoryError
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.manifest import MANIFEST, Manifest
+from nasmeta.run.replay import resume_command
+from nasmeta.runtime import files
+from nasmeta.runtime.command_lines import command_line
+
+HYDRA_WRITES = ("config.yaml", "hydra.yaml", "overrides.yaml")
+"""The files that Hydra writes into the folder `.hydra`."""
+
+
+def claim(config: DictConfig, kind: str) -> None:
+    """Makes the default directory, or refuses the user's if it is in use; `kind` is "run" or "sweep".
+
+    The default directory is named by the second; if it exists, the name gets a suffix. `config` is changed
+    to the name that was found.
+    """
+    overrides = OmegaConf.select(config, "hydra.overrides.hydra") or []
+    named = any(str(override).startswith(f"hydra.{kind}.dir=") for override in overrides)
+    directory = Path(str(config.hydra[kind].dir)).expanduser()
+    if named:
+        refuse_run(directory)
+        refuse_links(directory, kind)
+    else:
+        directory = make_new(directory)
+    with open_dict(config):
+        config.hydra[kind].dir = str(directory)
+        if kind == "sweep":  # its jobs are composed anew, from overrides
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={in_quotes(str(directory))}")
+
+
+def make_new(directory: Path) -> Path:
+    """Makes and returns `directory`, or the first of directory-1, directory-2, ... that does not exist."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(10_000):
+        candidate = directory if attempt == 0 else directory.with_name(f"{directory.name}-{attempt}")
+        try:
+            os.mkdir(candidate)
+        except FileExistsError:
+            continue
+        return candidate
+    raise RunDirectoryError(f"{directory}: there are ten thousand runs of this name already")
+
+
+def refuse_run(directory: Path) -> None:
+    """Raises RunDirectoryError if the directory is a file, or holds a run or a sweep.
+
+    A run that was killed while Hydra still wrote its own files does not count: it has nothing to lose.
+    """
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise RunDirectoryError(f"{directory}: is not a directory; name a directory for the run")
+    signs = ("config.json", "journal.jsonl", "multirun.yaml", MANIFEST)
+    if any(os.path.lexists(directory / sign) for sign in signs):
+        raise RunDirectoryError(
+            f"{directory}: already holds a run; name another directory, or resume it: {_again(directory)}"
+        )
+
+
+def refuse_links(directory: Path, kind: str) -> None:
+    """Raises UserError if there is a link in the directory through which Hydra would write elsewhere.
+
+    Hydra writes a folder `.hydra` for a run and for each job. For a sweep it also writes files whose names
+    depend on the sweeper.
+    """
+    places = [directory]
+    if kind == "sweep" and directory.is_dir():
+        inside = sorted(directory.iterdir())
+        files.check_plain(*inside)
+        places += [path for path in inside if path.is_dir()]
+    for place in places:
+        files.check_plain(place / ".hydra", *(place / ".hydra" / name for name in HYDRA_WRITES))
+
+
+def _again(directory: Path) -> str:
+    """The command that resumes the run or sweep in the directory, as far as that can be read."""
+    with suppress(RunDirectoryError):
+        if (directory / MANIFEST).exists():
+            return resume_command(Manifest(directory))
+        trusted = needs_trust(RunDirectory(directory).load_config())
+        return command_line("resume", directory, trusted=trusted)
+    return command_line("resume", directory)

@@ -1,0 +1,84 @@
+"""One run in its directory, begun or resumed, with what it prints and shows."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from nasmeta.config.schema import Config, needs_trust
+from nasmeta.errors import Interrupted, StorageError
+from nasmeta.reporting.tables.closing import closing_table
+from nasmeta.run.composition import Composition
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.environment import check_unchanged, environment, recorded
+from nasmeta.run.journal import Journal
+from nasmeta.run.search import Search
+from nasmeta.runtime.allocator import keep_pages
+from nasmeta.runtime.command_lines import SearchCommand, command_line
+from nasmeta.runtime.signals import interruptible
+from nasmeta.runtime.text import printable
+
+log = logging.getLogger(__name__)
+
+
+def run(
+    composition: Composition,
+    path: Path,
+    command: SearchCommand | None,
+    *,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+) -> float:
+    """Begins or resumes the run in `path`; returns its validation score (see `show`).
+
+    command: what makes the run, if that is known. overrides: the user's changes to a run that is resumed.
+    force: allow changes that results depend on.
+    """
+    keep_pages()
+    composition.log_notices()
+    config, directory = composition.config, RunDirectory(path)
+    directory.keep_config(config.to_dict())  # first: with only a journal, the run could not be resumed
+    again = command_line("resume", path, trusted=needs_trust(config.to_dict()))
+    with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:
+        before, now = recorded(journal.records), environment(composition)
+        asked = any(record["event"] == "asked" for record in journal.records)
+        check_unchanged(path, before, now, force=force, asked=asked, overrides=overrides)
+        observers = _observers(config, directory)
+        try:
+            summary = Search(composition, directory, journal, observers, stop, command).run()
+        except Interrupted as interrupted:
+            raise Interrupted(f"{interrupted}; resume with: {again}") from None
+        except StorageError as error:
+            raise StorageError(
+                f"{error}; what was written before is intact: free space, then: {again}"
+            ) from error
+        finally:
+            for observer in observers:
+                with suppress(OSError):  # its terminal was closed
+                    observer.close()
+    return show(summary, config, path)
+
+
+def show(summary: dict[str, Any], config: Config, path: Path) -> float:
+    """Prints a run's closing table; returns its best network's validation score: higher is better."""
+    trusted = needs_trust(config.to_dict())
+    print(closing_table(summary, path, trusted=trusted, resumable=True))
+    accuracy, loss = (summary["best"][name] for name in ("valid_accuracy", "valid_loss"))
+    return float(-loss if accuracy is None else accuracy)
+
+
+def _observers(config: Config, directory: RunDirectory) -> list[Any]:
+    observers: list[Any] = []
+    if config.keys.progress:
+        from nasmeta.reporting.progress import Progress
+
+        observers.append(Progress())
+    nameable = printable(str(directory.tensorboard)) == str(directory.tensorboard)
+    if config.keys.tensorboard and not nameable:
+        log.warning("%s: no TensorBoard files: it cannot write to a name that is not text", directory.path)
+    elif config.keys.tensorboard:
+        from nasmeta.reporting.tensorboard import TensorBoard
+
+        observers.append(TensorBoard(directory.tensorboard))
+    return observers

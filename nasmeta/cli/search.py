@@ -1,0 +1,129 @@
+"""`nasmeta search`: starts Hydra, checks everything before it makes a directory, and runs its jobs."""
+
+import os
+from collections.abc import Callable
+from contextlib import chdir, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from nasmeta.cli import output, sweep
+from nasmeta.cli.sweep import Refused
+from nasmeta.config import hydra_errors, hydra_setup
+from nasmeta.config.arguments_of_hydra import prepared
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.schema import Config, parse
+from nasmeta.errors import NasmetaError
+from nasmeta.run.manifest import Job, Manifest
+from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.runtime.job_lines import told_apart
+
+if TYPE_CHECKING:
+    from nasmeta.run.composition import Composition
+
+Run = Callable[[Config, Path, SearchCommand], float]
+"""Runs a job, given its configuration, its directory, and the command that makes it."""
+
+_checked: "Composition | None" = None
+"""What was built and loaded to check a job before a directory is made; the job uses it when it begins."""
+
+
+def search(arguments: list[str]) -> int:
+    """`nasmeta search ARGUMENT...`, with arguments in Hydra's syntax."""
+    launch(arguments, _begin)
+    return 0
+
+
+def _begin(config: Config, path: Path, command: SearchCommand) -> float:
+    from nasmeta.cli.run import run
+    from nasmeta.run.readiness import ready
+
+    global _checked
+    checked, _checked = _checked, None
+    same = checked is not None and checked.config == config
+    return run(checked if checked is not None and same else ready(config), path, command)
+
+
+def launch(arguments: list[str], run: Run, replayed: Manifest | None = None) -> None:
+    """Makes Hydra compose the jobs and run each. `replayed` is the manifest of a sweep to replay."""
+    hydra_setup.install()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them and exiting
+    arguments = prepared(arguments)
+    version.setbase("1.3")
+    try:
+        with hydra_setup.text_help(), sweep.current(arguments, replayed) as swept:
+            parser = get_args_parser()
+            parser.prog = "nasmeta search"
+            options = parser.parse_intermixed_args(arguments)  # overrides may be before and after options
+            if options.experimental_rerun is not None:
+                parser.error("--experimental-rerun: resume a run with `nasmeta resume DIR` instead")
+            try:
+                _run_hydra(
+                    options, parser, lambda config: _job(config, run), str(config_directory()), "search"
+                )
+            except Exception as error:
+                swept.check_all_done(error)  # a sweeper may raise if every job has failed
+                raise
+            swept.check_all_done()
+    except Refused as refused:
+        raise refused.error from None
+    except Exception as error:
+        raise hydra_errors.explain(error) from error
+
+
+class BeforeRun(Callback):
+    """A Hydra callback that checks everything before a directory is made, and never overwrites a run.
+
+    The configurations of all jobs of a sweep are checked before the first job. Whether a job's parts fit is
+    checked when its turn comes.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from nasmeta.run.readiness import ready
+
+        global _checked
+        try:
+            _checked = ready(parse(sweep.without_hydra(config), trusted=True))
+            output.claim(config, "run")
+        except Exception as error:
+            raise Refused(error) from error
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        global _checked
+        try:
+            _checked = sweep.start(config)
+        except Exception as error:
+            explained = hydra_errors.explain(error)
+            raise (Refused(explained) if isinstance(explained, NasmetaError) else explained) from error
+
+
+def _job(config: DictConfig, run: Run) -> float | None:
+    """Runs one job in the directory that Hydra made for it; returns the number that a sweeper maximizes."""
+    hydra = HydraConfig.get()
+    command = sweep.command_of(hydra)
+    directory = Path(hydra.runtime.output_dir)
+    if hydra.mode != RunMode.MULTIRUN:
+        with chdir(hydra.runtime.cwd):  # hydra.job.chdir would change what a relative path means
+            try:
+                checked = _checked.config if _checked is not None else parse(config, trusted=True)
+                return run(checked, directory, command)
+            except Exception as error:  # Hydra would first print all overrides
+                raise Refused(error) from error
+    with chdir(hydra.runtime.cwd):
+        checked = parse(config, trusted=True)
+        manifest = Manifest(Path(hydra.sweep.dir).absolute())
+    job = Job(
+        number=hydra.job.num,
+        directory=sweep.job_directory(hydra),
+        overrides=list(hydra.overrides.task),
+        config=checked.to_dict(),
+    )
+    alone = hydra.runtime.choices["hydra/launcher"] == "basic"
+    with nullcontext() if alone else told_apart(job.number):
+        return sweep.run_job(manifest, job, lambda: run(checked, directory, command))
