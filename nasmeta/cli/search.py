@@ -1,6 +1,7 @@
 """`nasmeta search`: starts Hydra, checks everything before it makes a directory, and runs its jobs."""
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import chdir, nullcontext
 from pathlib import Path
@@ -55,6 +56,7 @@ def launch(arguments: list[str], run: Run, replayed: Manifest | None = None) -> 
     hydra_setup.install()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them and exiting
     arguments = prepared(arguments)
+    sys.argv = ["nasmeta search", *arguments]  # summary.json has the command
     version.setbase("1.3")
     try:
         with hydra_setup.text_help(), sweep.current(arguments, replayed) as swept:
