@@ -12,7 +12,7 @@ examples:
   nasmeta search dataset=omniglot meta_learner=maml  choose parts (see `nasmeta list`)
   nasmeta search -m seed=0,1,2                       a sweep, every job in a directory of its own
   nasmeta search --cfg job                           print the configuration and run nothing
-  nasmeta resume outputs/2026-11-24/10-00-00         go on with an interrupted run or sweep
+  nasmeta resume outputs/2026-11-24/10-00-00         resume an interrupted run or sweep
   nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
   nasmeta predict outputs/2026-11-24/10-00-00 --support cats_and_dogs --query photos
   nasmeta report outputs/2026-11-24/10-00-00         a page of its curves, front, architectures
@@ -54,13 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
     )
-    resume_parser = commands.add_parser("resume", help="go on with an interrupted run or sweep")
+    resume_parser = commands.add_parser("resume", help="resume an interrupted run or sweep")
     resume_parser.add_argument("directory", type=_path, metavar="DIR")
     resume_parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="changes, e.g. progress=false; see --force"
     )
     resume_parser.add_argument(
-        "--force", action="store_true", help="go on though what decides the results has changed"
+        "--force", action="store_true", help="resume even if settings that results depend on have changed"
     )
     _add_trust(resume_parser)
 
@@ -111,8 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
     bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
     bench_parser.add_argument("--arch", metavar="ARCH", help="another network than the reference")
-    bench_parser.add_argument("--seconds", type=float, default=5.0, help="time a row at least (default 5)")
-    bench_parser.add_argument("--repeats", type=int, default=5, help="repeat a row at least (default 5)")
+    bench_parser.add_argument(
+        "--seconds", type=float, default=5.0, help="seconds a row takes at least (default 5)"
+    )
+    bench_parser.add_argument("--repeats", type=int, default=5, help="repeats of a row at least (default 5)")
     bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")
 
     report_parser = commands.add_parser("report", help="report.html of a run or a sweep")

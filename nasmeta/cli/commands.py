@@ -115,7 +115,7 @@ def export(options: argparse.Namespace) -> int:
 def _check_new(output: Path | None) -> None:
     """Raises UserError if a command's output would overwrite a file, or if its folder does not exist."""
     if output is not None and os.path.lexists(output):
-        raise UserError(f"{output}: is there already (--output); name another file, or remove it")
+        raise UserError(f"{output}: exists already (--output); name another file, or remove it")
     if output is not None and not output.parent.is_dir():
         raise UserError(f"{output.parent}: no such folder (--output)")
 

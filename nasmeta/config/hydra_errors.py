@@ -26,9 +26,7 @@ def explain(error: Exception) -> Exception:
     if isinstance(error, NasmetaError | BrokenPipeError):
         return error
     if not isinstance(error, HydraException | OmegaConfBaseException):
-        stumbled = ConfigError(
-            f"an override is none that Hydra understands ({type(error).__name__}: {error})"
-        )
+        stumbled = ConfigError(f"Hydra cannot read an override ({type(error).__name__}: {error})")
         return stumbled if _raised_by_hydra(error) else error
     text = str(error)
     if isinstance(error, OverrideParseException):

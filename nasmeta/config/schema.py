@@ -192,7 +192,7 @@ def parse(
     keys = _validated(RunKeys, values, "")
     if keys.batch_norm not in POLICIES:
         raise ConfigError(
-            f"batch_norm: {keys.batch_norm!r} is no policy; {suggest(keys.batch_norm, POLICIES)}"
+            f"batch_norm: {keys.batch_norm!r} is not a policy; {suggest(keys.batch_norm, POLICIES)}"
         )
     return Config(keys, {name: check_option(name, options[name], trust) for name in groups}, trust)
 
@@ -290,7 +290,7 @@ def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
     """
     key = f"{where or group}._target_"
     if not isinstance(path, str) or "." not in path:
-        raise ConfigError(f"{key}: {path!r} is no dotted name of a class")
+        raise ConfigError(f"{key}: {path!r} is not the dotted name of a class")
     if not trusted and not path.startswith(PACKAGES[group]):
         raise UntrustedError(
             f"{key}: {path!r} is outside {PACKAGES[group][:-1]} and comes from a stored configuration: "

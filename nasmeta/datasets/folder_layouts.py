@@ -192,5 +192,5 @@ def _inside(images: Path, name: str, line: str) -> Path:
     """images / name. Raises DataError if that is outside of `images`, since a list may come from anybody."""
     relative = Path(name)
     if relative.is_absolute() or ".." in relative.parts or "\0" in name:
-        raise DataError(f"{line}: {name!r} is no file inside {images}")
+        raise DataError(f"{line}: {name!r} is not a file inside {images}")
     return images / relative

@@ -20,7 +20,7 @@ def eight_bits(values: NDArray[np.generic]) -> Pixels:
     if values.dtype == np.uint8 or values.size == 0:
         return values.astype(np.uint8)
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"{values.dtype} is no type of pixels")
+        raise ValueError(f"{values.dtype} is not a type of pixels")
     low, high = values.min().item(), values.max().item()
     pixels = _scaled(values, 255 / _top(values.dtype.kind, low, high))
     if low != high and pixels.min() == pixels.max():

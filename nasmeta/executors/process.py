@@ -173,7 +173,7 @@ class _Worker:
         if not self.ready:
             raise RunFailed(f"a worker process {how} before its first trial; is there memory for so many?")
         job, seconds = self.job, time.monotonic() - self._began
-        reason = f"its worker process {how}; where memory is short, use fewer executor.workers"
+        reason = f"its worker process {how}; if memory is short, use fewer executor.workers"
         return TrialResult.failed(
             trial=job.trial,
             arch=job.arch,

@@ -129,7 +129,7 @@ class RayExecutor(Executor):
         except self._ray.exceptions.RayActorError as error:
             if "creation task" in str(error):  # it never started
                 raise RunFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
-            reason = "its worker died; where memory is short, use fewer executor.workers"
+            reason = "its worker died; if memory is short, use fewer executor.workers"
             job = running.job
             return TrialResult.failed(
                 trial=job.trial,

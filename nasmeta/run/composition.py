@@ -136,7 +136,7 @@ class Composition:
         is not for these tasks.
         """
         if name not in PROXIES:
-            raise ConfigError(f"strategy.proxy: {name!r} is no zero-cost score; {suggest(name, PROXIES)}")
+            raise ConfigError(f"strategy.proxy: {name!r} is not a zero-cost score; {suggest(name, PROXIES)}")
         if name in CLASSIFICATION_ONLY and self.task.kind != "classification":
             raise ConfigError(
                 f"strategy.proxy: {name} is for classification, and these tasks have no classes"

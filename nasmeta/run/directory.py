@@ -130,7 +130,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         return stored.loads(files.read_bytes(path, files.MAX_TEXT, inside=path.parent))
     except FileNotFoundError as error:
-        raise RunDirectoryError(f"{path.parent}: no run directory: it has no {path.name}") from error
+        raise RunDirectoryError(f"{path.parent}: not a run directory: it has no {path.name}") from error
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, ConfigError) as error:

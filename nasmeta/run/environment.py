@@ -102,10 +102,10 @@ def check_unchanged(
     same_data = before is not None and _same_data(before, now)
     harmful = {name: text for name, text in changed.items() if not is_harmless(name, same_data=same_data)}
     if harmful and not force:
-        ways = "undo that, or begin a new run"
+        ways = "undo that, or start a new run"
         if not (asked and any(_is_below(name, DECIDES_PROPOSALS) for name in harmful)):
             forced = command_line("resume", path, *overrides, "--force", trusted=needs_trust(now["config"]))
-            ways = f"undo that, or go on all the same with: {forced}"
+            ways = f"undo that, or resume anyway with: {forced}"
         raise RunDirectoryError(
             f"{path}: since this run was last started, {told(harmful)}: "
             f"its results would mix two settings; {ways}"
@@ -125,7 +125,7 @@ def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bo
             one = command_line("resume", path / "NUMBER", override, "--force", trusted=trusted)
             raise RunDirectoryError(
                 f"{path}: {override}: the jobs of a sweep keep what their results depend on; "
-                f"change one job by itself: {one}, or begin a new sweep: nasmeta search -m ..."
+                f"change one job alone: {one}, or start a new sweep: nasmeta search -m ..."
             )
     unfinished = [job for job in plan.jobs if job.status != "done"]
     if overrides and unfinished:
@@ -150,7 +150,7 @@ def _data_changes(before: Any, now: Any) -> dict[str, str]:
     try:
         changed = contents.changes(contents.read(before), contents.read(now))
     except ValueError as error:
-        raise RunDirectoryError(f"the data that the journal recorded: {error}; start anew") from error
+        raise RunDirectoryError(f"the data that the journal recorded: {error}; start a new run") from error
     return {f"data.{split}": text for split, text in changed.items()}
 
 

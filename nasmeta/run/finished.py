@@ -47,5 +47,5 @@ def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] |
 
 def _new_run(command: SearchCommand | None, overrides: list[str]) -> str:
     if command is None or not overrides:
-        return "begin a new run for that"
-    return f"begin a new run for that: {command.changed(overrides, GROUPS)}"
+        return "start a new run for that"
+    return f"start a new run for that: {command.changed(overrides, GROUPS)}"

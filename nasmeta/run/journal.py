@@ -133,7 +133,7 @@ def read(path: Path) -> tuple[list[Record], int]:
                 f"{path}: line {number} has format {record.get('v')!r}, this nasmeta reads {FORMAT}"
             )
         if not isinstance(record.get("event"), str):
-            raise RunDirectoryError(f"{path}: line {number} is no event of a run; is this another file?")
+            raise RunDirectoryError(f"{path}: line {number} is not an event of a run; is this another file?")
         records.append(record)
         good += len(line)
     return records, good

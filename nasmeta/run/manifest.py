@@ -25,7 +25,7 @@ def check_inside(directory: str) -> str:
     """Returns a job's `directory`, relative to its sweep's; raises ValueError if it is not inside that."""
     parts = Path(directory).parts
     if not parts or ".." in parts or Path(directory).is_absolute() or "\0" in directory:
-        raise ValueError(f"a job's directory is {directory!r:.200}, and has to be inside the sweep's")
+        raise ValueError(f"a job's directory must be inside its sweep's, not {directory!r:.200}")
     return directory
 
 
@@ -96,7 +96,7 @@ class Manifest:
         numbers = set()
         for job in plan.jobs:
             if job.number in numbers or not files.is_inside(self.path / job.directory, self.path):
-                raise self._damaged(f"job {job.number} in {job.directory!r} is none of this sweep")
+                raise self._damaged(f"job {job.number} in {job.directory!r} does not belong to this sweep")
             numbers.add(job.number)
         return plan
 

@@ -113,7 +113,7 @@ def check_lines(path: Path, lines: Sequence[Record]) -> None:
             key = ".".join(str(part) for part in problem["loc"])
             raise RunDirectoryError(
                 f"{path}: line {number} ({record['event']}): {key}: {problem['msg']}; "
-                "no run writes that: start anew"
+                "no run writes that; start a new run"
             ) from error
 
 

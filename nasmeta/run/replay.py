@@ -84,7 +84,7 @@ def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
             except (ValueError, ConfigError, HydraException, RecursionError) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise RunDirectoryError(
-                    f"{directory / MANIFEST}: {argument[:200]!r} is not played again: {reason}; "
+                    f"{directory / MANIFEST}: {argument[:200]!r} cannot be replayed: {reason}; "
                     "add --trust-code if the sweep is your own"
                 ) from error
         _check_no_links(plan, directory)
@@ -112,9 +112,9 @@ def _check(argument: str) -> None:
         if package is not None and not (
             key == "strategy" and re.fullmatch(r"strategy(\.[a-z]\w*)+", package)
         ):
-            raise ValueError(f"{package!r} is no place for an option")
+            raise ValueError(f"{package!r} is not a place for an option")
     elif package is not None:
-        raise ValueError(f"{key!r} is no group of options")
+        raise ValueError(f"{key!r} is not a group of options")
     elif key in HYDRA_OPTIONS:
         _check_options(values, set(HYDRA_OPTIONS[key]))
     elif key.startswith(PARAMS):
@@ -124,13 +124,13 @@ def _check(argument: str) -> None:
         if any(isinstance(value, dict) for value in values):
             raise ValueError("not a plain value")
     elif key != "hydra.sweep.dir" and not _is_run_key(key):
-        raise ValueError(f"{key!r} is no key of a search")
+        raise ValueError(f"{key!r} is not a key of a search")
 
 
 def _check_parameter(argument: str) -> None:
     """Checks an argument that defines a part of Optuna's search space: it has to override a run's key."""
     if not _is_run_key(argument.partition("=")[0]):
-        raise ValueError("a parameter that is no key of a search")
+        raise ValueError("a parameter that is not a key of a search")
     _check(argument)
 
 
@@ -143,7 +143,7 @@ def _is_run_key(key: str) -> bool:
 def _check_options(values: list[Any], options: set[str]) -> None:
     for value in values:
         if value is not None and not (isinstance(value, str) and value in options):
-            raise ValueError(f"{value!r:.60} is no option that comes with nasmeta")
+            raise ValueError(f"{value!r:.60} is not an option that comes with nasmeta")
 
 
 def _values(override: Override) -> list[Any]:

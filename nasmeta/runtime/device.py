@@ -22,7 +22,7 @@ def pick(name: str, *, tf32: bool) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"device: {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from error
+        raise ConfigError(f"device: {name!r} is not a device; use auto, cpu, cuda, cuda:N or mps") from error
     available = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
@@ -30,5 +30,5 @@ def pick(name: str, *, tf32: bool) -> torch.device:
     }
     if not available.get(device.type, False):
         there = ", ".join(kind for kind, there in available.items() if there)
-        raise ConfigError(f"device: {name!r} is not on this machine; there is {there} (or use auto)")
+        raise ConfigError(f"device: {name!r} is not on this machine; use {there}, or auto")
     return device

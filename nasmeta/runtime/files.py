@@ -187,7 +187,7 @@ def check_plain(*paths: Path) -> None:
             if stat.S_ISREG(found.st_mode):
                 _check_one_name(path, found)
             elif not stat.S_ISDIR(found.st_mode):
-                raise Refused(path, f"{_kind(found)}, and has to be a folder or a regular file")
+                raise Refused(path, f"{_kind(found)} instead of a folder or a regular file")
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -286,7 +286,7 @@ def _check(path: Path, kind: int, found: os.stat_result, subject: str = "") -> N
     """Raises Refused unless `found` is of the kind, with a reason that begins with `subject`."""
     if stat.S_IFMT(found.st_mode) != kind:
         wanted = "folder" if kind == stat.S_IFDIR else "regular file"
-        raise Refused(path, f"{subject}{_kind(found)}, and has to be a {wanted}")
+        raise Refused(path, f"{subject}{_kind(found)} instead of a {wanted}")
 
 
 def _kind(found: os.stat_result) -> str:

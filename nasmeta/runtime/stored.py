@@ -84,7 +84,7 @@ def _literal(text: str, key: str) -> str:
         raise ConfigError(f"{key or 'configuration'}: has {len(text)} characters, at most {MAX_TEXT}")
     if "${" in text:
         raise ConfigError(
-            f"{key or 'configuration'}: got {_shown(text)}, an interpolation; only what is composed has any: "
+            f"{key or 'configuration'}: got {_shown(text)}, an interpolation; stored values may have none: "
             f"type {key}=VALUE"
         )
     return text

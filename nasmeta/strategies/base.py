@@ -95,7 +95,7 @@ class Strategy(ABC):
         """
         if not self.learns:
             raise ConfigError(
-                f"strategy.inner: {type(self).__name__} cannot go on from another search's trials; "
+                f"strategy.inner: {type(self).__name__} cannot continue another search's trials; "
                 "choose strategy@strategy.inner=evolution, predictor or local_search"
             )
         self._learned = len(history)

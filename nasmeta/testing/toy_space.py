@@ -71,7 +71,7 @@ class ToySpace(SearchSpace[Digits]):
         try:
             values = tuple(int(part) for part in text.split("-"))
         except ValueError as error:
-            raise ArchitectureError(f"{text!r} is no vector of digits") from error
+            raise ArchitectureError(f"{text!r} is not a vector of digits") from error
         if len(values) != self.length or not all(0 <= v < self.base for v in values):
             raise ArchitectureError(f"{text!r} is not {self.length} digits below {self.base}")
         return Digits(values)

@@ -65,7 +65,7 @@ class MetaTest:
         self.trained.warn_if_provisional()
         if self.seen:
             log.warning(
-                "%d of the test classes were meta-trained on, so this is no accuracy on new classes: %s",
+                "%d of the test classes were meta-trained on, so this is not an accuracy on new classes: %s",
                 len(self.seen),
                 contents.few(self.seen),
             )

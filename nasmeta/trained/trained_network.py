@@ -70,7 +70,7 @@ class Trained:
         run, ending = RunDirectory(self.path.parent), ""
         if self.path == run.best and run.journal.is_file():
             resume = command_line("resume", run.path, trusted=needs_trust(self.saved["config"]))
-            ending = f"; its run has not ended, go on with: {resume}"
+            ending = f"; its run has not ended, resume with: {resume}"
         log.warning(
             "%s: provisional: a candidate of the search, trained for %d of %d meta-iterations%s",
             self.path,

@@ -224,7 +224,7 @@ def test_a_batch_may_be_an_array(root: Path, fitted: FewShotClassifier) -> None:
         ([np.full((16, 16), 255.0)], "picture 0: its values are 255 to 255; .* from 0 to 1"),
         ([torch.randn(3, 16, 16)], "picture 0: its values are -"),
         ([np.full((16, 16), -1)], "picture 0: its values are -1 to -1; .* from 0 to 65535"),
-        ([np.zeros((16, 16), complex)], "picture 0: complex128 is no type of pixels"),
+        ([np.zeros((16, 16), complex)], "picture 0: complex128 is not a type of pixels"),
         ([io.StringIO("text")], "picture 0: reading the file gives str; open it with mode 'rb'"),
         ([b"no image"], "picture 0: cannot be read as an image"),
         (["/"], "/: cannot be read as an image"),

@@ -89,7 +89,7 @@ def test_no_file_is_overwritten(folders: list[str], protonet: Path, tmp_path: Pa
         ({"--query": "none"}, "none: no such file or folder (--query)"),
         ({"--query": "empty"}, "empty: no images (--query)"),
         ({"--output": "none/labels.csv"}, "none: no such folder (--output)"),
-        ({"--device": "gpu"}, "device: 'gpu' is no device"),
+        ({"--device": "gpu"}, "device: 'gpu' is not a device"),
     ],
 )
 def test_wrong_input_is_one_line(

@@ -36,9 +36,9 @@ CASES = {
     "budget.search_iterations=0": r"budget\.search_iterations: got 0, should be greater than or equal to 1",
     "budget.max_seconds=0": r"budget\.max_seconds: got 0, should be greater than 0",
     "constraints.max_params=-4": r"constraints\.max_params: got -4",
-    "batch_norm=suport": r"batch_norm: 'suport' is no policy; did you mean 'support'\?",
+    "batch_norm=suport": r"batch_norm: 'suport' is not a policy; did you mean 'support'\?",
     "device=cuda:7": r"device: 'cuda:7' is not on this machine",
-    "device=gpu": r"device: 'gpu' is no device",
+    "device=gpu": r"device: 'gpu' is not a device",
     "meta_learner.distance=manhattan": r"meta_learner\.distance: got 'manhattan', should be 'euclidean'",
     "task.way=1": r"task\.way: 1 class a task leaves nothing to tell apart",
     "task.way=3000": r"task\.way: 3000 classes a task, but the train split has \d+",
@@ -101,7 +101,7 @@ def test_a_missing_directory_is_named(
 
 def test_a_directory_without_a_run_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["resume", str(tmp_path)]) == 2
-    assert "no run directory: it has no config.json" in capfd.readouterr().err
+    assert "not a run directory: it has no config.json" in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

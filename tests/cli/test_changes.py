@@ -233,7 +233,7 @@ def test_the_refusal_prints_what_goes_on_all_the_same(
     killed: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["resume", str(killed), "budget.test_tasks=40"]) == 2
-    command = capfd.readouterr().err.strip().partition("go on all the same with: ")[2]
+    command = capfd.readouterr().err.strip().partition("resume anyway with: ")[2]
     assert main(shlex.split(command)[1:]) == 0
 
 

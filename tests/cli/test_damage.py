@@ -128,7 +128,7 @@ def test_a_damaged_configuration_is_taken_from_the_journal(
     assert outcome(killed) == outcome(unbroken)
     config.unlink()
     assert main(["resume", str(killed)]) == 0
-    assert f"{killed}: no run directory: it has no config.json" in caplog.text
+    assert f"{killed}: not a run directory: it has no config.json" in caplog.text
 
 
 def test_a_damaged_line_in_the_middle_says_what_to_do(

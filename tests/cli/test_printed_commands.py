@@ -69,7 +69,7 @@ def test_the_hint_of_an_interrupted_run(
     with monkeypatch.context() as patch:
         patch.setattr(signals, "interruptible", interrupted_at_once)
         assert main([*own, *where]) == 130
-    hint = capfd.readouterr().err.strip().rpartition("the sweep: " if sweep else "go on with: ")[2]
+    hint = capfd.readouterr().err.strip().rpartition("the sweep: " if sweep else "resume with: ")[2]
     assert main(shlex.split(hint)[1:]) == 0
     for run in [directory / "0", directory / "1"] if sweep else [directory]:
         assert (run / "summary.json").exists()

@@ -59,7 +59,7 @@ def test_evaluate_says_it_until_the_printed_command_has_run(
     assert main(["evaluate", str(interrupted), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["provisional"] is True
     assert "trained for 2 of 2 meta-iterations" in caplog.text
-    assert main(shlex.split(caplog.text.partition("go on with: ")[2].splitlines()[0])[1:]) == 0
+    assert main(shlex.split(caplog.text.partition("resume with: ")[2].splitlines()[0])[1:]) == 0
     caplog.clear()
     capfd.readouterr()
     assert main(["evaluate", str(interrupted), "--json"]) == 0

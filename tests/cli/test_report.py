@@ -118,7 +118,7 @@ def test_what_a_stranger_wrote_does_not_steer_the_terminal(
 
 @pytest.mark.parametrize("command", ["report", "compare"])
 def test_a_directory_that_is_no_run(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    nothing = {"report": "no run directory: it has no journal", "compare": "holds no run: name a run"}
+    nothing = {"report": "not a run directory: it has no journal", "compare": "holds no run: name a run"}
     for path, told in ((tmp_path, nothing[command]), (tmp_path / "none", "no such run directory")):
         assert main([command, str(path)]) == 2
         out, err = capfd.readouterr()

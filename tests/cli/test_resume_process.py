@@ -115,7 +115,7 @@ def test_an_interrupt_from_the_terminal_saves_all_trials(
     os.killpg(running.pid, signal.SIGINT)
     out, err = running.communicate(timeout=30)
     assert running.returncode == 130, err
-    assert err.splitlines()[-1].endswith(f"; go on with: nasmeta resume {tmp_path / 'run'}")
+    assert err.splitlines()[-1].endswith(f"; resume with: nasmeta resume {tmp_path / 'run'}")
     assert "Traceback" not in err
     assert not out
     for trial in range(2):

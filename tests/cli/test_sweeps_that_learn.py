@@ -169,7 +169,7 @@ def test_without_the_extra_it_says_what_to_install(
 )
 def test_a_hostile_command_is_not_played_again(tmp_path: Path, argument: str) -> None:
     plan = Plan(sweeper="optuna", total=None, arguments=["-m", argument], jobs=[])
-    with pytest.raises(RunDirectoryError, match=r"is not played again: .*--trust-code"):
+    with pytest.raises(RunDirectoryError, match=r"cannot be replayed: .*--trust-code"):
         replayed(plan, tmp_path, trusted=False)
     assert argument in replayed(plan, tmp_path, trusted=True)
 

@@ -121,7 +121,7 @@ BAD = [
         f"{HEADER}\n{few_shot_row('a', 1)}\n{few_shot_row('a', 2)}",
         r"lines 2 and 3 are both of a after 3 iter",
     ),
-    ("arch,valid_acc_12,test_acc_200\n\xe9,5,5", r"is no CSV"),
+    ("arch,valid_acc_12,test_acc_200\n\xe9,5,5", r"is not a CSV file"),
 ]
 
 

@@ -96,7 +96,7 @@ def test_a_killed_worker_fails_its_trial_and_no_other(pair: Executor) -> None:
     failed = pair.collect()
     assert (failed.trial, failed.status, failed.score) == (1, "failed", None)
     assert failed.reason == (
-        "its worker process was killed by SIGKILL; where memory is short, use fewer executor.workers"
+        "its worker process was killed by SIGKILL; if memory is short, use fewer executor.workers"
     )
     pair.submit(job(2, "quick"))
     pair.submit(job(3, "quick"))

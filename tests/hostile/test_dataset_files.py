@@ -29,7 +29,7 @@ def test_what_is_no_file_is_no_image_no_list_no_archive_and_no_table(tmp_path: P
     (tmp_path / "images").mkdir()
     for name in ("x.png", "train.csv", "x.zip"):
         plant(tmp_path / name, tmp_path)
-    with pytest.raises(DataError, match=r"x\.png.*is a .*, and has to be a regular file"):
+    with pytest.raises(DataError, match=r"x\.png.*is a .* instead of a regular file"):
         decode_image(tmp_path / "x.png", "x.png", 3, 8)
     with pytest.raises(DataError, match=r"train\.csv"):
         read_split_files(tmp_path, tmp_path / "images", ["train"], LeftOut())

@@ -194,7 +194,7 @@ def test_a_configuration_of_brackets_is_refused(table_run: Path, tmp_path: Path)
 def test_a_directory_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="none: no such run directory"):
         load_run(tmp_path / "none")
-    with pytest.raises(RunDirectoryError, match="no run directory: it has no journal"):
+    with pytest.raises(RunDirectoryError, match="not a run directory: it has no journal"):
         load_run(tmp_path)
     with pytest.raises(RunDirectoryError, match="holds no run: name a run, a sweep, or a folder"):
         load_all([tmp_path])

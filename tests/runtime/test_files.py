@@ -88,7 +88,7 @@ def outside(tmp_path: Path) -> Iterator[Path]:
 def test_nothing_but_a_file_of_the_folder_is_read(run: Path, outside: Path, plant: Plant) -> None:
     path = run / "journal.jsonl"
     plant(path, outside)
-    with pytest.raises(files.Refused, match=r"is a (symbolic link|named pipe|socket|folder), and has to be"):
+    with pytest.raises(files.Refused, match=r"is a (symbolic link|named pipe|socket|folder) instead of"):
         files.read_bytes(path, 100, inside=run)
 
 
@@ -100,10 +100,10 @@ def test_what_takes_the_place_of_a_file_after_the_look_is_not_opened(
     plant(path, outside)
     a_file = os.stat(outside)
     monkeypatch.setattr(files, "_stat", lambda *arguments, **options: a_file)
-    with pytest.raises(OSError, match=r"has to be a regular file|Too many levels|Is a directory"):
+    with pytest.raises(OSError, match=r"instead of a regular file|Too many levels|Is a directory"):
         files.read_bytes(path, 100, inside=run)
     with pytest.raises(
-        OSError, match=r"has to be a regular file|Too many levels|Is a directory|No such device"
+        OSError, match=r"instead of a regular file|Too many levels|Is a directory|No such device"
     ):
         files.appending(path, inside=run)
 
@@ -111,7 +111,7 @@ def test_what_takes_the_place_of_a_file_after_the_look_is_not_opened(
 @pytest.mark.parametrize("plant", [link_to_a_device, link_to_itself, *NO_FILES])
 def test_what_the_user_names_is_a_file_too(run: Path, outside: Path, plant: Plant) -> None:
     plant(run / "x", outside)
-    with pytest.raises(OSError, match=r"has to be a regular file|Too many levels"):
+    with pytest.raises(OSError, match=r"instead of a regular file|Too many levels"):
         files.read_bytes(run / "x", 100)
 
 
@@ -293,7 +293,7 @@ def test_a_folder_is_made_once_and_is_one(run: Path, outside: Path, plant: Plant
     for _ in range(2):
         files.make_folder(run / "pareto", inside=run)
     plant(run / "control", outside)
-    with pytest.raises(UserError, match=r"control: cannot be made: is a .* and has to be a folder"):
+    with pytest.raises(UserError, match=r"control: cannot be made: is a .* instead of a folder"):
         files.make_folder(run / "control", inside=run)
     (run / "away").symlink_to(outside.parent)
     with pytest.raises(UserError, match=r"away: .* is a symbolic link"):

@@ -79,7 +79,7 @@ CONV_ERRORS = {
     "_".join([CONV3] * 9 + ["gap"]): r"9 blocks, where the space has 2 to 8$",
     "_".join([CONV3] * 5 + ["gap"]): r"5 downsampling blocks, where the space has 2 to 4$",
     f"{CONV3}_conv3-64.bn.relu.none_gap": r"1 downsampling blocks, where the space has 2 to 4$",
-    "": r"^'' is no conv architecture: blocks and a head joined by '_' are, such as conv3-64",
+    "": r"^'' is not a conv architecture: blocks and a head joined by '_' are, such as conv3-64",
 }
 
 MLP_ERRORS = {

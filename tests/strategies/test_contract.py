@@ -211,7 +211,7 @@ def test_it_learns_from_another_search_before_its_first_ask(make: Make) -> None:
     history = [entry for kind, entry in other if kind == "tell"]
     first, again = make(trials=15), make(trials=15)
     if not first.learns:
-        with pytest.raises(ConfigError, match="cannot go on from another search"):
+        with pytest.raises(ConfigError, match="cannot continue another search"):
             first.learn(history)
         return
     first.learn(history)

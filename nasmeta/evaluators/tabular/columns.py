@@ -42,7 +42,7 @@ class Sheet:
         except OSError as error:
             raise self.error(error.strerror) from error
         except (csv.Error, UnicodeDecodeError) as error:
-            raise self.error(f"is no CSV: {error}") from error
+            raise self.error(f"is not a CSV file: {error}") from error
 
     def error(self, what: object) -> ConfigError:
         return ConfigError(f"evaluator.table: {self.path}: {what}")

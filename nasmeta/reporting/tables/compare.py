@@ -197,7 +197,7 @@ def _mean_cells(group: SeedGroup, rows: Sequence[Row]) -> dict[str, str]:
 def warnings(rows: Sequence[Row]) -> list[str]:
     """A line that warns if the runs were not tested alike, so that their scores do not compare."""
     told = incomparable([row.numbers for row in rows])
-    return [f"beware: the runs differ in {', '.join(told)}, so their scores do not compare"] if told else []
+    return [f"the runs differ in {', '.join(told)}, so their scores do not compare"] if told else []
 
 
 def _problems(rows: Sequence[Row]) -> list[str]:

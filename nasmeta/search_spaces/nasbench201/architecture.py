@@ -64,7 +64,7 @@ def parse(text: str) -> Nasbench201Cell:
     match = FORM.fullmatch(text)
     if not match:
         raise ArchitectureError(
-            f"{tokens.quote(text)} is no NAS-Bench-201 cell: |op~0|+|op~0|op~1|+|op~0|op~1|op~2| is one, "
+            f"{tokens.quote(text)} is not a NAS-Bench-201 cell: |op~0|+|op~0|op~1|+|op~0|op~1|op~2| is one, "
             f"each op one of {', '.join(OPERATIONS)}"
         )
     for (source, target), op in zip(EDGES, match.groups(), strict=True):
