@@ -14,9 +14,9 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_unchanged, environment, recorded
 from nasmeta.run.journal import Journal
 from nasmeta.run.search import Search
+from nasmeta.runtime import signals
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.command_lines import SearchCommand, command_line
-from nasmeta.runtime.signals import interruptible
 from nasmeta.runtime.text import printable
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def run(
     config, directory = composition.config, RunDirectory(path)
     directory.keep_config(config.to_dict())  # first: with only a journal, the run could not be resumed
     again = command_line("resume", path, trusted=needs_trust(config.to_dict()))
-    with directory.lock(), Journal(directory.journal) as journal, interruptible() as stop:
+    with directory.lock(), Journal(directory.journal) as journal, signals.interruptible() as stop:
         before, now = recorded(journal.records), environment(composition)
         asked = any(record["event"] == "asked" for record in journal.records)
         check_unchanged(path, before, now, force=force, asked=asked, overrides=overrides)
