@@ -23,8 +23,9 @@ from hydra.errors import HydraException
 from nasmeta.config.arguments_of_hydra import in_quotes
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import GROUPS, RunKeys, needs_trust
-from nasmeta.errors import ConfigError, RunDirectoryError
+from nasmeta.errors import ConfigError, RunDirectoryError, UserError
 from nasmeta.run.manifest import MANIFEST, Manifest, Plan, check_inside
+from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.stored import plain
 
@@ -59,7 +60,7 @@ def resume_command(manifest: Manifest) -> str:
     if plan.total is None and not trusted:
         try:
             replayed(plan, manifest.path, trusted=False)
-        except RunDirectoryError:
+        except UserError:
             trusted = True
     return command_line("resume", manifest.path, trusted=trusted)
 
@@ -67,8 +68,8 @@ def resume_command(manifest: Manifest) -> str:
 def replayed(plan: Plan, directory: Path, *, trusted: bool) -> list[str]:
     """The arguments with which Hydra replays a sweep in its directory.
 
-    Raises RunDirectoryError if an argument could do more than set up searches inside the directory. Arguments
-    that are `trusted` are not checked.
+    Raises RunDirectoryError if an argument could do more than set up searches inside the directory, and
+    UserError if a link in the directory leads out of it. Nothing is checked if it is `trusted`.
     """
     if "${" in str(directory):
         raise RunDirectoryError(f"{directory}: has ${{ in its name, which Hydra would resolve: rename it")
@@ -183,20 +184,15 @@ def _only_text(override: Override) -> str:
 
 
 def _check_no_links(plan: Plan, directory: Path) -> None:
-    """Raises RunDirectoryError if a link is in the sweep's directory or on the way to a job's.
+    """Raises UserError if a link is in the sweep's directory or on the way to a job's.
 
     Hydra and its sweepers would follow it when they write.
     """
-    subdirs = [a.partition("=")[2] for a in plan.arguments if a.startswith("hydra.sweep.subdir=")]
     places = ["*"]
-    for subdir in subdirs:
-        names = [NUMBER.join(map(glob.escape, part.split(NUMBER))) for part in subdir.split("/")]
-        parts = [name.replace(NUMBER, "*") for name in names]
-        places += ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
+    for argument in plan.arguments:
+        key, _, subdir = argument.partition("=")
+        if key == "hydra.sweep.subdir":
+            names = [glob.escape(part).replace(glob.escape(NUMBER), "*") for part in subdir.split("/")]
+            places += ["/".join(names[: depth + 1]) for depth in range(len(names))]
     for place in places:
-        for path in directory.glob(place):
-            if path.is_symlink():
-                raise RunDirectoryError(
-                    f"{path}: is a link, and a sweep writes inside its own directory alone: replace it by "
-                    "what it points to, or add --trust-code if the sweep is your own"
-                )
+        files.check_plain(*directory.glob(place))
