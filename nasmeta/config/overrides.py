@@ -1,6 +1,6 @@
 """Overrides of a stored configuration, in Hydra's syntax: `key=value` and `group=option`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -21,13 +21,22 @@ NOT_STORED = ("experiment", "debug")
 """Groups whose options set values of other groups. A stored configuration has only those values."""
 
 
-def reconfigured(values: DictConfig | Mapping[str, Any], overrides: list[str], *, trusted: bool) -> Config:
+def reconfigured(
+    values: DictConfig | Mapping[str, Any],
+    overrides: list[str],
+    *,
+    trusted: bool,
+    groups: Collection[str] = GROUPS,
+) -> Config:
     """A stored configuration with the overrides that the user typed, checked; raises ConfigError.
 
-    Typed values may name the user's own code (see `parse`); stored values may only if they are trusted.
+    Typed values may name the user's own code (see `parse`); stored values may only if they are trusted. Of
+    the stored options only those of `groups` are checked and kept.
     """
     config = overridden(values, overrides)
-    return parse(config, trusted=trusted, typed={_key(override) for override in overrides})
+    typed = {_key(override) for override in overrides}
+    wanted = [group for group in GROUPS if group in {*groups, *(key.split(".")[0] for key in typed)}]
+    return parse(config, trusted=trusted, typed=typed, groups=wanted)
 
 
 def _key(override: str) -> str:

@@ -9,7 +9,7 @@ default.
 import importlib
 import inspect
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
@@ -27,6 +27,7 @@ OmegaConf.register_new_resolver("user_cache", cache_folder, replace=True)
 log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Size = Annotated[int, Field(ge=1, le=65536)]
 Strict = ConfigDict(
@@ -222,6 +223,15 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     return {str(key): value for key, value in values.items()}  # type: ignore[union-attr]
+
+
+def buildable(make: Callable[[], T]) -> T:
+    """Returns make(); raises ConfigError if what it builds raises an error that is not meant for users."""
+    try:
+        return make()
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ConfigError(f"configuration: its parts cannot be built: {reason}; see --debug") from error
 
 
 def build(group: str, option: Mapping[str, Any], trust: Trust, **injected: Any) -> Any:

@@ -103,7 +103,9 @@ class _Saved:
         self.seconds = 0.0
         self.finished = False
         if not checkpoint.load_progress(path, self._restore) and start is not None:
-            checkpoint.fits(start, self._start_from, checkpoint.load_weights(start))
+            payload = checkpoint.load_weights(start)
+            with checkpoint.fitting(start):
+                self._start_from(payload)
 
     def run(self, report: Report, stop: Stop, limit: Limit) -> None:
         """Trains to the end, saving now and then. Raises Interrupted, after a save, once `stop()` is true.

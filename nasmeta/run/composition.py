@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from nasmeta.config.schema import Config, resolve
-from nasmeta.datasets.augment.base import Augmentation
+from nasmeta.config.schema import Config, buildable, resolve
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import Contents
 from nasmeta.errors import ConfigError, suggest
@@ -29,7 +28,8 @@ from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import Costs, Feasible, SearchContext
 from nasmeta.strategies.memory import Memory
 from nasmeta.task import SPLITS, Split, TaskSpec
-from nasmeta.training.problem import Problem
+from nasmeta.training.problem import Problem, episodes, execution
+from nasmeta.training.trained_network import Adaptive
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Composition:
     learner: MetaLearner
     space: Any
     task: TaskSpec
+    adaptive: Adaptive | None = None
 
     @classmethod
     def of(cls, config: Config, dataset: Dataset | None = None) -> "Composition":
@@ -51,11 +52,7 @@ class Composition:
 
         `dataset` replaces that of the configuration.
         """
-        try:
-            return cls._of(config, dataset)
-        except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise ConfigError(f"configuration: its parts cannot be built: {reason}; see --debug") from error
+        return buildable(lambda: cls._of(config, dataset))
 
     @classmethod
     def _of(cls, config: Config, dataset: Dataset | None) -> "Composition":
@@ -97,13 +94,12 @@ class Composition:
         learner.check(self.task)
         space = with_adaptive(self.space, relaxation)
         measure_cost(space, ADAPTIVE, self.task)  # raises if the space has no relaxed network
-        return replace(self, learner=learner, space=space)
+        return replace(self, learner=learner, space=space, adaptive=Adaptive(relaxation, adaptation))
 
     @property
     def execution(self) -> Execution:
         """How the arithmetic of a meta-step is carried out."""
-        keys = self.config.keys
-        return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision, keys.cuda_graphs)
+        return execution(self.config.keys)
 
     def strategy(
         self,
@@ -158,15 +154,7 @@ class Composition:
 
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
-        task, seed = self.config.keys.task, self.config.keys.seed
-        way = self.learner.train_way if split == "train" and self.learner.train_way else task.way
-        sampler = self.dataset.sampler(
-            split, way=way, shot=task.shot, query=task.query, seed=seed, device=self.device
-        )
-        if split != "train":
-            return sampler
-        augment: Augmentation = self.config.build("augment")
-        return augment.augmented(sampler, self.dataset.preprocessing, seed)
+        return episodes(self.config, self.dataset, self.learner, split, self.device)
 
     def queries(self, split: Split) -> int:
         """The number of query examples per class in the split's tasks."""
@@ -189,21 +177,13 @@ class Composition:
 
     def problem(self) -> Problem:
         """The problem that the search solves. Its data is loaded when it is first used."""
-        keys = self.config.keys
-        return Problem(
+        return Problem.of(
+            self.config,
             space=self.space,
             learner=self.learner,
-            optimizer=self.config.build("optimizer"),
             task=self.task,
-            load_train=partial(self.sampler, "train"),
-            load_valid=partial(self.sampler, "valid"),
-            valid_tasks=keys.budget.valid_tasks,
-            meta_batch=keys.task.meta_batch,
-            search_iterations=keys.budget.search_iterations,
-            seed=keys.seed,
+            dataset=self.dataset,
             device=self.device,
-            execution=self.execution,
-            save_seconds=keys.save_seconds,
         )
 
 

@@ -4,18 +4,17 @@ import json
 import logging
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from nasmeta.datasets import contents as data
 from nasmeta.errors import CheckpointError
 from nasmeta.run import summary_file
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Record
 from nasmeta.runtime import files
-from nasmeta.training import checkpoint
+from nasmeta.training.trained_network import TrainedNetwork
+from nasmeta.training.weights import Weights
 from nasmeta.trial import TrialResult
 
 log = logging.getLogger(__name__)
@@ -36,21 +35,22 @@ def save_network(
     weights: the file that the trial left. result: the trial's. metrics: the numbers to store. provisional:
     whether the network is a candidate of the search, which trains only the best few in full later.
     """
-    saved = checkpoint.load_weights(weights)
-    task, preprocessing = composition.task, composition.dataset.preprocessing
-    contents = {
-        "arch": result.arch,
-        "task": {f.name: getattr(task, f.name) for f in fields(task)},
-        "config": composition.config.to_dict(),
-        "parameters": saved["training"]["parameters"],
-        "statistics": saved["statistics"],
-        "preprocessing": None if preprocessing is None else asdict(preprocessing),
-        "data": data.plain(composition.data or {}),
-        "provisional": provisional,
-        "iterations": result.iterations,
-        "metrics": metrics,
-    }
-    checkpoint.save_best(path, contents, inside=inside)
+    trained = Weights.read(weights)
+    TrainedNetwork(
+        path=path,
+        arch=result.arch,
+        task=composition.task,
+        config=composition.config.to_dict(),
+        adaptive=composition.adaptive,
+        parameters=trained.parameters,
+        statistics=trained.statistics,
+        preprocessing=composition.dataset.preprocessing,
+        data=composition.data or {},
+        provisional=provisional,
+        iterations=result.iterations,
+        metrics=metrics,
+        trust=composition.config.trust,
+    ).save(inside=inside)
 
 
 def keep_front(directory: RunDirectory, trials: Collection[int]) -> None:
@@ -80,7 +80,7 @@ def stored_summary(
     try:
         summary = summary_file.checked(directory.summary, tested[-1].get("checksum"))
         if trained:
-            checkpoint.load_best(directory.path)
+            TrainedNetwork.load(directory.path, trusted=False)
     except CheckpointError as error:
         log.warning("%s; made again", error)
     except (OSError, ValueError) as error:

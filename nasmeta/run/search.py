@@ -45,6 +45,7 @@ from nasmeta.strategies.memory import Memory
 from nasmeta.training import checkpoint
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Score, Stop, score
+from nasmeta.training.weights import Weights
 from nasmeta.trial import Job, MetaTested, Outcome, Phase, Proposal, TrialResult
 
 log = logging.getLogger(__name__)
@@ -434,10 +435,7 @@ class Search:
     def _meta_test(self, phase: Phase, result: TrialResult) -> Score | MetaTested:
         if not self.finals.leaves_weights:
             return self.finals.test(result.arch, result.iterations)
-        arch = self.composition.space.parse(result.arch)
-        state = self.problem.initial_state(arch)
-        saved = checkpoint.load_weights(self._weights(phase, result.trial))
-        state.load(saved["training"]["parameters"], saved["statistics"])
+        state = self.problem.restored(Weights.read(self._weights(phase, result.trial)))
         sampler, tasks = self.composition.sampler("test"), self.config.keys.budget.test_tasks
         return score(self.composition.learner, state, sampler, tasks, stop=self.stop)
 

@@ -13,8 +13,8 @@ import torch
 
 from nasmeta.errors import Interrupted
 from nasmeta.evaluators.base import Evaluator
-from nasmeta.training import checkpoint
 from nasmeta.training.meta_training import Progress
+from nasmeta.training.weights import Weights
 from nasmeta.trial import TrialResult
 
 Make = Callable[[], Evaluator]
@@ -86,7 +86,7 @@ def check_weights(make: Make, arch: str, iterations: int, folder: Path) -> None:
     evaluator, weights = make(), folder / "w.pt"
     judged(evaluator, arch, iterations, weights)
     if evaluator.leaves_weights:
-        assert torch.is_tensor(next(iter(checkpoint.load(weights)["training"]["parameters"].values())))
+        assert torch.is_tensor(next(iter(Weights.read(weights).parameters.values())))
         with pytest.raises(NotImplementedError):
             evaluator.test(arch, iterations)
     else:

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasmeta.datasets.decode import Preprocessing
-from nasmeta.datasets.part import PartOfDataset
 from nasmeta.datasets.pictures import Picture, pictures, source
 from nasmeta.errors import CheckpointError, ConfigError, DataError
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.meta_learners.task_architecture import architecture_names
 from nasmeta.networks.task_network import TaskNetwork
-from nasmeta.run.composition import Composition
-from nasmeta.trained.trained_network import Trained, restore
+from nasmeta.runtime.device import pick
+from nasmeta.trained.checkpoint import load_network, warn_if_provisional
 
 Pictures = Picture | Iterable[Picture]
 """One picture, or several in an ordered collection; see `datasets.pictures`."""
@@ -35,9 +34,6 @@ T = TypeVar("T")
 
 AT_ONCE = 256
 """How many images are decoded and labelled together, so that a folder of any size fits in memory."""
-
-ONE_TASK = ("precision=fp32", "compile=false", "task_parallel=loop", "task_chunk=null", "cuda_graphs=false")
-"""Overrides by which a single task is computed, however the network was trained."""
 
 
 class FewShotClassifier:
@@ -68,18 +64,18 @@ class FewShotClassifier:
         Raises CheckpointError if the checkpoint is damaged or was not meta-learned on images, and ConfigError
         if this machine has no such device.
         """
-        trained = Trained.load(Path(path), trusted=trusted)
-        if trained.preprocessing is None:
+        network = load_network(Path(path), trusted=trusted)
+        if network.preprocessing is None:
             raise CheckpointError(
-                f"{trained.path}: was meta-learned on {trained.task.kind} tasks that are no image files; a "
+                f"{network.path}: was meta-learned on {network.task.kind} tasks that are no image files; a "
                 "classifier needs dataset=image_folder, omniglot or strokes"
             )
-        config = trained.configured([f"device={device}", *ONE_TASK])
-        composition = Composition.of(config, PartOfDataset(trained.task))
-        state = restore(trained, composition)
-        trained.warn_if_provisional()
-        classifier = cls(composition.learner, state, trained.preprocessing, trained.saved["arch"])
-        classifier.provisional = trained.provisional
+        state = network.state(pick(device, tf32=False))
+        if network.learner.lacks_population(state):
+            raise CheckpointError(f"{network.path}: lacks the statistics that batch_norm=running needs")
+        warn_if_provisional(network)
+        classifier = cls(network.learner, state, network.preprocessing, network.arch)
+        classifier.provisional = network.provisional
         return classifier
 
     def fit(self, images: Pictures, labels: Iterable[Label]) -> Self:

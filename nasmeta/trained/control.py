@@ -7,6 +7,7 @@ architecture adapts to every task, the single architecture that it stands for (`
 the 4-conv is as large as that. Differences are paired by task.
 """
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
@@ -17,18 +18,19 @@ from nasmeta import seeding
 from nasmeta.errors import RunFailed
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.base import MetaState
-from nasmeta.meta_learners.task_architecture import TaskArchitecture
+from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names
 from nasmeta.networks.cost import measure_cost
-from nasmeta.run.composition import Composition
 from nasmeta.runtime import files
+from nasmeta.runtime.device import pick
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.conv import ConvSpace
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.task import Split, TaskSpec
+from nasmeta.trained.checkpoint import adopt_training_population, configured, own_data
 from nasmeta.trained.meta_test import MetaTest
-from nasmeta.trained.trained_network import adopt_training_population
-from nasmeta.training import checkpoint
-from nasmeta.training.score import Score, Stop, ci95, score
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import Score, Stop, ci95
+from nasmeta.training.weights import Weights
 
 WIDTHS = range(4, 129)
 """Channels of the 4-conv networks among which the one of equal size is chosen."""
@@ -47,9 +49,10 @@ TRAINING: tuple[Split, ...] = ("train", "valid")
 class Row:
     """The results of one network on the test tasks.
 
-    accuracy: a fraction, None for regression. loss: per query. ci95: the half-width of the 95% interval of
-    the accuracy, or of the loss for regression. difference: the checkpoint's accuracy (loss, for regression)
-    minus this one's, as the mean over the same tasks, with difference_ci95 as its half-width.
+    accuracy: a fraction, None for regression. loss: per query, None if it is not finite. ci95: the
+    half-width of the 95% interval of the accuracy, or of the loss for regression. difference: the
+    checkpoint's accuracy (loss, for regression) minus this one's, as the mean over the same tasks, with
+    difference_ci95 as its half-width.
     """
 
     name: str
@@ -57,7 +60,7 @@ class Row:
     params: int
     accuracy: float | None
     ci95: float
-    loss: float
+    loss: float | None
     difference: float
     difference_ci95: float
 
@@ -81,37 +84,44 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     many of the first test tasks took each architecture. Raises DataError if the training data is not at hand.
     """
     test = MetaTest.of(path, overrides, trusted=trusted)
-    trained, composition, state = test.trained, test.composition, test.state
-    own_config = trained.configured([o for o in overrides if o.lstrip("+").startswith(EXECUTION)])
-    data = trained.own_data([composition.config, own_config], TRAINING)
-    as_trained = Composition.of(own_config, data)
-    folder = trained.path.parent / "control"
+    stored, state = test.stored, test.state
+    own_config = configured(stored, [o for o in overrides if o.lstrip("+").startswith(EXECUTION)])
+    as_trained = stored.changed(own_config)
+    keys = own_config.keys
+    problem = Problem.of(
+        own_config,
+        space=as_trained.space,
+        learner=as_trained.learner,
+        task=stored.task,
+        dataset=own_data(stored, [test.config, own_config], TRAINING),
+        device=pick(keys.device, tf32=keys.precision == "tf32"),
+    )
+    folder = stored.path.parent / "control"
     files.make_folder(folder, inside=folder.parent)
-    own = Rival(composition.space, composition.space.parse(trained.saved["arch"]))
-    first = _test(composition, state, stop)
-    rows = [_row("checkpoint", own, composition.task, first, first)]
-    for name, rival in _rivals(as_trained, own, state).items():
-        rival_state = _trained(as_trained, rival, folder / f"{name}.pt", stop)
-        if composition.learner.lacks_population(rival_state):
-            adopt_training_population(trained, composition.learner, rival_state, composition.config)
-        rival_state = composition.learner.with_num_classes(rival_state, composition.task.outputs)
-        rows.append(_row(name, rival, composition.task, _test(composition, rival_state, stop), first))
-    counts = _architectures(composition, state)
+    own = Rival(problem.space, problem.space.parse(stored.arch))
+    first = test.score(state, stop)
+    rows = [_row("checkpoint", own, state.task, first, first)]
+    for name, rival in _rivals(problem, own, state).items():
+        iterations = keys.budget.final_iterations
+        rival_state = _trained(problem, rival, iterations, folder / f"{name}.pt", stop)
+        adopt_training_population(stored, test.learner, rival_state, test.config)
+        rival_state = test.learner.with_num_classes(rival_state, state.task.outputs)
+        rows.append(_row(name, rival, state.task, test.score(rival_state, stop), first))
+    counts = _architectures(test)
     return {"rows": [asdict(row) for row in rows], "tasks": first.tasks, "architectures": counts}
 
 
-def _rivals(composition: Composition, own: Rival, state: MetaState) -> dict[str, Rival]:
-    space, rivals = composition.space, {}
+def _rivals(problem: Problem, own: Rival, state: MetaState) -> dict[str, Rival]:
+    space, rivals = problem.space, {}
     for_all = own.arch
     if own.arch == ADAPTIVE:
         relaxed: Any = state.network.module
         for_all = relaxed.derive(state.parameters)
         rivals["for_all"] = Rival(space, for_all)
-    rng = seeding.stream(composition.config.keys.seed, "control")
-    rivals["random"] = Rival(space, space.sample(rng))
-    if len(composition.task.input_shape) == 3:
-        params = measure_cost(space, for_all, composition.task).params
-        rivals["four_conv"] = equal_four_conv(composition.task, params)
+    rivals["random"] = Rival(space, space.sample(seeding.stream(problem.seed, "control")))
+    if len(state.task.input_shape) == 3:
+        params = measure_cost(space, for_all, state.task).params
+        rivals["four_conv"] = equal_four_conv(state.task, params)
     return rivals
 
 
@@ -146,49 +156,37 @@ def four_conv(width: int) -> ConvSpace:
     )
 
 
-def _trained(composition: Composition, rival: Rival, weights: Path, stop: Stop) -> MetaState:
+def _trained(problem: Problem, rival: Rival, iterations: int, weights: Path, stop: Stop) -> MetaState:
     """The rival's state after full training with the checkpoint's configuration."""
-    problem = replace(composition.problem(), space=rival.space)
-    iterations = composition.config.keys.budget.final_iterations
+    problem = replace(problem, space=rival.space)
     result = Scratch(max_seconds=None, problem=problem).evaluate(
         str(rival.arch), iterations, 0, weights, report=lambda progress: None, stop=stop
     )
     if result.status == "failed":
         raise RunFailed(f"{weights}: the control {rival.arch} could not be trained: {result.reason}")
-    state = problem.initial_state(rival.arch)
-    saved = checkpoint.load_weights(weights)
-    state.load(saved["training"]["parameters"], saved["statistics"])
-    return state
-
-
-def _test(composition: Composition, state: MetaState, stop: Stop) -> Score:
-    tasks = composition.config.keys.budget.test_tasks
-    return score(composition.learner, state, composition.sampler("test"), tasks, stop=stop)
+    return problem.restored(Weights.read(weights))
 
 
 def _row(name: str, rival: Rival, task: TaskSpec, tested: Score, first: Score) -> Row:
     paired = first.per_task - tested.per_task
-    params = measure_cost(rival.space, rival.arch, task).params
     return Row(
-        name,
-        str(rival.arch),
-        params,
-        tested.accuracy,
-        tested.ci95,
-        tested.loss,
-        float(paired.mean()),
-        ci95(paired),
+        name=name,
+        arch=str(rival.arch),
+        params=measure_cost(rival.space, rival.arch, task).params,
+        accuracy=tested.accuracy,
+        ci95=tested.ci95,
+        loss=tested.loss if math.isfinite(tested.loss) else None,
+        difference=float(paired.mean()),
+        difference_ci95=ci95(paired),
     )
 
 
-def _architectures(composition: Composition, state: MetaState) -> dict[str, int]:
+def _architectures(test: MetaTest) -> dict[str, int]:
     """How many of the first test tasks took each architecture; empty if all tasks have the same."""
-    learner = composition.learner
-    if not isinstance(learner, TaskArchitecture) or not getattr(
-        state.network.module, "architecture_names", ()
-    ):
+    learner, state = test.learner, test.state
+    if not isinstance(learner, TaskArchitecture) or not architecture_names(state):
         return {}
-    batch = composition.sampler("test").batch(0, min(LOOKED_AT, composition.config.keys.budget.test_tasks))
+    batch = test.sampler().batch(0, min(LOOKED_AT, test.config.keys.budget.test_tasks))
     tasks = zip(batch.support_x, batch.support_y, strict=True)
     counts = Counter(str(learner.task_network(state, *task).arch) for task in tasks)
     return dict(counts.most_common())

@@ -1,19 +1,32 @@
 """Meta-tests a checkpoint: `nasmeta evaluate`."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nasmeta.config.overrides import overridden
+from nasmeta.config.schema import Config, buildable
 from nasmeta.datasets import contents
-from nasmeta.errors import ConfigError, DataError
-from nasmeta.meta_learners.base import MetaState
-from nasmeta.run.composition import Composition
-from nasmeta.task import Split
-from nasmeta.trained.trained_network import Trained, restore
-from nasmeta.training.score import score
+from nasmeta.datasets.base import Dataset, EpisodeSampler
+from nasmeta.datasets.contents import SplitContents
+from nasmeta.errors import CheckpointError, ConfigError, DataError, RunFailed
+from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.networks.execution import check
+from nasmeta.runtime.device import pick
+from nasmeta.task import Split, TaskSpec
+from nasmeta.trained.checkpoint import (
+    adopt_training_population,
+    configured,
+    dataset,
+    load_network,
+    warn_if_provisional,
+)
+from nasmeta.training.problem import episodes, execution
+from nasmeta.training.score import Score, Stop, score
+from nasmeta.training.trained_network import TrainedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +40,16 @@ DIVISION = {"dataset.valid_fraction", "dataset.test_fraction", "dataset.seed"}
 class MetaTest:
     """A checkpoint and the meta-test tasks that overrides ask for, by default its own.
 
-    seen: the test classes that the checkpoint was meta-trained on. changed: how its test split has changed
-    since the network was trained; None if it has not, or if overrides ask for another dataset.
+    stored: the network as it is stored. config: its configuration with the overrides. learner: the
+    meta-learner of that configuration. dataset: of which only the test split is read. seen: the test classes
+    that the checkpoint was meta-trained on. changed: how its test split has changed since the network was
+    trained; None if it has not, or if overrides ask for another dataset.
     """
 
-    trained: Trained
-    composition: Composition
+    stored: TrainedNetwork
+    config: Config
+    learner: MetaLearner
+    dataset: Dataset
     state: MetaState
     seen: tuple[str, ...]
     changed: str | None
@@ -43,26 +60,48 @@ class MetaTest:
 
         Raises CheckpointError, ConfigError or DataError.
         """
-        trained = Trained.load(path, trusted=trusted)
+        stored = load_network(path, trusted=trusted)
         typed = {override.partition("=")[0].lstrip("+") for override in overrides}
-        config = trained.configured([*overrides, *_implied(trained, overrides, typed)])
+        config = configured(stored, [*overrides, *_implied(stored, overrides, typed)])
+        keys = config.keys
+        network = stored.changed(config)
+        device = pick(keys.device, tf32=keys.precision == "tf32")
+        check(execution(keys), device, network.learner.second_order)
         try:
-            dataset = trained.dataset(config, TEST, divided_anew=bool(typed & DIVISION))
-            composition = Composition.of(config, dataset)
+            data = buildable(lambda: dataset(stored, config, TEST, divided_anew=bool(typed & DIVISION)))
+            task = data.task_spec(keys.task.way)
+            _check_task(stored, task, way=keys.task.way)
+            data.check_episodes("test", way=keys.task.way, shot=keys.task.shot)
+            now = data.contents("test")
         except DataError as error:
             raise DataError(f"{error}{_advice(overrides, typed)}") from error
-        state = restore(trained, composition)
-        now = dataset.contents("test")
-        known = set(trained.data["train"].classes)
-        own = not any(key.split(".")[0] == "dataset" for key in typed)
-        changed = contents.changes(trained.data, {"test": now}) if own else {}
+        state = network.state(device, execution(keys))
+        adopt_training_population(stored, network.learner, state, config)
+        state = network.learner.with_num_classes(state, task.outputs)
+        known = set(stored.data["train"].classes)
         seen = tuple(name for name in now.classes if name in known)
-        return cls(trained, composition, state, seen, changed.get("test"))
+        own = not any(key.split(".")[0] == "dataset" for key in typed)
+        changed = _changed(stored, config, now) if own else None
+        return cls(stored, config, network.learner, data, state, seen, changed)
+
+    def sampler(self) -> EpisodeSampler:
+        """The meta-test tasks."""
+        device = next(iter(self.state.parameters.values())).device
+        return episodes(self.config, self.dataset, self.learner, "test", device)
+
+    def score(self, state: MetaState, stop: Stop = lambda: False) -> Score:
+        """The score of a network on these tasks. Raises RunFailed if it is not finite."""
+        tested = score(self.learner, state, self.sampler(), self.config.keys.budget.test_tasks, stop=stop)
+        if not math.isfinite(tested.value):
+            raise RunFailed(f"{self.stored.path}: the loss on meta-test tasks is not finite")
+        return tested
 
     def warn(self) -> None:
         """Logs why the result may not be comparable with one on unseen classes, or with the run's own."""
-        self.composition.log_notices()
-        self.trained.warn_if_provisional()
+        task = self.config.keys.task
+        for notice in self.dataset.notices(shot=task.shot, query=task.query, splits=TEST):
+            log.warning("%s", notice)
+        warn_if_provisional(self.stored)
         if self.seen:
             log.warning(
                 "%d of the test classes were meta-trained on, so this is not an accuracy on new classes: %s",
@@ -73,9 +112,33 @@ class MetaTest:
             log.warning("the test split has changed since the network was trained: %s", self.changed)
 
 
-def _implied(trained: Trained, overrides: list[str], typed: set[str]) -> list[str]:
+def _check_task(network: TrainedNetwork, task: TaskSpec, *, way: int) -> None:
+    """Raises an error if the dataset gives other tasks than the network takes."""
+    if task.kind == "classification" and way < 2:
+        raise ConfigError("task.way: 1 class a task leaves nothing to tell apart; at least 2")
+    if (task.input_shape, task.kind) != (network.task.input_shape, network.task.kind):
+        raise CheckpointError(
+            f"{network.path}: was meta-learned on {network.task.kind} of inputs "
+            f"{list(network.task.input_shape)}, the dataset gives {task.kind} of {list(task.input_shape)}: "
+            "set dataset.size and dataset.channels"
+        )
+
+
+def _changed(network: TrainedNetwork, config: Config, now: SplitContents) -> str | None:
+    """How the test split has changed since the training; None if it has not.
+
+    A dataset leaves out classes that are too small for `task.shot`, so it is compared at the stored shot.
+    """
+    shot = configured(network, []).keys.task.shot
+    if shot != config.keys.task.shot:
+        data: Dataset = config.build("dataset", shot=shot)
+        now = data.as_trained(network.data, network.preprocessing, TEST).contents("test")
+    return contents.changes(network.data, {"test": now}).get("test")
+
+
+def _implied(network: TrainedNetwork, overrides: list[str], typed: set[str]) -> list[str]:
     """The overrides that follow from the typed ones: another dataset gets the checkpoint's image size."""
-    stored = trained.saved["config"].get("dataset")
+    stored = network.config.get("dataset")
     if "dataset" not in typed:
         if "dataset.root" not in typed or not isinstance(stored, Mapping):
             return []
@@ -85,8 +148,8 @@ def _implied(trained: Trained, overrides: list[str], typed: set[str]) -> list[st
                 f"{_advice(overrides, typed)}"
             )
         return ["dataset.download=false"] if "download" in stored and "dataset.download" not in typed else []
-    options = overridden(trained.saved["config"], overrides)["dataset"]
-    sizes = dict(zip(("channels", "size"), trained.task.input_shape[:2], strict=False))
+    options = overridden(network.config, overrides)["dataset"]
+    sizes = dict(zip(("channels", "size"), network.task.input_shape[:2], strict=False))
     return [
         f"dataset.{key}={value}"
         for key, value in sizes.items()
@@ -105,26 +168,25 @@ def _advice(overrides: list[str], typed: set[str]) -> str:
 def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, Any]:
     """Adapts the checkpoint to its meta-test tasks, or to those that the overrides ask for.
 
-    Returns accuracy (a fraction, None for regression), ci95, loss, tasks, way, shot, query, batch_norm, arch,
-    checkpoint, provisional, and seen_classes and data_changed (see MetaTest), of which it also warns. Without
-    overrides, the numbers equal those in summary.json exactly.
+    Returns accuracy (a fraction, None for regression), ci95, loss (None if it is not finite), tasks, way,
+    shot, query, batch_norm, arch, checkpoint, provisional, and seen_classes and data_changed (see MetaTest),
+    of which it also warns. Without overrides, the numbers equal those in summary.json exactly.
     """
     test = MetaTest.of(path, overrides, trusted=trusted)
     test.warn()
-    composition, keys = test.composition, test.composition.config.keys
-    tested = score(composition.learner, test.state, composition.sampler("test"), keys.budget.test_tasks)
+    task, tested = test.config.keys.task, test.score(test.state)
     return {
         "accuracy": tested.accuracy,
         "ci95": tested.ci95,
-        "loss": tested.loss,
+        "loss": tested.loss if math.isfinite(tested.loss) else None,
         "tasks": tested.tasks,
-        "way": keys.task.way,
-        "shot": keys.task.shot,
-        "query": composition.queries("test"),
-        "batch_norm": keys.batch_norm,
-        "arch": test.trained.saved["arch"],
-        "checkpoint": str(test.trained.path),
-        "provisional": test.trained.provisional,
+        "way": task.way,
+        "shot": task.shot,
+        "query": test.dataset.queries("test", shot=task.shot, query=task.query),
+        "batch_norm": test.config.keys.batch_norm,
+        "arch": test.stored.arch,
+        "checkpoint": str(test.stored.path),
+        "provisional": test.stored.provisional,
         "seen_classes": list(test.seen),
         "data_changed": test.changed,
     }

@@ -9,32 +9,18 @@ import io
 import logging
 import os
 import zipfile
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from nasmeta import __version__
-from nasmeta.errors import CheckpointError, ConfigError
+from nasmeta.errors import CheckpointError
 from nasmeta.runtime import files
-from nasmeta.runtime.stored import plain
-from nasmeta.task import Kind, TaskSpec
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-"""The format of best.pt. It is raised if readers of the old format could not read the new one."""
-
-
 MAX_ARCH = 10_000
 """The most characters in an architecture's string; the longest of a shipped space has a few hundred."""
-
-MAX_SIZE = 1 << 16
-"""The largest side of an image, number of features, and number of classes in an episode."""
-
-MAX_CLASSES = 1 << 24
 
 TIMES = 4
 """The most bytes that tensors may claim, in sizes of the file; tied weights share their numbers."""
@@ -141,7 +127,9 @@ def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool
         if not os.path.lexists(file):
             continue
         try:
-            fits(file, restore, load_weights(file))
+            payload = load_weights(file)
+            with fitting(file):
+                restore(payload)
         except CheckpointError as error:
             log.warning("%s; going on from an earlier one, or from the start of this training", error)
         else:
@@ -183,94 +171,11 @@ def _run(path: Path) -> Path:
     return path.parent.parent
 
 
-# best.pt ------------------------------------------------------------------------------------------------
-
-
-def save_best(path: Path, contents: dict[str, Any], *, inside: Path | None = None) -> None:
-    """Writes a best.pt; `load_best` says what it holds."""
-    save(path, {"format": FORMAT, "nasmeta": __version__, **contents}, inside=inside)
-
-
-def load_best(path: Path) -> dict[str, Any]:
-    """Reads a best.pt, or the one inside a run directory.
-
-    Keys: format, nasmeta (version), arch (canonical string), task (TaskSpec's fields), config (plain values,
-    for `config.parse`), parameters and statistics (tensors by name), data (plain values, for
-    `datasets.contents.read`), provisional (whether it is a candidate of a search, not trained in full),
-    iterations (meta-iterations of its training), metrics. Everything except `data` is checked here, in time
-    linear in the file's size. `fits` checks whether the tensors belong to the architecture. Raises
-    CheckpointError.
-    """
-    path, inside = (path / "best.pt", path) if path.is_dir() else (path, None)
-    payload = load(path, inside=inside)
-    version = payload.get("format")
-    if isinstance(version, int) and version < FORMAT:
-        raise CheckpointError(
-            f"{path}: has format {version}, this nasmeta {__version__} reads {FORMAT}: train it again "
-            f"(it was written by {payload.get('nasmeta')})"
-        )
-    if not isinstance(version, int) or not payload.keys() >= _KEYS:
-        missing = ", ".join(sorted(_KEYS - payload.keys())) or "format"
-        raise CheckpointError(f"{path}: no nasmeta checkpoint: it lacks {missing}")
-    if version > FORMAT:
-        raise CheckpointError(
-            f"{path}: has format {version}, this nasmeta {__version__} reads {FORMAT}: update nasmeta "
-            f"(it was written by {payload.get('nasmeta')})"
-        )
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Turns errors of the block, which takes values from `path`, into a CheckpointError."""
     try:
-        return payload | dict(_best().model_validate(payload))
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise CheckpointError(f"{path}: no nasmeta checkpoint: {key}: {problem['msg']}") from error
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: its configuration is damaged: {error}") from error
-
-
-class _Task(BaseModel):
-    """A TaskSpec's fields, limited to sizes that a network can be built for."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-    kind: Kind
-    input_shape: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=MAX_SIZE)], ...], Field(min_length=1, max_length=3)
-    ]
-    outputs: Annotated[int, Field(ge=1, le=MAX_SIZE)]
-    train_classes: Annotated[int, Field(ge=0, le=MAX_CLASSES)]
-
-
-@cache
-def _best() -> type[BaseModel]:
-    """The schema of what `load_best` returns; made on demand, so that torch is not imported early."""
-    from torch import Tensor
-
-    class Best(BaseModel):
-        model_config = ConfigDict(strict=True, extra="ignore", arbitrary_types_allowed=True)
-        arch: Annotated[str, Field(max_length=MAX_ARCH)]
-        task: Annotated[dict[str, Any], BeforeValidator(lambda task: _Task.model_validate(task).model_dump())]
-        config: Annotated[dict[str, Any], BeforeValidator(plain)]
-        parameters: dict[str, Tensor]
-        statistics: dict[str, Tensor]
-        data: dict[str, Any]
-        provisional: bool
-        iterations: int
-        metrics: Annotated[dict[str, Any], BeforeValidator(plain)]
-
-    return Best
-
-
-_KEYS = {"arch", "task", "config", "parameters", "statistics", "data", "provisional", "iterations", "metrics"}
-
-
-def task_spec(payload: dict[str, Any]) -> TaskSpec:
-    """The TaskSpec that a best.pt was meta-learned for."""
-    return TaskSpec(**payload["task"])
-
-
-def fits(path: Path, restore: Callable[[dict[str, Any]], Any], payload: dict[str, Any]) -> None:
-    """Calls restore(payload); raises CheckpointError, which names the file, if it is for another network."""
-    try:
-        restore(payload)
+        yield
     except (
         LookupError,
         ValueError,

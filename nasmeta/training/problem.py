@@ -5,14 +5,16 @@ The meta-test tasks are not part of it, so no evaluator or strategy can see them
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from nasmeta import seeding
-from nasmeta.datasets.base import EpisodeSampler
+from nasmeta.config.schema import Config, RunKeys
+from nasmeta.datasets.augment.base import Augmentation
+from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.errors import RunFailed
 from nasmeta.meta_learners.base import MetaLearner, MetaState
 from nasmeta.networks.execution import Execution
@@ -20,10 +22,11 @@ from nasmeta.networks.network import Parameters
 from nasmeta.networks.out_of_memory import DoesNotFit, retry_on_oom
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.spec import Relaxation
-from nasmeta.task import TaskSpec
+from nasmeta.task import Split, TaskSpec
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import OuterOptimizer
 from nasmeta.training.score import Score, Stop, score
+from nasmeta.training.weights import Weights
 
 T = TypeVar("T")
 
@@ -53,6 +56,35 @@ class Problem:
     execution: Execution
     save_seconds: float
 
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        *,
+        space: SearchSpace[Any],
+        learner: MetaLearner,
+        task: TaskSpec,
+        dataset: Dataset,
+        device: torch.device,
+    ) -> "Problem":
+        """The problem that a configuration describes, with the objects that are built already."""
+        keys = config.keys
+        return cls(
+            space=space,
+            learner=learner,
+            optimizer=config.build("optimizer"),
+            task=task,
+            load_train=partial(episodes, config, dataset, learner, "train", device),
+            load_valid=partial(episodes, config, dataset, learner, "valid", device),
+            valid_tasks=keys.budget.valid_tasks,
+            meta_batch=keys.task.meta_batch,
+            search_iterations=keys.budget.search_iterations,
+            seed=keys.seed,
+            device=device,
+            execution=execution(keys),
+            save_seconds=keys.save_seconds,
+        )
+
     @cached_property
     def train(self) -> EpisodeSampler:
         """Meta-training episodes."""
@@ -70,6 +102,10 @@ class Problem:
     def initial_state(self, arch: Any) -> MetaState:
         """The state of a new network of `arch`, on the device."""
         return new_state(self.space, arch, self.learner, self.task, self.seed, self.device, self.execution)
+
+    def restored(self, weights: Weights) -> MetaState:
+        """The state of a trained network, on the device."""
+        return restored_state(weights, self.space, self.learner, self.task, self.device, self.execution)
 
     def relaxed_state(self, relaxation: Relaxation) -> MetaState:
         """The state of a new relaxed network of the space, on the device."""
@@ -140,6 +176,39 @@ class Problem:
     def judge(self, state: MetaState, stop: Stop) -> Score:
         """The score on the run's meta-validation tasks. Raises Interrupted once `stop()` is true."""
         return score(self.learner, state, self.valid, self.valid_tasks, stop=stop)
+
+
+def execution(keys: RunKeys) -> Execution:
+    """How the arithmetic of a meta-step is carried out."""
+    return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision, keys.cuda_graphs)
+
+
+def episodes(
+    config: Config, dataset: Dataset, learner: MetaLearner, split: Split, device: torch.device
+) -> EpisodeSampler:
+    """A split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
+    task, seed = config.keys.task, config.keys.seed
+    way = learner.train_way if split == "train" and learner.train_way else task.way
+    sampler = dataset.sampler(split, way=way, shot=task.shot, query=task.query, seed=seed, device=device)
+    if split != "train":
+        return sampler
+    augment: Augmentation = config.build("augment")
+    return augment.augmented(sampler, dataset.preprocessing, seed)
+
+
+def restored_state(
+    weights: Weights,
+    space: SearchSpace[Any],
+    learner: MetaLearner,
+    task: TaskSpec,
+    device: torch.device,
+    execution: Execution,
+) -> MetaState:
+    """The state of a trained network on `device`; raises KeyError or RuntimeError if it does not fit."""
+    seed = 0  # every initial value is replaced
+    state = new_state(space, space.parse(weights.arch), learner, task, seed, device, execution)
+    state.load(weights.parameters, weights.statistics)
+    return state
 
 
 def new_state(

@@ -31,12 +31,13 @@ def test_on_the_test_tasks_it_is_as_accurate_as_the_summary_says(
     """The run's own meta-test tasks as pixels: the same probabilities, and so the same accuracy."""
     run: Path = request.getfixturevalue(name)
     test = MetaTest.of(run, [], trusted=False)
-    saved, composition, state = test.trained.saved, test.composition, test.state
+    stored, learner, state = test.stored, test.learner, test.state
+    assert stored.preprocessing is not None
     summary = json.loads((run / "summary.json").read_text())
-    batch = composition.sampler("test").batch(0, 20)
+    batch = test.sampler().batch(0, 20)
     mean, std = (
-        torch.tensor(saved["preprocessing"][key], dtype=torch.float64)[:, None, None]
-        for key in ("mean", "std")
+        torch.tensor(moment, dtype=torch.float64)[:, None, None]
+        for moment in (stored.preprocessing.mean, stored.preprocessing.std)
     )
 
     def pixels(images: torch.Tensor) -> list[NDArray[np.uint8]]:
@@ -48,7 +49,7 @@ def test_on_the_test_tasks_it_is_as_accurate_as_the_summary_says(
     for support_x, support_y, query_x, query_y in zip(*batch[:4], strict=True):
         classifier.fit(pixels(support_x), support_y.tolist())
         probabilities = classifier.predict_proba(pixels(query_x))
-        expected = composition.learner.predict(state, support_x[None], support_y[None], query_x[None])[0]
+        expected = learner.predict(state, support_x[None], support_y[None], query_x[None])[0]
         assert np.allclose(probabilities, expected.softmax(-1).numpy(), rtol=1e-3, atol=1e-4)
         right += (np.array(classifier.predict(pixels(query_x))) == query_y.numpy()).tolist()
     assert len(right) == 20 * 9
@@ -117,7 +118,7 @@ def test_a_fit_that_fails_changes_nothing(root: Path, protonet: Path, tmp_path: 
 
 def test_its_dataset_is_not_needed(root: Path, protonet: Path, tmp_path: Path) -> None:
     """The network was meta-learned elsewhere: its configuration names a folder that is not here."""
-    saved = checkpoint.load_best(protonet)
+    saved = checkpoint.load(protonet / "best.pt")
     saved["config"]["dataset"]["root"] = str(tmp_path / "gone")
     saved["config"]["device"] = "cuda:7"
     checkpoint.save(tmp_path / "best.pt", saved)
@@ -132,8 +133,8 @@ def test_its_dataset_is_not_needed(root: Path, protonet: Path, tmp_path: Path) -
     [
         ({"size": 20}, "gives other images than its network takes"),
         ({"channels": 7}, "gives other images than its network takes"),
-        ({"size": "big"}, "its preprocessing is damaged"),
-        ({"mean": None}, "its preprocessing is damaged"),
+        ({"size": "big"}, "preprocessing"),
+        ({"mean": None}, "preprocessing"),
         ({"std": (1.0,)}, "gives other images than its network takes"),
         ({"std": (1.0, 0.0, 1.0)}, "gives other images than its network takes"),
     ],
@@ -141,7 +142,7 @@ def test_its_dataset_is_not_needed(root: Path, protonet: Path, tmp_path: Path) -
 def test_a_foreign_preprocessing_is_refused(
     changed: dict[str, Any], message: str, protonet: Path, tmp_path: Path
 ) -> None:
-    saved = checkpoint.load_best(protonet)
+    saved = checkpoint.load(protonet / "best.pt")
     saved["preprocessing"] |= changed
     checkpoint.save(tmp_path / "best.pt", saved)
     with pytest.raises(CheckpointError, match=message):

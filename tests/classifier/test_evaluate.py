@@ -16,6 +16,7 @@ from nasmeta.networks.batch_norm import POLICIES, EpisodicBatchNorm
 from nasmeta.trained.meta_test import MetaTest
 from nasmeta.training import checkpoint
 from nasmeta.training.score import score
+from nasmeta.training.weights import Weights
 from tests.classifier.pictures import picture
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -50,13 +51,13 @@ def numbers(result: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def classes(run: Path, split: str) -> list[str]:
-    names: list[str] = checkpoint.load_best(run)["data"][split]["classes"]
+    names: list[str] = checkpoint.load(run / "best.pt")["data"][split]["classes"]
     return names
 
 
 def changed(run: Path, folder: Path, **values: Any) -> Path:
     """A copy of the run's checkpoint that holds other values."""
-    checkpoint.save(folder / "best.pt", checkpoint.load_best(run) | values)
+    checkpoint.save(folder / "best.pt", checkpoint.load(run / "best.pt") | values)
     return folder / "best.pt"
 
 
@@ -127,7 +128,7 @@ def test_another_folder_is_divided_without_the_classes_that_were_trained_on(
     for name in classes(protonet, "test"):
         shutil.rmtree(images / name)
     test = MetaTest.of(protonet, [f"dataset.root={images}"], trusted=False)
-    names = test.composition.dataset.contents("test").classes
+    names = test.dataset.contents("test").classes
     assert len(names) == 4, "a fifth of the new ones"
     assert all(name.startswith("a new class") for name in names)
     assert test.seen == ()
@@ -156,7 +157,7 @@ def test_a_training_class_in_the_test_folder_is_named(
 def test_own_test_images_that_have_changed_are_said(
     protonet: Path, images: Path, tmp_path: Path, capfd: CAPTURE
 ) -> None:
-    saved = checkpoint.load_best(protonet)
+    saved = checkpoint.load(protonet / "best.pt")
     config = saved["config"] | {"dataset": saved["config"]["dataset"] | {"root": str(images)}}
     run = changed(protonet, tmp_path, config=config)
     assert evaluated(capfd, run)["data_changed"] is None
@@ -210,7 +211,7 @@ def test_a_folder_for_a_checkpoint_of_another_dataset_fetches_nothing(
 ) -> None:
     monkeypatch.setattr(download, "urlopen", lambda *args, **options: pytest.fail("a download"))
     before = sorted(images.rglob("*"))
-    config = checkpoint.load_best(protonet)["config"] | {"dataset": dataset}
+    config = checkpoint.load(protonet / "best.pt")["config"] | {"dataset": dataset}
     run = changed(protonet, tmp_path, config=config)
     err = refused(capfd, run, f"dataset.root={images}", "--trust-code")
     assert f"dataset=image_folder dataset.root={images}" in err
@@ -252,7 +253,7 @@ def test_the_policy_that_is_printed_is_the_one_that_was_computed(
     """Whatever policy the network was trained by: a query's answer depends on others under one of them."""
     run: Path = request.getfixturevalue(name)
     test = MetaTest.of(run, [f"batch_norm={policy}"], trusted=False)
-    learner, sampler = test.composition.learner, test.composition.sampler("test")
+    learner, sampler = test.learner, test.sampler()
     batch = sampler.batch(0, 3)
     support = batch.support_x, batch.support_y
     together = learner.predict(test.state, *support, batch.query_x)
@@ -269,7 +270,7 @@ def test_missing_population_statistics_are_those_of_the_end_of_a_training(
     running: Path, tmp_path: Path, capfd: CAPTURE
 ) -> None:
     """Taken out of a checkpoint, they come back bit by bit."""
-    stored = checkpoint.load_best(running)["statistics"]
+    stored = checkpoint.load(running / "best.pt")["statistics"]
     run = changed(running, tmp_path, statistics={})
     found = MetaTest.of(run, [], trusted=False).state.statistics
     assert stored.keys() == found.keys()
@@ -280,7 +281,7 @@ def test_missing_population_statistics_are_those_of_the_end_of_a_training(
 def test_without_the_training_data_there_are_no_population_statistics(
     protonet: Path, images: Path, tmp_path: Path, capfd: CAPTURE
 ) -> None:
-    saved = checkpoint.load_best(protonet)
+    saved = checkpoint.load(protonet / "best.pt")
     config = saved["config"] | {"dataset": saved["config"]["dataset"] | {"root": str(tmp_path / "gone")}}
     run = changed(protonet, tmp_path, config=config)
     wanted = evaluated(capfd, protonet, "batch_norm=running")
@@ -296,7 +297,7 @@ def test_the_control_is_trained_on_the_data_of_the_checkpoint(
     protonet: Path, images: Path, tmp_path: Path, capfd: CAPTURE
 ) -> None:
     """Also where classes have been added, and the test is another; never on other data."""
-    saved = checkpoint.load_best(protonet)
+    saved = checkpoint.load(protonet / "best.pt")
     config = saved["config"] | {"dataset": saved["config"]["dataset"] | {"root": str(images)}}
     shutil.copytree(images / "c00", images / "a new class")
     run = changed(protonet, tmp_path, config=config)
@@ -304,9 +305,9 @@ def test_the_control_is_trained_on_the_data_of_the_checkpoint(
     rows = {row["name"]: row for row in result["control"]["rows"]}
     assert rows.keys() == {"checkpoint", "random", "four_conv"}
     assert rows["checkpoint"]["accuracy"] == result["accuracy"]
-    kept = checkpoint.load_weights(tmp_path / "control" / "random.pt")
-    assert kept["statistics"] == {}, "trained under the checkpoint's own policy"
-    assert kept["arch"] == rows["random"]["arch"]
+    kept = Weights.read(tmp_path / "control" / "random.pt")
+    assert kept.statistics == {}, "trained under the checkpoint's own policy"
+    assert kept.arch == rows["random"]["arch"]
     again = evaluated(capfd, run, "--control", "batch_norm=running", "seed=7")
     assert again["control"] == result["control"]
     whiten(images, classes(protonet, "valid"))

@@ -150,7 +150,7 @@ def test_a_moved_folder_of_images_is_no_other_data(folder: Path, caplog: pytest.
     assert data[0] == data[1]
     assert data[0]["valid"]["classes"] == ["class 03", "class 04", "class 05"]
     assert data[0]["valid"]["images"] == 9
-    assert checkpoint.load_best(folder / "run")["data"] == data[0]
+    assert checkpoint.load(folder / "run" / "best.pt")["data"] == data[0]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_forced_settings_become_the_runs_own(killed: Path, kill_at: int) -> None
     assert spawn(forced, kill_at) == -signal.SIGKILL
     assert spawn(["resume", str(killed)]) == 0
     stored = json.loads((killed / "config.json").read_text())
-    best = checkpoint.load_best(killed)["config"]
+    best = checkpoint.load(killed / "best.pt")["config"]
     lines, _ = read(killed / "journal.jsonl")
     journalled = [r["config"] for r in lines if "config" in r][-1]
     run = load_run(killed)

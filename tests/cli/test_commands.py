@@ -173,18 +173,18 @@ def test_a_hostile_checkpoint_runs_no_code(tmp_path: Path, capfd: pytest.Capture
     from nasmeta.training import checkpoint
 
     assert search(tmp_path / "run") == 0
-    best = checkpoint.load_best(tmp_path / "run")
+    best = checkpoint.load(tmp_path / "run" / "best.pt")
     for target in (
         "os.system",
         "nasmeta.run.directory.os.system",
         "nasmeta.training.checkpoint.os.mkdir",
         "builtins.eval",
     ):
-        best["config"]["strategy"] = {"_target_": target}
+        best["config"]["search_space"] = {"_target_": target}
         checkpoint.save(tmp_path / "best.pt", best)
         assert main(["evaluate", str(tmp_path / "best.pt")]) == 2
         err = capfd.readouterr().err
-        assert "strategy._target_" in err
+        assert "search_space._target_" in err
     best["config"]["seed"] = "${oc.env:HOME}"
     checkpoint.save(tmp_path / "best.pt", best)
     assert main(["evaluate", str(tmp_path / "best.pt")]) == 2

@@ -20,7 +20,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of images that was killed with a best.pt of its search."""
     directory = tmp_path_factory.mktemp("interrupted") / "a run"
     assert spawn(images(directory, "batch_norm=running"), 12) == -signal.SIGKILL
-    assert checkpoint.load_best(directory)["provisional"] is True
+    assert checkpoint.load(directory / "best.pt")["provisional"] is True
     return directory
 
 
@@ -58,7 +58,7 @@ def test_evaluate_says_it_until_the_printed_command_has_run(
     """The last of the module: it ends the run."""
     assert main(["evaluate", str(interrupted), "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["provisional"] is True
-    assert "trained for 2 of 2 meta-iterations" in caplog.text
+    assert "after 2 meta-iterations" in caplog.text
     assert main(shlex.split(caplog.text.partition("resume with: ")[2].splitlines()[0])[1:]) == 0
     caplog.clear()
     capfd.readouterr()

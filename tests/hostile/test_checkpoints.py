@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from nasmeta.errors import CheckpointError
 from nasmeta.training import checkpoint
+from nasmeta.training.trained_network import TrainedNetwork
 from tests.hostile.makers import Canary, change_checkpoint, run
 from tests.hostile.test_configurations import loop, nested
 
@@ -67,7 +69,7 @@ def test_faults_are_a_line(finished: Path, tmp_path: Path, canary: Canary, fault
     path.write_bytes((finished / "best.pt").read_bytes())
     change_checkpoint(path, change)
     with pytest.raises(CheckpointError, match=told) as raised:
-        checkpoint.load_best(path)
+        TrainedNetwork.load(path, trusted=False)
     assert str(path) in str(raised.value)
     outcome = run(canary, path.parent, "evaluate", str(path))
     assert outcome.code == 2
@@ -75,11 +77,11 @@ def test_faults_are_a_line(finished: Path, tmp_path: Path, canary: Canary, fault
 
 
 def test_what_a_run_wrote_is_read(finished: Path) -> None:
-    saved = checkpoint.load_best(finished)
+    saved = TrainedNetwork.load(finished, trusted=False)
     raw = torch.load(finished / "best.pt", weights_only=True)
-    assert saved["config"] == raw["config"]
-    assert saved["task"] == raw["task"]
-    assert all(torch.equal(saved["parameters"][name], value) for name, value in raw["parameters"].items())
+    assert saved.config == raw["config"]
+    assert asdict(saved.task) == raw["task"]
+    assert all(torch.equal(saved.parameters[name], value) for name, value in raw["parameters"].items())
 
 
 def test_views_of_one_storage_are_counted(finished: Path, tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_views_of_one_storage_are_counted(finished: Path, tmp_path: Path) -> Non
     many = {f"w{n}": numbers.view(1, -1) for n in range(100)}
     change_checkpoint(path, lambda saved: saved["parameters"].update(many))
     with pytest.raises(CheckpointError, match="claim more than 4 times the bytes"):
-        checkpoint.load_best(path)
+        TrainedNetwork.load(path, trusted=False)
 
 
 def test_a_network_larger_than_what_is_stored_is_not_built(

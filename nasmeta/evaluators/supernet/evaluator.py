@@ -43,6 +43,7 @@ from nasmeta.training import checkpoint
 from nasmeta.training.meta_training import MetaTraining, population_batches
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop
+from nasmeta.training.weights import Weights
 from nasmeta.trial import Cost, TrialResult
 
 FILE = "supernet.pt"
@@ -124,7 +125,7 @@ class Supernet(Evaluator):
             return TrialResult.failed(
                 **known, reason=failure(error), cost=cost, train_seconds=train_seconds, seconds=seconds
             )
-        _leave(weights, arch, state)
+        Weights.of(arch, state).write(weights)
         by_loss = self.criterion == "loss"
         return TrialResult(
             **known,
@@ -251,10 +252,3 @@ class _Saved:
     def _restore(self, payload: dict[str, Any]) -> None:
         self.training.load_state_dict(payload["training"])
         self.trial, self.target = payload["trial"], payload["target"]
-
-
-def _leave(path: Path, arch: str, state: MetaState) -> None:
-    parameters = {name: value.detach() for name, value in state.parameters.items()}
-    checkpoint.save_weights(
-        path, {"arch": arch, "training": {"parameters": parameters}, "statistics": state.statistics}
-    )
