@@ -1,4 +1,4 @@
-"""What a checkpoint needs of the run that made it: neither its strategy, evaluator and executor, nor Hydra."""
+"""What a checkpoint needs of the run that made it: no strategy, evaluator or executor, and no Hydra."""
 
 import os
 import subprocess
