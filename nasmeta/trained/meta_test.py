@@ -69,15 +69,15 @@ class MetaTest:
         check(execution(keys), device, network.learner.second_order)
         try:
             data = buildable(lambda: dataset(stored, config, TEST, divided_anew=bool(typed & DIVISION)))
-            task = data.task_spec(keys.task.way)
-            _check_task(stored, task, way=keys.task.way)
+            _check_task(stored.path, stored.task, data, way=keys.task.way)
             data.check_episodes("test", way=keys.task.way, shot=keys.task.shot)
             now = data.contents("test")
         except DataError as error:
             raise DataError(f"{error}{_advice(overrides, typed)}") from error
         state = network.state(device, execution(keys))
         adopt_training_population(stored, network.learner, state, config)
-        state = network.learner.with_num_classes(state, task.outputs)
+        if data.kind == "classification":
+            state = network.learner.with_num_classes(state, keys.task.way)
         known = set(stored.data["train"].classes)
         seen = tuple(name for name in now.classes if name in known)
         own = not any(key.split(".")[0] == "dataset" for key in typed)
@@ -112,15 +112,14 @@ class MetaTest:
             log.warning("the test split has changed since the network was trained: %s", self.changed)
 
 
-def _check_task(network: TrainedNetwork, task: TaskSpec, *, way: int) -> None:
-    """Raises an error if the dataset gives other tasks than the network takes."""
-    if task.kind == "classification" and way < 2:
+def _check_task(path: Path, task: TaskSpec, data: Dataset, *, way: int) -> None:
+    """Raises an error if the dataset gives other tasks than the network at `path` takes."""
+    if data.kind == "classification" and way < 2:
         raise ConfigError("task.way: 1 class a task leaves nothing to tell apart; at least 2")
-    if (task.input_shape, task.kind) != (network.task.input_shape, network.task.kind):
+    if (data.input_shape, data.kind) != (task.input_shape, task.kind):
         raise CheckpointError(
-            f"{network.path}: was meta-learned on {network.task.kind} of inputs "
-            f"{list(network.task.input_shape)}, the dataset gives {task.kind} of {list(task.input_shape)}: "
-            "set dataset.size and dataset.channels"
+            f"{path}: was meta-learned on {task.kind} of inputs {list(task.input_shape)}, the dataset gives "
+            f"{data.kind} of {list(data.input_shape)}: set dataset.size and dataset.channels"
         )
 
 
