@@ -46,7 +46,7 @@ def warn_if_provisional(network: TrainedNetwork) -> None:
     run, ending = RunDirectory(network.path.parent), ""
     if network.path == run.best and run.journal.is_file():
         resume = command_line("resume", run.path, trusted=needs_trust(network.config))
-        ending = f"; its run has not ended; resume with: {resume}"
+        ending = f"; its run has not ended, resume with: {resume}"
     log.warning(
         "%s: provisional: a candidate of the search, after %d meta-iterations and not yet trained in full%s",
         network.path,
