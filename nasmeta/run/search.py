@@ -472,7 +472,7 @@ class Search:
 
     def _announce_start(self, job: Job) -> None:
         space = self.composition.space
-        graph = space.graph(space.parse(job.arch))
+        graph = space.drawing(space.parse(job.arch))
         self.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
 
     def _record(self, event: str, **values: Any) -> None:

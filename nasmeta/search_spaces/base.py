@@ -68,7 +68,11 @@ class SearchSpace(ABC, Generic[A]):
 
     @abstractmethod
     def graph(self, arch: A) -> ArchitectureGraph:
-        """Operations and adjacency, for drawings, predictors and graph searches."""
+        """Operations and adjacency, for predictors and graph searches."""
+
+    def drawing(self, arch: A) -> ArchitectureGraph:
+        """The graph to draw for a reader; by default `graph`."""
+        return self.graph(arch)
 
     @abstractmethod
     def parse(self, text: str) -> A:

@@ -37,7 +37,7 @@ def drawn(run: "Run", arch: str, *, trusted: bool) -> "Figure | str":
         return "every task takes an architecture of its own, so there is none to draw"
     try:
         space = parse(run.config, trusted=trusted).build("search_space")
-        graph = space.graph(space.parse(arch))
+        graph = space.drawing(space.parse(arch))
         if len(graph.operations) > MAX_OPERATIONS:
             return f"it has {len(graph.operations)} operations, and more than {MAX_OPERATIONS} are not drawn"
         return draw_architecture(graph)

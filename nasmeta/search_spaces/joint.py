@@ -1,0 +1,177 @@
+"""Architectures together with the settings by which they are trained, as one search space.
+
+How a network learns depends on its settings as much as on its architecture: an inner learning rate that suits
+a shallow network ruins a deep one. A search under fixed settings finds what tolerates them. In this space a
+point is an architecture with its own settings, so every strategy that asks and tells searches both at once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasmeta.errors import ArchitectureError
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.decisions import Choose, Decidable
+from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.search_spaces.settings import Setting, Value, printed
+from nasmeta.task import TaskSpec
+
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.modules import FewShotNetwork
+    from nasmeta.search_spaces.morphism import Weights
+
+AT = " @ "
+"""What separates an architecture's string from its settings."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture and the settings to train it by, as pairs of key and value in the space's order.
+
+    It prints as `ARCH @ key=value,key=value`.
+    """
+
+    arch: Any
+    settings: tuple[tuple[str, Value], ...]
+
+    def __str__(self) -> str:
+        return f"{self.arch}{AT}" + ",".join(f"{key}={printed(value)}" for key, value in self.settings)
+
+    def having(self, key: str, value: Value) -> "Candidate":
+        """The same with another value of `key`."""
+        settings = tuple((k, value if k == key else v) for k, v in self.settings)
+        return Candidate(self.arch, settings)
+
+
+class JointSpace(SearchSpace[Candidate]):
+    """The architectures of `space`, each with every combination of the levels of `settings`.
+
+    The initial and the reference architecture have the configured settings. A mutation changes the
+    architecture or one setting, each with probability 1/2.
+    """
+
+    def __init__(self, space: SearchSpace[Any], settings: Sequence[Setting]) -> None:
+        self.space, self.settings = space, tuple(settings)
+        self.operations = (*space.operations, *(setting.key for setting in settings))
+
+    @property
+    def defaults(self) -> tuple[tuple[str, Value], ...]:
+        return tuple((setting.key, setting.default) for setting in self.settings)
+
+    def initial(self) -> Candidate:
+        return Candidate(self.space.initial(), self.defaults)
+
+    def reference(self) -> Candidate:
+        return Candidate(self.space.reference(), self.defaults)
+
+    def sample(self, rng: np.random.Generator) -> Candidate:
+        """A random architecture of the space, with independent settings, all levels equally likely."""
+        return Candidate(self.space.sample(rng), self.draw(rng))
+
+    def draw(self, rng: np.random.Generator) -> tuple[tuple[str, Value], ...]:
+        """Random settings."""
+        return tuple((s.key, s.levels[int(rng.integers(len(s.levels)))]) for s in self.settings)
+
+    def mutate(self, arch: Candidate, rng: np.random.Generator) -> Candidate:
+        if rng.random() < 0.5:
+            return Candidate(self.space.mutate(arch.arch, rng), arch.settings)
+        setting = self.settings[int(rng.integers(len(self.settings)))]
+        near = setting.near(dict(arch.settings)[setting.key])
+        return arch.having(setting.key, near[int(rng.integers(len(near)))])
+
+    def crossover(self, a: Candidate, b: Candidate, rng: np.random.Generator) -> Candidate:
+        arch = self.space.crossover(a.arch, b.arch, rng)
+        pairs = zip(a.settings, b.settings, strict=True)
+        return Candidate(arch, tuple(pair[int(rng.integers(2))] for pair in pairs))
+
+    def neighbors(self, arch: Candidate) -> Iterator[Candidate]:
+        for near in self.space.neighbors(arch.arch):
+            yield Candidate(near, arch.settings)
+        values = dict(arch.settings)
+        for setting in self.settings:
+            for value in setting.near(values[setting.key]):
+                yield arch.having(setting.key, value)
+
+    def graph(self, arch: Candidate) -> ArchitectureGraph:
+        """The architecture's graph with a node for each setting, between input and output.
+
+        The place of the value among the setting's levels, from 1, is the node's width.
+        """
+        plain, count = self.space.graph(arch.arch), len(self.settings)
+        inner = len(plain.operations) - 1
+        adjacency = np.zeros((inner + count + 1,) * 2, dtype=np.bool_)
+        adjacency[:inner, :inner] = plain.adjacency[:inner, :inner]
+        adjacency[:inner, -1] = plain.adjacency[:inner, -1]
+        adjacency[0, inner:-1] = adjacency[inner:-1, -1] = True
+        values = dict(arch.settings)
+        return ArchitectureGraph(
+            (*plain.operations[:-1], *(setting.key for setting in self.settings), plain.operations[-1]),
+            adjacency,
+            (*plain.widths[:-1], *(1 + s.levels.index(values[s.key]) for s in self.settings), 0),
+        )
+
+    def drawing(self, arch: Candidate) -> ArchitectureGraph:
+        return self.space.drawing(arch.arch)
+
+    def parse(self, text: str) -> Candidate:
+        plain, found, rest = text.partition(AT)
+        example = ",".join(f"{key}={printed(value)}" for key, value in self.defaults)
+        if not found:
+            raise ArchitectureError(f"{text} does not say its settings; write it as '{text}{AT}{example}'")
+        pairs = [pair.partition("=") for pair in rest.split(",")]
+        if [key for key, _, _ in pairs] != [setting.key for setting in self.settings]:
+            raise ArchitectureError(f"{rest}: its settings have to be, in this order, {example}")
+        values = zip(self.settings, pairs, strict=True)
+        settings = tuple((setting.key, setting.parse(value)) for setting, (_, _, value) in values)
+        return Candidate(self.space.parse(plain), settings)
+
+    def build(self, arch: Candidate, task: TaskSpec) -> "FewShotNetwork":
+        return self.space.build(arch.arch, task)
+
+    def canonical(self, arch: Candidate) -> Candidate:
+        return Candidate(self.space.canonical(arch.arch), arch.settings)
+
+    def widened(self, number: int, rounds: int) -> "JointSpace":
+        return joint(self.space.widened(number, rounds), self.settings)
+
+    def buildable(self, task: TaskSpec) -> "JointSpace":
+        return joint(self.space.buildable(task), self.settings)
+
+    def morph(
+        self,
+        old: Candidate,
+        new: Candidate,
+        weights: "Weights",
+        fresh: "Weights",
+        rng: np.random.Generator,
+    ) -> "Weights":
+        return self.space.morph(old.arch, new.arch, weights, fresh, rng)
+
+    @property
+    def size(self) -> int | None:
+        size = self.space.size
+        for setting in self.settings:
+            size = None if size is None else size * len(setting.levels)
+        return size
+
+
+class DecidableJointSpace(JointSpace):
+    """A JointSpace over a space whose architectures are decided step by step; settings come last."""
+
+    @property
+    def decisions(self) -> Mapping[str, Sequence[object]]:
+        assert isinstance(self.space, Decidable)
+        return {**self.space.decisions, **{setting.key: setting.levels for setting in self.settings}}
+
+    def decide(self, choose: Choose) -> Candidate:
+        assert isinstance(self.space, Decidable)
+        arch = self.space.decide(choose)
+        return Candidate(arch, tuple((s.key, choose(s.key, s.levels)) for s in self.settings))
+
+
+def joint(space: SearchSpace[Any], settings: Sequence[Setting]) -> JointSpace:
+    """The joint space of `space` and `settings`; it is decidable if `space` is."""
+    kind = DecidableJointSpace if isinstance(space, Decidable) else JointSpace
+    return kind(space, settings)

@@ -1,0 +1,114 @@
+"""Settings that are searched together with the architecture, and the values that they may take."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nasmeta.errors import ArchitectureError, suggest
+
+Value = bool | int | float | str
+
+LEVELS = 33
+"""The number of values that a range is divided into, unless it has fewer integers."""
+
+STEPS = (1, 2, 4, 8)
+"""How many levels one edit of a range may move a setting, up or down. Choices move to any other choice."""
+
+
+class Range(BaseModel):
+    """Numbers from `low` to `high`, in even steps, or in even ratios if `log` is true.
+
+    If both ends are integers, all of them are. Numbers are rounded to three significant digits.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if not self.low < self.high:
+            raise ValueError(f"low={self.low} has to be below high={self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low={self.low} has to be above 0 if log=true")
+        return self
+
+    def values(self) -> list[int | float]:
+        """The values of this range, ascending; both ends are among them."""
+        shares = [i / (LEVELS - 1) for i in range(LEVELS)]
+        if self.log:
+            ratio = math.log(self.high / self.low)
+            inner: list[float] = [self.low * math.exp(share * ratio) for share in shares[1:-1]]
+        else:
+            inner = [self.low + share * (self.high - self.low) for share in shares[1:-1]]
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return sorted({self.low, *(round(value) for value in inner), self.high})
+        rounded = (float(f"{value:.3g}") for value in inner)
+        return [float(self.low), *sorted({v for v in rounded if self.low < v < self.high}), float(self.high)]
+
+
+Choices = Annotated[list[Value], Field(min_length=2)]
+"""Two or more values to choose from."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One configuration key with the values that it may take, in order.
+
+    key: its dotted name. levels: the values of a range, ascending, or the choices. ordered: whether it is a
+    range, in which one edit moves a few levels. default: what the configuration says, or the level nearest to
+    that.
+    """
+
+    key: str
+    levels: tuple[Value, ...]
+    ordered: bool
+    default: Value
+
+    @classmethod
+    def of(cls, key: str, values: Range | Sequence[Value], configured: Value) -> "Setting":
+        """The setting `key` with these values. A configured value inside a range is one of its levels."""
+        if not isinstance(values, Range):
+            levels = tuple(dict.fromkeys(values))
+            return cls(key, levels, False, configured if configured in levels else levels[0])
+        numbers = values.values()
+        assert isinstance(configured, int | float)
+        if values.low < configured < values.high:
+            numbers = sorted({*numbers, configured})
+        nearest = min(numbers, key=lambda number: abs(number - configured))
+        return cls(key, tuple(numbers), True, nearest)
+
+    def near(self, value: Value) -> list[Value]:
+        """The values that one edit of `value` may lead to, in a fixed order."""
+        at = self.levels.index(value)
+        if not self.ordered:
+            return [level for level in self.levels if level != value]
+        places = [at + sign * step for step in STEPS for sign in (-1, 1)]
+        return [self.levels[place] for place in places if 0 <= place < len(self.levels)]
+
+    def parse(self, text: str) -> Value:
+        """The level that prints as `text`. Raises ArchitectureError if there is none."""
+        for level in self.levels:
+            if printed(level) == text:
+                return level
+        raise ArchitectureError(
+            f"{self.key}={text} is none of its values; {suggest(text, map(printed, self.levels))}"
+        )
+
+
+def printed(value: Value) -> str:
+    """A value as on a command line: true and false in lower case, numbers in their shortest form."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def nested(settings: Mapping[str, Value]) -> dict[str, dict[str, Any]]:
+    """Settings by dotted key, `group.name`, as the values of each group."""
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        group, _, name = key.partition(".")
+        groups.setdefault(group, {})[name] = value
+    return groups
