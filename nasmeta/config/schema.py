@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from nasmeta.errors import ConfigError, UntrustedError, suggest
 from nasmeta.runtime.paths import cache_folder
 from nasmeta.runtime.stored import Trust, UsersOnly, plain
+from nasmeta.search_spaces.settings import Tune
 
 OmegaConf.register_new_resolver("user_cache", cache_folder, replace=True)
 
@@ -112,6 +113,7 @@ class RunKeys(BaseModel):
     task: TaskConfig
     budget: BudgetConfig
     constraints: ConstraintsConfig
+    tune: Tune
     task_parallel: Literal["auto", "loop", "threads", "vmap"]
     task_chunk: Count | None
     compile: bool
@@ -373,15 +375,17 @@ def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
     names: list[str] = []
     for part in location:  # keep keys and indices; unions add the names of their members
         known = getattr(fields, "model_fields", {})
-        if part in known or part.isdigit() or problem["type"] == "extra_forbidden":
+        in_mapping = get_origin(fields) is dict
+        if part in known or part.isdigit() or in_mapping or problem["type"] == "extra_forbidden":
             names.append(part)
             fields = known[part].annotation if part in known else None
     key = prefix + ".".join(names)
     if problem["type"] == "extra_forbidden":
-        parent: Any = model
+        siblings: Any = model
         for part in location[:-1]:
-            parent = parent.model_fields[part].annotation
-        return f"{key}: no such key; {suggest(location[-1], parent.model_fields)}"
+            siblings = getattr(siblings, "model_fields", {}).get(part)
+            siblings = siblings and siblings.annotation
+        return f"{key}: no such key; {suggest(location[-1], getattr(siblings, 'model_fields', []))}"
     if problem["type"] == "missing":
         return f"{key}: missing; add {key}=VALUE"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")

@@ -93,6 +93,18 @@ TABLE: tuple[Row, ...] = (
         "compile=false",
     ),
     row(
+        "tune",
+        lambda p: bool(p.keys.tune) and not p.strategy.black_box,
+        "strategy {strategy} trains one network for all architectures, which has one set of settings",
+        "strategy=evolution, or tune=null",
+    ),
+    row(
+        "tune",
+        lambda p: bool(p.keys.tune) and not p.evaluator.continues,
+        "evaluator {evaluator} does not train candidates one by one, so they have no settings of their own",
+        "evaluator=scratch, or tune=null",
+    ),
+    row(
         "strategy.second_order",
         lambda p: p.strategy.unrolls and not p.learner.descends,
         "{learner} descends no loss to unroll",

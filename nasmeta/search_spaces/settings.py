@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from nasmeta.errors import ArchitectureError, suggest
 
@@ -53,6 +53,30 @@ class Range(BaseModel):
 
 Choices = Annotated[list[Value], Field(min_length=2)]
 """Two or more values to choose from."""
+
+
+def _by_dotted_key(values: Any, prefix: str = "") -> Any:
+    """Mappings inside mappings as one, by dotted key; null as none. A range stays a mapping."""
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        return values
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and not set(value) & set(Range.model_fields):
+            flat |= _by_dotted_key(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _kind(values: Any) -> str:
+    return "range" if isinstance(values, Mapping | Range) else "choices"
+
+
+Values = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)]
+Tune = Annotated[dict[str, Values], BeforeValidator(_by_dotted_key)]
+"""Ranges or choices by the dotted key of a setting."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 The meta-test tasks are not part of it, so no evaluator or strategy can see them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from torch import nn
 
 from nasmeta import seeding
 from nasmeta.config.schema import Config, RunKeys
+from nasmeta.config.tuning import having
 from nasmeta.datasets.augment.base import Augmentation
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.errors import RunFailed
@@ -21,7 +22,9 @@ from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
 from nasmeta.networks.out_of_memory import DoesNotFit, retry_on_oom
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.joint import TunedArchitecture
 from nasmeta.search_spaces.relaxation.spec import Relaxation
+from nasmeta.search_spaces.settings import Value
 from nasmeta.task import Split, TaskSpec
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import OuterOptimizer
@@ -29,6 +32,9 @@ from nasmeta.training.score import Score, Stop, score
 from nasmeta.training.weights import Weights
 
 T = TypeVar("T")
+
+Tuned = Callable[[Mapping[str, Value]], tuple[MetaLearner, OuterOptimizer]]
+"""Makes the learner and the optimizer that have these settings, by dotted key."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,8 @@ class Problem:
     same `valid_tasks` meta-validation tasks, so that only their architecture differs. Learning-rate schedules
     span at least `search_iterations` meta-iterations. The training of a candidate that gets fewer is thus the
     beginning of a full training, which can continue it. Progress is saved every `save_seconds` seconds.
-    `train` and `valid` are loaded at first use, or by `load`.
+    `train` and `valid` are loaded at first use, or by `load`. tuned: needed if `space` has
+    TunedArchitectures.
     """
 
     space: SearchSpace[Any]
@@ -55,6 +62,7 @@ class Problem:
     device: torch.device
     execution: Execution
     save_seconds: float
+    tuned: Tuned | None = None
 
     @classmethod
     def of(
@@ -83,6 +91,21 @@ class Problem:
             device=device,
             execution=execution(keys),
             save_seconds=keys.save_seconds,
+            tuned=partial(_tuned, config),
+        )
+
+    def for_arch(self, arch: Any) -> "Problem":
+        """The problem with the learner and the optimizer of this architecture, if it has settings."""
+        if not isinstance(arch, TunedArchitecture):
+            return self
+        assert self.tuned is not None, "only a space with settings has such architectures"
+        learner, optimizer = self.tuned(dict(arch.settings))
+        return replace(
+            self,
+            learner=learner,
+            optimizer=optimizer,
+            load_train=lambda: self.train,
+            load_valid=lambda: self.valid,
         )
 
     @cached_property
@@ -209,6 +232,11 @@ def restored_state(
     state = new_state(space, space.parse(weights.arch), learner, task, seed, device, execution)
     state.load(weights.parameters, weights.statistics)
     return state
+
+
+def _tuned(config: Config, settings: Mapping[str, Value]) -> tuple[MetaLearner, OuterOptimizer]:
+    own = having(config, settings)
+    return own.build("meta_learner", batch_norm=own.keys.batch_norm), own.build("optimizer")
 
 
 def new_state(
