@@ -27,7 +27,7 @@ AT = " @ "
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TunedArchitecture:
     """An architecture and the settings to train it by, as pairs of key and value in the space's order.
 
     It prints as `ARCH @ key=value,key=value`.
@@ -39,13 +39,13 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.arch}{AT}" + ",".join(f"{key}={printed(value)}" for key, value in self.settings)
 
-    def having(self, key: str, value: Value) -> "Candidate":
+    def having(self, key: str, value: Value) -> "TunedArchitecture":
         """The same with another value of `key`."""
         settings = tuple((k, value if k == key else v) for k, v in self.settings)
-        return Candidate(self.arch, settings)
+        return TunedArchitecture(self.arch, settings)
 
 
-class JointSpace(SearchSpace[Candidate]):
+class JointSpace(SearchSpace[TunedArchitecture]):
     """The architectures of `space`, each with every combination of the levels of `settings`.
 
     The initial and the reference architecture have the configured settings. A mutation changes the
@@ -60,41 +60,43 @@ class JointSpace(SearchSpace[Candidate]):
     def defaults(self) -> tuple[tuple[str, Value], ...]:
         return tuple((setting.key, setting.default) for setting in self.settings)
 
-    def initial(self) -> Candidate:
-        return Candidate(self.space.initial(), self.defaults)
+    def initial(self) -> TunedArchitecture:
+        return TunedArchitecture(self.space.initial(), self.defaults)
 
-    def reference(self) -> Candidate:
-        return Candidate(self.space.reference(), self.defaults)
+    def reference(self) -> TunedArchitecture:
+        return TunedArchitecture(self.space.reference(), self.defaults)
 
-    def sample(self, rng: np.random.Generator) -> Candidate:
+    def sample(self, rng: np.random.Generator) -> TunedArchitecture:
         """A random architecture of the space, with independent settings, all levels equally likely."""
-        return Candidate(self.space.sample(rng), self.draw(rng))
+        return TunedArchitecture(self.space.sample(rng), self.draw(rng))
 
     def draw(self, rng: np.random.Generator) -> tuple[tuple[str, Value], ...]:
         """Random settings."""
         return tuple((s.key, s.levels[int(rng.integers(len(s.levels)))]) for s in self.settings)
 
-    def mutate(self, arch: Candidate, rng: np.random.Generator) -> Candidate:
+    def mutate(self, arch: TunedArchitecture, rng: np.random.Generator) -> TunedArchitecture:
         if rng.random() < 0.5:
-            return Candidate(self.space.mutate(arch.arch, rng), arch.settings)
+            return TunedArchitecture(self.space.mutate(arch.arch, rng), arch.settings)
         setting = self.settings[int(rng.integers(len(self.settings)))]
         near = setting.near(dict(arch.settings)[setting.key])
         return arch.having(setting.key, near[int(rng.integers(len(near)))])
 
-    def crossover(self, a: Candidate, b: Candidate, rng: np.random.Generator) -> Candidate:
+    def crossover(
+        self, a: TunedArchitecture, b: TunedArchitecture, rng: np.random.Generator
+    ) -> TunedArchitecture:
         arch = self.space.crossover(a.arch, b.arch, rng)
         pairs = zip(a.settings, b.settings, strict=True)
-        return Candidate(arch, tuple(pair[int(rng.integers(2))] for pair in pairs))
+        return TunedArchitecture(arch, tuple(pair[int(rng.integers(2))] for pair in pairs))
 
-    def neighbors(self, arch: Candidate) -> Iterator[Candidate]:
+    def neighbors(self, arch: TunedArchitecture) -> Iterator[TunedArchitecture]:
         for near in self.space.neighbors(arch.arch):
-            yield Candidate(near, arch.settings)
+            yield TunedArchitecture(near, arch.settings)
         values = dict(arch.settings)
         for setting in self.settings:
             for value in setting.near(values[setting.key]):
                 yield arch.having(setting.key, value)
 
-    def graph(self, arch: Candidate) -> ArchitectureGraph:
+    def graph(self, arch: TunedArchitecture) -> ArchitectureGraph:
         """The architecture's graph with a node for each setting, between input and output.
 
         The place of the value among the setting's levels, from 1, is the node's width.
@@ -112,10 +114,10 @@ class JointSpace(SearchSpace[Candidate]):
             (*plain.widths[:-1], *(1 + s.levels.index(values[s.key]) for s in self.settings), 0),
         )
 
-    def drawing(self, arch: Candidate) -> ArchitectureGraph:
+    def drawing(self, arch: TunedArchitecture) -> ArchitectureGraph:
         return self.space.drawing(arch.arch)
 
-    def parse(self, text: str) -> Candidate:
+    def parse(self, text: str) -> TunedArchitecture:
         plain, found, rest = text.partition(AT)
         example = ",".join(f"{key}={printed(value)}" for key, value in self.defaults)
         if not found:
@@ -125,13 +127,13 @@ class JointSpace(SearchSpace[Candidate]):
             raise ArchitectureError(f"{rest}: its settings have to be, in this order, {example}")
         values = zip(self.settings, pairs, strict=True)
         settings = tuple((setting.key, setting.parse(value)) for setting, (_, _, value) in values)
-        return Candidate(self.space.parse(plain), settings)
+        return TunedArchitecture(self.space.parse(plain), settings)
 
-    def build(self, arch: Candidate, task: TaskSpec) -> "FewShotNetwork":
+    def build(self, arch: TunedArchitecture, task: TaskSpec) -> "FewShotNetwork":
         return self.space.build(arch.arch, task)
 
-    def canonical(self, arch: Candidate) -> Candidate:
-        return Candidate(self.space.canonical(arch.arch), arch.settings)
+    def canonical(self, arch: TunedArchitecture) -> TunedArchitecture:
+        return TunedArchitecture(self.space.canonical(arch.arch), arch.settings)
 
     def widened(self, number: int, rounds: int) -> "JointSpace":
         return joint(self.space.widened(number, rounds), self.settings)
@@ -141,8 +143,8 @@ class JointSpace(SearchSpace[Candidate]):
 
     def morph(
         self,
-        old: Candidate,
-        new: Candidate,
+        old: TunedArchitecture,
+        new: TunedArchitecture,
         weights: "Weights",
         fresh: "Weights",
         rng: np.random.Generator,
@@ -165,10 +167,10 @@ class DecidableJointSpace(JointSpace):
         assert isinstance(self.space, Decidable)
         return {**self.space.decisions, **{setting.key: setting.levels for setting in self.settings}}
 
-    def decide(self, choose: Choose) -> Candidate:
+    def decide(self, choose: Choose) -> TunedArchitecture:
         assert isinstance(self.space, Decidable)
         arch = self.space.decide(choose)
-        return Candidate(arch, tuple((s.key, choose(s.key, s.levels)) for s in self.settings))
+        return TunedArchitecture(arch, tuple((s.key, choose(s.key, s.levels)) for s in self.settings))
 
 
 def joint(space: SearchSpace[Any], settings: Sequence[Setting]) -> JointSpace:

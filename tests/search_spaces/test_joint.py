@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Decidable
-from nasmeta.search_spaces.joint import Candidate, JointSpace, joint
+from nasmeta.search_spaces.joint import TunedArchitecture, JointSpace, joint
 from nasmeta.search_spaces.settings import LEVELS, Range, Setting, Value, nested
 from nasmeta.seeding import stream
 from nasmeta.testing.search_spaces import SearchSpaceContract
@@ -126,7 +126,7 @@ def test_size_counts_combinations(toy: JointSpace) -> None:
 def test_settings_are_decisions() -> None:
     space = joint(ToySpace(2, 3), ALL)
     assert isinstance(space, Decidable)
-    assert space.decide(lambda kind, options: options[-1]) == Candidate(
+    assert space.decide(lambda kind, options: options[-1]) == TunedArchitecture(
         space.space.parse("2-2"),
         (
             ("meta_learner.inner_lr", 1.0),
