@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Decidable
-from nasmeta.search_spaces.joint import TunedArchitecture, JointSpace, joint
+from nasmeta.search_spaces.joint import JointSpace, TunedArchitecture, joint
 from nasmeta.search_spaces.settings import LEVELS, Range, Setting, Value, nested
 from nasmeta.seeding import stream
 from nasmeta.testing.search_spaces import SearchSpaceContract
