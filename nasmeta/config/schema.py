@@ -12,11 +12,12 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from nasmeta.errors import ConfigError, UntrustedError, suggest
 from nasmeta.runtime.paths import cache_folder
@@ -370,23 +371,28 @@ def _validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:
 
 def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
     """The message for one problem that pydantic found, with keys as on the command line."""
-    location = [str(part) for part in problem["loc"]]
-    fields: Any = model
+    place: Any = model
+    siblings: Any = {}
     names: list[str] = []
-    for part in location:  # keep keys and indices; unions add the names of their members
-        known = getattr(fields, "model_fields", {})
-        in_mapping = get_origin(fields) is dict
-        if part in known or part.isdigit() or in_mapping or problem["type"] == "extra_forbidden":
+    for part in map(str, problem["loc"]):  # keep keys and indices; unions add the names of their members
+        siblings = _fields(place)
+        if part in siblings or part.isdigit() or get_origin(place) is dict:
             names.append(part)
-            fields = known[part].annotation if part in known else None
-    key = prefix + ".".join(names)
+            place = siblings[part].annotation if part in siblings else next(iter(get_args(place)[1:]), None)
     if problem["type"] == "extra_forbidden":
-        siblings: Any = model
-        for part in location[:-1]:
-            siblings = getattr(siblings, "model_fields", {}).get(part)
-            siblings = siblings and siblings.annotation
-        return f"{key}: no such key; {suggest(location[-1], getattr(siblings, 'model_fields', []))}"
+        name = str(problem["loc"][-1])
+        return f"{prefix}{'.'.join([*names, name])}: no such key; {suggest(name, siblings)}"
+    key = prefix + ".".join(names)
     if problem["type"] == "missing":
         return f"{key}: missing; add {key}=VALUE"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{key}: got {problem['input']!r}, {message}"
+
+
+def _fields(annotation: Any) -> dict[str, FieldInfo]:
+    """The fields of a model, or of all models that a union has."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation.model_fields
+    if get_origin(annotation) is dict:
+        return {}
+    return {name: each for part in get_args(annotation) for name, each in _fields(part).items()}

@@ -6,6 +6,7 @@ from typing import Any
 
 from nasmeta.config.schema import Config, check_option
 from nasmeta.errors import ConfigError, suggest
+from nasmeta.search_spaces.joint import TunedArchitecture
 from nasmeta.search_spaces.settings import Range, Setting, Value, nested, printed
 
 TUNABLE = ("meta_learner", "optimizer")
@@ -26,6 +27,14 @@ def having(config: Config, settings: Mapping[str, Value]) -> Config:
     for group, values in nested(settings).items():
         groups[group] = check_option(group, {**groups[group], **values}, config.trust)
     return replace(config, groups=groups)
+
+
+def with_own_settings(arch: Any, config: Config) -> tuple[Any, Config]:
+    """The architecture without its settings, and the configuration that has them."""
+    if not isinstance(arch, TunedArchitecture):
+        return arch, config
+    own = having(config, dict(arch.settings))
+    return arch.arch, replace(own, keys=own.keys.model_copy(update={"tune": {}}))
 
 
 def _setting(config: Config, key: str, values: Range | list[Value]) -> Setting:

@@ -83,7 +83,7 @@ class Scratch(Evaluator):
             training.run(report, stop, limit)
             return training, limit.run(problem.judge, training.state, limit.checked(stop))
 
-        (training, score), _ = self.problem.retry_on_oom(arch, attempt)
+        (training, score), _ = self.problem.for_arch(arch).retry_on_oom(arch, attempt)
         check_finite(score)
         return training, score
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from nasmeta.config.schema import Config, buildable, resolve
+from nasmeta.config.tuning import tuned
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import Contents
 from nasmeta.errors import ConfigError, suggest
@@ -22,6 +23,7 @@ from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.execution import Execution, check
 from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.runtime.device import pick
+from nasmeta.search_spaces.joint import joint
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.base import Strategy
@@ -67,6 +69,8 @@ class Composition:
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
         space = config.build("search_space")
+        if settings := tuned(config):
+            space = joint(space, settings)
         composition = cls(
             config, pick(keys.device, tf32=keys.precision == "tf32"), dataset, learner, space, task
         )

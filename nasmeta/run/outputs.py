@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from nasmeta.config.tuning import with_own_settings
 from nasmeta.errors import CheckpointError
 from nasmeta.run import summary_file
 from nasmeta.run.composition import Composition
@@ -36,11 +37,12 @@ def save_network(
     whether the network is a candidate of the search, which trains only the best few in full later.
     """
     trained = Weights.read(weights)
+    arch, config = with_own_settings(composition.space.parse(result.arch), composition.config)
     TrainedNetwork(
         path=path,
-        arch=result.arch,
+        arch=str(arch),
         task=composition.task,
-        config=composition.config.to_dict(),
+        config=config.to_dict(),
         adaptive=composition.adaptive,
         parameters=trained.parameters,
         statistics=trained.statistics,

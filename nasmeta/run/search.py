@@ -435,9 +435,10 @@ class Search:
     def _meta_test(self, phase: Phase, result: TrialResult) -> Score | MetaTested:
         if not self.finals.leaves_weights:
             return self.finals.test(result.arch, result.iterations)
-        state = self.problem.restored(Weights.read(self._weights(phase, result.trial)))
+        problem = self.problem.for_arch(self.composition.space.parse(result.arch))
+        state = problem.restored(Weights.read(self._weights(phase, result.trial)))
         sampler, tasks = self.composition.sampler("test"), self.config.keys.budget.test_tasks
-        return score(self.composition.learner, state, sampler, tasks, stop=self.stop)
+        return score(problem.learner, state, sampler, tasks, stop=self.stop)
 
     # What observers are told ----------------------------------------------------------------------------
 

@@ -7,14 +7,15 @@ point is an architecture with its own settings, so every strategy that asks and 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from nasmeta.errors import ArchitectureError
+from nasmeta.errors import ArchitectureError, ConfigError
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Choose, Decidable
 from nasmeta.search_spaces.graph import ArchitectureGraph
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.settings import Setting, Value, printed
 from nasmeta.task import TaskSpec
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 AT = " @ "
 """What separates an architecture's string from its settings."""
+
+
+ONE_SET = "tune: {} trains all architectures by one set of settings; use evaluator=scratch or tune=null"
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,12 @@ class JointSpace(SearchSpace[TunedArchitecture]):
 
     def build(self, arch: TunedArchitecture, task: TaskSpec) -> "FewShotNetwork":
         return self.space.build(arch.arch, task)
+
+    def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> NoReturn:
+        raise ConfigError(ONE_SET.format("a relaxed network"))
+
+    def sharing(self, task: TaskSpec) -> NoReturn:
+        raise ConfigError(ONE_SET.format("a supernet"))
 
     def canonical(self, arch: TunedArchitecture) -> TunedArchitecture:
         return TunedArchitecture(self.space.canonical(arch.arch), arch.settings)

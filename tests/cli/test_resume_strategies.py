@@ -39,6 +39,13 @@ STRATEGIES = {
     "astar": ["strategy.goal=1e9"],
     "iddfs": ["strategy.goal=1e9", "strategy.branch=2"],
 }
+TUNED = [
+    "strategy=evolution",
+    "strategy.population=2",
+    "strategy.sample=2",
+    "tune={meta_learner.inner_lr: {low: 0.001, high: 0.1, log: true}, optimizer.lr: [0.001, 0.01]}",
+]
+RUNS = {name: [f"strategy={name}", *options] for name, options in STRATEGIES.items()} | {"tuned": TUNED}
 
 
 class Killed(BaseException):
@@ -74,9 +81,9 @@ def killed(arguments: list[str], kill_at: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", RUNS)
 def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
-    arguments = ["search", *FAST, f"strategy={name}", *STRATEGIES[name]]
+    arguments = ["search", *FAST, *RUNS[name]]
     assert main([*arguments, f"hydra.run.dir={tmp_path / 'unbroken'}"]) == 0
     directory = tmp_path / "run"
     command, kills = [*arguments, f"hydra.run.dir={directory}"], 0

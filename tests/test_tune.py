@@ -1,0 +1,110 @@
+"""Settings that are searched together with the architecture: what is refused, and what they reach."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import Config, parse
+from nasmeta.config.tuning import tuned
+from nasmeta.errors import ConfigError
+from nasmeta.meta_learners.maml import Maml
+from nasmeta.run.composition import Composition
+from nasmeta.search_spaces.joint import TunedArchitecture
+from nasmeta.training.trained_network import TrainedNetwork
+from tests.cli.runs import TINY, search
+
+RATE = "tune={meta_learner.inner_lr: {low: 0.001, high: 0.1, log: true}}"
+
+
+def config(*overrides: str) -> Config:
+    return parse(composed([*TINY, *overrides]), trusted=True)
+
+
+@pytest.mark.parametrize(
+    ("tune", "said"),
+    [
+        ("3", "tune: got 3"),
+        ("{optimizer.lx: [1, 2]}", "tune.optimizer.lx: cannot be tuned; did you mean 'optimizer.lr'"),
+        ("{budget.trials: [1, 2]}", "tune.budget.trials: cannot be tuned"),
+        ("{optimizer.lr: 5}", "tune.optimizer.lr: got 5"),
+        ("{optimizer.lr: [0.1]}", "tune.optimizer.lr: got [0.1]"),
+        ("{optimizer.lr: {low: 1}}", "tune.optimizer.lr.high: missing"),
+        ("{optimizer.lr: {low: 2, high: 1}}", "low=2 has to be below high=1"),
+        ("{optimizer.lr: {low: 0, high: 1, log: true}}", "low=0 has to be above 0"),
+        ("{optimizer.lr: {low: 1, high: 2, lag: true}}", "tune.optimizer.lr.lag: no such key"),
+        ("{optimizer.lr: {low: -1, high: 3}}", "tune.optimizer.lr: -1 is not a value of it"),
+        ("{optimizer.schedule: [cosine, lin]}", "tune.optimizer.schedule: lin is not a value of it"),
+        ("{optimizer.schedule: {low: 1, high: 2}}", "tune.optimizer.schedule: its value is 'constant'"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(tune: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
+        tuned(config("optimizer.schedule=constant", f"tune={tune}"))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_changes_the_episodes_cannot_be_tuned() -> None:
+    with pytest.raises(ConfigError, match="train_way: it changes the episodes"):
+        tuned(
+            parse(composed(["meta_learner=protonet", "tune={meta_learner.train_way: [5, 20]}"]), trusted=True)
+        )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [["evaluator=zero_cost"], ["evaluator=supernet"], ["strategy=differentiable", "search_space=darts"]],
+)
+def test_parts_that_train_no_candidate_by_itself(other: list[str]) -> None:
+    strokes = ["dataset=strokes", "meta_learner=protonet", "search_space=conv_small"]
+    tune = "tune={optimizer.lr: [0.001, 0.01]}"
+    with pytest.raises(ConfigError, match="tune: "):
+        Composition.of(parse(composed([*strokes, *other, tune]), trusted=True))
+
+
+def test_a_key_may_be_nested() -> None:
+    nested = config("+tune.meta_learner.inner_lr={low: 0.001, high: 0.1, log: true}")
+    assert nested.keys.tune == config(RATE).keys.tune
+
+
+def test_a_candidate_has_its_own_learner() -> None:
+    composition = Composition.of(config("meta_learner.inner_lr=0.01", RATE))
+    problem, reference = composition.problem(), composition.space.reference()
+    own = problem.for_arch(reference.having("meta_learner.inner_lr", 0.1))
+    assert isinstance(own.learner, Maml)
+    assert isinstance(problem.learner, Maml)
+    assert (own.learner.inner_lr, problem.learner.inner_lr) == (0.1, 0.01)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tuned")
+    assert search(directory, RATE, "budget.final_candidates=1") == 0
+    return directory
+
+
+def test_the_checkpoint_has_the_settings_of_its_network(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best: dict[str, Any] = json.loads((finished / "summary.json").read_text())["best"]
+    plain, _, settings = best["arch"].partition(" @ ")
+    network = TrainedNetwork.load(finished / "best.pt", trusted=False)
+    assert network.arch == plain
+    assert f"meta_learner.inner_lr={network.config['meta_learner']['inner_lr']}" == settings
+    assert not network.config["tune"]
+    assert main(["evaluate", str(finished), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(best["test_loss"], rel=1e-5)
+
+
+def test_a_run_that_is_resumed_reads_its_candidates(finished: Path) -> None:
+    space = Composition.of(config(RATE)).space
+    for line in (finished / "journal.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "asked":
+            arch = space.parse(event["arch"])
+            assert isinstance(arch, TunedArchitecture)
+            assert str(arch) == event["arch"]
