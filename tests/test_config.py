@@ -11,6 +11,7 @@ from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed, overridden
 from nasmeta.config.schema import GROUPS, INJECTED, parse, resolve
 from nasmeta.errors import ConfigError
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
 
 OPTIONS = sorted(
@@ -30,7 +31,7 @@ NEEDS = {
 def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
     config = parse(composed([f"{group}={option}", *NEEDS.get((group, option), [])]), trusted=False)
     if group not in ("dataset", "evaluator", "executor", "strategy"):
-        assert config.build(group, batch_norm="support") is not None
+        assert config.build(group, batch_norm=BatchNormPolicy.SUPPORT) is not None
 
 
 @pytest.mark.parametrize("group,option", OPTIONS, ids=str)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
-from nasmeta.meta_learners.base import Gradients, MetaState
+from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.protonet import ProtoNet
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
 from nasmeta.runtime import device
 from nasmeta.task import TaskBatch
@@ -29,7 +30,7 @@ from tests.meta_learners.options import VARIANTS, short
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-POLICIES: list[Policy] = ["support", "transductive", "running"]
+POLICIES = list(BatchNormPolicy)
 OPTIMIZER = adam(lr=0.01, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="constant", warmup=0.0)
 LAUNCHED, RECORDED = Execution("vmap"), Execution("vmap", cuda_graphs=True)
 
@@ -46,7 +47,7 @@ def never_waits() -> Iterator[None]:
 
 
 def outcome(
-    name: str, policy: Policy, execution: Execution, place: str, dtype: torch.dtype = torch.float64
+    name: str, policy: BatchNormPolicy, execution: Execution, place: str, dtype: torch.dtype = torch.float64
 ) -> list[Tensor]:
     """Metrics, a meta-gradient and predictions, brought to the host."""
     learner = short(name, policy)
@@ -68,7 +69,7 @@ def outcome(
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_numbers_of_a_cpu_without_waiting(
-    name: str, policy: Policy, task_parallel: Any, never_waits: None
+    name: str, policy: BatchNormPolicy, task_parallel: Any, never_waits: None
 ) -> None:
     there = outcome(name, policy, Execution(task_parallel), "cuda")
     here = outcome(name, policy, Execution("loop"), "cpu")
@@ -77,7 +78,9 @@ def test_the_numbers_of_a_cpu_without_waiting(
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_single_precision_has_kernels_of_its_own(name: str, policy: Policy, never_waits: None) -> None:
+def test_single_precision_has_kernels_of_its_own(
+    name: str, policy: BatchNormPolicy, never_waits: None
+) -> None:
     """Task by task, images stay channels_last, for which cuDNN and PyTorch have others."""
     there = outcome(name, policy, Execution("loop"), "cuda", torch.float32)
     here = outcome(name, policy, Execution("loop"), "cpu", torch.float32)
@@ -85,7 +88,7 @@ def test_single_precision_has_kernels_of_its_own(name: str, policy: Policy, neve
     assert all(value.isfinite().all() for value in there)
 
 
-def trained(name: str, policy: Policy, execution: Execution) -> tuple[MetaTraining, list[Tensor]]:
+def trained(name: str, policy: BatchNormPolicy, execution: Execution) -> tuple[MetaTraining, list[Tensor]]:
     """After a few meta-iterations, and the parameters, metrics and scores that they led to."""
     training = begun(name, policy, execution)
     for _ in range(5):
@@ -93,7 +96,7 @@ def trained(name: str, policy: Policy, execution: Execution) -> tuple[MetaTraini
     return training, told(training)
 
 
-def begun(name: str, policy: Policy, execution: Execution) -> MetaTraining:
+def begun(name: str, policy: BatchNormPolicy, execution: Execution) -> MetaTraining:
     learner = short(name, policy)
     state = init(learner, conv_network()).to(torch.device("cuda"))
     state.network.execution = execution
@@ -112,7 +115,7 @@ def told(training: MetaTraining) -> list[Tensor]:
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_recorded_steps_have_the_same_bits(
-    name: str, policy: Policy, caplog: pytest.LogCaptureFixture
+    name: str, policy: BatchNormPolicy, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         training, recorded = trained(name, policy, RECORDED)
@@ -144,7 +147,9 @@ class Reads(ProtoNet):
 
 
 def test_what_cannot_be_recorded_is_launched(caplog: pytest.LogCaptureFixture) -> None:
-    learner = Reads(distance="euclidean", learn_temperature=False, train_way=None, batch_norm="support")
+    learner = Reads(
+        distance="euclidean", learn_temperature=False, train_way=None, batch_norm=BatchNormPolicy.SUPPORT
+    )
     results = []
     for execution in (RECORDED, LAUNCHED):
         state = init(learner, conv_network()).to(torch.device("cuda"))

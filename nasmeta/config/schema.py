@@ -186,7 +186,7 @@ def parse(
     nasmeta, and nothing that is UsersOnly. `typed` are the keys among them that the user typed; these are
     trusted. Only the options of `groups` are checked and kept.
     """
-    from nasmeta.networks.batch_norm import POLICIES
+    from nasmeta.networks.policy import BatchNormPolicy
 
     trust = Trust(trusted, frozenset(typed))
     values = plain(resolved(values) if isinstance(values, DictConfig) else values)
@@ -194,10 +194,7 @@ def parse(
     for choice in ("experiment", "debug"):
         values.pop(choice, None)
     keys = _validated(RunKeys, values, "")
-    if keys.batch_norm not in POLICIES:
-        raise ConfigError(
-            f"batch_norm: {keys.batch_norm!r} is not a policy; {suggest(keys.batch_norm, POLICIES)}"
-        )
+    BatchNormPolicy.parse(keys.batch_norm)
     return Config(keys, {name: check_option(name, options[name], trust) for name in groups}, trust)
 
 

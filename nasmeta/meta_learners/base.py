@@ -1,70 +1,20 @@
-"""The contract of a meta-learner, and the state it meta-learns."""
+"""The contract of a meta-learner."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping
-from copy import copy
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
-from nasmeta.networks.batch_norm import OWN, Policy, Statistics
+from nasmeta.meta_learners.gradients import Gradients, Mean
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Network, Parameters
+from nasmeta.networks.policy import BatchNormPolicy, Statistics
 from nasmeta.networks.task_network import TaskNetwork
-from nasmeta.task import Kind, TaskBatch, TaskSpec
-
-Metrics = dict[str, Tensor]
-Gradients = tuple[Parameters, Metrics]
-"""A gradient for every meta-learned parameter, and the metrics of the same pass."""
-
-
-@dataclass
-class MetaState:
-    """What meta-training changes.
-
-    parameters: all that the outer optimizer updates, as leaf tensors. The network's have the module's names;
-    what is meta-learned besides them has names that start with "meta.".
-    statistics: the population moments of `running`; empty until training is over.
-    inner_scale, outer_scale: factors of the learning rates of the inner and the outer loop, by parameter name
-    (1 if there is none). An inner factor of 0 holds a parameter: the inner loop does not change it.
-    recording: true while the population moments are collected.
-    """
-
-    network: Network
-    task: TaskSpec
-    parameters: Parameters
-    statistics: dict[str, Tensor] = field(default_factory=dict)
-    inner_scale: dict[str, float] = field(default_factory=dict)
-    outer_scale: dict[str, float] = field(default_factory=dict)
-    recording: bool = False
-
-    @property
-    def network_parameters(self) -> Parameters:
-        """The network's own parameters, without what is meta-learned besides them."""
-        return {name: self.parameters[name] for name in self.network.names}
-
-    def set_statistics(self, statistics: dict[str, Tensor]) -> None:
-        """Sets the population moments, as `Network.population` returned them."""
-        self.network.set_population(statistics)
-        self.statistics = statistics
-
-    def load(self, parameters: Parameters, statistics: dict[str, Tensor]) -> None:
-        """Loads saved values in place; raises KeyError or RuntimeError if they belong to another network."""
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(parameters[name])
-        device = next(iter(self.parameters.values())).device
-        self.set_statistics({name: value.to(device) for name, value in statistics.items()})
-
-    def to(self, device: torch.device) -> "MetaState":
-        """Moves the tensors to `device`; returns this state."""
-        self.network.to(device)
-        self.parameters = {n: p.detach().to(device).requires_grad_() for n, p in self.parameters.items()}
-        self.set_statistics({name: value.to(device) for name, value in self.statistics.items()})
-        return self
+from nasmeta.task import TaskBatch, TaskSpec
 
 
 class MetaLearner(ABC):
@@ -88,7 +38,7 @@ class MetaLearner(ABC):
     graph_capturable = True
     kinds: tuple[str, ...] = ("classification", "regression")
 
-    def __init__(self, *, batch_norm: Policy) -> None:
+    def __init__(self, *, batch_norm: BatchNormPolicy) -> None:
         self.batch_norm = batch_norm
 
     def check(self, task: TaskSpec) -> None:
@@ -158,10 +108,10 @@ class MetaLearner(ABC):
     def adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         """Adapts to one task; returns a plain network that answers as `predict` does, each query by itself.
 
-        support_x [N, ...], support_y [N], or [N, outputs] for regression. Raises ConfigError under
-        `transductive`, because the answer to a query then depends on the other queries.
+        support_x [N, ...], support_y [N], or [N, outputs] for regression. Raises ConfigError if the answer to
+        a query depends on the other queries.
         """
-        if self.batch_norm == "transductive" and state.network.norms:
+        if self.batch_norm.depends_on_companions and state.network.norms:
             raise ConfigError(
                 "batch_norm: transductive normalizes a query by those that it comes with, so no network "
                 "answers one alone; use support or running"
@@ -172,8 +122,8 @@ class MetaLearner(ABC):
     def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         """`adapt` after its check; no answer depends on other queries."""
 
-    def _with_own_head(self, state: MetaState, parameters: Parameters, support_x: Tensor) -> TaskNetwork:
-        """The network with adapted parameters, which include those of the head."""
+    def network_of(self, state: MetaState, parameters: Parameters, support_x: Tensor) -> TaskNetwork:
+        """The plain network with a task's adapted parameters."""
         head = parameters["head.weight"], parameters["head.bias"]
         return TaskNetwork(self._body(state, parameters, support_x), *head)
 
@@ -181,7 +131,7 @@ class MetaLearner(ABC):
     def _body(self, state: MetaState, parameters: Parameters, support_x: Tensor) -> nn.Module:
         """The body with these parameters; it normalizes every query as the run's policy says."""
         moments = state.statistics
-        if self.batch_norm != "running":
+        if not self.batch_norm.needs_population:
             state.network.embed(parameters, support_x, Statistics(record=True))
             moments = state.network.population()
         return state.network.plain_body(parameters, moments)
@@ -193,22 +143,6 @@ class MetaLearner(ABC):
         loss, it is this gradient already.
         """
         return self.meta_gradient(state, batch, iteration)
-
-    def adapted_parameters(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
-        """The network's parameters after the inner loop of a test task: support_x [N, ...], support_y [N].
-
-        Raises ConfigError if the learner has no inner loop that changes the network.
-        """
-        raise ConfigError(
-            f"meta_learner: {type(self).__name__} has no inner loop that adapts the network; "
-            "use meta_learner=maml, fomaml or reptile"
-        )
-
-    def with_test_steps(self, steps: int) -> Self:
-        """A copy of the learner whose inner loop takes `steps` steps on a test task."""
-        learner = copy(self)
-        vars(learner)["test_steps"] = steps
-        return learner
 
     def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
         """The state for tasks of `ways` classes; raises ConfigError if the head fixes another number."""
@@ -226,54 +160,39 @@ class MetaLearner(ABC):
 
         For T tasks with their own parameters, every tensor has one more dimension, T, in front.
         """
-        network = state.network
-        if self.batch_norm == "support" and network.norms:
-            examples = -1 - len(state.task.input_shape)
-            n = support_x.shape[examples]
-            images = torch.cat([support_x, query_x], examples)
-            return network(parameters, images, Statistics(rows=n))[..., n:, :]
-        statistics = self.test_statistics(state) if test and self.batch_norm == "running" else OWN
-        return network(parameters, query_x, statistics)
+        examples = -1 - len(state.task.input_shape)
+        shots = support_x.shape[examples]
+        statistics = self.statistics(state, shots=shots, test=test)
+        if statistics.rows is None or not state.network.norms:
+            return state.network(parameters, query_x, statistics)
+        images = torch.cat([support_x, query_x], examples)
+        return state.network(parameters, images, statistics)[..., shots:, :]
 
-    def joint_statistics(self, state: MetaState, tasks: int, shots: int, *, test: bool) -> Statistics:
-        """The statistics for one pass over all examples of `tasks` tasks, each with its `shots` first.
+    def statistics(self, state: MetaState, *, shots: int, tasks: int = 1, test: bool) -> Statistics:
+        """The statistics of a pass over the queries of `tasks` tasks, as BatchNormPolicy.statistics says.
 
-        Under `support`, a task is normalized by its support examples. Under `transductive`, it is normalized
-        by all of its examples; in training, `running` does the same. In testing, `running` uses the
-        population's.
+        Training does without population statistics. While they are collected, norms record those of each
+        batch. Raises RuntimeError if a test needs them and there are none: to record them then would keep the
+        moments of every batch, and would pass the batch's statistics off as the population's.
         """
-        if self.batch_norm == "support":
-            return Statistics(tasks=tasks, rows=shots)
-        if test and self.batch_norm == "running":
-            return self.test_statistics(state)
-        return Statistics(tasks=tasks)
-
-    def test_statistics(self, state: MetaState) -> Statistics:
-        """The population statistics of `running`; while they are collected, the batch's, which norms record.
-
-        Raises RuntimeError if there are none. Recording them here instead would keep the moments of every
-        batch, and would pass the batch's statistics off as the population's.
-        """
-        if self.lacks_population(state) and not state.recording:
+        if state.recording:
+            return replace(self.batch_norm.in_training.statistics(shots, tasks), record=test)
+        if test and self.lacks_population(state):
             raise RuntimeError("batch_norm: running has no population statistics; call adopt_population")
-        return Statistics(population=not state.recording, record=state.recording)
+        policy = self.batch_norm if test else self.batch_norm.in_training
+        return policy.statistics(shots, tasks)
 
     def lacks_population(self, state: MetaState) -> bool:
         """Whether queries need population statistics that have not been computed yet."""
-        return self.batch_norm == "running" and bool(state.network.norms) and not state.statistics
-
-
-def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """The share of right answers, over the last dimension of labels: [..., M, way], [..., M] -> [...]."""
-    return (logits.argmax(-1) == labels).float().mean(-1)
+        return self.batch_norm.needs_population and bool(state.network.norms) and not state.statistics
 
 
 def adopt_population(learner: MetaLearner, state: MetaState, batches: Iterable[TaskBatch]) -> None:
-    """Computes the population statistics of `running` from training tasks, at the state's parameters.
+    """Computes the population statistics of the state's parameters from training tasks.
 
-    Does nothing under another policy, or if the network has no batch norms.
+    Does nothing if the policy does not need them, or if the network has no batch norms.
     """
-    if learner.batch_norm != "running" or not state.network.norms:
+    if not learner.batch_norm.needs_population or not state.network.norms:
         return
     state.statistics, state.recording = {}, True
     try:
@@ -282,38 +201,3 @@ def adopt_population(learner: MetaLearner, state: MetaState, batches: Iterable[T
     finally:
         state.recording = False
     state.set_statistics(state.network.population())
-
-
-def gradient(loss: Tensor, parameters: Parameters) -> Parameters:
-    """dloss/dparameters by name, without a graph; zeros for parameters that the loss does not depend on."""
-    gradients = torch.autograd.grad(
-        loss, list(parameters.values()), allow_unused=True, materialize_grads=True
-    )
-    return dict(zip(parameters, gradients, strict=True))
-
-
-def task_metrics(kind: Kind, loss: Tensor, outputs: Tensor, targets: Tensor) -> Metrics:
-    """The loss, and for classification the accuracy of logits [..., n, way] on labels [..., n]."""
-    if kind == "regression":
-        return {"loss": loss.detach()}
-    return {"loss": loss.detach(), "accuracy": batch_accuracy(outputs.detach(), targets).mean()}
-
-
-class Mean:
-    """The weighted mean of dictionaries of tensors, summed in the order of `add`; it stays on the device."""
-
-    def __init__(self) -> None:
-        self.total: dict[str, Tensor] = {}
-        self.weight = 0
-
-    def add(self, values: Mapping[str, Tensor], weight: int) -> None:
-        tensors = [value.detach() for value in values.values()]
-        if self.weight:
-            torch._foreach_add_(list(self.total.values()), tensors, alpha=weight)
-        else:
-            self.total = dict(zip(values, torch._foreach_mul(tensors, weight), strict=True))
-        self.weight += weight
-
-    def get(self) -> dict[str, Tensor]:
-        torch._foreach_div_(list(self.total.values()), self.weight)
-        return self.total

@@ -10,7 +10,7 @@ Deviation from Chen et al.: plain gradient descent on the whole support set, not
 minibatches of four.
 """
 
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -18,14 +18,16 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
-from nasmeta.networks.batch_norm import Policy
-from nasmeta.networks.network import Parameters, all_examples, gradient_step, task_loss
+from nasmeta.meta_learners.gradients import Gradients, gradient, gradient_step, task_loss, task_metrics
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.meta_learners.task_head import Head, TaskHead, all_examples
+from nasmeta.networks.network import Parameters
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.task import TaskBatch
 
 
-class FineTune(MetaLearner):
+class FineTune(TaskHead):
     """Pretraining, then fine-tuning on each test task.
 
     test_steps: gradient steps on a test task, at least 1.
@@ -41,7 +43,7 @@ class FineTune(MetaLearner):
         test_steps: Annotated[int, Field(ge=1)],
         inner_lr: Annotated[float, Field(gt=0)],
         adapted_part: Literal["head", "all"],
-        batch_norm: Policy,
+        batch_norm: BatchNormPolicy,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
         self.test_steps, self.inner_lr, self.adapted_part = test_steps, inner_lr, adapted_part
@@ -51,12 +53,6 @@ class FineTune(MetaLearner):
             return {}
         classifier = nn.Linear(state.network.features, state.task.train_classes)
         return {"weight": classifier.weight.detach(), "bias": classifier.bias.detach()}
-
-    def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
-        if state.task.kind == "regression":
-            return super().with_num_classes(state, ways)
-        state.task = replace(state.task, outputs=ways)
-        return state
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         x = all_examples(batch.support_x, batch.query_x)
@@ -71,58 +67,53 @@ class FineTune(MetaLearner):
         loss = task_loss(state.task.kind, outputs, targets)
         return gradient(loss, state.parameters), task_metrics(state.task.kind, loss, outputs, targets)
 
+    def _head(self, state: MetaState, support: Tensor, support_y: Tensor, outputs: int) -> Head:
+        def forward(head: Parameters) -> Tensor:
+            return state.network.classify(head, support)
+
+        start = {name: p.expand(len(support), *p.shape) for name, p in self._new_head(state).items()}
+        head = self._trained(state, start, forward, support_y)
+        return head["head.weight"], head["head.bias"]
+
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        adapt = self._adapt_head if self.adapted_part == "head" else self._adapt_all
-        tasks = zip(support_x, support_y, query_x, strict=True)
-        return torch.stack([adapt(state, *task) for task in tasks])
-
-    def _adapt_head(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        shots = len(support_x)
-        with torch.no_grad():
-            images = torch.cat([support_x, query_x])
-            embeddings = state.network.embed(
-                state.parameters, images, self.joint_statistics(state, 1, shots, test=True)
-            )
-        head = self._trained_head(state, embeddings[:shots], support_y)
-        return state.network.classify(head, embeddings[shots:]).detach()
-
-    def _trained_head(self, state: MetaState, embeddings: Tensor, support_y: Tensor) -> Parameters:
-        head = self._start(state)
-        for _ in range(self.test_steps):
-            loss = task_loss(state.task.kind, state.network.classify(head, embeddings), support_y)
-            head = gradient_step(head, loss, state.network.head_names, self.inner_lr, create_graph=False)
-            head = {name: p.detach().requires_grad_() for name, p in head.items()}
-        return head
-
-    def _adapt_all(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        parameters = self._trained_whole(state, support_x, support_y)
-        with torch.no_grad():
-            return self.query_outputs(state, parameters, support_x, query_x, test=True)
-
-    def _trained_whole(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
-        parameters = {n: p.detach().requires_grad_() for n, p in state.network_parameters.items()}
-        parameters |= self._start(state)
-        for _ in range(self.test_steps):
-            loss = task_loss(state.task.kind, state.network(parameters, support_x), support_y)
-            parameters = gradient_step(
-                parameters, loss, state.network.names, self.inner_lr, create_graph=False
-            )
-            parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
-        return parameters
+        if self.adapted_part == "head":
+            return super()._predict(state, support_x, support_y, query_x)
+        answers = []
+        for x, y, queries in zip(support_x, support_y, query_x, strict=True):
+            parameters = self._trained_whole(state, x, y)
+            with torch.no_grad():
+                answers.append(self.query_outputs(state, parameters, x, queries, test=True))
+        return torch.stack(answers)
 
     def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        if self.adapted_part == "all":
-            return self._with_own_head(state, self._trained_whole(state, support_x, support_y), support_x)
-        with torch.no_grad():
-            statistics = self.joint_statistics(state, 1, len(support_x), test=True)
-            embeddings = state.network.embed(state.parameters, support_x, statistics)
-        head = self._trained_head(state, embeddings, support_y)
-        return self._with_own_head(state, state.network_parameters | head, support_x)
+        if self.adapted_part == "head":
+            return super()._adapt(state, support_x, support_y)
+        return self.network_of(state, self._trained_whole(state, support_x, support_y), support_x)
 
-    def _start(self, state: MetaState) -> Parameters:
+    def _trained_whole(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
+        def forward(parameters: Parameters) -> Tensor:
+            return state.network(parameters, support_x)
+
+        return self._trained(state, state.network_parameters | self._new_head(state), forward, support_y)
+
+    def _new_head(self, state: MetaState) -> Parameters:
         """The head that a task starts from: zeros for new classes, the trained head for regression."""
-        head = {name: state.parameters[name].detach() for name in state.network.head_names}
-        if state.task.kind == "classification":
-            ways = state.task.outputs
-            head = {name: p.new_zeros(ways, *p.shape[1:]) for name, p in head.items()}
-        return {name: p.requires_grad_() for name, p in head.items()}
+        head = {name: state.parameters[name] for name in state.network.head_names}
+        if state.task.kind == "regression":
+            return head
+        return {name: p.new_zeros(state.task.outputs, *p.shape[1:]) for name, p in head.items()}
+
+    def _trained(
+        self,
+        state: MetaState,
+        parameters: Parameters,
+        forward: Callable[[Parameters], Tensor],
+        support_y: Tensor,
+    ) -> Parameters:
+        """The parameters after `test_steps` gradient steps on forward(parameters)."""
+        for _ in range(self.test_steps):
+            parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+            with torch.enable_grad():
+                loss = task_loss(state.task.kind, forward(parameters), support_y)
+            parameters = gradient_step(parameters, loss, tuple(parameters), self.inner_lr, create_graph=False)
+        return {name: p.detach() for name, p in parameters.items()}

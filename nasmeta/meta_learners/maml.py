@@ -12,28 +12,32 @@ Options give related methods:
 Deviation: test steps beyond the last training step use LSLR's rates of that step.
 """
 
-from collections.abc import Hashable, Iterator
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, Metrics, gradient, task_metrics
-from nasmeta.networks.batch_norm import Policy, Statistics
-from nasmeta.networks.network import (
-    Forward,
-    Parameters,
+from nasmeta.meta_learners.gradients import (
+    Gradients,
+    Metrics,
+    gradient,
     gradient_step,
     scaled,
-    side_by_side,
     task_loss,
+    task_metrics,
 )
-from nasmeta.networks.task_network import TaskNetwork
+from nasmeta.meta_learners.inner_loop import InnerLoop, alone, repeated
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.forward_pass import Kernels
+from nasmeta.networks.network import Parameters
+from nasmeta.networks.policy import OWN, BatchNormPolicy
 from nasmeta.task import TaskBatch
 
 
-class Maml(MetaLearner):
+class Maml(InnerLoop):
     """MAML and its relatives; an inner step is a full-batch gradient step on the support set.
 
     second_order: whether inner steps are differentiated.
@@ -54,7 +58,7 @@ class Maml(MetaLearner):
         learn_inner_lr: bool,
         multi_step_iterations: Annotated[int, Field(ge=0)],
         adapted_part: Literal["all", "head", "body"],
-        batch_norm: Policy,
+        batch_norm: BatchNormPolicy,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
         self.second_order = second_order
@@ -84,21 +88,16 @@ class Maml(MetaLearner):
         return min(iteration, self.multi_step_iterations)
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        tasks = len(batch.support_x)
-        parameters, tensors = side_by_side(state.network_parameters, batch[:4])
         weights = step_weights(self.train_steps, iteration, self.multi_step_iterations)
-        loss, metrics = self._meta_loss(state, parameters, tensors, weights)
-        return gradient(loss / tasks, state.parameters), metrics
+        loss, metrics = self._meta_loss(state, alone(batch[:4]), weights)
+        return gradient(loss / len(batch.support_x), state.parameters), metrics
 
     def _meta_loss(
-        self,
-        state: MetaState,
-        parameters: Parameters,
-        tensors: tuple[Tensor, ...],
-        weights: list[float],
+        self, state: MetaState, tensors: tuple[Tensor, ...], weights: list[float]
     ) -> tuple[Tensor, Metrics]:
         """The query loss, weighted over inner steps and summed over tasks, and the last step's metrics."""
         support_x, support_y, query_x, query_y = tensors
+        parameters = repeated(state, support_x)
         total: Tensor | float = 0.0
         steps = self.inner_steps(
             state, parameters, support_x, support_y, len(weights), create_graph=self.second_order
@@ -124,7 +123,7 @@ class Maml(MetaLearner):
     ) -> Iterator[Parameters]:
         """The parameters after each of `steps` gradient steps on the support set."""
         names = self.adapted_names(state)
-        forward = self._support_forward(state, parameters, support_x, Statistics(twice=create_graph))
+        forward = self._support_forward(state, parameters, support_x, create_graph=create_graph)
         for step in range(steps):
             state.network.anneal(step / steps)
             loss = task_loss(state.task.kind, forward(parameters), support_y)
@@ -134,13 +133,15 @@ class Maml(MetaLearner):
             yield parameters
 
     def _support_forward(
-        self, state: MetaState, start: Parameters, support_x: Tensor, statistics: Statistics
-    ) -> Forward:
+        self, state: MetaState, start: Parameters, support_x: Tensor, *, create_graph: bool
+    ) -> Callable[[Parameters], Tensor]:
+        """The outputs for the support set, as a function of the network's parameters."""
+        network, kernels = state.network, Kernels.TWICE if create_graph else Kernels.FUSED
         if self.adapted_part != "head":
-            return lambda parameters: state.network(parameters, support_x, statistics)
+            return lambda parameters: network(parameters, support_x, OWN, kernels)
         # The body does not change, so its embeddings are the same at every step.
-        embeddings = state.network.embed(start, support_x, statistics)
-        return lambda parameters: state.network.classify(parameters, embeddings)
+        embeddings = network.embed(start, support_x, OWN, kernels)
+        return lambda parameters: network.classify(parameters, embeddings)
 
     def _rates(self, state: MetaState, step: int) -> dict[str, Tensor] | float:
         if not self.learn_inner_lr:
@@ -149,33 +150,9 @@ class Maml(MetaLearner):
         return {name: state.parameters[f"meta.inner_lr.{name}"][step] for name in self.adapted_names(state)}
 
     def adapted_parameters(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
-        if self.adapted_part == "head":
-            return super().adapted_parameters(state, support_x, support_y)
-        return self._after_test(state, support_x, support_y)
-
-    def _after_test(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
-        """The network's parameters after the inner steps of a test task."""
-        for parameters in self.inner_steps(  # noqa: B007 - the last one is used
-            state, state.network_parameters, support_x, support_y, self.test_steps, create_graph=False
-        ):
-            pass
-        return parameters
-
-    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        return self._with_own_head(state, self._after_test(state, support_x, support_y), support_x)
-
-    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        tasks = len(support_x)
-        parameters, (support_x, support_y, query_x) = side_by_side(
-            state.network_parameters, (support_x, support_y, query_x)
-        )
-        for adapted in self.inner_steps(  # noqa: B007 - the last one is used
-            state, parameters, support_x, support_y, self.test_steps, create_graph=False
-        ):
-            pass
-        with torch.no_grad():
-            outputs = self.query_outputs(state, adapted, support_x, query_x, test=True)
-        return outputs.reshape(tasks, *outputs.shape[-2:])
+        start = repeated(state, support_x)
+        steps = self.inner_steps(state, start, support_x, support_y, self.test_steps, create_graph=False)
+        return deque(steps, maxlen=1).pop()
 
 
 def step_weights(steps: int, iteration: int, anneal: int) -> list[float]:

@@ -17,10 +17,10 @@ from pydantic import Field
 from torch import Tensor
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.maml import Maml
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.network import Parameters
+from nasmeta.networks.policy import BatchNormPolicy
 
 
 class MetaSgd(Maml):
@@ -38,7 +38,7 @@ class MetaSgd(Maml):
         test_steps: Annotated[int, Field(ge=1)],
         alpha_min: Annotated[float, Field(gt=0)],
         alpha_max: Annotated[float, Field(gt=0)],
-        batch_norm: Policy,
+        batch_norm: BatchNormPolicy,
     ) -> None:
         if alpha_min > alpha_max:
             raise ConfigError(

@@ -9,30 +9,24 @@ Deviation: the inner Adam starts fresh in every task (the authors' code carries 
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.base import (
-    Gradients,
-    Mean,
-    MetaLearner,
-    MetaState,
-    Metrics,
-    gradient,
-    task_metrics,
-)
-from nasmeta.networks.batch_norm import Policy
-from nasmeta.networks.network import Parameters, task_loss
-from nasmeta.networks.task_network import TaskNetwork
+from nasmeta.meta_learners.gradients import Gradients, Mean, Metrics, gradient, task_loss, task_metrics
+from nasmeta.meta_learners.inner_loop import InnerLoop, alone, repeated, tasks_in
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.network import Parameters
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.task import TaskBatch, TaskSpec
 
 Sets = tuple[tuple[Tensor, Tensor], ...]
 
 
-class Reptile(MetaLearner):
+class Reptile(InnerLoop):
     """Reptile; an inner step is a step of the inner optimizer on one minibatch.
 
     train_steps, test_steps: inner steps in meta-training and on a test task, at least 1.
@@ -53,7 +47,7 @@ class Reptile(MetaLearner):
         inner_lr: Annotated[float, Field(gt=0)],
         inner_batch: Annotated[int, Field(ge=1)],
         adam_beta1: Annotated[float, Field(ge=0, lt=1)],
-        batch_norm: Policy,
+        batch_norm: BatchNormPolicy,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
         self.train_steps, self.test_steps = train_steps, test_steps
@@ -61,50 +55,48 @@ class Reptile(MetaLearner):
         self.inner_batch, self.adam_beta1 = inner_batch, adam_beta1
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        tasks = len(batch.support_x)
-        sets = ((batch.support_x, batch.support_y), (batch.query_x, batch.query_y))
-        adapted, metrics = self._inner_loop(state, self._batches(sets, state.task), tasks, self.train_steps)
+        support_x, support_y, query_x, query_y = alone(batch[:4])
+        sets = ((support_x, support_y), (query_x, query_y))
+        adapted, metrics = self._inner_loop(state, sets, self.train_steps)
         gradients = {}
         for name, start in state.network_parameters.items():
             end = adapted[name].detach()
-            gradients[name] = start.detach() - (end if tasks == 1 else end.mean(0))
+            gradients[name] = start.detach() - (end if end.dim() == start.dim() else end.mean(0))
         return gradients, metrics
 
-    def _inner_loop(
-        self, state: MetaState, batches: Iterator[tuple[Tensor, Tensor]], tasks: int, steps: int
-    ) -> tuple[Parameters, Metrics]:
+    def _inner_loop(self, state: MetaState, sets: Sets, steps: int) -> tuple[Parameters, Metrics]:
         """The network's parameters after `steps` minibatches, and the metrics of the last minibatch.
 
-        For several tasks, `batches` and parameters are stacked, [tasks, ...]; the metrics are means.
+        sets: (x [n, ...], y [n, ...]) of one task, or of T tasks with one more dimension in front. The
+        parameters are then stacked, and the metrics are means.
         """
-        parameters = {
-            name: p.detach().expand(*[tasks] * (tasks > 1), *p.shape).clone().requires_grad_()
-            for name, p in state.network_parameters.items()
-        }
+        x = sets[0][0]
+        parameters = {n: p.detach().clone().requires_grad_() for n, p in repeated(state, x).items()}
         trained = {n: p for n, p in parameters.items() if state.inner_scale.get(n, 1.0) != 0}
         # In the parameters' memory layout, as fused kernels expect.
-        gradients = [torch.empty_like(p) for p in trained.values()]
-        for parameter, place in zip(trained.values(), gradients, strict=True):
-            parameter.grad = place
+        slopes = {name: torch.empty_like(p) for name, p in trained.items()}
+        for name, parameter in trained.items():
+            parameter.grad = slopes[name]
         optimizer = self._optimizer(trained, state.inner_scale)
-        for step in range(steps):
+        for step, (x, y) in enumerate(islice(self._batches(state, sets), steps)):
             state.network.anneal(step / steps)
-            x, y = next(batches)
             outputs = state.network(parameters, x)
             loss = task_loss(state.task.kind, outputs, y)
-            torch._foreach_copy_(gradients, list(gradient(loss, trained).values()))
+            for name, slope in gradient(loss, trained).items():
+                slopes[name].copy_(slope)
             optimizer.step()
         state.network.anneal(1.0)
-        return parameters, task_metrics(state.task.kind, loss / tasks, outputs, y)
+        return parameters, task_metrics(state.task.kind, loss / (tasks_in(state, x) or 1), outputs, y)
 
-    def _batches(self, sets: Sets, task: TaskSpec) -> Iterator[tuple[Tensor, Tensor]]:
-        """Minibatches from sets (x [T, n, ...], y [T, n]); stacked over the tasks if there are several."""
+    def _batches(self, state: MetaState, sets: Sets) -> Iterator[tuple[Tensor, Tensor]]:
+        """Minibatches from the sets; stacked if they are of several tasks."""
+        tasks = tasks_in(state, sets[0][0])
+        if tasks is None:
+            return minibatches(sets, state.task, self.inner_batch)
         walks = [
-            minibatches(tuple((x[i], y[i]) for x, y in sets), task, self.inner_batch)
-            for i in range(len(sets[0][0]))
+            minibatches(tuple((x[i], y[i]) for x, y in sets), state.task, self.inner_batch)
+            for i in range(tasks)
         ]
-        if len(walks) == 1:
-            return walks[0]
         together = (zip(*batches, strict=True) for batches in zip(*walks, strict=True))
         return ((torch.stack(x), torch.stack(y)) for x, y in together)
 
@@ -132,11 +124,7 @@ class Reptile(MetaLearner):
         return torch.optim.SGD(groups, foreach=True)
 
     def adapted_parameters(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
-        batches = self._batches(((support_x[None], support_y[None]),), state.task)
-        return self._inner_loop(state, batches, 1, self.test_steps)[0]
-
-    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        return self._with_own_head(state, self.adapted_parameters(state, support_x, support_y), support_x)
+        return self._inner_loop(state, ((support_x, support_y),), self.test_steps)[0]
 
     def frozen_parameter_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The first-order gradient of the query loss for the held parameters, after adaptation.
@@ -146,23 +134,12 @@ class Reptile(MetaLearner):
         held = [n for n in state.network.names if state.inner_scale.get(n, 1.0) == 0]
         gradients, metrics = Mean(), Mean()
         for support_x, support_y, query_x, query_y in zip(*batch[:4], strict=True):
-            walk = self._batches(((support_x[None], support_y[None]),), state.task)
-            parameters, _ = self._inner_loop(state, walk, 1, self.train_steps)
+            parameters, _ = self._inner_loop(state, ((support_x, support_y),), self.train_steps)
             outputs = self.query_outputs(state, parameters, support_x, query_x, test=False)
             loss = task_loss(state.task.kind, outputs, query_y)
             gradients.add(gradient(loss, {name: parameters[name] for name in held}), 1)
             metrics.add(task_metrics(state.task.kind, loss, outputs, query_y), 1)
         return gradients.get(), metrics.get()
-
-    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        tasks = len(support_x)
-        batches = self._batches(((support_x, support_y),), state.task)
-        parameters, _ = self._inner_loop(state, batches, tasks, self.test_steps)
-        if tasks == 1:
-            support_x, query_x = support_x[0], query_x[0]
-        with torch.no_grad():
-            outputs = self.query_outputs(state, parameters, support_x, query_x, test=True)
-        return outputs.reshape(tasks, *outputs.shape[-2:])
 
 
 def minibatches(sets: Sets, task: TaskSpec, size: int) -> Iterator[tuple[Tensor, Tensor]]:

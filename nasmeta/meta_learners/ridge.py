@@ -12,13 +12,10 @@ Deviation: the authors draw the shots of a training episode at random; here they
 Regression uses its targets unchanged and needs neither alpha nor beta, so only lambda is learned.
 
 Choose it if MAML's steps are too slow or ProtoNet's class means too coarse: with several shots, or for
-regression. Normalization is ProtoNet's. A task's support images and queries go through the body together.
-`support` takes the statistics from the support images, `transductive` from both. In training, `running` does
-as `transductive`.
+regression.
 """
 
 import math
-from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -26,14 +23,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, gradient, task_metrics
-from nasmeta.networks.batch_norm import Policy
-from nasmeta.networks.network import Parameters, all_examples, task_loss
-from nasmeta.networks.task_network import TaskNetwork
-from nasmeta.task import TaskBatch
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.meta_learners.task_head import Head, TaskHead
+from nasmeta.networks.network import Parameters
+from nasmeta.networks.policy import BatchNormPolicy
 
 
-class Ridge(MetaLearner):
+class Ridge(TaskHead):
     """Ridge regression as the head.
 
     lambda_init, alpha_init: the initial values of lambda and alpha, above 0; beta starts at 0.
@@ -46,7 +42,7 @@ class Ridge(MetaLearner):
         lambda_init: Annotated[float, Field(gt=0)],
         alpha_init: Annotated[float, Field(gt=0)],
         train_way: Annotated[int, Field(ge=2)] | None,
-        batch_norm: Policy,
+        batch_norm: BatchNormPolicy,
     ) -> None:
         super().__init__(batch_norm=batch_norm)
         self.lambda_init, self.alpha_init = lambda_init, alpha_init
@@ -58,59 +54,17 @@ class Ridge(MetaLearner):
             learned |= {"alpha": torch.tensor(self.alpha_init), "beta": torch.tensor(0.0)}
         return learned
 
-    def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
-        if state.task.kind == "regression":
-            return super().with_num_classes(state, ways)
-        state.task = replace(state.task, outputs=ways)
-        return state
-
-    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        ways = batch.classes.shape[1]
-        outputs = self._outputs(state, batch.support_x, batch.support_y, batch.query_x, ways, test=False)
-        kind = state.task.kind
-        loss = task_loss(kind, outputs.flatten(0, 1), batch.query_y.flatten(0, 1))
-        return gradient(loss, state.parameters), task_metrics(kind, loss, outputs, batch.query_y)
-
-    @torch.no_grad()
-    def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        return self._outputs(state, support_x, support_y, query_x, state.task.outputs, test=True)
-
-    @torch.no_grad()
-    def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        statistics = self.joint_statistics(state, 1, len(support_x), test=True)
-        support = F.pad(state.network.embed(state.parameters, support_x, statistics), (0, 1), value=1.0)
+    def _head(self, state: MetaState, support: Tensor, support_y: Tensor, outputs: int) -> Head:
         penalty = state.parameters["meta.log_lambda"].exp()
-        body = self._body(state, state.parameters, support_x)
+        support = F.pad(support, (0, 1), value=1.0)
         if state.task.kind == "regression":
-            solution = ridge_weights(support[None], support_y[None], penalty)[0]
-            return TaskNetwork(body, solution[:-1].T, solution[-1])
-        targets = F.one_hot(support_y, state.task.outputs).to(support.dtype)
-        solution = state.parameters["meta.alpha"] * ridge_weights(support[None], targets[None], penalty)[0]
-        return TaskNetwork(body, solution[:-1].T, solution[-1] + state.parameters["meta.beta"])
-
-    def _outputs(
-        self,
-        state: MetaState,
-        support_x: Tensor,
-        support_y: Tensor,
-        query_x: Tensor,
-        ways: int,
-        *,
-        test: bool,
-    ) -> Tensor:
-        tasks, shots = support_x.shape[:2]
-        images = all_examples(support_x, query_x)
-        statistics = self.joint_statistics(state, tasks, shots, test=test)
-        embeddings = F.pad(state.network.embed(state.parameters, images, statistics), (0, 1), value=1.0)
-        support, queries = embeddings.unflatten(0, (tasks, -1)).split([shots, query_x.shape[1]], 1)
-        penalty = state.parameters["meta.log_lambda"].exp()
-        if state.task.kind == "regression":
-            prediction: Tensor = queries @ ridge_weights(support, support_y, penalty)
-            return prediction
+            solution = ridge_weights(support, support_y, penalty).mT
+            return solution[..., :-1], solution[..., -1]
         # F.one_hot would wait for the device, because it checks the labels on the host.
-        targets = (support_y.unsqueeze(-1) == torch.arange(ways, device=support_y.device)).to(support.dtype)
-        logits: Tensor = queries @ ridge_weights(support, targets, penalty)
-        return state.parameters["meta.alpha"] * logits + state.parameters["meta.beta"]
+        classes = torch.arange(outputs, device=support_y.device)
+        targets = (support_y.unsqueeze(-1) == classes).to(support.dtype)
+        solution = state.parameters["meta.alpha"] * ridge_weights(support, targets, penalty).mT
+        return solution[..., :-1], solution[..., -1] + state.parameters["meta.beta"]
 
 
 def ridge_weights(x: Tensor, y: Tensor, penalty: Tensor) -> Tensor:

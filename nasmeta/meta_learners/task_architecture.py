@@ -23,7 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.meta_learners.inner_loop import InnerLoop
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.network import Network, Parameters
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.search_spaces.relaxation.spec import Adaptation
@@ -43,34 +46,32 @@ class TaskArchitecture(MetaLearner):
 
     inner: the learner whose inner loop adapts weights and architecture.
     adaptation: how the architecture adapts: learning-rate factors, temperatures, warm-up and pruning steps.
+    Raises ConfigError if the inner learner does not adapt the body.
     """
 
     graph_capturable = False  # a task's architecture is read on the host
 
     def __init__(self, inner: MetaLearner, adaptation: Adaptation) -> None:
         super().__init__(batch_norm=inner.batch_norm)
+        if not isinstance(inner, InnerLoop) or getattr(inner, "adapted_part", "all") == "head":
+            raise ConfigError(
+                f"strategy: the architecture adapts in the inner loop; {type(inner).__name__} has none "
+                "that changes the network's body; use meta_learner=maml, fomaml or reptile"
+            )
         self.inner, self.adaptation = inner, adaptation
         self.train_way, self.batches_tasks = inner.train_way, inner.batches_tasks
         self.second_order, self.descends = inner.second_order, inner.descends
         self.kinds, self.refusal = inner.kinds, inner.refusal
 
     def check(self, task: TaskSpec) -> None:
-        """Raises ConfigError if the learner does not adapt the body, or if an option needs one network."""
+        """Raises ConfigError if the inner learner cannot learn such tasks, or an option needs one network."""
         self.inner.check(task)
-        if (
-            type(self.inner).adapted_parameters is MetaLearner.adapted_parameters
-            or getattr(self.inner, "adapted_part", "all") == "head"
-        ):
-            raise ConfigError(
-                f"strategy: the architecture adapts in the inner loop; {type(self.inner).__name__} has none "
-                "that changes the network's body; use meta_learner=maml, fomaml or reptile"
-            )
         if self.adaptation.prune_steps and getattr(self.inner, "learn_inner_lr", False):
             raise ConfigError(
                 "strategy.prune_steps: a pruned network has no inner rates, and this learner's are learned "
                 "a parameter; use meta_learner.learn_inner_lr=false (meta_learner=maml), or prune_steps=0"
             )
-        if self.batch_norm == "running":
+        if self.batch_norm.needs_population:
             raise ConfigError(
                 "batch_norm: running averages one network's statistics, and here every task has its own; "
                 "use support or transductive"
@@ -120,7 +121,7 @@ class TaskArchitecture(MetaLearner):
         if not architecture_names(state):
             return self.inner._adapt(state, support_x, support_y)
         plain = self.task_network(state, support_x, support_y).state
-        return self._with_own_head(plain, plain.network_parameters, support_x)
+        return self.network_of(plain, plain.network_parameters, support_x)
 
     def task_network(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Adapted:
         """The discrete network of one task, with adapted weights: support_x [N, ...], support_y [N].

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from nasmeta.networks.batch_norm import make_episodic, make_plain
+from nasmeta.networks.forward_pass import ForwardPass
+from nasmeta.networks.layers import adopt, make_plain
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import TaskSpec
 
@@ -20,7 +21,7 @@ def measure_latency(space: SearchSpace[Any], arch: Any, task: TaskSpec, device: 
     so a run records those it acted on.
     """
     module = space.build(arch, task)
-    make_episodic(module)
+    adopt(module, ForwardPass())
     make_plain(module)
     module = module.to(device).eval()
     x = torch.zeros(1, *task.input_shape, device=device)

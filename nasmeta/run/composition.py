@@ -21,6 +21,7 @@ from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.execution import Execution, check
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.runtime.device import pick
 from nasmeta.search_spaces.joint import joint
@@ -60,7 +61,7 @@ class Composition:
     def _of(cls, config: Config, dataset: Dataset | None) -> "Composition":
         keys = config.keys
         dataset = dataset or config.build("dataset", shot=keys.task.shot)
-        learner: MetaLearner = config.build("meta_learner", batch_norm=keys.batch_norm)
+        learner: MetaLearner = config.build("meta_learner", batch_norm=BatchNormPolicy.parse(keys.batch_norm))
         task = dataset.task_spec(keys.task.way)
         if task.kind == "classification" and task.outputs < 2:
             raise ConfigError("task.way: 1 class a task leaves nothing to tell apart; at least 2")

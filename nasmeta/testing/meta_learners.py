@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.meta_learners.base import MetaLearner, adopt_population
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.training.meta_training import MetaTraining
@@ -160,11 +161,11 @@ def training_sampler(learner: MetaLearner, device: str = "cpu") -> BlobSampler:
 class MetaLearnerContract:
     """Tests that every meta-learner must pass.
 
-    Subclass it with three fixtures: `make` (Policy -> MetaLearner), `policy`, and `optimizer`.
+    Subclass it with three fixtures: `make` (BatchNormPolicy -> MetaLearner), `policy`, and `optimizer`.
     """
 
     def test_a_gradient_for_every_parameter(
-        self, make: Callable[[Policy], MetaLearner], policy: Policy
+        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
     ) -> None:
         learner = make(policy)
         state = init(learner, conv_network())
@@ -178,7 +179,9 @@ class MetaLearnerContract:
         assert all(m.shape == () and not m.requires_grad for m in metrics.values())
         assert 0.0 <= float(metrics["accuracy"]) <= 1.0
 
-    def test_prediction_shape(self, make: Callable[[Policy], MetaLearner], policy: Policy) -> None:
+    def test_prediction_shape(
+        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
+    ) -> None:
         learner = make(policy)
         state = init(learner, conv_network())
         adopt_population(learner, state, [training_sampler(learner).batch(0, 2)])
@@ -187,7 +190,7 @@ class MetaLearnerContract:
         assert not logits.requires_grad
 
     def test_a_solution_answers_as_predictions_do_and_each_query_by_itself(
-        self, make: Callable[[Policy], MetaLearner], policy: Policy
+        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
     ) -> None:
         """Tried after some training, on a network with all kinds of layers; classes differ in size."""
         learner = make(policy)
@@ -200,7 +203,7 @@ class MetaLearnerContract:
                     state.parameters[name] -= 0.05 * gradient
         adopt_population(learner, state, [sampler.batch(2, 4)])
         support_x, support_y, query_x = (part[:, 1:] for part in BlobSampler("valid", shot=2).batch(0, 1)[:3])
-        if policy == "transductive":
+        if policy.depends_on_companions:
             with pytest.raises(ConfigError, match="batch_norm: transductive"):
                 learner.adapt(state, support_x[0], support_y[0])
             return
@@ -214,7 +217,9 @@ class MetaLearnerContract:
         assert types == {"torch"}
         assert not any(layer.training for layer in solution.modules())
 
-    def test_same_twice(self, make: Callable[[Policy], MetaLearner], policy: Policy) -> None:
+    def test_same_twice(
+        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
+    ) -> None:
         results = []
         for _ in range(2):
             learner = make(policy)
@@ -227,7 +232,7 @@ class MetaLearnerContract:
         assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
     def test_neither_gradient_nor_prediction_changes_the_state(
-        self, make: Callable[[Policy], MetaLearner], policy: Policy
+        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
     ) -> None:
         learner = make(policy)
         state = init(learner, conv_network())
@@ -243,7 +248,10 @@ class MetaLearnerContract:
             assert parameter.requires_grad, name
 
     def test_a_meta_step_changes_the_network(
-        self, make: Callable[[Policy], MetaLearner], policy: Policy, optimizer: OuterOptimizer
+        self,
+        make: Callable[[BatchNormPolicy], MetaLearner],
+        policy: BatchNormPolicy,
+        optimizer: OuterOptimizer,
     ) -> None:
         learner = make(policy)
         state = init(learner, conv_network())
@@ -254,7 +262,10 @@ class MetaLearnerContract:
         assert {"body.0.weight", "body.1.weight", "body.1.bias", "body.4.weight"} <= set(changed)
 
     def test_never_waits_for_the_device(
-        self, make: Callable[[Policy], MetaLearner], policy: Policy, optimizer: OuterOptimizer
+        self,
+        make: Callable[[BatchNormPolicy], MetaLearner],
+        policy: BatchNormPolicy,
+        optimizer: OuterOptimizer,
     ) -> None:
         """The meta device has no values, so code that reads one raises."""
         learner = make(policy)
@@ -269,7 +280,7 @@ class MetaLearnerContract:
             assert logits.is_meta
 
     def test_convolutions_see_channels_last(
-        self, make: Callable[[Policy], MetaLearner], policy: Policy
+        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
     ) -> None:
         """Checks strides: with one channel, is_contiguous accepts either layout, but convolutions do not."""
         learner = make(policy)
@@ -297,11 +308,11 @@ class MetaLearnerContract:
 class LearningContract:
     """Tests that a meta-learner learns, in seconds.
 
-    Subclass it with two fixtures: `make` (Policy -> MetaLearner) and `optimizer`.
+    Subclass it with two fixtures: `make` (BatchNormPolicy -> MetaLearner) and `optimizer`.
     """
 
-    def test_learns(self, make: Callable[[Policy], MetaLearner], optimizer: OuterOptimizer) -> None:
+    def test_learns(self, make: Callable[[BatchNormPolicy], MetaLearner], optimizer: OuterOptimizer) -> None:
         """On blobs in new places, an untrained network gets about half of the queries right (chance: 0.2)."""
-        untrained, trained = learning(make("support"), optimizer)
+        untrained, trained = learning(make(BatchNormPolicy.SUPPORT), optimizer)
         assert trained > 0.7, f"{untrained:.3f} -> {trained:.3f}"
         assert trained > untrained + 0.1, f"{untrained:.3f} -> {trained:.3f}"

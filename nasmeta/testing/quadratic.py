@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 

@@ -8,7 +8,8 @@ from nasmeta.config.schema import Config, needs_trust, resolve
 from nasmeta.datasets import contents
 from nasmeta.datasets.base import Dataset
 from nasmeta.errors import CheckpointError, DataError, UserError
-from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
+from nasmeta.meta_learners.base import MetaLearner, adopt_population
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.run.directory import RunDirectory
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.task import Split

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.datasets.pictures import Picture, pictures, source
 from nasmeta.errors import CheckpointError, ConfigError, DataError
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.meta_learners.task_architecture import architecture_names
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.runtime.device import pick
@@ -156,10 +157,10 @@ class FewShotClassifier:
             raise ConfigError(
                 f"{self.arch}: has an architecture for every task, so fit it to one (--support)"
             )
-        if network.norms and self.learner.batch_norm != "running":
+        if network.norms and not self.learner.batch_norm.needs_population:
             raise ConfigError(
-                f"batch_norm: {self.learner.batch_norm} normalizes by the images of a task, so fit it to one "
-                "(--support), or meta-learn with batch_norm=running"
+                f"batch_norm: {self.learner.batch_norm.value} normalizes by the images of a task, so fit it "
+                "to one (--support), or meta-learn with batch_norm=running"
             )
         return network.plain_body(self._state.parameters, self._state.statistics).eval().requires_grad_(False)
 
@@ -188,7 +189,7 @@ class FewShotClassifier:
     @property
     def transductive(self) -> bool:
         """Whether the answer for an image depends on the other images of the same call."""
-        return self.learner.batch_norm == "transductive" and bool(self._state.network.norms)
+        return self.learner.batch_norm.depends_on_companions and bool(self._state.network.norms)
 
     def _inputs(self, images: Sequence[Picture], first: int = 0) -> Tensor:
         return self.preprocessing.normalize(self.pixels(images, first).to(self._device))

@@ -17,7 +17,7 @@ from typing import Any
 from nasmeta import seeding
 from nasmeta.errors import RunFailed
 from nasmeta.evaluators.scratch import Scratch
-from nasmeta.meta_learners.base import MetaState
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names
 from nasmeta.networks.cost import measure_cost
 from nasmeta.runtime import files

@@ -13,7 +13,8 @@ from nasmeta.datasets import contents
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import SplitContents
 from nasmeta.errors import CheckpointError, ConfigError, DataError, RunFailed
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import check
 from nasmeta.runtime.device import pick
 from nasmeta.task import Split, TaskSpec

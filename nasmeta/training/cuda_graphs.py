@@ -15,7 +15,9 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.task import TaskBatch
 
 R = TypeVar("R")

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import Diverged
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, adopt_population
+from nasmeta.meta_learners.base import MetaLearner, adopt_population
+from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.task import TaskBatch
 from nasmeta.training.cuda_graphs import recorded_meta_gradient
 from nasmeta.training.optimizers import OuterOptimizer

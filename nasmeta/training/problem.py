@@ -17,7 +17,8 @@ from nasmeta.config.tuning import having
 from nasmeta.datasets.augment.base import Augmentation
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.errors import RunFailed
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
 from nasmeta.networks.out_of_memory import DoesNotFit, retry_on_oom

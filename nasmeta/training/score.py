@@ -9,9 +9,11 @@ from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import Interrupted
-from nasmeta.meta_learners.base import MetaLearner, MetaState, batch_accuracy
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.gradients import batch_accuracy, task_loss
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
-from nasmeta.networks.network import Network, task_loss
+from nasmeta.networks.network import Network
 from nasmeta.networks.out_of_memory import retry_on_oom
 from nasmeta.training.cuda_graphs import Recorded, recorded_predict
 

@@ -19,12 +19,13 @@ from nasmeta.config.schema import Config, build, buildable, check_option
 from nasmeta.datasets import contents
 from nasmeta.datasets.contents import Contents
 from nasmeta.datasets.decode import Preprocessing
-from nasmeta.errors import CheckpointError, ConfigError, suggest
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.errors import CheckpointError, ConfigError
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
-from nasmeta.networks.batch_norm import POLICIES
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.execution import Execution
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.runtime.stored import Trust, plain
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.adaptive import with_adaptive
@@ -131,9 +132,7 @@ class TrainedNetwork:
     @cached_property
     def learner(self) -> MetaLearner:
         """The meta-learner that adapts the network. Raises ConfigError."""
-        policy = self.config.get("batch_norm")
-        if policy not in POLICIES:
-            raise ConfigError(f"batch_norm: {policy!r} is no policy; {suggest(str(policy), POLICIES)}")
+        policy = BatchNormPolicy.parse(self.config.get("batch_norm"))
         learner: MetaLearner = self._built("meta_learner", batch_norm=policy)
         if self.adaptive is not None:
             learner = TaskArchitecture(learner, self.adaptive.adaptation)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nasmeta.meta_learners.base import MetaState
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.network import Parameters
 from nasmeta.training import checkpoint
 

@@ -16,6 +16,7 @@ import torch
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.networks.execution import Execution
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.device import pick
 from nasmeta.task import TaskBatch, TaskSpec
@@ -37,7 +38,7 @@ def job(row: dict[str, Any]) -> Callable[[], object]:
     if name == "reptile":
         options += ["meta_learner.inner_batch=10"]
     config = parse(composed([f"meta_learner={name}", *options]), trusted=True)
-    learner = config.build("meta_learner", batch_norm=row["batch_norm"])
+    learner = config.build("meta_learner", batch_norm=BatchNormPolicy(row["batch_norm"]))
     space = config.build("search_space")
     arch = space.parse(str(space.reference()).replace("-64", f"-{row['width']}"))
     task = TaskSpec("classification", (1, 28, 28), peer_loops.WAY, peer_loops.WAY)

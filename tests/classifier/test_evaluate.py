@@ -12,7 +12,8 @@ from PIL import Image
 
 from nasmeta.cli.main import main
 from nasmeta.datasets import download
-from nasmeta.networks.batch_norm import POLICIES, EpisodicBatchNorm
+from nasmeta.networks.batch_norm import EpisodicBatchNorm
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.trained.meta_test import MetaTest
 from nasmeta.training import checkpoint
 from nasmeta.training.score import score
@@ -241,11 +242,11 @@ def test_what_no_run_says_of_its_data_is_refused(
 def moments(test: MetaTest) -> int:
     """How many batches' moments the network remembers."""
     network = test.state.network
-    modules = [*network.module.modules(), *network._copy().module.modules()]
+    modules = [*network.module.modules(), *network._copy.module.modules()]
     return sum(len(module.recorded) for module in modules if isinstance(module, EpisodicBatchNorm))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", [policy.value for policy in BatchNormPolicy])
 @pytest.mark.parametrize("name", ["protonet", "maml", "transductive", "running"])
 def test_the_policy_that_is_printed_is_the_one_that_was_computed(
     name: str, policy: str, request: pytest.FixtureRequest, capfd: CAPTURE

@@ -9,7 +9,8 @@ import pytest
 
 from nasmeta.cli.main import main
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.networks.batch_norm import Statistics
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.policy import Statistics
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["dataset.train_classes=10", "task.query=2", "task.meta_batch=2", "dataset.size=16"]
@@ -49,10 +50,14 @@ def test_population_statistics_are_there_before_evaluation_is_timed(
 ) -> None:
     """Predictions used to record the moments of every batch instead: slower, and never freed."""
     taken: list[Statistics] = []
-    of = MetaLearner.test_statistics
-    monkeypatch.setattr(
-        MetaLearner, "test_statistics", lambda self, state: taken.append(of(self, state)) or taken[-1]
-    )
+    of = MetaLearner.statistics
+
+    def spy(self: MetaLearner, state: MetaState, *, test: bool, **options: int) -> Statistics:
+        statistics = of(self, state, test=test, **options)
+        taken.extend([statistics] if test else [])
+        return statistics
+
+    monkeypatch.setattr(MetaLearner, "statistics", spy)
     assert main(["bench", *QUICK, "--arch", ARCH, *SMALL, "batch_norm=running"]) == 0
     assert "batch_norm running" in capsys.readouterr().out
     assert [s.population for s in taken] == sorted(s.population for s in taken), "recorded once, at first"

@@ -35,6 +35,7 @@ from nasmeta.evaluators.zero_cost.vote import rank, vote
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.protonet import ProtoNet
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
 from nasmeta.search_spaces import ops
 from nasmeta.search_spaces.modules import FewShotNetwork
@@ -46,8 +47,10 @@ from tests.cli.runs import search
 RNG = np.random.default_rng(0)
 
 
-def protonet(batch_norm: Any = "transductive") -> ProtoNet:
-    return ProtoNet(distance="euclidean", learn_temperature=False, train_way=None, batch_norm=batch_norm)
+def protonet(policy: str = "transductive") -> ProtoNet:
+    return ProtoNet(
+        distance="euclidean", learn_temperature=False, train_way=None, batch_norm=BatchNormPolicy(policy)
+    )
 
 
 def maml(steps: int, second_order: bool = True) -> Maml:
@@ -59,7 +62,7 @@ def maml(steps: int, second_order: bool = True) -> Maml:
         adapted_part="all",
         multi_step_iterations=0,
         learn_inner_lr=False,
-        batch_norm="transductive",
+        batch_norm=BatchNormPolicy.TRANSDUCTIVE,
     )
 
 

@@ -14,8 +14,8 @@ from nasmeta.errors import ConfigError, Interrupted, RunFailed
 from nasmeta.evaluators.supernet.evaluator import FILE, Supernet
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
-from nasmeta.meta_learners.base import MetaState
 from nasmeta.meta_learners.maml import Maml
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.run.composition import Composition
 from nasmeta.testing.evaluators import judged, timeless
 from nasmeta.testing.meta_learners import TASK, BlobSampler

@@ -2,12 +2,12 @@
 
 import pytest
 
-from nasmeta.networks.batch_norm import POLICIES, Policy
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.training.optimizers import OuterOptimizer, adam
 
 
-@pytest.fixture(params=POLICIES)
-def policy(request: pytest.FixtureRequest) -> Policy:
+@pytest.fixture(params=BatchNormPolicy)
+def policy(request: pytest.FixtureRequest) -> BatchNormPolicy:
     """Each batch-norm policy in turn."""
     return request.param
 

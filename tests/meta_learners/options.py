@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.policy import BatchNormPolicy
 
 CONF = Path(__file__).parents[2] / "conf"
 LEARNERS = sorted(path.stem for path in (CONF / "meta_learner").glob("*.yaml"))
@@ -32,14 +32,14 @@ def configured(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any
     return getattr(importlib.import_module(module), attribute), options
 
 
-def learner(name: str, policy: Policy, **overrides: Any) -> MetaLearner:
+def learner(name: str, policy: BatchNormPolicy | str, **overrides: Any) -> MetaLearner:
     """The learner of an option or of VARIANTS."""
     option, values = VARIANTS[name]
     make, options = configured("meta_learner", option)
-    return make(**{**options, **values, **overrides}, batch_norm=policy)
+    return make(**{**options, **values, **overrides}, batch_norm=BatchNormPolicy(policy))
 
 
-def short(name: str, policy: Policy) -> MetaLearner:
+def short(name: str, policy: BatchNormPolicy | str) -> MetaLearner:
     """The same with at most three test steps, for tests that do not ask how well it learns."""
     chosen = learner(name, policy)
     if hasattr(chosen, "test_steps"):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.reptile import Reptile
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.testing import quadratic
 
 curvatures = st.floats(0.1, 3.0)
@@ -25,11 +25,11 @@ def maml(*, second_order: bool, steps: int, rate: float, adapted_part: str = "al
         learn_inner_lr=False,
         multi_step_iterations=anneal,
         adapted_part=adapted_part,
-        batch_norm="transductive",
+        batch_norm=BatchNormPolicy.TRANSDUCTIVE,
     )
 
 
-def reptile(*, steps: int, rate: float, policy: Policy = "transductive") -> Reptile:
+def reptile(*, steps: int, rate: float, policy: BatchNormPolicy = BatchNormPolicy.TRANSDUCTIVE) -> Reptile:
     return Reptile(
         train_steps=steps,
         test_steps=steps,

@@ -7,20 +7,20 @@ from functools import partial
 import pytest
 
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.testing.meta_learners import LearningContract, MetaLearnerContract, learning
 from nasmeta.training.optimizers import OuterOptimizer
 from tests.meta_learners.options import CONF, LEARNERS, OPTIMIZERS, configured, learner, short
 
 
 @pytest.fixture(params=LEARNERS)
-def make(request: pytest.FixtureRequest) -> Callable[[Policy], MetaLearner]:
+def make(request: pytest.FixtureRequest) -> Callable[[BatchNormPolicy], MetaLearner]:
     return partial(learner, request.param)
 
 
 class TestEveryLearner(MetaLearnerContract):
     @pytest.fixture(params=LEARNERS)
-    def make(self, request: pytest.FixtureRequest) -> Callable[[Policy], MetaLearner]:
+    def make(self, request: pytest.FixtureRequest) -> Callable[[BatchNormPolicy], MetaLearner]:
         return partial(short, request.param)
 
 
@@ -31,7 +31,7 @@ class TestEveryLearnerLearns(LearningContract):
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["transductive", "running"])
 def test_learns_under_the_other_policies(
-    make: Callable[[Policy], MetaLearner], policy: Policy, optimizer: OuterOptimizer
+    make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy, optimizer: OuterOptimizer
 ) -> None:
     untrained, trained = learning(make(policy), optimizer)
     assert trained > 0.7, f"{untrained:.3f} -> {trained:.3f}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.base import MetaState
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.testing.meta_learners import conv_network, init, training_sampler
 from nasmeta.training import cuda_graphs

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.base import Gradients, MetaLearner, MetaState, adopt_population
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.meta_learners.base import MetaLearner, adopt_population
+from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution, check, out_of_memory
 from nasmeta.networks.kernels import stacked
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
 from nasmeta.training.meta_training import MetaTraining
@@ -44,7 +46,9 @@ def outcome(learner: MetaLearner, execution: Execution, dtype: torch.dtype = tor
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_settings_agree(name: str, setting: str, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_agree(
+    name: str, setting: str, policy: BatchNormPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(stacked, "grouped_are_slow", lambda device: "GPU" in setting)
     learner = short(name, policy)

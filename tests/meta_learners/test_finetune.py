@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.base import MetaState, adopt_population
+from nasmeta.meta_learners.base import adopt_population
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners.options import learner

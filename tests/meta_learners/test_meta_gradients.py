@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.maml import Maml, step_weights
 from nasmeta.meta_learners.protonet import ProtoNet
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners import reference
@@ -83,7 +84,7 @@ def maml_reference(learner: Maml, state: MetaState, batch: TaskBatch, iteration:
         rates=rates,
         step_weights=step_weights(learner.train_steps, iteration, learner.multi_step_iterations),
         second_order=learner.second_order,
-        policy=learner.batch_norm,
+        policy=learner.batch_norm.value,
     )
 
 
@@ -98,7 +99,7 @@ MAML_OPTIONS = [
 
 @pytest.mark.parametrize("adapted_part", ["all", "head", "body"])
 @pytest.mark.parametrize("options", MAML_OPTIONS, ids=str)
-def test_maml_is_the_reference(policy: Policy, adapted_part: str, options: dict[str, bool]) -> None:
+def test_maml_is_the_reference(policy: BatchNormPolicy, adapted_part: str, options: dict[str, bool]) -> None:
     maml = learner("maml", policy, train_steps=2, adapted_part=adapted_part, **options)
     assert isinstance(maml, Maml)
     state, batch = double_state(maml), double_batch()
@@ -113,14 +114,14 @@ def test_maml_is_the_reference(policy: Policy, adapted_part: str, options: dict[
 
 
 @pytest.mark.parametrize("adapted_part", ["all", "head", "body"])
-def test_maml_has_the_slopes_of_its_loss(policy: Policy, adapted_part: str) -> None:
+def test_maml_has_the_slopes_of_its_loss(policy: BatchNormPolicy, adapted_part: str) -> None:
     maml = learner("maml", policy, train_steps=2, adapted_part=adapted_part, learn_inner_lr=True)
     state, batch = double_state(maml), double_batch(1)
     gradients, _ = maml.meta_gradient(state, batch, 0)
     assert_slopes(lambda: float(maml.meta_gradient(state, batch, 0)[1]["loss"]), state, gradients)
 
 
-def test_multi_step_maml_has_the_slopes_of_its_loss(policy: Policy) -> None:
+def test_multi_step_maml_has_the_slopes_of_its_loss(policy: BatchNormPolicy) -> None:
     maml = learner("maml", policy, train_steps=2, learn_inner_lr=True, multi_step_iterations=10)
     assert isinstance(maml, Maml)
     state, batch = double_state(maml), double_batch(1)
@@ -140,45 +141,45 @@ PROTONET_OPTIONS = [("euclidean", False), ("euclidean", True), ("cosine", True)]
 
 
 @pytest.mark.parametrize("distance, learned", PROTONET_OPTIONS)
-def test_protonet_is_the_reference(policy: Policy, distance: str, learned: bool) -> None:
+def test_protonet_is_the_reference(policy: BatchNormPolicy, distance: str, learned: bool) -> None:
     protonet = learner("protonet", policy, distance=distance, learn_temperature=learned)
     assert isinstance(protonet, ProtoNet)
     state, batch = double_state(protonet), double_batch(3)
     gradients, metrics = protonet.meta_gradient(state, batch, 0)
     temperature = state.parameters["meta.log_temperature"].exp() if learned else torch.ones(())
     loss = reference.protonet_loss(
-        state.parameters, task_list(batch), policy=policy, distance=distance, temperature=temperature
+        state.parameters, task_list(batch), policy=policy.value, distance=distance, temperature=temperature
     )
     assert float(metrics["loss"]) == pytest.approx(float(loss.detach()), rel=1e-10)
     assert_same(gradients, autograd(loss, state))
 
 
 @pytest.mark.parametrize("distance, learned", PROTONET_OPTIONS)
-def test_protonet_has_the_slopes_of_its_loss(policy: Policy, distance: str, learned: bool) -> None:
+def test_protonet_has_the_slopes_of_its_loss(policy: BatchNormPolicy, distance: str, learned: bool) -> None:
     protonet = learner("protonet", policy, distance=distance, learn_temperature=learned)
     state, batch = double_state(protonet), double_batch()
     gradients, _ = protonet.meta_gradient(state, batch, 0)
     assert_slopes(lambda: float(protonet.meta_gradient(state, batch, 0)[1]["loss"]), state, gradients)
 
 
-def test_ridge_is_the_reference(policy: Policy) -> None:
+def test_ridge_is_the_reference(policy: BatchNormPolicy) -> None:
     ridge = learner("ridge", policy)
     state, batch = double_state(ridge), double_batch(3)
     gradients, metrics = ridge.meta_gradient(state, batch, 0)
-    loss = reference.ridge_loss(state.parameters, task_list(batch), policy=policy)
+    loss = reference.ridge_loss(state.parameters, task_list(batch), policy=policy.value)
     assert float(metrics["loss"]) == pytest.approx(float(loss.detach()), rel=1e-10)
     assert_same(gradients, autograd(loss, state))
     assert gradients["meta.log_lambda"].abs() > 1e-4
 
 
-def test_ridge_has_the_slopes_of_its_loss(policy: Policy) -> None:
+def test_ridge_has_the_slopes_of_its_loss(policy: BatchNormPolicy) -> None:
     ridge = learner("ridge", policy)
     state, batch = double_state(ridge), double_batch()
     gradients, _ = ridge.meta_gradient(state, batch, 0)
     assert_slopes(lambda: float(ridge.meta_gradient(state, batch, 0)[1]["loss"]), state, gradients)
 
 
-def test_finetune_trains_an_ordinary_classifier(policy: Policy) -> None:
+def test_finetune_trains_an_ordinary_classifier(policy: BatchNormPolicy) -> None:
     """Against torch's own modules, batch norm included, over all classes of the split."""
     finetune = learner("finetune", policy)
     state, batch = double_state(finetune), double_batch()

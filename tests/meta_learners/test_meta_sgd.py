@@ -4,15 +4,18 @@ import pytest
 import torch
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
+from nasmeta.meta_learners.base import MetaLearner, adopt_population
 from nasmeta.meta_learners.maml import Maml
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners.options import learner
 from tests.meta_learners.test_meta_gradients import assert_slopes, double_batch, double_state
 
 
-def constant(rate: float, steps: int, *, second_order: bool, policy: Policy = "support") -> MetaLearner:
+def constant(
+    rate: float, steps: int, *, second_order: bool, policy: BatchNormPolicy = BatchNormPolicy.SUPPORT
+) -> MetaLearner:
     return learner(
         "meta_sgd",
         policy,
@@ -30,7 +33,7 @@ def rates(state: MetaState) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("second_order", [True, False])
-def test_constant_rates_are_maml(steps: int, second_order: bool, policy: Policy) -> None:
+def test_constant_rates_are_maml(steps: int, second_order: bool, policy: BatchNormPolicy) -> None:
     """The same gradients with respect to the network, and the same predictions."""
     sgd = constant(0.4, steps, second_order=second_order, policy=policy)
     maml = learner(
@@ -66,7 +69,7 @@ def test_a_step_is_the_elementwise_product() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_it_has_the_slopes_of_its_loss(policy: Policy, steps: int) -> None:
+def test_it_has_the_slopes_of_its_loss(policy: BatchNormPolicy, steps: int) -> None:
     """Central differences, with respect to the parameters and to the rates."""
     sgd = learner("meta_sgd", policy, train_steps=steps)
     state, batch = double_state(sgd), double_batch(1)

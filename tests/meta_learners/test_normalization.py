@@ -6,12 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.base import MetaState, adopt_population
+from nasmeta.meta_learners.base import adopt_population
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks import batch_norm as normalization
-from nasmeta.networks.batch_norm import OWN, EpisodicBatchNorm, Statistics, make_episodic
+from nasmeta.networks.batch_norm import EpisodicBatchNorm
+from nasmeta.networks.forward_pass import ForwardPass, Kernels
 from nasmeta.networks.kernels import batch_norm
 from nasmeta.networks.kernels.batch_norm import normalize
+from nasmeta.networks.layers import adopt
 from nasmeta.networks.network import Network
+from nasmeta.networks.policy import OWN, Statistics
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners import reference
 from tests.meta_learners.options import learner, short
@@ -29,14 +33,14 @@ def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, EpisodicBatchNorm, 
         for parameter in norm.parameters():
             parameter.copy_(torch.randn(5, generator=generator, dtype=torch.float64))
     x = 2 + 3 * torch.randn(SHAPES[kind], generator=generator, dtype=torch.float64)
-    return norm, EpisodicBatchNorm(norm), x.requires_grad_()
+    return norm, EpisodicBatchNorm(norm, ForwardPass()), x.requires_grad_()
 
 
 def test_own_statistics_are_torchs_training_mode(
     pair: tuple[nn.Module, EpisodicBatchNorm, Tensor],
 ) -> None:
     norm, ours, x = pair
-    ours.source = OWN
+    ours.current.statistics = OWN
     expected, got = norm(x), ours(x)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
     slopes = [torch.autograd.grad(y.pow(3).sum(), [x, norm.weight, norm.bias]) for y in (got, expected)]
@@ -45,7 +49,7 @@ def test_own_statistics_are_torchs_training_mode(
 
 def test_each_task_by_itself(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
     norm, ours, x = pair
-    ours.source = Statistics(tasks=3)
+    ours.current.statistics = Statistics(tasks=3)
     torch.testing.assert_close(ours(x), torch.cat([norm(task) for task in x.chunk(3)]))
     assert not torch.allclose(ours(x), norm(x))
 
@@ -53,7 +57,7 @@ def test_each_task_by_itself(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) 
 def test_first_rows_normalize_the_rest(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
     norm, ours, x = pair
     for tasks in (1, 3):
-        ours.source = Statistics(tasks=tasks, rows=3)
+        ours.current.statistics = Statistics(tasks=tasks, rows=3)
         expected = []
         for task in x.chunk(tasks):
             first = task[:3].transpose(0, 1).flatten(1)
@@ -71,7 +75,7 @@ def test_derivatives_are_finite_differences(
 ) -> None:
     """In the input and in both weights; twice, where inner steps differentiate twice."""
     norm, ours, x = pair
-    ours.source = Statistics(rows=rows)
+    ours.current.statistics = Statistics(rows=rows)
 
     def of_everything(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return normalize(x, weight, bias, len(x) if rows is None else rows, norm.eps)
@@ -90,12 +94,13 @@ def test_fused_kernels_are_the_plain_ones(pair: tuple[nn.Module, EpisodicBatchNo
     _, ours, x = pair
     for rows in (None, 3):
         outputs, slopes = [], []
-        for fused in (True, False):
-            ours.source = Statistics(rows=rows, fused=fused)
+        for kernels in (Kernels.FUSED, Kernels.TWICE, Kernels.PLAIN):
+            ours.current.become(ForwardPass(Statistics(rows=rows), kernels))
             outputs.append(ours(x))
             slopes.append(torch.autograd.grad(outputs[-1].pow(3).sum(), [x, ours.weight, ours.bias]))
-        torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-10)
+        for found in (outputs, slopes):
+            torch.testing.assert_close(found[0], found[2], rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(found[1], found[2], rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("falling", [False, True], ids=["rising", "one falling channel"])
@@ -115,8 +120,8 @@ def test_pooled_inside_is_pooled_outside(
             norm.weight[2] *= -1
     x = torch.randn(12, 5, *size, generator=generator, dtype=torch.float64)
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
-    apart, together = EpisodicBatchNorm(norm), EpisodicBatchNorm(norm, pool)
-    apart.source = together.source = Statistics(rows=rows)
+    current = ForwardPass(Statistics(rows=rows))
+    apart, together = EpisodicBatchNorm(norm, current), EpisodicBatchNorm(norm, current, pool)
     expected, got = pool(apart(x)), together(x)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
     slopes = [torch.autograd.grad(y.pow(3).sum(), [x, norm.weight, norm.bias]) for y in (got, expected)]
@@ -131,9 +136,9 @@ def test_all_rows_as_the_first_rows_are_the_own(
     pair: tuple[nn.Module, EpisodicBatchNorm, Tensor],
 ) -> None:
     _, ours, x = pair
-    ours.source = Statistics(rows=len(x))
+    ours.current.statistics = Statistics(rows=len(x))
     got = ours(x)
-    ours.source = OWN
+    ours.current.statistics = OWN
     torch.testing.assert_close(got, ours(x), rtol=1e-10, atol=1e-10)
 
 
@@ -142,7 +147,7 @@ def test_population(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
     norm, ours, x = pair
     network = Network(nn.ModuleDict({"body": norm}))
     ours = network.norms[0]
-    ours.source = Statistics(record=True)
+    ours.current.statistics = Statistics(record=True)
     for part in x.chunk(4):
         torch.testing.assert_close(ours(part), norm(part))
     moments = network.population()
@@ -152,25 +157,25 @@ def test_population(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
     assert network.population() == {}, "a second call starts anew"
 
     network.set_population(moments)
-    ours.source = Statistics(population=True)
+    ours.current.statistics = Statistics(population=True)
     torch.testing.assert_close(torch.cat([ours(part) for part in x.chunk(12)]), norm(x))
 
 
 def test_names_and_weights_stay() -> None:
     module = conv_network()
     before = dict(module.named_parameters())
-    norms = make_episodic(module)
+    norms = adopt(module, ForwardPass())
     assert len(norms) == 2
     assert not [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     after = dict(module.named_parameters())
     assert list(after) == list(before)
     assert all(after[name] is before[name] for name in after)
-    assert make_episodic(module) == norms, "ours are left as they are"
+    assert adopt(module, ForwardPass()) == norms, "ours are left as they are"
 
 
 def test_a_norm_without_weights_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^1: a batch norm without weight and bias"):
-        make_episodic(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)))
+        adopt(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)), ForwardPass())
 
 
 def activations(state: MetaState, x: Tensor) -> dict[str, Tensor]:

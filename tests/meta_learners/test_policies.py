@@ -1,13 +1,17 @@
 """What a query's prediction may depend on: its task's support set, and under one policy its companions."""
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nasmeta.meta_learners.base import MetaLearner, MetaState, adopt_population
-from nasmeta.networks.batch_norm import POLICIES, Policy
+import nasmeta
+from nasmeta.meta_learners.base import MetaLearner, adopt_population
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.policy import BatchNormPolicy, Statistics
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners.options import VARIANTS, short
@@ -18,7 +22,7 @@ def group_norm(channels: int) -> nn.Module:
 
 
 def ready(
-    name: str, policy: Policy, norm: Callable[[int], nn.Module] = nn.BatchNorm2d
+    name: str, policy: BatchNormPolicy, norm: Callable[[int], nn.Module] = nn.BatchNorm2d
 ) -> tuple[MetaLearner, MetaState]:
     """A learner and a state with all that training would leave, in float64."""
     chosen = short(name, policy)
@@ -37,7 +41,7 @@ def change(one: Tensor, other: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_other_queries(name: str, policy: Policy) -> None:
+def test_other_queries(name: str, policy: BatchNormPolicy) -> None:
     chosen, state = ready(name, policy)
     support_x, support_y, query_x, _, _ = blobs(0, 1)
     before = chosen.predict(state, support_x, support_y, query_x)
@@ -46,7 +50,7 @@ def test_other_queries(name: str, policy: Policy) -> None:
     replaced[:, 1:] = 1.5 * blobs(1, 1).query_x[:, 1:] + 0.5
     others = chosen.predict(state, support_x, support_y, replaced)
     assert change(before[:, 1:], others[:, 1:]) > 0.01
-    if policy == "transductive":
+    if policy.depends_on_companions:
         assert change(before[:, 0], others[:, 0]) > 1e-3
         return
     assert change(before[:, 0], others[:, 0]) < 1e-9
@@ -58,7 +62,7 @@ def test_other_queries(name: str, policy: Policy) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_other_tasks(name: str, policy: Policy) -> None:
+def test_other_tasks(name: str, policy: BatchNormPolicy) -> None:
     """Not even under `transductive`: tasks of a batch are judged by themselves."""
     chosen, state = ready(name, policy)
     support_x, support_y, query_x, _, _ = blobs(0, 2)
@@ -74,7 +78,7 @@ def test_other_tasks(name: str, policy: Policy) -> None:
 def test_without_batch_norm_the_policy_is_nothing(name: str) -> None:
     support_x, support_y, query_x, _, _ = blobs(0, 1)
     predictions = []
-    for policy in POLICIES:
+    for policy in BatchNormPolicy:
         chosen, state = ready(name, policy, group_norm)
         assert state.statistics == {}
         predictions.append(chosen.predict(state, support_x, support_y, query_x))
@@ -88,7 +92,7 @@ def test_without_batch_norm_the_policy_is_nothing(name: str) -> None:
 def test_the_policies_are_three(name: str) -> None:
     support_x, support_y, query_x, _, _ = blobs(0, 1)
     predictions = []
-    for policy in POLICIES:
+    for policy in BatchNormPolicy:
         chosen, state = ready(name, policy)
         predictions.append(chosen.predict(state, support_x, support_y, query_x))
     for one, other in ((0, 1), (0, 2), (1, 2)):
@@ -103,3 +107,21 @@ def test_support_labels_matter(name: str) -> None:
     before = chosen.predict(state, support_x, support_y, query_x)
     after = chosen.predict(state, support_x, (support_y + 1) % 5, query_x)
     assert change(before, after) > 1e-3
+
+
+WORDS = {policy.value for policy in BatchNormPolicy}
+
+
+def test_no_word_of_a_policy_is_compared_outside_of_its_own_file() -> None:
+    for path in Path(nasmeta.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                sides = [getattr(side, "value", None) for side in (node.left, *node.comparators)]
+                assert not [s for s in sides if isinstance(s, str) and s in WORDS], f"{path}:{node.lineno}"
+
+
+def test_whose_statistics() -> None:
+    support, transductive, running = BatchNormPolicy
+    assert support.statistics(5, 2) == Statistics(tasks=2, rows=5)
+    assert transductive.statistics(5, 2) == running.in_training.statistics(5, 2) == Statistics(tasks=2)
+    assert running.statistics(5, 2) == Statistics(population=True)

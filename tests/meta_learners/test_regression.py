@@ -7,7 +7,8 @@ from torch import nn
 
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing.meta_learners import train

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nasmeta.meta_learners.gradients import task_loss
 from nasmeta.meta_learners.reptile import Reptile, minibatches
-from nasmeta.networks.network import task_loss
 from nasmeta.task import TaskSpec
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners.options import learner

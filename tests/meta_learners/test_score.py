@@ -5,9 +5,12 @@ import torch
 from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
-from nasmeta.meta_learners.base import MetaLearner, MetaState, Metrics, batch_accuracy
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.gradients import Metrics, batch_accuracy
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
@@ -43,7 +46,7 @@ class Script(EpisodeSampler):
 
 
 def scored(task: TaskSpec, outputs: Tensor, targets: Tensor, tasks: int):
-    scripted = Scripted(batch_norm="support")
+    scripted = Scripted(batch_norm=BatchNormPolicy.SUPPORT)
     state = scripted.init(torch.nn.Linear(1, 1), task)
     return score(scripted, state, Script(outputs, targets), tasks)
 

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasmeta.networks import layers
+from nasmeta.networks.forward_pass import ForwardPass
 from nasmeta.networks.kernels import stacked
 from nasmeta.networks.kernels.batch_norm import normalize
 
@@ -67,5 +69,18 @@ def test_below_vmap_a_function_has_all_tasks() -> None:
 )
 def test_only_plain_convolutions_are_taken_over(options: dict[str, object]) -> None:
     network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, **options))  # type: ignore[arg-type]
-    stacked.StackedConv2d.adopt(network)
+    layers.adopt(network, ForwardPass())
     assert [type(layer) for layer in network] == [stacked.StackedConv2d, nn.Conv2d]
+
+
+def test_own_layers_leave_and_draw_nothing() -> None:
+    """The weights are the same ones, no random number is used up, and torch's own layers come back."""
+    network = nn.Sequential(nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False), nn.Conv2d(4, 4, 1))
+    weights, random = list(network.parameters()), torch.get_rng_state()
+    layers.adopt(network, ForwardPass())
+    assert all(one is other for one, other in zip(network.parameters(), weights, strict=True))
+    layers.make_plain(network)
+    assert [type(layer) for layer in network] == [nn.Conv2d, nn.Conv2d]
+    assert (network[0].stride, network[0].padding, network[0].bias) == ((2, 2), (1, 1), None)
+    assert all(one is other for one, other in zip(network.parameters(), weights, strict=True))
+    assert torch.equal(torch.get_rng_state(), random)

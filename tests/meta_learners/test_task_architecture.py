@@ -13,6 +13,7 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names, plain_state
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.task import TaskBatch, TaskSpec
@@ -71,7 +72,7 @@ def test_weights_and_architecture_have_inner_rates_of_their_own() -> None:
         learn_inner_lr=False,
         multi_step_iterations=0,
         adapted_part="all",
-        batch_norm="transductive",
+        batch_norm=BatchNormPolicy.TRANSDUCTIVE,
     )
     state = maml.init(Scalars(), TaskSpec("regression", (1,), 2))
     state.inner_scale = {"body.alpha": 4.0}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
-from nasmeta.networks.batch_norm import Policy
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.testing.meta_learners import MetaLearnerContract, init
 from tests.meta_learners.options import LEARNERS, VARIANTS, learner, short
@@ -14,9 +14,9 @@ from tests.meta_learners.test_regression import TASK, Sines, mlp
 from tests.meta_learners.test_task_architecture import problem
 
 
-@pytest.mark.parametrize("policy", ["support", "running"])
+@pytest.mark.parametrize("policy", [BatchNormPolicy.SUPPORT, BatchNormPolicy.RUNNING])
 @pytest.mark.parametrize("name", sorted(VARIANTS.keys() - set(LEARNERS)))
-def test_variants_fulfil_the_contract(name: str, policy: Policy) -> None:
+def test_variants_fulfil_the_contract(name: str, policy: BatchNormPolicy) -> None:
     contract = MetaLearnerContract()
     contract.test_a_solution_answers_as_predictions_do_and_each_query_by_itself(partial(short, name), policy)
 

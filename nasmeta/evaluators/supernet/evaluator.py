@@ -36,7 +36,8 @@ from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import Subnetwork
-from nasmeta.meta_learners.base import MetaState, adopt_population
+from nasmeta.meta_learners.base import adopt_population
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.cost import measure_cost
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.training import checkpoint

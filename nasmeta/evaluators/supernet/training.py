@@ -9,7 +9,8 @@ import torch
 from nasmeta.errors import ArchitectureError
 from nasmeta.evaluators.supernet.sampling import SAMPLINGS, Sampling
 from nasmeta.evaluators.supernet.weights import SharedWeights, Subnetwork
-from nasmeta.meta_learners.base import Gradients, Mean, MetaState
+from nasmeta.meta_learners.gradients import Gradients, Mean
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.network import Network, Parameters
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.task import TaskBatch

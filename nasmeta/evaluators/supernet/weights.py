@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from nasmeta import seeding
-from nasmeta.meta_learners.base import MetaLearner, MetaState
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
 from nasmeta.search_spaces.base import SearchSpace

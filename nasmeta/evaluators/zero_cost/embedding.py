@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
-from nasmeta.meta_learners.base import batch_accuracy
+from nasmeta.meta_learners.gradients import batch_accuracy
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.task import TaskBatch
 
@@ -20,15 +20,14 @@ from nasmeta.task import TaskBatch
 def embedding(net: Untrained) -> float:
     """The accuracy of nearest prototypes, a fraction; chance is 1 / way.
 
-    It is a proxy, not the accuracy of a trained network. Under `running` it is normalized as in training,
-    because an untrained network has no statistics.
+    It is a proxy, not the accuracy of a trained network. It is normalized as in training, because an
+    untrained network has no population statistics.
     """
-    policy = net.learner.batch_norm
     nearest = ProtoNet(
         distance="euclidean",
         learn_temperature=False,
         train_way=None,
-        batch_norm="transductive" if policy == "running" else policy,
+        batch_norm=net.learner.batch_norm.in_training,
     )
     return mean(_accuracy(nearest, net, batch) for batch in net.batches())
 

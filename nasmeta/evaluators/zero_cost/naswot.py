@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
+from nasmeta.networks.forward_pass import Kernels
 
 MONOTONE = frozenset(
     {
@@ -53,7 +54,7 @@ def naswot(net: Untrained) -> float:
 
 def _score(net: Untrained, support_x: Tensor, query_x: Tensor) -> float:
     with _Codes() as seen:
-        net.outputs(support_x, query_x, fused=False)  # a fused norm and pooling never has the whole map
+        net.outputs(support_x, query_x, Kernels.PLAIN)  # a fused norm and pooling never has the whole map
     if not seen.codes:
         return math.nan
     kernel = torch.stack([hamming_kernel(code).cpu().double() for code in seen.codes]).sum(0)

@@ -15,8 +15,8 @@ The values span many orders of magnitude: compare ranks.
 import torch
 
 from nasmeta.evaluators.zero_cost.untrained import Untrained
-from nasmeta.networks.batch_norm import Statistics
 from nasmeta.networks.cost import WithoutNorms
+from nasmeta.networks.forward_pass import Kernels
 
 
 def synflow(net: Untrained) -> float:
@@ -26,7 +26,7 @@ def synflow(net: Untrained) -> float:
     absolute = {name: p.abs().requires_grad_() for name, p in double.items()}
     ones = torch.ones(1, *state.task.input_shape, dtype=torch.float64)
     with WithoutNorms():
-        flow = state.network(absolute, ones, Statistics(fused=False)).sum()
+        flow = state.network(absolute, ones, kernels=Kernels.PLAIN).sum()
     weights = [absolute[name] for name in net.weights()]
     gradients = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
     return float(sum((w.detach() * g).sum() for w, g in zip(weights, gradients, strict=True)))

@@ -7,8 +7,9 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from nasmeta.meta_learners.base import MetaLearner, MetaState
-from nasmeta.networks.batch_norm import Statistics
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.forward_pass import Kernels
 from nasmeta.networks.network import Parameters
 from nasmeta.task import TaskBatch
 from nasmeta.trial import Cost
@@ -31,16 +32,17 @@ class Untrained:
         for batch in self.batches():
             yield from zip(*batch[:4], strict=True)
 
-    def outputs(self, support_x: Tensor, query_x: Tensor, *, fused: bool = True) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, support_x: Tensor, query_x: Tensor, kernels: Kernels = Kernels.FUSED
+    ) -> tuple[Tensor, Tensor]:
         """The examples of a task [N + M, ...], requiring gradients, and the network's outputs for them.
 
-        They are normalized by the run's batch-norm policy. An untrained network has no running statistics
-        yet, so under `running` the task's own are used, as in training. If not `fused`, every layer computes
-        its whole output, as torch's own layers do.
+        They are normalized by the run's batch-norm policy, as in training, since an untrained network has no
+        population statistics.
         """
         x = torch.cat([support_x, query_x]).detach().requires_grad_()
-        rows = len(support_x) if self.learner.batch_norm == "support" else None
-        return x, self.state.network(self.state.parameters, x, Statistics(rows=rows, fused=fused))
+        statistics = self.learner.batch_norm.in_training.statistics(len(support_x))
+        return x, self.state.network(self.state.parameters, x, statistics, kernels)
 
     def weights(self) -> Parameters:
         """The weights of the network's convolutions and linear layers, without biases and norms."""

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasmeta.networks.forward_pass import ForwardPass, Kernels
 from nasmeta.networks.kernels.batch_norm import normalize
 
 
@@ -50,38 +51,40 @@ def pool(x: Tensor) -> Tensor:
 
 
 class StackedConv2d(nn.Conv2d):
-    """An nn.Conv2d that uses `convolve` inside torch.vmap while `stacked` is true.
+    """An nn.Conv2d that uses `convolve` if the current pass has stacked kernels.
 
-    `adopt` and `disown` change the class of existing layers in place.
+    conv: the layer that it replaces, with the same weight and bias. current: the network's pass.
     """
 
-    stacked = False
+    def __init__(self, conv: nn.Conv2d, current: ForwardPass) -> None:
+        super().__init__(**_options(conv))
+        self.weight, self.bias = conv.weight, conv.bias
+        self.current = current
 
     @staticmethod
-    def adopt(module: nn.Module) -> None:
-        """Turns every convolution in `module` that `convolve` supports into a StackedConv2d, in place."""
-        for conv in module.modules():
-            if type(conv) is nn.Conv2d and _plain(conv):
-                conv.__class__ = StackedConv2d
-
-    @staticmethod
-    def disown(module: nn.Module) -> None:
-        """Undoes `adopt`, in place."""
-        for conv in module.modules():
-            if type(conv) is StackedConv2d:
-                conv.__class__ = nn.Conv2d  # type: ignore[assignment]
+    def supports(conv: nn.Conv2d) -> bool:
+        """Whether `convolve` can compute the layer."""
+        square = all(len({*sides}) == 1 for sides in (conv.kernel_size, conv.stride, conv.padding))
+        return square and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.stacked and grouped_are_slow(x.device)):
+        if self.current.kernels is not Kernels.STACKED or not grouped_are_slow(x.device):
             return super().forward(x)
         (stride, _), padding = self.stride, int(self.padding[0])
         y = below_vmap(partial(convolve, stride=stride, padding=padding), x, self.weight)
         return y if self.bias is None else y + self.bias[:, None, None]
 
+    def plain(self) -> nn.Conv2d:
+        """The same layer as torch's own."""
+        conv = nn.Conv2d(**_options(self))
+        conv.weight, conv.bias = self.weight, self.bias
+        return conv
 
-def _plain(conv: nn.Conv2d) -> bool:
-    square = all(len({*sides}) == 1 for sides in (conv.kernel_size, conv.stride, conv.padding))
-    return square and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+
+def _options(conv: nn.Conv2d) -> dict[str, Any]:
+    """The arguments of a layer like `conv` whose weights are yet to be set."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding")
+    return {name: getattr(conv, name) for name in names} | {"bias": conv.bias is not None, "device": "meta"}
 
 
 def grouped_are_slow(device: torch.device) -> bool:

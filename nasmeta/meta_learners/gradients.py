@@ -1,0 +1,95 @@
+"""Losses, gradients and metrics, the building blocks of inner and outer loops."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasmeta.networks.network import Parameters
+from nasmeta.task import Kind
+
+Metrics = dict[str, Tensor]
+Gradients = tuple[Parameters, Metrics]
+"""A gradient for every meta-learned parameter, and the metrics of the same pass."""
+
+
+def task_loss(kind: Kind, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean cross-entropy of logits [n, way] and labels [n], or the mean squared error of [n, outputs].
+
+    For T tasks, [T, n, ...], it is the sum of their losses, so that each task's weights get the gradient of
+    that task's own loss.
+    """
+    tasks = len(outputs) if outputs.dim() == 3 else 1
+    if kind == "classification":
+        return tasks * F.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+    return tasks * F.mse_loss(outputs, targets)
+
+
+def gradient(loss: Tensor, parameters: Parameters) -> Parameters:
+    """dloss/dparameters by name, without a graph; zeros for parameters that the loss does not depend on."""
+    gradients = torch.autograd.grad(
+        loss, list(parameters.values()), allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(parameters, gradients, strict=True))
+
+
+def gradient_step(
+    parameters: Parameters,
+    loss: Tensor,
+    names: Sequence[str],
+    rates: Mapping[str, Tensor | float] | float,
+    *,
+    create_graph: bool,
+) -> Parameters:
+    """Returns parameters - rate * dloss/dparameters for `names`, and all other parameters unchanged.
+
+    Without `create_graph` the gradient counts as a constant (first-order MAML). The new parameters still
+    depend on the old ones and on the rates.
+    """
+    before = [parameters[n] for n in names]
+    # A parameter that this pass did not use (of an operation that was not sampled) stays as it is.
+    gradients = torch.autograd.grad(
+        loss, before, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
+    pairs = zip(names, before, gradients, strict=True)
+    if isinstance(rates, float):
+        return parameters | {name: torch.add(p, g, alpha=-rates) for name, p, g in pairs}
+    return parameters | {name: p - rates[name] * g for name, p, g in pairs}
+
+
+def scaled(
+    rates: Mapping[str, Tensor] | float, names: Sequence[str], scale: Mapping[str, float]
+) -> Mapping[str, Tensor | float] | float:
+    """The learning rates of `names`, times their factors in `scale` (1 if there is no factor)."""
+    if not scale:
+        return rates
+    return {n: (rates if isinstance(rates, float) else rates[n]) * scale.get(n, 1.0) for n in names}
+
+
+def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The share of right answers, over the last dimension of labels: [..., M, way], [..., M] -> [...]."""
+    return (logits.argmax(-1) == labels).float().mean(-1)
+
+
+def task_metrics(kind: Kind, loss: Tensor, outputs: Tensor, targets: Tensor) -> Metrics:
+    """The loss, and for classification the accuracy of logits [..., n, way] on labels [..., n]."""
+    if kind == "regression":
+        return {"loss": loss.detach()}
+    return {"loss": loss.detach(), "accuracy": batch_accuracy(outputs.detach(), targets).mean()}
+
+
+class Mean:
+    """The weighted mean of dictionaries of tensors, summed in the order of `add`; it stays on the device."""
+
+    def __init__(self) -> None:
+        self.total: dict[str, Tensor] = {}
+        self.weight = 0
+
+    def add(self, values: Mapping[str, Tensor], weight: int) -> None:
+        for name, value in values.items():
+            self.total[name] = torch.add(self.total.get(name, 0.0), value.detach(), alpha=weight)
+        self.weight += weight
+
+    def get(self) -> dict[str, Tensor]:
+        return {name: total / self.weight for name, total in self.total.items()}
