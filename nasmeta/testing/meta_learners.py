@@ -293,10 +293,10 @@ class MetaLearnerContract:
             assert x.stride()[1:] == (1, width * channels, channels), (layer, x.shape, x.stride())
             seen.append(x.stride())
 
-        for layer in module.modules():
+        state = init(learner, module)
+        for layer in state.network.module.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.register_forward_pre_hook(spy)
-        state = init(learner, module)
         batch = training_sampler(learner).batch(0, 2)
         learner.meta_gradient(state, batch, 0)
         trained = len(seen)
