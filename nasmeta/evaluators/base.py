@@ -1,23 +1,65 @@
 """The contract of an evaluator."""
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from nasmeta.errors import Diverged
+from nasmeta.evaluators.limits import FAILURES, failure
+from nasmeta.networks.cost import measure_cost
+from nasmeta.training.meta_training import Progress
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import Score, Stop
 from nasmeta.trial import Cost, MetaTested, TrialResult
 
-if TYPE_CHECKING:  # code that only reads results needs no torch
-    from nasmeta.training.meta_training import Progress
-    from nasmeta.training.score import Stop
-    from nasmeta.trial import Cost
-
-Report = Callable[["Progress"], None]
+Report = Callable[[Progress], None]
 """Called with each reading of a trial's metrics."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What an evaluator judges: an architecture of problem.space; `Evaluator.evaluate` explains the rest."""
+
+    problem: Problem
+    arch: Any
+    iterations: int
+    trial: int
+    weights: Path
+    start: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What an evaluator found, in the terms of TrialResult; None is what it does not know."""
+
+    accuracy: float | None = None
+    ci95: float | None = None
+    loss: float | None = None
+    proxy: float | None = None
+    train_seconds: float = 0.0
+    weights_version: int | None = None
+
+    @classmethod
+    def of(cls, score: Score, *, train_seconds: float) -> "Judgement":
+        """The judgement that a score on the meta-validation tasks is.
+
+        Raises Diverged if the loss is not finite: a network whose loss is NaN on some task has not learned,
+        whatever its accuracy.
+        """
+        if not math.isfinite(score.loss):
+            raise Diverged(f"the meta-validation loss is {score.loss}")
+        return cls(accuracy=score.accuracy, ci95=score.ci95, loss=score.loss, train_seconds=train_seconds)
 
 
 class Evaluator(ABC):
     """Turns (architecture, budget) into a score. The constructor checks what it can and loads no data."""
+
+    problem: Problem
+    """The run's tasks and search space; the constructor sets it."""
 
     final: ClassVar[Literal["scratch", "own"]] = "own"
     """Who judges the final candidates and the reference: this evaluator, or Scratch by training them."""
@@ -37,8 +79,8 @@ class Evaluator(ABC):
     owns_weights: ClassVar[bool] = False
     """Whether candidates inherit weights that it trains between them; they then run one at a time."""
 
-    simulates: ClassVar[bool] = False
-    """Whether results have simulated seconds. `budget.max_seconds` then counts those, not the clock."""
+    simulated_time: ClassVar[bool] = False
+    """Whether `train_seconds` are simulated. `budget.max_seconds` then counts those, not the clock."""
 
     @classmethod
     def trains_networks(cls) -> bool:
@@ -49,18 +91,17 @@ class Evaluator(ABC):
         """Why candidates cannot be judged at a budget of `iterations` meta-iterations; None if they can."""
         return None
 
-    @abstractmethod
-    def cost(self, arch: Any) -> "Cost | None":
+    def cost(self, arch: Any) -> Cost | None:
         """Parameters and FLOPs of an architecture, as results have them; None if they are not known.
 
         Raises ArchitectureError if it cannot be built for the run's tasks.
         """
+        return measure_cost(self.problem.space, arch, self.problem.task)
 
     def test(self, arch: str, iterations: int) -> MetaTested:
         """The meta-test of an architecture, for an evaluator that leaves no weights."""
         raise NotImplementedError(f"{type(self).__name__} leaves weights: they are meta-tested")
 
-    @abstractmethod
     def evaluate(
         self,
         arch: str,
@@ -70,7 +111,7 @@ class Evaluator(ABC):
         *,
         start: Path | None = None,
         report: Report,
-        stop: "Stop",
+        stop: Stop,
     ) -> TrialResult:
         """Judges an architecture, given as its canonical string, after `iterations` of meta-training.
 
@@ -84,4 +125,44 @@ class Evaluator(ABC):
 
         Raises Interrupted, with progress saved, once `stop()` is true. A network that cannot be judged is a
         failed result, not an exception.
+        """
+        began = time.monotonic()
+        problem, architecture = self.problem, self.problem.space.parse(arch)
+        cost: Cost | None = None
+        try:
+            cost = self.cost(architecture)
+            job = Candidate(problem, architecture, iterations, trial, weights, start)
+            found = self._judge(job, report, stop)
+        except FAILURES as error:
+            seconds = 0.0 if self.simulated_time else time.monotonic() - began
+            return TrialResult.failed(
+                trial,
+                arch,
+                iterations,
+                failure(error),
+                cost or Cost(0, 0),
+                train_seconds=seconds if self.leaves_weights else 0.0,
+                seconds=seconds,
+            )
+        return TrialResult(
+            trial=trial,
+            arch=arch,
+            iterations=iterations,
+            status="ok",
+            valid_accuracy=found.accuracy,
+            valid_ci95=found.ci95,
+            valid_loss=found.loss,
+            params=None if cost is None else cost.params,
+            flops=None if cost is None else cost.flops,
+            train_seconds=found.train_seconds,
+            seconds=found.train_seconds if self.simulated_time else time.monotonic() - began,
+            proxy=found.proxy,
+            weights_version=found.weights_version,
+        )
+
+    @abstractmethod
+    def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
+        """The worth of a candidate whose cost could be counted. Raises one of FAILURES if it has none.
+
+        `report` and `stop` are those of `evaluate`.
         """

@@ -422,7 +422,7 @@ class Search:
             difference=paired_difference(best, baseline),
             trained=self.evaluator.trains_networks(),
             wall_seconds=self._elapsed(),
-            simulated_seconds=self._clock() if self.evaluator.simulates else None,
+            simulated_seconds=self._clock() if self.evaluator.simulated_time else None,
             pareto=self.front.summary(checkpoints=self.evaluator.leaves_weights) if self.front else None,
             settings_changed=settings_changed(self.journal.records),
         )
@@ -490,7 +490,7 @@ class Search:
 
     def _clock(self) -> float:
         """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
-        if not self.evaluator.simulates:
+        if not self.evaluator.simulated_time:
             return self._elapsed()
         return sum(result.seconds for (phase, _), result in self._finished.items() if phase == "search")
 

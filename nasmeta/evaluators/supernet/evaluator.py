@@ -25,33 +25,27 @@ reference are meta-trained from scratch, so a run's final numbers owe nothing to
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from nasmeta.errors import ConfigError, Diverged, Interrupted, RunFailed
-from nasmeta.evaluators.base import Evaluator, Report
-from nasmeta.evaluators.limits import FAILURES, Limit, check_finite, failure
+from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
+from nasmeta.evaluators.limits import FAILURES, failure, limited
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import Subnetwork
 from nasmeta.meta_learners.base import adopt_population
 from nasmeta.meta_learners.state import MetaState
-from nasmeta.networks.cost import measure_cost
 from nasmeta.search_spaces.decisions import Decidable
-from nasmeta.training import checkpoint
 from nasmeta.training.meta_training import MetaTraining, population_batches
 from nasmeta.training.problem import Problem
+from nasmeta.training.resumable import Resumable
 from nasmeta.training.score import Score, Stop
 from nasmeta.training.weights import Weights
-from nasmeta.trial import Cost, TrialResult
 
 FILE = "supernet.pt"
 """The file of the shared weights and their training's progress, next to the weights of the trials."""
-
-READ_EVERY = 10
-"""Meta-iterations between two readings of the metrics. Each reading waits for the device."""
 
 
 class Supernet(Evaluator):
@@ -86,7 +80,7 @@ class Supernet(Evaluator):
                 f"evaluator: supernet samples decision by decision, and {type(problem.space).__name__} does "
                 "not say what its decisions are; use evaluator=scratch"
             )
-        self._open: _Saved | None = None
+        self._shared: Resumable[SupernetTraining] | None = None
 
     def budget_error(self, iterations: int) -> str | None:
         only = self.problem.search_iterations
@@ -94,66 +88,67 @@ class Supernet(Evaluator):
             return None
         return f"Supernet judges every candidate at budget.search_iterations={only}"
 
-    def cost(self, arch: Any) -> Cost:
-        return Limit(self.max_seconds).run(measure_cost, self.problem.space, arch, self.problem.task)
-
-    def evaluate(
-        self,
-        arch: str,
-        iterations: int,
-        trial: int,
-        weights: Path,
-        *,
-        start: Path | None = None,
-        report: Report,
-        stop: Stop,
-    ) -> TrialResult:
+    def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
         began = time.monotonic()
-        if wrong := self.budget_error(iterations):
-            raise ConfigError(f"evaluator: trial {trial} is to get {iterations} iterations, and {wrong}")
-        architecture = self.problem.space.parse(arch)
-        known: dict[str, Any] = {"trial": trial, "arch": arch, "iterations": iterations}
-        cost, train_seconds = Cost(0, 0), 0.0
-        try:
-            cost = self.cost(architecture)
-            shared = self._trained(weights.with_name(FILE), architecture, trial, report, stop)
-            train_seconds, version = time.monotonic() - began, shared.training.iteration
-            limit = Limit(self.max_seconds)
-            state, score = limit.run(self._judged, shared.training, architecture, limit.checked(stop))
-            check_finite(score)
-        except FAILURES as error:
-            seconds = time.monotonic() - began
-            return TrialResult.failed(
-                **known, reason=failure(error), cost=cost, train_seconds=train_seconds, seconds=seconds
+        if wrong := self.budget_error(candidate.iterations):
+            raise ConfigError(
+                f"evaluator: trial {candidate.trial} is to get {candidate.iterations} iterations, and {wrong}"
             )
-        Weights.of(arch, state).write(weights)
-        by_loss = self.criterion == "loss"
-        return TrialResult(
-            **known,
-            status="ok",
-            valid_accuracy=None if by_loss else score.accuracy,
-            valid_ci95=None if by_loss else score.ci95,
-            valid_loss=score.loss,
-            params=cost.params,
-            flops=cost.flops,
-            train_seconds=train_seconds,
-            seconds=time.monotonic() - began,
-            weights_version=version,
-        )
+        training = self._trained(candidate, report, stop)
+        train_seconds = time.monotonic() - began
+        state, score = self._judged(training, candidate.arch, limited(stop, self.max_seconds))
+        found = Judgement.of(score, train_seconds=train_seconds)
+        Weights.of(str(candidate.arch), state).write(candidate.weights)
+        found = replace(found, weights_version=training.iteration)
+        return replace(found, accuracy=None, ci95=None) if self.criterion == "loss" else found
 
-    def _trained(self, path: Path, arch: Any, trial: int, report: Report, stop: Stop) -> "_Saved":
-        """The shared weights, trained as far as trial `trial` needs."""
-        if self._open is None or self._open.path != path:
-            optimizer = self.problem.optimizer
-            if self.iterations_per_trial:  # the number of trials is open, so a schedule has no end
-                optimizer = replace(optimizer, schedule="constant")
-            iterations = self.problem.search_iterations
-            training = SupernetTraining(self.problem, optimizer, self.sampling, iterations)
-            self._open = _Saved(training, path)
-        saved = self._open
-        saved.run(self.problem.search_iterations, self.problem.save_seconds, report, stop)
-        saved.go_on(arch, trial, self.iterations_per_trial, self.problem.save_seconds, report, stop)
-        return saved
+    def _trained(self, candidate: Candidate, report: Report, stop: Stop) -> SupernetTraining:
+        """The shared weights, trained as far as the candidate's trial needs.
+
+        Every trial after the first trains them further, on its candidate; if that was interrupted, for what
+        is left.
+        """
+        path, first = candidate.weights.with_name(FILE), self.problem.search_iterations
+        if self._shared is None or self._shared.path != path:
+            self._shared = Resumable(path, self._new_training, None, self.problem.save_seconds)
+        shared = self._shared
+        extra = shared.extra = shared.extra or {"trial": 0, "target": first}
+        self._train(shared, first, None, report, stop)
+        if candidate.trial > extra["trial"] and self.iterations_per_trial > 0:
+            target = shared.training.iteration + self.iterations_per_trial
+            extra.update(trial=candidate.trial, target=target)
+        self._train(shared, extra["target"], candidate.arch, report, stop)
+        return shared.training
+
+    def _new_training(self) -> SupernetTraining:
+        problem, optimizer = self.problem, self.problem.optimizer
+        if self.iterations_per_trial:  # the number of trials is open, so a schedule has no end
+            optimizer = replace(optimizer, schedule="constant")
+        return SupernetTraining(problem, optimizer, self.sampling, problem.search_iterations)
+
+    def _train(
+        self, shared: Resumable[SupernetTraining], iterations: int, arch: Any, report: Report, stop: Stop
+    ) -> None:
+        """Trains up to `iterations` in all, on `arch` alone if it is given.
+
+        Raises RunFailed if a sampled network cannot be trained or the loss is not finite, because then
+        candidates have nothing to inherit.
+        """
+        shared.training.path = arch
+        if shared.training.iteration >= iterations:
+            return
+        try:
+            shared.run(iterations, report, stop)
+        except Diverged as error:
+            raise RunFailed(f"the supernet: {error}; try a lower optimizer.lr") from error
+        except FAILURES as error:
+            if arch is not None:
+                raise  # it is the failure of that candidate
+            raise RunFailed(
+                f"the supernet: a sampled network cannot be trained on these tasks: {failure(error)}; "
+                "leave what it is made of out of search_space, or use evaluator=scratch"
+            ) from error
+        shared.save()
 
     def _judged(self, training: SupernetTraining, arch: Any, stop: Stop) -> tuple[MetaState, Score]:
         """The network that inherits, after fine-tuning, and its score."""
@@ -190,66 +185,3 @@ class Supernet(Evaluator):
             if stop():
                 raise Interrupted(f"stopped at iteration {training.iteration} of {iterations} of fine-tuning")
             training.step()
-
-
-class _Saved:
-    """A training that keeps its progress in a file, and resumes from it if the file is there.
-
-    trial: the last trial for which the weights were trained further, up to `target` meta-iterations.
-    """
-
-    def __init__(self, training: SupernetTraining, path: Path) -> None:
-        self.training, self.path = training, path
-        self.trial, self.target = 0, training.problem.search_iterations
-        checkpoint.load_progress(path, self._restore)
-
-    def run(self, iterations: int, save_seconds: float, report: Report, stop: Stop) -> None:
-        """Trains up to `iterations` in all. Raises Interrupted, with progress saved, once `stop()` is true.
-
-        Raises RunFailed if a sampled network cannot be trained or the loss is not finite, because then
-        candidates have nothing to inherit.
-        """
-        training = self.training
-        last_save = time.monotonic()
-        while training.iteration < iterations:
-            try:
-                training.step()
-            except FAILURES as error:
-                if training.path is not None:
-                    raise  # it is the failure of that candidate
-                raise RunFailed(
-                    f"the supernet: a sampled network cannot be trained on these tasks: {failure(error)}; "
-                    "leave what it is made of out of search_space, or use evaluator=scratch"
-                ) from error
-            done = training.iteration == iterations
-            if training.iteration % READ_EVERY == 0 or done:
-                try:
-                    report(training.read())
-                except Diverged as error:
-                    raise RunFailed(f"the supernet: {error}; try a lower optimizer.lr") from error
-            stopping = stop()
-            if done or stopping or time.monotonic() - last_save >= save_seconds:
-                self._save()
-                last_save = time.monotonic()
-            if stopping:
-                raise Interrupted(f"stopped at iteration {training.iteration} of {iterations}")
-
-    def go_on(
-        self, arch: Any, trial: int, iterations: int, save_seconds: float, report: Report, stop: Stop
-    ) -> None:
-        """Trains on `arch` for `iterations` more meta-iterations, once per trial after the first.
-
-        If that was interrupted, trains for what is left of them.
-        """
-        if trial > self.trial and iterations > 0:
-            self.trial, self.target = trial, self.training.iteration + iterations
-        self.training.path = arch
-        self.run(self.target, save_seconds, report, stop)
-
-    def _save(self) -> None:
-        payload = {"training": self.training.state_dict(), "trial": self.trial, "target": self.target}
-        checkpoint.save_progress(self.path, payload)
-
-    def _restore(self, payload: dict[str, Any]) -> None:
-        self.training.load_state_dict(payload["training"])
-        self.trial, self.target = payload["trial"], payload["target"]

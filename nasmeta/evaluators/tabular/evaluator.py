@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
-from nasmeta.evaluators.base import Evaluator, Report
+from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.tabular.columns import MOST_SECONDS
 from nasmeta.evaluators.tabular.open_table import is_csv, located, open_table
 from nasmeta.evaluators.tabular.table import budget_error
@@ -31,7 +31,7 @@ from nasmeta.runtime.stored import UsersOnly
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Stop
-from nasmeta.trial import Cost, MetaTested, TrialResult
+from nasmeta.trial import Cost, MetaTested
 
 LOOKED_AT = 1000
 """The number of first rows of which at least one must be in the search space."""
@@ -53,7 +53,7 @@ class Tabular(Evaluator):
 
     final = "own"
     leaves_weights = False
-    simulates = True
+    simulated_time = True
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Tabular(Evaluator):
             raise ConfigError(
                 "evaluator: a table holds accuracies, and these tasks are regression: dataset=strokes"
             )
-        self.seconds_per_iteration = seconds_per_iteration
+        self.problem, self.seconds_per_iteration = problem, seconds_per_iteration
         self.table = open_table(Path(table), learner, dataset)
         self.costs = ("params", "flops") if self.table.has_costs else ()
         self._known = set(self.table.archs)
@@ -87,35 +87,15 @@ class Tabular(Evaluator):
             raise ArchitectureError(f"evaluator.table has {len(self._known)} rows, and none of {arch}")
         return self.table.cost(str(arch))
 
-    def evaluate(
-        self,
-        arch: str,
-        iterations: int,
-        trial: int,
-        weights: Path,
-        *,
-        start: Path | None = None,
-        report: Report,
-        stop: Stop,
-    ) -> TrialResult:
+    def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
+        arch, iterations = str(candidate.arch), candidate.iterations
         if stop():
-            raise Interrupted(f"stopped before trial {trial} was looked up")
-        known: dict[str, Any] = {"trial": trial, "arch": arch, "iterations": iterations}
-        cost = self.table.cost(arch)
-        known |= {"params": cost and cost.params, "flops": cost and cost.flops}
+            raise Interrupted(f"stopped before trial {candidate.trial} was looked up")
         found = self.table.valid(arch, iterations)
         if found is None:
-            reason = self.budget_error(iterations) or f"the table has no row of {arch}"
-            return TrialResult(**known, status="failed", reason=reason, train_seconds=0.0, seconds=0.0)
+            raise ArchitectureError(self.budget_error(iterations) or f"the table has no row of {arch}")
         seconds = self.seconds_per_iteration * iterations if found.seconds is None else found.seconds
-        return TrialResult(
-            **known,
-            status="ok",
-            valid_accuracy=found.accuracy,
-            valid_ci95=found.ci95,
-            train_seconds=seconds,
-            seconds=seconds,
-        )
+        return Judgement(accuracy=found.accuracy, ci95=found.ci95, train_seconds=seconds)
 
     def test(self, arch: str, iterations: int) -> MetaTested:
         return self.table.test(arch, iterations)

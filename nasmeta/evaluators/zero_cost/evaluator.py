@@ -10,22 +10,18 @@ Choose it to look at very many architectures, or to find out what a proxy is wor
 """
 
 import math
-import time
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from nasmeta import seeding
 from nasmeta.errors import ArchitectureError, ConfigError, Diverged, Interrupted, RunFailed
-from nasmeta.evaluators.base import Evaluator, Report
-from nasmeta.evaluators.limits import FAILURES, Limit, failure
+from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
+from nasmeta.evaluators.limits import limited
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name, untrained
 from nasmeta.evaluators.zero_cost.vote import vote
-from nasmeta.networks.cost import measure_cost
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Stop
-from nasmeta.trial import Cost, TrialResult
 
 SHARES = ("vote", "embedding")
 """Proxies whose scores are shares from 0 to 1."""
@@ -70,45 +66,11 @@ class ZeroCost(Evaluator):
             return None
         return "ZeroCost trains nothing: a candidate's score is the same for all of them"
 
-    def cost(self, arch: Any) -> Cost:
-        return Limit(self.max_seconds).run(measure_cost, self.problem.space, arch, self.problem.task)
-
-    def evaluate(
-        self,
-        arch: str,
-        iterations: int,
-        trial: int,
-        weights: Path,
-        *,
-        start: Path | None = None,
-        report: Report,
-        stop: Stop,
-    ) -> TrialResult:
-        began = time.monotonic()
-        architecture = self.problem.space.parse(arch)
-        known: dict[str, Any] = {"trial": trial, "arch": arch, "iterations": iterations}
-        cost = Cost(0, 0)
-        try:
-            cost = self.cost(architecture)
-            limit = Limit(self.max_seconds)
-            value = limit.run(self.score, architecture, limit.checked(stop))
-            if not math.isfinite(value):
-                raise Diverged(f"{self.proxy} is {value}")
-        except FAILURES as error:
-            seconds = time.monotonic() - began
-            return TrialResult.failed(
-                **known, reason=failure(error), cost=cost, train_seconds=0.0, seconds=seconds
-            )
-        seconds = time.monotonic() - began
-        return TrialResult(
-            **known,
-            status="ok",
-            proxy=value,
-            params=cost.params,
-            flops=cost.flops,
-            train_seconds=0.0,
-            seconds=seconds,
-        )
+    def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
+        value = self.score(candidate.arch, limited(stop, self.max_seconds))
+        if not math.isfinite(value):
+            raise Diverged(f"{self.proxy} is {value}")
+        return Judgement(proxy=value)
 
     def score(self, arch: Any, stop: Stop = lambda: False) -> float:
         """The proxy's value of an architecture. Raises Interrupted once `stop()` is true."""
@@ -123,7 +85,11 @@ class ZeroCost(Evaluator):
         if stop():
             raise Interrupted("stopped before a proxy")
         net = untrained(self.problem, arch, self.batches, stop)
-        return [PROXIES[name](net) for name in self.names]
+        values = []
+        for name in self.names:
+            stop()  # raises once the time is over
+            values.append(PROXIES[name](net))
+        return values
 
     def _draw_sample(self, stop: Stop) -> list[list[float]]:
         """The voters' values of `reference` random buildable architectures: [reference, voters]."""
