@@ -59,7 +59,6 @@ def test_the_time_before_an_interruption_counts() -> None:
 @pytest.mark.parametrize("where", ["score", "proxy"])
 def test_judging_and_proxies_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """The time is looked at between the tasks that judge a network, and between batches of a proxy."""
-    batch = EpisodeSampler.batch
 
     def slow(self: EpisodeSampler, *arguments: Any) -> Any:
         time.sleep(0.3)
@@ -69,7 +68,9 @@ def test_judging_and_proxies_count_too(tmp_path: Path, monkeypatch: pytest.Monke
     composition = Composition.of(parse(composed([*TINY, *more, "evaluator.max_seconds=0.2"]), trusted=True))
     problem = composition.problem()
     arch = str(problem.space.initial())
-    monkeypatch.setattr(type(problem.valid if where == "score" else problem.train), "batch", slow)
+    sampler = type(problem.valid if where == "score" else problem.train)
+    batch = sampler.batch
+    monkeypatch.setattr(sampler, "batch", slow)
     evaluator = composition.evaluator(problem)
     result = evaluator.evaluate(
         arch, composition.config.keys.budget.search_iterations, 0, tmp_path / "checkpoints" / "w.pt",
