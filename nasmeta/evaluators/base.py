@@ -136,11 +136,11 @@ class Evaluator(ABC):
         except FAILURES as error:
             seconds = 0.0 if self.simulated_time else time.monotonic() - began
             return TrialResult.failed(
-                trial,
-                arch,
-                iterations,
-                failure(error),
-                cost or Cost(0, 0),
+                trial=trial,
+                arch=arch,
+                iterations=iterations,
+                reason=failure(error),
+                cost=cost or Cost(0, 0),
                 train_seconds=seconds if self.leaves_weights else 0.0,
                 seconds=seconds,
             )
