@@ -83,13 +83,14 @@ def test_what_cannot_be_built_is_a_failed_result(make: contract.Make, tmp_path: 
 
 def test_it_sees_no_test_tasks(whole: Composition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    sampler = Composition.sampler
+    kind = type(whole.dataset)
+    sampler = kind.sampler
 
-    def spy(self: Composition, split: Any) -> Any:
+    def spy(self: Any, split: Any, **task: Any) -> Any:
         asked.append(split)
-        return sampler(self, split)
+        return sampler(self, split, **task)
 
-    monkeypatch.setattr(Composition, "sampler", spy)
+    monkeypatch.setattr(kind, "sampler", spy)
     evaluator = whole.evaluator(whole.problem())
     assert not asked, "constructing one loads no data"
     result = contract.judged(evaluator, ARCH, ITERATIONS, tmp_path / "w.pt")
