@@ -127,12 +127,13 @@ class Evaluator(ABC):
         failed result, not an exception.
         """
         began = time.monotonic()
-        problem, architecture = self.problem, self.problem.space.parse(arch)
+        architecture = self.problem.space.parse(arch)
         cost: Cost | None = None
         try:
             cost = self.cost(architecture)
-            job = Candidate(problem, architecture, iterations, trial, weights, start)
-            found = self._judge(job, report, stop)
+            problem = self.problem.for_arch(architecture)
+            candidate = Candidate(problem, architecture, iterations, trial, weights, start)
+            found = self._judge(candidate, report, stop)
         except FAILURES as error:
             seconds = 0.0 if self.simulated_time else time.monotonic() - began
             return TrialResult.failed(
