@@ -147,7 +147,7 @@ def test_the_command(
     assert np.allclose(answers, classifier.predict_proba(queries), rtol=1e-3, atol=1e-4)
     before = output.read_bytes()
     assert main(command) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert output.read_bytes() == before
     assert main(["export", str(maml), "--output", str(tmp_path / "embedding.onnx")]) == 2
     assert "fit it to one (--support)" in capsys.readouterr().err

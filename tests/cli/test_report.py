@@ -90,7 +90,7 @@ def test_json_keeps_its_lines_and_warns_beside_them(
     assert main(["compare", "--json", *map(str, going_on)]) == 0
     out, err = capfd.readouterr()
     assert len([json.loads(line) for line in out.splitlines()]) == 2
-    assert err == "beware: the runs differ in shot (1, 5), so their scores do not compare\n"
+    assert err == "the runs differ in shot (1, 5), so their scores do not compare\n"
 
 
 def _with_shot(record: dict, shot: int) -> dict:

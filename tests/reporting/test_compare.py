@@ -182,7 +182,7 @@ def test_scores_that_do_not_compare_are_said(
 
     rows = rows_of([sine_run, copied(sine_run, tmp_path / "run", change=changed, summary=tested)], None)
     found = warnings(rows)
-    assert found == ([f"beware: the runs differ in {told}, so their scores do not compare"] if told else [])
+    assert found == ([f"the runs differ in {told}, so their scores do not compare"] if told else [])
     assert all(line in comparison(rows) for line in found)
 
 
