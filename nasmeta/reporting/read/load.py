@@ -88,7 +88,7 @@ def load_run(path: Path) -> Run:
         raise RunDirectoryError(f"{path}: no such run directory")
     if not is_run(path):
         raise RunDirectoryError(
-            f"{path}: no run directory: it has no journal.jsonl, config.json or {MANIFEST}; "
+            f"{path}: not a run directory: it has no journal.jsonl, config.json or {MANIFEST}; "
             "name one that `nasmeta search` made"
         )
     lines, _ = journal.read(directory.journal)
