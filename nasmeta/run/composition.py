@@ -69,7 +69,10 @@ class Composition:
         config.build("augment").check(task)
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
-        space = config.build("search_space")
+        limits = keys.constraints
+        space = config.build("search_space").within(
+            task, max_params=limits.max_params, max_flops=limits.max_flops
+        )
         if settings := tuned(config):
             space = joint(space, settings)
         composition = cls(

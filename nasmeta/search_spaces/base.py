@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
+from nasmeta import seeding
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.relaxation.spec import Relaxation
@@ -31,6 +32,9 @@ class Architecture(Protocol):
 
 
 A = TypeVar("A", bound=Architecture)
+
+REPAIRS = 60
+"""The steps after which an architecture that is still too expensive is given up."""
 
 
 class SearchSpace(ABC, Generic[A]):
@@ -118,10 +122,42 @@ class SearchSpace(ABC, Generic[A]):
         """
         return self
 
+    def within(self, task: TaskSpec, *, max_params: float | None, max_flops: float | None) -> SearchSpace[A]:
+        """The same space, whose draws spend what is allowed on networks for `task`.
+
+        A limit that is None is set by the hand-designed network. By default draws do not depend on limits.
+        """
+        return self
+
+    def relatives(self) -> list[A]:
+        """Members to begin a search with, the reference and variants of it, the most promising first."""
+        return [self.reference()]
+
+    def reference_within(self, fits: Callable[[A], bool]) -> A:
+        """The hand-designed network as an opponent under limits: the reference, cheaper until it fits.
+
+        It may be beyond the edits of the space, but `parse` reads it. If nothing fits, it is the reference.
+        """
+        reference = self.reference()
+        return self.repair(reference, fits, seeding.stream(0, "reference")) or reference
+
+    def repair(self, arch: A, fits: Callable[[A], bool], rng: np.random.Generator) -> A | None:
+        """`arch`, made cheaper step by step until it fits; None if it still does not after REPAIRS steps."""
+        repaired: A | None = arch
+        for _ in range(REPAIRS):
+            if repaired is None or fits(repaired):
+                return repaired
+            repaired = self.cheaper(repaired, rng)
+        return None
+
+    def cheaper(self, arch: A, rng: np.random.Generator) -> A | None:
+        """A member a small step away that costs less; None if there is none, which is the default."""
+        return None
+
     def starting_at(self, arch: A) -> SearchSpace[A]:
-        """The same space, with `arch` as its initial and reference architecture."""
+        """The same space, with `arch` as its initial and reference architecture and its only relative."""
         space = copy(self)
-        vars(space).update(initial=lambda: arch, reference=lambda: arch)
+        vars(space).update(initial=lambda: arch, reference=lambda: arch, relatives=lambda: [arch])
         return space
 
     def morph(self, old: A, new: A, weights: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:

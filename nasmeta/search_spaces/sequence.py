@@ -51,6 +51,12 @@ def removals(blocks: Blocks[B], variants: Variants[B]) -> Iterator[Blocks[B]]:
             yield (*blocks[:i], *blocks[i + 1 :])
 
 
+def shorter(blocks: Blocks[B]) -> Iterator[Blocks[B]]:
+    """Every sequence with one block less."""
+    for i in range(len(blocks)):
+        yield (*blocks[:i], *blocks[i + 1 :])
+
+
 def notches(widths: Sequence[int], width: int) -> list[int]:
     """The widths of the list next to `width`: one notch narrower, one wider."""
     i = bisect_left(widths, width)

@@ -8,9 +8,19 @@ One edit is one of these:
 - an edit of the space's own (`macro_edits`).
 
 Every edit can be undone by one edit.
+
+A space that knows its limits (`within`) draws architectures that spend them. The number of parameters is
+log-uniform between a quarter of the limit and the limit, and widths do not shrink from input to output: a
+drawn form is scaled to the number, and what is left widens single blocks, the last ones first. Without a
+limit on parameters, it is that of the hand-designed network (the widest that meets a limit on FLOPs). FLOPs
+are at most the limit, or else FLOPS times those of the hand-designed network. One draw in eight is not scaled
+but repaired, so that every architecture within these limits has a positive probability.
 """
 
+import math
+import re
 from abc import abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -23,11 +33,38 @@ import numpy as np
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces import options, sequence, tokens
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.task import TaskSpec
+from nasmeta.trial import Cost
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.morphism import Weights
 
 B = TypeVar("B")
+
+FLOPS = 3
+"""Without a limit on FLOPs: how many times the FLOPs of the hand-designed network a draw may cost."""
+
+LEAST = 1 / 4
+"""The smallest share of the parameters that a scaled draw aims at."""
+
+UNSCALED = 1 / 8
+"""The share of the draws that are not scaled."""
+
+SHAPES = 8
+"""Forms drawn until one can be scaled to the number of parameters."""
+
+SCALES = [2 ** (step / 8) for step in range(-64, 65)]
+WIDEST = 1024
+"""The widest hand-designed network that `reference_within` tries."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What networks for `task` may cost."""
+
+    task: TaskSpec
+    params: float
+    flops: float
 
 
 @dataclass(frozen=True)
@@ -57,6 +94,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
     def __init__(self, *, fewest: int, most: int, widths: Sequence[int]) -> None:
         self.fewest, self.most = fewest, most
         self.widths = tuple(widths)
+        self._allowance: Allowance | None = None
 
     # What a space defines
 
@@ -80,6 +118,22 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
     @abstractmethod
     def with_widths(self, arch: A, widths: Sequence[int]) -> A:
         """`arch` with another width of each block."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator) -> A:
+        """A random architecture, whatever it costs. Every architecture has a positive probability."""
+
+    @abstractmethod
+    def cost(self, arch: A, task: TaskSpec) -> Cost:
+        """What measure_cost counts, by formulas and without torch: a thousand times as fast."""
+
+    @abstractmethod
+    def reference_of(self, width: int) -> A:
+        """The hand-designed network with this width in every block, one of `widths` or not."""
+
+    @abstractmethod
+    def forms(self) -> Iterator[A]:
+        """Variants of the reference whose widths, from input to output, have promising proportions."""
 
     def macro_edits(self, arch: A) -> Sequence[tuple[float, Sequence[A]]]:
         """Edits beyond those of any sequence: a weight, as in `mutate`, and what they lead to."""
@@ -115,7 +169,113 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """The fewest blocks with which every choice but that of the depth is open."""
         return self.fewest
 
+    # Draws that spend a budget
+
+    def within(
+        self, task: TaskSpec, *, max_params: float | None, max_flops: float | None
+    ) -> "SequenceSpace[A, B]":
+        space = copy(self)
+
+        def fits(arch: A) -> bool:
+            cost = space.cost(arch, task)
+            return cost.params <= (max_params or math.inf) and cost.flops <= (max_flops or math.inf)
+
+        limited = max_params is not None or max_flops is not None
+        try:
+            largest = space.buildable(task)
+            opponent = largest.reference_within(fits) if limited else largest.reference()
+            cost = space.cost(opponent, task)
+        except ArchitectureError:  # the space is for other inputs, which building a network says better
+            return space
+        space._allowance = Allowance(task, max_params or cost.params, max_flops or FLOPS * cost.flops)
+        return space
+
+    def buildable(self, task: TaskSpec) -> "SequenceSpace[A, B]":
+        return self
+
+    def sample(self, rng: np.random.Generator) -> A:
+        """A random architecture; the module describes the distribution if the space knows its limits."""
+        allowed = self._allowance
+        if allowed is None:
+            return self.draw(rng)
+        space = self.buildable(allowed.task)
+        if rng.random() < UNSCALED:
+            return space.repair(space.draw(rng), space._allows, rng) or space.draw(rng)
+        params = allowed.params * LEAST ** rng.random()
+        fitting = None
+        for _ in range(SHAPES):
+            fitting = space.scaled_to(space.draw(rng), params) or fitting
+            if fitting is not None and self.cost(fitting, allowed.task).params >= params / 2:
+                break
+        return fitting or space.draw(rng)
+
+    def _allows(self, arch: A, params: float = math.inf) -> bool:
+        """Whether `arch` costs at most what is allowed, and at most `params`."""
+        assert self._allowance is not None
+        cost = self.cost(arch, self._allowance.task)
+        return cost.params <= min(params, self._allowance.params) and cost.flops <= self._allowance.flops
+
+    def scaled_to(self, arch: A, params: float) -> A | None:
+        """`arch` with ascending widths, scaled by one factor as far as `params` and the allowed FLOPs let it.
+
+        What is left then widens single blocks, the last ones first. None if even the narrowest does not fit.
+        """
+        row = sorted(arch.widths)
+
+        def scaled(scale: float) -> A:
+            return self.with_widths(arch, [options.closest(self.widths, round(w * scale)) for w in row])
+
+        fitting = bisect_left(SCALES, True, key=lambda scale: not self._allows(scaled(scale), params))
+        return self._filled(scaled(SCALES[fitting - 1]), params) if fitting else None
+
+    def _filled(self, arch: A, params: float) -> A:
+        """`arch` with single blocks widened as far as `params` and the limits allow, the last ones first."""
+        row = arch.widths
+        for i in reversed(range(len(row))):
+            for width in self.widths:
+                if width > row[i] and (i + 1 == len(row) or width <= row[i + 1]):
+                    wider = self.with_widths(arch, [*row[:i], width, *row[i + 1 :]])
+                    if not self._allows(wider, params):
+                        break
+                    arch, row = wider, wider.widths
+        return arch
+
+    def relatives(self) -> list[A]:
+        """The reference, then its other forms. Limits scale all of them, the reference to an even width."""
+        allowed, reference = self._allowance, self.reference()
+        forms: list[A | None] = list(self.forms())
+        if allowed is not None:
+            fitting = [even for w in self.widths if self._allows(even := self.reference_of(w))]
+            reference = fitting[-1] if fitting else reference
+            forms = [self.scaled_to(form, allowed.params) for form in self.forms()]
+        members = [reference, *(form for form in forms if form is not None and self.problem(form) is None)]
+        return list(dict.fromkeys(members))
+
+    def reference_within(self, fits: Callable[[A], bool]) -> A:
+        """The widest hand-designed network that fits, with one width, which need not be in `widths`."""
+        narrowest = min(self.widths)
+        fitting = bisect_left(
+            range(narrowest, WIDEST + 1), True, key=lambda width: not fits(self.reference_of(width))
+        )
+        return self.reference_of(narrowest + fitting - 1) if fitting else self.reference()
+
+    def cheaper(self, arch: A, rng: np.random.Generator) -> A | None:
+        """One block a notch narrower, wide ones more likely; or, if all are narrow, one block less."""
+        row = arch.widths
+        odds = np.array([width if width > self.widths[0] else 0 for width in row], dtype=float)
+        if odds.any():
+            at = int(rng.choice(len(row), p=odds / odds.sum()))
+            narrower = max(width for width in self.widths if width < row[at])
+            return self.with_widths(arch, [*row[:at], narrower, *row[at + 1 :]])
+        removed = (replace(arch, blocks=blocks) for blocks in sequence.shorter(arch.blocks))
+        return sequence.choose([other for other in removed if self.problem(other) is None], rng)
+
+    # Strings and edits
+
     def parse(self, text: str) -> A:
+        width = re.search(r"[1-9]\d*(?=\.)", text)
+        if width and len(width[0]) < 6 and str(found := self.reference_of(int(width[0]))) == text:
+            return found  # an opponent under limits, of whatever width
         arch = self.read(text)
         problem = self.problem(arch)
         if problem:

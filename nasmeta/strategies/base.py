@@ -23,7 +23,7 @@ OBJECTIVES = ("params", "flops", "latency")
 """The costs that a strategy may minimize while it maximizes the score."""
 
 FEASIBLE_DRAWS = 1000
-"""A strategy gives up after so many draws without a feasible architecture."""
+"""A strategy gives up after it has checked so many architectures, drawn or repaired, in vain."""
 
 FRESH_DRAWS = 100
 """After so many draws a strategy accepts an architecture that it has proposed before."""
@@ -154,13 +154,23 @@ class Strategy(ABC):
     def fresh(self, draw: Callable[[], Any]) -> Any:
         """A feasible architecture from `draw`, and a new one if a few draws find one.
 
+        A draw that is not feasible is repaired: the space makes it cheaper until it is, if it can.
         If no draw is feasible, it is the first feasible architecture that was proposed before. Raises
         NothingFeasible if there is none.
         """
         repeat = None
-        for draws in range(1, FEASIBLE_DRAWS + 1):
-            arch = draw()
-            if self._feasible(arch):
+        checks = draws = 0
+
+        def fits(arch: Any) -> bool:
+            nonlocal checks
+            checks += 1
+            return self._feasible(arch)
+
+        rng = self.stream("repair", self._asked)
+        while checks < FEASIBLE_DRAWS:
+            draws += 1
+            arch = self.space.repair(draw(), fits, rng)
+            if arch is not None:
                 if arch not in self._seen:
                     return arch
                 repeat = arch
@@ -169,8 +179,13 @@ class Strategy(ABC):
         # What was learned from another search may be infeasible here.
         proposed = next((arch for arch in self._seen if self._feasible(arch)), None)
         if proposed is None:
-            raise NothingFeasible(f"none of {FEASIBLE_DRAWS} architectures drawn is feasible")
+            raise NothingFeasible(f"none of {FEASIBLE_DRAWS} architectures tried is feasible")
         return proposed
+
+    def new_relative(self) -> Any | None:
+        """The first relative of the reference that is feasible and new; None if there is none."""
+        relatives = self.space.relatives()
+        return next((arch for arch in relatives if arch not in self._seen and self._feasible(arch)), None)
 
     def unseen(self, draw: Callable[[], Any]) -> Any | None:
         """Like `fresh`, but None if the architecture was proposed before."""

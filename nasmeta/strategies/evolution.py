@@ -24,8 +24,10 @@ from nasmeta.trial import Outcome, Proposal
 class RegularizedEvolution(Strategy):
     """Regularized evolution; the first `population` trials are random draws.
 
-    start: what the very first trial is: "random", or the space's "initial" or "reference" network as
-    something to improve on, if the constraints allow it. sample: members drawn for each tournament.
+    start: what the first trials are, as far as the constraints allow: "reference", the space's hand-designed
+    network and its relatives; "initial", its simplest network; "random", draws alone.
+
+    sample: members drawn for each tournament.
     """
 
     def __init__(
@@ -50,23 +52,31 @@ class RegularizedEvolution(Strategy):
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
-        if trial == 0 and self.start != "random" and not self.population:
-            first = self.space.initial() if self.start == "initial" else self.space.reference()
-            if self._feasible(first):
-                return Proposal(trial=trial, arch=first, iterations=self.iterations)
-        if trial + self._learned < self._warmup or not self.population:
-            arch = self.fresh(lambda: self.space.sample(rng))
-        else:
+        arch = None
+        if trial + self._learned >= self._warmup and self.population:
             arch = self._child(rng)
+        elif not self._learned:
+            arch = self._first(trial)
+        if arch is None:
+            arch = self.fresh(lambda: self.space.sample(rng))
         return Proposal(trial=trial, arch=arch, iterations=self.iterations)
+
+    def _first(self, trial: int) -> Any | None:
+        """What trial `trial` of the first population begins with; None if it is a random draw."""
+        if self.start == "reference":
+            return self.new_relative()
+        initial = self.space.initial()
+        return initial if self.start == "initial" and trial == 0 and self._feasible(initial) else None
 
     def _child(self, rng: np.random.Generator) -> Any:
         """The next mutation that was never proposed. Repeats found on the way rejoin the population."""
         for _ in range(FEASIBLE_DRAWS):
             child = self.space.mutate(self._parent(rng), rng)
+            if child not in self._scored:
+                child = self.space.repair(child, self._feasible, rng)
             if child in self._scored:
                 self.population.append(self._scored[child])
-            elif child not in self._seen and self._feasible(child):
+            elif child is not None and child not in self._seen:
                 return child
         return self.fresh(lambda: self.space.mutate(self._parent(rng), rng))
 

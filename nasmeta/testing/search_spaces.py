@@ -12,6 +12,7 @@ import pickle
 import re
 from functools import partial
 from itertools import pairwise
+from operator import ne
 from typing import Any
 
 import pytest
@@ -135,6 +136,17 @@ class SearchSpaceContract:
         for arch in archs:
             twin = space.canonical(arch)
             assert space.parse(str(twin)) == twin == space.canonical(twin)
+
+    def test_relatives_are_members(self, space: Space) -> None:
+        relatives = space.relatives()
+        assert [space.parse(str(arch)) for arch in relatives] == relatives
+
+    def test_repair_leads_to_members(self, space: Space, archs: list[Any]) -> None:
+        rng = stream(0, "contract", "repair")
+        for arch in archs:
+            assert space.repair(arch, lambda other: True, rng) == arch
+            cheaper = space.repair(arch, partial(ne, arch), rng)
+            assert cheaper is None or space.parse(str(cheaper)) == cheaper != arch
 
     # Graphs
 

@@ -194,11 +194,11 @@ def final_size(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int]:
     """Height and width of the last map."""
     _, height, width = image_shape(arch, task)
     for block in arch.blocks:
-        height, width = _halved(height, block), _halved(width, block)
+        height, width = halved(height, block), halved(width, block)
     return height, width
 
 
-def _halved(size: int, block: ConvBlock) -> int:
+def halved(size: int, block: ConvBlock) -> int:
     """Pooling drops an odd last row; a convolution of stride 2 does not."""
     if block.downsample == "stride":
         return (size + 1) // 2

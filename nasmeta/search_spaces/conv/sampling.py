@@ -1,8 +1,8 @@
-"""The distribution of random conv architectures, chosen so that most are worth training.
+"""The forms of random conv architectures; sequence_space.py scales them to a budget.
 
 - depth: uniform.
-- number of downsamplings d: the probability is proportional to d - min + 1 (so 4 is likelier than 2), within
-  the depth. Their places: with probability 1/2 the first d blocks, otherwise any d blocks.
+- number of downsamplings: uniform, within the depth. Their places: with probability 1/2 spread evenly, from
+  the first block on; with 1/4 the first blocks; with 1/4 anywhere.
 - widths: `widths_column`: growing pyramids 1/2, constant 1/4, independent 1/4.
 - everything else: `column`: with probability 1/2 one draw for all blocks, otherwise one draw per block, by
   the weights below.
@@ -32,7 +32,7 @@ WEIGHTS: dict[str, float] = {
     "res1": 1,
     "res3": 4,
     "res5": 2,
-    "bn": 3,
+    "bn": 1,
     "gn": 1,
     "relu": 2,
     "gelu": 1,
@@ -76,10 +76,8 @@ def _column(options: tuple[str, ...], n: int, rng: np.random.Generator) -> list[
 
 
 def _downsampling_positions(space: "ConvSpace", n: int, rng: np.random.Generator) -> set[int]:
-    counts = np.arange(space.min_downsamples, min(space.max_downsamples, n) + 1)
-    odds = counts - space.min_downsamples + 1
-    d = int(rng.choice(counts, p=odds / odds.sum()))
-    # Early downsampling makes a network cheap. With uniform positions alone, most networks would be slow.
-    if rng.random() < 0.5:
-        return set(range(d))
-    return {int(i) for i in rng.choice(n, size=d, replace=False)}
+    d = int(rng.integers(space.min_downsamples, min(space.max_downsamples, n) + 1))
+    places = rng.random()
+    if places < 0.5:
+        return {i * n // d for i in range(d)}
+    return set(range(d)) if places < 0.75 else {int(i) for i in rng.choice(n, size=d, replace=False)}

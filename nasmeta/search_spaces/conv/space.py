@@ -22,12 +22,13 @@ from pydantic import Field
 
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
-from nasmeta.search_spaces.conv import architecture, sampling, weights
+from nasmeta.search_spaces.conv import architecture, cost, sampling, weights
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, skips
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.sequence_space import SequenceSpace
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
+from nasmeta.trial import Cost
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
@@ -90,16 +91,38 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
 
     def initial(self) -> ConvArchitecture:
         """The shallowest conv3-16 network, with as few max-poolings as allowed, then average pooling."""
-        return self._uniform(16, self.fewest, self.min_downsamples, head="gap")
+        return self._uniform(options.closest(self.widths, 16), self.fewest, self.min_downsamples, head="gap")
 
     def reference(self) -> ConvArchitecture:
         """4-conv (Vinyals et al. 2016): 4 blocks of conv3x3-64, batch norm, ReLU, 2x2 max-pooling; flattened.
 
         If the space does not contain it, the member that comes nearest, choice by choice.
         """
+        return self.reference_of(options.closest(self.widths, 64))
+
+    def reference_of(self, width: int) -> ConvArchitecture:
         blocks = min(max(4, self.fewest), self.most)
         downs = min(max(4, self.min_downsamples), self.max_downsamples, blocks)
-        return self._uniform(64, blocks, downs, head="flatten")
+        return self._uniform(width, blocks, downs, head="flatten")
+
+    def forms(self) -> Iterator[ConvArchitecture]:
+        """Wider last blocks, in two ways; then with group norm; with fewer downsamplings; with shortcuts."""
+        reference = self.reference()
+        count = len(reference.blocks)
+        grows = [2**i for i in range(count)]
+        wide_last = self.with_widths(reference, [1 + (2 * i >= count) for i in range(count)])
+        grouped = options.preferred(self.norms, "gn")
+        group_norm = replace(reference, blocks=tuple(replace(b, norm=grouped) for b in reference.blocks))
+        kept = max(self.min_downsamples, 3)
+        fewer = tuple(
+            replace(b, downsample="none") if i >= kept else b for i, b in enumerate(group_norm.blocks)
+        )
+        residual = tuple(replace(b, skip=self.skips[-1] and b.op != "res") for b in fewer)
+        yield wide_last
+        yield self.with_widths(reference, grows)
+        yield self.with_widths(group_norm, wide_last.widths)
+        yield self.with_widths(replace(reference, blocks=fewer), grows)
+        yield self.with_widths(replace(reference, blocks=residual), grows)
 
     def _uniform(self, width: int, blocks: int, downsamples: int, head: str) -> ConvArchitecture:
         """Equal conv3.bn.relu blocks, with max-pooling in the first `downsamples`, as far as allowed."""
@@ -107,7 +130,7 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         block = ConvBlock(
             op=op,
             kernel=kernel,
-            width=options.closest(self.widths, width),
+            width=width,
             norm=options.preferred(self.norms, "bn"),
             activation=options.preferred(self.activations, "relu"),
             downsample="none",
@@ -165,9 +188,11 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
 
     # Draws and edits
 
-    def sample(self, rng: np.random.Generator) -> ConvArchitecture:
-        """A random architecture; sampling.py describes the distribution."""
+    def draw(self, rng: np.random.Generator) -> ConvArchitecture:
         return sampling.sample(self, rng)
+
+    def cost(self, arch: ConvArchitecture, task: TaskSpec) -> Cost:
+        return cost.cost(arch, task)
 
     def decide(self, choose: Choose) -> ConvArchitecture:
         """Decides the number of blocks, then each block's attributes, then the head.

@@ -11,6 +11,9 @@ auxiliary heads are left out, because they belong to training.
 
 One edit is the mutation of Real et al. 2019 (arXiv:1802.01548, section 3.1): another operation on one edge,
 or another source state of one edge. Every edit can be undone by one edit, and edits connect the space.
+
+Draws are uniform whatever the limits: width and layers decide what a network costs. A genotype beyond the
+limits is repaired by cheaper operations.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,12 +32,25 @@ from nasmeta.search_spaces.darts import architecture
 from nasmeta.search_spaces.darts.architecture import CELLS, INPUTS, OPERATIONS, Cell, DartsGenotype, Node
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.relaxation.spec import Relaxation
+from nasmeta.search_spaces.sequence import choose
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
     from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
+
+
+COSTS = {
+    "conv_1x5_5x1": 3,
+    "sep_conv_3x3": 2,
+    "conv_3x3": 1,
+    "dil_conv_3x3": 1,
+    "skip_connect": 0,
+    "max_pool_3x3": 0,
+    "avg_pool_3x3": 0,
+}
+"""The operations by parameters and FLOPs, in classes."""
 
 
 class DartsSpace(SearchSpace[DartsGenotype]):
@@ -141,6 +157,21 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         side = int(rng.integers(2))
         edited = list(self._renamed(cell[number], side) if rename else _rewired(cell[number], side, number))
         return _with_node(arch, name, number, edited[int(rng.integers(len(edited)))])
+
+    def cheaper(self, arch: DartsGenotype, rng: np.random.Generator) -> DartsGenotype | None:
+        """The operation of a random edge that has a cheaper one gets the next cheaper of the space."""
+        edges = []
+        for name in CELLS:
+            for number, old in enumerate(getattr(arch, name)):
+                for side, (op, _) in enumerate(old):
+                    below = [other for other in self.ops if COSTS[other] < COSTS[op]]
+                    if below:
+                        edges.append((name, number, old, side, max(below, key=COSTS.__getitem__)))
+        chosen = choose(edges, rng)
+        if chosen is None:
+            return None
+        name, number, old, side, op = chosen
+        return _with_node(arch, name, number, architecture.node((op, old[side][1]), old[1 - side]))
 
     def neighbors(self, arch: DartsGenotype) -> Iterator[DartsGenotype]:
         for name in CELLS:

@@ -6,6 +6,7 @@ They connect the space.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
 from nasmeta.search_spaces.sequence_space import SequenceSpace
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
+from nasmeta.trial import Cost
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
@@ -70,8 +72,19 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
 
         If the space does not contain it, the member that comes nearest, choice by choice.
         """
-        layers = min(max(2, self.fewest), self.most)
-        return self._uniform(options.closest(self.widths, 40), layers)
+        return self.reference_of(options.closest(self.widths, 40))
+
+    def reference_of(self, width: int) -> MlpArchitecture:
+        return self._uniform(width, min(max(2, self.fewest), self.most))
+
+    def forms(self) -> Iterator[MlpArchitecture]:
+        """Layer norm; a third layer; both."""
+        reference = self.reference()
+        normed = tuple(replace(x, norm=options.preferred(self.norms, "layer")) for x in reference.blocks)
+        deeper = self._uniform(reference.widths[0], min(len(normed) + 1, self.most))
+        yield MlpArchitecture(normed)
+        yield deeper
+        yield MlpArchitecture((normed[0],) * len(deeper.blocks))
 
     def _uniform(self, width: int, layers: int) -> MlpArchitecture:
         activation = options.preferred(self.activations, "relu")
@@ -109,7 +122,7 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
 
     # Draws and edits
 
-    def sample(self, rng: np.random.Generator) -> MlpArchitecture:
+    def draw(self, rng: np.random.Generator) -> MlpArchitecture:
         """Depth is uniform; widths by `widths_column`; activations, norms and skips by `column`, evenly.
 
         A drawn skip is dropped if the width changes there. Every architecture has a positive probability.
@@ -122,6 +135,16 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
         fits = [width == previous for width, previous in zip(widths, [0, *widths], strict=False)]
         rows = zip(widths, activations, norms, skips, fits, strict=True)
         return MlpArchitecture(tuple(MlpLayer(w, a, norm, skip and fit) for w, a, norm, skip, fit in rows))
+
+    def cost(self, arch: MlpArchitecture, task: TaskSpec) -> Cost:
+        units, params, weights = prod(task.input_shape), task.outputs, 0
+        for layer in arch.blocks:
+            weights += units * layer.width
+            # Under batch norm a layer has no bias.
+            params += layer.width * {"none": 1, "layer": 3, "batch": 2}[layer.norm]
+            units = layer.width
+        weights += units * task.outputs
+        return Cost(params + weights, 2 * weights)
 
     def decide(self, choose: Choose) -> MlpArchitecture:
         """Decides the number of layers, then their attributes. A layer can skip only after one as wide."""

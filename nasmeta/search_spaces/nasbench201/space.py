@@ -7,6 +7,9 @@ benchmark's skeleton, at the width and depth chosen here.
 Cells whose output is not connected to their input (341) are members, as in the benchmark, and are built. Such
 a network has the same output for all inputs, and every evaluator scores it at chance. So a table and a
 training run see the same space, and a search needs no special case.
+
+Draws are uniform, as in the benchmark, whatever the limits: width, stages and repeats decide what a network
+costs. A cell beyond the limits is repaired by cheaper operations.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,12 +23,17 @@ from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.nasbench201 import architecture
 from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell, live_edges
 from nasmeta.search_spaces.relaxation.spec import Relaxation
+from nasmeta.search_spaces.sequence import choose
 from nasmeta.search_spaces.sharing import Sharing
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
     from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
+
+
+CHEAPER = {"nor_conv_3x3": "nor_conv_1x1", "nor_conv_1x1": "skip_connect"}
+"""What may take the place of an operation that costs too much."""
 
 
 class Nasbench201Space(SearchSpace[Nasbench201Cell]):
@@ -70,6 +78,12 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         edge, step = divmod(int(rng.integers(len(EDGES) * (len(OPERATIONS) - 1))), len(OPERATIONS) - 1)
         old = OPERATIONS.index(arch.ops[edge])
         return _replaced(arch, edge, OPERATIONS[(old + 1 + step) % len(OPERATIONS)])
+
+    def cheaper(self, arch: Nasbench201Cell, rng: np.random.Generator) -> Nasbench201Cell | None:
+        """A 3x3 convolution becomes a 1x1, or a 1x1 a skip, on a random edge that has one."""
+        edges = [edge for edge, op in enumerate(arch.ops) if op in CHEAPER]
+        edge = choose(edges, rng)
+        return None if edge is None else _replaced(arch, edge, CHEAPER[arch.ops[edge]])
 
     def crossover(self, a: Nasbench201Cell, b: Nasbench201Cell, rng: np.random.Generator) -> Nasbench201Cell:
         """Takes each edge from either parent with equal chance."""

@@ -1,0 +1,135 @@
+"""Draws that spend a budget, repairs that meet limits, and the opponents under them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nasmeta.networks.cost import measure_cost
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.mlp import MlpSpace
+from nasmeta.search_spaces.sequence_space import FLOPS, LEAST, SequenceSpace
+from nasmeta.seeding import stream
+from nasmeta.task import TaskSpec
+from tests.search_spaces.shipped import shipped
+
+GREY = TaskSpec("classification", (1, 28, 28), 5, 20)
+COLOUR = TaskSpec("classification", (3, 37, 45), 20, 20)
+NUMBERS = TaskSpec("regression", (3,), 2, 0)
+SEQUENCES = [("conv", GREY), ("mlp", NUMBERS)]
+
+
+def sequences(name: str, **changed: Any) -> SequenceSpace[Any, Any]:
+    space = shipped(name, **changed)
+    assert isinstance(space, SequenceSpace)
+    return space
+
+
+@pytest.mark.parametrize("name, task", [*SEQUENCES, ("conv", COLOUR), ("mlp", GREY)])
+def test_cost_is_what_is_counted_on_the_network(name: str, task: TaskSpec) -> None:
+    space, rng = sequences(name), stream(0, "cost")
+    for arch in [space.reference(), *(space.draw(rng) for _ in range(25))]:
+        assert space.cost(arch, task) == measure_cost(space, arch, task), str(arch)
+
+
+@pytest.mark.parametrize("name, task", SEQUENCES)
+@pytest.mark.parametrize("share", [None, 0.3, 4])
+def test_draws_spend_the_budget(name: str, task: TaskSpec, share: float | None) -> None:
+    whole, rng = sequences(name), stream(0, "budget")
+    reference = whole.cost(whole.reference(), task)
+    limit = reference.params if share is None else int(share * reference.params)
+    space = whole.within(task, max_params=None if share is None else limit, max_flops=None)
+    opponent = whole.reference_within(lambda arch: whole.cost(arch, task).params <= limit)
+    archs = [space.sample(rng) for _ in range(200)]
+    costs = [space.cost(arch, task) for arch in archs]
+    assert [space.parse(str(arch)) for arch in archs] == archs
+    assert max(cost.params for cost in costs) <= limit
+    assert max(cost.flops for cost in costs) <= FLOPS * whole.cost(opponent, task).flops
+    middle = np.median([cost.params for cost in costs])
+    assert 0.8 * limit * LEAST < middle < 0.75 * limit, "half of a log-uniform draw is below sqrt(LEAST)"
+    assert sum(arch.widths == sorted(arch.widths) for arch in archs) > 0.8 * len(archs)
+
+
+def test_draws_keep_to_a_limit_on_flops() -> None:
+    space, rng = sequences("conv").within(GREY, max_params=None, max_flops=2e6), stream(0, "flops")
+    assert max(space.cost(space.sample(rng), GREY).flops for _ in range(100)) <= 2e6
+
+
+def test_draws_can_be_built_for_small_images() -> None:
+    small = TaskSpec("classification", (1, 4, 4), 5, 20)
+    space, rng = sequences("conv").within(small, max_params=50_000, max_flops=None), stream(0, "small")
+    assert all(measure_cost(space, space.sample(rng), small).params <= 50_000 for _ in range(40))
+
+
+def test_draws_reach_everything_that_is_allowed() -> None:
+    whole = MlpSpace(
+        min_layers=1, max_layers=2, widths=[8, 16], activations=["relu", "tanh"], norms=["none"], skip=True
+    )
+    members = {whole.draw(stream(number, "members")) for number in range(2000)}
+    assert len(members) == whole.size == 2 * 2 * (1 + 6)
+    allowed = {arch for arch in members if whole.cost(arch, NUMBERS).params <= 250}
+    space, rng = whole.within(NUMBERS, max_params=250, max_flops=10**9), stream(0, "reach")
+    assert {space.sample(rng) for _ in range(3000)} == allowed != members
+
+
+@pytest.mark.parametrize("name, task", SEQUENCES)
+def test_the_opponent_is_the_widest_that_fits(name: str, task: TaskSpec) -> None:
+    space = sequences(name)
+    for limit in (700, 50_000, 500_000):
+
+        def fits(arch: Any, limit: int = limit) -> bool:
+            return measure_cost(space, arch, task).params <= limit
+
+        opponent = space.reference_within(fits)
+        (width,) = set(opponent.widths)
+        assert opponent == space.reference_of(width) == space.parse(str(opponent))
+        assert not fits(space.reference_of(width + 1))
+        assert fits(opponent) or limit == 700, "the narrowest conv reference has more parameters than that"
+
+
+@pytest.mark.parametrize("name, task", SEQUENCES)
+def test_relatives_are_varied_members_within_the_limits(name: str, task: TaskSpec) -> None:
+    whole = sequences(name)
+    assert whole.relatives()[0] == whole.reference()
+    limit = whole.cost(whole.reference(), task).params // 2
+    relatives = whole.within(task, max_params=limit, max_flops=None).relatives()
+    assert len(set(relatives)) == len(relatives) >= 4
+    assert [whole.parse(str(arch)) for arch in relatives] == relatives
+    assert all(limit / 2 < whole.cost(arch, task).params <= limit for arch in relatives)
+
+
+def test_a_space_for_other_inputs_has_no_allowance() -> None:
+    space = sequences("conv")
+    elsewhere = space.within(NUMBERS, max_params=1000, max_flops=None)
+    assert elsewhere.sample(stream(0, "other")) == space.sample(stream(0, "other"))
+
+
+REPAIRED: list[tuple[str, TaskSpec, float]] = [
+    ("conv", GREY, 0.2), ("mlp", NUMBERS, 0.2), ("darts", GREY, 0.9), ("nasbench201", GREY, 0.9),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, task, share", REPAIRED)
+def test_repair_meets_limits(name: str, task: TaskSpec, share: float) -> None:
+    space, rng = shipped(name), stream(0, "repair")
+    limit = share * measure_cost(space, space.reference(), task).params
+
+    def fits(arch: Any) -> bool:
+        return measure_cost(space, arch, task).params <= limit
+
+    found = 0
+    for arch in [space.reference(), *(space.sample(rng) for _ in range(8))]:
+        repaired = space.repair(arch, fits, rng)
+        if repaired is not None:
+            assert fits(repaired)
+            assert space.parse(str(repaired)) == repaired
+            assert repaired == arch or not fits(arch)
+            found += 1
+    assert found >= 8
+
+
+@pytest.mark.parametrize("name, task, share", REPAIRED)
+def test_what_cannot_be_repaired_is_given_up(name: str, task: TaskSpec, share: float) -> None:
+    space: SearchSpace[Any] = shipped(name)
+    assert space.repair(space.reference(), lambda arch: False, stream(0, "never")) is None
+    assert space.reference_within(lambda arch: False) == space.reference()
