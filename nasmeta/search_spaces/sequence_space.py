@@ -200,14 +200,16 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
             return self.draw(rng)
         space = self.buildable(allowed.task)
         if rng.random() < UNSCALED:
-            return space.repair(space.draw(rng), space._allows, rng) or space.draw(rng)
+            repaired = space.repair(space.draw(rng), space._allows, rng)
+            if repaired is not None:
+                return repaired
         params = allowed.params * LEAST ** rng.random()
         fitting = None
         for _ in range(SHAPES):
             fitting = space.scaled_to(space.draw(rng), params) or fitting
             if fitting is not None and self.cost(fitting, allowed.task).params >= params / 2:
                 break
-        return fitting or space.draw(rng)
+        return fitting or space.initial()
 
     def _allows(self, arch: A, params: float = math.inf) -> bool:
         """Whether `arch` costs at most what is allowed, and at most `params`."""
