@@ -5,7 +5,7 @@ a shallow network ruins a deep one. A search under fixed settings finds what tol
 point is an architecture with its own settings, so every strategy that asks and tells searches both at once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -69,6 +69,17 @@ class JointSpace(SearchSpace[TunedArchitecture]):
 
     def reference(self) -> TunedArchitecture:
         return TunedArchitecture(self.space.reference(), self.defaults)
+
+    def relatives(self) -> list[TunedArchitecture]:
+        return [TunedArchitecture(arch, self.defaults) for arch in self.space.relatives()]
+
+    def reference_within(self, fits: Callable[[TunedArchitecture], bool]) -> TunedArchitecture:
+        reference = self.space.reference_within(lambda arch: fits(TunedArchitecture(arch, self.defaults)))
+        return TunedArchitecture(reference, self.defaults)
+
+    def cheaper(self, arch: TunedArchitecture, rng: np.random.Generator) -> TunedArchitecture | None:
+        cheaper = self.space.cheaper(arch.arch, rng)
+        return None if cheaper is None else TunedArchitecture(cheaper, arch.settings)
 
     def sample(self, rng: np.random.Generator) -> TunedArchitecture:
         """A random architecture of the space, with independent settings, all levels equally likely."""

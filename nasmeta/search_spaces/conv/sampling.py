@@ -1,8 +1,8 @@
 """The forms of random conv architectures; sequence_space.py scales them to a budget.
 
 - depth: uniform.
-- number of downsamplings: uniform, within the depth. Their places: with probability 1/2 one in each d-th of
-  the blocks; with 1/4 the first blocks; with 1/4 anywhere.
+- number of downsamplings: uniform, within the depth. Their places: with probability 1/2 spread evenly,
+  from a random block on; with 1/4 the first blocks; with 1/4 anywhere.
 - widths: `widths_column`: growing pyramids 1/2, constant 1/4, independent 1/4.
 - everything else: `column`: with probability 1/2 one draw for all blocks, otherwise one draw per block, by
   the weights below.
@@ -79,5 +79,6 @@ def _downsampling_positions(space: "ConvSpace", n: int, rng: np.random.Generator
     d = int(rng.integers(space.min_downsamples, min(space.max_downsamples, n) + 1))
     places = rng.random()
     if places < 0.5:
-        return {(i * n + int(rng.integers(n))) // d for i in range(d)}
+        phase = int(rng.integers(n))
+        return {(i * n + phase) // d for i in range(d)}
     return set(range(d)) if places < 0.75 else {int(i) for i in rng.choice(n, size=d, replace=False)}
