@@ -245,7 +245,10 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
     def relatives(self) -> list[A]:
         """The reference, then its other forms. Limits scale all of them, the reference to an even width."""
         allowed, reference = self._allowance, self.reference()
-        forms: list[A | None] = list(self.forms())
+        forms: list[A | None] = [
+            self.with_widths(form, [options.closest(self.widths, width) for width in form.widths])
+            for form in self.forms()
+        ]
         if allowed is not None:
             fitting = [even for w in self.widths if self._allows(even := self.reference_of(w))]
             reference = fitting[-1] if fitting else reference

@@ -108,9 +108,9 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
     def forms(self) -> Iterator[ConvArchitecture]:
         """Wider last blocks, in two ways; then with group norm; with fewer downsamplings; with shortcuts."""
         reference = self.reference()
-        count = len(reference.blocks)
-        grows = [2**i for i in range(count)]
-        wide_last = self.with_widths(reference, [1 + (2 * i >= count) for i in range(count)])
+        count, half = len(reference.blocks), max(reference.widths[0] // 2, 1)
+        grows = [half * 2**i for i in range(count)]
+        wide_last = self.with_widths(reference, [half * (1 + (2 * i >= count)) for i in range(count)])
         grouped = options.preferred(self.norms, "gn")
         group_norm = replace(reference, blocks=tuple(replace(b, norm=grouped) for b in reference.blocks))
         kept = max(self.min_downsamples, 3)
