@@ -38,8 +38,6 @@ from nasmeta.training.weights import Weights
 FORMAT = 3
 """The format of best.pt. It is raised if readers of the old format could not read the new one."""
 
-MAX_ARCH = checkpoint.MAX_ARCH
-
 MAX_SIZE = 1 << 16
 """The largest side of an image, number of features, and number of classes in an episode."""
 
@@ -209,7 +207,7 @@ class _Stored(BaseModel):
     """What a best.pt holds besides its format and version."""
 
     model_config = ConfigDict(strict=True, extra="ignore", arbitrary_types_allowed=True)
-    arch: Annotated[str, Field(max_length=MAX_ARCH)]
+    arch: Annotated[str, Field(max_length=checkpoint.MAX_ARCH)]
     task: Annotated[TaskSpec, BeforeValidator(_task)]
     config: Annotated[dict[str, Any], BeforeValidator(plain)]
     adaptive: Annotated[Adaptive | None, BeforeValidator(TypeAdapter(Adaptive | None).validate_python)]

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from nasmeta.cli.main import main
 from nasmeta.datasets import download
 from nasmeta.networks.batch_norm import EpisodicBatchNorm
 from nasmeta.networks.policy import BatchNormPolicy
+from nasmeta.trained import meta_test
 from nasmeta.trained.meta_test import MetaTest
 from nasmeta.training import checkpoint
-from nasmeta.training.score import score
+from nasmeta.training.score import Score, score
 from nasmeta.training.weights import Weights
 from tests.classifier.pictures import picture
 
@@ -169,6 +172,35 @@ def test_own_test_images_that_have_changed_are_said(
         f"the test split has changed since the network was trained: {result['data_changed']}"
         in (result["warnings"])
     )
+
+
+def test_more_shots_leave_classes_out_and_change_no_data(
+    protonet: Path, images: Path, tmp_path: Path, capfd: CAPTURE
+) -> None:
+    saved = checkpoint.load(protonet / "best.pt")
+    data = json.loads(json.dumps(saved["data"]))
+    small = data["test"]["classes"][0]
+    for number in (2, 3, 4, 5):
+        (images / small / f"{number}.png").unlink()
+    config = saved["config"] | {"dataset": saved["config"]["dataset"] | {"root": str(images)}}
+    config["task"] = config["task"] | {"shot": 1, "way": 2}
+    fresh = MetaTest.of(changed(protonet, tmp_path, config=config), [], trusted=False)
+    data["test"] = asdict(fresh.dataset.contents("test"))  # as if it had been trained on these images
+    run = changed(protonet, tmp_path, config=config, data=data)
+    assert evaluated(capfd, run)["data_changed"] is None
+    assert evaluated(capfd, run, "task.shot=3")["data_changed"] is None, "the small class is left out"
+
+
+def test_a_loss_that_is_not_finite_is_null_in_json(
+    protonet: Path, monkeypatch: pytest.MonkeyPatch, capfd: CAPTURE
+) -> None:
+    def infinite(*arguments: Any, **options: Any) -> Score:
+        return replace(score(*arguments, **options), loss=math.inf)
+
+    monkeypatch.setattr(meta_test, "score", infinite)
+    result = evaluated(capfd, protonet)
+    assert result["loss"] is None
+    assert 0 <= result["accuracy"] <= 1
 
 
 def test_another_dataset_takes_its_images_as_large_as_the_checkpoint(
