@@ -50,7 +50,7 @@ GROUPS = (
 INJECTED: dict[str, frozenset[str]] = {
     "meta_learner": frozenset({"batch_norm"}),
     "strategy": frozenset({"context"}),
-    "evaluator": frozenset({"problem"}),
+    "evaluator": frozenset({"problem", "keep"}),
     "dataset": frozenset({"shot"}),
     "executor": frozenset({"run", "rebuild", "follow", "stop"}),
 }
@@ -82,6 +82,8 @@ class TaskConfig(BaseModel):
 class BudgetConfig(BaseModel):
     """How many trials there are, how many meta-iterations each has, and how many tasks judge them.
 
+    keep: the iterate that a full training leaves. If it is the best one, iterates are judged every
+    `judge_every` meta-iterations; patience: end after so many judgements without improvement.
     max_seconds: the search proposes no further trial after so many seconds; None is no limit.
     """
 
@@ -92,6 +94,9 @@ class BudgetConfig(BaseModel):
     final_iterations: Count
     valid_tasks: Annotated[int, Field(ge=2, le=10**7)]
     test_tasks: Annotated[int, Field(ge=2, le=10**7)]
+    keep: Literal["last", "best"]
+    judge_every: Count
+    patience: Count | None
     max_seconds: Annotated[float, Field(gt=0)] | None
 
 

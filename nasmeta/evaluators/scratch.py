@@ -7,6 +7,7 @@ from pydantic import Field
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.limits import limited
 from nasmeta.training import checkpoint
+from nasmeta.training.best_iterate import KeepBest, run_and_keep_best
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.problem import Problem
 from nasmeta.training.resumable import Resumable
@@ -18,13 +19,21 @@ class Scratch(Evaluator):
 
     max_seconds: the limit for one candidate; None for no limit. It applies to training and judging together,
     and is looked at after every meta-iteration and between tasks. The final trainings have no limit.
+
+    keep: how to find the iterate that a training leaves; None: it leaves the last one.
     """
 
     final = "scratch"
     continues = True
 
-    def __init__(self, *, max_seconds: Annotated[float, Field(gt=0)] | None, problem: Problem) -> None:
-        self.problem, self.max_seconds = problem, max_seconds
+    def __init__(
+        self,
+        *,
+        max_seconds: Annotated[float, Field(gt=0)] | None,
+        problem: Problem,
+        keep: KeepBest | None = None,
+    ) -> None:
+        self.problem, self.max_seconds, self.keep = problem, max_seconds, keep
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
         """Trains and judges; if memory runs out, resumes from the saved state with half the tasks at once."""
@@ -32,7 +41,10 @@ class Scratch(Evaluator):
         def attempt(problem: Problem) -> Judgement:
             saved = _training(problem, candidate)
             limit = limited(stop, self.max_seconds, spent=saved.seconds)
-            saved.run(candidate.iterations, report, limit)
+            if self.keep is None:
+                saved.run(candidate.iterations, report, limit)
+            else:
+                run_and_keep_best(saved, self.keep, problem, report, limit)
             saved.finish()
             score = problem.judge(saved.training.state, limit)
             return Judgement.of(score, train_seconds=saved.seconds)

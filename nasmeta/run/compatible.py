@@ -131,6 +131,18 @@ TABLE: tuple[Row, ...] = (
         "which the first network may be beyond it",
         "evaluator.proxy=vote (ranks from 0 to 1), evaluator=scratch, or strategy=evolution",
     ),
+    row(
+        "budget.patience",
+        lambda p: p.keys.budget.patience is not None and p.keys.budget.keep == "last",
+        "with budget.keep=last no iterate is judged",
+        "budget.keep=best, or budget.patience=null",
+    ),
+    row(
+        "budget.keep",
+        lambda p: p.keys.budget.keep == "best" and p.evaluator.final == "own",
+        "evaluator {evaluator} trains no network in full",
+        "budget.keep=last, or evaluator=scratch",
+    ),
     Row(_budget, "a budget that it has"),
     Row(_varied_budget, "strategy=evolution, or evaluator=scratch"),
     Row(_unknown_cost, "evaluator=scratch, or leave it out"),

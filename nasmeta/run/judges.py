@@ -7,6 +7,7 @@ from nasmeta.evaluators.scratch import Scratch
 from nasmeta.executors.base import Judge
 from nasmeta.run.composition import Composition
 from nasmeta.task import Split
+from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.score import Stop
 from nasmeta.trial import Job, TrialResult
 
@@ -24,8 +25,12 @@ class Judges:
         self.search = composition.evaluator(self.problem)
         if self.search.trains_networks():
             self.problem.load()
+        budget = composition.config.keys.budget
+        keep = KeepBest(budget.judge_every, budget.patience) if budget.keep == "best" else None
         own = self.search.final == "own"
-        self.final: Evaluator = self.search if own else Scratch(max_seconds=None, problem=self.problem)
+        self.final: Evaluator = (
+            self.search if own else Scratch(max_seconds=None, problem=self.problem, keep=keep)
+        )
 
     def evaluate(self, job: Job, report: Report, stop: Stop) -> TrialResult:
         """Runs a job with the evaluator of its phase. See Evaluator.evaluate for `report` and `stop`."""

@@ -6,6 +6,7 @@ The meta-test tasks are not part of it, so no evaluator or strategy can see them
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import ceil
 from typing import Any, TypeVar
 
 import torch
@@ -29,7 +30,7 @@ from nasmeta.search_spaces.settings import Value
 from nasmeta.task import Split, TaskSpec
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import OuterOptimizer
-from nasmeta.training.score import Score, Stop, score
+from nasmeta.training.score import TASKS_AT_ONCE, Score, Stop, score
 from nasmeta.training.weights import Weights
 
 T = TypeVar("T")
@@ -200,6 +201,11 @@ class Problem:
     def judge(self, state: MetaState, stop: Stop) -> Score:
         """The score on the run's meta-validation tasks. Raises Interrupted once `stop()` is true."""
         return score(self.learner, state, self.valid, self.valid_tasks, stop=stop)
+
+    def judge_iterate(self, state: MetaState, stop: Stop) -> Score:
+        """As `judge`, on the meta-validation tasks after those."""
+        first = ceil(self.valid_tasks / TASKS_AT_ONCE)
+        return score(self.learner, state, self.valid, self.valid_tasks, first_batch=first, stop=stop)
 
 
 def execution(keys: RunKeys) -> Execution:

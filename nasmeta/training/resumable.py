@@ -21,7 +21,7 @@ class Resumable(Generic[T]):
 
     arch: the architecture that is trained, or None for weights that many share; a file of another one is not
     used. save_seconds: seconds between two saves. `resumed` says whether a file was used, and `extra` holds
-    plain values that are saved next to the training.
+    plain values and tensors that are saved next to the training.
     """
 
     def __init__(self, path: Path, make: Callable[[], T], arch: str | None, save_seconds: float) -> None:
@@ -29,7 +29,7 @@ class Resumable(Generic[T]):
         self.seconds = 0.0
         """Seconds spent in `run`, before interruptions too."""
         self.finished = False
-        self.extra: dict[str, int] = {}
+        self.extra: dict[str, Any] = {}
         self._make = make
         self.resumed = checkpoint.load_progress(path, self._restore)
         if not self.resumed:

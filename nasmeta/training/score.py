@@ -54,9 +54,12 @@ def score(
     sampler: EpisodeSampler,
     tasks: int,
     *,
+    first_batch: int = 0,
     stop: Stop = lambda: False,
 ) -> Score:
     """Adapts to the sampler's first `tasks` tasks, which are the same for every caller, and averages.
+
+    first_batch: leave out so many batches of TASKS_AT_ONCE tasks, and judge on those after them.
 
     If the tasks of a batch do not fit in memory together, fewer are computed at once from then on. Raises
     Interrupted once `stop()` is true, and DoesNotFit if not even one task fits.
@@ -66,7 +69,7 @@ def score(
     for start in range(0, tasks, TASKS_AT_ONCE):
         if stop():
             raise Interrupted(f"stopped after {start} of {tasks} tasks")
-        batch = sampler.batch(start // TASKS_AT_ONCE, TASKS_AT_ONCE)
+        batch = sampler.batch(first_batch + start // TASKS_AT_ONCE, TASKS_AT_ONCE)
         count = min(TASKS_AT_ONCE, tasks - start)
         support_x, support_y, query_x, query_y = (part[:count] for part in batch[:4])
         outputs = _retry_on_oom(state.network, predict, [support_x, support_y, query_x])

@@ -1,0 +1,126 @@
+"""The iterate that a full training leaves: the best on validation tasks, whatever interrupts it."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
+from nasmeta.errors import ConfigError
+from nasmeta.evaluators.scratch import Scratch
+from nasmeta.run.composition import Composition
+from nasmeta.testing import evaluators as contract
+from nasmeta.training import checkpoint
+from nasmeta.training.best_iterate import KeepBest
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import TASKS_AT_ONCE, Score, score
+
+ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"
+SMALL = [
+    *("dataset.train_classes=12", "dataset.valid_classes=8", "dataset.test_classes=8", "dataset.size=14"),
+    *("task.query=2", "task.meta_batch=2", "budget.valid_tasks=25", "budget.search_iterations=3"),
+    *("save_seconds=0", "batch_norm=running", "optimizer.lr=0.05", "augment=handwriting"),
+]
+ITERATIONS, EVERY = 7, 2
+
+
+def composition(*overrides: str) -> Composition:
+    return Composition.of(parse(composed([*SMALL, *overrides]), trusted=True))
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    return composition().problem()
+
+
+def evaluator(problem: Problem, every: int = EVERY, patience: int | None = None) -> Scratch:
+    return Scratch(max_seconds=None, problem=problem, keep=KeepBest(every, patience))
+
+
+@pytest.mark.parametrize(
+    "check", [contract.check_result, contract.check_idempotent, contract.check_stop, contract.check_weights]
+)
+@pytest.mark.parametrize("patience", [None, 1])
+def test_it_keeps_the_contract(check, patience: int | None, problem: Problem, tmp_path: Path) -> None:
+    check(lambda: evaluator(problem, patience=patience), ARCH, ITERATIONS, tmp_path)
+
+
+def test_the_best_iterate_is_that_of_a_training_without_judgements(problem: Problem, tmp_path: Path) -> None:
+    training, judged = problem.training(problem.space.parse(ARCH), ITERATIONS), {}
+    while not training.done:
+        training.step()
+        if training.iteration in (2, 4, 6, 7):
+            training.finish()
+            found = problem.judge_iterate(training.state, lambda: False)
+            state = training.state
+            tensors = {n: p.detach().clone() for n, p in state.parameters.items()}, dict(state.statistics)
+            judged[training.iteration] = (found.value, *tensors)
+    values = [value for value, _, _ in judged.values()]
+    best = max(judged, key=lambda iteration: judged[iteration][0])
+    assert len(set(values)) > 1
+    assert best != ITERATIONS, "the last iterate tells nothing: choose another seed"
+    result = contract.judged(evaluator(problem), ARCH, ITERATIONS, tmp_path / "w.pt")
+    saved = checkpoint.load(tmp_path / "w.pt")
+    assert saved["extra"]["best"]["iteration"] == best
+    left = saved["training"]["parameters"], saved["statistics"]
+    for kept, expected in zip(left, judged[best][1:], strict=True):
+        assert kept.keys() == expected.keys()
+        assert all(torch.equal(kept[name], expected[name]) for name in kept)
+    training.state.load(judged[best][1], judged[best][2])
+    assert result.valid_accuracy == problem.judge(training.state, lambda: False).accuracy
+
+
+SCRIPTS = {
+    "ties: the earliest": ([0.5, 0.7, 0.7, 0.6], None, 4, 7),
+    "the last": ([0.5, 0.6, 0.7, 0.8], None, 7, 7),
+    "not finite": ([0.5, math.nan, 0.4, math.nan], None, 2, 7),
+    "out of patience": ([0.5, 0.4, 0.9, 0.9], 1, 2, 4),
+    "patient enough": ([0.5, 0.4, 0.9, 0.9], 2, 6, 7),
+}
+
+
+@pytest.mark.parametrize("values, patience, best, end", SCRIPTS.values(), ids=SCRIPTS)
+def test_which_iterate_is_kept_and_when_training_ends(
+    values: list[float],
+    patience: int | None,
+    best: int,
+    end: int,
+    problem: Problem,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = iter(values)
+
+    def scripted(*_: object) -> Score:
+        value = next(script)
+        return Score(value, value if math.isnan(value) else 1.0, 0.0, torch.tensor([value]))
+
+    monkeypatch.setattr(Problem, "judge_iterate", scripted)
+    contract.judged(evaluator(problem, patience=patience), ARCH, ITERATIONS, tmp_path / "w.pt")
+    saved = checkpoint.load(tmp_path / "w.pt")
+    assert (saved["extra"]["best"]["iteration"], saved["training"]["iteration"]) == (best, end)
+
+
+def test_iterates_are_judged_on_other_tasks_than_candidates(problem: Problem) -> None:
+    training = problem.training(problem.space.parse(ARCH), 1)
+    training.finish()
+    longer = score(problem.learner, training.state, problem.valid, 3 * TASKS_AT_ONCE)
+    first = problem.judge(training.state, lambda: False).per_task
+    other = problem.judge_iterate(training.state, lambda: False).per_task
+    assert torch.equal(first, longer.per_task[:25])
+    assert torch.equal(other[:20], longer.per_task[40:])
+
+
+@pytest.mark.parametrize(
+    "overrides, key",
+    [
+        (["budget.patience=3"], "budget.patience: .*budget.keep=best"),
+        (["budget.keep=best", "budget.judge_every=0"], "budget.judge_every: .* 0,"),
+        (["budget.keep=first"], "budget.keep: .*'first'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(overrides: list[str], key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        composition(*overrides)
