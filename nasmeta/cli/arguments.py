@@ -12,6 +12,7 @@ examples:
   nasmeta search dataset=omniglot meta_learner=maml  choose parts (see `nasmeta list`)
   nasmeta search -m seed=0,1,2                       a sweep, every job in a directory of its own
   nasmeta search --cfg job                           print the configuration and run nothing
+  nasmeta train outputs/2026-11-24/10-00-00 seed=1   train its best network again, in full
   nasmeta resume outputs/2026-11-24/10-00-00         resume an interrupted run or sweep
   nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
   nasmeta predict outputs/2026-11-24/10-00-00 --support cats_and_dogs --query photos
@@ -54,6 +55,20 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
     )
+    train_parser = commands.add_parser(
+        "train", help="train one architecture in full and test it: `train WHAT [overrides] [-m]`"
+    )
+    train_parser.add_argument(
+        "what",
+        metavar="WHAT",
+        help="an architecture's string; or a run or checkpoint, whose settings are the ones to start from",
+    )
+    train_parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="as for search: budget.final_iterations=5000 seed=1"
+    )
+    train_parser.add_argument("-m", action="store_true", help="a sweep: -m seed=0,1,2")
+    _add_trust(train_parser)
+
     resume_parser = commands.add_parser("resume", help="resume an interrupted run or sweep")
     resume_parser.add_argument("directory", type=_path, metavar="DIR")
     resume_parser.add_argument(

@@ -36,6 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
             from nasmeta.cli.search import search
 
             return search(arguments[1:])
+        if arguments[:1] == ["train"]:
+            from nasmeta.cli.train import train
+
+            return train(arguments[1:])
         options = parsed(arguments)
         code = COMMANDS[options.command](options)
         sys.stdout.flush()

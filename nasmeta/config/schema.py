@@ -163,6 +163,12 @@ class Config:
         """Builds the group's object, see `build`."""
         return build(group, self.groups[group], self.trust, **injected)
 
+    def used(self, group: str) -> dict[str, Any]:
+        """The group's values as `build` uses them: without what a stored configuration may not choose."""
+        option = self.groups[group]
+        target = resolve(group, option["_target_"], trusted=True)
+        return option | _replaced(group, target, option, group, self.trust)
+
     def hparams(self) -> dict[str, str | int | float | bool]:
         """Every value by its dotted key; lists and None as text."""
         return dict(flat(self.to_dict(), ""))

@@ -145,7 +145,7 @@ class Search:
         if self.stop():
             raise Interrupted("stopped between two trials")
         self._forget_weights(strategy.final_starts())
-        if self.best is None:
+        if self.best is None and not strategy.chosen():
             raise RunFailed(self._hopeless())
         if not self._happened("searched"):
             self._record("searched", elapsed=self._elapsed())

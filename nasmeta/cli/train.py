@@ -1,0 +1,64 @@
+"""`nasmeta train ARCH|RUN|CHECKPOINT [overrides] [-m]`: one architecture, trained in full and tested.
+
+It is a `nasmeta search` whose strategy has chosen the architecture already. So directories, sweeps,
+resumption, the reference beside it and the report are those of a search.
+"""
+
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from nasmeta.cli.arguments import parsed
+from nasmeta.cli.search import search
+from nasmeta.config.arguments_of_hydra import prepared
+from nasmeta.config.as_overrides import as_overrides, literal
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import GROUPS, parse
+from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.trained.checkpoint import load_network
+
+TRUST = "--trust-code"
+
+
+def train(arguments: list[str]) -> int:
+    """`nasmeta train WHAT ARGUMENT...`, with further arguments in Hydra's syntax.
+
+    WHAT is an architecture's string, or a run directory or checkpoint, whose architecture and configuration
+    are then the ones to start from.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        parsed(["train", *arguments])  # prints the help, or what is wrong
+    what, *rest = arguments
+    trusted, rest = TRUST in rest, [argument for argument in rest if argument != TRUST]
+    overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
+    options = [argument for argument in rest if argument not in overrides]
+    arch, stored = what, SearchCommand()
+    path = Path(what).expanduser()
+    if path.exists():
+        network = load_network(path, trusted=trusted)
+        arch = network.arch
+        stored = SearchCommand(overrides=tuple(as_overrides(parse(network.config, trusted=trusted))))
+    whole = [*stored.changed(overrides, GROUPS).overrides, *_chosen(arch)]
+    _check(arch, whole)
+    return search([*options, *whole])
+
+
+def _chosen(arch: str) -> list[str]:
+    """Overrides that replace the search by one architecture."""
+    return [
+        *("evaluator=scratch", "strategy=random", "strategy._target_=nasmeta.strategies.given.Given"),
+        f"+strategy.architectures={literal([arch])}",
+        "budget.final_candidates=1",
+    ]
+
+
+def _check(arch: str, overrides: list[str]) -> None:
+    """Raises ArchitectureError if the string is none of the space's, before Hydra makes a directory."""
+    read = OverridesParser.create().parse_overrides(prepared(overrides))
+    single = [
+        str(o.input_line)
+        for o in read
+        if not o.is_sweep_override() and not o.get_key_element().startswith("hydra.")
+    ]
+    config = parse(composed(single), trusted=True, groups=["search_space"])
+    config.build("search_space").parse(arch)

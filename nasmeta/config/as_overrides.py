@@ -1,0 +1,79 @@
+"""A stored configuration as overrides, so that a new command can start from it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from nasmeta.config.arguments_of_hydra import in_quotes
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import GROUPS, Config
+from nasmeta.errors import ConfigError
+
+MADE_ANEW = ("strategy", "evaluator")
+"""The groups that say how to search; a command that trains chooses others."""
+
+
+def as_overrides(config: Config) -> list[str]:
+    """The overrides of `nasmeta search` that compose `config`, without the groups of MADE_ANEW.
+
+    Each group gets the shipped option that is closest to its values. Raises ConfigError if there is none.
+    """
+    stored = config.to_dict()
+    groups = {group: config.used(group) for group in GROUPS if group not in MADE_ANEW}
+    chosen = [f"{group}={_closest(group, values)}" for group, values in groups.items()]
+    default = _composed(chosen)
+    wanted = {**stored, **groups}
+    kept = {key: value for key, value in wanted.items() if key not in MADE_ANEW}
+    before = dict(_leaves(default, ""))
+    return [
+        *chosen,
+        *(f"{k}={literal(v)}" for k, v in _leaves(kept, "") if k not in before or before[k] != v),
+    ]
+
+
+def _closest(group: str, values: Mapping[str, Any]) -> str:
+    """The shipped option of the same target that shares the most values."""
+    equal = {}
+    for path in sorted((config_directory() / group).glob("*.yaml")):
+        option = _plain(OmegaConf.load(path))
+        if "defaults" in option:
+            option = _composed([f"{group}={path.stem}"])[group]
+        if option["_target_"] == values["_target_"] and option.keys() == values.keys():
+            equal[path.stem] = sum(option[key] == values[key] for key in option)
+    if not equal:
+        raise ConfigError(
+            f"{group}: {values['_target_']} is not an option that nasmeta has; train the architecture by its "
+            f"string: nasmeta train ARCH {group}=NAME"
+        )
+    return max(equal, key=lambda name: equal[name])
+
+
+def _composed(overrides: list[str]) -> dict[str, Any]:
+    return _plain(composed(overrides))
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """The plain values of a configuration; a value that is still missing is "???"."""
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    return values  # type: ignore[no-any-return]
+
+
+def _leaves(values: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def literal(value: Any) -> str:
+    """A plain value as Hydra's grammar writes it."""
+    if isinstance(value, str):
+        return in_quotes(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(literal, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return repr(value)

@@ -1,0 +1,138 @@
+"""`nasmeta train`: one architecture in full, by its string or from a run, as a run like any other."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasmeta.cli.main import main
+from nasmeta.config.as_overrides import MADE_ANEW, as_overrides
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
+from tests.cli.kills import kill_again_and_again, outcome, spawn
+from tests.cli.runs import TINY, jobs, search
+
+ARCH = "fc16.tanh.none_fc32.relu.layer"
+SETTINGS = [override for override in TINY if not override.startswith("strategy.")]
+
+
+def config_of(directory: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads((directory / "config.json").read_text())
+    return stored.get("config", stored)
+
+
+def summary_of(directory: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((directory / "summary.json").read_text())
+    return summary
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("searched") / "run"
+    assert search(directory, "budget.trials=2", "optimizer=sgd", "optimizer.lr=0.05") == 0
+    return directory
+
+
+def test_an_architecture_is_trained_whatever_kills_it(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+
+    def arguments(directory: Path) -> list[str]:
+        return ["train", ARCH, *SETTINGS, f"hydra.run.dir={directory}"]
+
+    assert spawn(arguments(whole)) == 0
+    assert kill_again_and_again(arguments(killed), killed, 7) >= 2
+    assert outcome(killed) == outcome(whole)
+    summary = summary_of(whole)
+    assert (summary["best"]["arch"], summary["trials"]) == (ARCH, 0)
+    assert summary["reference"]["arch"] != ARCH
+    phases = [r.get("phase") for r in outcome(whole)["journal"] if r["event"] == "finished"]
+    assert sorted(phases) == ["final", "reference"]
+    assert main(["report", str(whole)]) == 0
+
+
+def test_a_run_is_where_training_starts_from(searched: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "again"
+    overrides = ["seed=7", "meta_learner=reptile", f"hydra.run.dir={directory}"]
+    assert main(["train", str(searched), *overrides]) == 0
+    assert summary_of(directory)["best"]["arch"] == summary_of(searched)["best"]["arch"]
+    before, now = config_of(searched), config_of(directory)
+    assert now["seed"] == 7
+    assert (
+        now["meta_learner"] == parse(composed(["meta_learner=reptile"]), trusted=True).groups["meta_learner"]
+    )
+    assert now["optimizer"] == before["optimizer"]
+    assert (now["dataset"], now["task"]) == (before["dataset"], before["task"])
+
+
+def test_a_sweep_over_seeds(searched: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    assert main(["train", str(searched / "best.pt"), "-m", "seed=0,1", f"hydra.sweep.dir={sweep}"]) == 0
+    assert [job["status"] for job in jobs(sweep)] == ["done", "done"]
+    best = [summary_of(sweep / name)["best"] for name in ("0", "1")]
+    assert best[0]["arch"] == best[1]["arch"] == summary_of(searched)["best"]["arch"]
+    assert best[0]["test_loss"] != best[1]["test_loss"]
+
+
+@pytest.mark.parametrize(
+    "what, settings, told",
+    [
+        ("fc16.tanh.none_nonsense", SETTINGS, "'nonsense'"),
+        ("outputs/nothing-here", SETTINGS, "outputs/nothing-here"),
+        (ARCH, ["optimizer.lr=0"], ARCH.split("_")[0]),  # the default space is another one
+        (ARCH, [*SETTINGS, "optimizer.lr=0"], "optimizer.lr"),
+    ],
+)
+@pytest.mark.parametrize("sweep", [False, True])
+def test_what_is_wrong_is_told_in_one_line_before_a_directory_is_made(
+    what: str, settings: list[str], told: str, sweep: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = [f"hydra.sweep.dir={tmp_path / 'run'}", "seed=0,1", "-m"]
+    arguments = place if sweep else [f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(["train", what, *settings, *arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert told in lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--help"])
+    assert ended.value.code == 0
+    assert "WHAT" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["dataset=omniglot", "dataset.root=/data/a b=c", "meta_learner=fomaml", "optimizer=adamw"],
+        ["dataset=image_folder", "dataset.root=/images", "augment=photo", "augment.flip=0.25"],
+        ["search_space=conv_small", "executor=process", "executor.workers=3", "budget.max_seconds=7.5"],
+        ["search_space=darts", "meta_learner=anil", "constraints.max_params=100000", "precision=bf16"],
+    ],
+)
+def test_a_stored_configuration_comes_back_from_its_overrides(overrides: list[str]) -> None:
+    config = parse(composed(overrides), trusted=True)
+    again = parse(composed(as_overrides(config)), trusted=True)
+    assert again.keys == config.keys
+    for group, values in config.groups.items():
+        assert group in MADE_ANEW or again.groups[group] == values
+
+
+def test_what_a_stored_configuration_may_not_choose_does_not_become_the_users(tmp_path: Path) -> None:
+    """A cache folder that is none would be made for a checkpoint that somebody else has sent."""
+    folder = tmp_path / "victim"
+    values = parse(composed(["dataset=omniglot"]), trusted=True).to_dict()
+    values["dataset"] = {**values["dataset"], "cache": str(folder), "root": str(tmp_path), "download": False}
+    config = parse(values, trusted=False)
+    assert not any(str(folder) in override for override in as_overrides(config))
+
+
+def test_a_run_can_be_given_away(searched: Path, tmp_path: Path) -> None:
+    """A checkpoint alone is enough, wherever it lies."""
+    copy = tmp_path / "copy.pt"
+    shutil.copy(searched / "best.pt", copy)
+    assert main(["train", str(copy), "budget.final_iterations=1", f"hydra.run.dir={tmp_path / 'run'}"]) == 0
