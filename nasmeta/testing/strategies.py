@@ -45,9 +45,10 @@ def context(**changes: Any) -> SearchContext:
     return replace(CONTEXT, **changes)
 
 
-def made(option: str, **changes: Any) -> Strategy:
-    """The strategy of an option of conf/strategy, for CONTEXT with `changes`."""
-    strategy: Strategy = _configuration(option).build("strategy", context=context(**changes))
+def made(option: str, *overrides: str, **changes: Any) -> Strategy:
+    """The strategy of an option of conf/strategy with `overrides`, for CONTEXT with `changes`."""
+    configuration = _configuration(option, *overrides)
+    strategy: Strategy = configuration.build("strategy", context=context(**changes))
     return strategy
 
 
@@ -59,8 +60,8 @@ def class_of(option: str) -> type[Strategy]:
 
 
 @cache
-def _configuration(option: str) -> Config:
-    return parse(composed([f"strategy={option}"]), trusted=True)
+def _configuration(option: str, *overrides: str) -> Config:
+    return parse(composed([f"strategy={option}", *overrides]), trusted=True)
 
 
 def told(proposal: Proposal, score: float | None) -> Outcome:

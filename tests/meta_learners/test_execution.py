@@ -159,7 +159,7 @@ def test_running_out_of_memory_is_told_from_other_errors() -> None:
 def test_memory_does_not_grow_from_iteration_to_iteration(
     task_parallel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over a few hundred second-order meta-iterations: as many live numbers at the end as near the start."""
+    """Over a few dozen second-order meta-iterations: as many live numbers at the end as near the start."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     learner = short("maml", "support")
     state = init(learner, conv_network(width=2))
@@ -171,7 +171,7 @@ def test_memory_does_not_grow_from_iteration_to_iteration(
     batch = training.sampler.batch(0, 2)
     counts = []
     for _ in range(3):
-        for _ in range(100):
+        for _ in range(10):
             training.step_on(batch)
         training.read()
         gc.collect()

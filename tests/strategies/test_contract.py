@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -21,11 +22,24 @@ from nasmeta.strategies.base import Strategy
 from nasmeta.testing.strategies import SPACE, Make, asked, class_of, made, play, replay, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from nasmeta.trial import Outcome
+from tests.conftest import ROOT
 from tests.search_spaces.shipped import FILES, shipped
 
 FILES_OF_STRATEGIES = (path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
 # Strategies that train networks themselves have tests of their own.
 OPTIONS = sorted(name for name in FILES_OF_STRATEGIES if class_of(name).black_box)
+LIGHTER = {
+    "predictor": [
+        *("strategy.mutants=20", "strategy.immigrants=5", "strategy.members=2"),
+        *("strategy.hidden=8", "strategy.layers=1", "strategy.first_steps=5", "strategy.steps=1"),
+    ],
+    "reinforce": ["strategy.units=8"],
+}
+"""What shrinks the networks of strategies that have some."""
+
+
+def light(option: str, **changes: Any) -> Strategy:
+    return made(option, *LIGHTER.get(option, ()), **changes)
 
 
 def earlier(trial: int, arch: Digits, score: float) -> Outcome:
@@ -40,7 +54,7 @@ def option(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def make(option: str) -> Make:
-    return partial(made, option)
+    return partial(light, option)
 
 
 def test_it_looks_at_as_many_architectures_as_it_is_given(make: Make) -> None:
@@ -72,12 +86,12 @@ def test_replaying_any_part_of_its_history_continues_identically(
 ) -> None:
     rng = stream(order, "tells")
     history = play(
-        made(option),
+        light(option),
         outstanding,
         lambda trial: trial in failures,
         pick=lambda waiting: int(rng.integers(waiting)),
     )
-    again = made(option)
+    again = light(option)
     replay(again, history[:cut])
     replay(again, history[cut:])
     assert again.done()
@@ -155,7 +169,7 @@ def test_it_works_with_whatever_is_feasible(
     """Nothing, little or all; after another search's trials; with more trials than architectures."""
     every = [Digits(values) for values in product(range(3), repeat=2)]
     feasible = {every[i] for i in allowed}
-    strategy = made(option, space=NINE, trials=12, feasible=feasible.__contains__)
+    strategy = light(option, space=NINE, trials=12, feasible=feasible.__contains__)
     if strategy.learns:
         strategy.learn([earlier(n, every[i], float(n)) for n, i in enumerate(known)])
     if not feasible:
@@ -239,16 +253,15 @@ def test_wrong_tells_are_refused(make: Make) -> None:
         strategy.tell(told(proposal, 0.5))
 
 
-@pytest.fixture(scope="module", params=["1", "2"])
-def elsewhere(request: pytest.FixtureRequest) -> dict[str, list[str]]:
+@pytest.fixture(scope="module")
+def elsewhere() -> dict[str, list[str]]:
     """What every option asks in a fresh process with another hash seed."""
     script = (
         "import json\n"
-        "from nasmeta.testing.strategies import asked, made, play\n"
-        f"told = {{o: list(map(str, asked(play(made(o, trials=20))))) for o in {OPTIONS!r}}}\n"
-        "print(json.dumps(told))"
+        "from tests.strategies.test_contract import OPTIONS, twenty\n"
+        "print(json.dumps({option: twenty(option) for option in OPTIONS}))"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": request.param}
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
@@ -259,9 +272,8 @@ def elsewhere(request: pytest.FixtureRequest) -> dict[str, list[str]]:
 def test_a_fresh_process_with_another_hash_seed_proposes_the_same(
     option: str, elsewhere: dict[str, list[str]]
 ) -> None:
-    assert elsewhere[option] == here(option)
+    assert elsewhere[option] == twenty(option)
 
 
-@cache
-def here(option: str) -> list[str]:
-    return [str(arch) for arch in asked(play(made(option, trials=20)))]
+def twenty(option: str) -> list[str]:
+    return [str(arch) for arch in asked(play(light(option, trials=20)))]
