@@ -41,31 +41,35 @@ def test_killed_once(name: str, unbroken: Path, tmp_path: Path) -> None:
     assert not list((directory / "checkpoints").iterdir())
 
 
+def records(directory: Path, event: str) -> list[dict[str, Any]]:
+    lines = (directory / "journal.jsonl").read_text().splitlines()
+    return [record for line in lines if (record := json.loads(line))["event"] == event]
+
+
 def in_flight(directory: Path) -> set[int]:
-    records = [json.loads(line) for line in (directory / "journal.jsonl").read_text().splitlines()]
-    asked, finished = ({r["trial"] for r in records if r["event"] == e} for e in ("asked", "finished"))
+    asked, finished = ({r["trial"] for r in records(directory, e)} for e in ("asked", "finished"))
     return asked - finished
 
 
 def test_a_trial_gives_the_same_wherever_it_runs(tmp_path: Path) -> None:
     """By the strategy that learns nothing; from one executor to the other in the middle, too."""
 
-    def ended(executor: str, kill_at: int = 0) -> dict[str, Any]:
-        directory = tmp_path / f"{executor}-{kill_at}"
-        run = ["search", *BASE, "strategy=random", f"executor={executor}", f"hydra.run.dir={directory}"]
-        if kill_at:
-            assert spawn(run, kill_at) == -signal.SIGKILL
-            assert len(in_flight(directory)) == 2
-            run = ["resume", str(directory), "executor=serial"]
-        assert spawn(run) == 0
-        result = outcome(directory)
+    def arguments(executor: str) -> list[str]:
+        directory = f"hydra.run.dir={tmp_path / executor}"
+        return ["search", *BASE, "strategy=random", f"executor={executor}", directory]
+
+    def ended(executor: str) -> dict[str, Any]:
+        result = outcome(tmp_path / executor)
         result["journal"] = [r for r in result["journal"] if r["event"] != "asked"]
         return result
 
-    serial = ended("serial")
-    assert sum(r["event"] == "finished" for r in serial["journal"]) == 7
-    assert ended("process") == serial
-    assert ended("process", kill_at=8) == serial
+    assert spawn(arguments("serial")) == 0
+    assert spawn(arguments("process"), kill_at=16) == -signal.SIGKILL
+    found = [(r["phase"], r["trial"]) for r in records(tmp_path / "process", "finished")]
+    assert found == [*(("search", trial) for trial in range(4)), ("reference", 0), ("final", 0)]
+    assert spawn(["resume", str(tmp_path / "process"), "executor=serial"]) == 0
+    assert ended("process") == ended("serial")
+    assert len(records(tmp_path / "process", "finished")) == 7
 
 
 @pytest.fixture

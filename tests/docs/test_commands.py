@@ -52,6 +52,7 @@ WORKED: set[tuple[str, ...]] = set()
 RUN = Path("outputs/2026-11-24/10-00-00")
 SMALL = [
     "debug=default",
+    "task.query=2",
     "task.meta_batch=1",
     "budget.trials=2",
     "budget.search_iterations=2",
@@ -98,8 +99,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory, strokes_drawn_once: None) -> 
     (folder / "my_package.py").write_text("from nasmeta.strategies.random import RandomSearch as Mine\n")
     table = ROOT.parent / "shared" / "data" / "nasbench201_cifar10.csv"
     (folder / "FOLDER").mkdir()
-    if table.is_file():
-        shutil.copy(table, folder / "FOLDER")
+    if table.is_file():  # a tenth of its rows, which is read several times a job
+        header, *rows = table.read_text().splitlines(keepends=True)
+        (folder / "FOLDER" / table.name).write_text("".join([header, *rows[::10]]))
     pictures = [
         "dataset=image_folder",
         f"dataset.root={folder}/home/pictures",

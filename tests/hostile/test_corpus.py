@@ -18,7 +18,7 @@ from tests.hostile import sandbox
 from tests.hostile.corpus import MAKERS, Spoil, Templates, make
 from tests.hostile.mutations import Values
 
-INPUTS = int(os.environ.get("NASMETA_HOSTILE", "100"))
+INPUTS = int(os.environ.get("NASMETA_HOSTILE", "40"))
 FIRST = int(os.environ.get("NASMETA_HOSTILE_FROM", "0"))
 AT_ONCE = 20
 

@@ -262,8 +262,8 @@ NAMED = {
     "options": ["search", "--config-dir", "PATH"],
     "output": ["predict", "RUN", "--support", "FOLDER", "--query", "FOLDER", "--output", "PATH"],
     "page": ["report", "RUN", "--output", "PATH"],
-    "run": ["search", "debug=default", "hydra.run.dir=PATH"],
-    "sweep": ["search", "debug=default", "-m", "seed=1,2", "hydra.sweep.dir=PATH"],
+    "run": ["search", *SHORT, "hydra.run.dir=PATH"],
+    "sweep": ["search", *SHORT, "-m", "seed=1,2", "hydra.sweep.dir=PATH"],
 }
 
 

@@ -67,7 +67,10 @@ def test_python_m(planted: Path, module: str) -> None:
 
 
 WORKERS = [
-    pytest.param(["executor=process"], id="process"),
+    pytest.param(
+        ["executor=process", "executor.workers=1", "evaluator._target_=mine.Mine"],  # in the worker, too
+        id="process",
+    ),
     pytest.param(["executor=ray", "executor.address=local"], id="ray", marks=pytest.mark.extra("ray")),
     pytest.param(
         ["-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
@@ -82,20 +85,14 @@ WORKERS = [
 
 @pytest.mark.parametrize("options", WORKERS)
 def test_workers(planted: Path, script: Path, options: list[str]) -> None:
-    directories = ["hydra.run.dir=run", "hydra.sweep.dir=run"]
-    done = run(planted, sys.executable, str(script), "search", *SHORT, *directories, *options)
-    assert done.returncode == 0, done.stderr
-    assert list((planted / "run").rglob("summary.json"))
-    assert not (planted / "ran").exists(), (planted / "ran").read_text()
-
-
-def test_a_users_own_module_is_found_through_pythonpath(planted: Path, script: Path) -> None:
-    """The module is found in workers, too."""
+    """A module of the user's own, on PYTHONPATH, is found."""
     own = planted.parent / "own"
     own.mkdir()
     (own / "mine.py").write_text(
         "from nasmeta.evaluators.scratch import Scratch\nclass Mine(Scratch): pass\n"
     )
-    options = ["executor=process", "hydra.run.dir=run", "evaluator._target_=mine.Mine"]
-    done = run(planted, sys.executable, str(script), "search", *SHORT, *options, path=own)
+    directories = ["hydra.run.dir=run", "hydra.sweep.dir=run"]
+    done = run(planted, sys.executable, str(script), "search", *SHORT, *directories, *options, path=own)
     assert done.returncode == 0, done.stderr
+    assert list((planted / "run").rglob("summary.json"))
+    assert not (planted / "ran").exists(), (planted / "ran").read_text()
