@@ -1,10 +1,11 @@
-"""Every search space with every meta-learner and every evaluator, and every strategy, for a moment: unlisted.
+"""Every two of search space, meta-learner and evaluator, and every strategy, for a moment: unlisted.
 
 A combination works, or is refused with a reason before anything is trained.
 """
 
 import json
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,16 @@ def samplers(learner: str) -> tuple[EpisodeSampler, EpisodeSampler]:
     return problem.train, problem.valid
 
 
-@pytest.mark.parametrize("evaluator", TRAINED)
-@pytest.mark.parametrize("learner", names("meta_learner"))
-@pytest.mark.parametrize("space", names("search_space"))
+DEFAULT = ("conv", "protonet", "scratch")
+PAIRS = [
+    combination
+    for combination in product(names("search_space"), names("meta_learner"), TRAINED)
+    if any(value == default for value, default in zip(combination, DEFAULT, strict=True))
+]
+"""Every two options of different groups together, with the default of the third group."""
+
+
+@pytest.mark.parametrize("space, learner, evaluator", PAIRS)
 def test_space_learner_and_evaluator_compose(
     space: str, learner: str, evaluator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,17 +116,22 @@ def test_every_strategy_finds_something_on_a_tiny_real_problem(strategy: str, tm
     assert json.loads((run / "summary.json").read_text())["best"]["arch"]
 
 
-@pytest.mark.parametrize("strategy", [name for name in names("strategy") if name not in WEIGHTS])
-def test_every_strategy_reads_a_toy_table(strategy: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("table") / "table.csv"
     space = composition("conv_small", "protonet", "scratch").space
-    archs = _all(space)
-    write_few_shot(tmp_path / "table.csv", archs, iterations=(1, 2, 3))
+    write_few_shot(path, _all(space), iterations=(1, 2, 3))
+    return path
+
+
+@pytest.mark.parametrize("strategy", [name for name in names("strategy") if name not in WEIGHTS])
+def test_every_strategy_reads_a_toy_table(strategy: str, table: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = [
         f"strategy={strategy}",
         "search_space=conv_small",
         "evaluator=tabular",
-        f"evaluator.table={tmp_path / 'table.csv'}",
+        f"evaluator.table={table}",
         *QUIET,
         "budget.trials=6",
         "budget.search_iterations=3",

@@ -1,7 +1,6 @@
 """The script of the few-shot table: its rows, its order, and going on after a kill."""
 
 import csv
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -103,17 +102,18 @@ def arguments(path: Path, *options: str) -> list[str]:
     return [str(SCRIPT), "--table", str(path), "--datasets", "strokes", *options, *budgets]
 
 
-def run(path: Path, *options: str) -> None:
-    command = [sys.executable, *arguments(path, *options)]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-
-
 @pytest.mark.slow
 def test_interrupted_and_continued_it_says_the_same(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut within a row of the second unit, and continued by more processes."""
     whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))  # for its workers
+
+    def run(path: Path, *options: str) -> None:
+        monkeypatch.setattr(sys, "argv", arguments(path, *options))
+        script.main()
+
     run(whole, "--architectures", "2")
     text = whole.read_text()
     rows = without_seconds(text)
@@ -124,6 +124,5 @@ def test_interrupted_and_continued_it_says_the_same(
     run(cut, "--architectures", "2", "--jobs", "2")
     assert without_seconds(cut.read_text()) == rows
     before = whole.read_text()
-    monkeypatch.setattr(sys, "argv", arguments(whole, "--architectures", "2"))
-    script.main()
+    run(whole, "--architectures", "2")
     assert whole.read_text() == before, "nothing is left to do"

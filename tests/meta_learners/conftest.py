@@ -14,4 +14,4 @@ def policy(request: pytest.FixtureRequest) -> BatchNormPolicy:
 
 @pytest.fixture
 def optimizer() -> OuterOptimizer:
-    return adam(lr=0.005, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="cosine", warmup=0.0)
+    return adam(lr=0.01, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="cosine", warmup=0.0)

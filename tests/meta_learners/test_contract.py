@@ -13,9 +13,13 @@ from nasmeta.training.optimizers import OuterOptimizer
 from tests.meta_learners.options import CONF, LEARNERS, OPTIMIZERS, configured, learner, short
 
 
+FASTER = {"reptile": {"inner_lr": 0.004, "test_steps": 12}}
+"""Fewer and longer steps than an option's own."""
+
+
 @pytest.fixture(params=LEARNERS)
 def make(request: pytest.FixtureRequest) -> Callable[[BatchNormPolicy], MetaLearner]:
-    return partial(learner, request.param)
+    return partial(learner, request.param, **FASTER.get(request.param, {}))
 
 
 class TestEveryLearner(MetaLearnerContract):
@@ -28,7 +32,6 @@ class TestEveryLearnerLearns(LearningContract):
     pass
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["transductive", "running"])
 def test_learns_under_the_other_policies(
     make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy, optimizer: OuterOptimizer
