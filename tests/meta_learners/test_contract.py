@@ -12,7 +12,6 @@ from nasmeta.testing.meta_learners import LearningContract, MetaLearnerContract,
 from nasmeta.training.optimizers import OuterOptimizer
 from tests.meta_learners.options import CONF, LEARNERS, OPTIMIZERS, configured, learner, short
 
-
 FASTER = {"reptile": {"inner_lr": 0.004, "test_steps": 12}}
 """Fewer and longer steps than an option's own."""
 
