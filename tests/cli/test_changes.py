@@ -26,11 +26,16 @@ from tests.datasets.pictures import save
 from tests.datasets.test_image_folder import fill
 
 
-@pytest.fixture
-def killed(tmp_path: Path) -> Path:
-    directory = tmp_path / "run"
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("killed") / "run"
     assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], 18) == -signal.SIGKILL
     return directory
+
+
+@pytest.fixture
+def killed(killed_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed_once, tmp_path / "run"))
 
 
 def test_harmless_changes_are_named_and_pass(killed: Path, caplog: pytest.LogCaptureFixture) -> None:

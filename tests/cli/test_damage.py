@@ -49,11 +49,16 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def killed(tmp_path: Path) -> Path:
-    directory = tmp_path / "run"
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("killed") / "run"
     assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], KILL_AT) == -signal.SIGKILL
     return directory
+
+
+@pytest.fixture
+def killed(killed_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed_once, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_another_process_reproduces_the_summary_exactly(
     assert (result["loss"], result["ci95"]) == (best["test_loss"], best["test_ci95"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_signal_saves_and_says_how_to_go_on(unbroken: Path, tmp_path: Path, number: int) -> None:
     directory = tmp_path / "run"
     arguments = [*TINY, "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
