@@ -1,6 +1,6 @@
 """A trial: what strategies, executors, evaluators and runs tell each other about one architecture."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,9 +127,6 @@ class TrialResult:
             return None
         minus_loss = None if self.valid_loss is None else -self.valid_loss
         return next((v for v in (self.proxy, self.valid_accuracy, minus_loss) if v is not None), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

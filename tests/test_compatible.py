@@ -18,7 +18,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import check_feasible
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal
-from nasmeta.run.search import Search
+from nasmeta.run.search import search
 from nasmeta.trial import Job, TrialResult
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -91,7 +91,7 @@ def run(config: Config, path: Path) -> dict[str, Any]:
     path.mkdir()
     directory = RunDirectory(path)
     with Journal(directory.journal) as journal:
-        return Search(composition, directory, journal, [], lambda: False).run()
+        return search(composition, directory, journal, [], lambda: False)
 
 
 @pytest.mark.parametrize("evaluator", names("evaluator"))

@@ -10,6 +10,7 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import Constraints, check_feasible
+from nasmeta.run.state import RunState
 from nasmeta.seeding import stream
 from tests.evaluators.tables import write_benchmark
 from tests.evaluators.test_tabular import CELLS
@@ -23,7 +24,8 @@ def composition(*overrides: str) -> Composition:
 
 
 def constraints(whole: Composition) -> Constraints:
-    return Constraints(whole, whole.evaluator(whole.problem()), (), lambda event, **values: None)
+    state = RunState()
+    return Constraints(whole, whole.evaluator(whole.problem()), state, state.apply)
 
 
 def test_limits_are_kept_and_the_least_of_what_is_beyond_is_named() -> None:

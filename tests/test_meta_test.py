@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from nasmeta.run import search as searching
-from nasmeta.run import summary as summaries
+from nasmeta.run import ending
 from nasmeta.training.score import Score
 from tests.cli.runs import search
 
@@ -18,7 +17,7 @@ from tests.cli.runs import search
 def diverging(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """The meta-test number `at` of a run is infinite: the searched network's is 0, the reference's 1."""
     calls: list[Score] = []
-    score = searching.score
+    score = ending.score
 
     def scored(*arguments: Any, **options: Any) -> Score:
         found = score(*arguments, **options)
@@ -26,7 +25,7 @@ def diverging(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
         infinite = torch.full_like(found.per_task, math.inf)
         return replace(found, loss=math.inf, per_task=infinite) if len(calls) == at + 1 else found
 
-    monkeypatch.setattr(searching, "score", scored)
+    monkeypatch.setattr(ending, "score", scored)
 
 
 def test_a_reference_that_diverges_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +50,7 @@ def test_a_searched_network_that_diverges_fails_the_run_in_one_line(
 
 def test_a_loss_beside_an_accuracy_need_not_be_finite() -> None:
     tested = Score(accuracy=0.2, loss=math.inf, ci95=0.1, per_task=torch.tensor([0.1, 0.3]))
-    assert summaries.has_result(tested)
-    numbers = summaries.tested_numbers(tested)
+    assert ending.has_result(tested)
+    numbers = ending.tested_numbers(tested)
     assert (numbers["test_accuracy"], numbers["test_loss"]) == (0.2, None)
     assert json.dumps(numbers, allow_nan=False)

@@ -72,7 +72,7 @@ def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], 
     judged = results(cloud)
     shuffled = random.sample(judged, len(judged))
 
-    stored = Front(("params",), lambda arch: {"params": COSTS[arch]}, "a")
+    stored = Front(("params",))
     for result in shuffled:
         joined = stored.add(result)
         assert joined == (result.trial in stored.trials)
@@ -94,11 +94,11 @@ def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], 
 
 def test_a_front_of_proxies_has_no_volume() -> None:
     judged = replace(results([(1.0, 1.0)])[0], valid_accuracy=None, proxy=1e12)
-    stored = Front(("params",), lambda arch: {"params": COSTS[arch]}, "a")
+    stored = Front(("params",))
     assert stored.add(judged)
-    assert stored.hypervolume() is None
+    assert stored.hypervolume(lambda: {"params": 1.0}) is None
     (member,) = stored.summary(checkpoints=False)
-    assert (member["proxy"], member["checkpoint"]) == (1e12, None)
+    assert (member.proxy, member.checkpoint) == (1e12, None)
     assert front_figure(stored, [judged]).axes[0].get_ylabel() == "proxy"
 
 

@@ -62,7 +62,8 @@ def _resume_run(options: argparse.Namespace, stored: Any, path: Path, command: S
     begun = directory.journal.is_file()
     if begun:  # the run knows what it was last started with
         stored = directory.load_config()
-        command = records.command(journal.read(directory.journal)[0]) or command
+        lines, _ = journal.read(directory.journal)
+        command = records.command(records.parse(directory.journal, lines)) or command
     config = reconfigured(stored, options.overrides, trusted=options.trust_code)
     summary = finished.result(path, config, options.overrides)
     if summary is not None:

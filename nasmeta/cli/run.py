@@ -13,7 +13,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_unchanged, environment, recorded
 from nasmeta.run.journal import Journal
-from nasmeta.run.search import Search
+from nasmeta.run.search import search
 from nasmeta.runtime import signals
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.command_lines import SearchCommand, command_line
@@ -46,7 +46,7 @@ def run(
         check_unchanged(path, before, now, force=force, asked=asked, overrides=overrides)
         observers = _observers(config, directory)
         try:
-            summary = Search(composition, directory, journal, observers, stop, command).run()
+            summary = search(composition, directory, journal, observers, stop, command)
         except Interrupted as interrupted:
             raise Interrupted(f"{interrupted}; resume with: {again}") from None
         except StorageError as error:

@@ -113,13 +113,13 @@ class TensorBoard:
             self._draw("best/architecture", graph, f"trial {result.trial}: {result.arch}", result.trial)
             self._writer.add_text("best/architecture", f"`{result.arch}`", result.trial)
         if event.front:
-            self._show_front(event.front, result)
+            self._show_front(event.front, event.hypervolume, result)
         self._writer.flush()
 
-    def _show_front(self, front: "Front", result: "TrialResult") -> None:
+    def _show_front(self, front: "Front", hypervolume: float | None, result: "TrialResult") -> None:
         from nasmeta.reporting.figures.pareto import front_figure
 
-        self._scalar("search/hypervolume", front.hypervolume(), result.trial)
+        self._scalar("search/hypervolume", hypervolume, result.trial)
         if result.status == "ok":
             self._results.append(result)
         if result.trial in front.trials:

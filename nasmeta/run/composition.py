@@ -13,16 +13,18 @@ from nasmeta.config.schema import Config, buildable, resolve
 from nasmeta.config.tuning import tuned
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import Contents
-from nasmeta.errors import ConfigError, suggest
+from nasmeta.errors import ConfigError, DataError, suggest
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.limits import FAILURES
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, untrained
+from nasmeta.executors.base import Judge
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.execution import Execution, check
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
+from nasmeta.run.judges import Judges
 from nasmeta.runtime.device import pick
 from nasmeta.search_spaces.joint import joint
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
@@ -31,10 +33,14 @@ from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import Costs, Feasible, SearchContext
 from nasmeta.strategies.memory import Memory
 from nasmeta.task import SPLITS, Split, TaskSpec
+from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem, episodes, execution
 from nasmeta.training.trained_network import Adaptive
 
 _log = logging.getLogger(__name__)
+
+WORKER_SPLITS: tuple[Split, ...] = ("train", "valid")
+"""The splits that a worker process uses."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Composition:
     space: Any
     task: TaskSpec
     adaptive: Adaptive | None = None
+    objectives: tuple[str, ...] = ()
+    """The costs that the strategy trades against the score."""
 
     @classmethod
     def of(cls, config: Config, dataset: Dataset | None = None) -> "Composition":
@@ -81,28 +89,15 @@ class Composition:
         check(composition.execution, composition.device, learner.second_order)
         strategy = composition.strategy(lambda arch: True)
         if strategy.relaxation is not None:
-            composition = composition._relaxed(strategy.relaxation, strategy.adaptation)
+            composition = _relaxed(composition, strategy.relaxation, strategy.adaptation)
             space = composition.space
-        evaluator = composition.evaluator(composition.problem())
+        composition = replace(composition, objectives=strategy.objectives)
+        evaluator = composition.judges.search
         executor = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
         check_compatible(Parts(strategy, evaluator, executor, learner, keys))
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises if the space is for other inputs
         return composition
-
-    def _relaxed(self, relaxation: Relaxation, adaptation: Adaptation | None) -> "Composition":
-        """The composition for a strategy with a relaxed network.
-
-        With `adaptation`, the relaxed network itself is an architecture of the space, and the learner adapts
-        it to every task. Otherwise nothing changes.
-        """
-        if adaptation is None:
-            return self
-        learner = TaskArchitecture(self.learner, adaptation)
-        learner.check(self.task)
-        space = with_adaptive(self.space, relaxation)
-        measure_cost(space, ADAPTIVE, self.task)  # raises if the space has no relaxed network
-        return replace(self, learner=learner, space=space, adaptive=Adaptive(relaxation, adaptation))
 
     @property
     def execution(self) -> Execution:
@@ -160,6 +155,13 @@ class Composition:
         evaluator: Evaluator = self.config.build("evaluator", problem=problem)
         return evaluator
 
+    @cached_property
+    def judges(self) -> Judges:
+        """What judges the run's trials. It is made once for a command, and loads its data when told to."""
+        problem, budget = self.problem(), self.config.keys.budget
+        keep = KeepBest(budget.judge_every, budget.patience) if budget.keep == "best" else None
+        return Judges(self.evaluator(problem), problem, keep)
+
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
         return episodes(self.config, self.dataset, self.learner, split, self.device)
@@ -195,9 +197,48 @@ class Composition:
         )
 
 
+def _relaxed(plain: Composition, relaxation: Relaxation, adaptation: Adaptation | None) -> Composition:
+    """The composition for a strategy with a relaxed network.
+
+    With `adaptation`, the relaxed network itself is an architecture of the space, and the learner adapts it
+    to every task. Otherwise nothing changes.
+    """
+    if adaptation is None:
+        return plain
+    learner = TaskArchitecture(plain.learner, adaptation)
+    learner.check(plain.task)
+    space = with_adaptive(plain.space, relaxation)
+    measure_cost(space, ADAPTIVE, plain.task)  # raises if the space has no relaxed network
+    return replace(plain, learner=learner, space=space, adaptive=Adaptive(relaxation, adaptation))
+
+
 def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: MetaLearner) -> None:
     task = config.keys.task
     way, key = task.way, "task.way"
     if split == "train" and learner.train_way:
         way, key = learner.train_way, "meta_learner.train_way"
     dataset.check_episodes(split, way=way, shot=task.shot, way_key=key)
+
+
+def rebuild(config: Config, data: dict[Split, str]) -> Judge:
+    """Makes in another process what runs the jobs of a run with this configuration, and with its `trust`.
+
+    `data` holds the fingerprints of the run's data by split. Raises DataError if this process sees other
+    data.
+    """
+    composition = Composition.of(config)
+    judges = composition.judges
+    judges.load()
+    for split, fingerprint in data.items():
+        found = composition.dataset.contents(split).fingerprint
+        if found != fingerprint:
+            raise DataError(
+                f"dataset: a worker found other {split} data than the run (fingerprint {found}, not "
+                f"{fingerprint}); give all of them the same files, and start or resume the run"
+            )
+    return judges.evaluate
+
+
+def fingerprints(composition: Composition) -> dict[Split, str]:
+    """The fingerprints of the splits that a worker uses, for `rebuild`; empty if no network is trained."""
+    return {split: composition.data[split].fingerprint for split in WORKER_SPLITS} if composition.data else {}

@@ -1,17 +1,18 @@
 """Decides which architectures a search may propose."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
+from nasmeta.config.schema import ConstraintsConfig
 from nasmeta.errors import ArchitectureError, ConfigError, NothingFeasible
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.limits import FAILURES, failure
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.latency import measure_latency
 from nasmeta.run.composition import Composition
-from nasmeta.run.journal import Record
+from nasmeta.run.records import JournalEvent, Measured, Uncountable
+from nasmeta.run.state import RunState
 from nasmeta.trial import Cost
 
 
@@ -22,23 +23,22 @@ class Constraints:
     cost of a network that fails, or takes too long, when it is counted. Without limits, such a network is
     proposed, and its trial says what is wrong with it.
 
-    Such failures and latencies are found out once per architecture and passed to `record`. The events in
-    `journalled` are known from before, so that a resumed run decides as it did.
+    Such failures and latencies are found out once per architecture and passed to `record`, which applies them
+    to `state`. What the state has is not found out again, so that a resumed run decides as it did. `limits`
+    replaces those of the configuration.
     """
 
     def __init__(
         self,
         composition: Composition,
         evaluator: Evaluator,
-        journalled: Iterable[Record],
-        record: Callable[..., None],
+        state: RunState,
+        record: Callable[[JournalEvent], None],
+        limits: ConstraintsConfig | None = None,
     ) -> None:
         self._composition, self._evaluator = composition, evaluator
-        self._limits = composition.config.keys.constraints
-        events = list(journalled)
-        self._measured: dict[str, float] = {r["arch"]: r["ms"] for r in events if r["event"] == "measured"}
-        self._uncountable = {r["arch"] for r in events if r["event"] == "uncountable"}
-        self._record = record
+        self._limits = limits or composition.config.keys.constraints
+        self._state, self._record = state, record
         self._refusals: Counter[str] = Counter()
         self._least: dict[str, float] = {}
         self._unbuildable = ""
@@ -85,34 +85,45 @@ class Constraints:
 
     def cost(self, arch: Any) -> Cost:
         """The cost of a feasible architecture; zero if it cannot be counted."""
-        if str(arch) in self._uncountable:
+        if str(arch) in self._state.uncountable:
             return Cost(0, 0)
         return measure_cost(self._composition.space, arch, self._composition.task)
 
     def _counted(self, arch: Any) -> Cost | None:
         """The evaluator's cost, None if it is not known or cannot be counted; raises ArchitectureError."""
         key = str(arch)
-        if key in self._uncountable:
+        if key in self._state.uncountable:
             return None
         try:
             return self._evaluator.cost(arch)
         except ArchitectureError:
             raise
         except FAILURES as error:
-            self._uncountable.add(key)
-            self._record("uncountable", arch=key, reason=failure(error))
+            self._record(Uncountable(arch=key, reason=failure(error)))
             return None
 
     def latency(self, arch: Any) -> float:
         """Milliseconds for one example, measured the first time that this is called for the architecture."""
         key = str(arch)
-        if key not in self._measured:
-            composition = self._composition
-            self._measured[key] = measure_latency(
-                composition.space, arch, composition.task, composition.device
-            )
-            self._record("measured", arch=key, ms=self._measured[key])
-        return self._measured[key]
+        if key not in self._state.latencies:
+            whole = self._composition
+            ms = measure_latency(whole.space, arch, whole.task, whole.device)
+            self._record(Measured(arch=key, ms=ms))
+        return self._state.latencies[key]
+
+    def costs_of_reference(self) -> dict[str, float]:
+        """The costs of the space's reference network, as far as they are objectives of the strategy."""
+        whole = self._composition
+        arch = whole.space.reference()
+        try:
+            cost = self._evaluator.cost(arch)
+        except ArchitectureError:  # a table may have no row for it
+            cost = self.cost(arch)
+        assert cost is not None, "run/compatible.py refuses objectives that the evaluator does not know"
+        return {
+            objective: self.latency(arch) if objective == "latency" else getattr(cost, objective)
+            for objective in whole.objectives
+        }
 
 
 def check_feasible(composition: Composition) -> None:
@@ -120,13 +131,10 @@ def check_feasible(composition: Composition) -> None:
 
     A limit on latency is ignored here. Measuring takes time, and only a run can record what it measured.
     """
-    keys = composition.config.keys
-    limits = keys.constraints.model_copy(update={"max_latency_ms": None})
-    config = replace(composition.config, keys=keys.model_copy(update={"constraints": limits}))
-    unlimited = replace(composition, config=config)
-    problem = unlimited.problem()
-    constraints = Constraints(unlimited, unlimited.evaluator(problem), (), lambda event, **values: None)
-    strategy = unlimited.strategy(constraints.feasible, problem, costs=constraints.cost)
+    limits = composition.config.keys.constraints.model_copy(update={"max_latency_ms": None})
+    state = RunState()
+    constraints = Constraints(composition, composition.judges.search, state, state.apply, limits)
+    strategy = composition.strategy(constraints.feasible, composition.judges.problem, costs=constraints.cost)
     if not strategy.black_box:  # it would first train for an epoch
         return
     try:

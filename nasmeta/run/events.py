@@ -61,13 +61,15 @@ class Trained:
 class TrialFinished:
     """A trial ended, successfully or not (`result.status`). `best` says whether it is the best so far.
 
-    `front` is the run's Pareto front if the strategy has several objectives.
+    `front` is the run's Pareto front if the strategy has several objectives, and `hypervolume` its volume, if
+    it has one.
     """
 
     phase: Phase
     result: "TrialResult"
     best: bool
     front: "Front | None" = None
+    hypervolume: float | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import changes, is_harmless, recorded, told
 from nasmeta.run.outputs import stored_summary
+from nasmeta.run.state import RunState
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.training import checkpoint
 
@@ -25,24 +26,24 @@ def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] |
     if not any(line["event"] == "tested" for line in lines):
         return None
     with directory.lock():
-        records.check_lines(directory.journal, lines)
+        events = records.parse(directory.journal, lines)
         before = recorded(lines)
         target = config.groups["evaluator"]["_target_"]
         trained = resolve("evaluator", target, trusted=True).trains_networks()
-        summary = stored_summary(directory, lines, trained=trained)
+        state = RunState.replay(events)
+        summary = stored_summary(directory, state.tested, trained=trained)
         changed = changes({"config": before["config"]}, {"config": config.to_dict()}) if before else {}
         if summary is None:  # lost files may be made again on another machine or executor
             changed = {n: text for n, text in changed.items() if not is_harmless(n, same_data=True)}
         if changed:
             raise RunDirectoryError(
                 f"{path}: the run is finished, and {told(changed)} would change nothing of its result; "
-                f"{_new_run(records.command(lines), overrides)}"
+                f"{_new_run(records.command(events), overrides)}"
             )
         if summary is not None:  # a kill may have kept the run from tidying up
-            for line in lines:
-                if line["event"] == "finished":
-                    checkpoint.forget(directory.weights(line["phase"], line["trial"]))
-    return summary
+            for phase, trial in state.finished:
+                checkpoint.forget(directory.weights(phase, trial))
+    return None if summary is None else summary.model_dump()
 
 
 def _new_run(command: SearchCommand | None, overrides: list[str]) -> str:

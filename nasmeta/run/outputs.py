@@ -1,18 +1,16 @@
 """The files that a run leaves for its user: best.pt, checkpoints of the Pareto front, summary.json."""
 
-import json
 import logging
-import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from nasmeta.config.tuning import with_own_settings
 from nasmeta.errors import CheckpointError
-from nasmeta.run import summary_file
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.journal import Record
+from nasmeta.run.records import Tested
+from nasmeta.run.summary import Summary, metrics
 from nasmeta.runtime import files
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
@@ -26,15 +24,14 @@ def save_network(
     path: Path,
     weights: Path,
     result: TrialResult,
-    metrics: dict[str, Any],
     *,
-    provisional: bool,
+    tested: dict[str, Any] | None = None,
     inside: Path,
 ) -> None:
     """Writes a checkpoint that `nasmeta evaluate` reads to `path`, in the run directory `inside`.
 
-    weights: the file that the trial left. result: the trial's. metrics: the numbers to store. provisional:
-    whether the network is a candidate of the search, which trains only the best few in full later.
+    weights: the file that the trial left. result: the trial's. tested: the numbers of its meta-test;
+    without them the network is provisional: a candidate of the search, which trains the best few in full.
     """
     trained = Weights.read(weights)
     arch, config = with_own_settings(composition.space.parse(result.arch), composition.config)
@@ -48,9 +45,9 @@ def save_network(
         statistics=trained.statistics,
         preprocessing=composition.dataset.preprocessing,
         data=composition.data or {},
-        provisional=provisional,
+        provisional=tested is None,
         iterations=result.iterations,
-        metrics=metrics,
+        metrics={**metrics(result), **(tested or {})},
         trust=composition.config.trust,
     ).save(inside=inside)
 
@@ -62,25 +59,16 @@ def keep_front(directory: RunDirectory, trials: Collection[int]) -> None:
             files.remove(path, inside=directory.path)
 
 
-def save_summary(directory: RunDirectory, summary: dict[str, Any]) -> int:
-    """Writes summary.json and returns its CRC-32."""
-    text = json.dumps(summary, indent=2).encode() + b"\n"
-    files.write_atomically(directory.summary, text, inside=directory.path)
-    return zlib.crc32(text)
-
-
-def stored_summary(
-    directory: RunDirectory, lines: Sequence[Record], *, trained: bool
-) -> dict[str, Any] | None:
+def stored_summary(directory: RunDirectory, tested: Tested | None, *, trained: bool) -> Summary | None:
     """The summary of a run that has ended; None if it has not, or if its files have to be made again.
 
-    lines: those of the run's journal. trained: whether the run also has to have a readable best.pt.
+    tested: the event of its meta-test, if it has one. trained: whether the run must also have a readable
+    best.pt.
     """
-    tested = [r for r in lines if r["event"] == "tested"]
-    if not tested:
+    if tested is None:
         return None
     try:
-        summary = summary_file.checked(directory.summary, tested[-1].get("checksum"))
+        summary = Summary.read(directory.summary, tested.checksum)
         if trained:
             TrainedNetwork.load(directory.path, trusted=False)
     except CheckpointError as error:

@@ -14,7 +14,7 @@ def ready(config: Config) -> Composition:
     """
     composition = Composition.of(config)
     check_feasible(composition)
-    if composition.evaluator(composition.problem()).trains_networks():
+    if composition.judges.search.trains_networks():
         for split in SPLITS:
             composition.sampler(split)
     return composition

@@ -1,72 +1,53 @@
-"""Checks what the lines of a journal hold. Their checksums show damage, but not whether a run wrote them."""
+"""What the lines of a journal say: one model for each event. It writes the event, checks it and replays it.
+
+The checksums of a journal show damage, but not whether a run wrote it.
+"""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
-from nasmeta.run.journal import Journal, Record
+from nasmeta.run.journal import Record
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.training.checkpoint import MAX_ARCH
-from nasmeta.trial import Phase, TrialResult
+from nasmeta.trial import Phase, Proposal, TrialResult
 
 Number = Annotated[int, Field(ge=0)]
 Architecture = Annotated[str, Field(max_length=MAX_ARCH)]
+Seconds = Annotated[float, Field(ge=0, le=1e30)]
 
 MAX_TIME = 250_000_000_000
 """Seconds from 1970 to the year 9892; calendars end soon after."""
 
-
-@dataclass(frozen=True)
-class Asked:
-    """A trial that the strategy asked for: an architecture's canonical string and its meta-iterations.
-
-    continues: the trial whose meta-training it continues; inherits: the trial whose weights it starts from.
-    """
-
-    trial: int
-    arch: str
-    iterations: int
-    continues: int | None
-    inherits: int | None
-
-    @property
-    def start(self) -> int | None:
-        """The trial whose weights file it starts from, to continue or to inherit; None if there is none."""
-        return self.inherits if self.continues is None else self.continues
+SCORES = ("valid_loss", "valid_ci95", "proxy")
+"""Numbers without a bound: a loss may diverge to any finite number, and a proxy has its own scale."""
 
 
 class _Line(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-    elapsed: Annotated[float, Field(ge=0)] = 0.0
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, frozen=True)
+    event: str
+    elapsed: Seconds = 0.0
+    """Seconds of wall time that the run has taken, summed over its sessions."""
 
-
-class _Asked(_Line):
-    trial: Number
-    arch: Architecture
-    iterations: Annotated[int, Field(ge=1)]
-    continues: Number | None = None
-    inherits: Number | None = None
-
-
-class _Finished(_Line):
-    arch: Architecture
-    phase: Phase
-
-
-class _Measured(_Line):
-    arch: Architecture
-    ms: float
-
-
-class _Uncountable(_Line):
-    arch: Architecture
-    reason: str
+    def values(self) -> dict[str, Any]:
+        """What the line holds besides the event's name: the values that were given."""
+        return self.model_dump(exclude={"event"}, exclude_unset=True)
 
 
 def _check_data(values: Any) -> Any:
@@ -75,61 +56,154 @@ def _check_data(values: Any) -> Any:
     return values
 
 
-class _Started(_Line):
+class Started(_Line):
+    """A session begins. `options` and `overrides` are the command's, as far as they are known."""
+
+    event: Literal["started", "resumed"]
     at: Annotated[float | None, Field(ge=0, lt=MAX_TIME)] = None
     config: dict[str, Any] = {}
     versions: dict[str, Any] = {}
+    device: str | None = None
+    threads: int | None = None
     data: Annotated[Any, AfterValidator(_check_data)] = None
     options: list[str] = []
     overrides: list[str] = []
+    replaces: int | None = None
+    """The checksum of the configuration's file, which this start replaces."""
 
 
-_LINES: dict[str, type[_Line]] = {
-    "asked": _Asked,
-    "finished": _Finished,
-    "measured": _Measured,
-    "uncountable": _Uncountable,
-    "started": _Started,
-    "resumed": _Started,
-}
+class Asked(_Line):
+    """The strategy proposed a trial; for `continues` and `inherits` see Proposal."""
+
+    event: Literal["asked"] = "asked"
+    trial: Number
+    arch: Architecture
+    iterations: Annotated[int, Field(ge=1)]
+    continues: Number | None = None
+    inherits: Number | None = None
+
+    @classmethod
+    def of(cls, proposal: Proposal) -> "Asked":
+        return cls(
+            trial=proposal.trial,
+            arch=str(proposal.arch),
+            iterations=proposal.iterations,
+            continues=proposal.continues,
+            inherits=proposal.inherits,
+        )
+
+    @property
+    def start(self) -> int | None:
+        """The trial whose weights it starts from, to continue or to inherit; None if there is none."""
+        return self.inherits if self.continues is None else self.continues
+
+
 _RESULT = TypeAdapter(TrialResult)
-_NAMES = tuple(f.name for f in fields(TrialResult))
 
 
-def check(journal: Journal) -> None:
-    """Raises RunDirectoryError, which names file, line and key, if a line is not what a run writes."""
-    check_lines(journal.path, journal.records)
+def _result(values: Any) -> TrialResult:
+    try:
+        result = _RESULT.validate_python(values)
+    except ValidationError as error:  # one line instead of pydantic's several
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"{problem['loc'][-1]}: {problem['msg']}") from None
+    for name, value in vars(result).items():
+        if isinstance(value, int | float) and name not in SCORES and not -1e30 <= value <= 1e30:
+            raise ValueError(f"{name} is {value!r:.40}")
+    if len(result.arch) > MAX_ARCH:
+        raise ValueError(f"arch has more than {MAX_ARCH} characters")
+    if not math.isfinite(result.score or 0.0):
+        raise ValueError("its score is not finite")
+    return result
 
 
-def check_lines(path: Path, lines: Sequence[Record]) -> None:
-    """Like `check`, for the lines of a journal that is not open."""
+_OF_RESULT = frozenset(f.name for f in fields(TrialResult))
+
+
+class Finished(_Line):
+    """A trial ended. In a line, the result's values stand beside the others.
+
+    hypervolume: that of the front with this trial. trained_as: "reference" for a final candidate that is the
+    reference, and so was trained as that.
+    """
+
+    event: Literal["finished"] = "finished"
+    phase: Phase
+    result: Annotated[TrialResult, BeforeValidator(_result)]
+    hypervolume: float | None = None
+    trained_as: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, line: Any) -> Any:
+        if not isinstance(line, dict) or "result" in line:
+            return line
+        result = {name: line[name] for name in _OF_RESULT & line.keys()}
+        return {name: value for name, value in line.items() if name not in _OF_RESULT} | {"result": result}
+
+    @model_serializer(mode="wrap")
+    def _spread(self, dump: Any) -> dict[str, Any]:
+        values = dump(self)
+        return {**values.pop("result"), **values}
+
+
+class Measured(_Line):
+    """The latency of an architecture, in milliseconds."""
+
+    event: Literal["measured"] = "measured"
+    arch: Architecture
+    ms: Annotated[float, Field(ge=-1e30, le=1e30)]
+
+
+class Uncountable(_Line):
+    """The cost of an architecture cannot be counted."""
+
+    event: Literal["uncountable"] = "uncountable"
+    arch: Architecture
+    reason: str
+
+
+class Searched(_Line):
+    """The search phase is over."""
+
+    event: Literal["searched"] = "searched"
+
+
+class Tested(_Line):
+    """The chosen network is tested, and summary.json, with this `checksum`, is written."""
+
+    event: Literal["tested"] = "tested"
+    arch: Architecture
+    checksum: int | None = None
+    test_accuracy: float | None = None
+    test_ci95: float | None = None
+    test_loss: float | None = None
+    test_tasks: int | None = None
+
+
+JournalEvent = Started | Asked | Finished | Measured | Uncountable | Searched | Tested
+_EVENT: TypeAdapter[JournalEvent] = TypeAdapter(Annotated[JournalEvent, Field(discriminator="event")])
+
+
+def parse(path: Path, lines: Sequence[Record]) -> list[JournalEvent]:
+    """The events of the journal at `path`.
+
+    Raises RunDirectoryError, which names file, line and key, if a line is not what a run writes.
+    """
+    events: list[JournalEvent] = []
     for number, record in enumerate(lines, 1):
         try:
-            _LINES.get(record["event"], _Line).model_validate(record)
-            if record["event"] == "finished" and not math.isfinite(result(record).score or 0.0):
-                raise RunDirectoryError(f"{path}: line {number}: its score is not finite")
+            events.append(_EVENT.validate_python(record))
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
+            problem = error.errors(include_url=False, include_input=False)[0]
             key = ".".join(str(part) for part in problem["loc"])
             raise RunDirectoryError(
-                f"{path}: line {number} ({record['event']}): {key}: {problem['msg']}; "
-                "no run writes that; start a new run"
+                f"{path}: line {number}: {key}: {problem['msg']}; no run writes that; start a new run"
             ) from error
+    return events
 
 
-def result(record: Record) -> TrialResult:
-    """The result of a "finished" record."""
-    known = {name: record[name] for name in _NAMES if name in record}
-    return _RESULT.validate_python(known)
-
-
-def command(lines: Sequence[Record]) -> SearchCommand | None:
+def command(events: Sequence[JournalEvent]) -> SearchCommand | None:
     """The command that makes the run with the settings of its last start; None if it was not recorded."""
-    starts = [r for r in lines if r["event"] in ("started", "resumed") and "overrides" in r]
-    return SearchCommand(tuple(starts[-1]["options"]), tuple(starts[-1]["overrides"])) if starts else None
-
-
-def asked(record: Record) -> Asked:
-    """What an "asked" record holds. Records of the first versions do not say where the trial starts."""
-    starts = record.get("continues"), record.get("inherits")
-    return Asked(record["trial"], record["arch"], record["iterations"], *starts)
+    starts = [e for e in events if isinstance(e, Started) and "overrides" in e.model_fields_set]
+    return SearchCommand(tuple(starts[-1].options), tuple(starts[-1].overrides)) if starts else None

@@ -1,68 +1,157 @@
-"""The content of summary.json."""
+"""summary.json: one model that a run writes and everything reads.
 
-import math
+The file may come from anybody, so its values are checked before they are used.
+"""
+
+import json
 import platform
-import shlex
-import sys
-from typing import Any
+import zlib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nasmeta import __version__
-from nasmeta.run.composition import Composition
-from nasmeta.training.score import Score, ci95
-from nasmeta.trial import MetaTested, TrialResult
+from nasmeta.errors import RunDirectoryError
+from nasmeta.runtime import files
+from nasmeta.runtime.command_lines import command_line
+from nasmeta.task import Kind
+from nasmeta.trial import TrialResult
 
 FORMAT = 1
+"""The format that is written, and the newest one that is read."""
+
+Count = Annotated[int, Field(ge=0, le=10**30)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0, le=1e15)]
 
 
-def describe(
-    composition: Composition,
-    searched: list[TrialResult],
-    *,
-    best: dict[str, Any],
-    reference: dict[str, Any],
-    difference: dict[str, float] | None,
-    trained: bool,
-    wall_seconds: float,
-    simulated_seconds: float | None,
-    pareto: list[dict[str, Any]] | None,
-    settings_changed: list[str],
-) -> dict[str, Any]:
-    """The summary of a run. Accuracies are fractions.
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
 
-    searched: the results of the search's trials. best, reference: metrics and meta-test of either network.
-    difference: best minus reference over the same tasks. trained: whether networks were trained; if not, the
-    numbers come from a table, and `task` and `batch_norm`, which they do not depend on, are null.
-    simulated_seconds: the seconds that the trials would have taken, None if times are not simulated. pareto:
-    the front, None unless the strategy had several objectives. settings_changed: what `resume --force`
-    changed; the results then mix two settings.
+
+class Side(_Part):
+    """The numbers of `best` or of `reference`: as a result of its full training, and of the meta-test.
+
+    test_loss: None for a table, or if it is not finite. reason: why there is no meta-test.
     """
-    keys = composition.config.keys
-    batch_norm = keys.batch_norm if trained else None
-    return {
-        "format": FORMAT,
-        "command": _command(),
-        "seed": keys.seed,
-        "device": str(composition.device),
-        "versions": versions(),
-        "kind": composition.task.kind,
-        "task": keys.task.model_dump() if trained else None,
-        "trained": trained,
-        "trials": len(searched),
-        "failed_trials": sum(result.status == "failed" for result in searched),
-        "settings_changed": settings_changed,
-        "wall_seconds": wall_seconds,
-        "simulated_seconds": simulated_seconds,
-        "best": {**best, "batch_norm": batch_norm},
-        "reference": {**reference, "batch_norm": batch_norm},
-        "difference": difference,
-        "pareto": pareto,
-    }
+
+    arch: str
+    valid_accuracy: Share | None
+    valid_ci95: float | None = None
+    valid_loss: float | None = None
+    params: Count | None
+    flops: Count | None
+    train_seconds: Seconds
+    reason: str | None = None
+    test_accuracy: Share | None
+    test_ci95: float | None
+    test_loss: float | None = None
+    test_tasks: Count | None
+    batch_norm: str | None
 
 
-def _command() -> str:
-    """The command that was typed. For `nasmeta search`, the program's name includes "search", for Hydra."""
-    program = sys.argv[0] if sys.argv[0].startswith("nasmeta ") else "nasmeta"
-    return f"{program} {shlex.join(sys.argv[1:])}"
+class Difference(_Part):
+    """Best minus reference over the same tasks: the mean and the half-width of its 95% interval."""
+
+    mean: float
+    ci95: float
+
+
+class Member(_Part):
+    """A trial on the Pareto front. checkpoint: its file in the run directory, if it has one."""
+
+    trial: Count
+    arch: str
+    valid_accuracy: Share | None
+    valid_loss: float | None
+    proxy: float | None = None
+    params: Count | None
+    flops: Count | None
+    latency_ms: float | None
+    checkpoint: str | None
+
+
+class Summary(_Part):
+    """What a run has found. Accuracies are fractions.
+
+    task, batch_norm: null if the run `trained` no network, since a table's numbers do not depend on them.
+    settings_changed: what `resume --force` changed; the results then mix two settings. simulated_seconds:
+    the seconds that the trials would have taken, if times are simulated. pareto: the front, if the strategy
+    has several objectives.
+    """
+
+    format: int
+    command: str
+    seed: Annotated[int, Field(ge=0)]
+    device: str
+    versions: dict[str, str]
+    kind: Kind
+    task: dict[str, int] | None
+    trained: bool = True
+    trials: Count
+    failed_trials: Count
+    settings_changed: list[str] = []
+    wall_seconds: Seconds
+    simulated_seconds: Seconds | None = None
+    best: Side
+    reference: Side
+    difference: Difference | None = None
+    pareto: list[Member] | None = None
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Summary":
+        """Checks that both sides have the measure that the verdict compares, unless the reference failed."""
+        regression = self.kind == "regression" or self.best.test_accuracy is None
+        name = "test_loss" if regression else "test_accuracy"
+        tested = self.reference.test_accuracy is not None or self.reference.test_loss is not None
+        for side, needed in ((self.best, True), (self.reference, tested)):
+            if needed and getattr(side, name) is None:
+                raise ValueError(f"{name} is missing")
+        return self
+
+    def write(self, path: Path) -> int:
+        """Writes the file, and returns its CRC-32."""
+        text = json.dumps(self.model_dump(), indent=2).encode() + b"\n"
+        files.write_atomically(path, text, inside=path.parent)
+        return zlib.crc32(text)
+
+    @classmethod
+    def read(cls, path: Path, checksum: int | None) -> "Summary":
+        """The checked content of the file. `checksum` is its CRC-32 by the journal, None if unknown.
+
+        Raises OSError if it cannot be read, ValueError that names the key if it is damaged, and
+        RunDirectoryError if it has a newer format.
+        """
+        data = files.read_bytes(path, files.MAX_TABLE, inside=path.parent)
+        if checksum is not None and zlib.crc32(data) != checksum:
+            raise ValueError("its checksum is wrong")
+        try:
+            values = json.loads(data)
+            version = values.get("format") if isinstance(values, dict) else None
+            if isinstance(version, int) and version > FORMAT:
+                raise RunDirectoryError(
+                    f"{path}: has format {version}, this nasmeta reads up to {FORMAT}: update it"
+                )
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            raise ValueError(f"{key}: {problem['msg']}" if key else problem["msg"]) from error
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+
+
+def read_summary(path: Path, checksum: int | None) -> dict[str, Any]:
+    """Like Summary.read, but raises RunDirectoryError, which says how to make a damaged file again."""
+    try:
+        return Summary.read(path, checksum).model_dump()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        again = command_line("resume", path.parent)
+        raise RunDirectoryError(
+            f"{path}: damaged: {reason}; this makes it again from the journal: {again}"
+        ) from error
 
 
 def versions() -> dict[str, str]:
@@ -90,36 +179,4 @@ def metrics(result: TrialResult) -> dict[str, Any]:
         "train_seconds",
         "reason",
     )
-    values = result.to_dict()
-    return {name: values[name] for name in names}
-
-
-def has_result(tested: Score | MetaTested) -> bool:
-    """Whether a meta-test gave a finite number. A loss may have diverged on the new tasks."""
-    return math.isfinite(tested.value if isinstance(tested, Score) else tested.accuracy)
-
-
-def tested_numbers(tested: Score | MetaTested | None) -> dict[str, Any]:
-    """The numbers of a meta-test for the summary. The loss is None for a table, or if it is not finite."""
-    loss, tasks = (tested.loss, tested.tasks) if isinstance(tested, Score) else (None, None)
-    if loss is not None and not math.isfinite(loss):  # the accuracy next to it says how bad it is
-        loss = None
-    return {
-        "test_accuracy": tested.accuracy if tested else None,
-        "test_ci95": tested.ci95 if tested else None,
-        "test_loss": loss,
-        "test_tasks": tasks if tested else 0,
-    }
-
-
-def paired_difference(
-    best: Score | MetaTested, reference: Score | MetaTested | None
-) -> dict[str, float] | None:
-    """Mean and 95% half-width of best minus reference over the same tasks; None for numbers from a table.
-
-    The differences are paired by task, so the interval is narrower than that of either network.
-    """
-    if not (isinstance(best, Score) and isinstance(reference, Score)):
-        return None
-    paired = best.per_task - reference.per_task
-    return {"mean": float(paired.mean()), "ci95": ci95(paired)}
+    return {name: getattr(result, name) for name in names}

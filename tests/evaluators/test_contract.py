@@ -97,7 +97,7 @@ def test_it_sees_no_test_tasks(whole: Composition, tmp_path: Path, monkeypatch: 
     assert "test" not in asked
     assert bool(asked) == evaluator.trains_networks() or result.proxy is not None
     if not evaluator.trains_networks():
-        assert evaluator.test(ARCH, ITERATIONS).accuracy not in result.to_dict().values()
+        assert evaluator.test(ARCH, ITERATIONS).accuracy not in vars(result).values()
 
 
 def test_costs_are_those_of_the_results(whole: Composition, make: contract.Make, tmp_path: Path) -> None:

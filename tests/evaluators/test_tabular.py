@@ -270,8 +270,10 @@ def test_limits_hold_by_the_tables_costs(tmp_path: Path) -> None:
     composition = Composition.of(parse(values, trusted=True))
     evaluator = composition.evaluator(composition.problem())
     from nasmeta.run.constraints import Constraints
+    from nasmeta.run.state import RunState
 
-    feasible = Constraints(composition, evaluator, [], lambda event, **values: None).feasible
+    state = RunState()
+    feasible = Constraints(composition, evaluator, state, state.apply).feasible
     assert [feasible(composition.space.parse(arch)) for arch in (RESNET, *CELLS)] == [
         True,
         True,

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 
 from nasmeta.reporting.figures.architecture import rgb
 from nasmeta.reporting.figures.curves import MANY, Level, cost_figure, search_figure, sweep_figure
-from nasmeta.reporting.read.load import Finished, Run, load_run
+from nasmeta.reporting.read.load import Run, load_run
+from nasmeta.run.records import Finished
 from nasmeta.strategies.pareto import dominates
 from tests.reporting.events_of_a_run import trial_failed, trial_finished
 from tests.reporting.stored_runs import searched, summary_of
@@ -28,7 +29,10 @@ def steps_of(axes: Axes) -> set[str]:
 
 
 def run_of(*finished: Any, **changes: Any) -> Run:
-    trials = tuple(Finished(event.result, 10.0 * (n + 1)) for n, event in enumerate(finished))
+    trials = tuple(
+        Finished(phase="search", result=event.result, elapsed=10.0 * (n + 1))
+        for n, event in enumerate(finished)
+    )
     return replace(Run(Path("outputs/run"), "unfinished", {}, trials=trials), **changes)
 
 
@@ -72,7 +76,7 @@ def sum_of_the_rest(directory: Path) -> float:
 
 def test_long_times_are_in_hours() -> None:
     run = run_of(trial_finished(0, 0.5, best=True), trial_finished(1, 0.6, best=True))
-    long = replace(run, trials=tuple(replace(t, elapsed=36_000.0) for t in run.trials))
+    long = replace(run, trials=tuple(t.model_copy(update={"elapsed": 36_000.0}) for t in run.trials))
     figure = search_figure(long, "time")
     assert figure is not None
     assert figure.axes[0].get_xlabel() == "time since the start (h)"

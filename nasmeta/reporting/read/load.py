@@ -13,24 +13,14 @@ from nasmeta.evaluators.ranking import best_of
 from nasmeta.reporting.read.differences import QUIET, Value, written
 from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory, checked_config
-from nasmeta.run.journal import Record
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
-from nasmeta.run.summary_file import read_summary
+from nasmeta.run.records import Finished, Tested
+from nasmeta.run.state import RunState
+from nasmeta.run.summary import read_summary
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trial import TrialResult
 
-SCORES = ("valid_loss", "valid_ci95", "proxy")
-"""Numbers without a bound: a loss may diverge to any finite number, and a proxy has its own scale."""
-
 Status = Literal["done", "failed", "unfinished", "planned", "unreadable"]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """An ended trial. `elapsed`: the run's wall time up to then in seconds, summed over all sessions."""
-
-    result: TrialResult
-    elapsed: float
 
 
 @dataclass(frozen=True)
@@ -92,33 +82,32 @@ def load_run(path: Path) -> Run:
             "name one that `nasmeta search` made"
         )
     lines, _ = journal.read(directory.journal)
-    records.check_lines(directory.journal, lines)
-    tested = [number for number, r in enumerate(lines) if r["event"] == "tested"]
+    events = records.parse(directory.journal, lines)
+    tested = [number for number, event in enumerate(events) if isinstance(event, Tested)]
     if tested:
-        lines = lines[: tested[-1] + 1]  # a later start, perhaps with other settings, gave no result
-    starts = [r for r in lines if r["event"] in ("started", "resumed")]
-    stored = [r["config"] for r in starts if r.get("config")]
+        events = events[: tested[-1] + 1]  # a later start, perhaps with other settings, gave no result
+    state = RunState.replay(events)
+    stored = [start.config for start in state.starts if start.config]
     different = [c for n, c in enumerate(stored) if n == 0 or c != stored[n - 1]]  # a long run starts often
     configs = [checked_config(directory.journal, config) for config in different]
-    config = _config(directory, configs)
-    ended = [(r["phase"], _finished(directory.journal, r)) for r in lines if r["event"] == "finished"]
+    ended = [event for event in events if isinstance(event, Finished)]
     run = Run(
         path=path,
         status="unfinished",
-        config=config,
-        command=records.command(lines),
-        environment=starts[-1] if starts else None,
-        began=starts[0].get("at") if starts else None,
+        config=_config(directory, configs),
+        command=records.command(events),
+        environment=state.starts[-1].values() if state.starts else None,
+        began=state.starts[0].at if state.starts else None,
         changes=_changes(configs),
-        latencies={r["arch"]: _sane(directory.journal, r["ms"]) for r in lines if r["event"] == "measured"},
-        trials=tuple(trial for phase, trial in ended if phase == "search"),
-        finals=tuple(trial.result for phase, trial in ended if phase == "final"),
-        reference=next((trial.result for phase, trial in ended if phase == "reference"), None),
-        in_flight=sum(r["event"] == "asked" for r in lines) - sum(phase == "search" for phase, _ in ended),
-        elapsed=max((_sane(directory.journal, r.get("elapsed", 0.0)) for r in lines), default=0.0),
+        latencies=state.latencies,
+        trials=tuple(event for event in ended if event.phase == "search"),
+        finals=tuple(event.result for event in ended if event.phase == "final"),
+        reference=next((event.result for event in ended if event.phase == "reference"), None),
+        in_flight=len(state.asked) - len(state.searched),
+        elapsed=state.elapsed,
     )
-    if tested:
-        summary = read_summary(directory.summary, lines[-1].get("checksum"))
+    if state.tested is not None:
+        summary = read_summary(directory.summary, state.tested.checksum)
         return replace(run, status="done", summary=summary)
     reason = _failure(run)
     return run if reason is None else replace(run, status="failed", reason=reason)
@@ -218,23 +207,6 @@ def _changes(configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         key: dict.fromkeys(written(s.get(key, "-")) for s in settings) for key in keys if key not in QUIET
     }
     return tuple(f"{key}: {', '.join(values)}" for key, values in found.items() if len(values) > 1)
-
-
-def _finished(path: Path, record: Record) -> Finished:
-    result = records.result(record)
-    for name, number in vars(result).items():
-        if name not in SCORES and isinstance(number, int | float):
-            _sane(path, number)
-    return Finished(result, _sane(path, record.get("elapsed", 0.0)))
-
-
-def _sane(path: Path, number: float) -> float:
-    """`number`, a count, a time or an accuracy. Raises RunDirectoryError if no run can have written it."""
-    if not -1e30 <= number <= 1e30:  # also true of NaN
-        raise RunDirectoryError(
-            f"{path}: holds the number {number!r:.40}, and no run writes that: start anew"
-        )
-    return number
 
 
 def _failure(run: Run) -> str | None:

@@ -1,0 +1,99 @@
+"""Records what happens in a run: in its journal, in its state, and for its observers."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from nasmeta.run.composition import Composition
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.environment import environment, recorded
+from nasmeta.run.events import Announcer, Observer, RunStarted
+from nasmeta.run.journal import Journal
+from nasmeta.run.records import JournalEvent, Started
+from nasmeta.run.state import RunState
+from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.training.problem import Problem
+
+
+class Recorder:
+    """Writes events to the open `journal` of the run in `directory`, and applies them to its `state`.
+
+    composition: the parts of the run. observers: those to `announce` to. command: what makes the run, if that
+    is known.
+    """
+
+    def __init__(
+        self,
+        composition: Composition,
+        directory: RunDirectory,
+        journal: Journal,
+        state: RunState,
+        observers: Sequence[Observer] = (),
+        command: SearchCommand | None = None,
+    ) -> None:
+        self.state, self.announce = state, Announcer(list(observers))
+        self._composition, self._directory, self._journal = composition, directory, journal
+        self._command = command
+        self._has_started = False
+        self._elapsed_before, self._began = state.elapsed, time.monotonic()
+
+    def announce_start(self, problem: Problem | None) -> None:
+        """Tells the observers that the run begins or is resumed.
+
+        problem: that of the trials, from whose training tasks some are shown; None if no network is trained.
+        """
+        resumed = bool(self._journal.records)
+        if not resumed:
+            self.start()
+        keys, state = self._composition.config.keys, self.state
+        self.announce(
+            RunStarted(
+                directory=str(self._directory.path),
+                trials=keys.budget.trials,
+                finished=len(state.searched),
+                resumed=resumed,
+                batch_norm=keys.batch_norm,
+                episode=problem.train.batch(0, 1) if problem else None,
+                best=state.best,
+            )
+        )
+
+    def start(self) -> None:
+        """Records what the run is made with, before it makes anything; later calls do nothing.
+
+        Settings that differ from those of the last start replace them, first in the journal, then in
+        config.json.
+        """
+        if self._has_started:
+            return
+        self._has_started = True
+        lines = self._journal.records
+        before, now = recorded(lines), environment(self._composition)
+        changed = before is not None and before["config"] != json.loads(json.dumps(now["config"]))
+        changed = changed or self._directory.config_is_stale()
+        replaces = {"replaces": self._directory.config_checksum()} if changed else {}
+        typed = asdict(self._command) if self._command else {}
+        values = {"at": time.time(), **now, **typed, **replaces}
+        self.record(Started.model_validate({"event": "resumed" if lines else "started", **plain(values)}))
+        self._directory.keep_config(now["config"], replace=changed)
+
+    def record(self, event: JournalEvent) -> None:
+        """Applies an event to the state and writes it to the journal."""
+        self.state.apply(event)
+        self.write(event)
+
+    def write(self, event: JournalEvent) -> None:
+        """Writes an event that is applied already."""
+        self.start()
+        self._journal.append(event.event, **event.values())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of wall time, including those before the run was resumed."""
+        return self._elapsed_before + time.monotonic() - self._began
+
+
+def plain(values: dict[str, object]) -> dict[str, object]:
+    """The values in the form that a journal returns: tuples are lists."""
+    return dict(json.loads(json.dumps(values)))

@@ -1,0 +1,179 @@
+"""The trials of a run: starts them, awaits them, and records how they end."""
+
+import logging
+from collections import deque
+from functools import partial
+
+from nasmeta.errors import RunDirectoryError
+from nasmeta.executors.base import Executor
+from nasmeta.run.composition import Composition, fingerprints, rebuild
+from nasmeta.run.constraints import Constraints
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.events import Announcer, Trained, TrialFinished, TrialStarted
+from nasmeta.run.journal import Journal
+from nasmeta.run.judges import Judges
+from nasmeta.run.outputs import keep_front, save_network
+from nasmeta.run.recorder import Recorder
+from nasmeta.run.records import Asked, Finished, parse
+from nasmeta.run.weights import TrialWeights
+from nasmeta.strategies.base import Strategy
+from nasmeta.training.meta_training import Progress
+from nasmeta.training.score import Stop
+from nasmeta.trial import Job, Outcome, Phase, Proposal, TrialResult
+
+log = logging.getLogger(__name__)
+
+
+class Trials:
+    """The trials of the run in `directory`, as far as its `recorder` and its state know them.
+
+    judges: what judges them. stop: whether to stop. waiting: the proposals of an interrupted run that have to
+    be started again. `close` ends what still runs.
+    """
+
+    def __init__(
+        self,
+        composition: Composition,
+        judges: Judges,
+        directory: RunDirectory,
+        recorder: Recorder,
+        stop: Stop,
+    ) -> None:
+        self.composition, self.judges, self.directory = composition, judges, directory
+        self.recorder, self.state, self.stop = recorder, recorder.state, stop
+        self.constraints = Constraints(composition, judges.search, self.state, recorder.record)
+        self.weights = TrialWeights(
+            directory,
+            self.state,
+            full_iterations=composition.config.keys.budget.final_iterations,
+            shared=str(composition.space.reference()) if judges.final.leaves_weights else None,
+            run=self._run,
+        )
+        self.waiting: list[Proposal] = []
+        self.in_flight: deque[Phase] = deque()
+        self.executor: Executor = composition.config.build(
+            "executor",
+            run=self._run,
+            rebuild=partial(rebuild, composition.config, fingerprints(composition)),
+            follow=partial(_follow, recorder.announce),
+            stop=stop,
+        )
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another trial may be started now."""
+        return len(self.in_flight) < self.executor.capacity and not self.stop()
+
+    @property
+    def clock(self) -> float:
+        """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
+        return self.state.simulated_seconds if self.judges.search.simulated_time else self.recorder.elapsed
+
+    def replay(self, strategy: Strategy, journal: Journal) -> None:
+        """Repeats the journal's asks and tells with the strategy; trials still in flight are `waiting`."""
+        limited = self.composition.config.keys.constraints.max_latency_ms is not None
+        if self.executor.capacity > 1 and (limited or "latency" in strategy.objectives):
+            log.warning(
+                "latencies are measured while trials run beside: longer, and noisier, than by executor=serial"
+            )
+        if not strategy.black_box:  # repeating its asks may train
+            self.recorder.start()
+        asked: dict[int, Proposal] = {}
+        for event in parse(journal.path, journal.records):
+            if isinstance(event, Asked):
+                proposal = strategy.ask()
+                now = proposal and Asked.of(proposal)
+                if proposal is None or now != event:
+                    raise RunDirectoryError(
+                        f"{journal.path}: it has {event!r}, the strategy now proposes {now!r}: "
+                        "the code or the configuration has changed"
+                    )
+                asked[proposal.trial] = proposal
+            elif isinstance(event, Finished) and event.phase == "search":
+                if asked.pop(event.result.trial, None) is None:
+                    raise RunDirectoryError(
+                        f"{journal.path}: trial {event.result.trial} ends and was never asked for"
+                    )
+                strategy.tell(self.outcome(event.result))
+        self.waiting = list(asked.values())
+        self.weights.forget_unneeded(strategy.needed())
+        if self.state.front is not None:
+            keep_front(self.directory, self.state.front.trials)
+
+    def start(self, proposal: Proposal) -> None:
+        """Starts a trial of the search."""
+        self._submit(self.weights.search_job(Asked.of(proposal)))
+
+    def start_in_full(self, phase: Phase, trial: int, arch: str) -> None:
+        """Starts the full training of a final candidate or of the reference."""
+        self._submit(self.weights.full_job(phase, trial, arch))
+
+    def next_result(self) -> TrialResult:
+        """Waits for the oldest trial in flight to end, and records its result."""
+        return self.finish(self.in_flight.popleft(), self.executor.collect())
+
+    def finish(self, phase: Phase, result: TrialResult, *, trained_as: str | None = None) -> TrialResult:
+        """Records a result. best.pt is written first, so that a kill in between repeats the trial's end."""
+        state, searching = self.state, phase == "search"
+        front = state.front if searching else None
+        if front is not None and "latency" in front.objectives and result.score is not None:
+            self.constraints.latency(self.composition.space.parse(result.arch))
+        event = Finished(phase=phase, elapsed=self.recorder.elapsed, result=result)
+        if trained_as is not None:
+            event = event.model_copy(update={"trained_as": trained_as})
+        state.apply(event)
+        is_best = searching and state.best is event.result
+        if self.judges.search.leaves_weights:
+            places = [self.directory.best] if is_best else []
+            places += [self.directory.front(result.trial)] if front and result.trial in front.trials else []
+            for path in places:
+                weights = self.directory.weights(phase, result.trial)
+                save_network(self.composition, path, weights, result, inside=self.directory.path)
+        volume = None
+        if front is not None:
+            volume = front.hypervolume(self.constraints.costs_of_reference)
+            event = event if volume is None else event.model_copy(update={"hypervolume": volume})
+        self.recorder.write(event)
+        if front is not None:
+            keep_front(self.directory, front.trials)
+        self.recorder.announce(TrialFinished(phase, result, is_best, front, volume))
+        return result
+
+    def outcome(self, result: TrialResult) -> Outcome:
+        """What the strategy is told of a result."""
+        arch = self.composition.space.parse(result.arch)
+        latency = None
+        if "latency" in self.composition.objectives and result.status == "ok":
+            latency = self.constraints.latency(arch)
+        return Outcome(
+            trial=result.trial,
+            arch=arch,
+            score=result.score,
+            iterations=result.iterations,
+            params=result.params,
+            flops=result.flops,
+            latency_ms=latency,
+            seconds=result.seconds,
+        )
+
+    def close(self) -> None:
+        """Ends the trials that still run."""
+        self.executor.close()
+
+    def _submit(self, job: Job) -> None:
+        self.recorder.start()
+        space = self.composition.space
+        graph = space.drawing(space.parse(job.arch))
+        self.recorder.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
+        self.executor.submit(job)
+        self.in_flight.append(job.phase)
+
+    def _run(self, job: Job) -> TrialResult:
+        """Runs a job in this process."""
+        self.recorder.start()
+        return self.judges.evaluate(job, partial(_follow, self.recorder.announce, job), self.stop)
+
+
+def _follow(announce: Announcer, job: Job, progress: Progress) -> None:
+    numbers = progress.iteration, job.iterations, progress.loss, progress.accuracy
+    announce(Trained(job.phase, job.trial, *numbers))
