@@ -23,6 +23,7 @@ from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
 from nasmeta.networks.out_of_memory import DoesNotFit, retry_on_oom
+from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.joint import TunedArchitecture
 from nasmeta.search_spaces.relaxation.spec import Relaxation
@@ -243,7 +244,9 @@ def restored_state(
 
 def _tuned(config: Config, settings: Mapping[str, Value]) -> tuple[MetaLearner, OuterOptimizer]:
     own = having(config, settings)
-    return own.build("meta_learner", batch_norm=own.keys.batch_norm), own.build("optimizer")
+    return own.build("meta_learner", batch_norm=BatchNormPolicy.parse(own.keys.batch_norm)), own.build(
+        "optimizer"
+    )
 
 
 def new_state(
