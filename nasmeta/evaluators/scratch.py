@@ -31,7 +31,7 @@ class Scratch(Evaluator):
         *,
         max_seconds: Annotated[float, Field(gt=0)] | None,
         problem: Problem,
-        keep: KeepBest | None = None,
+        keep: KeepBest | None,
     ) -> None:
         self.problem, self.max_seconds, self.keep = problem, max_seconds, keep
 

@@ -152,15 +152,14 @@ class Composition:
 
     def evaluator(self, problem: Problem) -> Evaluator:
         """A new evaluator for the search, which judges architectures on `problem`."""
-        evaluator: Evaluator = self.config.build("evaluator", problem=problem)
+        evaluator: Evaluator = self.config.build("evaluator", problem=problem, keep=None)
         return evaluator
 
     @cached_property
     def judges(self) -> Judges:
         """What judges the run's trials. It is made once for a command, and loads its data when told to."""
-        problem, budget = self.problem(), self.config.keys.budget
-        keep = KeepBest(budget.judge_every, budget.patience) if budget.keep == "best" else None
-        return Judges(self.evaluator(problem), problem, keep)
+        problem = self.problem()
+        return Judges(self.evaluator(problem), problem, KeepBest.of(self.config.keys.budget))
 
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta import seeding
+from nasmeta.config.schema import BudgetConfig
 from nasmeta.errors import RunFailed
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.state import MetaState
@@ -28,6 +29,7 @@ from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.task import Split, TaskSpec
 from nasmeta.trained.checkpoint import adopt_training_population, configured, own_data
 from nasmeta.trained.meta_test import MetaTest
+from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop, ci95
 from nasmeta.training.weights import Weights
@@ -102,8 +104,7 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     first = test.score(state, stop)
     rows = [_row("checkpoint", own, state.task, first, first)]
     for name, rival in _rivals(problem, own, state).items():
-        iterations = keys.budget.final_iterations
-        rival_state = _trained(problem, rival, iterations, folder / f"{name}.pt", stop)
+        rival_state = _trained(problem, rival, keys.budget, folder / f"{name}.pt", stop)
         adopt_training_population(stored, test.learner, rival_state, test.config)
         rival_state = test.learner.with_num_classes(rival_state, state.task.outputs)
         rows.append(_row(name, rival, state.task, test.score(rival_state, stop), first))
@@ -156,11 +157,12 @@ def four_conv(width: int) -> ConvSpace:
     )
 
 
-def _trained(problem: Problem, rival: Rival, iterations: int, weights: Path, stop: Stop) -> MetaState:
+def _trained(problem: Problem, rival: Rival, budget: BudgetConfig, weights: Path, stop: Stop) -> MetaState:
     """The rival's state after full training with the checkpoint's configuration."""
     problem = replace(problem, space=rival.space)
-    result = Scratch(max_seconds=None, problem=problem).evaluate(
-        str(rival.arch), iterations, 0, weights, report=lambda progress: None, stop=stop
+    scratch = Scratch(max_seconds=None, problem=problem, keep=KeepBest.of(budget))
+    result = scratch.evaluate(
+        str(rival.arch), budget.final_iterations, 0, weights, report=lambda progress: None, stop=stop
     )
     if result.status == "failed":
         raise RunFailed(f"{weights}: the control {rival.arch} could not be trained: {result.reason}")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nasmeta.config.schema import BudgetConfig
 from nasmeta.networks.network import Parameters
 from nasmeta.training.meta_training import MetaTraining, Progress
 from nasmeta.training.problem import Problem
@@ -22,6 +23,11 @@ class KeepBest:
 
     every: int
     patience: int | None
+
+    @classmethod
+    def of(cls, budget: BudgetConfig) -> "KeepBest | None":
+        """How full trainings of this budget judge iterates; None if they leave the last one."""
+        return cls(budget.judge_every, budget.patience) if budget.keep == "best" else None
 
 
 def run_and_keep_best(

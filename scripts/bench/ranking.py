@@ -98,7 +98,8 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str
     composition = Composition.of(parse(composed(overrides), trusted=True))
     problem = composition.problem()
     problem.load()
-    shared, scratch = composition.evaluator(problem), Scratch(max_seconds=None, problem=problem)
+    shared = composition.evaluator(problem)
+    scratch = Scratch(max_seconds=None, problem=problem, keep=None)
     assert isinstance(shared, Supernet)
     archs = drawn(composition, shared, options.architectures)
     pairs: list[dict[str, Any]] = []
