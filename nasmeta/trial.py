@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Phase = Literal["search", "final", "reference"]
-"""Why an architecture is trained: as a candidate, in full as one of the best, or in full as the reference."""
+Phase = Literal["search", "tuning", "final", "reference"]
+"""Why an architecture is trained.
+
+As a candidate; as the reference with settings that are tried; in full as one of the best; or in full as the
+reference.
+"""
 
 
 @dataclass(frozen=True)

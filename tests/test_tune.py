@@ -108,3 +108,29 @@ def test_a_run_that_is_resumed_reads_its_candidates(finished: Path) -> None:
             arch = space.parse(event["arch"])
             assert isinstance(arch, TunedArchitecture)
             assert str(arch) == event["arch"]
+
+
+def events(directory: Path, phase: str) -> list[dict[str, Any]]:
+    lines = map(json.loads, (directory / "journal.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == "finished" and line["phase"] == phase]
+
+
+def test_the_reference_gets_the_settings_that_judge_it_best(finished: Path) -> None:
+    tried = events(finished, "tuning")
+    searched = events(finished, "search")
+    plain = str(Composition.of(config(RATE)).space.space.reference())
+    assert len(tried) == config(RATE).keys.budget.reference_trials
+    assert {line["arch"].partition(" @ ")[0] for line in tried} == {plain}
+    assert len({line["arch"] for line in tried}) == len(tried)
+    own = [*tried, *(line for line in searched if line["arch"].startswith(f"{plain} @ "))]
+    least = min(own, key=lambda line: line["valid_loss"])
+    (full,) = events(finished, "reference")
+    assert full["arch"] == least["arch"]
+
+
+def test_under_limits_the_reference_is_scaled_to_meet_them(tmp_path: Path) -> None:
+    free = Composition.of(config()).space.reference()
+    assert search(tmp_path, "constraints.max_params=500", "budget.final_candidates=1") == 0
+    (full,) = events(tmp_path, "reference")
+    assert full["params"] <= 500
+    assert full["arch"] != str(free)

@@ -90,6 +90,7 @@ class BudgetConfig(BaseModel):
     model_config = Strict
     trials: Count
     search_iterations: Count
+    reference_trials: Count
     final_candidates: Count
     final_iterations: Count
     valid_tasks: Annotated[int, Field(ge=2, le=10**7)]

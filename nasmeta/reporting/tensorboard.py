@@ -167,4 +167,4 @@ def _family(event: TrialStarted | Trained | TrialFinished) -> str:
     if event.phase == "reference":
         return "reference"
     trial = event.result.trial if isinstance(event, TrialFinished) else event.trial
-    return f"final/{trial}"
+    return f"{event.phase}/{trial}"

@@ -111,6 +111,17 @@ class Constraints:
             self._record(Measured(arch=key, ms=ms))
         return self._state.latencies[key]
 
+    def reference(self) -> Any:
+        """The hand-designed network that the search has to beat, made cheaper until it meets the limits.
+
+        Looking accuracies up gives none for such a network, so it then stays the space's reference.
+        """
+        space = self._composition.space
+        if not self._evaluator.trains_networks() or not any(self._limits.model_dump().values()):
+            return space.reference()
+        apart = Constraints(self._composition, self._evaluator, self._state, self._record)
+        return space.reference_within(apart.feasible)
+
     def costs_of_reference(self) -> dict[str, float]:
         """The costs of the space's reference network, as far as they are objectives of the strategy."""
         whole = self._composition

@@ -26,7 +26,7 @@ class Judges:
 
     def evaluate(self, job: Job, report: Report, stop: Stop) -> TrialResult:
         """Runs a job with the evaluator of its phase. See Evaluator.evaluate for `report` and `stop`."""
-        evaluator = self.search if job.phase == "search" else self.final
+        evaluator = self.search if job.phase in ("search", "tuning") else self.final
         return evaluator.evaluate(
             job.arch, job.iterations, job.trial, job.weights, start=job.start, report=report, stop=stop
         )

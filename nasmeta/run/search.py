@@ -4,7 +4,6 @@
 the same calls again, and those that have finished return what the journal holds.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +18,7 @@ from nasmeta.run.events import Observer, RunFinished
 from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Searched, parse
+from nasmeta.run.reference import opponent
 from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
 from nasmeta.runtime import files
@@ -112,24 +112,16 @@ def train_in_full(strategy: Strategy, trials: Trials) -> list[TrialResult]:
 
     Those that the journal has are not trained again. A candidate that is the reference takes its result.
     """
-    finished, shared = trials.state.finished, trials.weights.shared
-    wanted: dict[tuple[Phase, int], str] = {("reference", 0): str(trials.composition.space.reference())}
-    wanted |= {("final", trial): arch for trial, arch in enumerate(_candidates(strategy, trials))}
-    same = [key for key, arch in wanted.items() if key[0] == "final" and arch == shared]
-    waiting = deque(key for key in wanted if key not in finished and key not in same)
-    while True:
-        for phase, trial in same:
-            if ("reference", 0) in finished and (phase, trial) not in finished:
-                trials.finish(phase, replace(finished["reference", 0], trial=trial), trained_as="reference")
-        while waiting and trials.has_room:
-            phase, trial = waiting.popleft()
-            trials.start_in_full(phase, trial, wanted[phase, trial])
-        if not trials.in_flight:
-            break
-        trials.next_result()
-    if waiting:
-        raise Interrupted("stopped before the final training")
-    return [finished[key] for key in wanted]
+    candidates = _candidates(strategy, trials)
+    reference = opponent(trials, candidates)
+    trials.weights.shared = reference if trials.judges.final.leaves_weights else None
+    wanted: dict[tuple[Phase, int], str] = {("reference", 0): reference}
+    wanted |= {("final", trial): arch for trial, arch in enumerate(candidates)}
+    same = {key for key, arch in wanted.items() if key[0] == "final" and arch == trials.weights.shared}
+    trained, *_ = trials.judge_all({key: arch for key, arch in wanted.items() if key not in same})
+    for phase, trial in sorted(same - trials.state.finished.keys()):
+        trials.finish(phase, replace(trained, trial=trial), trained_as="reference")
+    return [trials.state.finished[key] for key in wanted]
 
 
 def _candidates(strategy: Strategy, trials: Trials) -> list[str]:

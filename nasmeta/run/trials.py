@@ -2,9 +2,10 @@
 
 import logging
 from collections import deque
+from collections.abc import Mapping
 from functools import partial
 
-from nasmeta.errors import RunDirectoryError
+from nasmeta.errors import Interrupted, RunDirectoryError
 from nasmeta.executors.base import Executor
 from nasmeta.run.composition import Composition, fingerprints, rebuild
 from nasmeta.run.constraints import Constraints
@@ -45,8 +46,8 @@ class Trials:
         self.weights = TrialWeights(
             directory,
             self.state,
+            search_iterations=composition.config.keys.budget.search_iterations,
             full_iterations=composition.config.keys.budget.final_iterations,
-            shared=str(composition.space.reference()) if judges.final.leaves_weights else None,
             run=self._run,
         )
         self.waiting: list[Proposal] = []
@@ -104,9 +105,23 @@ class Trials:
         """Starts a trial of the search."""
         self._submit(self.weights.search_job(Asked.of(proposal)))
 
-    def start_in_full(self, phase: Phase, trial: int, arch: str) -> None:
-        """Starts the full training of a final candidate or of the reference."""
-        self._submit(self.weights.full_job(phase, trial, arch))
+    def judge_all(self, wanted: Mapping[tuple[Phase, int], str]) -> list[TrialResult]:
+        """The results of the `wanted` architectures, by phase and number. What is known is not made again.
+
+        Raises Interrupted if it is stopped before all are known.
+        """
+        waiting = deque(key for key in wanted if key not in self.state.finished)
+        while True:
+            while waiting and self.has_room:
+                phase, trial = waiting.popleft()
+                job = self.weights.tuning_job if phase == "tuning" else partial(self.weights.full_job, phase)
+                self._submit(job(trial, wanted[phase, trial]))
+            if not self.in_flight:
+                break
+            self.next_result()
+        if waiting:
+            raise Interrupted("stopped between two trainings")
+        return [self.state.finished[key] for key in wanted]
 
     def next_result(self) -> TrialResult:
         """Waits for the oldest trial in flight to end, and records its result."""

@@ -16,9 +16,11 @@ log = logging.getLogger(__name__)
 class TrialWeights:
     """Keeps the files of trials, forgets them, and makes lost ones again.
 
-    directory, state: those of the run. full_iterations: the budget of a full training. shared: the
-    architecture, if any, whose full training is done once, as the reference's, although it is also a final
-    candidate. run: runs a job and leaves its file.
+    directory, state: those of the run. search_iterations, full_iterations: the budgets of a candidate and of
+    a full training. run: runs a job and leaves its file.
+
+    shared: the architecture, if any, whose full training is done once, as the reference's, although it is
+    also a final candidate. It is known once the search is over.
     """
 
     def __init__(
@@ -26,12 +28,13 @@ class TrialWeights:
         directory: RunDirectory,
         state: RunState,
         *,
+        search_iterations: int,
         full_iterations: int,
-        shared: str | None,
         run: Callable[[Job], object],
     ) -> None:
         self._directory, self._state, self._run = directory, state, run
-        self._full_iterations, self.shared = full_iterations, shared
+        self._search_iterations, self._full_iterations = search_iterations, full_iterations
+        self.shared: str | None = None
         self.final_starts: set[int] = set()
         """The search's trials whose training the full training of the same architecture continues."""
         self._forgotten: set[int] = set()
@@ -40,6 +43,10 @@ class TrialWeights:
         """The job of a trial of the search, which may start from the weights of an earlier one."""
         start = None if asked.start is None else self.of("search", asked.start)
         return self._job("search", asked.trial, asked.arch, asked.iterations, start)
+
+    def tuning_job(self, trial: int, arch: str) -> Job:
+        """The job that tries settings of the reference, at the budget of a candidate."""
+        return self._job("tuning", trial, arch, self._search_iterations, None)
 
     def full_job(self, phase: Phase, trial: int, arch: str) -> Job:
         """The full training of a final candidate or of the reference."""

@@ -244,9 +244,8 @@ def restored_state(
 
 def _tuned(config: Config, settings: Mapping[str, Value]) -> tuple[MetaLearner, OuterOptimizer]:
     own = having(config, settings)
-    return own.build("meta_learner", batch_norm=BatchNormPolicy.parse(own.keys.batch_norm)), own.build(
-        "optimizer"
-    )
+    policy = BatchNormPolicy.parse(own.keys.batch_norm)
+    return own.build("meta_learner", batch_norm=policy), own.build("optimizer")
 
 
 def new_state(

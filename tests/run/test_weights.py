@@ -26,8 +26,9 @@ class Run:
             ]
         )  # fmt: skip
         self.weights = TrialWeights(
-            self.directory, self.state, full_iterations=100, shared=shared, run=self.run
+            self.directory, self.state, search_iterations=10, full_iterations=100, run=self.run
         )
+        self.weights.shared = shared
         self.directory.checkpoints.mkdir()
         for phase, trial in self.state.finished:
             self.leave(self.directory.weights(phase, trial))

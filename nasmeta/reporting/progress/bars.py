@@ -111,8 +111,10 @@ class Bars:
 
 def _name(phase: Phase, trial: int) -> str:
     """The name of a training: "trial 7", "final training of trial 1", or "reference"."""
-    name = {"search": "trial", "final": "final training of trial", "reference": "reference"}[phase]
-    return name if phase == "reference" else f"{name} {trial}"
+    if phase == "reference":
+        return "reference"
+    kinds = {"search": "trial", "tuning": "reference, settings", "final": "final training of trial"}
+    return f"{kinds[phase]} {trial}"
 
 
 def _valid(result: "TrialResult") -> str:

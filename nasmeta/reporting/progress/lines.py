@@ -89,4 +89,5 @@ def _name(event: TrialStarted | Trained | TrialFinished) -> str:
     if event.phase == "reference":
         return "reference"
     trial = event.result.trial if isinstance(event, TrialFinished) else event.trial
-    return f"{'final ' * (event.phase == 'final')}trial {trial}"
+    kind = {"search": "trial", "tuning": "reference, settings", "final": "final trial"}[event.phase]
+    return f"{kind} {trial}"
