@@ -148,7 +148,9 @@ def test_measured_latencies_are_recorded_and_not_measured_again(
 ) -> None:
     from nasmeta.run import constraints
 
-    clock = iter(range(1, 10_000))  # what is beyond the limit are scaled references, measured after the trials
+    clock = iter(
+        range(1, 10_000)
+    )  # what is beyond the limit are scaled references, measured after the trials
     monkeypatch.setattr(constraints, "measure_latency", lambda *args: float(next(clock)))
     run(tmp_path / "a", "constraints.max_latency_ms=4.5", "budget.trials=4")
     measured = {r["arch"]: r["ms"] for r in records(tmp_path / "a", "measured")}
