@@ -64,9 +64,10 @@ def test_a_trial_gives_the_same_wherever_it_runs(tmp_path: Path) -> None:
         return result
 
     assert spawn(arguments("serial")) == 0
-    assert spawn(arguments("process"), kill_at=16) == -signal.SIGKILL
-    found = [(r["phase"], r["trial"]) for r in records(tmp_path / "process", "finished")]
-    assert found == [*(("search", trial) for trial in range(4)), ("reference", 0), ("final", 0)]
+    assert spawn(arguments("process"), kill_at=17) == -signal.SIGKILL
+    phases = [r["phase"] for r in records(tmp_path / "process", "finished")]
+    assert phases[:5] == ["search"] * 4 + ["reference"], "trained by workers"
+    assert len(phases) < 7, "and a final one is left"
     assert spawn(["resume", str(tmp_path / "process"), "executor=serial"]) == 0
     assert ended("process") == ended("serial")
     assert len(records(tmp_path / "process", "finished")) == 7
