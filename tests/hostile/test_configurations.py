@@ -21,6 +21,7 @@ from nasmeta.runtime.stored import MAX_VALUES, plain
 from tests.cli.runs import SHORT
 from tests.hostile.makers import (
     Canary,
+    change_checkpoint,
     change_config,
     copy_of,
     make_job,
@@ -173,6 +174,9 @@ def test_nothing_is_downloaded_and_no_folder_made(
     directory = change_config(copy_of(finished, tmp_path / "run"), change)
     if command == "resume":
         (directory / "journal.jsonl").unlink()  # as if the run had been killed at once
+    else:  # the network's tasks have to be those of the dataset
+        task = {"kind": "classification", "input_shape": (1, 28, 28), "outputs": 5, "train_classes": 20}
+        change_checkpoint(directory / "best.pt", lambda saved: saved.update(task=task))
     outcome = run(canary, directory, command, str(directory))
     assert outcome.code == 2
     assert "dataset.download=true" in outcome.err
