@@ -9,7 +9,7 @@ from nasmeta.cli.run import run, show
 from nasmeta.config.overrides import reconfigured
 from nasmeta.config.schema import GROUPS, Config
 from nasmeta.errors import RunDirectoryError
-from nasmeta.run import finished, journal, records, sweep
+from nasmeta.run import finished, records, sweep
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory, locked
 from nasmeta.run.environment import check_for_sweep
@@ -62,8 +62,7 @@ def _resume_run(options: argparse.Namespace, stored: Any, path: Path, command: S
     begun = directory.journal.is_file()
     if begun:  # the run knows what it was last started with
         stored = directory.load_config()
-        lines, _ = journal.read(directory.journal)
-        command = records.command(records.parse(directory.journal, lines)) or command
+        command = records.command(records.read(directory.journal)) or command
     config = reconfigured(stored, options.overrides, trusted=options.trust_code)
     summary = finished.result(path, config, options.overrides)
     if summary is not None:

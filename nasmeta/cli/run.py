@@ -13,7 +13,9 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_unchanged, environment, recorded
 from nasmeta.run.journal import Journal
+from nasmeta.run.records import parse
 from nasmeta.run.search import search
+from nasmeta.run.state import RunState
 from nasmeta.runtime import signals
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.command_lines import SearchCommand, command_line
@@ -41,9 +43,9 @@ def run(
     directory.keep_config(config.to_dict())  # first: with only a journal, the run could not be resumed
     again = command_line("resume", path, trusted=needs_trust(config.to_dict()))
     with directory.lock(), Journal(directory.journal) as journal, signals.interruptible() as stop:
-        before, now = recorded(journal.records), environment(composition)
-        asked = any(record["event"] == "asked" for record in journal.records)
-        check_unchanged(path, before, now, force=force, asked=asked, overrides=overrides)
+        state = RunState.replay(parse(journal.path, journal.records))
+        before, now = recorded(state.starts), environment(composition)
+        check_unchanged(path, before, now, force=force, asked=bool(state.asked), overrides=overrides)
         observers = _observers(config, directory)
         try:
             summary = search(composition, directory, journal, observers, stop, command)

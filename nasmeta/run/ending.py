@@ -8,7 +8,6 @@ from typing import Any
 
 from nasmeta.errors import RunFailed
 from nasmeta.run.environment import settings_changed
-from nasmeta.run.journal import Journal
 from nasmeta.run.outputs import save_network, stored_summary
 from nasmeta.run.records import Tested
 from nasmeta.run.summary import FORMAT, Difference, Side, Summary, metrics, versions
@@ -21,7 +20,7 @@ Meta = Score | MetaTested
 """A meta-test: on tasks, or looked up in a table."""
 
 
-def test_once(trials: Trials, journal: Journal, chosen: TrialResult, reference: TrialResult) -> Summary:
+def test_once(trials: Trials, chosen: TrialResult, reference: TrialResult) -> Summary:
     """Tests the chosen network and the reference, writes best.pt and summary.json, and returns the summary.
 
     A run that has tested them returns what it stored. Raises RunFailed if the chosen network diverges.
@@ -50,7 +49,7 @@ def test_once(trials: Trials, journal: Journal, chosen: TrialResult, reference: 
         save_network(
             trials.composition, directory.best, weights, chosen, tested=numbers, inside=directory.path
         )
-    summary = _summary(trials, (chosen, best), (reference, baseline), settings_changed(journal.records))
+    summary = _summary(trials, (chosen, best), (reference, baseline), settings_changed(trials.state.starts))
     checksum = summary.write(directory.summary)
     recorder.record(Tested(elapsed=recorder.elapsed, arch=chosen.arch, checksum=checksum, **numbers))
     return summary

@@ -12,8 +12,8 @@ from nasmeta.config.schema import flat, needs_trust
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run.composition import Composition
-from nasmeta.run.journal import Record
 from nasmeta.run.manifest import Plan
+from nasmeta.run.records import Started
 from nasmeta.run.summary import versions
 from nasmeta.runtime.command_lines import command_line
 
@@ -57,30 +57,26 @@ def environment(composition: Composition) -> dict[str, Any]:
     }
 
 
-def recorded(records: Iterable[Record]) -> Record | None:
-    """The environment that the journal recorded at the last start; None for a new run."""
-    starts = _starts(records)
-    return starts[-1] if starts else None
+def recorded(starts: Iterable[Started]) -> dict[str, Any] | None:
+    """The environment at the last of a run's starts; None for a new run."""
+    known = _known(starts)
+    return known[-1] if known else None
 
 
-def settings_changed(records: Iterable[Record]) -> list[str]:
+def settings_changed(starts: Iterable[Started]) -> list[str]:
     """What later starts of a run changed: "key: old -> new" for everything that its results depend on."""
-    starts = _starts(records)
     return [
         f"{name.removeprefix('config.')}: {text}"
-        for before, now in pairwise(starts)
+        for before, now in pairwise(_known(starts))
         if before != now
         for name, text in changes(before, now).items()
         if not is_harmless(name, same_data=_same_data(before, now))
     ]
 
 
-def _starts(records: Iterable[Record]) -> list[Record]:
-    starts = [r for r in records if r["event"] in ("started", "resumed") and r.get("config")]
-    return [{name: start.get(name) for name in _NAMES} for start in starts]
-
-
-_NAMES = ("config", "versions", "device", "threads", "data")
+def _known(starts: Iterable[Started]) -> list[dict[str, Any]]:
+    names = ("config", "versions", "device", "threads", "data")
+    return [{name: getattr(start, name) for name in names} for start in starts if start.config]
 
 
 def check_unchanged(

@@ -5,7 +5,7 @@ from typing import Any
 
 from nasmeta.config.schema import GROUPS, Config, resolve
 from nasmeta.errors import RunDirectoryError
-from nasmeta.run import journal, records
+from nasmeta.run import records
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import changes, is_harmless, recorded, told
 from nasmeta.run.outputs import stored_summary
@@ -22,15 +22,13 @@ def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] |
     made again, only differences that the result depends on are refused. The journal stays as it is.
     """
     directory = RunDirectory(path)
-    lines, _ = journal.read(directory.journal)
-    if not any(line["event"] == "tested" for line in lines):
+    state = RunState.replay(records.read(directory.journal))
+    if state.tested is None:
         return None
     with directory.lock():
-        events = records.parse(directory.journal, lines)
-        before = recorded(lines)
+        before = recorded(state.starts)
         target = config.groups["evaluator"]["_target_"]
         trained = resolve("evaluator", target, trusted=True).trains_networks()
-        state = RunState.replay(events)
         summary = stored_summary(directory, state.tested, trained=trained)
         changed = changes({"config": before["config"]}, {"config": config.to_dict()}) if before else {}
         if summary is None:  # lost files may be made again on another machine or executor
@@ -38,7 +36,7 @@ def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] |
         if changed:
             raise RunDirectoryError(
                 f"{path}: the run is finished, and {told(changed)} would change nothing of its result; "
-                f"{_new_run(records.command(events), overrides)}"
+                f"{_new_run(records.command(state.starts), overrides)}"
             )
         if summary is not None:  # a kill may have kept the run from tidying up
             for phase, trial in state.finished:

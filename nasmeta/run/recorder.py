@@ -68,14 +68,14 @@ class Recorder:
         if self._has_started:
             return
         self._has_started = True
-        lines = self._journal.records
-        before, now = recorded(lines), environment(self._composition)
-        changed = before is not None and before["config"] != json.loads(json.dumps(now["config"]))
+        before, now = recorded(self.state.starts), environment(self._composition)
+        changed = before is not None and before["config"] != plain(now)["config"]
         changed = changed or self._directory.config_is_stale()
         replaces = {"replaces": self._directory.config_checksum()} if changed else {}
         typed = asdict(self._command) if self._command else {}
         values = {"at": time.time(), **now, **typed, **replaces}
-        self.record(Started.model_validate({"event": "resumed" if lines else "started", **plain(values)}))
+        event = "resumed" if self._journal.records else "started"
+        self.record(Started.model_validate({"event": event, **plain(values)}))
         self._directory.keep_config(now["config"], replace=changed)
 
     def record(self, event: JournalEvent) -> None:

@@ -23,6 +23,7 @@ from pydantic import (
 
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
+from nasmeta.run import journal
 from nasmeta.run.journal import Record
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.training.checkpoint import MAX_ARCH
@@ -201,6 +202,12 @@ def parse(path: Path, lines: Sequence[Record]) -> list[JournalEvent]:
                 f"{path}: line {number}: {key}: {problem['msg']}; no run writes that; start a new run"
             ) from error
     return events
+
+
+def read(path: Path) -> list[JournalEvent]:
+    """The events of the journal at `path`, which nobody has open. Raises as `parse` and `journal.read`."""
+    lines, _ = journal.read(path)
+    return parse(path, lines)
 
 
 def command(events: Sequence[JournalEvent]) -> SearchCommand | None:

@@ -61,7 +61,7 @@ def search(
     chosen = best_of(finals)
     if chosen is None:
         raise RunFailed("every final candidate failed: " + "; ".join(str(r.reason) for r in finals))
-    summary = ending.test_once(trials, journal, chosen, reference).model_dump()
+    summary = ending.test_once(trials, chosen, reference).model_dump()
     trials.weights.forget_all()
     recorder.announce(RunFinished(summary, composition.config.hparams()))
     return summary

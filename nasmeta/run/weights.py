@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from nasmeta.run.directory import RunDirectory
@@ -37,7 +38,9 @@ class TrialWeights:
         self.shared: str | None = None
         self.final_starts: set[int] = set()
         """The search's trials whose training the full training of the same architecture continues."""
-        self._forgotten: set[int] = set()
+        self._kept: set[int] = set()
+        """The search's finished trials whose files are there; `_seen` results have been looked through."""
+        self._seen = 0
 
     def search_job(self, asked: Asked) -> Job:
         """The job of a trial of the search, which may start from the weights of an earlier one."""
@@ -67,16 +70,18 @@ class TrialWeights:
                 job = self.search_job(self._state.asked[trial])
             else:
                 job = self.full_job(phase, trial, self._state.finished[phase, trial].arch)
-            self._forgotten.discard(trial)
             self._run(job)
+            self._kept |= {trial} if phase == "search" else set()
         return path
 
     def forget_unneeded(self, needed: set[int]) -> None:
         """Deletes the files of the search's finished trials, except those `needed` to start from."""
-        searched = {trial for phase, trial in self._state.finished if phase == "search"}
-        for trial in searched - needed - self._forgotten:
+        new = islice(self._state.finished, self._seen, None)
+        self._kept |= {trial for phase, trial in new if phase == "search"}
+        self._seen = len(self._state.finished)
+        for trial in self._kept - needed:
             checkpoint.forget(self._directory.weights("search", trial))
-            self._forgotten.add(trial)
+        self._kept &= needed
 
     def forget_all(self) -> None:
         """Deletes the files of all finished trials, once the run has ended."""
