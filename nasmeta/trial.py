@@ -107,19 +107,19 @@ class TrialResult:
         arch: str,
         iterations: int,
         reason: str,
-        cost: Cost,
+        cost: Cost | None,
         train_seconds: float,
         seconds: float,
     ) -> "TrialResult":
-        """The result of an architecture that could not be judged; `cost` is what was known by then."""
+        """The result of an architecture that could not be judged; `cost` is None if it is not known."""
         return cls(
             trial=trial,
             arch=arch,
             iterations=iterations,
             status="failed",
             reason=reason,
-            params=cost.params,
-            flops=cost.flops,
+            params=None if cost is None else cost.params,
+            flops=None if cost is None else cost.flops,
             train_seconds=train_seconds,
             seconds=seconds,
         )

@@ -9,6 +9,7 @@ from nasmeta.config.arguments_of_hydra import in_quotes
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import GROUPS, Config
+from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError
 
 MADE_ANEW = ("strategy", "evaluator")
@@ -37,7 +38,7 @@ def _closest(group: str, values: Mapping[str, Any]) -> str:
     """The shipped option of the same target that shares the most values."""
     equal = {}
     for path in sorted((config_directory() / group).glob("*.yaml")):
-        option = _plain(OmegaConf.load(path))
+        option = read_mapping(path, read_text(path))
         if "defaults" in option:
             option = _composed([f"{group}={path.stem}"])[group]
         if option["_target_"] == values["_target_"] and option.keys() == values.keys():

@@ -141,7 +141,7 @@ class Evaluator(ABC):
                 arch=arch,
                 iterations=iterations,
                 reason=failure(error),
-                cost=cost or Cost(0, 0),
+                cost=cost if cost or self.simulated_time else Cost(0, 0),
                 train_seconds=seconds if self.leaves_weights else 0.0,
                 seconds=seconds,
             )

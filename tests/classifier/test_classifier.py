@@ -192,11 +192,12 @@ def _read_to_the_end(stream: io.BytesIO) -> io.BytesIO:
 def test_a_picture_may_have_any_form(form: str, root: Path, fitted: FewShotClassifier) -> None:
     """The answer is that of the file, for the picture alone and in a list, a tuple or a generator."""
     path = root / "c01" / "4.png"
-    expected = fitted.predict_proba([path])
+    expected, twice = fitted.predict_proba([path]), fitted.predict_proba([path, path])
+    np.testing.assert_allclose(twice, np.repeat(expected, 2, 0), atol=1e-6)
     make = FILE_FORMS[form]
     assert np.array_equal(fitted.predict_proba(make(path)), expected)
-    assert np.array_equal(fitted.predict_proba((make(path), make(path))), np.repeat(expected, 2, 0))
-    assert np.array_equal(fitted.predict_proba(make(path) for _ in range(2)), np.repeat(expected, 2, 0))
+    assert np.array_equal(fitted.predict_proba((make(path), make(path))), twice)
+    assert np.array_equal(fitted.predict_proba(make(path) for _ in range(2)), twice)
 
 
 def test_a_batch_may_be_an_array(root: Path, fitted: FewShotClassifier) -> None:

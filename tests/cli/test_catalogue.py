@@ -69,10 +69,12 @@ def test_the_projects_own_options_are_all_described() -> None:
     assert all(len(line.split()) > 2 for line in lines)
 
 
-@pytest.mark.parametrize("module", ["catalogue", "tables.closing", "progress", "tensorboard"])
+@pytest.mark.parametrize(
+    "module", ["cli.catalogue", "reporting.tables.closing", "reporting.progress", "reporting.tensorboard"]
+)
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     code = (
-        f"import sys, nasmeta.reporting.{module}; "
+        f"import sys, nasmeta.{module}; "
         "print([name for name in ('torch', 'hydra', 'matplotlib', 'tensorboard', 'omegaconf') "
         "if name in sys.modules])"
     )

@@ -236,10 +236,10 @@ def test_what_has_no_row_is_not_proposed_and_a_missing_reference_is_said(
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["trials"], summary["failed_trials"]) == (40, 0)
     assert summary["best"]["arch"] in [start, *known]
-    assert (
-        f"could not be judged, so nothing is compared: the table has no row of {RESNET}"
-        in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "could not be judged, so nothing is compared: " in said
+    assert f"evaluator.table has {1 + len(known)} rows, and none of {RESNET}" in said
+    assert summary["reference"]["params"] is None
 
 
 def test_the_tables_that_come_along_are_found_by_name(
