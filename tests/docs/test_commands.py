@@ -24,9 +24,12 @@ from PIL import Image
 
 from nasmeta.cli.main import main
 from nasmeta.datasets import omniglot
+from nasmeta.search_spaces.nasbench201 import Nasbench201Space
+from nasmeta.seeding import stream
 from tests.classifier.pictures import picture
 from tests.conftest import ROOT
 from tests.datasets.pictures import archive
+from tests.evaluators.tables import write_benchmark
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -97,11 +100,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory, strokes_drawn_once: None) -> 
     (folder / "my_conf" / "strategy").mkdir(parents=True)
     (folder / "my_conf" / "strategy" / "mine.yaml").write_text("_target_: my_package.Mine\n")
     (folder / "my_package.py").write_text("from nasmeta.strategies.random import RandomSearch as Mine\n")
-    table = ROOT.parent / "shared" / "data" / "nasbench201_cifar10.csv"
     (folder / "FOLDER").mkdir()
-    if table.is_file():  # a tenth of its rows, which is read several times a job
-        header, *rows = table.read_text().splitlines(keepends=True)
-        (folder / "FOLDER" / table.name).write_text("".join([header, *rows[::10]]))
+    space, rng = Nasbench201Space(width=4, stages=1, repeats=1), stream(0, "desk")
+    rows = dict.fromkeys([str(space.reference()), *(str(space.sample(rng)) for _ in range(2000))])
+    benchmark = folder / "FOLDER" / "nasbench201_cifar10.csv"
+    write_benchmark(benchmark, [(arch, 50 + i % 40, 60) for i, arch in enumerate(rows)])
     pictures = [
         "dataset=image_folder",
         f"dataset.root={folder}/home/pictures",

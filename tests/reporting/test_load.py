@@ -28,7 +28,7 @@ def test_a_run_that_is_done(table_run: Path) -> None:
     assert [t.elapsed for t in run.trials] == [r["elapsed"] for r in searched(table_run)]
     assert run.best is not None
     assert run.best.valid_accuracy == max(r["valid_accuracy"] for r in searched(table_run))
-    assert run.settings["seed"] == 1
+    assert run.settings["seed"] == 2
     assert run.settings["evaluator.table"] == "fewshot_conv"
     assert run.command is not None
     assert run.command.overrides[-1] == "seed=1"
@@ -98,7 +98,7 @@ def test_a_journal_without_a_configuration_has_the_files_and_nothing_is_resolved
     monkeypatch.setenv("SECRET", "hunter2")
     directory = copied(table_run, tmp_path / "run", change=older)
     config = directory / "config.json"
-    assert load_run(directory).settings["seed"] == 1
+    assert load_run(directory).settings["seed"] == 2
     config.write_text(config.read_text().replace('"device": "cpu"', '"device": "${oc.env:SECRET}"'))
     with pytest.raises(RunDirectoryError, match=r"config\.json: damaged: device: got '\$\{oc\.env:SECRET\}'"):
         load_run(directory)
