@@ -31,7 +31,7 @@ def test_a_run_that_is_done(table_run: Path) -> None:
     assert run.settings["seed"] == 2
     assert run.settings["evaluator.table"] == "fewshot_conv"
     assert run.command is not None
-    assert run.command.overrides[-1] == "seed=1"
+    assert run.command.overrides[-1] == "seed=2"
 
 
 def test_a_run_at_every_moment(table_run: Path, tmp_path: Path) -> None:
