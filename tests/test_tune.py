@@ -37,8 +37,8 @@ def config(*overrides: str) -> Config:
         ("{optimizer.lr: {low: 2, high: 1}}", "low=2 has to be below high=1"),
         ("{optimizer.lr: {low: 0, high: 1, log: true}}", "low=0 has to be above 0"),
         ("{optimizer.lr: {low: 1, high: 2, lag: true}}", "tune.optimizer.lr.lag: no such key"),
-        ("{optimizer.lr: {low: -1, high: 3}}", "tune.optimizer.lr: -1 is not a value of it"),
-        ("{optimizer.schedule: [cosine, lin]}", "tune.optimizer.schedule: lin is not a value of it"),
+        ("{optimizer.lr: {low: -1, high: 3}}", "tune.optimizer.lr: cannot be -1"),
+        ("{optimizer.schedule: [cosine, lin]}", "tune.optimizer.schedule: cannot be lin"),
         ("{optimizer.schedule: {low: 1, high: 2}}", "tune.optimizer.schedule: its value is 'constant'"),
     ],
 )

@@ -14,6 +14,7 @@ from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.as_overrides import as_overrides, literal
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import GROUPS, parse
+from nasmeta.config.tuning import TUNABLE, searched_space
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trained.checkpoint import load_network
 
@@ -53,12 +54,16 @@ def _chosen(arch: str) -> list[str]:
 
 
 def _check(arch: str, overrides: list[str]) -> None:
-    """Raises ArchitectureError if the string is none of the space's, before Hydra makes a directory."""
+    """Raises ArchitectureError, before a directory is made, if the space has no such architecture."""
     read = OverridesParser.create().parse_overrides(prepared(overrides))
     single = [
         str(o.input_line)
         for o in read
         if not o.is_sweep_override() and not o.get_key_element().startswith("hydra.")
     ]
-    config = parse(composed(single), trusted=True, groups=["search_space"])
-    config.build("search_space").parse(arch)
+    values = composed(single)
+    config = parse(values, trusted=True, groups=["search_space"])
+    space = config.build("search_space")
+    if config.keys.tune:
+        space = searched_space(parse(values, trusted=True, groups=TUNABLE), space)
+    space.parse(arch)

@@ -6,7 +6,8 @@ from typing import Any
 
 from nasmeta.config.schema import Config, check_option
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.search_spaces.joint import TunedArchitecture
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.joint import TunedArchitecture, joint
 from nasmeta.search_spaces.settings import Range, Setting, Value, nested, printed
 
 TUNABLE = ("meta_learner", "optimizer")
@@ -19,6 +20,12 @@ OF_THE_TASKS = frozenset({"meta_learner.train_way"})
 def tuned(config: Config) -> list[Setting]:
     """The settings that `tune` names, in its order; raises ConfigError, which names the key and the value."""
     return [_setting(config, key, values) for key, values in config.keys.tune.items()]
+
+
+def searched_space(config: Config, space: SearchSpace[Any]) -> SearchSpace[Any]:
+    """The space that is searched: `space`, or its architectures with the settings that `tune` names."""
+    settings = tuned(config)
+    return joint(space, settings) if settings else space
 
 
 def having(config: Config, settings: Mapping[str, Value]) -> Config:
@@ -42,14 +49,14 @@ def _setting(config: Config, key: str, values: Range | list[Value]) -> Setting:
     number = isinstance(configured, int | float) and not isinstance(configured, bool)
     if isinstance(values, Range) and not number:
         raise ConfigError(
-            f"tune.{key}: its value is {configured!r}, which has no range; list its values: [A, B]"
+            f"tune.{key}: its value is {configured!r} and not a number; list its values: [A, B]"
         )
     setting = Setting.of(key, values, configured)
     for value in setting.levels if not setting.ordered else (setting.levels[0], setting.levels[-1]):
         try:
             having(config, {key: value})
         except ConfigError as error:
-            raise ConfigError(f"tune.{key}: {printed(value)} is not a value of it: {error}") from error
+            raise ConfigError(f"tune.{key}: cannot be {printed(value)}: {error}") from error
     return setting
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from nasmeta.config.schema import Config, buildable, resolve
-from nasmeta.config.tuning import tuned
+from nasmeta.config.tuning import searched_space
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import Contents
 from nasmeta.errors import ConfigError, DataError, suggest
@@ -26,7 +26,6 @@ from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.run.judges import Judges
 from nasmeta.runtime.device import pick
-from nasmeta.search_spaces.joint import joint
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.base import Strategy
@@ -81,8 +80,7 @@ class Composition:
         space = config.build("search_space").within(
             task, max_params=limits.max_params, max_flops=limits.max_flops
         )
-        if settings := tuned(config):
-            space = joint(space, settings)
+        space = searched_space(config, space)
         composition = cls(
             config, pick(keys.device, tf32=keys.precision == "tf32"), dataset, learner, space, task
         )

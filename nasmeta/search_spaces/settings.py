@@ -120,7 +120,7 @@ class Setting:
             if printed(level) == text:
                 return level
         raise ArchitectureError(
-            f"{self.key}={text} is none of its values; {suggest(text, map(printed, self.levels))}"
+            f"{self.key}={text} is not one of its values; {suggest(text, map(printed, self.levels))}"
         )
 
 

@@ -101,7 +101,8 @@ class _Recording(Generic[R]):
         return outputs
 
     def __call__(self, tensors: Sequence[Tensor]) -> R:
-        torch._foreach_copy_(self._inputs, list(tensors))
+        for place, tensor in zip(self._inputs, tensors, strict=True):
+            place.copy_(tensor)
         self._graph.replay()
         return self._outputs
 

@@ -65,6 +65,7 @@ class Resumable(Generic[T]):
             self.save()
 
     def save(self) -> None:
+        """Writes the progress to the file, atomically."""
         payload = {
             "arch": self.arch,
             "training": self.training.state_dict(),

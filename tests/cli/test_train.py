@@ -136,3 +136,15 @@ def test_a_run_can_be_given_away(searched: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.pt"
     shutil.copy(searched / "best.pt", copy)
     assert main(["train", str(copy), "budget.final_iterations=1", f"hydra.run.dir={tmp_path / 'run'}"]) == 0
+
+
+def test_an_architecture_brings_the_settings_that_are_tuned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune = ["tune={optimizer.lr: [0.001, 0.01]}", "budget.reference_trials=2"]
+    command = [*SETTINGS, *tune, f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(["train", ARCH, *command]) == 2
+    assert f"{ARCH} @ optimizer.lr=0.001" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main(["train", f"{ARCH} @ optimizer.lr=0.01", *command]) == 0
+    assert summary_of(tmp_path / "run")["best"]["arch"] == f"{ARCH} @ optimizer.lr=0.01"

@@ -75,10 +75,10 @@ CONV_ERRORS = {
     f"{CONV3}_sep1-64.bn.relu.max_gap": r"block 2 .* operation 'sep1' .* did you mean 'sep[35]'",
     f"{CONV3}_{CONV3}_flat": r"^the head 'flat' .* did you mean 'flatten'\?$",
     f"{CONV3}_{CONV3}": r"^the head 'conv3-64.bn.relu.max' .* valid: flatten, gap$",
-    f"{CONV3}_gap": r"is not in the search space: 1 blocks, where the space has 2 to 8$",
-    "_".join([CONV3] * 9 + ["gap"]): r"9 blocks, where the space has 2 to 8$",
-    "_".join([CONV3] * 5 + ["gap"]): r"5 downsampling blocks, where the space has 2 to 4$",
-    f"{CONV3}_conv3-64.bn.relu.none_gap": r"1 downsampling blocks, where the space has 2 to 4$",
+    f"{CONV3}_gap": r"is not in the search space: 1 blocks, and the space has 2 to 8$",
+    "_".join([CONV3] * 9 + ["gap"]): r"9 blocks, and the space has 2 to 8$",
+    "_".join([CONV3] * 5 + ["gap"]): r"5 downsampling blocks, and the space has 2 to 4$",
+    f"{CONV3}_conv3-64.bn.relu.none_gap": r"1 downsampling blocks, and the space has 2 to 4$",
     "": r"^'' is not a conv architecture: blocks and a head joined by '_' are, such as conv3-64",
 }
 
@@ -91,7 +91,7 @@ MLP_ERRORS = {
     "fc40.relu.none+skip": r"layer 1: a skip needs a layer of 40 units before it$",
     "fc64.relu.none_fc40.relu.none+skip": r"layer 2: a skip needs a layer of 40 units before it$",
     "fc40.relu.none_fc40.relu.none+skp": r"^layer 2 .* \+ 'skp' .* did you mean 'skip'\?$",
-    "_".join(["fc40.relu.none"] * 6): r"6 layers, where the space has 1 to 5$",
+    "_".join(["fc40.relu.none"] * 6): r"6 layers, and the space has 1 to 5$",
 }
 
 

@@ -90,7 +90,7 @@ class SupernetTraining(MetaTraining):
         Their own norm is included. It is a running mean once there are WINDOW norms. A gradient of zero stays
         zero and does not count.
         """
-        norm = torch.stack(torch._foreach_norm(list(gradients.values()))).norm()
+        norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
         zero = norm == 0
         self._norms = (self._norms + ~zero).clamp_max(WINDOW)
         log_norm = torch.where(zero, self._log_norm, norm.log())

@@ -157,10 +157,10 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         """Why `arch`, made of this space's blocks, is not in the space; None if it is."""
         count, downs = len(arch.blocks), arch.downsamplings
         if not self.fewest <= count <= self.most:
-            return f"{count} blocks, where the space has {self.fewest} to {self.most}"
+            return f"{count} blocks, and the space has {self.fewest} to {self.most}"
         if not self.min_downsamples <= downs <= self.max_downsamples:
             low, high = self.min_downsamples, self.max_downsamples
-            return f"{downs} downsampling blocks, where the space has {low} to {high}"
+            return f"{downs} downsampling blocks, and the space has {low} to {high}"
         return None
 
     @property

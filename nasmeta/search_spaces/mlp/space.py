@@ -110,7 +110,7 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
             previous = layer.width
         count = len(arch.blocks)
         if not self.fewest <= count <= self.most:
-            return f"{count} layers, where the space has {self.fewest} to {self.most}"
+            return f"{count} layers, and the space has {self.fewest} to {self.most}"
         return None
 
     @property
