@@ -1,6 +1,6 @@
 """Checks a composed configuration and builds objects from it.
 
-Run-wide keys have their schema here. A group's schema is derived from the annotations of the class or
+Run-wide keys have their schema in keys.py. A group's schema is derived from the annotations of the class or
 function that its `_target_` names. A misspelt key or a wrong value therefore fails before anything runs, for
 a user's own plug-in as for a shipped one. All values come from the YAML under conf/; nothing here has a
 default.
@@ -12,29 +12,23 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, create_model
 
-from nasmeta.errors import ConfigError, UntrustedError, suggest
+from nasmeta.config.keys import RunKeys
+from nasmeta.config.validation import Strict, validated
+from nasmeta.errors import ConfigError, UntrustedError
 from nasmeta.runtime.paths import cache_folder
 from nasmeta.runtime.stored import Trust, UsersOnly, plain
-from nasmeta.search_spaces.settings import Tune
 
 OmegaConf.register_new_resolver("user_cache", cache_folder, replace=True)
 
 log = logging.getLogger(__name__)
 
-M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
-Count = Annotated[int, Field(ge=1, le=10**12)]
-Size = Annotated[int, Field(ge=1, le=65536)]
-Strict = ConfigDict(
-    extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
-)
 
 GROUPS = (
     "search_space",
@@ -67,68 +61,6 @@ BASES = {
     "optimizer": "nasmeta.training.optimizers.OuterOptimizer",
 }
 """The class that a group's `_target_` must be derived from. An optimizer's is a function that returns one."""
-
-
-class TaskConfig(BaseModel):
-    """Episodes: classes in each, support and query examples per class, and episodes per meta-step."""
-
-    model_config = Strict
-    way: Size
-    shot: Size
-    query: Size
-    meta_batch: Size
-
-
-class BudgetConfig(BaseModel):
-    """How many trials there are, how many meta-iterations each has, and how many tasks judge them.
-
-    keep: the iterate that a full training leaves. If it is the best one, iterates are judged every
-    `judge_every` meta-iterations; patience: end after so many judgements without improvement.
-    max_seconds: the search proposes no further trial after so many seconds; None is no limit.
-    """
-
-    model_config = Strict
-    trials: Count
-    search_iterations: Count
-    reference_trials: Count
-    final_candidates: Count
-    final_iterations: Count
-    valid_tasks: Annotated[int, Field(ge=2, le=10**7)]
-    test_tasks: Annotated[int, Field(ge=2, le=10**7)]
-    keep: Literal["last", "best"]
-    judge_every: Count
-    patience: Count | None
-    max_seconds: Annotated[float, Field(gt=0)] | None
-
-
-class ConstraintsConfig(BaseModel):
-    """Limits on every candidate's parameters, FLOPs and milliseconds; null is no limit."""
-
-    model_config = Strict
-    max_params: Count | None
-    max_flops: Count | None
-    max_latency_ms: Annotated[float, Field(gt=0)] | None
-
-
-class RunKeys(BaseModel):
-    """The run-wide keys, which are the same whatever options are composed."""
-
-    model_config = Strict
-    seed: Annotated[int, Field(ge=0)]
-    device: str
-    batch_norm: str
-    task: TaskConfig
-    budget: BudgetConfig
-    constraints: ConstraintsConfig
-    tune: Tune
-    task_parallel: Literal["auto", "loop", "threads", "vmap"]
-    task_chunk: Count | None
-    compile: bool
-    cuda_graphs: bool
-    precision: Literal["fp32", "tf32", "bf16"]
-    save_seconds: Annotated[float, Field(ge=0)]
-    tensorboard: bool
-    progress: bool
 
 
 PACKAGES = {
@@ -205,7 +137,7 @@ def parse(
     options = {name: values.pop(name, None) for name in GROUPS}
     for choice in ("experiment", "debug"):
         values.pop(choice, None)
-    keys = _validated(RunKeys, values, "")
+    keys = validated(RunKeys, values, "")
     BatchNormPolicy.parse(keys.batch_norm)
     return Config(keys, {name: check_option(name, options[name], trust) for name in groups}, trust)
 
@@ -293,7 +225,7 @@ def check_option(group: str, node: Any, trust: Trust, key: str = "") -> dict[str
     }
     values = {name: value for name, value in node.items() if name != "_target_"}
     # What an inner option makes is checked when it is made. Here its key only has to take a function.
-    checked = _validated(_schema(group, target), values | dict.fromkeys(inner, check_option), f"{key}.")
+    checked = validated(_schema(group, target), values | dict.fromkeys(inner, check_option), f"{key}.")
     kept = checked.model_dump()
     for name, mark in _marks(group, target):
         if not (mark.replace or mark.harmless(kept[name]) or trust.covers(f"{key}.{name}")):
@@ -368,40 +300,3 @@ def _marks(group: str, target: Any) -> list[tuple[str, UsersOnly]]:
     return [
         (name, mark) for name, each in fields.items() for mark in each.metadata if isinstance(mark, UsersOnly)
     ]
-
-
-def _validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        lines = [_line(model, problem, prefix) for problem in error.errors(include_url=False)]
-        raise ConfigError("; ".join(dict.fromkeys(lines))) from error
-
-
-def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
-    """The message for one problem that pydantic found, with keys as on the command line."""
-    place: Any = model
-    siblings: Any = {}
-    names: list[str] = []
-    for part in map(str, problem["loc"]):  # keep keys and indices; unions add the names of their members
-        siblings = _fields(place)
-        if part in siblings or part.isdigit() or get_origin(place) is dict:
-            names.append(part)
-            place = siblings[part].annotation if part in siblings else next(iter(get_args(place)[1:]), None)
-    if problem["type"] == "extra_forbidden":
-        name = str(problem["loc"][-1])
-        return f"{prefix}{'.'.join([*names, name])}: no such key; {suggest(name, siblings)}"
-    key = prefix + ".".join(names)
-    if problem["type"] == "missing":
-        return f"{key}: missing; add {key}=VALUE"
-    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return f"{key}: got {problem['input']!r}, {message}"
-
-
-def _fields(annotation: Any) -> dict[str, FieldInfo]:
-    """The fields of a model, or of all models that a union has."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return annotation.model_fields
-    if get_origin(annotation) is dict:
-        return {}
-    return {name: each for part in get_args(annotation) for name, each in _fields(part).items()}

@@ -10,7 +10,7 @@ A part itself checks what it cannot do alone, or with the search space or the da
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from nasmeta.config.schema import RunKeys
+from nasmeta.config.keys import RunKeys
 from nasmeta.errors import ConfigError
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.executors.base import Executor

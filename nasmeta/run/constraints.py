@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from nasmeta.config.schema import ConstraintsConfig
+from nasmeta.config.keys import ConstraintsConfig
 from nasmeta.errors import ArchitectureError, ConfigError, NothingFeasible
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.limits import FAILURES, failure

@@ -22,7 +22,8 @@ from hydra.errors import HydraException
 
 from nasmeta.config.arguments_of_hydra import in_quotes
 from nasmeta.config.conf_dir import config_directory
-from nasmeta.config.schema import GROUPS, RunKeys, needs_trust
+from nasmeta.config.keys import RunKeys
+from nasmeta.config.schema import GROUPS, needs_trust
 from nasmeta.errors import ConfigError, RunDirectoryError, UserError
 from nasmeta.run.manifest import MANIFEST, Manifest, Plan, check_inside
 from nasmeta.runtime import files

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta import seeding
-from nasmeta.config.schema import BudgetConfig
+from nasmeta.config.keys import BudgetConfig
 from nasmeta.errors import RunFailed
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.state import MetaState

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nasmeta.config.schema import BudgetConfig
+from nasmeta.config.keys import BudgetConfig
 from nasmeta.networks.network import Parameters
 from nasmeta.training.meta_training import MetaTraining, Progress
 from nasmeta.training.problem import Problem

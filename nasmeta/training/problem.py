@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from nasmeta import seeding
-from nasmeta.config.schema import Config, RunKeys
+from nasmeta.config.keys import RunKeys
+from nasmeta.config.schema import Config
 from nasmeta.config.tuning import having
 from nasmeta.datasets.augment.base import Augmentation
 from nasmeta.datasets.base import Dataset, EpisodeSampler

@@ -1,0 +1,73 @@
+"""The run-wide keys, which are the same whatever options are composed; conf/search.yaml has their values."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from nasmeta.config.validation import Strict
+from nasmeta.search_spaces.settings import Tune
+
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Size = Annotated[int, Field(ge=1, le=65536)]
+
+
+class TaskConfig(BaseModel):
+    """Episodes: classes in each, support and query examples per class, and episodes per meta-step."""
+
+    model_config = Strict
+    way: Size
+    shot: Size
+    query: Size
+    meta_batch: Size
+
+
+class BudgetConfig(BaseModel):
+    """How many trials there are, how many meta-iterations each has, and how many tasks judge them.
+
+    keep: the iterate that a full training leaves. If it is the best one, iterates are judged every
+    `judge_every` meta-iterations; patience: end after so many judgements without improvement.
+    max_seconds: the search proposes no further trial after so many seconds; None is no limit.
+    """
+
+    model_config = Strict
+    trials: Count
+    search_iterations: Count
+    reference_trials: Count
+    final_candidates: Count
+    final_iterations: Count
+    valid_tasks: Annotated[int, Field(ge=2, le=10**7)]
+    test_tasks: Annotated[int, Field(ge=2, le=10**7)]
+    keep: Literal["last", "best"]
+    judge_every: Count
+    patience: Count | None
+    max_seconds: Annotated[float, Field(gt=0)] | None
+
+
+class ConstraintsConfig(BaseModel):
+    """Limits on every candidate's parameters, FLOPs and milliseconds; null is no limit."""
+
+    model_config = Strict
+    max_params: Count | None
+    max_flops: Count | None
+    max_latency_ms: Annotated[float, Field(gt=0)] | None
+
+
+class RunKeys(BaseModel):
+    """The run-wide keys, which are the same whatever options are composed."""
+
+    model_config = Strict
+    seed: Annotated[int, Field(ge=0)]
+    device: str
+    batch_norm: str
+    task: TaskConfig
+    budget: BudgetConfig
+    constraints: ConstraintsConfig
+    tune: Tune
+    task_parallel: Literal["auto", "loop", "threads", "vmap"]
+    task_chunk: Count | None
+    compile: bool
+    cuda_graphs: bool
+    precision: Literal["fp32", "tf32", "bf16"]
+    save_seconds: Annotated[float, Field(ge=0)]
+    tensorboard: bool
+    progress: bool
