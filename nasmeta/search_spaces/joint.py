@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from nasmeta.errors import ArchitectureError, ConfigError
+from nasmeta.search_spaces import tokens
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Choose, Decidable
 from nasmeta.search_spaces.graph import ArchitectureGraph
@@ -136,10 +137,10 @@ class JointSpace(SearchSpace[TunedArchitecture]):
         plain, found, rest = text.partition(AT)
         example = ",".join(f"{key}={printed(value)}" for key, value in self.defaults)
         if not found:
-            raise ArchitectureError(f"{text} does not say its settings; write it as '{text}{AT}{example}'")
+            raise ArchitectureError(f"{tokens.quote(text)} lacks its settings: write ARCH{AT}{example}")
         pairs = [pair.partition("=") for pair in rest.split(",")]
         if [key for key, _, _ in pairs] != [setting.key for setting in self.settings]:
-            raise ArchitectureError(f"{rest}: its settings have to be, in this order, {example}")
+            raise ArchitectureError(f"settings {tokens.quote(rest)}: give, in this order, {example}")
         values = zip(self.settings, pairs, strict=True)
         settings = tuple((setting.key, setting.parse(value)) for setting, (_, _, value) in values)
         return TunedArchitecture(self.space.parse(plain), settings)

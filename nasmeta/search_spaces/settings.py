@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from nasmeta.errors import ArchitectureError, suggest
+from nasmeta.search_spaces import tokens
 
 Value = bool | int | float | str
 
@@ -116,12 +116,8 @@ class Setting:
 
     def parse(self, text: str) -> Value:
         """The level that prints as `text`. Raises ArchitectureError if there is none."""
-        for level in self.levels:
-            if printed(level) == text:
-                return level
-        raise ArchitectureError(
-            f"{self.key}={text} is not one of its values; {suggest(text, map(printed, self.levels))}"
-        )
+        levels = {printed(level): level for level in self.levels}
+        return levels[tokens.name(self.key, text, levels)]
 
 
 def printed(value: Value) -> str:

@@ -50,13 +50,20 @@ def test_a_candidate_prints_its_settings(toy: JointSpace) -> None:
         (" @ meta_learner.inner_lr=0.4", "meta_learner.train_steps"),
         (
             " @ meta_learner.inner_lr=9.0,meta_learner.train_steps=1,meta_learner.learn_inner_lr=false",
-            "meta_learner.inner_lr=9.0",
+            "meta_learner.inner_lr '9.0'",
         ),
     ],
 )
 def test_wrong_settings_are_named(toy: JointSpace, settings: str, said: str) -> None:
     with pytest.raises(ArchitectureError, match=re.escape(said)):
         toy.parse(f"1-1{settings}")
+
+
+@pytest.mark.parametrize("text", ["\n", "a\nb @ x", "1-1 @ a\nb=1", "1-1 @ meta_learner.inner_lr=\n"])
+def test_what_is_wrong_is_one_line(toy: JointSpace, text: str) -> None:
+    with pytest.raises(ArchitectureError) as caught:
+        toy.parse(text)
+    assert "\n" not in str(caught.value)
 
 
 def test_logarithmic_levels_have_equal_ratios() -> None:
