@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Generator, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -89,6 +90,17 @@ def _no_stale_handler() -> None:
     for handler in logging.getLogger().handlers[:]:
         if isinstance(handler.formatter, PrintableFormatter):
             logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_module_of_another_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forgets the modules that a test wrote and imported, since the next test may write one of the same name."""
+    before = set(sys.modules)
+    yield
+    written = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(written):
+            del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)
