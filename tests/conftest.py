@@ -94,7 +94,7 @@ def _no_stale_handler() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_module_of_another_test(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Forgets the modules that a test wrote and imported, since the next test may write one of the same name."""
+    """Forgets the modules that a test imported, since the next test may write one of the same name."""
     before = set(sys.modules)
     yield
     written = str(tmp_path_factory.getbasetemp())

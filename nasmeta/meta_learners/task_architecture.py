@@ -84,7 +84,7 @@ class TaskArchitecture(MetaLearner):
             state.inner_scale = dict.fromkeys(names, self.adaptation.inner_scale)
             state.outer_scale = dict.fromkeys(names, self.adaptation.outer_scale)
             relaxed: Any = module
-            relaxed.draw.temperature = (
+            relaxed.edge_sample.temperature = (
                 self.adaptation.temperature_start,
                 self.adaptation.temperature_end,
             )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasmeta.reporting.progress.standing import Standing
+from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.run.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.runtime.text import printable
 
@@ -43,12 +43,12 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter  # the import takes seconds
 
         self._writer = SummaryWriter(str(directory))
-        self._standing = Standing()
+        self._run_status = RunStatus()
         self._graphs: dict[int, Any] = {}
         self._results: list[TrialResult] = []
 
     def __call__(self, event: Event) -> None:
-        self._standing(event)
+        self._run_status(event)
         match event:
             case RunStarted():
                 self._start(event)
@@ -107,8 +107,8 @@ class TensorBoard:
             self._scalar("search/params", result.params, result.trial)
             self._scalar("search/flops", result.flops, result.trial)
             self._valid("search/", result, result.trial)
-        if self._standing.best is not None:
-            self._valid("search/best_", self._standing.best, result.trial)
+        if self._run_status.best is not None:
+            self._valid("search/best_", self._run_status.best, result.trial)
         if event.best:
             self._draw("best/architecture", graph, f"trial {result.trial}: {result.arch}", result.trial)
             self._writer.add_text("best/architecture", f"`{result.arch}`", result.trial)

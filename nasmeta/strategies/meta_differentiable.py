@@ -41,7 +41,7 @@ class MetaDifferentiable(Strategy):
         prune_steps: Annotated[int, Field(ge=0)],
     ) -> None:
         super().__init__(context)
-        self.relaxation = Relaxation(inputs, share=1)
+        self.relaxation = Relaxation(inputs, channel_divisor=1)
         self.adaptation = Adaptation(
             inner_scale, outer_scale, warmup, temperature_start, temperature_end, prune_steps
         )

@@ -24,9 +24,9 @@ SPACES = {
 KINDS = [("nasbench201", "all"), ("nasbench201", "edges"), *product(["darts"], ["all", "edges", "pairs"])]
 
 
-def made(space: SearchSpace[Any], inputs: Any = "all", share: int = 1) -> RelaxedNetwork:
+def made(space: SearchSpace[Any], inputs: Any = "all", channel_divisor: int = 1) -> RelaxedNetwork:
     with torch_stream(0, "relaxed"):
-        return space.relaxed(TASK, Relaxation(inputs, share)).double()
+        return space.relaxed(TASK, Relaxation(inputs, channel_divisor)).double()
 
 
 def images(n: int = 6) -> Tensor:
@@ -92,7 +92,7 @@ def test_every_architecture_parameter_has_a_gradient(space: str, inputs: str) ->
 def test_a_mixture_is_the_weighted_sum() -> None:
     table = {"twice": lambda a, b, s: Times(2.0), "thrice": lambda a, b, s: Times(3.0)}
     x = images()
-    mixed = MixedOp(table, ("twice", "thrice"), 1, 1, share=1)
+    mixed = MixedOp(table, ("twice", "thrice"), 1, 1, channel_divisor=1)
     weights = torch.tensor([0.25, 0.75])
     torch.testing.assert_close(mixed(x, weights, None), (0.25 * 2 + 0.75 * 3) * x)
     torch.testing.assert_close(mixed(x, torch.tensor([0.0, 1.0]), 1), 3 * x)
@@ -109,17 +109,17 @@ class Times(torch.nn.Module):
 
 def test_partial_channels_leave_the_others_alone_and_shuffle() -> None:
     """Channel c of K parts of n goes to place (c mod n) * K + c // n (PC-DARTS, as ShuffleNet)."""
-    mixed = MixedOp({"twice": lambda a, b, s: Times(2.0)}, ("twice",), 8, 1, share=4)
+    mixed = MixedOp({"twice": lambda a, b, s: Times(2.0)}, ("twice",), 8, 1, channel_divisor=4)
     x = torch.arange(8.0).view(1, 8, 1, 1) + 1
     y = mixed(x, torch.ones(1), None).flatten()
     assert y.tolist() == [2.0, 3.0, 5.0, 7.0, 4.0, 4.0, 6.0, 8.0]
     with pytest.raises(ConfigError, match="partial_channels: 3 does not divide the 8 channels"):
-        MixedOp({"twice": lambda a, b, s: Times(2.0)}, ("twice",), 8, 1, share=3)
+        MixedOp({"twice": lambda a, b, s: Times(2.0)}, ("twice",), 8, 1, channel_divisor=3)
 
 
 @pytest.mark.parametrize("space", SPACES)
 def test_partial_channels_build_at_every_size(space: str) -> None:
-    network = made(SPACES[space], "edges", share=4)
+    network = made(SPACES[space], "edges", channel_divisor=4)
     assert network(images()).shape == (6, 5)
     full = sum(p.numel() for p in made(SPACES[space]).parameters())
     assert sum(p.numel() for p in network.parameters()) < full / 2
@@ -129,8 +129,8 @@ def test_a_sampled_edge_has_the_gumbel_softmax_derivative_of_its_operation() -> 
     """d(w_c)/d alpha = p_c (1[k = c] - p_k) / tau, with p the softmax of (log softmax(alpha) + g) / tau."""
     alpha = Alpha({"cell": (1, 3)}).double()
     g = torch.tensor([[0.3, 1.2, -0.5]]).double()
-    alpha.draw.temperature, alpha.draw.noise["cell"] = (0.7, 0.7), g
-    alpha.draw.hard["cell"] = torch.tensor([[0.0, 1.0, 0.0]]).double()
+    alpha.edge_sample.temperature, alpha.edge_sample.noise["cell"] = (0.7, 0.7), g
+    alpha.edge_sample.hard["cell"] = torch.tensor([[0.0, 1.0, 0.0]]).double()
     weights = alpha.operations("cell")
     assert weights.tolist() == [[0.0, 1.0, 0.0]]
     logits = alpha.get_parameter("cell")
@@ -142,7 +142,7 @@ def test_a_sampled_edge_has_the_gumbel_softmax_derivative_of_its_operation() -> 
 
 def test_the_temperature_follows_the_inner_loop() -> None:
     alpha = Alpha({"cell": (2, 3)}).double()
-    alpha.draw.temperature = (1.0, 0.1)
+    alpha.edge_sample.temperature = (1.0, 0.1)
     alpha.progress = 0.5
     logits = alpha.get_parameter("cell")
     torch.testing.assert_close(alpha.operations("cell"), (logits / 0.55).softmax(-1))

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from nasmeta.reporting.progress.bars import Bars
 from nasmeta.reporting.progress.lines import Lines
-from nasmeta.reporting.progress.standing import Standing
+from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.run.events import Event, RunFinished
 
 
@@ -20,12 +20,12 @@ class Progress:
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         stream = sys.stderr if stream is None else stream
-        self._standing = Standing(clock)
+        self._run_status = RunStatus(clock)
         self._display = Bars(stream) if has_room_for_bars(stream) else Lines(stream, clock)
 
     def __call__(self, event: Event) -> None:
-        self._standing(event)
-        self._display.show(event, self._standing)
+        self._run_status(event)
+        self._display.show(event, self._run_status)
         if isinstance(event, RunFinished):
             self.close()
 

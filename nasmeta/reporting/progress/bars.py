@@ -10,7 +10,7 @@ from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
 from nasmeta.reporting.numbers import judged, measured, shorten
-from nasmeta.reporting.progress.standing import Standing
+from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.trial import Phase
 
@@ -38,7 +38,7 @@ class Bars:
         self._shown: tuple[Phase, int] | None = None
         self._cleanup = ExitStack()
 
-    def show(self, event: Event, standing: Standing) -> None:
+    def show(self, event: Event, run_status: RunStatus) -> None:
         match event:
             case RunStarted():
                 log_above_bars(self._stream, self._cleanup)
@@ -46,9 +46,9 @@ class Bars:
             case TrialStarted() if self._inner is None:
                 self._follow(event)
             case Trained():
-                self._advance(event, standing)
+                self._advance(event, run_status)
             case TrialFinished():
-                self._finish(event, standing)
+                self._finish(event, run_status)
             case _:
                 pass
 
@@ -80,17 +80,17 @@ class Bars:
         self._shown = (event.phase, event.trial)
         self._inner = self._bar(_name(*self._shown), event.iterations, 0, "it", leave=full)
 
-    def _advance(self, event: Trained, standing: Standing) -> None:
+    def _advance(self, event: Trained, run_status: RunStatus) -> None:
         key = (event.phase, event.trial)
-        if self._inner is None and key in standing.running:
-            self._follow(standing.running[key])
+        if self._inner is None and key in run_status.running:
+            self._follow(run_status.running[key])
         if self._inner is None or key != self._shown:
             return
         accuracy = f", accuracy {measured(event.accuracy, None)}" if event.accuracy is not None else ""
         self._inner.set_postfix_str(f"train loss {measured(None, event.loss)}{accuracy}", refresh=False)
         self._inner.update(max(event.iteration - self._inner.n, 0))
 
-    def _finish(self, event: TrialFinished, standing: Standing) -> None:
+    def _finish(self, event: TrialFinished, run_status: RunStatus) -> None:
         result = event.result
         if result.status == "failed":
             reason = shorten(result.reason or "unknown reason", REASON_WIDTH)
@@ -103,8 +103,8 @@ class Bars:
         elif event.phase != "search" and result.status == "ok":
             tqdm.write(f"{_name(event.phase, result.trial)}: {_valid(result)}", file=self._stream)
         if event.phase == "search" and self._outer is not None:
-            failed = f"{standing.failed} failed" if standing.failed else ""
-            best = f"best {_valid(standing.best)}" if standing.best else ""
+            failed = f"{run_status.failed} failed" if run_status.failed else ""
+            best = f"best {_valid(run_status.best)}" if run_status.best else ""
             self._outer.set_postfix_str(", ".join(filter(None, (best, failed))), refresh=False)
             self._outer.update(1)
 

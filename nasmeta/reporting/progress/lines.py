@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from nasmeta.reporting.numbers import duration, human, judged, measured, score, shorten
-from nasmeta.reporting.progress.standing import Standing
+from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
 
 ARCH_WIDTH = 60
@@ -22,7 +22,7 @@ class Lines:
         self._stream, self._clock = stream, clock
         self._last = clock()
 
-    def show(self, event: Event, standing: Standing) -> None:
+    def show(self, event: Event, run_status: RunStatus) -> None:
         match event:
             case RunStarted():
                 self._print(started(event))
@@ -32,7 +32,7 @@ class Lines:
             case Trained() if self._clock() - self._last >= SECONDS_BETWEEN_READINGS:
                 self._print(reading(event))
             case TrialFinished():
-                self._print(finished(event, standing))
+                self._print(finished(event, run_status))
             case _:
                 pass
 
@@ -62,25 +62,25 @@ def reading(event: Trained) -> str:
     return f"{_name(event)}: iteration {event.iteration}/{event.iterations}, train loss {loss}{accuracy}"
 
 
-def finished(event: TrialFinished, standing: Standing) -> str:
+def finished(event: TrialFinished, run_status: RunStatus) -> str:
     """A line about a finished trial.
 
     Like "[8/20] trial 7 ARCH: valid 93.4 ± 0.8 %, 111.9 K parameters, 41 s; best 94.1 %; about 8 min left".
     """
     result, search = event.result, event.phase == "search"
-    count = f"[{standing.finished}/{standing.trials}] " if search else ""
+    count = f"[{run_status.finished}/{run_status.trials}] " if search else ""
     head = f"{count}{_name(event)} {shorten(result.arch, ARCH_WIDTH)}"
-    rest = _search_rest(standing) if search else ""
+    rest = _search_rest(run_status) if search else ""
     if result.status == "failed":
         return f"{head}: failed: {shorten(result.reason or 'unknown reason', REASON_WIDTH)}{rest}"
     cost = f"{human(result.params)} parameters, " if result.params is not None else ""
     return f"{head}: {judged(result)}, {cost}{duration(result.seconds)}{rest}"
 
 
-def _search_rest(standing: Standing) -> str:
-    best, left = standing.best, standing.seconds_left
+def _search_rest(run_status: RunStatus) -> str:
+    best, left = run_status.best, run_status.seconds_left
     text = "" if best is None else f"; best {score(best)}"
-    if left is not None and standing.finished < standing.trials:
+    if left is not None and run_status.finished < run_status.trials:
         text += f"; about {duration(left)} left"
     return text
 

@@ -116,8 +116,9 @@ class MixedCell(nn.Module):
         super().__init__()
         self._alpha = (alpha,)  # in a tuple, not a child, so that parameters have one name
         self.name, self.states, self.weighed = name, states, relaxation.inputs
+        divisor = relaxation.channel_divisor
         self.edges = nn.ModuleList(
-            MixedOp(OPS, operations, width, 2 if name == "reduce" and state < INPUTS else 1, relaxation.share)
+            MixedOp(OPS, operations, width, 2 if name == "reduce" and state < INPUTS else 1, divisor)
             for count in states
             for state in range(count)
         )

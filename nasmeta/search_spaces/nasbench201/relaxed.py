@@ -68,7 +68,8 @@ class RelaxedCell(nn.Module):
         super().__init__()
         self._alpha = (alpha,)  # in a tuple, not a child, so that parameters have one name
         self.weighs_edges = relaxation.inputs == "edges"
-        self.edges = nn.ModuleList(MixedOp(OPS, OPERATIONS, width, 1, relaxation.share) for _ in EDGES)
+        divisor = relaxation.channel_divisor
+        self.edges = nn.ModuleList(MixedOp(OPS, OPERATIONS, width, 1, divisor) for _ in EDGES)
 
     def forward(self, x: Tensor) -> Tensor:
         (alpha,) = self._alpha

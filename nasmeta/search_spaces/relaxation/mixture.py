@@ -31,8 +31,8 @@ Place = tuple[int, str]
 
 
 @dataclass
-class Draw:
-    """How logits become weights. All copies of a network, one per thread, share one Draw.
+class EdgeSample:
+    """How logits become weights. All copies of a network, one per thread, share one EdgeSample.
 
     temperature: of all softmaxes, at the beginning and at the end of an inner loop. noise, hard (one-hot),
     both [edges, operations], and chosen (the sampled operation of each edge): Gumbel samples by the name of
@@ -44,7 +44,7 @@ class Draw:
     hard: dict[str, Tensor] = field(default_factory=dict)
     chosen: dict[str, list[int]] = field(default_factory=dict)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Draw":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "EdgeSample":
         return self
 
 
@@ -58,12 +58,12 @@ class Alpha(nn.Module):
         super().__init__()
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(INIT * torch.randn(*shape)))
-        self.draw = Draw()
+        self.edge_sample = EdgeSample()
         self.progress = 0.0
 
     @property
     def temperature(self) -> float:
-        start, end = self.draw.temperature
+        start, end = self.edge_sample.temperature
         return start + (end - start) * self.progress
 
     def operations(self, name: str) -> Tensor:
@@ -73,15 +73,15 @@ class Alpha(nn.Module):
         the Gumbel softmax (straight-through: GDAS eq. 4 to 6).
         """
         logits: Tensor = getattr(self, name)
-        if name not in self.draw.noise:
+        if name not in self.edge_sample.noise:
             return torch.softmax(logits / self.temperature, -1)
-        noisy = (torch.log_softmax(logits, -1) + self.draw.noise[name]) / self.temperature
+        noisy = (torch.log_softmax(logits, -1) + self.edge_sample.noise[name]) / self.temperature
         soft = torch.softmax(noisy, -1)
-        return self.draw.hard[name] + (soft - soft.detach())
+        return self.edge_sample.hard[name] + (soft - soft.detach())
 
     def chosen(self, name: str) -> Sequence[int | None]:
         """The sampled operation of each edge; None if all operations are mixed."""
-        return self.draw.chosen.get(name) or [None] * len(getattr(self, name))
+        return self.edge_sample.chosen.get(name) or [None] * len(getattr(self, name))
 
     def shares(self, name: str, sizes: Sequence[int]) -> list[Tensor]:
         """A softmax of logits [sum of sizes] over the inputs of each node, whose numbers are `sizes`."""
@@ -93,29 +93,31 @@ class MixedOp(nn.Module):
     """sum over o of weights[o] o(x); x and the result have `width` channels.
 
     On a sampled edge only the sampled operation is computed, and only its weight has a derivative (GDAS eq.
-    7). If `share` > 1, the first width / share channels go through the operations, the others bypass them,
-    and all are shuffled (PC-DARTS eq. 2).
+    7). If `channel_divisor` is K > 1, the first width / K channels go through the operations, the others
+    bypass them, and all are shuffled (PC-DARTS eq. 2).
     """
 
-    def __init__(self, table: Table, operations: Sequence[str], width: int, stride: int, share: int) -> None:
+    def __init__(
+        self, table: Table, operations: Sequence[str], width: int, stride: int, channel_divisor: int
+    ) -> None:
         super().__init__()
-        if width % share:
+        if width % channel_divisor:
             raise ConfigError(
-                f"strategy.partial_channels: {share} does not divide the {width} channels of a cell; "
-                f"use a divisor of search_space.width"
+                f"strategy.partial_channels: {channel_divisor} does not divide the {width} channels of a "
+                "cell; use a divisor of search_space.width"
             )
-        self.share, self.inner = share, width // share
+        self.channel_divisor, self.inner = channel_divisor, width // channel_divisor
         self.ops = nn.ModuleDict({name: table[name](self.inner, self.inner, stride) for name in operations})
         self.names = tuple(operations)
-        around = stride > 1 and share > 1
+        around = stride > 1 and channel_divisor > 1
         self.around: nn.Module = nn.MaxPool2d(2, ceil_mode=True) if around else nn.Identity()
 
     def forward(self, x: Tensor, weights: Tensor, chosen: int | None) -> Tensor:
-        if self.share == 1:
+        if self.channel_divisor == 1:
             return self._mixed(x, weights, chosen)
         mixed = self._mixed(x[:, : self.inner], weights, chosen)
         y = torch.cat([mixed, self.around(x[:, self.inner :])], 1)
-        parts: Tensor = y.unflatten(1, (self.share, self.inner))
+        parts: Tensor = y.unflatten(1, (self.channel_divisor, self.inner))
         return parts.transpose(1, 2).flatten(1, 2)
 
     def _mixed(self, x: Tensor, weights: Tensor, chosen: int | None) -> Tensor:
@@ -170,8 +172,8 @@ class RelaxedNetwork(FewShotNetwork):
         self.architecture_names = tuple(name for name in names if name.startswith(PREFIX))
 
     @property
-    def draw(self) -> Draw:
-        return self.body.alpha.draw
+    def edge_sample(self) -> EdgeSample:
+        return self.body.alpha.edge_sample
 
     def anneal(self, progress: float) -> None:
         """Sets how far an inner loop is, from 0 to 1."""

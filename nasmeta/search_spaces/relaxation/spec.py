@@ -11,12 +11,12 @@ class Relaxation:
     """What a relaxed network weights besides the operations of every edge.
 
     inputs: "all" sums a node's inputs, as in DARTS; "edges" weights them by a softmax (PC-DARTS); "pairs"
-    weights pairs of them by a softmax (MetaNAS). share: one of so many channels goes through the operations,
-    the others bypass them (PC-DARTS' K); 1 sends all channels through.
+    weights pairs of them by a softmax (MetaNAS).
+    channel_divisor: K of PC-DARTS: 1 of K channels goes through the operations, the others bypass them.
     """
 
     inputs: Inputs
-    share: int
+    channel_divisor: int
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ class Sampling:
         their values, and so waits for the device.
         """
         temperature = self.temperature(progress)
-        draw = network.draw
-        draw.temperature = (temperature, temperature)
+        sample = network.edge_sample
+        sample.temperature = (temperature, temperature)
         if self.kind == "softmax":
             return
         tables = {name: logits for name, logits in alpha.items() if logits.dim() == 2}  # no input logits
@@ -49,6 +49,6 @@ class Sampling:
             rng = seeding.stream(self.seed, "strategy", "gumbel", name, *names)
             noise = torch.from_numpy(rng.gumbel(size=tuple(logits.shape)).astype(np.float32))
             chosen = (logits.detach().cpu().log_softmax(-1) + noise).argmax(-1)
-            draw.noise[name] = noise.to(logits)
-            draw.hard[name] = torch.nn.functional.one_hot(chosen, logits.shape[-1]).to(logits)
-            draw.chosen[name] = chosen.tolist()
+            sample.noise[name] = noise.to(logits)
+            sample.hard[name] = torch.nn.functional.one_hot(chosen, logits.shape[-1]).to(logits)
+            sample.chosen[name] = chosen.tolist()

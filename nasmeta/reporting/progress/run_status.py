@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nasmeta.trial import TrialResult
 
 
-class Standing:
+class RunStatus:
     """The state of a run. Call it with every event, before reading its attributes.
 
     trials: how many the search has. finished: how many of them have ended, including those before a
