@@ -13,7 +13,7 @@ from typing import Any
 
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.errors import RunFailed, UserError
-from nasmeta.runtime.text import printable
+from nasmeta.runtime.text import printable, some
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,6 @@ def _control(options: argparse.Namespace, result: dict[str, Any]) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """`nasmeta predict CHECKPOINT --support DIR --query PATH...`."""
-    from nasmeta.datasets.image_files import some
     from nasmeta.runtime import files
     from nasmeta.runtime.allocator import keep_pages
     from nasmeta.trained.classifier import FewShotClassifier

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import torch
 
 from nasmeta.datasets.base import ImageTable
-from nasmeta.errors import StorageError
+from nasmeta.errors import DataError, StorageError
 from nasmeta.runtime import files
 from nasmeta.runtime.paths import Folder
 from nasmeta.runtime.stored import UsersOnly
@@ -68,6 +68,18 @@ def cached_table(folder: Path | None, name: str, key: object, build: Callable[[]
         table = build()
         _write(path, table)
     return table
+
+
+def stats(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Path, size in bytes and time of each file, by which a cache notices that it was changed.
+
+    Raises DataError if a file is missing.
+    """
+    try:
+        found = [(path, path.stat()) for path in paths]
+    except OSError as error:
+        raise DataError(f"{error.filename}: {error.strerror}; an image of the dataset is missing") from error
+    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found]
 
 
 def _read(path: Path) -> ImageTable | None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from nasmeta.runtime.text import some
 from nasmeta.task import Split
 
 MAX_CLASSES = 1_000_000
@@ -19,8 +20,6 @@ MAX_NAME = 1 << 17
 """The most characters of a class name, which are those that a field of a CSV file may have."""
 
 MAX_FINGERPRINT = 64
-NAMED = 5
-"""How many classes a message names."""
 
 
 def _check_names(names: tuple[Any, ...]) -> tuple[str, ...]:
@@ -89,7 +88,5 @@ def _difference(before: SplitContents, now: SplitContents) -> str:
 
 
 def few(names: Sequence[str]) -> str:
-    """The first NAMED names, printable, and how many more there are."""
-    shown = ", ".join(repr(name if len(name) <= 40 else f"{name[:37]}...") for name in names[:NAMED])
-    more = len(names) - NAMED
-    return f"{shown} and {more} more" if more > 0 else shown
+    """The first of the names, quoted and shortened, and how many more there are."""
+    return some([repr(name if len(name) <= 40 else f"{name[:37]}...") for name in names])

@@ -11,7 +11,7 @@ Model for Few-Shot Learning", ICLR 2017. This module reads names only, no images
 import csv
 import io
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from itertools import combinations
 from pathlib import Path
 
@@ -25,22 +25,29 @@ LAYOUTS = "expected root/{train,val,test}/CLASS/IMAGE or root/CLASS/IMAGE"
 _NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "valid": ("val", "valid"), "test": ("test",)}
 
 
-def find_images(
-    root: Path,
-    divided: Callable[[Classes], dict[Split, Classes]],
-    splits: Collection[Split],
-    left_out: LeftOut,
-) -> dict[Split, Classes]:
-    """The classes of each of `splits`, sorted by name, if each class is a folder.
+def has_split_folders(root: Path) -> bool:
+    """Whether `root` has a folder for a split that holds folders."""
+    return any(has_folders(root / name) for split in SPLITS for name in _NAMES[split])
 
-    If there are no folders for the splits, `divided` divides the classes. Classes with fewer than
-    `left_out.least` images are left out. What was not taken is added to `left_out`. Raises DataError if a
-    split is missing, is ambiguous or has no class, or if a folder cannot be listed.
+
+def read_split_folders(root: Path, splits: Collection[Split], left_out: LeftOut) -> dict[Split, Classes]:
+    """The classes of each of `splits`, as `read_classes` of its folder in `root`.
+
+    Raises DataError if the folder of a split is missing or ambiguous.
     """
-    if any(has_folders(root / name) for split in SPLITS for name in _NAMES[split]):
-        return {split: _classes(_only(root, split, ""), left_out) for split in splits}
-    found = divided(_classes(root, left_out))
-    return {split: found[split] for split in splits}
+    return {split: read_classes(_only(root, split, ""), left_out) for split in splits}
+
+
+def read_classes(folder: Path, left_out: LeftOut) -> Classes:
+    """The classes in `folder`, sorted by name, if each is a folder.
+
+    Classes with fewer than `left_out.least` images are left out. What was not taken is added to `left_out`.
+    Raises DataError if there is no class, or if a folder cannot be listed.
+    """
+    classes = classes_in(folder, left_out)
+    if not classes:
+        raise DataError(f"{folder}: holds no images; {LAYOUTS}, with IMAGE {NAMED_AS}{left_out.hint}")
+    return _large_enough(classes, folder, left_out)
 
 
 def read_split_files(
@@ -48,7 +55,7 @@ def read_split_files(
 ) -> dict[Split, Classes]:
     """The classes of each of `splits` according to the CSV files in `folder`, of files in `images`.
 
-    `left_out` and errors are as in `find_images`.
+    `left_out` and errors are as in `read_split_folders`.
     """
     if not images.is_dir():
         raise DataError(f"{images}: no such folder; with dataset.split_files the images lie in root/images")
@@ -77,14 +84,6 @@ def _only(folder: Path, split: Split, suffix: str) -> Path:
     if len(found) > 1:
         raise DataError(f"{folder}: more than one of {expected}; keep the one that is the {split} split")
     return found[0]
-
-
-def _classes(folder: Path, left_out: LeftOut) -> Classes:
-    classes = classes_in(folder, left_out)
-    if not classes:
-        hint = f"; {left_out}" if str(left_out) else ""
-        raise DataError(f"{folder}: holds no images; {LAYOUTS}, with IMAGE {NAMED_AS}{hint}")
-    return _large_enough(classes, folder, left_out)
 
 
 def _large_enough(classes: Classes, where: Path, left_out: LeftOut) -> Classes:

@@ -7,7 +7,6 @@ Names decide, and also the first bytes of a file if its name has no suffix.
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +15,7 @@ from PIL import features
 
 from nasmeta.errors import DataError
 from nasmeta.runtime import files
-from nasmeta.runtime.text import printable
+from nasmeta.runtime.text import some
 
 AVIF = "avif" in features.modules and bool(features.check("avif"))  # from Pillow 11.3 on, if built with it
 EXTENSIONS = (
@@ -25,7 +24,7 @@ EXTENSIONS = (
     *([".avif"] if AVIF else []),
 )
 NAMED_AS = f"called *{', *'.join(EXTENSIONS)}, or without a suffix a PNG or JPEG"
-MAX_NAMED = 5  # folders or classes that one warning names
+MAX_KINDS = 5  # that one warning counts
 
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # the first bytes of PNG and JPEG
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,5}$", re.IGNORECASE)  # "10.30 at home" has none
@@ -60,16 +59,15 @@ class LeftOut:
             parts.append(f"{len(self.small)} {what} ({named})")
         return f"left out: {', '.join(parts)}" if parts else ""
 
+    @property
+    def hint(self) -> str:
+        """The end of a message: "; " and what was left out; empty if there is nothing."""
+        return f"; {self}" if str(self) else ""
+
     def _most_frequent(self) -> list[tuple[str, int]]:
         ordered = self.kinds.most_common()
-        rest = sum(n for _, n in ordered[MAX_NAMED:])
-        return [*ordered[:MAX_NAMED], *([("file of other kinds", rest)] if rest else [])]
-
-
-def some(names: Sequence[str], most: int = MAX_NAMED) -> str:
-    """The first `most` of the names on one line, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return printable(", ".join(names[:most])) + more
+        rest = sum(n for _, n in ordered[MAX_KINDS:])
+        return [*ordered[:MAX_KINDS], *([("file of other kinds", rest)] if rest else [])]
 
 
 def open_image(path: Path) -> BinaryIO:

@@ -1,6 +1,7 @@
 """Your own images: folders, or the split files of a published benchmark such as mini-ImageNet."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -9,22 +10,23 @@ import torch
 from pydantic import Field
 
 from nasmeta.datasets.base import ImageTable
-from nasmeta.datasets.cache import CacheFolder, cached_table
+from nasmeta.datasets.cache import CacheFolder, cached_table, stats
 from nasmeta.datasets.contents import Contents
-from nasmeta.datasets.decode import Preprocessing, decode_all, decode_glyph, decode_image
+from nasmeta.datasets.decode import Preprocessing
 from nasmeta.datasets.folder_layouts import (
     LAYOUTS,
     check_disjoint,
     divide,
     divide_as_before,
     few_classes,
-    find_images,
+    has_split_folders,
+    read_classes,
     read_split_files,
+    read_split_folders,
     without,
 )
 from nasmeta.datasets.image_files import Classes, LeftOut
 from nasmeta.datasets.images import ImageDataset
-from nasmeta.datasets.pixel_values import Pixels
 from nasmeta.errors import ConfigError, DataError
 from nasmeta.runtime.paths import Folder, absolute_folder
 from nasmeta.task import SPLITS, Split
@@ -35,7 +37,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 class ImageFolder(ImageDataset):
     """Images in folders, laid out as `folder_layouts` describes. The splits share no class.
 
-    Every image is decoded by `decode_image` to `size` x `size` pixels with 1 or 3 `channels`, and normalized
+    Every image is decoded by an ImageReader to `size` x `size` pixels with 1 or 3 `channels`, and normalized
     by the mean and standard deviation of the train split. Classes with fewer than `min_images` images, or
     with too few for `shot` and one query, are left out. So are files that `image_files` does not take for
     images; `notices` counts both. `valid_fraction`, `test_fraction` and `seed` count only if the layout is
@@ -68,7 +70,6 @@ class ImageFolder(ImageDataset):
             )
         self._split_files = Path(absolute_folder(split_files)) if split_files else None
         self._fractions, self._seed = (valid_fraction, test_fraction), seed
-        self._size, self._channels = size, channels
         self._left_out = LeftOut(least=max(min_images or 1, shot + 1))
         self._cache = Path(absolute_folder(cache)) if cache else None
         self._splits: Collection[Split] = SPLITS
@@ -84,11 +85,14 @@ class ImageFolder(ImageDataset):
     @cached_property
     def _files(self) -> dict[Split, Classes]:
         if self._split_files:
-            splits = read_split_files(self._split_files, self._root / "images", self._splits, self._left_out)
+            found = read_split_files(self._split_files, self._root / "images", self._splits, self._left_out)
+        elif has_split_folders(self._root):
+            found = read_split_folders(self._root, self._splits, self._left_out)
         else:
-            splits = find_images(self._root, self._divided, self._splits, self._left_out)
-        check_disjoint(splits, self._split_files or self._root)
-        return splits
+            divided = self._divided(read_classes(self._root, self._left_out))
+            found = {split: divided[split] for split in self._splits}
+        check_disjoint(found, self._split_files or self._root)
+        return found
 
     def _divided(self, classes: Classes) -> dict[Split, Classes]:
         known = {split: each.classes for split, each in self._trained_on.items()}
@@ -98,12 +102,7 @@ class ImageFolder(ImageDataset):
         try:
             return divide(without(classes, known), self._root, *self._fractions, self._seed)
         except DataError as error:
-            raise DataError(f"{error}{self._hint}{few_classes(self._root)}") from error
-
-    @property
-    def _hint(self) -> str:
-        """The end of an error message: what was left out; "" if nothing was."""
-        return f"; {self._left_out}" if str(self._left_out) else ""
+            raise DataError(f"{error}{self._left_out.hint}{few_classes(self._root)}") from error
 
     def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
         """What was left out, and whether small classes reduce the queries of all others."""
@@ -112,7 +111,7 @@ class ImageFolder(ImageDataset):
             fewer = [
                 f"{line}; dataset.min_images={shot + query} leaves smaller classes out" for line in fewer
             ]
-        return [*([f"{self._root}{self._hint}"] if self._hint else []), *fewer]
+        return [*([f"{self._root}{self._left_out.hint}"] if self._left_out.hint else []), *fewer]
 
     def check_episodes(self, split: Split, *, way: int, shot: int, way_key: str = "task.way") -> None:
         """As Dataset.check_episodes. The error also says what was left out, and how to use few classes."""
@@ -120,36 +119,21 @@ class ImageFolder(ImageDataset):
             super().check_episodes(split, way=way, shot=shot, way_key=way_key)
         except ConfigError as error:
             few = few_classes(self._root) if self.num_classes(split) < 2 else ""
-            raise ConfigError(f"{error}{self._hint}{few}") from error
+            raise ConfigError(f"{error}{self._left_out.hint}{few}") from error
 
     def class_counts(self, split: Split) -> Mapping[str, int]:
         return {name: len(files) for name, files in self._files[split].items()}
 
     def _load(self, split: Split) -> Mapping[Split, ImageTable]:
-        counts, files = self.class_counts(split), self._images(split)
-        key = [self._size, self._channels, self._glyph, counts, [self._stat(file) for file in files]]
-
-        def decode(file: Path) -> Pixels:
-            if self._glyph:
-                return decode_glyph(file, str(file), self._size)
-            return decode_image(file, str(file), self._channels, self._size)
+        counts = self.class_counts(split)
+        files = [file for images in self._files[split].values() for file in images]
 
         def build() -> ImageTable:
             """The table of all images, ordered by class and file name."""
-            pixels = decode_all(files, decode, (self._size, self._size, self._channels))
-            return ImageTable(pixels, torch.tensor(list(counts.values())), tuple(counts))
+            return ImageTable(self._reader.read(files), torch.tensor(list(counts.values())), tuple(counts))
 
+        key = [asdict(self._reader), counts, stats(files)]
         return {split: cached_table(self._cache, f"image_folder-{split}", key, build)}
-
-    def _images(self, split: Split) -> list[Path]:
-        return [file for files in self._files[split].values() for file in files]
-
-    def _stat(self, file: Path) -> list[str | int]:
-        try:
-            stat = file.stat()
-        except OSError as error:
-            raise DataError(f"{file}: {error.strerror}; an image of the dataset is missing") from error
-        return [str(file), stat.st_size, stat.st_mtime_ns]
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The exact mean and std of the train split's pixels. A histogram avoids a float copy of them."""

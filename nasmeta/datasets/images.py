@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from copy import copy
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Self
 
@@ -10,23 +11,22 @@ import torch
 
 from nasmeta.datasets.base import Dataset, ImageTable
 from nasmeta.datasets.contents import Contents, SplitContents
-from nasmeta.datasets.decode import Preprocessing
+from nasmeta.datasets.decode import ImageReader, Preprocessing
 from nasmeta.datasets.episodes import ImageEpisodeSampler
 from nasmeta.task import Split
 
 
 class ImageDataset(Dataset):
-    """Classification of images with `channels` 1 or 3 and `size` x `size` pixels.
+    """Classification of images that an ImageReader reads, with its `channels`, `size` and `glyph`.
 
-    `glyph` says that only the ink counts, see `decode_glyph`. A subclass counts its classes without decoding
-    images, and loads its tables on demand.
+    A subclass counts its classes without decoding images, and loads its tables on demand.
     """
 
     kind = "classification"
 
     def __init__(self, *, channels: int, size: int, glyph: bool) -> None:
         self.input_shape = (channels, size, size)
-        self._glyph = glyph
+        self._reader = ImageReader(channels, size, glyph)
         self._given: Preprocessing | None = None
         self._tables: dict[Split, ImageTable] = {}
         self._on_device: dict[tuple[Split, torch.device], ImageTable] = {}
@@ -49,8 +49,7 @@ class ImageDataset(Dataset):
         if self._given is not None:
             return self._given
         mean, std = self._statistics()
-        channels, size, _ = self.input_shape
-        return Preprocessing(channels=channels, size=size, glyph=self._glyph, mean=mean, std=std)
+        return Preprocessing(**asdict(self._reader), mean=mean, std=std)
 
     def as_trained(
         self, trained_on: Contents, preprocessing: Preprocessing | None, splits: Collection[Split]
@@ -59,7 +58,8 @@ class ImageDataset(Dataset):
         dataset = copy(self)
         dataset._tables, dataset._on_device = {}, {}
         if preprocessing is not None:
-            dataset._given, dataset._glyph = preprocessing, preprocessing.glyph
+            dataset._given = preprocessing
+            dataset._reader = replace(self._reader, glyph=preprocessing.glyph)
         return dataset
 
     def num_classes(self, split: Split) -> int:

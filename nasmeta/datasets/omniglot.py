@@ -5,8 +5,6 @@ Science 2015. https://github.com/brendenlake/omniglot (MIT licence).
 """
 
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,12 +13,10 @@ import torch
 from pydantic import Field
 
 from nasmeta.datasets.base import ImageTable
-from nasmeta.datasets.cache import CacheFolder, cached_table
-from nasmeta.datasets.decode import decode_all, decode_glyph
+from nasmeta.datasets.cache import CacheFolder, cached_table, stats
 from nasmeta.datasets.download import Download, Published
-from nasmeta.datasets.image_archive import Index, open_archive
+from nasmeta.datasets.image_archive import contents, drawings
 from nasmeta.datasets.images import ImageDataset
-from nasmeta.datasets.pixel_values import Pixels
 from nasmeta.errors import ConfigError, DataError
 from nasmeta.runtime.paths import Folder, absolute_folder
 from nasmeta.task import SPLITS, Split
@@ -52,25 +48,15 @@ ARCHIVES: dict[str, tuple[Published, Published]] = {
         ),
     ),
 }
-_SMALL_SPLITS: dict[str, Split] = {
-    "Balinese": "train",
-    "Early_Aramaic": "train",
-    "Greek": "train",
-    "Korean": "train",
-    "Japanese_(katakana)": "train",
-    "Latin": "valid",
-    "Sanskrit": "test",
-    "Tagalog": "test",
+_SMALL_SPLITS: dict[Split, list[str]] = {
+    "train": ["Balinese", "Early_Aramaic", "Greek", "Korean", "Japanese_(katakana)"],
+    "valid": ["Latin"],
+    "test": ["Sanskrit", "Tagalog"],
 }
 
 
-@dataclass(frozen=True)
-class _Character:
-    """The drawings of one character, which are `members` of one archive."""
-
-    name: str
-    archive: Path
-    members: tuple[str, ...]
+Drawing = tuple[Path, str]
+"""The archive that a drawing is in, and its name there."""
 
 
 class Omniglot(ImageDataset):
@@ -111,7 +97,7 @@ class Omniglot(ImageDataset):
             raise ConfigError(
                 "dataset.root: None, and dataset.cache is None too; name a folder in one of them"
             )
-        self._size, self._turns = size, 4 if rotations else 1
+        self._turns = 4 if rotations else 1
         if not download:
             for archive in self._archives:
                 self._path(archive)
@@ -140,44 +126,53 @@ class Omniglot(ImageDataset):
         )
 
     @cached_property
-    def _characters(self) -> dict[Split, list[_Character]]:
-        """The characters of each split, from the indices of the archives.
+    def _characters(self) -> dict[Split, dict[str, list[Drawing]]]:
+        """The drawings of each character of each split, by the character's name.
 
-        An alphabet that is in both archives is read once.
+        An alphabet that is in both archives is read from the first.
         """
         paths = [self._path(archive) for archive in self._archives]
-        indices = [self._index(path) for path in paths]
-        splits = _SMALL_SPLITS if self._archives is ARCHIVES["small"] else _full_splits(*indices)
-        found: dict[Split, list[_Character]] = {split: [] for split in SPLITS}
-        for alphabet, split in splits.items():
-            which = next((i for i, index in enumerate(indices) if alphabet in index), None)
-            if which is None:
+        owner: dict[str, Path] = {}
+        characters: dict[str, dict[str, list[Drawing]]] = {}
+        for path in paths:
+            for member in drawings(path):
+                _, alphabet, character, _ = member.split("/")
+                if owner.setdefault(alphabet, path) == path:
+                    known = characters.setdefault(alphabet, {})
+                    known.setdefault(f"{alphabet}/{character}", []).append((path, member))
+        if self._archives is ARCHIVES["small"]:
+            splits = _SMALL_SPLITS
+        else:
+            background, evaluation = ([a for a, path in owner.items() if path == whole] for whole in paths)
+            splits = {
+                "train": background[:-_VALID_ALPHABETS],
+                "valid": background[-_VALID_ALPHABETS:],
+                "test": evaluation,
+            }
+        for alphabet in (alphabet for split in SPLITS for alphabet in splits[split]):
+            if alphabet not in characters:
                 raise DataError(f"{paths[0]}: no alphabet {alphabet!r} in it; delete it and get it again")
-            for character, members in indices[which][alphabet].items():
-                found[split].append(_Character(f"{alphabet}/{character}", paths[which], tuple(members)))
-        return found
-
-    @staticmethod
-    def _index(path: Path) -> Index:
-        with open_archive(path) as archive:
-            return archive.index()
+        return {
+            split: {name: drawn for a in splits[split] for name, drawn in characters[a].items()}
+            for split in SPLITS
+        }
 
     def class_counts(self, split: Split) -> Mapping[str, int]:
         return {
-            f"{character.name}/rot{90 * turn:03}": len(character.members)
+            f"{name}/rot{90 * turn:03}": len(drawn)
             for turn in range(self._turns)
-            for character in self._characters[split]
+            for name, drawn in self._characters[split].items()
         }
 
     def _load(self, split: Split) -> Mapping[Split, ImageTable]:
         paths = [self._path(archive) for archive in self._archives]
-        stats = [_stats(path) for path in paths]
-        digests = [archive.digest for archive in self._archives]
-        upright = cached_table(self._cache, "omniglot", [digests, stats, self._size], self._decode)
+        each = [file for path in paths for file in (sorted(path.rglob("*.png")) if path.is_dir() else [path])]
+        key = [[archive.digest for archive in self._archives], stats(each), self._reader.size]
+        upright = cached_table(self._cache, "omniglot", key, self._decode)
         tables, first = {}, 0
-        for each in SPLITS:
-            last = first + len(self._characters[each])
-            tables[each] = self._turned(each, upright.classes(first, last))
+        for name in SPLITS:
+            last = first + len(self._characters[name])
+            tables[name] = self._turned(name, upright.classes(first, last))
             first = last
         return tables
 
@@ -192,33 +187,13 @@ class Omniglot(ImageDataset):
             path = self._path(archive)
             if path.is_file():
                 archive.verify(path)
-        characters = [character for split in SPLITS for character in self._characters[split]]
-        counts = [len(character.members) for character in characters]
-        items = [(character.archive, member) for character in characters for member in character.members]
-        with ExitStack() as stack:
-            paths = {character.archive for character in characters}
-            archives = {path: open_archive(path) for path in paths}
-            for opened in archives.values():
-                stack.enter_context(opened)
-
-            def decode(item: tuple[Path, str]) -> Pixels:
-                path, member = item
-                return decode_glyph(archives[path].read(member), f"{path}: {member}", self._size)
-
-            images = decode_all(items, decode, (self._size, self._size, 1))
-        return ImageTable(images, torch.tensor(counts), tuple(character.name for character in characters))
-
-
-def _stats(path: Path) -> list[list[str | int]]:
-    """Name, size in bytes and time of an archive, or of every file of an unpacked one."""
-    each = sorted(path.rglob("*.png")) if path.is_dir() else [path]
-    found = [(str(file.relative_to(path.parent)), file.stat()) for file in each]
-    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
-
-
-def _full_splits(background: Index, evaluation: Index) -> dict[str, Split]:
-    """{alphabet: split} of the full set, as the docstring of Omniglot describes."""
-    splits: dict[str, Split] = {}
-    for number, alphabet in enumerate(reversed(background)):
-        splits[alphabet] = "valid" if number < _VALID_ALPHABETS else "train"
-    return {**dict(reversed(splits.items())), **dict.fromkeys(evaluation, "test")}
+        characters = {name: drawn for split in SPLITS for name, drawn in self._characters[split].items()}
+        where = [drawing for drawn in characters.values() for drawing in drawn]
+        read = {
+            path: iter(contents(path, [member for archive, member in where if archive == path]))
+            for path in dict.fromkeys(path for path, _ in where)
+        }
+        images = self._reader.read(
+            [next(read[path]) for path, _ in where], [f"{path}: {member}" for path, member in where]
+        )
+        return ImageTable(images, torch.tensor(list(map(len, characters.values()))), tuple(characters))

@@ -1,7 +1,7 @@
-"""Converts pictures in the forms that users have them in to what `decode_image` reads."""
+"""Converts pictures in the forms that users have them in to what an ImageReader reads."""
 
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,9 +53,19 @@ def pictures(images: Picture | Iterable[Picture]) -> list[Picture]:
     return list(given)
 
 
-def source(picture: Picture, number: int) -> Source:
-    """What `decode_image` reads for one picture. Errors name it by `number`, its place among the others."""
-    name = f"picture {number}"
+def sources(given: Sequence[Picture], first: int) -> tuple[list[Source], list[str]]:
+    """What an ImageReader reads for the pictures, and their names: the path, or "picture" and a number.
+
+    `first` is the number of the first one. Raises DataError.
+    """
+    names = [
+        str(picture) if isinstance(picture, str | os.PathLike) else f"picture {number}"
+        for number, picture in enumerate(given, first)
+    ]
+    return [_source(picture, name) for picture, name in zip(given, names, strict=True)], names
+
+
+def _source(picture: Picture, name: str) -> Source:
     if isinstance(picture, Image.Image):
         return picture
     if isinstance(picture, str | os.PathLike):

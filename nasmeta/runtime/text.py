@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Sequence
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters: line ends, tabs, and the start of terminal commands
@@ -18,6 +19,12 @@ _FORMULA = re.compile(r"(^|;)(?=[\s\ufeff\u200b]*[=+\-@\uff1d\uff0b\uff0d\uff20]
 def printable(text: str) -> str:
     """`text` on one line, with every character escaped that could control a terminal."""
     return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def some(names: Sequence[str], most: int = 5, separator: str = ", ") -> str:
+    """The first `most` of the names on one printable line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return printable(separator.join(names[:most])) + more
 
 
 def message(text: str) -> str:

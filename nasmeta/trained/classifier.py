@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasmeta.datasets.decode import Preprocessing
-from nasmeta.datasets.pictures import Picture, pictures, source
+from nasmeta.datasets.pictures import Picture, pictures, sources
 from nasmeta.errors import CheckpointError, ConfigError, DataError
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
@@ -130,8 +130,7 @@ class FewShotClassifier:
 
         Errors number the images from `first`.
         """
-        sources = [source(image, number) for number, image in enumerate(pictures(images), first)]
-        return self.preprocessing.read(sources, first)
+        return self.preprocessing.read(*sources(pictures(images), first))
 
     @property
     def network(self) -> TaskNetwork:

@@ -19,10 +19,9 @@ from nasmeta.datasets.image_files import (
     classes_in,
     images_below,
     is_system,
-    some,
 )
 from nasmeta.errors import DataError
-from nasmeta.runtime.text import csv_cell
+from nasmeta.runtime.text import csv_cell, some
 from nasmeta.trained.classifier import FewShotClassifier
 
 LAYOUT = f"expected SUPPORT/CLASS/IMAGE, with IMAGE {NAMED_AS}"
@@ -55,13 +54,12 @@ def find_support(folder: Path) -> Classes:
         raise DataError(f"{folder}: no such folder; {LAYOUT}")
     left_out = LeftOut()
     support = classes_in(folder, left_out)
-    hint = f"; {left_out}" if str(left_out) else ""
     if len(support) < 2:
         raise DataError(
             f"{folder}: {len(support)} classes with images leave nothing to tell apart, at least 2; "
-            f"{LAYOUT}{hint}"
+            f"{LAYOUT}{left_out.hint}"
         )
-    if hint:
+    if left_out.hint:
         _log.warning("%s: %s", folder, left_out)
     return support
 
@@ -85,10 +83,11 @@ def find_queries(paths: Sequence[Path]) -> list[Path]:
             found += inside
         else:
             left_out.empty.append(str(path))
-    hint = f"; {left_out}" if str(left_out) else ""
     if not found:
-        raise DataError(f"{some(list(map(str, paths)))}: no images (--query); they are {NAMED_AS}{hint}")
-    if hint:
+        raise DataError(
+            f"{some(list(map(str, paths)))}: no images (--query); they are {NAMED_AS}{left_out.hint}"
+        )
+    if left_out.hint:
         _log.warning("--query: %s", left_out)
     return found
 

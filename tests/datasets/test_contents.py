@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from nasmeta.datasets import contents, image_folder
+from nasmeta.datasets import contents
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import Contents, SplitContents
+from nasmeta.datasets.decode import ImageReader
 from nasmeta.datasets.image_folder import ImageFolder
 from nasmeta.datasets.sinusoid import Sinusoid, SinusoidSampler
 from nasmeta.datasets.strokes import Strokes
@@ -94,11 +95,11 @@ def test_each_split_is_decoded_and_cached_by_itself(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[str] = []
-    decode = image_folder.decode_image
+    read = ImageReader.read_one
     monkeypatch.setattr(
-        image_folder,
-        "decode_image",
-        lambda path, *rest: decoded.append(path.parts[-3]) or decode(path, *rest),
+        ImageReader,
+        "read_one",
+        lambda self, path, name: decoded.append(path.parts[-3]) or read(self, path, name),
     )
     cached = {"cache": str(tmp_path / "cache")}
     of(root, **cached)

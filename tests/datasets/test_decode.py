@@ -1,3 +1,4 @@
+import io
 import struct
 import subprocess
 import sys
@@ -14,11 +15,9 @@ from nasmeta.datasets import decode as decode_module
 from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.decode import (
     MAX_PIXELS,
+    ImageReader,
     Preprocessing,
     Unreadable,
-    decode_all,
-    decode_glyph,
-    decode_image,
 )
 from nasmeta.datasets.episodes import ImageEpisodeSampler
 from nasmeta.datasets.pixel_budget import PixelBudget
@@ -27,7 +26,7 @@ from tests.datasets.pictures import save
 
 
 def decode(path, channels=3, size=8):
-    return decode_image(path, str(path), channels, size)
+    return ImageReader(channels, size, glyph=False).read_one(path, str(path))
 
 
 def test_longer_side_is_cropped_to_its_centre(tmp_path):
@@ -179,7 +178,7 @@ def test_an_image_of_one_colour_is_said(tmp_path, caplog):
     paths = [save(tmp_path / "blank.png", 7)]
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "full.png")
     paths.append(tmp_path / "full.png")
-    Preprocessing(channels=1, size=8, glyph=False, mean=(0.0,), std=(1.0,)).read(paths)
+    ImageReader(1, 8, glyph=False).read(paths)
     assert caplog.messages == [f"1 of 2 images are of one colour: {paths[0]}"]
 
 
@@ -216,23 +215,26 @@ def test_ink_is_the_rarer_shade(tmp_path):
     pixels[5:8, 4:20] = 0
     for name, shown in (("scan.png", pixels), ("negative.png", 255 - pixels)):
         Image.fromarray(shown).save(tmp_path / name)
-        assert (decode_glyph(tmp_path / name, name, 28)[..., 0] == 255 - pixels).all()
+        read = ImageReader(1, 28, glyph=True).read_one(tmp_path / name, name)
+        assert (read[..., 0] == 255 - pixels).all()
 
 
-def test_items_keep_their_order_and_every_failure_is_named():
-    def pixels(item):
-        if item in (500, 731) or item > 980:
-            raise DataError(f"item {item}")
-        return np.full((2, 2, 1), item % 256, dtype=np.uint8)
+def test_images_keep_their_order_and_every_failure_is_named():
+    def picture(number):
+        if number in (500, 731) or number > 980:
+            return io.BytesIO(b"no image")
+        return Image.new("L", (2, 2), number % 256)
 
-    table = decode_all(range(300), pixels, (2, 2, 1))
+    reader, names = ImageReader(1, 2, glyph=False), [f"item {number}" for number in range(1000)]
+    table = reader.read([picture(number) for number in range(300)], names[:300])
     assert table.shape == (300, 1, 2, 2)
-    assert table[:, 0, 1, 1].tolist() == [item % 256 for item in range(300)]
-    with pytest.raises(
-        Unreadable, match=r"^item 500; item 731; item 981; .*; item 988; and 11 more$"
-    ) as raised:
-        decode_all(range(1000), pixels, (2, 2, 1))
+    assert table[:, 0, 1, 1].tolist() == [number % 256 for number in range(300)]
+    with pytest.raises(Unreadable) as raised:
+        reader.read([picture(number) for number in range(1000)], names)
     assert list(raised.value.reasons) == [500, 731, *range(981, 1000)]
+    assert all(text.startswith(f"item {number}: ") for number, text in raised.value.reasons.items())
+    assert [text.split(":")[0] for text in str(raised.value).split("; item ")][-1] == "988"
+    assert str(raised.value).endswith(" and 11 more")
 
 
 def test_prediction_normalizes_as_episodes_do():
@@ -251,7 +253,7 @@ def test_formats_that_would_run_a_program_are_no_images(tmp_path):
     """Pillow hands PostScript to Ghostscript, whatever the file is called."""
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
     with pytest.raises(DataError, match=r"x\.png: cannot be read as an image"):
-        decode_image(tmp_path / "x.png", "x.png", 3, 8)
+        decode(tmp_path / "x.png")
 
 
 def test_threads_share_one_budget_of_pixels(tmp_path, monkeypatch):
@@ -274,7 +276,7 @@ def test_threads_share_one_budget_of_pixels(tmp_path, monkeypatch):
     monkeypatch.setattr(decode_module, "_convert", watched)
     monkeypatch.setattr(decode_module, "_budget", PixelBudget(250))
     monkeypatch.setattr(decode_module.os, "cpu_count", lambda: 8)
-    table = decode_all(paths, lambda path: decode(path, 1), (8, 8, 1))
+    table = ImageReader(1, 8, glyph=False).read(paths)
     assert table[:, 0, 4, 4].tolist() == list(range(24))
     assert most == 200
 
@@ -298,7 +300,7 @@ def test_large_images_in_several_threads_stay_within_the_promise(tmp_path):
         "decode._budget = decode.PixelBudget(2048**2)\n"
         "peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
-        "decode.Preprocessing(1, 8, False, (0.0,), (1.0,)).read([Path(sys.argv[1])] * 4)\n"
+        "decode.ImageReader(1, 8, glyph=False).read([Path(sys.argv[1])] * 4)\n"
         "print(peak() - before)"
     )
     command = [sys.executable, "-c", script, str(path)]

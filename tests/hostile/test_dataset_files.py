@@ -9,9 +9,9 @@ import torch
 
 from nasmeta.datasets.base import ImageTable
 from nasmeta.datasets.cache import cached_table
-from nasmeta.datasets.decode import decode_image
+from nasmeta.datasets.decode import ImageReader
 from nasmeta.datasets.folder_layouts import read_split_files
-from nasmeta.datasets.image_archive import ImageArchive
+from nasmeta.datasets.image_archive import drawings
 from nasmeta.datasets.image_files import LeftOut, images_below
 from nasmeta.errors import ConfigError, DataError
 from nasmeta.evaluators.tabular.columns import Sheet
@@ -21,6 +21,7 @@ from tests.hostile.planted import Plant, hard_link, link, link_to_a_device, list
 
 pytestmark = pytest.mark.timeout(30, func_only=True)  # what waits for a pipe would wait for ever
 NO_FILES = [pipe, listener, link_to_a_device]
+READER = ImageReader(channels=1, size=8, glyph=False)
 A_TABLE = ImageTable(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([2]), ("a",))
 
 
@@ -30,11 +31,11 @@ def test_what_is_no_file_is_no_image_no_list_no_archive_and_no_table(tmp_path: P
     for name in ("x.png", "train.csv", "x.zip"):
         plant(tmp_path / name, tmp_path)
     with pytest.raises(DataError, match=r"x\.png.*is a .* instead of a regular file"):
-        decode_image(tmp_path / "x.png", "x.png", 3, 8)
+        READER.read_one(tmp_path / "x.png", "x.png")
     with pytest.raises(DataError, match=r"train\.csv"):
         read_split_files(tmp_path, tmp_path / "images", ["train"], LeftOut())
     with pytest.raises(DataError, match=r"x\.zip: cannot be read: is a "):
-        ImageArchive(tmp_path / "x.zip")
+        drawings(tmp_path / "x.zip")
     with pytest.raises(ConfigError, match=r"train\.csv: is a "):
         Sheet(tmp_path / "train.csv")
 
@@ -56,14 +57,14 @@ def test_images_and_folders_of_images_may_be_links(tmp_path: Path) -> None:
     (tmp_path / "root" / "b.png").symlink_to(image)
     found = images_below(tmp_path / "root", LeftOut())
     assert len(found) == 2
-    assert all(decode_image(path, "", 1, 8).mean() == 50 for path in found)
+    assert (READER.read(found) == 50).all()
 
 
 def test_an_image_file_has_a_bound(tmp_path: Path) -> None:
     with open(tmp_path / "x.png", "wb") as file:
         file.truncate(files.MAX_IMAGE + 1)  # sparse
     with pytest.raises(DataError, match=r"at most \d+ are read"):
-        decode_image(tmp_path / "x.png", "x.png", 3, 8)
+        READER.read_one(tmp_path / "x.png", "x.png")
 
 
 @pytest.mark.parametrize("plant", [link, hard_link, pipe, listener], ids=lambda plant: plant.__name__)
