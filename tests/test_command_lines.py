@@ -56,7 +56,7 @@ def test_code_of_ones_own_needs_trust(override: str, trusted: bool) -> None:
 
 def test_later_overrides_replace_earlier_ones() -> None:
     first = SearchCommand(
-        ("--config-dir", "/a b"), ("strategy=evolution", "strategy.sample=2", "+seed=1", "x=2")
+        ("--config-dir", "/a b"), ("strategy=evolution", "strategy.sample_size=2", "+seed=1", "x=2")
     )
     later = first.changed(["seed=3", "strategy=random", "seed=4"], GROUPS)
     assert later == SearchCommand(("--config-dir", "/a b"), ("x=2", "strategy=random", "seed=4"))

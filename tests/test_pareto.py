@@ -81,7 +81,9 @@ def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], 
 
     assert {r.trial for r in front_of(shuffled, "params")} == expected
 
-    strategy = NSGA2(context(), population=2, objectives=["params"], crossover=0.9, mutation=0.6)
+    strategy = NSGA2(
+        context(), population_size=2, objectives=["params"], crossover_prob=0.9, mutation_prob=0.6
+    )
     told = [
         Outcome(
             trial=r.trial, arch=r.arch, score=r.valid_accuracy, iterations=5, params=r.params, flops=r.flops

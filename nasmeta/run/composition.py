@@ -30,7 +30,7 @@ from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import Costs, Feasible, SearchContext
-from nasmeta.strategies.memory import Memory
+from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.task import SPLITS, Split, TaskSpec
 from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem, episodes, execution
@@ -106,7 +106,7 @@ class Composition:
         self,
         feasible: Feasible,
         problem: Problem | None = None,
-        memory: Memory | None = None,
+        progress_file: ProgressFile | None = None,
         *,
         costs: Costs | None = None,
     ) -> Strategy:
@@ -121,7 +121,7 @@ class Composition:
             costs=costs or partial(measure_cost, self.space, task=self.task),
             proxies=self._proxy,
             problem=problem or self.problem(),
-            memory=memory or Memory(),
+            progress_file=progress_file or ProgressFile(),
         )
         strategy: Strategy = self.config.build("strategy", context=context)
         return strategy

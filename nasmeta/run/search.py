@@ -24,7 +24,7 @@ from nasmeta.run.trials import Trials
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.strategies.base import Strategy
-from nasmeta.strategies.memory import Memory
+from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.training.score import Stop
 from nasmeta.trial import Phase, Proposal, TrialResult
 
@@ -134,7 +134,9 @@ def _candidates(strategy: Strategy, trials: Trials) -> list[str]:
 def _strategy(trials: Trials, journal: Journal) -> Strategy:
     """The strategy, as the journal's asks and tells have left it."""
     composition, limits = trials.composition, trials.constraints
-    memory = Memory(trials.directory.strategy, seconds=composition.config.keys.save_seconds, stop=trials.stop)
-    strategy = composition.strategy(limits.feasible, trials.judges.problem, memory, costs=limits.cost)
+    progress_file = ProgressFile(
+        trials.directory.strategy, seconds=composition.config.keys.save_seconds, stop=trials.stop
+    )
+    strategy = composition.strategy(limits.feasible, trials.judges.problem, progress_file, costs=limits.cost)
     trials.replay(strategy, journal)
     return strategy

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.strategies.memory import Memory
+from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.trial import Cost
 
 if TYPE_CHECKING:  # most strategies need no torch
@@ -31,8 +31,7 @@ class SearchContext:
 
     space: what it searches. seed: from which its random streams follow. trials: how many it may propose.
     iterations: the full budget of a trial in meta-iterations (budget.search_iterations). problem: the tasks
-    and the meta-learner, for a strategy that trains networks itself. memory: where such a strategy keeps its
-    tensors.
+    and the meta-learner, for a strategy that trains networks itself. progress_file: where it keeps them.
 
     A strategy that runs another one gives it a changed copy (`dataclasses.replace`).
     """
@@ -45,4 +44,4 @@ class SearchContext:
     costs: Costs
     proxies: Proxies
     problem: "Problem"
-    memory: Memory
+    progress_file: ProgressFile

@@ -1,8 +1,8 @@
 """Regularized evolution (Real, Aggarwal, Huang & Le 2019, arXiv:1802.01548, algorithm 1).
 
-The population is the last `population` trials. Each new trial mutates the best of `sample` members drawn at
-random. The oldest member dies, however good it is, so an architecture stays only if it is found again and
-does well again. This is the sound default for any space with a sensible notion of mutation.
+The population is the last `population_size` trials. Each new trial mutates the best of `sample_size` members
+drawn at random. The oldest member dies, however good it is, so an architecture stays only if it is found
+again and does well again. This is the sound default for any space with a sensible notion of mutation.
 
 Deviations: an architecture that is found again rejoins the population with the score it has. It is not
 trained again and costs no trial. The members drawn are distinct. Failed trials are not members. With several
@@ -22,33 +22,33 @@ from nasmeta.trial import Outcome, Proposal
 
 
 class RegularizedEvolution(Strategy):
-    """Regularized evolution; the first `population` trials are random draws.
+    """Regularized evolution; the first `population_size` trials are random draws.
 
     start: what the first trials are, as far as the constraints allow: "reference", the space's hand-designed
     network and its relatives; "initial", its simplest network; "random", draws alone.
 
-    sample: members drawn for each tournament.
+    sample_size: members drawn for each tournament.
     """
 
     def __init__(
         self,
         context: SearchContext,
         *,
-        population: Annotated[int, Field(ge=2)],
-        sample: Annotated[int, Field(ge=1)],
+        population_size: Annotated[int, Field(ge=2)],
+        sample_size: Annotated[int, Field(ge=1)],
         start: Literal["random", "initial", "reference"],
     ) -> None:
         super().__init__(context)
-        if sample > population:
+        if sample_size > population_size:
             raise ConfigError(
-                f"strategy.sample: {sample} members cannot be drawn from a population of {population}; "
-                f"at most strategy.population={population}"
+                f"strategy.sample_size: {sample_size} members cannot be drawn from a population of "
+                f"{population_size}; at most strategy.population_size={population_size}"
             )
-        self.sample = sample
+        self.sample_size = sample_size
         self.start = start
-        self.population: deque[Outcome] = deque(maxlen=population)
+        self.population: deque[Outcome] = deque(maxlen=population_size)
         self._scored: dict[Any, Outcome] = {}
-        self._warmup = population
+        self._warmup = population_size
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
@@ -82,7 +82,7 @@ class RegularizedEvolution(Strategy):
 
     def _parent(self, rng: np.random.Generator) -> Any:
         """The best of a tournament."""
-        count = min(self.sample, len(self.population))
+        count = min(self.sample_size, len(self.population))
         drawn = [self.population[i] for i in rng.choice(len(self.population), count, replace=False)]
         return max(drawn, key=_score).arch
 

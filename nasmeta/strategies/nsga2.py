@@ -1,10 +1,10 @@
 """NSGA-II: a whole front of networks, accuracy against what they cost (Deb et al. 2002).
 
-A population has `population` architectures. Each generation breeds as many children by binary tournaments,
-crossover and mutation. The best of parents and children survive, front by front; of the front that does not
-fit whole, those with the largest crowding distance. Choose it if there is no single limit on size and you
-want the trade-off itself: the run keeps a checkpoint of every network that no other one beats in all
-objectives. Lu et al. 2019 (NSGA-Net, arXiv:1810.03522) brought it to architecture search.
+A population has `population_size` architectures. Each generation breeds as many children by binary
+tournaments, crossover and mutation. The best of parents and children survive, front by front; of the front
+that does not fit whole, those with the largest crowding distance. Choose it if there is no single limit on
+size and you want the trade-off itself: the run keeps a checkpoint of every network that no other one beats in
+all objectives. Lu et al. 2019 (NSGA-Net, arXiv:1810.03522) brought it to architecture search.
 
 Constraints of the run are hard: an architecture that breaks them is never proposed. Failed trials are
 dominated by all others (constrained domination). Deviations: no architecture is evaluated twice while
@@ -37,20 +37,20 @@ class Member(NamedTuple):
 
 
 class NSGA2(Strategy):
-    """NSGA-II with `population` members; it maximizes the score and minimizes `objectives`.
+    """NSGA-II with `population_size` members; it maximizes the score and minimizes `objectives`.
 
-    objectives: names of OBJECTIVES, each once; any other list is a ConfigError. crossover, mutation:
-    probabilities.
+    objectives: names of OBJECTIVES, each once; any other list is a ConfigError. crossover_prob,
+    mutation_prob: probabilities.
     """
 
     def __init__(
         self,
         context: SearchContext,
         *,
-        population: Annotated[int, Field(ge=2)],
+        population_size: Annotated[int, Field(ge=2)],
         objectives: Annotated[list[str], Field(min_length=1)],
-        crossover: Share,
-        mutation: Share,
+        crossover_prob: Share,
+        mutation_prob: Share,
     ) -> None:
         super().__init__(context)
         for name in objectives:
@@ -59,8 +59,8 @@ class NSGA2(Strategy):
         if len(set(objectives)) < len(objectives):
             raise ConfigError(f"strategy.objectives: {objectives} names one twice; use each once")
         self.objectives = tuple(objectives)
-        self.size = population
-        self.crossover, self.mutation = crossover, mutation
+        self.size = population_size
+        self.crossover_prob, self.mutation_prob = crossover_prob, mutation_prob
         self.parents: list[Member] = []
         self.children: list[Outcome] = []
 
@@ -79,9 +79,9 @@ class NSGA2(Strategy):
     def _child(self, rng: np.random.Generator) -> Any:
         """Crossover of two tournament winners, then a mutation, each with its probability."""
         child = self._winner(rng)
-        if rng.random() < self.crossover:
+        if rng.random() < self.crossover_prob:
             child = self.space.crossover(child, self._winner(rng), rng)
-        if rng.random() < self.mutation:
+        if rng.random() < self.mutation_prob:
             child = self.space.mutate(child, rng)
         return child
 

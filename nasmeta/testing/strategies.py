@@ -9,7 +9,7 @@ from nasmeta.config.overrides import composed
 from nasmeta.config.schema import Config, parse, resolve
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.strategies.memory import Memory
+from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from nasmeta.trial import Cost, Outcome, Proposal
 
@@ -35,7 +35,7 @@ CONTEXT = SearchContext(
     costs=toy_costs,
     proxies=toy_proxies,
     problem=None,  # type: ignore[arg-type]
-    memory=Memory(),
+    progress_file=ProgressFile(),
 )
 """A search of the toy space, for strategies that train nothing."""
 

@@ -49,7 +49,7 @@ SETTING = [
 ]
 """The network is narrow enough for tens of trainings from scratch in a search."""
 
-EVOLUTION = "strategy=evolution strategy.start=random strategy.population=10 strategy.sample=3"
+EVOLUTION = "strategy=evolution strategy.start=random strategy.population_size=10 strategy.sample_size=3"
 SCRATCH = "evaluator=scratch budget.search_iterations=100 budget.trials=100000"
 SHARED = "evaluator=supernet budget.trials=100000"
 GRADIENT = (

@@ -59,7 +59,7 @@ IMAGES = [
 ]
 CELLS = [*IMAGES, "search_space=nasbench201", "search_space.width=4", "search_space.stages=1"]
 SHARED = [*SINUSOID, "evaluator=supernet", "search_space.widths=[16,24]", "search_space.max_layers=2"]
-EVOLUTION = ["strategy=evolution", "strategy.population=2", "strategy.sample=2"]
+EVOLUTION = ["strategy=evolution", "strategy.population_size=2", "strategy.sample_size=2"]
 GRADIENT = ["strategy.epoch_iterations=2", "strategy.architecture_lr=0.3"]
 
 COMPOSITIONS = {
@@ -78,13 +78,13 @@ COMPOSITIONS = {
     "astar": [*SINUSOID, "strategy=astar", "strategy.goal=1e9"],
     "iddfs": [*SINUSOID, "strategy=iddfs", "strategy.goal=1e9", "strategy.branch=2"],
     "hyperband": [*SINUSOID, "strategy=hyperband", "strategy.eta=2", "strategy.min_share=0.3"],
-    "nsga2": [*SINUSOID, "strategy=nsga2", "strategy.population=3"],
+    "nsga2": [*SINUSOID, "strategy=nsga2", "strategy.population_size=3"],
     "recursive": [
         *SINUSOID,
         "strategy=recursive",
         "strategy.rounds=2",
-        "strategy.inner.population=2",
-        "strategy.inner.sample=2",
+        "strategy.inner.population_size=2",
+        "strategy.inner.sample_size=2",
     ],
     "spos": [*SHARED, *EVOLUTION, "evaluator.sampling=fair"],
     "enas": [*SHARED, "strategy=reinforce", "evaluator.iterations_per_trial=2"],

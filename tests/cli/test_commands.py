@@ -213,7 +213,7 @@ def test_user_options_come_from_a_directory_of_theirs(
     conf = str(tmp_path / "conf")
     assert main(["list", "strategy", "--config-dir", conf]) == 0
     assert "my own" in capfd.readouterr().out
-    assert search(tmp_path / "run", "--config-dir", conf, "strategy=mine", "~strategy.population") == 2
+    assert search(tmp_path / "run", "--config-dir", conf, "strategy=mine", "~strategy.population_size") == 2
     overrides = [o for o in TINY if not o.startswith("strategy.")]
     arguments = ["search", *overrides, f"hydra.run.dir={tmp_path / 'run2'}", "--config-dir", conf]
     assert main([*arguments, "strategy=mine"]) == 0

@@ -113,7 +113,7 @@ def quick(test: Callable[..., None]) -> Callable[..., None]:
 
 KEYS = [
     "seed", "device", "batch_norm", "task", "task.way", "budget.trials", "budget.max_seconds", "precision",
-    "constraints.max_params", "strategy", "strategy._target_", "strategy.population", "search_space",
+    "constraints.max_params", "strategy", "strategy._target_", "strategy.population_size", "search_space",
     "search_space.widths", "evaluator", "evaluator.max_seconds", "meta_learner", "dataset", "dataset.root",
     "optimizer.lr", "executor", "experiment", "debug", "hydra.job.name", "nonsense", "+new", "~seed", "++a.b",
 ]  # fmt: skip

@@ -107,4 +107,4 @@ def test_an_option_that_composes_nothing(
 
 def test_shipped_files_are_read_as_hydra_reads_them() -> None:
     """The recipes keep their package lines."""
-    assert composed(["experiment=quickstart"]).strategy.population == 6
+    assert composed(["experiment=quickstart"]).strategy.population_size == 6

@@ -28,12 +28,12 @@ RUNS = {
         "budget.trials=6",
         "budget.search_iterations=4",
     ],
-    "nsga2": ["strategy=nsga2", "strategy.population=3", "budget.trials=7"],
+    "nsga2": ["strategy=nsga2", "strategy.population_size=3", "budget.trials=7"],
     "recursive": [
         "strategy=recursive",
         "strategy.rounds=2",
-        "strategy.inner.population=2",
-        "strategy.inner.sample=2",
+        "strategy.inner.population_size=2",
+        "strategy.inner.sample_size=2",
         "budget.trials=6",
     ],
 }

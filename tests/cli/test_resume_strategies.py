@@ -41,8 +41,8 @@ STRATEGIES = {
 }
 TUNED = [
     "strategy=evolution",
-    "strategy.population=2",
-    "strategy.sample=2",
+    "strategy.population_size=2",
+    "strategy.sample_size=2",
     "tune={meta_learner.inner_lr: {low: 0.001, high: 0.1, log: true}, optimizer.lr: [0.001, 0.01]}",
 ]
 RUNS = {name: [f"strategy={name}", *options] for name, options in STRATEGIES.items()} | {"tuned": TUNED}

@@ -24,7 +24,7 @@ from tests.cli.runs import TINY
 def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A run of many short trials, of which some are over."""
     directory = tmp_path / "run"
-    arguments = [*TINY, "budget.trials=400", "strategy.population=20", f"hydra.run.dir={directory}"]
+    arguments = [*TINY, "budget.trials=400", "strategy.population_size=20", f"hydra.run.dir={directory}"]
     command = [sys.executable, "-m", "nasmeta", "search", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     journal = directory / "journal.jsonl"

@@ -108,7 +108,7 @@ def test_a_failing_job_stops_no_other(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 def test_a_job_whose_parts_do_not_fit_fails_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     directory = tmp_path / "sweep"
-    assert main(sweep(directory, "-m", "strategy.sample=99,2")) == 1
+    assert main(sweep(directory, "-m", "strategy.sample_size=99,2")) == 1
     assert "job 0" in capfd.readouterr().err
     assert [job["status"] for job in jobs(directory)] == ["failed", "done"]
 

@@ -98,7 +98,12 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], Non
     return make
 
 
-MIXED = ("strategy.population=6", "strategy.start=random", "budget.trials=6", "budget.final_candidates=1")
+MIXED = (
+    "strategy.population_size=6",
+    "strategy.start=random",
+    "budget.trials=6",
+    "budget.final_candidates=1",
+)
 
 
 @pytest.mark.parametrize(

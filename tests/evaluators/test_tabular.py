@@ -231,7 +231,7 @@ def test_what_has_no_row_is_not_proposed_and_a_missing_reference_is_said(
     table = write_benchmark(
         tmp_path / "t.csv", [(arch, 50 + i, 60) for i, arch in enumerate([start, *known])]
     )
-    options = ["strategy.start=initial", "strategy.population=3", "strategy.sample=3"]
+    options = ["strategy.start=initial", "strategy.population_size=3", "strategy.sample_size=3"]
     assert search(tmp_path / "run", table, *options) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["trials"], summary["failed_trials"]) == (40, 0)
@@ -265,7 +265,7 @@ def test_the_clock_is_the_tables(cells: Path, tmp_path: Path) -> None:
 
 def test_limits_hold_by_the_tables_costs(tmp_path: Path) -> None:
     table = write_few_shot(tmp_path / "t.csv", [RESNET, *CELLS], iterations=[40, 200])
-    options = ["constraints.max_params=2", "strategy=random", "~strategy.population"]
+    options = ["constraints.max_params=2", "strategy=random", "~strategy.population_size"]
     values = composed([*RUN, f"evaluator.table={table}", *options[:2]])
     composition = Composition.of(parse(values, trusted=True))
     evaluator = composition.evaluator(composition.problem())

@@ -39,7 +39,7 @@ def arguments(pictures: Path, *more: str) -> list[str]:
         *task,
         "search_space=conv_small",
         "strategy=nsga2",
-        "strategy.population=2",
+        "strategy.population_size=2",
         *more,
     ]
 

@@ -26,7 +26,10 @@ from tests.hostile.planted import PLANTS, Case, Plant, hard_link, link, pipe, ru
 
 ATTEMPTS = int(os.environ.get("NASMETA_HOSTILE", "30"))
 SECRET = "SECRET-4242"
-SEVERAL = [o for o in SHORT if not o.startswith("strategy.")] + ["strategy=nsga2", "strategy.population=2"]
+SEVERAL = [o for o in SHORT if not o.startswith("strategy.")] + [
+    "strategy=nsga2",
+    "strategy.population_size=2",
+]
 """The overrides of a run that leaves a Pareto front."""
 
 

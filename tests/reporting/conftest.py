@@ -18,7 +18,7 @@ def table_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def front_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search of two objectives beside the accuracy, with its stored front."""
-    options = ("strategy=nsga2", "strategy.population=5", "strategy.objectives=[params,flops]")
+    options = ("strategy=nsga2", "strategy.population_size=5", "strategy.objectives=[params,flops]")
     return table_search(tmp_path_factory.mktemp("front") / "run", *options)
 
 

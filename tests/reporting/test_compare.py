@@ -37,7 +37,7 @@ def test_options_differ_by_their_name_and_their_keys_only_among_themselves() -> 
             "strategy.inner._target_": f"a.{inner}",
             f"strategy.inner.{key}": 1,
         }
-        for inner, key in (("Evolution", "population"), ("Random", "draws"))
+        for inner, key in (("Evolution", "population_size"), ("Random", "draws"))
     ]
     assert differing_keys(nested) == ["strategy.inner._target_"]
 

@@ -12,8 +12,8 @@ def evolution(
     population: int = 5, sample: int = 2, start: str = "random", **arguments: object
 ) -> RegularizedEvolution:
     return RegularizedEvolution(
-        population=population,
-        sample=sample,
+        population_size=population,
+        sample_size=sample,
         start=start,  # type: ignore[arg-type]
         context=context(**arguments),  # type: ignore[arg-type]
     )
@@ -96,5 +96,5 @@ def test_the_first_trial_is_where_it_is_told_to_start() -> None:
 
 
 def test_a_sample_larger_than_the_population_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"strategy\.sample: 6 members .* population of 5"):
+    with pytest.raises(ConfigError, match=r"strategy\.sample_size: 6 members .* population of 5"):
         evolution(population=5, sample=6)

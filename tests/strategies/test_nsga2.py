@@ -19,7 +19,11 @@ from nasmeta.trial import Outcome, Proposal
 def nsga2(population: int = 6, objectives: list[str] | None = None, **rest: Any) -> NSGA2:
     chosen = objectives or ["params"]
     return NSGA2(
-        population=population, objectives=chosen, crossover=0.9, mutation=0.63, context=context(**rest)
+        population_size=population,
+        objectives=chosen,
+        crossover_prob=0.9,
+        mutation_prob=0.63,
+        context=context(**rest),
     )
 
 

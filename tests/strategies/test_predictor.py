@@ -27,7 +27,7 @@ def best(strategy: Any) -> float:
 
 @pytest.mark.parametrize("acquisition", ["ei", "ucb", "thompson"])
 def test_it_needs_fewer_trials_than_evolution(acquisition: str) -> None:
-    evolution = {"population": 10, "sample": 3, "start": "random"}
+    evolution = {"population_size": 10, "sample_size": 3, "start": "random"}
     evolved = [best(RegularizedEvolution(**evolution, context=context(seed=s, trials=25))) for s in range(3)]
     found = [best(predictor({"acquisition": acquisition}, seed=s, trials=25)) for s in range(3)]
     assert np.mean(found) >= np.mean(evolved) + 0.5

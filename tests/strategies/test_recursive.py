@@ -152,11 +152,11 @@ def test_the_inner_option_is_checked_like_any_other() -> None:
     def config(*overrides: str) -> Any:
         return parse(composed(["strategy=recursive", *overrides]), trusted=False)
 
-    assert config("strategy@strategy.inner=nsga2").groups["strategy"]["inner"]["crossover"] == 0.9
-    with pytest.raises(ConfigError, match=r"strategy\.inner\.sampel: no such key; did you mean 'sample'"):
-        config("+strategy.inner.sampel=3")
-    with pytest.raises(ConfigError, match=r"strategy\.inner\.population: got 1, "):
-        config("strategy.inner.population=1")
+    assert config("strategy@strategy.inner=nsga2").groups["strategy"]["inner"]["crossover_prob"] == 0.9
+    with pytest.raises(ConfigError, match=r"inner\.sampel_size: no such key; did you mean 'sample_size'"):
+        config("+strategy.inner.sampel_size=3")
+    with pytest.raises(ConfigError, match=r"strategy\.inner\.population_size: got 1, "):
+        config("strategy.inner.population_size=1")
     with pytest.raises(ConfigError, match=r"strategy\.inner: got 3, "):
         config("strategy.inner=3")
     with pytest.raises(ConfigError, match=r"strategy\.other: no such key"):

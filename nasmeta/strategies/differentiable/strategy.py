@@ -76,9 +76,9 @@ class Differentiable(Strategy):
             architecture_optimizer, architecture_lr, beta1, beta2, architecture_weight_decay
         )
         self.guard, self.max_skips = guard, max_skips
-        self.problem, self.memory = context.problem, context.memory
+        self.problem, self.progress_file = context.problem, context.progress_file
         self._training: BilevelTraining | None = None
-        self._saved = self.memory.load()
+        self._saved = self.progress_file.load()
         # What each epoch derived, and the eigenvalue after it if the guard needs it. All else follows from
         # these two.
         self._derived: list[str] = list(self._saved["derived"]) if self._saved else []
@@ -136,8 +136,8 @@ class Differentiable(Strategy):
         last_save = time.monotonic()
         while training.iteration < end:
             training.step()
-            stopping = self.memory.stop()
-            if stopping or time.monotonic() - last_save >= self.memory.seconds:
+            stopping = self.progress_file.stop()
+            if stopping or time.monotonic() - last_save >= self.progress_file.seconds:
                 self._save()
                 last_save = time.monotonic()
             if stopping:
@@ -168,7 +168,7 @@ class Differentiable(Strategy):
 
     def _save(self) -> None:
         assert self._training is not None
-        self.memory.save(
+        self.progress_file.save(
             {
                 "derived": self._derived,
                 "eigenvalues": self._eigenvalues,

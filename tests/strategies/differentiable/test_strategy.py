@@ -15,7 +15,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.seeding import stream
 from nasmeta.strategies.differentiable import Differentiable
 from nasmeta.strategies.differentiable.training import BilevelTraining
-from nasmeta.strategies.memory import Memory
+from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.testing.strategies import told
 from nasmeta.trial import Proposal
 
@@ -53,7 +53,7 @@ def made(
     *overrides: str, path: Path | None = None, feasible: Any = lambda arch: True, stop: Any = lambda: False
 ) -> Differentiable:
     whole = composition(*overrides)
-    strategy = whole.strategy(feasible, whole.problem(), Memory(path, seconds=1e9, stop=stop))
+    strategy = whole.strategy(feasible, whole.problem(), ProgressFile(path, seconds=1e9, stop=stop))
     assert isinstance(strategy, Differentiable)
     return strategy
 

@@ -12,7 +12,7 @@ from typing import Any
 from nasmeta.training import checkpoint
 
 
-class Memory:
+class ProgressFile:
     """Loads and saves a strategy's tensors.
 
     path: the file; None for a strategy that nobody runs. seconds: how much work to do between two saves.
