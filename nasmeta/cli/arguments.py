@@ -19,6 +19,7 @@ examples:
   nasmeta report outputs/2026-11-24/10-00-00         a page of its curves, front, architectures
   nasmeta compare outputs                            a table of all runs in a folder
   nasmeta bench meta_learner=maml task.meta_batch=32 how fast this machine meta-trains
+  nasmeta doctor dataset=omniglot                    check the machine, the data and the learner
 """
 
 
@@ -131,6 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench_parser.add_argument("--repeats", type=int, default=5, help="repeats of a row at least (default 5)")
     bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")
+
+    doctor_parser = commands.add_parser("doctor", help="check this machine and a run before it starts")
+    doctor_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
+    doctor_parser.add_argument("--json", action="store_true", help="print one JSON object a finding")
 
     report_parser = commands.add_parser("report", help="report.html of a run or a sweep")
     report_parser.add_argument("directory", type=_path, metavar="DIR")

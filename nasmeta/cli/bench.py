@@ -75,8 +75,8 @@ def benchmark(
     ]
     rows = []
     for what, job, flops in jobs:
-        times = _times(job, composition.device, seconds, repeats)
-        speeds = [keys.task.meta_batch / t for t in times]
+        taken = times(job, composition.device, seconds, repeats)
+        speeds = [keys.task.meta_batch / t for t in taken]
         middle = statistics.median(speeds)
         share = flops * middle / rate
         peak = peak_mib(composition.device)
@@ -103,8 +103,7 @@ def benchmark(
 def matmul_rate(device: torch.device) -> float:
     """Floating-point operations per second of a product of large float32 matrices, the best of five times."""
     a = torch.linspace(-1, 1, MATRIX**2, device=device).view(MATRIX, MATRIX)
-    times = _times(lambda: a @ a, device, 0.0, 5)
-    return 2.0 * MATRIX**3 / min(times)
+    return 2.0 * MATRIX**3 / min(times(lambda: a @ a, device, 0.0, 5))
 
 
 def peak_mib(device: torch.device) -> float:
@@ -115,19 +114,19 @@ def peak_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _times(job: Callable[[], object], device: torch.device, seconds: float, repeats: int) -> list[float]:
+def times(job: Callable[[], object], device: torch.device, seconds: float, repeats: int) -> list[float]:
     """The seconds of each run, after two runs that warm up."""
-    times: list[float] = []
+    measured: list[float] = []
     for i in range(-2, 10**6):
         _wait(device)
         start = time.perf_counter()
         job()
         _wait(device)
         if i >= 0:
-            times.append(time.perf_counter() - start)
-        if len(times) >= repeats and sum(times) >= seconds:
+            measured.append(time.perf_counter() - start)
+        if len(measured) >= repeats and sum(measured) >= seconds:
             break
-    return times
+    return measured
 
 
 def _wait(device: torch.device) -> None:

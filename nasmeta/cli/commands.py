@@ -143,6 +143,20 @@ def bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(options: argparse.Namespace) -> int:
+    """`nasmeta doctor [KEY=VALUE ...]`: exit code 1 if something is wrong."""
+    from nasmeta.cli.doctor import examine
+    from nasmeta.runtime.allocator import keep_pages
+
+    keep_pages()
+    wrong = 0
+    for finding in examine(options.overrides):
+        wrong += finding.status == "wrong"
+        line = f"{finding.status:6}{finding.what:15}{printable(finding.text)}"
+        print(json.dumps(finding.to_dict()) if options.json else line, flush=True)
+    return 1 if wrong else 0
+
+
 def report(options: argparse.Namespace) -> int:
     """`nasmeta report DIR [--output FILE]`."""
     from nasmeta.reporting.pages.report import write_report
@@ -180,6 +194,7 @@ COMMANDS = {
     "predict": predict,
     "export": export,
     "bench": bench,
+    "doctor": doctor,
     "report": report,
     "compare": compare,
     "list": list_options,
