@@ -15,6 +15,8 @@ from collections.abc import Collection, Mapping
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+
 from nasmeta import seeding
 from nasmeta.datasets.image_files import NAMED_AS, Classes, LeftOut, classes_in, has_folders
 from nasmeta.errors import DataError
@@ -138,11 +140,7 @@ def divide(
             f"add classes, or lower dataset.valid_fraction and dataset.test_fraction"
         )
     order = seeding.stream(seed, "image_folder", "splits").permutation(len(names))
-    chosen: dict[Split, list[int]] = {
-        "test": list(order[:test]),
-        "valid": list(order[test : test + valid]),
-        "train": list(order[test + valid :]),
-    }
+    chosen = dict(zip(("test", "valid", "train"), np.split(order, [test, test + valid]), strict=True))
     return {split: {names[i]: classes[names[i]] for i in sorted(chosen[split])} for split in SPLITS}
 
 
@@ -157,24 +155,22 @@ def _read_csv(path: Path, images: Path, listed: dict[Path, tuple[str, str]], lef
         raise DataError(
             f"{path}: cannot be read ({error}); expected UTF-8 lines of filename,label"
         ) from error
-    rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)  # lines end as CSV's do
+    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)  # lines end as CSV's do
     classes: Classes = {}
     seen: set[Path] = set()
     try:
-        header = [name.strip() for name in next(rows, [])]
+        header = rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
         if not {"filename", "label"} <= set(header):
             raise DataError(f"{path}: its header is {header!r}; expected filename,label")
-        for row in filter(None, rows):
-            values = dict(zip(header, (value.strip() for value in row), strict=False))
+        for row in rows:
+            name, label = ((row[key] or "").strip() for key in ("filename", "label"))
             line = f"{path}: line {rows.line_num}"
-            if not values.get("filename") or not values.get("label"):
-                raise DataError(f"{line} lacks a filename or a label")
-            image, label = _inside(images, values["filename"], line), values["label"]
+            if not name or not label:
+                raise DataError(f"{line} lacks a filename or a label; expected filename,label")
+            image = _inside(images, name, line)
             before = listed.setdefault(image, (label, line))
             if before[0] != label:
-                raise DataError(
-                    f"{line}: {values['filename']} is {label!r}, and {before[0]!r} in {before[1]}"
-                )
+                raise DataError(f"{line}: {name} is {label!r}, and {before[0]!r} in {before[1]}; keep one")
             if image in seen:
                 left_out.kinds["image listed again"] += 1
             else:

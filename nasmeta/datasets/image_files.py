@@ -109,15 +109,9 @@ def classes_in(folder: Path, left_out: LeftOut) -> Classes:
 
 def images_in(folder: Path, left_out: LeftOut) -> list[Path]:
     """The images directly in `folder`, sorted by name. Arguments and errors are as in `classes_in`."""
-    images = []
-    for entry in _visible(folder):
-        path = Path(entry.path)
-        if os.path.isdir(path):
-            left_out.kinds["folder inside a class folder"] += 1
-        elif _is_image(path):
-            images.append(path)
-        else:
-            left_out.kinds[_kind(path)] += 1
+    images, folders = _listed(folder, left_out)
+    if folders:
+        left_out.kinds["folder inside a class folder"] += len(folders)
     return images
 
 
@@ -136,15 +130,25 @@ def images_below(folder: Path, left_out: LeftOut) -> list[Path]:
         if (status.st_dev, status.st_ino) in seen:
             continue
         seen.add((status.st_dev, status.st_ino))
-        for entry in _visible(here):
-            path = Path(entry.path)
-            if os.path.isdir(path):
-                (links if entry.is_symlink() else folders).append(path)
-            elif _is_image(path):
-                images.append(path)
-            else:
-                left_out.kinds[_kind(path)] += 1
+        found, inside = _listed(here, left_out)
+        images += found
+        for path in inside:
+            (links if path.is_symlink() else folders).append(path)
     return sorted(images)
+
+
+def _listed(folder: Path, left_out: LeftOut) -> tuple[list[Path], list[Path]]:
+    """The images and the folders directly in `folder`, sorted by name. Adds all else to `left_out`."""
+    images, folders = [], []
+    for entry in _visible(folder):
+        path = Path(entry.path)
+        if os.path.isdir(path):
+            folders.append(path)
+        elif _is_image(path):
+            images.append(path)
+        else:
+            left_out.kinds[_kind(path)] += 1
+    return images, folders
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:

@@ -27,7 +27,6 @@ class ImageDataset(Dataset):
     def __init__(self, *, channels: int, size: int, glyph: bool) -> None:
         self.input_shape = (channels, size, size)
         self._reader = ImageReader(channels, size, glyph)
-        self._given: Preprocessing | None = None
         self._tables: dict[Split, ImageTable] = {}
         self._on_device: dict[tuple[Split, torch.device], ImageTable] = {}
 
@@ -46,8 +45,6 @@ class ImageDataset(Dataset):
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """How image files become this dataset's inputs; stored with a model, to predict with it."""
-        if self._given is not None:
-            return self._given
         mean, std = self._statistics()
         return Preprocessing(**asdict(self._reader), mean=mean, std=std)
 
@@ -58,7 +55,7 @@ class ImageDataset(Dataset):
         dataset = copy(self)
         dataset._tables, dataset._on_device = {}, {}
         if preprocessing is not None:
-            dataset._given = preprocessing
+            dataset.preprocessing = preprocessing
             dataset._reader = replace(self._reader, glyph=preprocessing.glyph)
         return dataset
 

@@ -4,7 +4,6 @@ Finn, Abbeel and Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of De
 section 5.1.
 """
 
-from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import numpy as np
@@ -17,12 +16,8 @@ from nasmeta.datasets.contents import SplitContents, fingerprint
 from nasmeta.errors import ConfigError
 from nasmeta.task import Split, TaskBatch, TaskSpec
 
-
-@dataclass(frozen=True)
-class _Ranges:
-    amplitude: tuple[float, float]
-    phase: tuple[float, float]  # radians
-    x: tuple[float, float]
+Ranges = dict[str, tuple[float, float]]
+"""The lowest and highest "amplitude", "phase" (in radians) and "x"."""
 
 
 class Sinusoid(Dataset):
@@ -50,7 +45,8 @@ class Sinusoid(Dataset):
                 raise ConfigError(
                     f"dataset.{name}_min: {low!r} is above dataset.{name}_max {high!r}; swap them"
                 )
-        self._ranges = _Ranges((amplitude_min, amplitude_max), (0.0, phase_max), (x_min, x_max))
+        amplitude, phase, x = (amplitude_min, amplitude_max), (0.0, phase_max), (x_min, x_max)
+        self._ranges: Ranges = {"amplitude": amplitude, "phase": phase, "x": x}
 
     def num_classes(self, split: Split) -> None:
         return None
@@ -60,7 +56,7 @@ class Sinusoid(Dataset):
 
     def contents(self, split: Split) -> SplitContents:
         """A fingerprint of the ranges; there are no classes and no images."""
-        return SplitContents(classes=(), images=None, fingerprint=fingerprint([split, asdict(self._ranges)]))
+        return SplitContents(classes=(), images=None, fingerprint=fingerprint([split, self._ranges]))
 
     def task_spec(self, way: int) -> TaskSpec:
         """One output; `way` is ignored."""
@@ -77,7 +73,7 @@ class SinusoidSampler(EpisodeSampler):
     """Draws sine waves from `stream(seed, "episodes", split, iteration)`, on the host in float64."""
 
     def __init__(
-        self, ranges: _Ranges, *, shot: int, query: int, seed: int, split: Split, device: torch.device
+        self, ranges: Ranges, *, shot: int, query: int, seed: int, split: Split, device: torch.device
     ) -> None:
         self._ranges, self._shot, self._query = ranges, shot, query
         self._seed, self._split, self._device = seed, split, device
@@ -85,9 +81,9 @@ class SinusoidSampler(EpisodeSampler):
     def batch(self, iteration: int, tasks: int) -> TaskBatch:
         """support_x, support_y [T, shot, 1] and query_x, query_y [T, query, 1] float32; classes [T, 0]."""
         rng = seeding.stream(self._seed, "episodes", self._split, iteration)
-        amplitude = rng.uniform(*self._ranges.amplitude, (tasks, 1))
-        phase = rng.uniform(*self._ranges.phase, (tasks, 1))
-        x = rng.uniform(*self._ranges.x, (tasks, self._shot + self._query))
+        amplitude = rng.uniform(*self._ranges["amplitude"], (tasks, 1))
+        phase = rng.uniform(*self._ranges["phase"], (tasks, 1))
+        x = rng.uniform(*self._ranges["x"], (tasks, self._shot + self._query))
         both = torch.from_numpy(np.stack([x, amplitude * np.sin(x - phase)])).float()
         both = both.unsqueeze(-1).to(self._device, non_blocking=True)
         support_x, support_y = both[:, :, : self._shot].unbind()

@@ -1,12 +1,9 @@
 """How numbers read in text: percent, errors, counts, durations, shortened strings."""
 
 import math
-from typing import TYPE_CHECKING
 
 from nasmeta.runtime.text import printable
-
-if TYPE_CHECKING:
-    from nasmeta.trial import TrialResult
+from nasmeta.trial import TrialResult
 
 UNITS = ("", " K", " M", " G", " T", " P")
 
@@ -41,34 +38,35 @@ def error(loss: float, ci95: float | None = None) -> str:
     return f"{loss:.{decimals}f}{interval}"
 
 
-def measured(accuracy: float | None, loss: float | None, ci95: float | None = None) -> str:
-    """The accuracy, or for regression the loss, with its interval; a dash if neither is known."""
+def measured(
+    accuracy: float | None, loss: float | None, ci95: float | None = None, proxy: float | None = None
+) -> str:
+    """The bare number of a proxy, or else the accuracy, or for regression the loss, with its interval.
+
+    A dash if none is known.
+    """
+    if proxy is not None:
+        return f"{proxy:.4g}"
     if accuracy is not None:
         return percent(accuracy, ci95)
     return "-" if loss is None else error(loss, ci95)
 
 
-def score(result: "TrialResult") -> str:
-    """What the search optimizes: an accuracy (93.4 %), a loss (0.123), or the bare number of a proxy."""
-    if result.proxy is not None:
-        return f"{result.proxy:.4g}"
-    return measured(result.valid_accuracy, result.valid_loss)
+def score(result: TrialResult) -> str:
+    """What the search optimizes: an accuracy (93.4 %), a loss (0.123), or a proxy."""
+    return measured(result.valid_accuracy, result.valid_loss, proxy=result.proxy)
 
 
-def judged(result: "TrialResult") -> str:
+def scored(result: TrialResult) -> str:
+    """`score` with its 95% interval, if it has one: 93.4 ± 0.8 %."""
+    return measured(result.valid_accuracy, result.valid_loss, result.valid_ci95, result.proxy)
+
+
+def judged(result: TrialResult) -> str:
     """A trial's score with its name: valid 93.4 ± 0.8 %, valid loss 0.123 ± 0.010, or proxy 12.3."""
     if result.proxy is not None:
-        what = "proxy"
-    else:
-        what = "valid" if result.valid_accuracy is not None else "valid loss"
-    return f"{what} {scored(result)}"
-
-
-def scored(result: "TrialResult") -> str:
-    """`score` with its 95% interval, if it has one: 93.4 ± 0.8 %."""
-    if result.proxy is not None:
-        return score(result)
-    return measured(result.valid_accuracy, result.valid_loss, result.valid_ci95)
+        return f"proxy {scored(result)}"
+    return f"{'valid loss' if result.valid_accuracy is None else 'valid'} {scored(result)}"
 
 
 def duration(seconds: float) -> str:

@@ -70,22 +70,14 @@ class TensorBoard:
         self._writer.close()
 
     def _start(self, event: RunStarted) -> None:
-        from nasmeta.reporting.figures.episodes import (
-            episode_grid,
-            is_images,
-            is_regression,
-            regression_figure,
-        )
+        from nasmeta.reporting.figures.episodes import episode_picture
 
         settings = f"batch_norm: {event.batch_norm}, trials: {event.trials}"
         self._writer.add_text("run/settings", settings, event.finished)
-        tag = "episode/support_and_query"
-        if event.episode is None:
-            pass
-        elif is_images(event.episode):
-            self._writer.add_image(tag, episode_grid(event.episode), event.finished, dataformats="HWC")
-        elif is_regression(event.episode):
-            self._add_figure(tag, regression_figure(event.episode), event.finished)
+        picture = None if event.episode is None else episode_picture(event.episode)
+        if picture is not None:
+            tag = "episode/support_and_query"
+            self._writer.add_image(tag, picture, event.finished, dataformats="HWC")
         self._writer.flush()
 
     def _read(self, event: Trained) -> None:
@@ -117,7 +109,7 @@ class TensorBoard:
         self._writer.flush()
 
     def _show_front(self, front: "Front", hypervolume: float | None, result: "TrialResult") -> None:
-        from nasmeta.reporting.figures.pareto import front_figure
+        from nasmeta.reporting.figures.curves import front_figure
 
         self._scalar("search/hypervolume", hypervolume, result.trial)
         if result.status == "ok":
@@ -158,13 +150,10 @@ class TensorBoard:
             self._add_figure(tag, draw_architecture(graph, title), step)
 
     def _add_figure(self, tag: str, figure: "Figure", step: int) -> None:
-        from nasmeta.reporting.figures.architecture import rgb
+        from nasmeta.reporting.figures.canvas import rgb
 
         self._writer.add_image(tag, rgb(figure), step, dataformats="HWC")
 
 
 def _family(event: TrialStarted | Trained | TrialFinished) -> str:
-    if event.phase == "reference":
-        return "reference"
-    trial = event.result.trial if isinstance(event, TrialFinished) else event.trial
-    return f"{event.phase}/{trial}"
+    return "reference" if event.phase == "reference" else f"{event.phase}/{event.trial}"

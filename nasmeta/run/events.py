@@ -71,6 +71,10 @@ class TrialFinished:
     front: "Front | None" = None
     hypervolume: float | None = None
 
+    @property
+    def trial(self) -> int:
+        return self.result.trial
+
 
 @dataclass(frozen=True)
 class RunFinished:

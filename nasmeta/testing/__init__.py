@@ -1,1 +1,1 @@
-"""Contract tests that every plug-in must pass, and small problems with known answers."""
+"""Contract tests that every plug-in must pass, and the toy problems that they need."""

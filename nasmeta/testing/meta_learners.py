@@ -164,10 +164,11 @@ class MetaLearnerContract:
     Subclass it with three fixtures: `make` (BatchNormPolicy -> MetaLearner), `policy`, and `optimizer`.
     """
 
-    def test_a_gradient_for_every_parameter(
-        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
-    ) -> None:
-        learner = make(policy)
+    @pytest.fixture
+    def learner(self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy) -> MetaLearner:
+        return make(policy)
+
+    def test_a_gradient_for_every_parameter(self, learner: MetaLearner) -> None:
         state = init(learner, conv_network())
         gradients, metrics = learner.meta_gradient(state, training_sampler(learner).batch(0, 2), 0)
         assert set(gradients) == set(state.parameters)
@@ -179,10 +180,7 @@ class MetaLearnerContract:
         assert all(m.shape == () and not m.requires_grad for m in metrics.values())
         assert 0.0 <= float(metrics["accuracy"]) <= 1.0
 
-    def test_prediction_shape(
-        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
-    ) -> None:
-        learner = make(policy)
+    def test_prediction_shape(self, learner: MetaLearner) -> None:
         state = init(learner, conv_network())
         adopt_population(learner, state, [training_sampler(learner).batch(0, 2)])
         logits = learner.predict(state, *BlobSampler("valid").batch(0, 3)[:3])
@@ -190,10 +188,9 @@ class MetaLearnerContract:
         assert not logits.requires_grad
 
     def test_a_solution_answers_as_predictions_do_and_each_query_by_itself(
-        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
+        self, learner: MetaLearner, policy: BatchNormPolicy
     ) -> None:
         """Tried after some training, on a network with all kinds of layers; classes differ in size."""
-        learner = make(policy)
         state = init(learner, pooled_network())
         sampler = training_sampler(learner)
         for i in range(2):
@@ -231,10 +228,7 @@ class MetaLearnerContract:
             results.append([*gradients.values(), logits])
         assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
-    def test_neither_gradient_nor_prediction_changes_the_state(
-        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
-    ) -> None:
-        learner = make(policy)
+    def test_neither_gradient_nor_prediction_changes_the_state(self, learner: MetaLearner) -> None:
         state = init(learner, conv_network())
         before = {name: p.detach().clone() for name, p in state.parameters.items()}
         batch = training_sampler(learner).batch(0, 2)
@@ -247,13 +241,7 @@ class MetaLearnerContract:
             assert parameter.is_leaf, name
             assert parameter.requires_grad, name
 
-    def test_a_meta_step_changes_the_network(
-        self,
-        make: Callable[[BatchNormPolicy], MetaLearner],
-        policy: BatchNormPolicy,
-        optimizer: OuterOptimizer,
-    ) -> None:
-        learner = make(policy)
+    def test_a_meta_step_changes_the_network(self, learner: MetaLearner, optimizer: OuterOptimizer) -> None:
         state = init(learner, conv_network())
         before = {name: p.detach().clone() for name, p in state.network_parameters.items()}
         MetaTraining(learner, state, training_sampler(learner), optimizer, iterations=10, meta_batch=2).step()
@@ -261,14 +249,8 @@ class MetaLearnerContract:
         # A convolution's bias before a batch norm has no gradient, and a learner need not change the head.
         assert {"body.0.weight", "body.1.weight", "body.1.bias", "body.4.weight"} <= set(changed)
 
-    def test_never_waits_for_the_device(
-        self,
-        make: Callable[[BatchNormPolicy], MetaLearner],
-        policy: BatchNormPolicy,
-        optimizer: OuterOptimizer,
-    ) -> None:
+    def test_never_waits_for_the_device(self, learner: MetaLearner, optimizer: OuterOptimizer) -> None:
         """The meta device has no values, so code that reads one raises."""
-        learner = make(policy)
         for task_parallel in ("loop", "vmap"):
             state = init(learner, conv_network().to("meta"))
             state.network.execution = Execution(task_parallel)
@@ -279,11 +261,8 @@ class MetaLearnerContract:
             assert logits.shape == (2, WAY * QUERY, WAY)
             assert logits.is_meta
 
-    def test_convolutions_see_channels_last(
-        self, make: Callable[[BatchNormPolicy], MetaLearner], policy: BatchNormPolicy
-    ) -> None:
+    def test_convolutions_see_channels_last(self, learner: MetaLearner) -> None:
         """Checks strides: with one channel, is_contiguous accepts either layout, but convolutions do not."""
-        learner = make(policy)
         module = conv_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         seen: list[tuple[int, ...]] = []
 

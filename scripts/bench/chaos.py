@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Random SIGKILLs for every kind of strategy and evaluator: `scripts/chaos`, once a composition.
 
-    scripts/bench/chaos.py --kills 50 --results kills.jsonl [NAME ...]
+    scripts/bench/chaos.py --kills 50 --results kills.jsonl NAME ...
+    scripts/bench/chaos.py --kills 50 --results kills.jsonl --all
 
 Runs of a second, on one core. Results are appended to the file, one JSON object a composition; those
 that it has already are not repeated, so the same command goes on with an interrupted table. Prints the table;
@@ -128,6 +129,28 @@ COMPOSITIONS = {
         "meta_learner=protonet",
         "batch_norm=running",
     ],
+    "executor=process": [
+        *SINUSOID,
+        "strategy=hyperband",
+        "strategy.eta=2",
+        "strategy.min_share=0.3",
+        "executor=process",
+    ],
+    "tune": [
+        *SINUSOID,
+        *EVOLUTION,
+        "tune={meta_learner.inner_lr: {low: 0.001, high: 0.1, log: true}, optimizer.lr: [0.001, 0.01]}",
+        "budget.reference_trials=2",
+    ],
+    "augment": [*IMAGES, *EVOLUTION, "search_space=conv_small", "augment=handwriting"],
+    "keep=best": [
+        *IMAGES,
+        *EVOLUTION,
+        "search_space=conv_small",
+        "meta_learner=protonet",
+        "budget.keep=best",
+        "budget.judge_every=2",
+    ],
 }
 
 
@@ -138,8 +161,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, required=True, help="JSON lines, appended to")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(COMPOSITIONS)}; all")
+    parser.add_argument("--all", action="store_true", help="every composition")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(COMPOSITIONS)}")
     options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in COMPOSITIONS]:
+        parser.error(f"no composition {', '.join(unknown)}; they are {', '.join(COMPOSITIONS)}")
+    if options.all == bool(options.names):
+        parser.error("name compositions, or type --all")
     for name in options.names or COMPOSITIONS:
         if name in {row["name"] for row in results(options.results)}:
             continue

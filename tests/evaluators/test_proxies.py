@@ -40,9 +40,9 @@ from nasmeta.run.composition import Composition
 from nasmeta.search_spaces import ops
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
-from nasmeta.testing import quadratic
 from nasmeta.trial import Cost
 from tests.cli.runs import search
+from tests.meta_learners import quadratic
 
 RNG = np.random.default_rng(0)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.reptile import Reptile
 from nasmeta.networks.policy import BatchNormPolicy
-from nasmeta.testing import quadratic
+from tests.meta_learners import quadratic
 
 curvatures = st.floats(0.1, 3.0)
 weights = st.floats(0.1, 3.0) | st.floats(-3.0, -0.1)

@@ -9,7 +9,9 @@ import pytest
 
 from nasmeta.errors import ConfigError
 from nasmeta.reporting.numbers import duration, human, percent
-from nasmeta.reporting.read.differences import differing_keys, mean_of, seed_groups, shown
+from nasmeta.reporting.read.differences import differing_keys, mean_of, shown
+from nasmeta.reporting.read.load import Run
+from nasmeta.reporting.read.outcome import seed_groups
 from nasmeta.reporting.tables.compare import Row, columns, comparison, rows_of, short_names, warnings
 from tests.reporting.stored_runs import copied, searched, summary_of
 
@@ -48,8 +50,23 @@ def test_values_read_as_they_are_typed(value: Any, text: str) -> None:
 
 
 def test_groups_that_differ_by_seed_alone() -> None:
-    runs = [{"seed": 0, "a": 1}, {"seed": 0, "a": 2}, {"seed": 1, "a": 1, "progress": True}, {"a": 2}]
-    assert seed_groups(runs) == [[0, 2], [1, 3]]
+    settings: list[dict[str, Any]] = [
+        {"seed": 0, "a": 1},
+        {"seed": 0, "a": 2},
+        {"seed": 1, "a": 1, "progress": True},
+        {"a": 2, "seed": 3},
+        {"a": 2, "seed": 4},
+    ]
+    scores = [0.9, 0.8, 0.7, 0.6, None]
+    runs = [Run(Path(str(n)), "done", config) for n, config in enumerate(settings)]
+    numbers = [
+        {"seed": each["seed"], "test_loss": None, "reference_test_loss": None, "difference": None}
+        | dict.fromkeys(("test_accuracy", "reference_test_accuracy"), score)
+        for each, score in zip(settings, scores, strict=True)
+    ]
+    groups = seed_groups(runs, numbers)
+    assert [group.tested for group in groups] == [(0, 2), (1, 3)], "and what is not tested is in none"
+    assert [group.test.mean for group in groups] == pytest.approx([0.8, 0.7])
 
 
 def test_means() -> None:

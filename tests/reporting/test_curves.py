@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from nasmeta.reporting.figures.architecture import rgb
+from nasmeta.reporting.figures.canvas import rgb
 from nasmeta.reporting.figures.curves import MANY, Level, cost_figure, search_figure, sweep_figure
 from nasmeta.reporting.read.load import Run, load_run
 from nasmeta.run.records import Finished

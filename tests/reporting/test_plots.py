@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from nasmeta.reporting.figures.architecture import draw_architecture, rgb
+from nasmeta.reporting.figures.architecture import draw_architecture
+from nasmeta.reporting.figures.canvas import rgb
 from nasmeta.reporting.figures.episodes import LINE, SEPARATOR, episode_grid, regression_figure
 from nasmeta.reporting.figures.layout import ROW_LENGTH, edges_of, layout
 from nasmeta.search_spaces.graph import ArchitectureGraph

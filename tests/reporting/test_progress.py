@@ -133,11 +133,12 @@ def test_full_trainings_side_by_side_have_one_bar_at_a_time() -> None:
     progress(trial_finished(1, 0.94, best=False, phase="final"))
     progress.close()
     text = terminal.getvalue()
-    assert "final training of trial 0: valid 95.0 %\n" in text, "which had no bar"
-    assert "final training of trial 0:   0%" not in text
-    for bar, valid in {"reference": "91.0 %", "final training of trial 1": "94.0 %"}.items():
+    line = next(line for line in text.split("\n") if "final trial 0 conv3" in line)
+    assert ": valid 95.0 ± 0.8 %, " in line, "which had no bar"
+    assert "final trial 0:   0%" not in text
+    for bar, valid in {"reference": "91.0 ±", "final trial 1": "94.0 ±"}.items():
         assert f"{bar}:   0%" in text
-        assert f"valid {valid}]" in text
+        assert f"valid {valid}" in text
 
 
 def test_bars_on_a_terminal() -> None:
@@ -164,12 +165,13 @@ def test_bars_on_a_terminal() -> None:
         "6/9",
         "trial 4: ",
         "trial 5: ",
-        "best valid 93.4 %, 1 failed",
-        "search trial 5 failed: no memory\n",
+        "best valid 93.4 ± 0.8 %, 1 failed",
+        "[6/9] trial 5 conv3",
+        ": failed: no memory; best 93.4 %",
     ):
         assert part in text
     assert "accuracy 11.1 %" not in text
-    for part in ("final training of trial 4: ", ", valid 95.0 %", "reference: "):
+    for part in ("final trial 4: ", ", valid 95.0 ± 0.8 %", "reference: "):
         assert part in text
 
 

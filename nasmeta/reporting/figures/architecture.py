@@ -2,15 +2,11 @@
 
 import textwrap
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nasmeta.reporting.figures.canvas import (
     Axes,
     FancyArrowPatch,
     FancyBboxPatch,
     Figure,
-    FigureCanvasAgg,
     Path,
     new_figure,
 )
@@ -62,13 +58,6 @@ def draw_architecture(graph: ArchitectureGraph, title: str = "") -> Figure:
         axes.add_patch(_box(centre, graph.operations[node]))
         _label(axes, centre, graph.operations[node], graph.widths[node])
     return figure
-
-
-def rgb(figure: Figure) -> NDArray[np.uint8]:
-    """The figure's pixels [height, width, 3] uint8."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
 def _label(axes: Axes, centre: Point, operation: str, width: int) -> None:

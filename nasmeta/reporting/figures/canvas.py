@@ -9,6 +9,9 @@ from contextlib import chdir
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 with TemporaryDirectory() as empty, chdir(empty):
     import matplotlib
     from matplotlib.axes import Axes
@@ -25,12 +28,12 @@ __all__ = [
     "FancyArrowPatch",
     "FancyBboxPatch",
     "Figure",
-    "FigureCanvasAgg",
     "FuncFormatter",
     "MaxNLocator",
     "NullFormatter",
     "Path",
     "new_figure",
+    "rgb",
 ]
 
 DPI = 110
@@ -39,3 +42,10 @@ DPI = 110
 def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
     """An empty white figure; `width` and `height` are in inches."""
     return Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout=layout)
+
+
+def rgb(figure: Figure) -> NDArray[np.uint8]:
+    """The figure's pixels [height, width, 3] uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]

@@ -5,8 +5,7 @@ Text that comes from a run is never rendered as a mathematical formula.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from nasmeta.reporting.figures.canvas import (
     Axes,
@@ -17,6 +16,8 @@ from nasmeta.reporting.figures.canvas import (
     new_figure,
 )
 from nasmeta.reporting.numbers import human, shorten
+from nasmeta.reporting.read.differences import Mean, mean_of
+from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.ranking import (
     CostName,
     Measure,
@@ -26,10 +27,8 @@ from nasmeta.reporting.read.ranking import (
     measure_of,
     value_of,
 )
-
-if TYPE_CHECKING:
-    from nasmeta.reporting.read.load import Run
-    from nasmeta.trial import TrialResult
+from nasmeta.run.front import Front
+from nasmeta.trial import TrialResult
 
 TRIAL, BEST, FRONT, REFERENCE = "#8aa4bf", "#1f4e79", "#c0392b", "#2e8b57"
 SIZE = (5.2, 3.5)
@@ -39,7 +38,7 @@ LABELS: dict[Measure, str] = {
     "proxy": "proxy (more is better)",
 }
 Cost = CostName | Literal["latency"]
-COSTS: dict[Cost, str] = {
+COSTS: dict[str, str] = {
     "params": "parameters",
     "flops": "FLOPs of one forward pass",
     "latency": "latency of one example (ms)",
@@ -52,7 +51,7 @@ LARGEST = 1e100
 LABEL_WIDTH = 44
 
 
-def search_figure(run: "Run", over: Literal["trials", "time"]) -> Figure | None:
+def search_figure(run: Run, over: Literal["trials", "time"]) -> Figure | None:
     """Every trial's score with its 95% interval, and the best so far as a step line.
 
     The horizontal axis is the number of ended trials, or the time: wall time, or the training time that the
@@ -83,7 +82,7 @@ def search_figure(run: "Run", over: Literal["trials", "time"]) -> Figure | None:
     return figure
 
 
-def cost_figure(run: "Run", cost: Cost) -> Figure | None:
+def cost_figure(run: Run, cost: Cost) -> Figure | None:
     """Score against a cost. The Pareto front of the two is red; networks trained in full are diamonds.
 
     None if no trial's cost is known.
@@ -123,6 +122,40 @@ class Level:
     scores: tuple[float, ...]
     ci95: tuple[float, ...]
 
+    @property
+    def mean(self) -> Mean:
+        """The mean of the scores over seeds."""
+        mean = mean_of(self.scores)
+        assert mean is not None, "a level has a score"
+        return mean
+
+    @property
+    def half_width(self) -> float:
+        """The half-width of a 95% interval: over tasks for one job, over seeds for several."""
+        over_seeds = self.mean.standard_error
+        return self.ci95[0] if over_seeds is None else 1.96 * over_seeds
+
+
+def front_figure(front: Front, dominated: Sequence[TrialResult]) -> Figure:
+    """The Pareto front of a run in red and its other trials in grey, with a panel for each cost.
+
+    The front has a line if there is only one cost. The panel of the latency shows the front alone.
+    """
+    measure = measure_of([member.result for member in front.members])
+    assert measure is not None, "what failed is on no front"
+    figure = new_figure(4.2 * len(front.objectives), 3.4)
+    for number, objective in enumerate(front.objectives, 1):
+        axes = _axes(figure, LABELS[measure], (1, len(front.objectives), number))
+        if objective != "latency":
+            costs = [getattr(result, objective) for result in dominated]
+            axes.plot(costs, [_height(r, measure) for r in dominated], "o", color=TRIAL, alpha=0.6, ms=4)
+        points = sorted((m.costs[objective], _height(m.result, measure)) for m in front.members)
+        line = "o-" if len(front.objectives) == 1 else "o"
+        axes.plot(*zip(*points, strict=True), line, color=FRONT, ms=5, lw=1.2, drawstyle="steps-post")
+        axes.set_xscale("log")
+        axes.set_xlabel(COSTS[objective])
+    return figure
+
 
 def sweep_figure(levels: Sequence[Level], what: str, percent: bool) -> Figure:
     """A row for each level: its jobs are points with their intervals, the mean over seeds is a bar.
@@ -138,7 +171,7 @@ def sweep_figure(levels: Sequence[Level], what: str, percent: bool) -> Figure:
         bars = intervals if any(intervals) else None
         axes.errorbar(scores, heights, xerr=bars, fmt="o", color=TRIAL, ms=4.5, lw=1)
         if len(scores) > 1:
-            axes.plot([fmean(scores)] * 2, [place - 0.3, place + 0.3], color=BEST, lw=2.2)
+            axes.plot([unit * level.mean.mean] * 2, [place - 0.3, place + 0.3], color=BEST, lw=2.2)
     axes.set_yticks(range(len(levels)), [shorten(level.label, LABEL_WIDTH) for level in levels], fontsize=8)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
@@ -156,11 +189,15 @@ def _spread(count: int) -> list[float]:
 
 def _panel(label: str) -> tuple[Figure, Axes]:
     figure = new_figure(*SIZE)
-    axes = figure.add_subplot()
+    return figure, _axes(figure, label)
+
+
+def _axes(figure: Figure, label: str, place: tuple[int, int, int] = (1, 1, 1)) -> Axes:
+    axes = figure.add_subplot(*place)
     axes.set_ylabel(label)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return axes
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
@@ -171,9 +208,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 def _draw_trials(
     axes: Axes,
-    points: Sequence[tuple[float, "TrialResult"]],
+    points: Sequence[tuple[float, TrialResult]],
     measure: Measure,
-    longest: Sequence["TrialResult"],
+    longest: Sequence[TrialResult],
 ) -> None:
     """Draws the longest trained trials as full points and the others as hollow ones.
 
@@ -202,7 +239,7 @@ def _draw_trials(
         )
 
 
-def _draw_kept(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> None:
+def _draw_kept(axes: Axes, run: Run, cost: Cost, measure: Measure) -> None:
     """Draws rings around the members of the front that a search with several objectives has stored."""
     results = {r.trial: r for r in run.results}
     kept = [results.get(member["trial"]) for member in (run.summary or {}).get("pareto") or []]
@@ -216,7 +253,7 @@ def _draw_kept(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> None:
         axes.plot(x, y, "o", mfc="none", mec=BEST, ms=9, mew=1.2, zorder=5, label="stored front")
 
 
-def _draw_full(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> list[float]:
+def _draw_full(axes: Axes, run: Run, cost: Cost, measure: Measure) -> list[float]:
     """Draws the reference and the chosen network after their full training; returns their heights.
 
     A proxy is not on the scale of their scores. With a proxy only the cost of the reference is shown.
@@ -238,12 +275,12 @@ def _draw_full(axes: Axes, run: "Run", cost: Cost, measure: Measure) -> list[flo
     return heights
 
 
-def _cost(run: "Run", result: "TrialResult", cost: Cost) -> float | None:
+def _cost(run: Run, result: TrialResult, cost: Cost) -> float | None:
     found: float | None = run.latencies.get(result.arch) if cost == "latency" else getattr(result, cost)
     return found
 
 
-def _height(result: "TrialResult", measure: Measure) -> float:
+def _height(result: TrialResult, measure: Measure) -> float:
     value = value_of(result, measure)
     return float("nan") if value is None else _drawable(_unit(measure) * value)
 
@@ -266,7 +303,7 @@ def _scale(axes: Axes, heights: Sequence[float], measure: Measure) -> None:
         axes.set_yscale("log")
 
 
-def _places(run: "Run", over: Literal["trials", "time"]) -> tuple[list[float], str]:
+def _places(run: Run, over: Literal["trials", "time"]) -> tuple[list[float], str]:
     """The places of the trials on the horizontal axis, and its label."""
     if over == "trials":
         return [float(number) for number in range(1, len(run.trials) + 1)], "trials ended"

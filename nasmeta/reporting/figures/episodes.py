@@ -1,16 +1,11 @@
 """A meta-training task as a picture: the support examples and the queries."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from nasmeta.reporting.figures.canvas import Figure, new_figure
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from nasmeta.task import TaskBatch
+from nasmeta.reporting.figures.canvas import Figure, new_figure, rgb
+from nasmeta.task import TaskBatch
 
 MAX_CLASSES, MAX_COLUMNS = 20, 8
 TILE, GUTTER, SEPARATOR = 56, 2, 8
@@ -18,7 +13,14 @@ PAPER, LINE = (255, 255, 255), (214, 84, 72)
 TASKS_DRAWN = 4
 
 
-def episode_grid(batch: "TaskBatch") -> NDArray[np.uint8]:
+def episode_picture(batch: TaskBatch) -> NDArray[np.uint8] | None:
+    """Pixels [height, width, 3] of `episode_grid` or `regression_figure`; None for other inputs."""
+    if batch.classes.shape[1] == 0:
+        return rgb(regression_figure(batch))
+    return episode_grid(batch) if batch.support_x.ndim == 5 else None
+
+
+def episode_grid(batch: TaskBatch) -> NDArray[np.uint8]:
     """The images of the first task as one picture [height, width, 3] uint8.
 
     Each class is a row, with the support left of the red line and the queries right of it. At most 20 classes
@@ -35,7 +37,7 @@ def episode_grid(batch: "TaskBatch") -> NDArray[np.uint8]:
     return np.concatenate([left, line, right], 1)
 
 
-def regression_figure(batch: "TaskBatch") -> Figure:
+def regression_figure(batch: TaskBatch) -> Figure:
     """The first four tasks, each in a panel: large support points, small query points joined by a curve.
 
     If there are several features or targets, the first of them is drawn.
@@ -56,23 +58,13 @@ def regression_figure(batch: "TaskBatch") -> Figure:
     return figure
 
 
-def is_images(batch: "TaskBatch") -> bool:
-    """Whether `episode_grid` can draw the batch."""
-    return batch.support_x.ndim == 5 and batch.classes.shape[1] > 0
-
-
-def is_regression(batch: "TaskBatch") -> bool:
-    """Whether `regression_figure` can draw the batch."""
-    return batch.classes.shape[1] == 0
-
-
-def _first(values: "Tensor") -> NDArray[np.float32]:
+def _first(values: Tensor) -> NDArray[np.float32]:
     """[N, ...] -> [N], the first number of each example."""
     array: NDArray[np.float32] = values.detach().float().flatten(1)[:, 0].cpu().numpy()
     return array
 
 
-def _by_class(images: "Tensor", batch: "TaskBatch") -> NDArray[np.float32]:
+def _by_class(images: Tensor, batch: TaskBatch) -> NDArray[np.float32]:
     """The first task's images [way * n, C, H, W] as [way, at most MAX_COLUMNS, H, W, C]."""
     first = images[0].detach().float().cpu()
     grouped = first.reshape(batch.classes.shape[1], -1, *first.shape[1:])[:, :MAX_COLUMNS]

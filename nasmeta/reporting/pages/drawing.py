@@ -3,15 +3,11 @@
 The run may come from anybody, so its configuration goes through the allow-list.
 """
 
-from typing import TYPE_CHECKING
-
 from nasmeta.config.schema import parse
 from nasmeta.reporting.figures.architecture import draw_architecture
+from nasmeta.reporting.figures.canvas import Figure
 from nasmeta.reporting.numbers import shorten
-
-if TYPE_CHECKING:
-    from nasmeta.reporting.figures.canvas import Figure
-    from nasmeta.reporting.read.load import Run
+from nasmeta.reporting.read.load import Run
 
 MAX_OPERATIONS = 400
 """A drawing of more operations would be unreadable and would take long."""
@@ -25,7 +21,7 @@ ADAPTIVE = "adaptive"
 """How an architecture prints if every task has its own (see search_spaces/relaxation/adaptive.py)."""
 
 
-def drawn(run: "Run", arch: str, *, trusted: bool) -> "Figure | str":
+def drawn(run: Run, arch: str, *, trusted: bool) -> Figure | str:
     """The drawing of an architecture of the run's search space, or the reason why there is none.
 
     As for `nasmeta evaluate`, the configuration of a run that is not `trusted` may name nothing outside

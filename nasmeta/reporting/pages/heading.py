@@ -1,19 +1,16 @@
 """The heading of a page: what was searched, and when."""
 
 import time
-from typing import TYPE_CHECKING
 
 from nasmeta.reporting.numbers import shorten
 from nasmeta.reporting.read.differences import OPTION, shown
+from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.ranking import measure_of
-
-if TYPE_CHECKING:
-    from nasmeta.reporting.read.load import Run
 
 WIDTH = 120
 
 
-def heading(run: "Run") -> str:
+def heading(run: Run) -> str:
     """The title of a run's page, for example "Evolution in ConvSpace: MAML on Omniglot, 5-way 1-shot".
 
     It is the directory's name if the strategy or the search space is not known.
@@ -28,7 +25,7 @@ def heading(run: "Run") -> str:
     return shorten(f"{search}: {option['meta_learner']} on {option['dataset']}{_task(run)}", WIDTH)
 
 
-def _task(run: "Run") -> str:
+def _task(run: Run) -> str:
     way, shot = (run.settings.get(f"task.{key}") for key in ("way", "shot"))
     if shot is None:
         return ""
@@ -36,7 +33,7 @@ def _task(run: "Run") -> str:
     return f", {shot}-shot regression" if regression else f", {way}-way {shot}-shot"
 
 
-def _option(run: "Run", group: str) -> str:
+def _option(run: Run, group: str) -> str:
     key = group + OPTION
     return shown(key, run.settings)[1] if key in run.settings else ""
 

@@ -3,16 +3,14 @@
 import base64
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nasmeta.errors import RunDirectoryError
+from nasmeta.reporting.figures.canvas import Figure
 from nasmeta.runtime import files
 from nasmeta.runtime.text import printable
-
-if TYPE_CHECKING:
-    from nasmeta.reporting.figures.canvas import Figure
 
 MARK = '<meta name="generator" content="nasmeta report">'
 """Marks a file as one of our pages, which may be replaced."""
@@ -60,7 +58,7 @@ def _without_controls(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-def picture(figure: "Figure") -> str:
+def picture(figure: Figure) -> str:
     """The figure as a data: URI of SVG.
 
     In an <img> no script of it runs, and its ids do not clash with those of other pictures.

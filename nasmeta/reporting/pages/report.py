@@ -5,10 +5,11 @@ import io
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nasmeta.config.schema import needs_trust
 from nasmeta.evaluators.ranking import ranked
+from nasmeta.reporting.figures.canvas import Figure
 from nasmeta.reporting.figures.curves import LABELS, cost_figure, search_figure
 from nasmeta.reporting.numbers import duration, human, judged, measured, scored, shorten
 from nasmeta.reporting.pages.drawing import drawn
@@ -23,9 +24,6 @@ from nasmeta.reporting.tables.verdict import verdict
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.text import csv_cell
 from nasmeta.trial import TrialResult
-
-if TYPE_CHECKING:
-    from nasmeta.reporting.figures.canvas import Figure
 
 TOP = 10
 REASON_WIDTH = 400
@@ -114,7 +112,7 @@ def _notes(run: Run) -> list[str]:
     return notes
 
 
-def _pictures(*figures: "tuple[str, Figure | None]") -> list[tuple[str, str]]:
+def _pictures(*figures: tuple[str, Figure | None]) -> list[tuple[str, str]]:
     """(what it shows, its data: URI) of each figure that is not None."""
     return [(what, picture(figure)) for what, figure in figures if figure is not None]
 
@@ -146,7 +144,7 @@ def _front(run: Run) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             str(member["trial"]),
-            _judged(member),
+            measured(member["valid_accuracy"], member["valid_loss"], proxy=member["proxy"]),
             human(member["params"]),
             human(member["flops"]),
             "-" if member["latency_ms"] is None else f"{member['latency_ms']:.2f} ms",
@@ -157,12 +155,6 @@ def _front(run: Run) -> tuple[list[str], list[list[str]]]:
     ]
     used = [n for n in range(len(headers)) if any(row[n] != "-" for row in rows)]
     return [headers[n] for n in used], [[row[n] for n in used] for row in rows]
-
-
-def _judged(member: dict[str, Any]) -> str:
-    """The accuracy, loss or proxy of a member of the front, as text."""
-    proxy = member["proxy"]
-    return measured(member["valid_accuracy"], member["valid_loss"]) if proxy is None else f"{proxy:.4g}"
 
 
 def _failure(reason: str, numbers: list[int]) -> list[str]:

@@ -2,77 +2,63 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from nasmeta.reporting.figures.curves import Level, sweep_figure
-from nasmeta.reporting.numbers import counted, human, shorten
+from nasmeta.reporting.numbers import counted, shorten
 from nasmeta.reporting.pages.heading import when
 from nasmeta.reporting.pages.page import picture, write_page
+from nasmeta.reporting.read.differences import differing_keys
 from nasmeta.reporting.read.load import Run, load_sweep
-from nasmeta.reporting.read.outcome import (
-    final_score,
-    final_text,
-    is_accuracy,
-    mean_text,
-    outcome,
-    over_seeds,
-    validated,
-)
+from nasmeta.reporting.read.outcome import final_score, is_accuracy, outcome, seed_groups
+from nasmeta.reporting.tables.compare import Row, cells, groups_of, mean_cells, problems
 from nasmeta.reporting.tables.winner import sweep_verdict
 from nasmeta.run.manifest import Manifest
 from nasmeta.run.replay import resume_command
 
-REASON_WIDTH = 300
 HEADING_WIDTH = 120
 LEVELS = 60
 """The most settings that the figure has room for; the table has all."""
 
+COLUMNS = ("status", "validation", "test", "reference", "parameters")
+
 
 def write_sweep_report(path: Path, output: Path) -> None:
     """Writes the page of the sweep in `path`. Raises RunDirectoryError if its manifest is damaged."""
-    runs = load_sweep(path)
-    write_page("sweep.html.jinja", output, _values(path, output, runs))
+    write_page("sweep.html.jinja", output, _values(path, output, load_sweep(path)))
 
 
 def _values(path: Path, output: Path, runs: Sequence[Run]) -> dict[str, Any]:
-    numbers = [outcome(run) for run in runs]
-    keys = differing_overrides(runs)
+    keys = differing_keys([_assigned(run) for run in runs])
+    rows = [Row(run.path.name, run, outcome(run), _assigned(run, keys)) for run in runs]
+    numbers, groups = [row.numbers for row in rows], groups_of(rows)
     done = sum(run.status == "done" for run in runs)
-    levels = _levels(runs, numbers, keys)
-    accuracy = any(is_accuracy(each) for each in numbers)
+    levels = _levels(rows)
+    accuracy = any(map(is_accuracy, numbers))
     what = "test accuracy (%)" if accuracy else "test loss (MSE)"
+    sentences = (_progress(runs), sweep_verdict(levels, numbers), _resume(path, runs))
     return {
         "title": shorten("Sweep over " + ", ".join(keys), HEADING_WIDTH) if keys else "Sweep",
         "began": when(min((run.began for run in runs if run.began is not None), default=None)),
         "path": str(path.resolve()),
-        "verdict": " ".join(
-            filter(None, (_progress(runs), sweep_verdict(levels, numbers), _resume(path, runs)))
-        ),
+        "verdict": " ".join(filter(None, sentences)),
         "status": "done" if done == len(runs) else "unfinished",
-        "keys": keys,
+        "headers": ["job", *keys, *(what if name == "test" else name for name in COLUMNS)],
+        "jobs": [_job(row, keys, output) for row in rows],
         "what": what,
-        "jobs": [_job(run, each, keys, output) for run, each in zip(runs, numbers, strict=True)],
-        "means": _means(runs, numbers, keys),
+        "means": [_mean(rows[group.tested[0]], mean_cells(group), str(group.test.n)) for group in groups],
         "figure": picture(sweep_figure(levels[:LEVELS], what, accuracy)) if levels else "",
-        "problems": [
-            (run.path.name, shorten(run.reason, REASON_WIDTH)) for run in runs if run.reason is not None
-        ],
+        "problems": problems(rows),
     }
 
 
-def differing_overrides(runs: Sequence[Run]) -> list[str]:
-    """The keys of the overrides in which the jobs differ, in the order of the command."""
-    assigned = [_assigned(run) for run in runs]
-    keys = dict.fromkeys(key for values in assigned for key in values)
-    return [key for key in keys if len({values.get(key) for values in assigned}) > 1]
-
-
-def _assigned(run: Run) -> dict[str, str]:
+def _assigned(run: Run, keys: Sequence[str] | None = None) -> dict[str, str]:
+    """The overrides of a job's command by their keys."""
     parts = [override.partition("=") for override in (run.command.overrides if run.command else ())]
-    return {key: value for key, _, value in parts}
+    return {key: value for key, _, value in parts if keys is None or key in keys}
 
 
 def _progress(runs: Sequence[Run]) -> str:
@@ -89,21 +75,12 @@ def _resume(path: Path, runs: Sequence[Run]) -> str:
     return f"If it was interrupted, or a job failed, resume it: {resume_command(Manifest(path.resolve()))}"
 
 
-def _job(run: Run, numbers: dict[str, Any], keys: Sequence[str], output: Path) -> dict[str, Any]:
-    assigned = _assigned(run)
-    cells = [assigned.get(key, "-") for key in keys]
-    report = run.path / "report.html"
+def _job(row: Row, keys: Sequence[str], output: Path) -> dict[str, Any]:
+    report, texts = row.run.path / "report.html", cells(row)
     return {
-        "name": run.path.name,
+        "name": row.name,
         "link": _link(report, output) if report.is_file() else "",
-        "cells": [
-            *cells,
-            run.status,
-            validated(numbers),
-            final_text(numbers),
-            final_text(numbers, "reference_"),
-        ],
-        "params": human(numbers["params"]),
+        "cells": [*(row.settings.get(key, "-") for key in keys), *(texts[name] for name in COLUMNS)],
     }
 
 
@@ -112,43 +89,24 @@ def _link(report: Path, output: Path) -> str:
     return "./" + quote(os.path.relpath(report.resolve(), output.parent.resolve()))
 
 
-def _means(runs: Sequence[Run], numbers: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[list[str]]:
-    """A row for each setting with several seeds: its other overrides, the means, and their number of runs."""
-    return [
-        [
-            _label(runs[group.members[0]], keys),
-            mean_text(group.test, group.accuracy),
-            mean_text(group.reference, group.accuracy),
-            str(group.test.n),
-        ]
-        for group in over_seeds(runs, numbers)
-    ]
+def _mean(first: Row, texts: Mapping[str, str], runs: str) -> list[str]:
+    """A row for a setting with several seeds: its other overrides, the means, and their number of runs."""
+    return [_label(first, several=True), texts["test"], texts["reference"], runs]
 
 
-def _levels(runs: Sequence[Run], numbers: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[Level]:
-    """The rows of the figure: groups over seeds, and the jobs in no group. Untested ones are left out."""
-    groups = over_seeds(runs, numbers)
-    grouped = {index for group in groups for index in group.members}
-    alone = [(index,) for index in range(len(runs)) if index not in grouped]
+def _levels(rows: Sequence[Row]) -> list[Level]:
+    """The rows of the figure: the tested jobs, those that differ by seed alone together."""
+    groups = seed_groups([row.run for row in rows], [row.numbers for row in rows])
     levels = []
-    for members in sorted([*(group.done for group in groups), *alone]):
-        first = runs[members[0]]
-        known = [
-            (score, numbers[i]["test_ci95"] or 0.0)
-            for i in members
-            if (score := final_score(numbers[i])) is not None
-        ]
-        if known:
-            whole = _label(first, keys) if len(members) > 1 else _setting(first, keys) or first.path.name
-            scores, intervals = zip(*known, strict=True)
-            levels.append(Level(whole, scores, intervals))
+    for group in sorted(groups, key=lambda group: group.tested):
+        each = [rows[index].numbers for index in group.tested]
+        label = _label(rows[group.tested[0]], several=len(each) > 1)
+        scores = tuple(score for one in each if (score := final_score(one)) is not None)
+        levels.append(Level(label, scores, tuple(one["test_ci95"] or 0.0 for one in each)))
     return levels
 
 
-def _label(run: Run, keys: Sequence[str]) -> str:
-    return _setting(run, [key for key in keys if key != "seed"]) or "all jobs"
-
-
-def _setting(run: Run, keys: Sequence[str]) -> str:
-    assigned = _assigned(run)
-    return " ".join(f"{key}={assigned[key]}" for key in keys if key in assigned)
+def _label(row: Row, *, several: bool) -> str:
+    """A job's overrides that differ; without the seed for `several` jobs that differ by it alone."""
+    settings = (f"{key}={value}" for key, value in row.settings.items() if not (several and key == "seed"))
+    return " ".join(settings) or ("all jobs" if several else row.name)

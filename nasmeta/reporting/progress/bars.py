@@ -3,31 +3,25 @@
 import logging
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
-from nasmeta.reporting.numbers import judged, measured, shorten
+from nasmeta.reporting.numbers import judged
+from nasmeta.reporting.progress.lines import finished, name, reading
 from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
-from nasmeta.trial import Phase
 
 if TYPE_CHECKING:
-    from nasmeta.trial import TrialResult
-
     Bar = tqdm[NoReturn]
-
-
-REASON_WIDTH = 200
 
 
 class Bars:
     """Two bars on `stream`: the outer counts the search's trials, the inner follows one trial until it ends.
 
-    If several trials are in flight, the inner bar shows the one whose reading comes first. A full training
-    that it did not show gets a line that says how it ended. Log lines are written above the bars from the
+    If several trials are in flight, the inner bar shows the one whose reading comes first. A line says why a
+    trial failed, and how a full training ended that had no bar. Log lines are written above the bars from the
     first event to `close`.
     """
 
@@ -35,7 +29,7 @@ class Bars:
         self._stream = stream
         self._outer: Bar | None = None
         self._inner: Bar | None = None
-        self._shown: tuple[Phase, int] | None = None
+        self._shown = ""  # the name of the training that the inner bar follows
         self._cleanup = ExitStack()
 
     def show(self, event: Event, run_status: RunStatus) -> None:
@@ -59,15 +53,14 @@ class Bars:
         self._inner = self._outer = None
         self._cleanup.close()
 
-    def _bar(self, name: str, total: int, initial: int, unit: str, leave: bool) -> "Bar":
-        position = 0 if self._outer is None else 1
+    def _bar(self, title: str, total: int, initial: int, unit: str, leave: bool) -> "Bar":
         return tqdm(
-            desc=name,
+            desc=title,
             total=total,
             initial=initial,
             unit=unit,
             leave=leave,
-            position=position,
+            position=0 if self._outer is None else 1,
             file=self._stream,
             dynamic_ncols=True,
         )
@@ -77,49 +70,30 @@ class Bars:
         if full and self._outer is not None:
             self._outer.close()
             self._outer = None
-        self._shown = (event.phase, event.trial)
-        self._inner = self._bar(_name(*self._shown), event.iterations, 0, "it", leave=full)
+        self._shown = name(event)
+        self._inner = self._bar(self._shown, event.iterations, 0, "it", leave=full)
 
     def _advance(self, event: Trained, run_status: RunStatus) -> None:
-        key = (event.phase, event.trial)
-        if self._inner is None and key in run_status.running:
-            self._follow(run_status.running[key])
-        if self._inner is None or key != self._shown:
-            return
-        accuracy = f", accuracy {measured(event.accuracy, None)}" if event.accuracy is not None else ""
-        self._inner.set_postfix_str(f"train loss {measured(None, event.loss)}{accuracy}", refresh=False)
-        self._inner.update(max(event.iteration - self._inner.n, 0))
+        if self._inner is None and (event.phase, event.trial) in run_status.running:
+            self._follow(run_status.running[event.phase, event.trial])
+        if self._inner is not None and name(event) == self._shown:
+            self._inner.set_postfix_str(reading(event), refresh=False)
+            self._inner.update(max(event.iteration - self._inner.n, 0))
 
     def _finish(self, event: TrialFinished, run_status: RunStatus) -> None:
-        result = event.result
-        if result.status == "failed":
-            reason = shorten(result.reason or "unknown reason", REASON_WIDTH)
-            tqdm.write(f"{event.phase} trial {result.trial} failed: {reason}", file=self._stream)
-        if self._inner is not None and (event.phase, result.trial) == self._shown:
+        result, shown = event.result, self._inner is not None and name(event) == self._shown
+        if result.status == "failed" or (event.phase != "search" and not shown):
+            tqdm.write(finished(event, run_status), file=self._stream)
+        if self._inner is not None and shown:
             if event.phase != "search":
-                self._inner.set_postfix_str(_valid(result) or "failed")
+                self._inner.set_postfix_str(judged(result) if result.status == "ok" else "failed")
             self._inner.close()
-            self._inner = self._shown = None
-        elif event.phase != "search" and result.status == "ok":
-            tqdm.write(f"{_name(event.phase, result.trial)}: {_valid(result)}", file=self._stream)
+            self._inner = None
         if event.phase == "search" and self._outer is not None:
             failed = f"{run_status.failed} failed" if run_status.failed else ""
-            best = f"best {_valid(run_status.best)}" if run_status.best else ""
+            best = f"best {judged(run_status.best)}" if run_status.best else ""
             self._outer.set_postfix_str(", ".join(filter(None, (best, failed))), refresh=False)
             self._outer.update(1)
-
-
-def _name(phase: Phase, trial: int) -> str:
-    """The name of a training: "trial 7", "final training of trial 1", or "reference"."""
-    if phase == "reference":
-        return "reference"
-    kinds = {"search": "trial", "tuning": "reference, settings", "final": "final training of trial"}
-    return f"{kinds[phase]} {trial}"
-
-
-def _valid(result: "TrialResult") -> str:
-    """The result's score, like "valid 93.4 %"; "" for a failed trial."""
-    return judged(replace(result, valid_ci95=None)) if result.status == "ok" else ""
 
 
 def log_above_bars(stream: TextIO, cleanup: ExitStack) -> None:

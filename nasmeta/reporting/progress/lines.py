@@ -1,4 +1,4 @@
-"""Progress as plain lines, for a stderr that is not a terminal."""
+"""Progress as plain lines, for a stderr that is not a terminal, and the sentences that all displays share."""
 
 from collections.abc import Callable
 from typing import TextIO
@@ -10,6 +10,7 @@ from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialS
 ARCH_WIDTH = 60
 REASON_WIDTH = 200
 SECONDS_BETWEEN_READINGS = 30.0
+NAMES = {"search": "trial {}", "tuning": "reference, settings {}", "final": "final trial {}"}
 
 
 class Lines:
@@ -28,9 +29,11 @@ class Lines:
                 self._print(started(event))
             case TrialStarted() if event.phase != "search":
                 arch = shorten(event.arch, ARCH_WIDTH)
-                self._print(f"{_name(event)}: training {arch} for {event.iterations} iterations")
+                self._print(f"{name(event)}: training {arch} for {event.iterations} iterations")
             case Trained() if self._clock() - self._last >= SECONDS_BETWEEN_READINGS:
-                self._print(reading(event))
+                self._print(
+                    f"{name(event)}: iteration {event.iteration}/{event.iterations}, {reading(event)}"
+                )
             case TrialFinished():
                 self._print(finished(event, run_status))
             case _:
@@ -42,6 +45,11 @@ class Lines:
     def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
         self._last = self._clock()
+
+
+def name(event: TrialStarted | Trained | TrialFinished) -> str:
+    """The name of a training: "trial 7", "final trial 1", or "reference"."""
+    return NAMES.get(event.phase, event.phase).format(event.trial)
 
 
 def started(event: RunStarted) -> str:
@@ -56,10 +64,9 @@ def started(event: RunStarted) -> str:
 
 
 def reading(event: Trained) -> str:
-    """A line like "trial 7: iteration 300/2000, train loss 0.412, train accuracy 88.1 %"."""
+    """What a reading says: "train loss 0.412, train accuracy 88.1 %"."""
     accuracy = "" if event.accuracy is None else f", train accuracy {measured(event.accuracy, None)}"
-    loss = measured(None, event.loss)
-    return f"{_name(event)}: iteration {event.iteration}/{event.iterations}, train loss {loss}{accuracy}"
+    return f"train loss {measured(None, event.loss)}{accuracy}"
 
 
 def finished(event: TrialFinished, run_status: RunStatus) -> str:
@@ -69,7 +76,7 @@ def finished(event: TrialFinished, run_status: RunStatus) -> str:
     """
     result, search = event.result, event.phase == "search"
     count = f"[{run_status.finished}/{run_status.trials}] " if search else ""
-    head = f"{count}{_name(event)} {shorten(result.arch, ARCH_WIDTH)}"
+    head = f"{count}{name(event)} {shorten(result.arch, ARCH_WIDTH)}"
     rest = _search_rest(run_status) if search else ""
     if result.status == "failed":
         return f"{head}: failed: {shorten(result.reason or 'unknown reason', REASON_WIDTH)}{rest}"
@@ -83,11 +90,3 @@ def _search_rest(run_status: RunStatus) -> str:
     if left is not None and run_status.finished < run_status.trials:
         text += f"; about {duration(left)} left"
     return text
-
-
-def _name(event: TrialStarted | Trained | TrialFinished) -> str:
-    if event.phase == "reference":
-        return "reference"
-    trial = event.result.trial if isinstance(event, TrialFinished) else event.trial
-    kind = {"search": "trial", "tuning": "reference, settings", "final": "final trial"}[event.phase]
-    return f"{kind} {trial}"

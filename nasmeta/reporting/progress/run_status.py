@@ -2,12 +2,9 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from nasmeta.run.events import Event, RunStarted, TrialFinished, TrialStarted
-
-if TYPE_CHECKING:
-    from nasmeta.trial import TrialResult
+from nasmeta.trial import TrialResult
 
 
 class RunStatus:
@@ -38,7 +35,7 @@ class RunStatus:
             case TrialStarted():
                 self.running[event.phase, event.trial] = event
             case TrialFinished():
-                self.running.pop((event.phase, event.result.trial), None)
+                self.running.pop((event.phase, event.trial), None)
                 if event.phase == "search":
                     self._count(event)
             case _:

@@ -56,18 +56,6 @@ def written(value: Value) -> str:
     return "null" if value == "None" else str(value)
 
 
-def seed_groups(settings: Sequence[Settings]) -> list[list[int]]:
-    """The indices of the runs, grouped by equality of all settings but the seed.
-
-    A run that is like no other is a group of its own.
-    """
-    groups: dict[frozenset[tuple[str, str]], list[int]] = {}
-    for index, values in enumerate(settings):
-        same = frozenset((k, repr(v)) for k, v in values.items() if k != "seed" and k not in QUIET)
-        groups.setdefault(same, []).append(index)
-    return list(groups.values())
-
-
 @dataclass(frozen=True)
 class Mean:
     """A mean over n runs and its standard error.

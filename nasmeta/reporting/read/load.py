@@ -10,7 +10,7 @@ from typing import Any, Literal
 from nasmeta.config.schema import flat
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.ranking import best_of
-from nasmeta.reporting.read.differences import QUIET, Value, written
+from nasmeta.reporting.read.differences import Settings, differing_keys, written
 from nasmeta.run import records
 from nasmeta.run.directory import RunDirectory, checked_config
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
@@ -93,7 +93,7 @@ def load_run(path: Path) -> Run:
     run = Run(
         path=path,
         status="unfinished",
-        config=_config(directory, configs),
+        config=configs[-1] if configs else directory.load_config(),
         command=records.command(events),
         environment=state.starts[-1].values() if state.starts else None,
         began=state.starts[0].at if state.starts else None,
@@ -176,36 +176,30 @@ def _or_unreadable(path: Path) -> list[Run]:
 def _job(sweep: Path, job: Job, command: SearchCommand) -> Run:
     """A job of a sweep. The manifest counts for what the directory does not tell, such as a failure."""
     path = sweep / job.directory
-    listed = Run(path, "planned", job.config, command=command)
-    if job.status == "failed":
-        listed = replace(listed, status="failed", reason=job.reason)
-    elif job.status != "planned":
-        listed = replace(listed, status="unfinished")
-    if not is_run(path) and job.status == "done":
-        return replace(listed, status="unreadable", reason=f"{path}: the job is done, and its directory gone")
+    status: Status = job.status if job.status in ("planned", "failed") else "unfinished"
+    reason = job.reason if status == "failed" else None
+    listed = Run(path, status, job.config, reason=reason, command=command)
     if not is_run(path):
+        if job.status == "done":
+            gone = f"{path}: the job is done, and its directory gone"
+            return replace(listed, status="unreadable", reason=gone)
         return listed
     run = _or_unreadable(path)[0]
     if run.status == "unreadable":
         return replace(listed, status="unreadable", reason=run.reason)
-    if listed.status == "failed" and run.status != "done":
+    if status == "failed" and run.status != "done":
         run = replace(run, status="failed", reason=job.reason)
     return replace(run, command=run.command or command)
 
 
-def _config(directory: RunDirectory, configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The configuration of the last start, from the journal; if that has none, from config.json."""
-    return configs[-1] if configs else directory.load_config()
-
-
 def _changes(configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The settings in which the starts differ, like "task.shot: 1, 5", except those in QUIET."""
-    settings: list[dict[str, Value]] = [dict(flat(config, "")) for config in configs]
-    keys = dict.fromkeys(key for values in settings for key in values)
-    found = {
-        key: dict.fromkeys(written(s.get(key, "-")) for s in settings) for key in keys if key not in QUIET
+    """The settings in which the starts differ, like "task.shot: 1, 5"."""
+    settings: list[Settings] = [dict(flat(config, "")) for config in configs]
+    values = {
+        key: dict.fromkeys(written(each.get(key, "-")) for each in settings)
+        for key in differing_keys(settings)
     }
-    return tuple(f"{key}: {', '.join(values)}" for key, values in found.items() if len(values) > 1)
+    return tuple(f"{key}: {', '.join(found)}" for key, found in values.items())
 
 
 def _failure(run: Run) -> str | None:

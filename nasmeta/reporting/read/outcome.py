@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nasmeta.datasets import contents
 from nasmeta.reporting.numbers import error, interval, measured, percent
-from nasmeta.reporting.read.differences import OPTION, Mean, mean_of, seed_groups, shown
+from nasmeta.reporting.read.differences import OPTION, QUIET, Mean, mean_of, shown
+from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.tables.verdict import is_reference
-
-if TYPE_CHECKING:
-    from nasmeta.reporting.read.load import Run
 
 SIDE = ("arch", "valid_accuracy", "valid_ci95", "valid_loss", "params", "flops")
 TESTED = ("test_accuracy", "test_ci95", "test_loss", "test_tasks")
 
 
-def outcome(run: "Run") -> dict[str, Any]:
+def outcome(run: Run) -> dict[str, Any]:
     """The numbers of the chosen network, or of the best trial so far, whose `test_` numbers are None.
 
     Names are those of summary.json and accuracies are fractions. `reference_` marks numbers of the reference.
@@ -48,7 +46,7 @@ def outcome(run: "Run") -> dict[str, Any]:
     }
 
 
-def _test_data(run: "Run") -> str | None:
+def _test_data(run: Run) -> str | None:
     """The fingerprint of the images that the run is tested on; None if it recorded none."""
     data = (run.environment or {}).get("data")
     return None if data is None else contents.read(data)["test"].fingerprint
@@ -86,40 +84,42 @@ def final_text(numbers: dict[str, Any], prefix: str = "") -> str:
 
 def validated(numbers: dict[str, Any]) -> str:
     """The validation score with its interval, or the bare number of a proxy."""
-    if numbers["proxy"] is not None:
-        return f"{numbers['proxy']:.4g}"
-    return measured(numbers["valid_accuracy"], numbers["valid_loss"], numbers["valid_ci95"])
+    return measured(*(numbers[name] for name in ("valid_accuracy", "valid_loss", "valid_ci95", "proxy")))
 
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Runs that differ by seed alone, as indices. The means are over `done`: one tested run of each seed."""
+    """Runs that differ by seed alone: the index of a tested run of each seed, and the means over these."""
 
-    members: tuple[int, ...]
-    done: tuple[int, ...]
+    tested: tuple[int, ...]
     test: Mean
     reference: Mean | None
     difference: Mean | None
     accuracy: bool
 
 
-def over_seeds(runs: Sequence["Run"], numbers: Sequence[dict[str, Any]]) -> list[SeedGroup]:
-    """The groups in which at least two seeds are tested. Runs with unknown settings are in no group."""
-    known = [index for index, run in enumerate(runs) if run.settings]
-    groups = []
-    for group in seed_groups([runs[index].settings for index in known]):
-        members = tuple(known[place] for place in group)
-        tested = [index for index in members if final_score(numbers[index]) is not None]
-        by_seed = {numbers[index]["seed"]: index for index in tested}  # a run that was made twice counts once
-        done = [numbers[index] for index in by_seed.values()]
-        test = mean_of([final_score(each) for each in done])
-        if len(done) > 1 and test is not None:
-            reference = mean_of([final_score(each, "reference_") for each in done])
-            difference = mean_of([each["difference"] for each in done])
-            groups.append(
-                SeedGroup(members, tuple(by_seed.values()), test, reference, difference, is_accuracy(done[0]))
-            )
-    return groups
+def seed_groups(runs: Sequence[Run], numbers: Sequence[dict[str, Any]]) -> list[SeedGroup]:
+    """The groups of tested runs that are equal but for the seed; one that is like no other is a group."""
+    groups: dict[frozenset[tuple[str, str]], dict[Any, int]] = {}
+    for index, run in enumerate(runs):
+        if final_score(numbers[index]) is not None:
+            same = frozenset((k, repr(v)) for k, v in run.settings.items() if k != "seed" and k not in QUIET)
+            by_seed = groups.setdefault(same, {})
+            by_seed[numbers[index]["seed"]] = index  # a run that was made twice counts once
+    return [_group(tuple(by_seed.values()), numbers) for by_seed in groups.values()]
+
+
+def _group(tested: tuple[int, ...], numbers: Sequence[dict[str, Any]]) -> SeedGroup:
+    each = [numbers[index] for index in tested]
+    test = mean_of([final_score(one) for one in each])
+    assert test is not None, "all are tested"
+    return SeedGroup(
+        tested=tested,
+        test=test,
+        reference=mean_of([final_score(one, "reference_") for one in each]),
+        difference=mean_of([one["difference"] for one in each]),
+        accuracy=is_accuracy(each[0]),
+    )
 
 
 def mean_text(mean: Mean | None, accuracy: bool) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Literal
 
-from nasmeta.evaluators.ranking import rank
+from nasmeta.evaluators.ranking import best_of
 from nasmeta.strategies.pareto import front
 from nasmeta.trial import TrialResult
 
@@ -36,8 +36,7 @@ def best_so_far(results: Sequence[TrialResult]) -> list[TrialResult | None]:
     best: TrialResult | None = None
     history = []
     for result in results:
-        if result.score is not None and (best is None or rank(result) > rank(best)):
-            best = result
+        best = best_of([result] if best is None else [best, result])
         history.append(best)
     return history
 

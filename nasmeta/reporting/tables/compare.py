@@ -20,7 +20,7 @@ from nasmeta.reporting.read.outcome import (
     is_accuracy,
     mean_text,
     outcome,
-    over_seeds,
+    seed_groups,
     validated,
 )
 
@@ -35,6 +35,9 @@ BEST_FIRST = ("accuracy", "difference")
 OWN_COLUMN = "batch_norm"
 SAME = "is the reference"
 """Shown instead of a difference if the search chose the reference itself."""
+
+
+NUMBERS = ("test", "tasks", "reference", "difference", "parameters", "FLOPs", "trials", "failed", "wall time")
 
 
 @dataclass(frozen=True)
@@ -100,23 +103,25 @@ def comparison(rows: Sequence[Row]) -> str:
 
     Notes, warnings and the reasons of runs without a result follow below it.
     """
-    groups = over_seeds([row.run for row in rows], [row.numbers for row in rows])
-    lines = [_cells(row) for row in rows] + [_mean_cells(group, rows) for group in groups]
-    keys = columns(list(rows[0].settings))
-    headers = [name for name in _headers(keys) if any(line.get(name, "-") != "-" for line in lines)]
+    groups, keys = groups_of(rows), columns(list(rows[0].settings))
+    lines = [{"run": row.name} | _settings(row, keys) | cells(row) for row in rows]
+    for group in groups:
+        settings = _settings(rows[group.tested[0]], [key for key in keys if key != "seed"])
+        lines.append({"run": f"mean of {group.test.n} seeds"} | settings | mean_cells(group))
+    headers = [name for name in lines[0] if any(line.get(name, "-") != "-" for line in lines)]
     if all(row.run.status == "done" for row in rows):
-        headers.remove("status")
-    cells = [[line.get(name, "") for name in headers] for line in lines]
+        headers = [name for name in headers if name not in ("status", "validation")]
+    body = [[line.get(name, "") for name in headers] for line in lines]
     align = ["right" if name in NUMBERS else "left" for name in headers]
     titles = [_what(rows) if name == "test" else name for name in headers]
-    table = tabulate(cells, titles, disable_numparse=True, colalign=align)
+    table = tabulate(body, titles, disable_numparse=True, colalign=align)
     notes = []
     if left := len(rows[0].settings) - len(keys):
         differ = "differs" if left == 1 else "differ"
         notes.append(f"{counted(left, 'more setting')} {differ}: --json has all")
     if groups:
         notes.append("mean: ± the standard error over seeds; other lines: ± the 95% interval over tasks")
-    return "\n".join([table, *notes, *warnings(rows), *_problems(rows)])
+    return "\n".join([table, *notes, *warnings(rows), *map(": ".join, problems(rows))])
 
 
 def _what(rows: Sequence[Row]) -> str:
@@ -132,39 +137,26 @@ def columns(keys: Sequence[str]) -> list[str]:
     return [*options, *others][:COLUMNS]
 
 
-def _headers(keys: Sequence[str]) -> list[str]:
-    """All columns that a table may have; the caller leaves out the empty ones."""
-    settings = [shown(key, {})[0] for key in keys]
-    return ["run", *settings, "status", "validation", *NUMBERS[:2], "batch_norm", *NUMBERS[2:]]
+def groups_of(rows: Sequence[Row]) -> list[SeedGroup]:
+    """The groups over at least two seeds."""
+    groups = seed_groups([row.run for row in rows], [row.numbers for row in rows])
+    return [group for group in groups if group.test.n > 1]
 
 
-NUMBERS = (
-    "test",
-    "tasks",
-    "reference",
-    "difference",
-    "parameters",
-    "FLOPs",
-    "trials",
-    "failed",
-    "wall time",
-)
+def _settings(row: Row, keys: Sequence[str]) -> dict[str, str]:
+    settings = (shown(key, row.run.settings) for key in keys)
+    return {name: shorten(value, VALUE_WIDTH) for name, value in settings}
 
 
-def _cells(row: Row) -> dict[str, str]:
-    """A run's text for each column. The validation is left out once the run is done and so tested."""
-    numbers, done = row.numbers, row.run.status == "done"
+def cells(row: Row) -> dict[str, str]:
+    """A run's text for each column after those of its settings."""
+    numbers = row.numbers
     accuracy, tasks = is_accuracy(numbers), numbers["test_tasks"]
     half_width = interval(numbers["difference_ci95"], tasks)
     difference = difference_text(numbers["difference"], half_width, accuracy)
     return {
-        "run": row.name,
-        **{
-            name: shorten(value, VALUE_WIDTH)
-            for name, value in (shown(k, row.run.settings) for k in row.settings)
-        },
         "status": row.run.status,
-        "validation": "-" if done else validated(numbers),
+        "validation": validated(numbers),
         "test": final_text(numbers),
         "tasks": "-" if tasks is None else str(tasks),
         "batch_norm": numbers["batch_norm"] or "-",
@@ -178,14 +170,10 @@ def _cells(row: Row) -> dict[str, str]:
     }
 
 
-def _mean_cells(group: SeedGroup, rows: Sequence[Row]) -> dict[str, str]:
+def mean_cells(group: SeedGroup) -> dict[str, str]:
     """The mean line of a group: mean ± standard error over its tested runs, one for each seed."""
-    first = rows[group.members[0]]
-    settings = (shown(key, first.run.settings) for key in first.settings if key != "seed")
     mean = group.difference
     return {
-        "run": f"mean of {group.test.n} seeds",
-        **{name: shorten(value, VALUE_WIDTH) for name, value in settings},
         "test": mean_text(group.test, group.accuracy),
         "reference": mean_text(group.reference, group.accuracy),
         "difference": "-"
@@ -200,7 +188,6 @@ def warnings(rows: Sequence[Row]) -> list[str]:
     return [f"the runs differ in {', '.join(told)}, so their scores do not compare"] if told else []
 
 
-def _problems(rows: Sequence[Row]) -> list[str]:
-    return [
-        f"{row.name}: {shorten(row.run.reason, REASON_WIDTH)}" for row in rows if row.run.reason is not None
-    ]
+def problems(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """The name of each run that has no result, and why."""
+    return [(row.name, shorten(row.run.reason, REASON_WIDTH)) for row in rows if row.run.reason is not None]

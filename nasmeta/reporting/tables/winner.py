@@ -1,19 +1,16 @@
 """Says which setting of a sweep tested best, and whether that may be chance."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nasmeta.reporting.figures.curves import Level
 from nasmeta.reporting.numbers import counted, error, percent, shorten
-from nasmeta.reporting.read.differences import mean_of
-from nasmeta.reporting.read.outcome import final_score, incomparable, is_accuracy
-
-if TYPE_CHECKING:
-    from nasmeta.reporting.figures.curves import Level
+from nasmeta.reporting.read.outcome import final_score, incomparable, is_accuracy, mean_text
 
 LABEL_WIDTH = 100
 
 
-def sweep_verdict(levels: Sequence["Level"], numbers: Sequence[dict[str, Any]]) -> str:
+def sweep_verdict(levels: Sequence[Level], numbers: Sequence[dict[str, Any]]) -> str:
     """One or two sentences about the tested settings; "" if fewer than two are tested.
 
     levels: the rows of the sweep's figure. numbers: the outcomes of all jobs.
@@ -27,37 +24,24 @@ def sweep_verdict(levels: Sequence["Level"], numbers: Sequence[dict[str, Any]]) 
             f"The jobs differ in {', '.join(differ)}, so their scores do not compare and there is no winner."
         )
     accuracy = kinds == {True}
-    first, second, *_ = sorted(levels, key=lambda level: _mean(level), reverse=accuracy)
-    if _mean(first) == _mean(second):
-        best = [shorten(each.label, LABEL_WIDTH) for each in levels if _mean(each) == _mean(first)]
+    first, second, *_ = sorted(levels, key=lambda level: level.mean.mean, reverse=accuracy)
+    if first.mean.mean == second.mean.mean:
+        best = [shorten(each.label, LABEL_WIDTH) for each in levels if each.mean.mean == first.mean.mean]
         return f"There is no single winner: {', '.join(best)} tested best, all at {_text(first, accuracy)}."
     lead = f"The winner is {_told(first, accuracy)}; the next is {_told(second, accuracy)}."
-    if abs(_mean(first) - _mean(second)) <= _half_width(first) + _half_width(second):
+    if abs(first.mean.mean - second.mean.mean) <= first.half_width + second.half_width:
         return f"{lead} Their 95% intervals overlap: the order may be chance."
     return lead
 
 
-def _told(level: "Level", accuracy: bool) -> str:
+def _told(level: Level, accuracy: bool) -> str:
     return f"{shorten(level.label, LABEL_WIDTH)} with {_text(level, accuracy)}"
 
 
-def _text(level: "Level", accuracy: bool) -> str:
+def _text(level: Level, accuracy: bool) -> str:
     write = percent if accuracy else error
     what = "test accuracy" if accuracy else "test MSE"
     if len(level.scores) == 1:
         return f"{what} {write(level.scores[0], level.ci95[0] or None)}"
-    mean = mean_of(level.scores)
-    assert mean is not None
-    seeds = counted(mean.n, "seed")
-    return f"{what} {write(mean.mean, mean.standard_error)} (mean of {seeds} ± standard error)"
-
-
-def _mean(level: "Level") -> float:
-    return sum(level.scores) / len(level.scores)
-
-
-def _half_width(level: "Level") -> float:
-    """The half-width of a 95% interval: over tasks for one job, over seeds for several."""
-    mean = mean_of(level.scores)
-    assert mean is not None
-    return level.ci95[0] if mean.standard_error is None else 1.96 * mean.standard_error
+    seeds = counted(level.mean.n, "seed")
+    return f"{what} {mean_text(level.mean, accuracy)} (mean of {seeds} ± standard error)"
