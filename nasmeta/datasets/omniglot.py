@@ -168,18 +168,15 @@ class Omniglot(ImageDataset):
         paths = [self._path(archive) for archive in self._archives]
         each = [file for path in paths for file in (sorted(path.rglob("*.png")) if path.is_dir() else [path])]
         key = [[archive.digest for archive in self._archives], stats(each), self._reader.size]
-        upright = cached_table(self._cache, "omniglot", key, self._decode)
+        whole = cached_table(self._cache, "omniglot", key, self._decode)
         tables, first = {}, 0
         for name in SPLITS:
             last = first + len(self._characters[name])
-            tables[name] = self._turned(name, upright.classes(first, last))
-            first = last
+            upright, first = whole.classes(first, last), last
+            images = torch.cat([torch.rot90(upright.images, turn, (2, 3)) for turn in range(self._turns)])
+            counts = upright.counts.repeat(self._turns)
+            tables[name] = ImageTable(images, counts, tuple(self.class_counts(name)))
         return tables
-
-    def _turned(self, split: Split, upright: ImageTable) -> ImageTable:
-        names = tuple(self.class_counts(split))
-        images = torch.cat([torch.rot90(upright.images, turn, (2, 3)) for turn in range(self._turns)])
-        return ImageTable(images, upright.counts.repeat(self._turns), names)
 
     def _decode(self) -> ImageTable:
         """The table of all upright characters, in the order of the splits. Verifies packed archives first."""

@@ -91,7 +91,7 @@ def _content(file: Any, name: str) -> BytesIO:
     if not isinstance(content, bytes):
         raise DataError(f"{name}: reading the file gives {type(content).__name__}; open it with mode 'rb'")
     if len(content) > MAX_IMAGE:
-        raise DataError(f"{name}: the file has more than {MAX_IMAGE} bytes")
+        raise DataError(f"{name}: the file has more than {MAX_IMAGE} bytes, which is the most that is read")
     return BytesIO(content)
 
 

@@ -80,8 +80,5 @@ def check_sampler(augment: Augmentation, channels: int) -> None:
         assert getattr(first, name).shape == getattr(expected, name).shape
         assert getattr(first, name).stride() == getattr(expected, name).stride()
     if isinstance(augmented, AugmentedSampler):
-        assert (
-            augment.augmented(sampler(channels, "meta"), preprocessing, seed=0)
-            .batch(0, TASKS)
-            .query_x.is_meta
-        )
+        there = augment.augmented(sampler(channels, "meta"), preprocessing, seed=0)
+        assert there.batch(0, TASKS).query_x.is_meta

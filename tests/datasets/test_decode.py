@@ -94,13 +94,13 @@ def test_floating_point_images_are_fractions(tmp_path):
 @pytest.mark.parametrize(
     "values, problem",
     [
-        (np.linspace(-1, 1, 4096, dtype=np.float32), "-1 to 1; .* from 0 to 1"),
-        (np.linspace(0, 255, 4096, dtype=np.float32), "0 to 255; .* from 0 to 1"),
+        (np.linspace(-1, 1, 4096, dtype=np.float32), "-1 to 1; .* 0 to 1"),
+        (np.linspace(0, 255, 4096, dtype=np.float32), "0 to 255; .* 0 to 1"),
         (np.array([0, np.nan], dtype=np.float32), "nan"),
-        (np.linspace(0.5, 0.501, 4096, dtype=np.float32), "0.5 to 0.501, would all be one grey"),
-        (np.arange(-5, 5, dtype=np.int32), "-5 to 4; .* from 0 to 65535"),
-        (np.array([0, 65536], dtype=np.int32), "0 to 65536; .* from 0 to 65535"),
-        (np.array([59900, 59910], dtype=np.uint16), "59900 to 59910, would all be one grey"),
+        (np.linspace(0.5, 0.501, 4096, dtype=np.float32), "0.5 to 0.501, "),
+        (np.arange(-5, 5, dtype=np.int32), "-5 to 4; .* 0 to 65535"),
+        (np.array([0, 65536], dtype=np.int32), "0 to 65536; .* 0 to 65535"),
+        (np.array([59900, 59910], dtype=np.uint16), "59900 to 59910, "),
     ],
 )
 def test_values_that_the_rule_does_not_cover_are_named(tmp_path, values, problem):
@@ -144,9 +144,9 @@ def test_deep_colour(tmp_path):
         [255, 128, 1],
     ]
     dark = np.array([0, 0, 0, 4095, 1000, 10], dtype=">u2").tobytes()
-    with pytest.raises(DataError, match=r"dark\.png: .*12 of its 16 bits"):
+    with pytest.raises(DataError, match=r"dark\.png: .*12 .*16 .*8 bits a channel"):
         decode(png(tmp_path / "dark.png", 16, 2, [dark] * 2), 3, 2)
-    with pytest.raises(DataError, match=r"keyed\.png: .*transparent"):
+    with pytest.raises(DataError, match=r"keyed\.png: .*8 bits a channel"):
         decode(png(tmp_path / "keyed.png", 16, 2, [full] * 2, bytes(6)), 3, 2)
 
 
@@ -179,22 +179,22 @@ def test_an_image_of_one_colour_is_said(tmp_path, caplog):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "full.png")
     paths.append(tmp_path / "full.png")
     ImageReader(1, 8, glyph=False).read(paths)
-    assert caplog.messages == [f"1 of 2 images are of one colour: {paths[0]}"]
+    (line,) = caplog.messages
+    assert line.startswith("1 of 2 ")
+    assert line.endswith(f": {paths[0]}")
 
 
 def test_truncated_file_is_named(tmp_path):
     path = save(tmp_path / "photo.jpg", (1, 2, 3), (200, 200))
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError, match=r"photo\.jpg: cannot be read as an image"):
+    with pytest.raises(DataError, match=r"photo\.jpg: "):
         decode(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n\x00\x00"])
 def test_file_that_is_no_image_is_named(tmp_path, content):
     (tmp_path / "notes.png").write_bytes(content)
-    with pytest.raises(
-        DataError, match=r"notes\.png: cannot be read as an image \((its format is unknown|[^<>]*)\)"
-    ):
+    with pytest.raises(DataError, match=r"^[^<>]*notes\.png: [^<>]*$"):
         decode(tmp_path / "notes.png")
 
 
@@ -206,7 +206,7 @@ def test_decompression_bomb_is_refused_by_its_header(tmp_path, side):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
     data = chunk(b"IDAT", zlib.compress(bytes(100)))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
-    with pytest.raises(DataError, match=r"bomb\.png: .*pixels"):
+    with pytest.raises(DataError, match=rf"bomb\.png: {side}x{side} .*{MAX_PIXELS}"):
         decode(tmp_path / "bomb.png")
 
 
@@ -252,7 +252,7 @@ def test_prediction_normalizes_as_episodes_do():
 def test_formats_that_would_run_a_program_are_no_images(tmp_path):
     """Pillow hands PostScript to Ghostscript, whatever the file is called."""
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
-    with pytest.raises(DataError, match=r"x\.png: cannot be read as an image"):
+    with pytest.raises(DataError, match=r"x\.png: "):
         decode(tmp_path / "x.png")
 
 

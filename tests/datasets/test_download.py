@@ -42,9 +42,7 @@ def test_file_arrives_whole(server, tmp_path):
 
 def test_other_content_is_refused_and_leaves_nothing(server, tmp_path):
     server[FILE.url] = CONTENT[:-1]
-    with pytest.raises(
-        DataError, match=rf"https://example.org/data.zip: what it sent .* expected {FILE.digest}"
-    ):
+    with pytest.raises(DataError, match=rf"https://example.org/data.zip: .* {FILE.digest}"):
         FILE.download(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -52,23 +50,21 @@ def test_other_content_is_refused_and_leaves_nothing(server, tmp_path):
 def test_endless_answer_is_refused(server, tmp_path):
     server[FILE.url] = CONTENT
     short = Published(FILE.name, FILE.url, "md5", FILE.digest, max_bytes=2_000_000)
-    with pytest.raises(DataError, match="sent more than 2000000 bytes"):
+    with pytest.raises(DataError, match=r"https://example\.org/data\.zip: .* 2000000 bytes"):
         short.download(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_network_says_what_to_do_by_hand(server, tmp_path):
     server[FILE.url] = URLError("no route to host")
-    with pytest.raises(
-        DataError, match=r"data\.zip: cannot be downloaded .*no route.*by hand, from https://"
-    ):
+    with pytest.raises(DataError, match=r"data\.zip: .*no route.* https://example\.org/data\.zip"):
         FILE.download(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_cannot_be_written_is_named(server, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"data\.zip: cannot be downloaded to .*/file/under"):
+    with pytest.raises(DataError, match=r"data\.zip: .*/file/under"):
         FILE.download(tmp_path / "file" / "under")
     assert server["requests"] == []
 
@@ -103,6 +99,6 @@ def test_official_addresses_are_https():
 
 def test_redirection_away_from_https_is_refused(server, tmp_path):
     server[FILE.url], server["leads to"] = CONTENT, "http://example.org/data.zip"
-    with pytest.raises(DataError, match=r"leads to http://example.org/data.zip, which is not encrypted"):
+    with pytest.raises(DataError, match=r"https://example.org/data.zip: .* http://example.org/data.zip"):
         FILE.download(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -133,39 +133,35 @@ def test_an_image_has_one_label_and_one_split(csv_root):
     splits = csv_root / "splits"
     for row in ("n3_0.jpg,n4", "n0_0.jpg,n3"):
         write_csv(splits, "test", ["n3_0.jpg,n3", "n3_1.jpg,n3", "n4_0.jpg,n4", "n4_1.jpg,n4", row])
-        with pytest.raises(
-            DataError, match=r"test\.csv: line 6: n\d_0\.jpg is 'n[34]', and 'n\d' in .*: line"
-        ):
+        with pytest.raises(DataError, match=r"test\.csv: line 6: n\d_0\.jpg .*'n[34]'.* 'n\d' .*: line \d"):
             dataset(csv_root, split_files=str(splits)).num_classes("test")
 
 
 def test_split_file_mistakes_are_named(csv_root):
     splits = csv_root / "splits"
     (csv_root / "images" / "n3_1.jpg").unlink()
-    with pytest.raises(DataError, match=r"n3_1\.jpg: No such file .* is missing"):
+    with pytest.raises(DataError, match=r"n3_1\.jpg: No such file"):
         dataset(csv_root, split_files=str(splits)).table("test")
     write_csv(splits, "test", ["n0_0.jpg,n0", "n0_1.jpg,n0"])
-    with pytest.raises(DataError, match=r"splits: class 'n0' is in the train and in the test split"):
+    with pytest.raises(DataError, match=r"splits: .*'n0' .*train .*test"):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
     write_csv(splits, "test", ["n3_0.jpg,n3"], header="file,class")
-    with pytest.raises(
-        DataError, match=r"test\.csv: its header is \['file', 'class'\]; expected filename,label"
-    ):
+    with pytest.raises(DataError, match=r"test\.csv: .*\['file', 'class'\]; .*filename,label"):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
     write_csv(splits, "test", ["n3_0.jpg"])
-    with pytest.raises(DataError, match=r"test\.csv: line 2 lacks a filename or a label"):
+    with pytest.raises(DataError, match=r"test\.csv: line 2 .*filename,label"):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
     (splits / "test.csv").write_bytes(b"filename,label\n\xff,n3\n")
-    with pytest.raises(DataError, match=r"test\.csv: cannot be read .* expected UTF-8"):
+    with pytest.raises(DataError, match=r"test\.csv: .*UTF-8"):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
     write_csv(splits, "test", [])
-    with pytest.raises(DataError, match=r"test\.csv: lists no images"):
+    with pytest.raises(DataError, match=r"test\.csv: .*filename,label"):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
     (splits / "val.csv").unlink()
-    with pytest.raises(DataError, match=r"splits: no val\.csv or valid\.csv"):
+    with pytest.raises(DataError, match=r"splits: .*val\.csv or valid\.csv"):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
     (csv_root / "images").rename(csv_root / "pictures")
-    with pytest.raises(DataError, match=r"images: no such folder"):
+    with pytest.raises(DataError, match=r"images: .*dataset\.split_files"):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
 
 
@@ -174,8 +170,9 @@ def test_small_classes_are_left_out_and_counted(split_root):
     data = dataset(split_root)
     assert data.num_classes("train") == 4
     (notice,) = data.notices(shot=1, query=2)
-    assert notice == f"{split_root}; left out: 1 class of fewer than 2 images (class 10: 1)"
-    with pytest.raises(DataError, match=r"train: no class has the 9 images that .* has 3"):
+    assert notice.startswith(f"{split_root}; ")
+    assert notice.endswith("1 class of fewer than 2 images (class 10: 1)")
+    with pytest.raises(DataError, match=r"train: .* 9 images .*dataset\.min_images.* 3$"):
         dataset(split_root, min_images=9).num_classes("train")
 
 
@@ -219,7 +216,7 @@ def test_too_few_classes_are_told_what_they_are_good_for(tmp_path):
         dataset(root).num_classes("train")
     fill(root, 1, first=5)
     fill(root, 1, images=1, first=6)
-    with pytest.raises(ConfigError, match="train split has 1; a task tells at least 2 apart") as raised:
+    with pytest.raises(ConfigError, match=r"^task\.way: 5 .*train .* 1; .* 2 ") as raised:
         dataset(root).check_episodes("train", way=5, shot=1)
     assert "1 class of fewer than 2 images" in str(raised.value)
     assert f"--support '{root}'" in str(raised.value)
@@ -246,29 +243,29 @@ def test_only_classes_take_places_among_the_splits(tmp_path):
 
 
 def test_layout_mistakes_are_named(split_root, tmp_path_factory):
-    with pytest.raises(DataError, match=r"nowhere: no such folder \(dataset\.root\); expected root/"):
+    with pytest.raises(DataError, match=r"nowhere: .*dataset\.root.*root/CLASS/IMAGE"):
         dataset(split_root / "nowhere")
     empty = tmp_path_factory.mktemp("empty")
-    with pytest.raises(DataError, match=r"empty0: holds no images; expected root/"):
+    with pytest.raises(DataError, match=r"empty0: .*root/CLASS/IMAGE"):
         dataset(empty).num_classes("train")
     fill(split_root / "test", 1, first=0)
-    with pytest.raises(DataError, match=r"class 'class 00' is in the train and in the test split"):
+    with pytest.raises(DataError, match=r"'class 00' .*train .*test"):
         dataset(split_root).num_classes("train")
     (split_root / "valid").mkdir()
-    with pytest.raises(DataError, match="more than one of val or valid; keep the one"):
+    with pytest.raises(DataError, match="val or valid; "):
         dataset(split_root).num_classes("train")
     (split_root / "valid").rmdir()
     (split_root / "test").rename(split_root / "others")
-    with pytest.raises(DataError, match="no test; the test split is looked for there"):
+    with pytest.raises(DataError, match=r"no test; "):
         dataset(split_root).num_classes("train")
 
 
 def test_too_few_classes_to_divide(tmp_path):
     fill(tmp_path, 2)
-    with pytest.raises(DataError, match="2 classes cannot be divided into train, 1 valid and 1 test"):
+    with pytest.raises(DataError, match=r"2 classes .*1 valid .*1 test; .*dataset\.valid_fraction"):
         dataset(tmp_path).num_classes("train")
     with pytest.raises(
-        ConfigError, match=r"dataset\.valid_fraction \+ .*: 0\.6 \+ 0\.4; their sum must be below"
+        ConfigError, match=r"dataset\.valid_fraction \+ dataset\.test_fraction: 0\.6 \+ 0\.4; "
     ):
         dataset(tmp_path, valid_fraction=0.6, test_fraction=0.4)
 
@@ -277,7 +274,7 @@ def test_unreadable_image_is_named(split_root):
     (split_root / "val" / "class 04" / "1.png").write_bytes(b"broken")
     data = dataset(split_root)
     assert data.num_classes("valid") == 2
-    with pytest.raises(DataError, match=r"val/class 04/1\.png: cannot be read as an image"):
+    with pytest.raises(DataError, match=r"val/class 04/1\.png: "):
         data.table("valid")
 
 

@@ -70,5 +70,5 @@ def test_sampler_runs_on_the_meta_device():
 
 @pytest.mark.parametrize("name, low", [("amplitude", 6.0), ("x", 7.5)])
 def test_swapped_range_is_refused(name, low):
-    with pytest.raises(ConfigError, match=rf"dataset\.{name}_min: {low} is above dataset\.{name}_max 5\.0"):
+    with pytest.raises(ConfigError, match=rf"dataset\.{name}_min: {low} .*dataset\.{name}_max 5\.0"):
         Sinusoid(**{**PAPER, f"{name}_min": low})

@@ -110,9 +110,9 @@ def test_a_quarter_of_the_default_classes_is_drawn_in_two_seconds():
 def test_tasks_too_large_for_a_split_are_refused():
     dataset = Strokes(**SMALL)
     options = {"seed": 0, "device": torch.device("cpu")}
-    with pytest.raises(ConfigError, match=r"task\.way: 8 classes a task, but the test split has 7"):
+    with pytest.raises(ConfigError, match=r"task\.way: 8 .*test .* 7; "):
         dataset.sampler("test", way=8, shot=1, query=1, **options)
-    with pytest.raises(ConfigError, match=r"task\.shot: 6 images .* has 6; type task\.shot=5"):
+    with pytest.raises(ConfigError, match=r"task\.shot: 6 .*task\.shot=5"):
         dataset.sampler("test", way=2, shot=6, query=1, **options)
     assert dataset.sampler("test", way=2, shot=3, query=4, **options).batch(0, 1).query_x.shape[1] == 2 * 3
 

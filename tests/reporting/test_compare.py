@@ -1,5 +1,6 @@
 """Runs beside each other: their names, what differs, the order, means over seeds, and what to beware of."""
 
+import re
 import shutil
 from pathlib import Path
 from statistics import fmean, stdev
@@ -158,7 +159,7 @@ def test_runs_that_have_not_ended_are_listed_as_far_as_they_are(
     assert status[0] == ["unfinished", percent(*best), "-", "0"]
     assert status[1] == ["failed", "-", "-", "20"]
     assert status[2][0] == "done"
-    assert "all 20 trials failed, the last one: Diverged" in comparison(rows)
+    assert re.search(r"all 20 trials .*: Diverged", comparison(rows))
     assert rows[0].to_dict()["valid_accuracy"] == best[0]
     assert rows[0].to_dict()["test_accuracy"] is None
 
@@ -169,7 +170,7 @@ def test_an_unreadable_run_in_a_folder_is_named(table_run: Path, tmp_path: Path)
     (tmp_path / "bad" / "journal.jsonl").write_text("junk\nmore\n")
     table = comparison(rows_of([tmp_path], None))
     assert cells_of(table, "run", "status")[:2] == [["bad", "unreadable"], ["good", "done"]]
-    assert "line 1 is damaged" in table.splitlines()[-1]
+    assert re.search(r"^bad: .*journal\.jsonl.* line 1 ", table.splitlines()[-1])
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,8 @@ def test_scores_that_do_not_compare_are_said(
 
     rows = rows_of([sine_run, copied(sine_run, tmp_path / "run", change=changed, summary=tested)], None)
     found = warnings(rows)
-    assert found == ([f"the runs differ in {told}, so their scores do not compare"] if told else [])
+    assert len(found) == bool(told)
+    assert all(told in line for line in found)
     assert all(line in comparison(rows) for line in found)
 
 
@@ -253,7 +255,7 @@ def test_what_is_not_known_comes_last(table_run: Path, failed_run: Path) -> None
 
 
 def test_an_unknown_key_to_sort_by(sweep: Path) -> None:
-    with pytest.raises(ConfigError, match="--sort test_acuracy: no run has it; did you mean 'test_accuracy'"):
+    with pytest.raises(ConfigError, match=r"--sort test_acuracy: .*'test_accuracy'"):
         rows_of([sweep], "test_acuracy")
 
 
@@ -263,4 +265,4 @@ def test_the_table_shows_few_settings_and_says_that_there_are_more(sine_run: Pat
     rows: list[Row] = rows_of([sine_run, table_run], None)
     left = len(rows[0].settings) - 6
     assert left > 0
-    assert f"{left} more settings differ: --json has all" in comparison(rows)
+    assert re.search(rf"^{left} .*--json", comparison(rows), re.M)

@@ -100,7 +100,7 @@ def test_a_journal_without_a_configuration_has_the_files_and_nothing_is_resolved
     config = directory / "config.json"
     assert load_run(directory).settings["seed"] == 2
     config.write_text(config.read_text().replace('"device": "cpu"', '"device": "${oc.env:SECRET}"'))
-    with pytest.raises(RunDirectoryError, match=r"config\.json: damaged: device: got '\$\{oc\.env:SECRET\}'"):
+    with pytest.raises(RunDirectoryError, match=r"config\.json: .*device: got '\$\{oc\.env:SECRET\}'"):
         load_run(directory)
 
 
@@ -124,23 +124,23 @@ def test_a_summary_of_other_things_is_refused(key: str, table_run: Path, tmp_pat
 def test_a_summary_without_what_is_compared_is_refused(table_run: Path, tmp_path: Path) -> None:
     nothing = {"test_accuracy": None, "test_loss": None}
     wrong = copied(table_run, tmp_path / "run", summary=lambda s: {**s, "best": {**s["best"], **nothing}})
-    with pytest.raises(RunDirectoryError, match="test_loss is missing"):
+    with pytest.raises(RunDirectoryError, match=r"summary\.json: .*test_loss"):
         load_run(wrong)
 
 
 def test_a_summary_of_a_newer_format_is_refused(table_run: Path, tmp_path: Path) -> None:
     newer = copied(table_run, tmp_path / "run", summary=lambda s: {"format": 2, "everything": "else"})
-    with pytest.raises(RunDirectoryError, match="has format 2, this nasmeta reads up to 1"):
+    with pytest.raises(RunDirectoryError, match=r"format 2.* 1"):
         load_run(newer)
 
 
 def test_a_damaged_summary_is_named_with_what_mends_it(table_run: Path, tmp_path: Path) -> None:
     directory = copied(table_run, tmp_path / "run")
     (directory / "summary.json").write_text((directory / "summary.json").read_text() + " ")
-    with pytest.raises(RunDirectoryError, match=r"its checksum is wrong; .*: nasmeta resume .*run$"):
+    with pytest.raises(RunDirectoryError, match=r"summary\.json: .*checksum.*: nasmeta resume .*run$"):
         load_run(directory)
     (directory / "summary.json").unlink()
-    with pytest.raises(RunDirectoryError, match="No such file"):
+    with pytest.raises(RunDirectoryError, match=r"summary\.json: .*No such file"):
         load_run(directory)
 
 
@@ -187,16 +187,16 @@ def test_a_configuration_of_brackets_is_refused(table_run: Path, tmp_path: Path)
     wrong = copied(
         table_run, tmp_path / "run", change=lambda r: {**r, "config": deep} if "config" in r else r
     )
-    with pytest.raises(RunDirectoryError, match="more than 16 levels"):
+    with pytest.raises(RunDirectoryError, match="16"):
         load_run(wrong)
 
 
 def test_a_directory_that_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(RunDirectoryError, match="none: no such run directory"):
+    with pytest.raises(RunDirectoryError, match="none: "):
         load_run(tmp_path / "none")
-    with pytest.raises(RunDirectoryError, match="not a run directory: it has no journal"):
+    with pytest.raises(RunDirectoryError, match=r"journal\.jsonl, config\.json"):
         load_run(tmp_path)
-    with pytest.raises(RunDirectoryError, match="holds no run: name a run, a sweep, or a folder"):
+    with pytest.raises(RunDirectoryError, match="name a run, a sweep, or a folder"):
         load_all([tmp_path])
 
 
@@ -250,5 +250,5 @@ def test_a_folder_stands_for_what_is_below_it(sweep: Path, table_run: Path, tmp_
     assert names == ["day/a", *(f"day/b/{n}" for n in range(6)), "day/c"]
     assert runs[-2].status == "unreadable"
     assert runs[-1].path == table_run
-    with pytest.raises(RunDirectoryError, match="line 1 is damaged"):
+    with pytest.raises(RunDirectoryError, match="line 1 "):
         load_all([outputs / "day" / "c"])

@@ -14,27 +14,17 @@ from numpy.typing import NDArray
 
 with TemporaryDirectory() as empty, chdir(empty):
     import matplotlib
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-    from matplotlib.path import Path
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.figure import Figure as Figure
+    from matplotlib.patches import FancyArrowPatch as FancyArrowPatch
+    from matplotlib.patches import FancyBboxPatch as FancyBboxPatch
+    from matplotlib.path import Path as Path
+    from matplotlib.ticker import FuncFormatter as FuncFormatter
+    from matplotlib.ticker import MaxNLocator as MaxNLocator
+    from matplotlib.ticker import NullFormatter as NullFormatter
 
 matplotlib.rcdefaults()
-
-__all__ = [
-    "Axes",
-    "FancyArrowPatch",
-    "FancyBboxPatch",
-    "Figure",
-    "FuncFormatter",
-    "MaxNLocator",
-    "NullFormatter",
-    "Path",
-    "new_figure",
-    "rgb",
-]
 
 DPI = 110
 

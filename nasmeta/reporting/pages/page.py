@@ -1,7 +1,8 @@
-"""What the pages of runs and sweeps share: filling a template, pictures as data, and writing the page."""
+"""What the pages of runs and sweeps share: a template that is filled and written, pictures as data, times."""
 
 import base64
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +71,8 @@ def picture(figure: Figure) -> str:
 
 def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def when(began: float | None) -> str:
+    """A time in seconds since 1970 as local time, like 2026-11-26 15:22; "" if it is not known."""
+    return "" if began is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(began))

@@ -13,10 +13,9 @@ from nasmeta.reporting.figures.canvas import Figure
 from nasmeta.reporting.figures.curves import LABELS, cost_figure, search_figure
 from nasmeta.reporting.numbers import duration, human, judged, measured, scored, shorten
 from nasmeta.reporting.pages.drawing import drawn
-from nasmeta.reporting.pages.heading import heading, when
-from nasmeta.reporting.pages.page import data_uri, picture, write_page
+from nasmeta.reporting.pages.page import data_uri, picture, when, write_page
 from nasmeta.reporting.pages.sweep import write_sweep_report
-from nasmeta.reporting.read.differences import written
+from nasmeta.reporting.read.differences import OPTION, shown, written
 from nasmeta.reporting.read.load import Run, is_sweep, load_run
 from nasmeta.reporting.read.ranking import failures, measure_of
 from nasmeta.reporting.tables.closing import difference_line, result_rows
@@ -29,6 +28,7 @@ TOP = 10
 REASON_WIDTH = 400
 ARCH_WIDTH = 2000
 """The most characters of an architecture or a setting that a page shows."""
+TITLE_WIDTH = 120
 NUMBERS_LISTED = 12
 NAMES = ("nasmeta", "python", "torch", "numpy")
 
@@ -81,6 +81,34 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
     }
 
 
+def heading(run: Run) -> str:
+    """The title of a run's page, for example "Evolution in ConvSpace: MAML on Omniglot, 5-way 1-shot".
+
+    It is the directory's name if the strategy or the search space is not known.
+    """
+    option = {group: _option(run, group) for group in ("strategy", "search_space", "meta_learner", "dataset")}
+    if not option["strategy"] or not option["search_space"]:
+        return run.path.resolve().name
+    search = f"{option['strategy']} in {option['search_space']}"
+    table = run.settings.get("evaluator.table")
+    if table not in (None, "None"):
+        return shorten(f"{search}: the table {table}", TITLE_WIDTH)
+    return shorten(f"{search}: {option['meta_learner']} on {option['dataset']}{_task(run)}", TITLE_WIDTH)
+
+
+def _task(run: Run) -> str:
+    way, shot = (run.settings.get(f"task.{key}") for key in ("way", "shot"))
+    if shot is None:
+        return ""
+    regression = run.summary["kind"] == "regression" if run.summary else measure_of(run.results) == "loss"
+    return f", {shot}-shot regression" if regression else f", {way}-way {shot}-shot"
+
+
+def _option(run: Run, group: str) -> str:
+    key = group + OPTION
+    return shown(key, run.settings)[1] if key in run.settings else ""
+
+
 def standing(run: Run) -> str:
     """A sentence or two about a run that has no result: how far it is, and the command to resume it."""
     wanted = run.settings.get("budget.trials", "?")
@@ -118,18 +146,18 @@ def _pictures(*figures: tuple[str, Figure | None]) -> list[tuple[str, str]]:
 
 
 def _drawings(run: Run, *, trusted: bool) -> list[dict[str, str]]:
-    """Drawings of the chosen architecture, or the best so far, and of the reference."""
+    """Drawings of the chosen architecture, or the best so far, and of the reference, or why there is none."""
     best = run.summary["best"]["arch"] if run.summary else run.best.arch if run.best else None
-    names = "searched" if run.summary else "best so far"
-    shown = [(names, best), ("reference", run.reference.arch if run.reference else None)]
+    archs = {
+        "searched" if run.summary else "best so far": best,
+        "reference": run.reference.arch if run.reference else None,
+    }
     drawings = []
-    for name, arch in shown:
+    for name, arch in archs.items():
         if arch is not None:
             figure = drawn(run, arch, trusted=trusted)
-            missing, data = (figure, "") if isinstance(figure, str) else ("", picture(figure))
-            drawings.append(
-                {"name": name, "arch": shorten(arch, ARCH_WIDTH), "data": data, "missing": missing}
-            )
+            told = {"missing": figure} if isinstance(figure, str) else {"data": picture(figure)}
+            drawings.append({"name": name, "arch": shorten(arch, ARCH_WIDTH), **told})
     return drawings
 
 

@@ -9,8 +9,7 @@ from urllib.parse import quote
 
 from nasmeta.reporting.figures.curves import Level, sweep_figure
 from nasmeta.reporting.numbers import counted, shorten
-from nasmeta.reporting.pages.heading import when
-from nasmeta.reporting.pages.page import picture, write_page
+from nasmeta.reporting.pages.page import picture, when, write_page
 from nasmeta.reporting.read.differences import differing_keys
 from nasmeta.reporting.read.load import Run, load_sweep
 from nasmeta.reporting.read.outcome import final_score, is_accuracy, outcome, seed_groups

@@ -37,15 +37,11 @@ class RunStatus:
             case TrialFinished():
                 self.running.pop((event.phase, event.trial), None)
                 if event.phase == "search":
-                    self._count(event)
+                    self.finished += 1
+                    self.failed += event.result.status == "failed"
+                    self.best = event.result if event.best else self.best
             case _:
                 pass
-
-    def _count(self, event: TrialFinished) -> None:
-        self.finished += 1
-        self.failed += event.result.status == "failed"
-        if event.best:
-            self.best = event.result
 
     @property
     def seconds_left(self) -> float | None:

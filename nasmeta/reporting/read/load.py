@@ -75,7 +75,7 @@ def load_run(path: Path) -> Run:
     """The run in `path`. Raises RunDirectoryError if there is none or its files are damaged."""
     directory = RunDirectory(path)
     if not path.is_dir():
-        raise RunDirectoryError(f"{path}: no such run directory")
+        raise RunDirectoryError(f"{path}: no such run directory; name one that `nasmeta search` made")
     if not is_run(path):
         raise RunDirectoryError(
             f"{path}: not a run directory: it has no journal.jsonl, config.json or {MANIFEST}; "
@@ -141,7 +141,7 @@ def load_all(paths: Sequence[Path]) -> list[Run]:
         for run in _runs_at(path):
             found.setdefault(run.path.resolve(), run)
     if not found:
-        raise RunDirectoryError(f"{paths[0]}: no job of this sweep has begun")
+        raise RunDirectoryError(f"{paths[0]}: no job of this sweep has begun; resume it first")
     return list(found.values())
 
 
