@@ -206,7 +206,7 @@ def test_decompression_bomb_is_refused_by_its_header(tmp_path, side):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
     data = chunk(b"IDAT", zlib.compress(bytes(100)))
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
-    with pytest.raises(DataError, match=rf"bomb\.png: {side}x{side} .*{MAX_PIXELS}"):
+    with pytest.raises(DataError, match=r"bomb\.png: .*pixels"):
         decode(tmp_path / "bomb.png")
 
 
