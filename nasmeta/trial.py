@@ -12,6 +12,14 @@ reference.
 """
 
 
+Criterion = Literal["accuracy", "loss", "training_speed"]
+"""What candidates are compared by.
+
+The accuracy on the meta-validation tasks; the loss there, which also sees how sure a network is of its
+errors; or the loss on the latest meta-training tasks, which is lower the faster a network learns.
+"""
+
+
 @dataclass(frozen=True)
 class Cost:
     """params: the size of all parameters together; flops: operations of one example's forward pass."""
@@ -75,9 +83,11 @@ class TrialResult:
     """The worth of one architecture at one budget, on the run's fixed meta-validation tasks.
 
     valid_accuracy: a fraction; None for regression and for failed trials. valid_ci95: half-width of the 95%
-    interval over tasks. valid_loss: per query. flops: of one image's forward pass, 2 per multiply-add.
-    train_seconds: spent in meta-training. seconds: in all. Neither includes what a continued trial took
-    before.
+    interval over tasks. valid_loss: per query. train_loss: the mean over the latest training tasks, see
+    MetaTraining.late_loss. criterion: which of these is the score.
+
+    flops: of one image's forward pass, 2 per multiply-add. train_seconds: spent in meta-training. seconds: in
+    all. Neither includes what a continued trial took before.
 
     reason: why a trial failed. proxy: the score of an evaluator that trains nothing, instead of an accuracy:
     any finite number; more is better. weights_version: if candidates inherit weights that the evaluator owns,
@@ -91,6 +101,8 @@ class TrialResult:
     valid_accuracy: float | None = None
     valid_ci95: float | None = None
     valid_loss: float | None = None
+    train_loss: float | None = None
+    criterion: Criterion = "accuracy"
     params: int | None
     flops: int | None
     train_seconds: float
@@ -126,11 +138,18 @@ class TrialResult:
 
     @property
     def score(self) -> float | None:
-        """What a search maximizes: the proxy, the accuracy, or minus the loss; None if it failed."""
+        """What a search maximizes: the proxy, or what `criterion` says; None if it failed.
+
+        Without an accuracy it is minus the loss.
+        """
         if self.status == "failed":
             return None
-        minus_loss = None if self.valid_loss is None else -self.valid_loss
-        return next((v for v in (self.proxy, self.valid_accuracy, minus_loss) if v is not None), None)
+        if self.proxy is not None:
+            return self.proxy
+        if self.criterion == "accuracy" and self.valid_accuracy is not None:
+            return self.valid_accuracy
+        loss = self.train_loss if self.criterion == "training_speed" else self.valid_loss
+        return None if loss is None else -loss
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,45 @@ def test_perfect_reversed_and_unrelated_judgements(script: ModuleType) -> None:
     assert "20" in script.as_text([line])
 
 
+def test_signals_are_compared_over_the_same_resamples(script: ModuleType) -> None:
+    rng = np.random.default_rng(1)
+    pairs = [
+        {
+            "accuracy": trained + 0.3 * noise,
+            "loss": trained**3,
+            "training_speed": -trained,
+            "params": 5,
+            "scratch": trained,
+        }
+        for trained, noise in rng.random((40, 2)).tolist()
+    ]
+    lines = {line.signal: line for line in script.as_signals("protonet", pairs)}
+    assert lines["loss"].tau == pytest.approx((1, 1, 1))
+    assert lines["training_speed"].tau == pytest.approx((-1, -1, -1))
+    assert lines["params"].tau == (0, 0, 0), "a constant says nothing"
+    assert lines["accuracy"].over_accuracy == (0, 0, 0)
+    tau, low, high = lines["accuracy"].tau
+    assert 0.3 < low < tau < high < 1
+    assert lines["loss"].over_accuracy == pytest.approx((1 - tau, 1 - high, 1 - low))
+    assert "loss" in script.signals_as_text(list(lines.values()))
+
+
+def test_a_run_with_signals(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both budgets train with the same initial weights, and each has a schedule of its own."""
+    run = "--signals --architectures 2 --scratch-iterations 4 --json search_space=conv_small"
+    small = "task.query=2 task.meta_batch=1 budget.valid_tasks=4 budget.search_iterations=2"
+    pairs = tmp_path / "pairs.jsonl"
+    monkeypatch.setattr(sys, "argv", ["ranking.py", *run.split(), *small.split(), "--pairs", str(pairs)])
+    script.main()
+    lines = json.loads(capsys.readouterr().out)
+    assert [line["signal"] for line in lines] == ["accuracy", "loss", "training_speed", "params"]
+    for pair in map(json.loads, pairs.read_text().splitlines()):
+        assert 0 <= pair["accuracy"] <= 1
+        assert max(pair["loss"], pair["training_speed"]) < 0
+
+
 def test_a_run(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

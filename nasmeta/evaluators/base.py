@@ -14,7 +14,7 @@ from nasmeta.networks.cost import measure_cost
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop
-from nasmeta.trial import Cost, MetaTested, TrialResult
+from nasmeta.trial import Cost, Criterion, MetaTested, TrialResult
 
 Report = Callable[[Progress], None]
 """Called with each reading of a trial's metrics."""
@@ -39,12 +39,13 @@ class Judgement:
     accuracy: float | None = None
     ci95: float | None = None
     loss: float | None = None
+    train_loss: float | None = None
     proxy: float | None = None
     train_seconds: float = 0.0
     weights_version: int | None = None
 
     @classmethod
-    def of(cls, score: Score, *, train_seconds: float) -> "Judgement":
+    def of(cls, score: Score, *, train_seconds: float, train_loss: float | None) -> "Judgement":
         """The judgement that a score on the meta-validation tasks is.
 
         Raises Diverged if the loss is not finite: a network whose loss is NaN on some task has not learned,
@@ -52,7 +53,13 @@ class Judgement:
         """
         if not math.isfinite(score.loss):
             raise Diverged(f"the meta-validation loss is {score.loss}")
-        return cls(accuracy=score.accuracy, ci95=score.ci95, loss=score.loss, train_seconds=train_seconds)
+        return cls(
+            accuracy=score.accuracy,
+            ci95=score.ci95,
+            loss=score.loss,
+            train_loss=train_loss,
+            train_seconds=train_seconds,
+        )
 
 
 class Evaluator(ABC):
@@ -72,6 +79,12 @@ class Evaluator(ABC):
 
     costs: tuple[str, ...] = ("params", "flops", "latency")
     """What is known of a network besides its score."""
+
+    criterion: Criterion = "accuracy"
+    """What its results are compared by."""
+
+    fingerprint: str | None = None
+    """Equal for equal contents of the files that it looks results up in; None if it reads none."""
 
     common_scale: bool = True
     """Whether a goal can be set: scores are accuracies, other shares from 0 to 1, or minus losses."""
@@ -153,6 +166,8 @@ class Evaluator(ABC):
             valid_accuracy=found.accuracy,
             valid_ci95=found.ci95,
             valid_loss=found.loss,
+            train_loss=found.train_loss,
+            criterion=self.criterion,
             params=None if cost is None else cost.params,
             flops=None if cost is None else cost.flops,
             train_seconds=found.train_seconds,

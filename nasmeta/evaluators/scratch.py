@@ -12,6 +12,7 @@ from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.problem import Problem
 from nasmeta.training.resumable import Resumable
 from nasmeta.training.score import Stop
+from nasmeta.trial import Criterion
 
 
 class Scratch(Evaluator):
@@ -19,6 +20,8 @@ class Scratch(Evaluator):
 
     max_seconds: the limit for one candidate; None for no limit. It applies to training and judging together,
     and is looked at after every meta-iteration and between tasks. The final trainings have no limit.
+
+    criterion: what candidates are compared by.
 
     keep: how to find the iterate that a training leaves; None: it leaves the last one.
     """
@@ -30,10 +33,12 @@ class Scratch(Evaluator):
         self,
         *,
         max_seconds: Annotated[float, Field(gt=0)] | None,
+        criterion: Criterion,
         problem: Problem,
         keep: KeepBest | None,
     ) -> None:
         self.problem, self.max_seconds, self.keep = problem, max_seconds, keep
+        self.criterion = criterion
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
         """Trains and judges; if memory runs out, resumes from the saved state with half the tasks at once."""
@@ -47,7 +52,8 @@ class Scratch(Evaluator):
                 run_and_keep_best(saved, self.keep, problem, report, limit)
             saved.finish()
             score = problem.judge(saved.training.state, limit)
-            return Judgement.of(score, train_seconds=saved.seconds)
+            late = saved.training.late_loss()
+            return Judgement.of(score, train_seconds=saved.seconds, train_loss=late)
 
         return candidate.problem.retry_on_oom(candidate.arch, attempt)[0]
 

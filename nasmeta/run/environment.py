@@ -54,6 +54,7 @@ def environment(composition: Composition) -> dict[str, Any]:
         "device": str(composition.device),
         "threads": torch.get_num_threads(),
         "data": None if composition.data is None else contents.plain(composition.data),
+        "table": composition.judges.search.fingerprint,
     }
 
 
@@ -75,7 +76,7 @@ def settings_changed(starts: Iterable[Started]) -> list[str]:
 
 
 def _known(starts: Iterable[Started]) -> list[dict[str, Any]]:
-    names = ("config", "versions", "device", "threads", "data")
+    names = ("config", "versions", "device", "threads", "data", "table")
     return [{name: getattr(start, name) for name in names} for start in starts if start.config]
 
 

@@ -22,9 +22,9 @@ class Front:
     objectives: the costs to minimize besides maximizing the score.
 
     The hypervolume is taken in the unit cube. So no reference point has to be chosen, and no trial is beyond
-    it. An accuracy a counts as a, a loss l as 1/(1 + l), and a cost c as r/(r + c), in which r is the cost of
-    the reference network. Higher is better for all of them. Zero-cost proxies have no such scale, so there is
-    no hypervolume for them.
+    it. An accuracy a counts as a, a loss l as 1/(1 + l) (whichever is the score), a cost c as r/(r + c),
+    in which r is the cost of the reference network. Higher is better for all of them. Zero-cost proxies have
+    no such scale, so there is no hypervolume for them.
     """
 
     def __init__(self, objectives: tuple[str, ...]) -> None:
@@ -92,7 +92,6 @@ def _known(costs: Mapping[str, float | None], objective: str) -> float:
 
 
 def _quality(result: TrialResult) -> float:
-    if result.valid_accuracy is not None:
-        return result.valid_accuracy
-    assert result.valid_loss is not None
-    return 1.0 / (1.0 + result.valid_loss)
+    assert result.score is not None
+    known = result.criterion == "accuracy" and result.valid_accuracy is not None
+    return result.score if known else 1.0 / (1.0 - result.score)

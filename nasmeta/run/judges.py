@@ -17,7 +17,9 @@ class Judges:
     def __init__(self, search: Evaluator, problem: Problem, keep: KeepBest | None) -> None:
         self.search, self.problem = search, problem
         own = search.final == "own"
-        self.final: Evaluator = search if own else Scratch(max_seconds=None, problem=problem, keep=keep)
+        self.final: Evaluator = (
+            search if own else Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=keep)
+        )
 
     def load(self) -> None:
         """Loads the data if any network is trained, so that errors in it come before any trial."""

@@ -36,7 +36,7 @@ Seconds = Annotated[float, Field(ge=0, le=1e30)]
 MAX_TIME = 250_000_000_000
 """Seconds from 1970 to the year 9892; calendars end soon after."""
 
-SCORES = ("valid_loss", "valid_ci95", "proxy")
+SCORES = ("valid_loss", "valid_ci95", "train_loss", "proxy")
 """Numbers without a bound: a loss may diverge to any finite number, and a proxy has its own scale."""
 
 
@@ -67,6 +67,7 @@ class Started(_Line):
     device: str | None = None
     threads: int | None = None
     data: Annotated[Any, AfterValidator(_check_data)] = None
+    table: str | None = None
     options: list[str] = []
     overrides: list[str] = []
     replaces: int | None = None

@@ -160,7 +160,7 @@ def four_conv(width: int) -> ConvSpace:
 def _trained(problem: Problem, rival: Rival, budget: BudgetConfig, weights: Path, stop: Stop) -> MetaState:
     """The rival's state after full training with the checkpoint's configuration."""
     problem = replace(problem, space=rival.space)
-    scratch = Scratch(max_seconds=None, problem=problem, keep=KeepBest.of(budget))
+    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=KeepBest.of(budget))
     result = scratch.evaluate(
         str(rival.arch), budget.final_iterations, 0, weights, report=lambda progress: None, stop=stop
     )

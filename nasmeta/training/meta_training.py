@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nasmeta.datasets.base import EpisodeSampler
@@ -26,6 +27,13 @@ def population_batches(sampler: EpisodeSampler, first: int, meta_batch: int) -> 
     Their images are not augmented, since those that will be normalized by the statistics are not either.
     """
     return (sampler.unaugmented.batch(first + i, meta_batch) for i in range(POPULATION_BATCHES))
+
+
+LATE = 0.25
+"""The last share of a training over which `late_loss` is averaged."""
+
+BLOCK = 1024
+"""Meta-iterations by which the memory for metrics grows."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,8 @@ class MetaTraining:
         self._outer = optimizer
         self._parameters = list(state.parameters.values())
         self._optimizer = optimizer.make(_groups(state))
-        self._sums: dict[str, Tensor] = {}
-        self._summed = 0
+        self._metrics: dict[str, Tensor] = {}  # each metric's value at every meta-iteration, on the device
+        self._read = 0
         self._meta_gradient = recorded_meta_gradient(learner, state)
 
     @property
@@ -88,8 +96,11 @@ class MetaTraining:
             group["lr"] = self._outer.rate(self.iteration, self.horizon) * group.get("scale", 1.0)
         self._optimizer.step()
         for name, value in metrics.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._summed += 1
+            row = self._metrics.get(name, value.new_empty(0))
+            if len(row) == self.iteration:
+                row = torch.cat([row, row.new_empty(BLOCK)])
+            row[self.iteration] = value
+            self._metrics[name] = row
         self.iteration += 1
 
     def gradients(self, batch: TaskBatch) -> Gradients:
@@ -101,12 +112,24 @@ class MetaTraining:
 
         Raises Diverged if the loss is NaN or infinite.
         """
-        means = {name: float(total) / max(self._summed, 1) for name, total in self._sums.items()}
-        self._sums, self._summed = {}, 0
+        means = {name: self._mean(name, self._read) for name in self._metrics}
+        self._read = self.iteration
         loss = means.get("loss", math.nan)
         if not math.isfinite(loss):
             raise Diverged(f"the meta-training loss is {loss} at iteration {self.iteration}")
         return Progress(self.iteration, loss, means.get("accuracy"))
+
+    def late_loss(self) -> float:
+        """The mean training loss over the last LATE of the meta-iterations so far. Waits for the device.
+
+        It is the training-speed estimate TSE-E of Ru et al. (2021, arXiv:2006.04492), as a mean instead of a
+        sum so that budgets compare, and with E a share of the training.
+        """
+        return self._mean("loss", math.floor((1 - LATE) * self.iteration))
+
+    def _mean(self, name: str, first: int) -> float:
+        """The mean of a metric from iteration `first` on; NaN if there is none."""
+        return float(self._metrics[name][first : self.iteration].mean())
 
     def finish(self) -> None:
         """Computes the population statistics of `running`, once training is over."""
@@ -119,17 +142,17 @@ class MetaTraining:
             "iteration": self.iteration,
             "parameters": {name: p.detach() for name, p in self.state.parameters.items()},
             "optimizer": self._optimizer.state_dict(),
-            "sums": dict(self._sums),
-            "summed": self._summed,
+            "metrics": {name: row[: self.iteration].clone() for name, row in self._metrics.items()},
+            "read": self._read,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restores `state_dict`; raises KeyError, ValueError or RuntimeError if it does not fit."""
         self.state.load(saved["parameters"], {})
         self._optimizer.load_state_dict(saved["optimizer"])
-        self.iteration, self._summed = saved["iteration"], saved["summed"]
+        self.iteration, self._read = saved["iteration"], saved["read"]
         device = self._parameters[0].device
-        self._sums = {name: value.to(device) for name, value in saved["sums"].items()}
+        self._metrics = {name: row.to(device) for name, row in saved["metrics"].items()}
 
 
 def _groups(state: MetaState) -> list[Tensor] | list[dict[str, Any]]:

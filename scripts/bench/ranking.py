@@ -1,17 +1,24 @@
 #!/usr/bin/env python3
-"""How far inherited accuracies can be believed: Kendall's tau with those of training from scratch.
+"""How far cheap judgements can be believed: Kendall's tau with the accuracies of training from scratch.
 
     scripts/bench/ranking.py --architectures 30 --learners protonet fomaml --scratch-iterations 200 \
         dataset=omniglot dataset.variant=small dataset.root=../shared/data budget.search_iterations=3000
+    scripts/bench/ranking.py --signals --architectures 16 --scratch-iterations 800 \
+        dataset=omniglot dataset.variant=small dataset.root=../shared/data budget.search_iterations=120
 
-The overrides are Hydra's, as for `nasmeta search`: budget.search_iterations is the supernet's training,
-budget.valid_tasks the tasks that both are judged on. For each meta-learner, one supernet is trained, and the
-same random architectures of the space inherit from it and are trained from scratch. Prints a line a learner:
-tau-b of accuracies inherited, and of losses (evaluator.criterion), with those trained, and its 95% bootstrap
-intervals (architectures resampled); tau of the parameter count alone, and of the same judgements without
-sharing: new weights, trained for evaluator.finetune_iterations; and seconds an architecture: from scratch, by
-inheritance, their ratio, and of the supernet's training, paid once.
-Needs scipy (`pip install "nasmeta[dev]"`).
+The overrides are Hydra's, as for `nasmeta search`. All judgements are of the same random architectures of the
+space and on the same budget.valid_tasks tasks. Intervals are 95% bootstrap intervals (architectures
+resampled). Needs scipy (`pip install "nasmeta[dev]"`).
+
+Without --signals the judgements are those of a supernet, trained for budget.search_iterations. Prints a line
+a learner: tau-b of accuracies inherited, and of losses (evaluator.criterion), with those trained, and its
+intervals; tau of the parameter count alone, and of the same judgements without sharing: new weights, trained
+for evaluator.finetune_iterations; and seconds an architecture: from scratch, by inheritance, their ratio, and
+of the supernet's training, paid once.
+
+With --signals they are what a short training of budget.search_iterations shows, whose learning-rate schedule
+is its own: accuracy, loss and training speed, the options of evaluator.criterion. Prints a line for each:
+tau-b with the accuracy of the long training, and the paired difference to the accuracy's tau, with intervals.
 """
 
 import argparse
@@ -37,9 +44,13 @@ from nasmeta.evaluators.scratch import Scratch
 from nasmeta.evaluators.supernet.evaluator import Supernet
 from nasmeta.run.composition import Composition
 from nasmeta.runtime.allocator import keep_pages
+from nasmeta.training.problem import Problem
 from nasmeta.trial import TrialResult
 
 RESAMPLES = 1000
+
+Interval = tuple[float, float, float]
+"""A value with the ends of its 95% interval."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +62,8 @@ class Line:
 
     learner: str
     architectures: int
-    by_accuracy: tuple[float, float, float]
-    by_loss: tuple[float, float, float]
+    by_accuracy: Interval
+    by_loss: Interval
     unshared_by_accuracy: float
     unshared_by_loss: float
     by_params: float
@@ -62,26 +73,38 @@ class Line:
     supernet_seconds: float
 
 
+@dataclass(frozen=True)
+class Signal:
+    """The worth of one signal of a short training. over_accuracy: how much its tau exceeds the accuracy's."""
+
+    learner: str
+    architectures: int
+    signal: str
+    tau: Interval
+    over_accuracy: Interval
+
+
 def main() -> None:
     options = arguments()
     keep_pages()
-    lines = []
+    lines: list[Any] = []
     for learner in options.learners:
-        line, pairs = rank(learner, options)
-        lines.append(line)
+        found, pairs = (signals if options.signals else rank)(learner, options)
+        lines += found
         if options.pairs:
             with options.pairs.open("a") as file:
                 file.writelines(json.dumps({"learner": learner, **pair}) + "\n" for pair in pairs)
     if options.json:
         print(json.dumps([asdict(line) for line in lines]))
     else:
-        print(as_text(lines))
+        print(signals_as_text(lines) if options.signals else as_text(lines))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--signals", action="store_true", help="judge what short trainings show, see above")
     parser.add_argument("--architectures", type=int, default=30)
     parser.add_argument("--learners", nargs="+", default=["protonet"], help="options of meta_learner")
     parser.add_argument("--scratch-iterations", type=int, required=True, help="of a training from scratch")
@@ -91,29 +114,71 @@ def arguments() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str, Any]]]:
-    """The line of a learner, and the numbers of each architecture."""
-    both = "evaluator.criterion=accuracy"  # with it results have losses, too
-    overrides = ["evaluator=supernet", *options.overrides, f"meta_learner={learner}", both]
-    composition = Composition.of(parse(composed(overrides), trusted=True))
+def prepared(learner: str, options: argparse.Namespace, *overrides: str) -> tuple[Composition, Problem]:
+    """What the overrides compose, and its problem with the data loaded."""
+    given = [*overrides, *options.overrides, f"meta_learner={learner}"]
+    composition = Composition.of(parse(composed(given), trusted=True))
     problem = composition.problem()
     problem.load()
+    return composition, problem
+
+
+def signals(learner: str, options: argparse.Namespace) -> tuple[list[Signal], list[dict[str, Any]]]:
+    """A line for each signal, and the numbers of each architecture."""
+    composition, problem = prepared(learner, options)
+    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=None)
+    pairs: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, arch in enumerate(drawn(composition, scratch, options.architectures)):
+            path = Path(folder) / f"{number}.pt"
+            short = judged(scratch, arch, problem.search_iterations, path, f"{number} short")
+            path.unlink(missing_ok=True)
+            long = judged(scratch, arch, options.scratch_iterations, path, f"{number} long")
+            path.unlink(missing_ok=True)
+            pairs.append(
+                {
+                    "arch": arch,
+                    "params": short.params,
+                    "accuracy": lowest_if_failed(short.valid_accuracy),
+                    "loss": lowest_if_failed(short.valid_loss, -1),
+                    "training_speed": lowest_if_failed(short.train_loss, -1),
+                    "scratch": lowest_if_failed(long.score),
+                }
+            )
+    return as_signals(learner, pairs), pairs
+
+
+def as_signals(learner: str, pairs: list[dict[str, Any]]) -> list[Signal]:
+    """A line for each signal, all over the same resamples, so that differences are paired."""
+    names = ("accuracy", "loss", "training_speed", "params")
+    taus = {name: resampled(pairs, name) for name in names}
+    own = taus["accuracy"]
+    return [
+        Signal(learner, len(pairs), name, with_interval(row), with_interval(row - own))
+        for name, row in taus.items()
+    ]
+
+
+def rank(learner: str, options: argparse.Namespace) -> tuple[list[Line], list[dict[str, Any]]]:
+    """The line of a learner, and the numbers of each architecture."""
+    both = "evaluator.criterion=accuracy"  # with it results have losses, too
+    composition, problem = prepared(learner, options, "evaluator=supernet", both)
     shared = composition.evaluator(problem)
-    scratch = Scratch(max_seconds=None, problem=problem, keep=None)
+    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=None)
     assert isinstance(shared, Supernet)
     archs = drawn(composition, shared, options.architectures)
     pairs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        inherit = problem.search_iterations
+    with tempfile.TemporaryDirectory() as name:
+        folder, inherit = Path(name), problem.search_iterations
         began = time.perf_counter()
-        judged(shared, archs[0], inherit, Path(folder) / "first.pt", "supernet")
+        judged(shared, archs[0], inherit, folder / "first.pt", "supernet")
         supernet_seconds = time.perf_counter() - began
         for number, arch in enumerate(archs):
-            by_weights = judged(shared, arch, inherit, Path(folder) / "inherited.pt", f"{number}")
-            path = Path(folder) / f"scratch-{number}.pt"
-            by_training = judged(scratch, arch, options.scratch_iterations, path, f"{number}")
-            path.unlink(missing_ok=True)
-            alone = shared.score(problem.initial_state(problem.space.parse(arch)), inherit, lambda: False)
+            paths = [folder / f"{what}-{number}.pt" for what in ("inherited", "scratch", "alone")]
+            by_weights = judged(shared, arch, inherit, paths[0], f"{number}")
+            by_training = judged(scratch, arch, options.scratch_iterations, paths[1], f"{number}")
+            state = problem.initial_state(problem.space.parse(arch))
+            alone = shared.judged(state, arch, inherit, paths[2], lambda: False)
             pairs.append(
                 {
                     "arch": arch,
@@ -121,13 +186,15 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[Line, list[dict[str
                     "accuracy": lowest_if_failed(by_weights.valid_accuracy),
                     "minus_loss": lowest_if_failed(by_weights.valid_loss, -1),
                     "unshared_accuracy": lowest_if_failed(alone.accuracy),
-                    "unshared_minus_loss": -alone.loss,
+                    "unshared_minus_loss": lowest_if_failed(alone.loss, -1),
                     "scratch": lowest_if_failed(by_training.score),
                     "inherit_seconds": by_weights.seconds,
                     "scratch_seconds": by_training.seconds,
                 }
             )
-    return as_line(learner, pairs, supernet_seconds), pairs
+            for path in paths:
+                path.unlink(missing_ok=True)
+    return [as_line(learner, pairs, supernet_seconds)], pairs
 
 
 def drawn(composition: Composition, evaluator: Evaluator, count: int) -> list[str]:
@@ -164,33 +231,53 @@ def lowest_if_failed(value: float | None, sign: int = 1) -> float:
 
 
 def as_line(learner: str, pairs: list[dict[str, Any]], supernet_seconds: float) -> Line:
-    columns = {name: np.array([pair[name] for pair in pairs]) for name in pairs[0]}
-    scratch = columns["scratch"]
-    draws = seeding.stream(0, "bootstrap").integers(len(pairs), size=(RESAMPLES, len(pairs)))
-
-    def with_interval(values: Any) -> tuple[float, float, float]:
-        low, high = np.quantile([tau(values[d], scratch[d]) for d in draws], (0.025, 0.975))
-        return tau(values, scratch), float(low), float(high)
-
-    costs = float(columns["scratch_seconds"].mean()), float(columns["inherit_seconds"].mean())
+    scratch_seconds, inherit_seconds = (
+        float(np.mean([pair[name] for pair in pairs])) for name in ("scratch_seconds", "inherit_seconds")
+    )
     return Line(
         learner,
         len(pairs),
-        with_interval(columns["accuracy"]),
-        with_interval(columns["minus_loss"]),
-        tau(columns["unshared_accuracy"], scratch),
-        tau(columns["unshared_minus_loss"], scratch),
-        tau(columns["params"], scratch),
-        *costs,
-        costs[0] / costs[1],
+        with_interval(resampled(pairs, "accuracy")),
+        with_interval(resampled(pairs, "minus_loss")),
+        *(float(resampled(pairs, f"unshared_{name}")[0]) for name in ("accuracy", "minus_loss")),
+        float(resampled(pairs, "params")[0]),
+        scratch_seconds,
+        inherit_seconds,
+        scratch_seconds / inherit_seconds,
         supernet_seconds,
     )
+
+
+def resampled(pairs: list[dict[str, Any]], name: str) -> Any:
+    """Tau of a value with the accuracy from scratch, [1 + RESAMPLES]: over all pairs, then over resamples."""
+    values, scratch = (np.array([pair[key] for pair in pairs]) for key in (name, "scratch"))
+    draws = seeding.stream(0, "bootstrap").integers(len(pairs), size=(RESAMPLES, len(pairs)))
+    return np.array([tau(values[d], scratch[d]) for d in [np.arange(len(pairs)), *draws]])
+
+
+def with_interval(taus: Any) -> Interval:
+    """The first value, and the 95% percentile interval of the others."""
+    low, high = np.quantile(taus[1:], (0.025, 0.975))
+    return float(taus[0]), float(low), float(high)
 
 
 def tau(x: Any, y: Any) -> float:
     """Kendall's tau-b; 0 if a side is constant."""
     result = float(kendalltau(x, y).statistic)
     return 0.0 if math.isnan(result) else result
+
+
+def signals_as_text(lines: list[Signal]) -> str:
+    headers = ["learner", "n", "signal", "Kendall's tau", "over accuracy"]
+    rows = [
+        [line.learner, line.architectures, line.signal, spread(line.tau), spread(line.over_accuracy)]
+        for line in lines
+    ]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def spread(values: Interval) -> str:
+    return "{:+.2f} ({:+.2f} to {:+.2f})".format(*values)
 
 
 def as_text(lines: list[Line]) -> str:
@@ -210,7 +297,7 @@ def as_text(lines: list[Line]) -> str:
         [
             line.learner,
             line.architectures,
-            *("{:+.2f} ({:+.2f} to {:+.2f})".format(*values) for values in (line.by_accuracy, line.by_loss)),
+            *map(spread, (line.by_accuracy, line.by_loss)),
             f"{line.unshared_by_accuracy:+.2f}, {line.unshared_by_loss:+.2f}",
             f"{line.by_params:+.2f}",
             f"{line.scratch_seconds:.1f}",

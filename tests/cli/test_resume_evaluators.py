@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nasmeta.cli.main import main
 from nasmeta.search_spaces.nasbench201 import Nasbench201Space
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import TINY
@@ -52,3 +53,22 @@ def test_what_was_compared_is_not_empty(arguments: list[str], unbroken: Path) ->
     assert ("tensors" in result) == ("evaluator=zero_cost" in arguments)
     if "evaluator=tabular" in arguments:
         assert 2 < len(finished) < 12 or result["summary"]["simulated_seconds"] < 25
+
+
+def test_another_table_is_refused_on_resume(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "evaluator=tabular" not in arguments:
+        pytest.skip("it reads no table")
+    directory, table = tmp_path / "run", tmp_path / "table.csv"
+    original = Path(next(o.partition("=")[2] for o in arguments if o.startswith("evaluator.table=")))
+    table.write_text(original.read_text())
+    assert spawn([*arguments, f"evaluator.table={table}", f"hydra.run.dir={directory}"], 7) == -signal.SIGKILL
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(lines[:-1]))
+    assert main(["resume", str(directory)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "since this run was last started, table changed" in err
+    table.write_text(original.read_text())
+    assert main(["resume", str(directory)]) == 0

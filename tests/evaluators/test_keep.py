@@ -1,7 +1,9 @@
 """The iterate that a full training leaves: the best on validation tasks, whatever interrupts it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from nasmeta.training import checkpoint
 from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import TASKS_AT_ONCE, Score, score
+from nasmeta.trial import Criterion
 
 ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"
 SMALL = [
@@ -36,7 +39,7 @@ def problem() -> Problem:
 
 
 def evaluator(problem: Problem, every: int = EVERY, patience: int | None = None) -> Scratch:
-    return Scratch(max_seconds=None, problem=problem, keep=KeepBest(every, patience))
+    return Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=KeepBest(every, patience))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,21 @@ def test_the_best_iterate_is_that_of_a_training_without_judgements(problem: Prob
         assert all(torch.equal(kept[name], expected[name]) for name in kept)
     training.state.load(judged[best][1], judged[best][2])
     assert result.valid_accuracy == problem.judge(training.state, lambda: False).accuracy
+
+
+def test_the_criterion_decides_what_the_score_is(problem: Problem, tmp_path: Path) -> None:
+    results = {}
+    for criterion in get_args(Criterion):
+        scratch = Scratch(max_seconds=None, criterion=criterion, problem=problem, keep=None)
+        results[criterion] = contract.judged(scratch, ARCH, 4, tmp_path / f"{criterion}.pt")
+    training = problem.training(problem.space.parse(ARCH), 4)
+    while not training.done:
+        training.step()
+    known = {contract.timeless(replace(r, criterion="accuracy")) for r in results.values()}
+    assert len(known) == 1, "all that is known does not depend on it"
+    assert results["accuracy"].score == results["loss"].valid_accuracy
+    assert results["loss"].score == -(results["accuracy"].valid_loss or 0)
+    assert results["training_speed"].score == -training.late_loss()
 
 
 SCRIPTS = {

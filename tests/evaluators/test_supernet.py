@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ from nasmeta.testing.meta_learners import TASK, BlobSampler
 from nasmeta.training import checkpoint
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.problem import Problem
-from nasmeta.trial import TrialResult
+from nasmeta.trial import Criterion, TrialResult
 from tests.evaluators.test_supernet_weights import LEARNERS, SMALL, SPACES
 
 
@@ -180,7 +180,7 @@ def test_a_candidate_that_does_not_fit_in_memory_is_judged_in_smaller_parts(
 
 
 def supernet(
-    given: Problem, per_trial: int = 0, finetune: int = 0, criterion: Literal["accuracy", "loss"] = "accuracy"
+    given: Problem, per_trial: int = 0, finetune: int = 0, criterion: Criterion = "accuracy"
 ) -> Supernet:
     return Supernet(
         sampling="uniform",
@@ -254,23 +254,40 @@ def test_a_finetuned_candidate_is_trained_from_what_it_inherits(
         assert torch.equal(value, shared[name])
 
 
-def test_finetuning_stops_when_it_is_asked_to(tmp_path: Path) -> None:
+def test_an_interrupted_finetuning_is_resumed(tmp_path: Path) -> None:
     given = problem()
-    evaluator, arch = supernet(given, finetune=10**9), archs(given, 1)[0]
-    judged(supernet(given), arch, 3, tmp_path / "w.pt")  # the shared weights are there
+    evaluator, arch = supernet(given, finetune=5), archs(given, 1)[0]
+    whole = judged(evaluator, arch, 3, tmp_path / "whole.pt")
     calls = iter(range(10**9))
-    with pytest.raises(Interrupted, match="of fine-tuning"):
-        judged(evaluator, arch, 3, tmp_path / "w.pt", lambda: next(calls) >= 3)
+    with pytest.raises(Interrupted, match="at iteration 2 of 5"):
+        judged(evaluator, arch, 3, tmp_path / "w.pt", lambda: next(calls) >= 1)
+    assert timeless(judged(evaluator, arch, 3, tmp_path / "w.pt")) == timeless(whole)
+    left, expected = (checkpoint.load(tmp_path / name)["training"] for name in ("w.pt", "whole.pt"))
+    for name, value in expected["parameters"].items():
+        assert torch.equal(left["parameters"][name], value)
 
 
-def test_candidates_are_compared_by_accuracy_or_loss(tmp_path: Path) -> None:
+def value(known: float | None) -> float:
+    assert known is not None
+    return known
+
+
+def test_candidates_are_compared_by_the_criterion(tmp_path: Path) -> None:
     given = problem()
     arch = archs(given, 1)[0]
-    by_accuracy = judged(supernet(given), arch, 3, tmp_path / "a.pt")
-    by_loss = judged(supernet(given, criterion="loss"), arch, 3, tmp_path / "b.pt")
-    assert by_accuracy.score == by_accuracy.valid_accuracy
-    assert by_loss.score == -by_accuracy.valid_loss  # type: ignore[operator]
-    assert by_loss.valid_accuracy is by_loss.valid_ci95 is None, "no interval of an accuracy beside a loss"
+    results = {
+        criterion: judged(supernet(given, finetune=2, criterion=criterion), arch, 3, tmp_path / criterion)
+        for criterion in get_args(Criterion)
+    }
+    accuracy, loss, speed = results["accuracy"], results["loss"], results["training_speed"]
+    assert accuracy.score == accuracy.valid_accuracy == loss.valid_accuracy
+    assert loss.score == -value(loss.valid_loss)
+    assert speed.score == -value(speed.train_loss)
+
+
+def test_without_training_of_their_own_candidates_have_no_training_speed() -> None:
+    with pytest.raises(ConfigError, match=r"criterion.*training_speed.*finetune_iterations=0"):
+        supernet(problem(), criterion="training_speed")
 
 
 def test_running_statistics_are_the_candidates_own(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from nasmeta.errors import Diverged
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
+from nasmeta.training import meta_training
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import OuterOptimizer, sgd
 from tests.meta_learners.options import OPTIMIZERS, VARIANTS, configured, learner, short
@@ -53,7 +54,8 @@ def outcome(training: MetaTraining) -> dict[str, torch.Tensor]:
         training.step()
     progress = training.read()
     training.finish()
-    numbers = {"loss": torch.tensor(progress.loss), "accuracy": torch.tensor(progress.accuracy)}
+    values = {"loss": progress.loss, "accuracy": progress.accuracy, "late": training.late_loss()}
+    numbers = {name: torch.tensor(value) for name, value in values.items()}
     return {**training.state.parameters, **training.state.statistics, **numbers}
 
 
@@ -171,6 +173,22 @@ def test_a_reading_is_the_mean_since_the_last(optimizer: OuterOptimizer) -> None
     assert progress.iteration == 3
     assert progress.loss == pytest.approx(sum(losses) / 3, rel=1e-5)
     assert progress.accuracy == pytest.approx(sum(accuracies) / 3, rel=1e-5)
+
+
+def test_training_speed_is_the_mean_loss_of_the_last_quarter(
+    optimizer: OuterOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meta_training, "BLOCK", 3)  # more than one block of memory
+    training, losses = start(learner("protonet", "support"), optimizer, iterations=8), []
+    for _ in range(8):
+        training.step()
+        losses.append(training.read().loss)
+    assert training.late_loss() == pytest.approx(sum(losses[6:]) / 2, rel=1e-6)
+    training.iterations = 10
+    for _ in range(2):
+        training.step()
+        losses.append(training.read().loss)
+    assert training.late_loss() == pytest.approx(sum(losses[7:]) / 3, rel=1e-6)
 
 
 def test_population_comes_from_tasks_that_training_has_not_seen(optimizer: OuterOptimizer) -> None:

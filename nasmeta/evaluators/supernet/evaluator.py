@@ -15,8 +15,8 @@ papers: every sub-network's gradient is rescaled to the typical norm (training.p
 
 With `finetune_iterations` a candidate's own copy of the weights is meta-trained before it is judged; the
 shared weights do not change. How far a network gets in a few meta-iterations ranks it better than what it
-inherits, in the whole conv space (the README has the taus). `criterion` is what candidates are compared by:
-their accuracy, or their loss, which also sees how sure they are of their errors.
+inherits, in the whole conv space (the README has the taus). `criterion` is what candidates are compared by;
+their training speed is that of this training.
 
 Batch-norm statistics are the candidate's own. Under batch_norm=support or transductive every episode has its
 own anyway; under running they are computed anew from meta-training tasks. The final candidates and the
@@ -25,11 +25,12 @@ reference are meta-trained from scratch, so a run's final numbers owe nothing to
 
 import time
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from nasmeta.errors import ConfigError, Diverged, Interrupted, RunFailed
+from nasmeta.errors import ConfigError, Diverged, RunFailed
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.limits import FAILURES, failure, limited
 from nasmeta.evaluators.supernet.sampling import Sampling
@@ -41,8 +42,8 @@ from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.training.meta_training import MetaTraining, population_batches
 from nasmeta.training.problem import Problem
 from nasmeta.training.resumable import Resumable
-from nasmeta.training.score import Score, Stop
-from nasmeta.training.weights import Weights
+from nasmeta.training.score import Stop
+from nasmeta.trial import Criterion
 
 FILE = "supernet.pt"
 """The file of the shared weights and their training's progress, next to the weights of the trials."""
@@ -67,13 +68,18 @@ class Supernet(Evaluator):
         sampling: Sampling,
         iterations_per_trial: Annotated[int, Field(ge=0)],
         finetune_iterations: Annotated[int, Field(ge=0)],
-        criterion: Literal["accuracy", "loss"],
+        criterion: Criterion,
         max_seconds: Annotated[float, Field(gt=0)] | None,
         problem: Problem,
     ) -> None:
         self.problem, self.sampling, self.max_seconds = problem, sampling, max_seconds
         self.iterations_per_trial, self.finetune_iterations = iterations_per_trial, finetune_iterations
         self.criterion = criterion
+        if criterion == "training_speed" and not finetune_iterations:
+            raise ConfigError(
+                "evaluator.criterion: training_speed is of a candidate's own training, and with "
+                "evaluator.finetune_iterations=0 it has none; set that, or use criterion=accuracy, loss"
+            )
         problem.space.sharing(problem.task)  # raises if it has none
         if not isinstance(problem.space, Decidable):
             raise ConfigError(
@@ -95,12 +101,13 @@ class Supernet(Evaluator):
                 f"evaluator: trial {candidate.trial} is to get {candidate.iterations} iterations, and {wrong}"
             )
         training = self._trained(candidate, report, stop)
-        train_seconds = time.monotonic() - began
-        state, score = self._judged(training, candidate.arch, limited(stop, self.max_seconds))
-        found = Judgement.of(score, train_seconds=train_seconds)
-        Weights.of(str(candidate.arch), state).write(candidate.weights)
-        found = replace(found, weights_version=training.iteration)
-        return replace(found, accuracy=None, ci95=None) if self.criterion == "loss" else found
+        seconds, version = time.monotonic() - began, training.iteration
+
+        def judge(inherits: Subnetwork) -> Judgement:
+            return self.judged(inherits.state, str(candidate.arch), version, candidate.weights, stop)
+
+        found = training.inheriting(candidate.arch, judge)
+        return replace(found, train_seconds=seconds + found.train_seconds, weights_version=version)
 
     def _trained(self, candidate: Candidate, report: Report, stop: Stop) -> SupernetTraining:
         """The shared weights, trained as far as the candidate's trial needs.
@@ -150,38 +157,30 @@ class Supernet(Evaluator):
             ) from error
         shared.save()
 
-    def _judged(self, training: SupernetTraining, arch: Any, stop: Stop) -> tuple[MetaState, Score]:
-        """The network that inherits, after fine-tuning, and its score."""
-        unseen = training.iteration
-
-        def judge(inherits: Subnetwork) -> tuple[MetaState, Score]:
-            return inherits.state, self.score(inherits.state, unseen, stop)
-
-        return training.inheriting(arch, judge)
-
-    def score(self, state: MetaState, unseen: int, stop: Stop) -> Score:
+    def judged(self, state: MetaState, arch: str, unseen: int, path: Path, stop: Stop) -> Judgement:
         """Fine-tunes a candidate's own weights, takes its statistics, and judges it.
 
         Fine-tuning uses the first meta-batches, the same for all candidates; statistics use those from
-        `unseen` on.
+        `unseen` on. path: the file that keeps the progress, and in the end the weights.
         """
         problem = self.problem
-        self._finetune(state, stop)
+        tuning = Resumable(path, lambda: self._tuning(state), arch, problem.save_seconds)
+        limit = limited(stop, self.max_seconds, spent=tuning.seconds)
+        tuning.run(self.finetune_iterations, lambda _: None, limit)
         batches = population_batches(problem.train, unseen, problem.meta_batch)
         adopt_population(problem.learner, state, batches)
-        return problem.judge(state, stop)
+        tuning.save()
+        score = problem.judge(state, limit)
+        late = tuning.training.late_loss() if self.finetune_iterations else None
+        return Judgement.of(score, train_seconds=tuning.seconds, train_loss=late)
 
-    def _finetune(self, state: MetaState, stop: Stop) -> None:
-        problem, iterations = self.problem, self.finetune_iterations
-        training = MetaTraining(
+    def _tuning(self, state: MetaState) -> MetaTraining:
+        problem = self.problem
+        return MetaTraining(
             problem.learner,
             state,
             problem.train,
             problem.optimizer,
-            iterations=iterations,
+            iterations=self.finetune_iterations,
             meta_batch=problem.meta_batch,
         )
-        while not training.done:
-            if stop():
-                raise Interrupted(f"stopped at iteration {training.iteration} of {iterations} of fine-tuning")
-            training.step()

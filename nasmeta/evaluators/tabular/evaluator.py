@@ -24,7 +24,7 @@ from pydantic import AfterValidator, Field
 from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.tabular.columns import MOST_SECONDS
-from nasmeta.evaluators.tabular.open_table import is_csv, located, open_table
+from nasmeta.evaluators.tabular.open_table import fingerprint, is_csv, located, open_table
 from nasmeta.evaluators.tabular.table import budget_error
 from nasmeta.runtime.paths import HoldsPath
 from nasmeta.runtime.stored import UsersOnly
@@ -70,6 +70,7 @@ class Tabular(Evaluator):
             )
         self.problem, self.seconds_per_iteration = problem, seconds_per_iteration
         self.table = open_table(Path(table), learner, dataset)
+        self.fingerprint = fingerprint(table)
         self.costs = ("params", "flops") if self.table.has_costs else ()
         self._known = set(self.table.archs)
         _check_space(table, list(islice(self.table.archs, LOOKED_AT)), problem.space)

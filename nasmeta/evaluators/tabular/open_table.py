@@ -1,5 +1,6 @@
 """Which kind of table a path names: decided by the file, never by its values."""
 
+from hashlib import blake2b
 from pathlib import Path
 
 from nasmeta.errors import ConfigError, suggest
@@ -8,6 +9,7 @@ from nasmeta.evaluators.tabular.columns import Sheet
 from nasmeta.evaluators.tabular.few_shot import read_few_shot
 from nasmeta.evaluators.tabular.nats import NatsTable
 from nasmeta.evaluators.tabular.table import Table
+from nasmeta.runtime import files
 from nasmeta.runtime.paths import absolute_folder
 
 SHIPPED = {file.stem: file for file in (Path(__file__).parents[1] / "tables").glob("*.csv")}
@@ -45,6 +47,17 @@ def open_table(path: Path, learner: str | None, dataset: str | None) -> Table:
         _refuse("dataset", dataset, path)
         return read_benchmark(sheet)
     return read_few_shot(sheet, learner, dataset)
+
+
+def fingerprint(table: str) -> str:
+    """Equal for equal tables: a checksum of a CSV, and of the names and sizes of NATS-Bench's large files."""
+    path = SHIPPED.get(table, Path(table))
+    if is_csv(table):
+        content = files.read_bytes(path, files.MAX_TABLE)
+    else:
+        parts = sorted(path.iterdir()) if path.is_dir() else [path]
+        content = "".join(f"{part.name} {part.stat().st_size}\n" for part in parts).encode()
+    return blake2b(content, digest_size=8).hexdigest()
 
 
 def _refuse(key: str, value: str | None, path: Path) -> None:
