@@ -19,6 +19,7 @@ from nasmeta.task import Split
 ROOT = Path(__file__).resolve().parents[1]
 
 EXTRAS = {
+    "datasets": ("fontTools", "resvg_py"),
     "joblib": ("hydra_plugins", "hydra_plugins.hydra_joblib_launcher"),
     "onnx": ("onnxruntime", "onnxscript"),
     "optuna": ("hydra_plugins", "hydra_plugins.hydra_optuna_sweeper"),

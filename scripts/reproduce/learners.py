@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""How well each meta-learner does with the hand-designed reference, 4-conv-64.
+
+    scripts/reproduce/learners.py --quick --data FOLDER --datasets omniglot-small --learners protonet maml
+
+For each data set, task, learner and seed, one run of `nasmeta train` (learners.yaml has the settings). For a
+task all learners get as many meta-iterations, which is neither as much data nor as much time: the table has
+both.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import page
+from common import Data, Options, Run, command, in_parallel, reference_of, settings
+
+DATASETS = ("omniglot-small", "icons", "glyphs", "emoji")
+TASKS = ("5-way-1-shot", "5-way-5-shot", "20-way-1-shot")
+LEARNERS = ("protonet", "ridge", "maml", "fomaml", "anil", "boil", "meta_sgd", "reptile", "finetune")
+
+TEXT = """
+The reference, 4-conv-64, meta-trained by each learner. For a task all learners have the same number of
+meta-iterations. What a meta-iteration costs and how many tasks it sees differs, and some are far from
+converged. Accuracies under different `batch_norm` do not compare: `transductive` uses the other queries of
+a task.
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training of the reference."""
+
+    data: str
+    task: str
+    learner: str
+    run: Run
+
+
+def main() -> list[str]:
+    options = Options.parsed("learners", __doc__, DATASETS, tasks=TASKS, learners=LEARNERS)
+    units = [
+        partial(trained, options, data, task, learner, seed)
+        for data in options.data_sets()
+        for task in options.chosen["tasks"]
+        for learner in options.chosen["learners"]
+        for seed in options.seeds
+    ]
+    return in_parallel(units, options.jobs, partial(write, options))
+
+
+def trained(options: Options, data: Data, task: str, learner: str, seed: int) -> Trained:
+    has = settings(__file__)
+    form = "quick" if options.quick else "full"
+    groups = ("all", task, form, f"{form}-{task}", learner)
+    overrides = [*data.overrides, *(word for group in groups for word in has[group])]
+    reference, _ = reference_of([*overrides, *options.overrides])
+    run = options.train(f"{data.name}/{task}/{learner}", reference, overrides, seed=seed)
+    run.make(options.threads).per_task()
+    return Trained(data.name, task, learner, run)
+
+
+def write(options: Options, trainings: Sequence[Trained]) -> None:
+    rows = []
+    for data, task, learner in dict.fromkeys((each.data, each.task, each.learner) for each in trainings):
+        own = [t.run for t in trainings if (t.data, t.task, t.learner) == (data, task, learner)]
+        config, summaries = own[0].config, [run.summary["best"] for run in own]
+        iterations = config["budget"]["final_iterations"]
+        rows.append(
+            [
+                data,
+                task,
+                learner,
+                config["batch_norm"],
+                f"{iterations:,}",
+                f"{iterations * config['task']['meta_batch']:,}",
+                f"{sum(best['train_seconds'] for best in summaries) / len(own):.0f} s",
+                *page.accuracy([run.per_task() for run in own]),
+            ]
+        )
+    headers = ["data", "task", "learner", "batch_norm", "meta-iterations", "tasks seen", "training"]
+    tables = [page.table([*headers, *page.ACCURACY], rows)]
+    page.write(options, "Learners on the reference", TEXT, tables, [each.run for each in trainings])
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

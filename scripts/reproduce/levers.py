@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""What each lever of a search adds: the whole search, and the same with one of them left out.
+
+    scripts/reproduce/levers.py --quick --data FOLDER
+
+Searches as searched.py does with ProtoNet, on one data set (icons). levers.yaml says what leaving a lever
+out means. The networks that are found are tested on the same tasks.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import page
+import searched
+from common import Data, Options, Run, command, in_parallel, reference_of, settings, within
+
+WHOLE = "all levers"
+LEVERS = [name.removesuffix(", quick") for name in settings(__file__) if not name.endswith(", full")]
+DATASETS = ("icons",)
+
+TEXT = """
+A search by ProtoNet, 5-way 1-shot, and the same search with one lever left out: what it found is tested on
+the same tasks. A difference below zero is what the lever adds.
+"""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search without one lever; `lever` is WHOLE if none is left out."""
+
+    data: str
+    lever: str
+    run: Run
+
+
+def main() -> list[str]:
+    options = Options.parsed("levers", __doc__, DATASETS, levers=LEVERS)
+    levers = dict.fromkeys([WHOLE, *options.chosen["levers"]])
+    units = [
+        partial(search, options, data, lever, seed)
+        for data in options.data_sets()
+        for seed in options.seeds
+        for lever in levers
+    ]
+    return in_parallel(units, options.jobs, partial(write, options))
+
+
+def search(options: Options, data: Data, lever: str, seed: int) -> Search:
+    has, form = settings(searched.__file__), "quick" if options.quick else "full"
+    without = settings(__file__)
+    left_out = without.get(lever) if lever in without else without[f"{lever}, {form}"]
+    shared = [*data.overrides, *has["all"], *has["protonet"], *has[form]]
+    shared += within(reference_of([*shared, *options.overrides])[1])
+    where = f"{data.name}/{lever.replace(', ', ',').replace(' ', '-')}"
+    run = options.search(where, [*shared, *has["searched"], *left_out], seed=seed).make(options.threads)
+    run.per_task()
+    return Search(data.name, lever, run)
+
+
+def write(options: Options, searches: Sequence[Search]) -> None:
+    rows = []
+    for data, lever in sorted(
+        {(s.data, s.lever) for s in searches}, key=lambda key: (key[0], key[1] != WHOLE)
+    ):
+        own = {s.run.summary["seed"]: s.run for s in searches if (s.data, s.lever) == (data, lever)}
+        whole = {s.run.summary["seed"]: s.run for s in searches if (s.data, s.lever) == (data, WHOLE)}
+        both = sorted(own.keys() & whole.keys())
+        compared = [""] * len(page.COMPARED)
+        if lever != WHOLE and both:
+            compared = page.compared(*([runs[seed].per_task() for seed in both] for runs in (own, whole)))
+        rows.append([data, lever, *page.accuracy([own[seed].per_task() for seed in sorted(own)]), *compared])
+    headers = ["data", "search", *page.ACCURACY, *page.COMPARED]
+    tables = [page.table(headers, rows), page.HOW_COMPARED]
+    page.write(options, "What each lever adds", TEXT, tables, [each.run for each in searches])
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -1,0 +1,113 @@
+"""The page of an experiment: its tables, and what somebody needs who runs it again."""
+
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common import ROOT, Options, Run
+from paired import Difference, Tasks, error_ratio
+from tabulate import tabulate
+
+from nasmeta.runtime import files
+
+ACCURACY = ["test accuracy, %", "of each seed"]
+DIFFERENCE = ["points, over seeds", "p", "points, over tasks", "p"]
+COMPARED = [*DIFFERENCE, "ratio of errors"]
+HOW_DIFFERENCE = """\
+Differences are of the mean accuracy, with 95% intervals and two-sided p: over the seeds by Student's t, and
+over all tasks."""
+HOW_COMPARED = f"""{HOW_DIFFERENCE} *Ratio of errors*: the first network's mean error divided by the second's,
+with its 95% bootstrap interval over tasks."""
+
+
+def write(options: Options, title: str, text: str, tables: Sequence[str], runs: Sequence[Run]) -> None:
+    """Writes the page. text: what was compared, in Markdown. runs: all that the tables are about."""
+    facts = [run.circumstances for run in runs]
+    machines = {f"{fact['cpu']}, {fact['cores']} cores{_with(fact['gpu'])}" for fact in facts}
+    versions = {", ".join(f"{name} {v}" for name, v in run.summary["versions"].items()) for run in runs}
+    days = sorted({fact["day"] for fact in facts})
+    longest = max(run.summary["wall_seconds"] for run in runs)
+    commands = dict.fromkeys(_typed(options, run) for run in runs if _first(run, runs))
+    parts = [
+        f"# {title}",
+        text.strip(),
+        *tables,
+        "\n".join(
+            [
+                f"- Made: {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else ""),
+                f"- Hardware: {'; '.join(sorted(machines))}",
+                f"- Versions: {'; '.join(sorted(versions))}",
+                f"- Seeds: {', '.join(map(str, sorted({run.summary['seed'] for run in runs})))}",
+                f"- Runs: {len(runs)}, the longest of {longest / 60:.0f} minutes of wall time",
+            ]
+        ),
+        "Again:",
+        f"```bash\n{_script()}\n```",
+        "The runs of the first seed:",
+        "\n".join(["```text", *commands, "```"]),
+    ]
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    files.write_atomically(options.page, ("\n\n".join(parts) + "\n").encode())
+
+
+def _with(gpu: str | None) -> str:
+    return f", {gpu}" if gpu else ""
+
+
+def _first(run: Run, runs: Sequence[Run]) -> bool:
+    return bool(run.summary["seed"] == min(each.summary["seed"] for each in runs))
+
+
+def _script() -> str:
+    """The command that was typed, without the folders of this machine."""
+    words, named = [], False
+    for word in sys.argv[1:]:
+        if word in ("--out", "--page", "--jobs"):
+            named = True
+        elif named:
+            named = False
+        else:
+            words.append("FOLDER" if words and words[-1] == "--data" else word)
+    return shlex.join([f"scripts/reproduce/{Path(sys.argv[0]).name}", *words])
+
+
+def _typed(options: Options, run: Run) -> str:
+    text = shlex.join(["nasmeta", *run.command])
+    folder = options.data.expanduser().resolve() if options.data else ROOT
+    return text.replace(str(folder), "FOLDER")
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+
+
+def accuracy(tasks: Tasks) -> list[str]:
+    """Cells for the mean accuracy over seeds, and for that of each seed."""
+    means = [100 * float(each.mean()) for each in tasks]
+    return [f"{sum(means) / len(means):.2f}", ", ".join(f"{mean:.1f}" for mean in means)]
+
+
+def compared(one: Tasks, other: Tasks) -> list[str]:
+    """Cells for the columns COMPARED: of one network minus another, over the same tasks."""
+    ratio, low, high = error_ratio(one, other)
+    return [*difference(Difference.of(one, other)), f"{ratio:.2f} ({low:.2f} to {high:.2f})"]
+
+
+def difference(found: Difference) -> list[str]:
+    """Cells for the columns DIFFERENCE."""
+    return [
+        _interval(found.mean, found.over_seeds),
+        _probability(found.p_seeds),
+        _interval(found.mean, found.over_tasks),
+        _probability(found.p_tasks),
+    ]
+
+
+def _interval(mean: float, half: float) -> str:
+    return f"{mean:+.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
+
+
+def _probability(p: float) -> str:
+    return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

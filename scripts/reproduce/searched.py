@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""Does a search pay? What it finds, against random search of equal cost and against the tuned reference.
+
+    scripts/reproduce/searched.py --quick --data FOLDER --datasets icons --learners protonet
+
+For each data set, learner and seed there are three runs of `nasmeta search` under the same settings
+(searched.yaml), with at most the reference's parameters and FLOPs: the strategy; random search, which
+spends as many meta-iterations; and the strategy in a space that holds the reference alone, which tunes its
+settings for as long. All three are tested on the same tasks. Nothing is chosen on them.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import page
+from common import Data, Options, Run, command, in_parallel, reference_of, settings, within
+
+CONTENDERS = ("searched", "random", "reference")
+DATASETS = ("omniglot-small", "icons", "glyphs", "emoji")
+
+TEXT = """
+Three contenders learn the same tasks, 5-way 1-shot. *searched*: what the search found, with at most the
+parameters and FLOPs of the reference. *random*: what random search of the same space found, for as many
+meta-iterations. *reference*: 4-conv-64, whose settings the same strategy tuned for as long. Each run trains
+its finalists in full and chooses one by validation. All are tested on the same tasks.
+"""
+
+
+@dataclass(frozen=True)
+class Match:
+    """The runs of the contenders for one data set, learner and seed."""
+
+    data: str
+    learner: str
+    runs: dict[str, Run]
+
+
+def main() -> list[str]:
+    options = Options.parsed("searched", __doc__, DATASETS, learners=("protonet", "maml"))
+    units = [
+        partial(match, options, data, learner, seed)
+        for data in options.data_sets()
+        for learner in options.chosen["learners"]
+        for seed in options.seeds
+    ]
+    return in_parallel(units, options.jobs, partial(write, options))
+
+
+def match(options: Options, data: Data, learner: str, seed: int) -> Match:
+    """Makes the three runs, and tests their networks on the same tasks."""
+    has = settings(__file__)
+    form = has["quick" if options.quick else "full"]
+    shared = [*data.overrides, *has["all"], *has[learner], *form]
+    shared += within(reference_of([*shared, *options.overrides])[1])
+
+    def run(contender: str, *more: str) -> Run:
+        where = f"{data.name}/{learner}/{contender}"
+        made = options.search(where, [*shared, *has[contender], *more], seed=seed).make(options.threads)
+        made.per_task()
+        return made
+
+    searched = run("searched")
+    trials = f"budget.trials={random_trials(searched)}"
+    strategy = [*has["searched"], trials]
+    return Match(
+        data.name,
+        learner,
+        {"searched": searched, "random": run("random", trials), "reference": run("reference", *strategy)},
+    )
+
+
+def random_trials(searched: Run) -> int:
+    """How many trials of random search cost as many meta-iterations as the search has spent."""
+    return max(1, round(searched.iterations() / searched.config["budget"]["search_iterations"]))
+
+
+def write(options: Options, matches: Sequence[Match]) -> None:
+    rows, differences = [], []
+    for data, learner in dict.fromkeys((each.data, each.learner) for each in matches):
+        own = [each.runs for each in matches if (each.data, each.learner) == (data, learner)]
+        tasks = {name: [runs[name].per_task() for runs in own] for name in CONTENDERS}
+        for name in CONTENDERS:
+            params = ", ".join(f"{runs[name].summary['best']['params'] / 1000:.1f} K" for runs in own)
+            spent = ", ".join(f"{runs[name].iterations():,}" for runs in own)
+            rows.append([data, learner, name, *page.accuracy(tasks[name]), params, spent])
+        for one, other in (("searched", "reference"), ("searched", "random"), ("random", "reference")):
+            cells = page.compared(tasks[one], tasks[other])
+            differences.append([data, learner, f"{one} - {other}", *cells])
+    headers = ["data", "learner", "network", *page.ACCURACY, "parameters", "iterations of the search"]
+    compared = ["data", "learner", "compared", *page.COMPARED]
+    tables = [page.table(headers, rows), page.table(compared, differences), page.HOW_COMPARED]
+    runs = [run for each in matches for run in each.runs.values()]
+    page.write(options, "Searched, random and reference", TEXT, tables, runs)
+
+
+if __name__ == "__main__":
+    sys.exit(command(main))

@@ -1,0 +1,211 @@
+"""scripts/reproduce: what is counted and compared, and that every script goes on where it was killed."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nasmeta.errors import DataError, RunDirectoryError
+from tests.conftest import ROOT
+from tests.scripts import load
+
+FOLDER = ROOT / "scripts" / "reproduce"
+TINY = [
+    *(f"dataset.{split}_classes=6" for split in ("train", "valid", "test")),
+    "dataset.size=16",
+    "dataset.examples=6",
+    "task.query=2",
+    "task.meta_batch=1",
+    "batch_norm=support",
+    "device=cpu",
+    "budget.trials=2",
+    "budget.search_iterations=2",
+    "budget.final_candidates=1",
+    "budget.final_iterations=2",
+    "budget.valid_tasks=2",
+    "budget.test_tasks=4",
+]
+
+
+def script(name: str) -> ModuleType:
+    """A script with the modules next to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        return load(f"reproduce/{name}.py")
+
+
+@pytest.fixture(scope="module")
+def common() -> ModuleType:
+    return script("common")
+
+
+@pytest.fixture(scope="module")
+def paired(common: ModuleType) -> ModuleType:
+    return script("paired")
+
+
+def test_the_tests_are_those_of_scipy(paired: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    one, other = (list(rng.uniform(size=(4, 50))) for _ in range(2))
+    found = paired.Difference.of(one, other)
+    means = [100 * float((a - b).mean()) for a, b in zip(one, other, strict=True)]
+    assert found.mean == pytest.approx(np.mean(means))
+    expected = stats.ttest_1samp(means, 0)
+    assert found.p_seeds == pytest.approx(expected.pvalue)
+    low, high = expected.confidence_interval(0.95)
+    assert found.over_seeds == pytest.approx((high - low) / 2)
+    alone = paired.Difference.of(one[:1], other[:1])
+    assert math.isnan(alone.over_seeds)
+    paired_tasks = 100 * (one[0] - other[0])
+    z = paired_tasks.mean() / (paired_tasks.std(ddof=1) / math.sqrt(50))
+    assert alone.p_tasks == pytest.approx(2 * stats.norm.sf(abs(z)))
+
+
+def test_equal_networks_differ_by_nothing(paired: ModuleType) -> None:
+    same = [np.array([0.5, 0.75])] * 2
+    found = paired.Difference.of(same, same)
+    assert (found.mean, found.over_seeds, found.p_seeds, found.p_tasks) == (0, 0, 1, 1)
+    assert paired.error_ratio(same, same) == (1, 1, 1)
+
+
+def test_the_ratio_of_errors_has_an_interval_around_it(paired: ModuleType) -> None:
+    rng = np.random.default_rng(1)
+    other = [rng.uniform(0.6, 0.8, size=400) for _ in range(2)]
+    one = [1 - (1 - each) * 0.8 + rng.normal(scale=0.02, size=400) for each in other]
+    ratio, low, high = paired.error_ratio(one, other)
+    assert low < 0.8 < high
+    assert low < ratio < high
+    assert high - low < 0.05
+
+
+def test_data_sets_are_found_by_name_and_by_folder(common: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "icons").mkdir()
+    assert common.Data.of("strokes", None).overrides == ("dataset=strokes",)
+    icons = common.Data.of("icons", tmp_path)
+    assert icons.overrides[-1] == f"dataset.root={tmp_path}/icons"
+    assert common.Data.of(str(tmp_path / "icons"), None).name == "icons"
+    for word, folder, message in [
+        ("glyphs", tmp_path, "scripts/datasets/glyphs.py --out"),
+        ("icons", None, "--data"),
+        ("nothing", tmp_path, "omniglot-small"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            common.Data.of(word, folder)
+
+
+def test_every_group_of_settings_composes(common: ModuleType) -> None:
+    """Each override of the YAML files is one that a run takes."""
+    for name in ("searched", "learners", "levers", "per_task"):
+        for group, overrides in common.settings(str(FOLDER / name)).items():
+            strategy = [w for w in overrides if w.startswith(("strategy.", "experiment="))]
+            if strategy and not any(word.startswith(("strategy=", "experiment=")) for word in overrides):
+                recipe = group.partition("-")[0]
+                own = f"experiment={recipe}" if name == "per_task" else "strategy=evolution"
+                overrides = [own, *overrides]
+            if any(w.startswith("meta_learner.") for w in overrides) and name == "per_task":
+                overrides = [f"experiment={group.partition('-')[0]}", *overrides]
+            common.composed(overrides)
+
+
+def run(name: str, out: Path, *words: str) -> "subprocess.Popen[str]":
+    command = [str(FOLDER / f"{name}.py"), "--quick", "--datasets", "strokes", "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, *command, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def ended(process: "subprocess.Popen[str]") -> str:
+    _, errors = process.communicate(timeout=250)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def table(page: Path, number: int = 0) -> list[list[str]]:
+    """The cells of a table of the page, without its header."""
+    tables = page.read_text().split("\n\n")
+    lines = [part for part in tables if part.startswith("|")][number].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.slow
+def test_searched_and_killed_it_goes_on(tmp_path: Path) -> None:
+    words = ["--learners", "protonet", "--seeds", "0", *TINY, "meta_learner.train_way=5"]
+    killed = run("searched", tmp_path, *words)
+    first = tmp_path / "strokes" / "protonet" / "searched-0"
+    while not (first / "journal.jsonl").exists():
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    ended(run("searched", tmp_path, *words))
+    page = tmp_path / "searched-quick.md"
+    rows = table(page)
+    assert [row[:3] for row in rows] == [
+        ["strokes", "protonet", name] for name in ("searched", "random", "reference")
+    ]
+    for row, name in zip(rows, ("searched", "random", "reference"), strict=True):
+        summary = json.loads((first.with_name(f"{name}-0") / "summary.json").read_text())
+        assert float(row[3]) == pytest.approx(100 * summary["best"]["test_accuracy"], abs=0.01)
+    assert {row[6] for row in rows} == {"4"}, "2 trials of 2 meta-iterations each"
+    assert [row[2] for row in table(page, 1)] == [
+        "searched - reference",
+        "searched - random",
+        "random - reference",
+    ]
+    before = page.read_text()
+    assert "nasmeta" not in ended(run("searched", tmp_path, *words)), "nothing is run again"
+    assert page.read_text() == before
+    other = run("searched", tmp_path, *words, "budget.test_tasks=2")
+    _, errors = other.communicate()
+    assert other.returncode == 1
+    assert "was made by other settings" in errors
+
+
+@pytest.mark.slow
+def test_learners(tmp_path: Path) -> None:
+    words = ["--learners", "reptile", "--tasks", "5-way-1-shot", "--seeds", "3", *TINY, "task.meta_batch=2"]
+    ended(run("learners", tmp_path, *words))
+    (row,) = table(tmp_path / "learners-quick.md")
+    assert row[:6] == ["strokes", "5-way-1-shot", "reptile", "support", "2", "4"]
+
+
+@pytest.mark.slow
+def test_levers(tmp_path: Path) -> None:
+    words = ["--levers", "no augmentation", "--seeds", "0", *TINY, "meta_learner.train_way=5"]
+    ended(run("levers", tmp_path, *words))
+    whole, without = table(tmp_path / "levers-quick.md")
+    assert (whole[1], without[1]) == ("all levers", "no augmentation")
+    assert whole[4] == ""
+    assert float(without[6].split()[0]) == pytest.approx(float(without[2]) - float(whole[2]), abs=0.02)
+    config = json.loads((tmp_path / "strokes" / "no-augmentation-0" / "config.json").read_text())
+    assert config["augment"]["_target_"].endswith("NoAugmentation")
+
+
+@pytest.mark.slow
+def test_per_task(tmp_path: Path) -> None:
+    small = ["search_space.width=4", "meta_learner.test_steps=1"]
+    words = ["--recipes", "tnas", "--variants", "as it is", "--seeds", "0", *TINY, *small]
+    ended(run("per_task", tmp_path, *words))
+    (row,) = table(tmp_path / "per_task-quick.md")
+    assert row[:3] == ["strokes", "tnas", "as it is"]
+    assert float(row[9].split()[0]) == pytest.approx(float(row[3]) - float(row[4]), abs=0.1)
+
+
+def test_other_settings_are_refused(common: ModuleType, tmp_path: Path) -> None:
+    made = common.Run(("search", "seed=0"), tmp_path / "run")
+    (tmp_path / "run.json").write_text(json.dumps({"command": ["search", "seed=1"]}))
+    with pytest.raises(RunDirectoryError, match="other settings"):
+        made.make(1)
