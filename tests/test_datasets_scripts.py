@@ -196,6 +196,17 @@ def test_the_difference_is_of_grey_levels(folders: ModuleType) -> None:
     assert folders.difference(square(7), square(7)) == 0.0
 
 
+def test_a_missing_extra_is_named(
+    folders: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["icons.py", "--out", str(tmp_path / "out")])
+    assert folders.command("", lambda out, cache: None, needs="no_such_module") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "no_such_module: not installed; this installs it: scripts/setup datasets"
+    ]
+    assert folders.command("", lambda out, cache: None, needs="json") == 0
+
+
 extra = pytest.mark.extra("datasets")
 
 

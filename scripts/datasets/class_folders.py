@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ Class = tuple[str, Callable[[], Drawn]]
 """The name of a class, and the function that draws it."""
 
 
-def command(description: str, build: Callable[[Path, Path], None]) -> int:
-    """Runs `build(out, cache)` with the command's options, and returns the exit code."""
+def command(description: str, build: Callable[[Path, Path], None], *, needs: str) -> int:
+    """Runs `build(out, cache)` with the command's options, and returns the exit code.
+
+    `needs` is the module that the extra `datasets` installs for it.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -31,6 +35,8 @@ def command(description: str, build: Callable[[Path, Path], None]) -> int:
     parser.add_argument("--cache", type=Path, default=cache, help="folder of the downloads (%(default)s)")
     options = parser.parse_args()
     try:
+        if find_spec(needs) is None:
+            raise UserError(f"{needs}: not installed; this installs it: scripts/setup datasets")
         build(options.out, options.cache)
     except NasmetaError as error:
         print(error, file=sys.stderr)

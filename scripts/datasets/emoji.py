@@ -92,4 +92,4 @@ def pictures(sets: dict[str, IconSet], names: dict[str, str]) -> Drawn:
 
 
 if __name__ == "__main__":
-    sys.exit(command(__doc__, build))
+    sys.exit(command(__doc__, build, needs="resvg_py"))

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import yaml
 from class_folders import Class, Drawn, centred, check_free, command, difference, write
-from fontTools.ttLib import TTFont, TTLibError
 from npm_packages import Archive, fetch, read_table
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -47,6 +46,8 @@ class Typeface:
     @cached_property
     def _files(self) -> dict[int, str]:
         """For every character, by its code point, the file of the package that has it."""
+        from fontTools.ttLib import TTFont, TTLibError
+
         pattern = re.compile(rf"files/{re.escape(self._name)}-.+-(\d+)-normal\.woff2")
         weights = {name: int(found[1]) for name in self._archive.names if (found := pattern.fullmatch(name))}
         nearest = min(sorted(set(weights.values())), key=lambda weight: abs(weight - 400))
@@ -110,4 +111,4 @@ def pictures(faces: Mapping[str, Typeface], character: str) -> Drawn:
 
 
 if __name__ == "__main__":
-    sys.exit(command(__doc__, build))
+    sys.exit(command(__doc__, build, needs="fontTools"))

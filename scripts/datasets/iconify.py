@@ -3,7 +3,6 @@
 import io
 from typing import Any
 
-import resvg_py
 from npm_packages import Archive
 from PIL import Image
 
@@ -30,6 +29,8 @@ class IconSet:
 
     def draw(self, name: str, width: int) -> Image.Image | None:
         """The icon in black or its own colours on white, `width` pixels wide; None if it cannot be drawn."""
+        import resvg_py
+
         svg = self._svg(name)
         if svg is None:
             return None

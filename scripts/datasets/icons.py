@@ -99,4 +99,4 @@ def framed(picture: Image.Image) -> Image.Image | None:
 
 
 if __name__ == "__main__":
-    sys.exit(command(__doc__, build))
+    sys.exit(command(__doc__, build, needs="resvg_py"))

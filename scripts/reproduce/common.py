@@ -81,7 +81,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of every experiment. name: the experiment's. overrides: added to every run's."""
+    """The options of every experiment. name: the experiment's, with its form. overrides: for every run."""
 
     name: str
     quick: bool
@@ -114,16 +114,16 @@ class Options:
             parser.add_argument(f"--{option}", nargs="+", choices=list(words), default=list(words))
         parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other settings, for all runs")
         given = parser.parse_intermixed_args()
-        form = f"{name}-{'quick' if given.quick else 'full'}"
-        out = (given.out or Path("outputs/reproduce") / form).resolve()
+        whole = f"{name}-{'quick' if given.quick else 'full'}"
+        out = (given.out or Path("outputs/reproduce") / whole).resolve()
         return cls(
-            name=form,
+            name=whole,
             quick=given.quick,
             data=given.data,
             datasets=given.datasets,
             seeds=given.seeds or (QUICK_SEEDS if given.quick else FULL_SEEDS),
             out=out,
-            page=given.page or out / f"{form}.md",
+            page=given.page or out / f"{whole}.md",
             jobs=max(1, given.jobs),
             overrides=given.overrides,
             chosen={option: getattr(given, option) for option in choices},
@@ -141,6 +141,10 @@ class Options:
         """The run of `nasmeta train ARCH` in OUT/WHERE-SEED."""
         searched = self.search(where, overrides, seed=seed)
         return Run(("train", arch, *searched.command[1:]), searched.directory)
+
+    @property
+    def form(self) -> str:
+        return "quick" if self.quick else "full"
 
     @property
     def threads(self) -> int:

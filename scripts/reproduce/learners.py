@@ -51,8 +51,7 @@ def main() -> list[str]:
 
 
 def trained(options: Options, data: Data, task: str, learner: str, seed: int) -> Trained:
-    has = settings(__file__)
-    form = "quick" if options.quick else "full"
+    has, form = settings(__file__), options.form
     groups = ("all", task, form, f"{form}-{task}", learner)
     overrides = [*data.overrides, *(word for group in groups for word in has[group])]
     reference, _ = reference_of([*overrides, *options.overrides])

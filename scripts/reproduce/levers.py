@@ -48,13 +48,13 @@ def main() -> list[str]:
 
 
 def search(options: Options, data: Data, lever: str, seed: int) -> Search:
-    has, form = settings(searched.__file__), "quick" if options.quick else "full"
-    without = settings(__file__)
-    left_out = without.get(lever) if lever in without else without[f"{lever}, {form}"]
-    shared = [*data.overrides, *has["all"], *has["protonet"], *has[form]]
-    shared += within(reference_of([*shared, *options.overrides])[1])
+    has, without, form = settings(searched.__file__), settings(__file__), options.form
+    left_out = without[lever] if lever in without else without[f"{lever}, {form}"]
+    groups = ("all", "protonet", form, f"protonet-{form}", "searched", f"searched-{form}")
+    shared = [*data.overrides, *(word for group in groups for word in has[group])]
+    limits = within(reference_of([*shared, *options.overrides])[1])
     where = f"{data.name}/{lever.replace(', ', ',').replace(' ', '-')}"
-    run = options.search(where, [*shared, *has["searched"], *left_out], seed=seed).make(options.threads)
+    run = options.search(where, [*shared, *limits, *left_out], seed=seed).make(options.threads)
     run.per_task()
     return Search(data.name, lever, run)
 

@@ -62,7 +62,7 @@ def main() -> list[str]:
 
 
 def outcome(options: Options, data: Data, recipe: str, variant: str, seed: int) -> Outcome:
-    has, form = settings(__file__), "quick" if options.quick else "full"
+    has, form = settings(__file__), options.form
     overrides = [*data.overrides, *has[f"{recipe}-{form}"]]
     for group in VARIANTS[variant]:
         overrides += has[f"{recipe}-{form}-{group}" if group == "long" else f"{recipe}-{group}"]

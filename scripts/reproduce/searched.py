@@ -50,25 +50,22 @@ def main() -> list[str]:
 
 def match(options: Options, data: Data, learner: str, seed: int) -> Match:
     """Makes the three runs, and tests their networks on the same tasks."""
-    has = settings(__file__)
-    form = has["quick" if options.quick else "full"]
-    shared = [*data.overrides, *has["all"], *has[learner], *form]
+    has, form = settings(__file__), options.form
+    shared = [*data.overrides, *has["all"], *has[learner], *has[form], *has[f"{learner}-{form}"]]
     shared += within(reference_of([*shared, *options.overrides])[1])
+    strategy = [*has["searched"], *has[f"searched-{form}"]]
 
     def run(contender: str, *more: str) -> Run:
         where = f"{data.name}/{learner}/{contender}"
-        made = options.search(where, [*shared, *has[contender], *more], seed=seed).make(options.threads)
+        made = options.search(where, [*shared, *more], seed=seed).make(options.threads)
         made.per_task()
         return made
 
-    searched = run("searched")
-    trials = f"budget.trials={random_trials(searched)}"
-    strategy = [*has["searched"], trials]
-    return Match(
-        data.name,
-        learner,
-        {"searched": searched, "random": run("random", trials), "reference": run("reference", *strategy)},
-    )
+    searched = run("searched", *strategy)
+    as_many = f"budget.trials={random_trials(searched)}"
+    random = run("random", *has["random"], as_many)
+    reference = run("reference", *has["reference"], *strategy, as_many)
+    return Match(data.name, learner, {"searched": searched, "random": random, "reference": reference})
 
 
 def random_trials(searched: Run) -> int:

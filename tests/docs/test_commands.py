@@ -31,10 +31,10 @@ from tests.conftest import ROOT
 from tests.datasets.pictures import archive
 from tests.evaluators.tables import write_benchmark
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
-    pytest.param(text, id=f"{page.stem}-{number}")
+    pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
     for number, text in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), 1)
 ]
