@@ -156,13 +156,17 @@ def square(grey: int) -> Image.Image:
     return Image.new("L", (4, 4), grey)
 
 
-def test_classes_with_enough_pictures_are_written(folders: ModuleType, tmp_path: Path) -> None:
+def test_classes_with_enough_pictures_are_written(
+    npm: ModuleType, folders: ModuleType, tmp_path: Path
+) -> None:
     drawn = {"few": {"a": square(0)}, "many": {"a": square(0), "b": square(200)}}
     classes = [(name, lambda name=name: drawn[name]) for name in drawn]
-    folders.write(tmp_path / "out", classes, least=2, packages=["b@1", "a@1"])
+    packages = [npm.Package(name, "1.0.0", "", "MIT") for name in ("@set/b", "@set/a")]
+    folders.write(tmp_path / "out", classes, least=2, packages=packages)
     found = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file())
     assert found == ["out/LICENCES.txt", "out/many/a.png", "out/many/b.png"]
     assert Image.open(tmp_path / "out/many/b.png").getpixel((0, 0)) == 200
+    assert (tmp_path / "out/LICENCES.txt").read_text() == "@set/a@1.0.0 MIT\n@set/b@1.0.0 MIT\n"
 
 
 def test_a_killed_build_goes_on(folders: ModuleType, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import subprocess
@@ -48,6 +49,9 @@ DATASETS = {
 """Overrides of each data set. Folders of --data are named like the three that scripts/datasets make."""
 
 T = TypeVar("T")
+
+OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.]*=.*", re.DOTALL)
+"""An override among the words of a command, wherever it stands: options that take several words end there."""
 
 QUIET = ("tensorboard=false", "progress=false")
 
@@ -113,7 +117,8 @@ class Options:
         for option, words in choices.items():
             parser.add_argument(f"--{option}", nargs="+", choices=list(words), default=list(words))
         parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other settings, for all runs")
-        given = parser.parse_intermixed_args()
+        overrides = [word for word in sys.argv[1:] if OVERRIDE.fullmatch(word)]
+        given = parser.parse_args([word for word in sys.argv[1:] if word not in overrides])
         whole = f"{name}-{'quick' if given.quick else 'full'}"
         out = (given.out or Path("outputs/reproduce") / whole).resolve()
         return cls(
@@ -125,7 +130,7 @@ class Options:
             out=out,
             page=given.page or out / f"{whole}.md",
             jobs=max(1, given.jobs),
-            overrides=given.overrides,
+            overrides=overrides,
             chosen={option: getattr(given, option) for option in choices},
         )
 

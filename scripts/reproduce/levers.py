@@ -72,7 +72,7 @@ def write(options: Options, searches: Sequence[Search]) -> None:
             compared = page.compared(*([runs[seed].per_task() for seed in both] for runs in (own, whole)))
         rows.append([data, lever, *page.accuracy([own[seed].per_task() for seed in sorted(own)]), *compared])
     headers = ["data", "search", *page.ACCURACY, *page.COMPARED]
-    tables = [page.table(headers, rows), page.HOW_COMPARED]
+    tables = [page.table(headers, rows), f"Compared with *{WHOLE}*. {page.HOW_COMPARED}"]
     page.write(options, "What each lever adds", TEXT, tables, [each.run for each in searches])
 
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 from common import ROOT, Options, Run
 from paired import Difference, Tasks, error_ratio
@@ -15,15 +16,15 @@ from nasmeta.runtime import files
 ACCURACY = ["test accuracy, %", "of each seed"]
 DIFFERENCE = ["points, over seeds", "p", "points, over tasks", "p"]
 COMPARED = [*DIFFERENCE, "ratio of errors"]
-HOW_DIFFERENCE = """\
-Differences are of the mean accuracy, with 95% intervals and two-sided p: over the seeds by Student's t, and
-over all tasks."""
-HOW_COMPARED = f"""{HOW_DIFFERENCE} *Ratio of errors*: the first network's mean error divided by the second's,
-with its 95% bootstrap interval over tasks."""
+HOW_DIFFERENCE = "Intervals of 95% and two-sided p are of the mean difference: over the seeds by Student's t, and over all tasks."
+HOW_COMPARED = (
+    f"{HOW_DIFFERENCE} *Ratio of errors*: the first network's mean error divided by the second's, with its 95% "
+    "bootstrap interval over tasks."
+)
 
 
 def write(options: Options, title: str, text: str, tables: Sequence[str], runs: Sequence[Run]) -> None:
-    """Writes the page. text: what was compared, in Markdown. runs: all that the tables are about."""
+    """Writes the page. text: what was compared. tables: with notes between them. runs: those of the tables."""
     facts = [run.circumstances for run in runs]
     machines = {f"{fact['cpu']}, {fact['cores']} cores{_with(fact['gpu'])}" for fact in facts}
     versions = {", ".join(f"{name} {v}" for name, v in run.summary["versions"].items()) for run in runs}
@@ -33,7 +34,7 @@ def write(options: Options, title: str, text: str, tables: Sequence[str], runs: 
     parts = [
         f"# {title}",
         text.strip(),
-        *tables,
+        *(part if part.startswith("|") else fill(part, 118) for part in tables),
         "\n".join(
             [
                 f"- Made: {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else ""),

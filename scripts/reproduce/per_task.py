@@ -84,7 +84,7 @@ def write(options: Options, outcomes: Sequence[Outcome]) -> None:
         )
         rows.append([*key, *(f"{100 * mean:.1f}" for mean in means), *page.difference(found)])
     headers = ["data", "recipe", "variant", *CONTROLS.values(), *page.DIFFERENCE]
-    note = f"The differences are of *for every task* from *for all*. {page.HOW_DIFFERENCE}"
+    note = f"Differences: *for every task* minus *for all*. {page.HOW_DIFFERENCE}"
     tables = [page.table(headers, rows), note]
     page.write(options, "An architecture for every task", TEXT, tables, [each.run for each in outcomes])
 
