@@ -16,15 +16,18 @@ from nasmeta.runtime import files
 ACCURACY = ["test accuracy, %", "of each seed"]
 DIFFERENCE = ["points, over seeds", "p", "points, over tasks", "p"]
 COMPARED = [*DIFFERENCE, "ratio of errors"]
-HOW_DIFFERENCE = "Intervals of 95% and two-sided p are of the mean difference: over the seeds by Student's t, and over all tasks."
+HOW_DIFFERENCE = (
+    "Intervals of 95% and two-sided p are of the mean difference: over the seeds by Student's t, and over all "
+    "tasks."
+)
 HOW_COMPARED = (
-    f"{HOW_DIFFERENCE} *Ratio of errors*: the first network's mean error divided by the second's, with its 95% "
-    "bootstrap interval over tasks."
+    f"{HOW_DIFFERENCE} *Ratio of errors*: the first network's mean error divided by the second's, with its "
+    "95% interval over tasks by the bootstrap."
 )
 
 
 def write(options: Options, title: str, text: str, tables: Sequence[str], runs: Sequence[Run]) -> None:
-    """Writes the page. text: what was compared. tables: with notes between them. runs: those of the tables."""
+    """Writes the page. text: what was compared. tables: with notes between them. runs: what they show."""
     facts = [run.circumstances for run in runs]
     machines = {f"{fact['cpu']}, {fact['cores']} cores{_with(fact['gpu'])}" for fact in facts}
     versions = {", ".join(f"{name} {v}" for name, v in run.summary["versions"].items()) for run in runs}
