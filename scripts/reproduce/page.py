@@ -17,8 +17,8 @@ ACCURACY = ["test accuracy, %", "of each seed"]
 DIFFERENCE = ["points, over seeds", "p", "points, over tasks", "p"]
 COMPARED = [*DIFFERENCE, "ratio of errors"]
 HOW_DIFFERENCE = (
-    "Intervals of 95% and two-sided p are of the mean difference: over the seeds by Student's t, and over all "
-    "tasks."
+    "Intervals of 95% and two-sided p are of the mean difference: over the seeds by Student's t, and over all"
+    " tasks."
 )
 HOW_COMPARED = (
     f"{HOW_DIFFERENCE} *Ratio of errors*: the first network's mean error divided by the second's, with its "
