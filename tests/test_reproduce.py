@@ -15,6 +15,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from scipy import stats
 
 from nasmeta.cli.main import main as nasmeta
@@ -106,18 +107,39 @@ def test_data_sets_are_found_by_name_and_by_folder(common: ModuleType, tmp_path:
             common.Data.of(word, folder)
 
 
-def test_every_group_of_settings_composes(common: ModuleType) -> None:
-    """Each override of the YAML files is one that a run takes."""
-    for name in ("searched", "learners", "levers", "per_task"):
-        for group, overrides in common.settings(str(FOLDER / name)).items():
-            strategy = [w for w in overrides if w.startswith(("strategy.", "experiment="))]
-            if strategy and not any(word.startswith(("strategy=", "experiment=")) for word in overrides):
-                recipe = group.partition("-")[0]
-                own = f"experiment={recipe}" if name == "per_task" else "strategy=evolution"
-                overrides = [own, *overrides]
-            if any(w.startswith("meta_learner.") for w in overrides) and name == "per_task":
-                overrides = [f"experiment={group.partition('-')[0]}", *overrides]
-            common.composed(overrides)
+LEARNERS = ["protonet", "ridge", "maml", "fomaml", "anil", "boil", "meta_sgd", "reptile", "finetune"]
+TOGETHER = [
+    ("searched", "all protonet quick protonet-quick searched searched-quick"),
+    ("searched", "all maml full maml-full searched searched-full reference"),
+    ("searched", "all maml quick maml-quick random"),
+    *(("learners", f"all 5-way-5-shot full full-5-way-5-shot {learner}") for learner in LEARNERS),
+    ("per_task", "tnas-quick tnas-quick-long tnas-rates tnas-pruning"),
+    ("per_task", "metanas-quick metanas-quick-long metanas-rates metanas-pruning"),
+    ("per_task", "tnas-full tnas-full-long"),
+    ("per_task", "metanas-full metanas-full-long"),
+]
+"""Groups of settings that runs have at the same time."""
+
+
+@pytest.mark.parametrize("name, groups", TOGETHER)
+def test_settings_are_those_of_a_run(common: ModuleType, name: str, groups: str) -> None:
+    has = common.settings(str(FOLDER / name))
+    common.parse(common.composed([word for group in groups.split() for word in has[group]]), trusted=True)
+
+
+def test_leaving_a_lever_out_changes_something(common: ModuleType) -> None:
+    has = common.settings(str(FOLDER / "searched"))
+    whole = [w for group in ["all", "protonet", "quick", "protonet-quick", "searched"] for w in has[group]]
+    config = common.composed(whole)
+    for lever, overrides in common.settings(str(FOLDER / "levers")).items():
+        assert bool(overrides) == (lever != "all levers")
+    every = [w for words in common.settings(str(FOLDER / "levers")).values() for w in words]
+    changed = common.composed([*whole, *every])
+    common.parse(changed, trusted=True)
+    for override in every:
+        key = override.partition("=")[0]
+        before, after = (OmegaConf.select(each, key) for each in (config, changed))
+        assert before != after, override
 
 
 def started(out: Path, *words: str) -> "subprocess.Popen[str]":
