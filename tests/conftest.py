@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from nasmeta import seeding
-from nasmeta.datasets.base import ImageTable
-from nasmeta.datasets.strokes import Strokes
 from nasmeta.runtime.text import PrintableFormatter
-from nasmeta.task import Split
+from tests import shortcuts
+
+shortcuts.install()
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before --dist loadgroup reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With --extras, keeps the tests that need one of them. Without, skips those whose extra is missing."""
     wanted = config.getoption("--extras").split()
@@ -54,6 +55,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if absent := set(wanted) - set(needed.values()):
             raise pytest.UsageError(f"--extras: no test is marked {' '.join(sorted(absent))}")
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        for item in kept:  # --dist loadgroup keeps an extra's tests in one process
+            item.add_marker(pytest.mark.xdist_group(needed[item]))
         items[:] = kept
         return
     for item, name in needed.items():
@@ -108,23 +111,6 @@ def _no_module_of_another_test(tmp_path_factory: pytest.TempPathFactory) -> Iter
 def _the_path_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that runs in this process leaves PYTHONSAFEPATH to its own children alone."""
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-
-
-@pytest.fixture(scope="session")
-def strokes_drawn_once() -> Iterator[None]:
-    """Runs in this process share the drawings of the default dataset, which take seconds."""
-    drawn: dict[str, Mapping[Split, ImageTable]] = {}
-    draw = Strokes._load
-
-    def load(strokes: Strokes, split: Split) -> Mapping[Split, ImageTable]:
-        key = strokes.contents(split).fingerprint  # of the options, which determine every drawing
-        if key not in drawn:
-            drawn[key] = draw(strokes, split)
-        return drawn[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Strokes, "_load", load)
-        yield
 
 
 @pytest.fixture(scope="session")

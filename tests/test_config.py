@@ -1,11 +1,12 @@
 """The configuration: every file of conf/ composes, is checked and is built; schemas come from annotations."""
 
 import inspect
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed, overridden
@@ -27,16 +28,21 @@ NEEDS = {
 }
 
 
+@cache
+def shipped(group: str, option: str) -> DictConfig:
+    return composed([f"{group}={option}", *NEEDS.get((group, option), [])])
+
+
 @pytest.mark.parametrize("group,option", OPTIONS, ids=str)
 def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
-    config = parse(composed([f"{group}={option}", *NEEDS.get((group, option), [])]), trusted=False)
+    config = parse(shipped(group, option), trusted=False)
     if group not in ("dataset", "evaluator", "executor", "strategy"):
         assert config.build(group, batch_norm=BatchNormPolicy.SUPPORT) is not None
 
 
 @pytest.mark.parametrize("group,option", OPTIONS, ids=str)
 def test_yaml_keys_are_the_constructor_arguments_and_nothing_has_a_default(group: str, option: str) -> None:
-    node = composed([f"{group}={option}", *NEEDS.get((group, option), [])])[group]
+    node = shipped(group, option)[group]
     target = resolve(group, node["_target_"], trusted=False)
     parameters = inspect.signature(target).parameters
     assert {*node} - {"_target_"} == {*parameters} - INJECTED.get(group, frozenset())

@@ -24,7 +24,7 @@ FORK.set_forkserver_preload(
         *("tests.cli.kills", "nasmeta.run.search", "nasmeta.reporting.tables.closing", "nasmeta.cli.search"),
         *("nasmeta.reporting.pages.report", "matplotlib.font_manager", "matplotlib.backends.backend_svg"),
         *("nasmeta.trained.classifier", "nasmeta.trained.meta_test", "nasmeta.trained.prediction"),
-        "torch._dynamo",
+        *("nasmeta.cli.run", "torch._dynamo", "torch.utils.serialization", "tests.cli.composed"),
     ]
 )
 

@@ -73,7 +73,7 @@ def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFix
 
 
 def test_benchmark_peers_goes_on_with_the_peers_it_finds() -> None:
-    options = ["--widths", "8", "--tasks", "2", "--passes", "1", "--repeats", "1", "--seconds", "0"]
+    options = ["--widths=8", "--tasks=2", "--passes=1", "--repeats=1", "--seconds=0", "--threads=1"]
     run = subprocess.run(
         [sys.executable, str(ROOT / "scripts/benchmark_peers"), *options, "--only", "Reptile"],
         capture_output=True,

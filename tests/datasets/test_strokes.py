@@ -21,6 +21,12 @@ SMALL = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _drawn_every_time(monkeypatch):
+    """Unlike in other tests, see tests/shortcuts.py."""
+    monkeypatch.setattr(Strokes, "_load", Strokes._load.__wrapped__)
+
+
 def test_same_seed_same_images_other_seed_others():
     first, again = Strokes(**SMALL), Strokes(**SMALL)
     other = Strokes(**{**SMALL, "seed": 1})

@@ -2,9 +2,9 @@
 
 Bash reads a block of commands as a user's shell would, but `nasmeta` and the other programs are functions
 that only record their arguments. Each recorded `nasmeta` command then runs in this process, in a folder that
-has what the pages speak of: pictures, a finished run, tables, an option of one's own. A search is cut short
-by the smallest budget at its end. Scripts take minutes
-to hours: they run until their arguments are parsed, and have tests of their own.
+has what the pages speak of: pictures, a finished run, tables, an option of one's own. A search or a training
+is cut short by the smallest budget at its end. Scripts take minutes to hours: they run until their arguments
+are parsed, and have tests of their own.
 """
 
 import argparse
@@ -65,6 +65,9 @@ SMALL = [
     "tensorboard=false",
     "progress=false",
 ]
+SHORT = {"search": SMALL, "train": ["budget.final_iterations=2"]}
+"""What makes a command short; the last value of a key counts."""
+
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").rglob("*") if path.is_file())
 
 
@@ -88,7 +91,7 @@ def class_folders(root: Path, labels: range, images: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, strokes_drawn_once: None) -> Path:
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages speak of, and a home folder with pictures in it."""
     folder = tmp_path_factory.mktemp("desk")
     class_folders(folder / "home" / "pictures", range(25), 6)
@@ -171,8 +174,8 @@ def test_it_works_as_written(block: str, here: Path) -> None:
             for word, module in EXTRAS.items():
                 if word in arguments:
                     pytest.importorskip(module)
-            if arguments[0] == "search" and "--cfg" not in arguments:
-                arguments = [*arguments, *SMALL]
+            if "--cfg" not in arguments:
+                arguments = [*arguments, *SHORT.get(arguments[0], [])]
             if (program, *arguments) not in WORKED:  # several pages have it
                 assert main(arguments) == 0, " ".join(arguments)
                 WORKED.add((program, *arguments))
