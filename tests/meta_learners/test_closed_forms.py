@@ -1,4 +1,4 @@
-"""Meta-gradients of parabolas, against the formulas in nasmeta/testing/quadratic.py."""
+"""Meta-gradients of parabolas, against the formulas in tests/meta_learners/quadratic.py."""
 
 import pytest
 import torch
