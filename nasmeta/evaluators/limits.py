@@ -27,8 +27,8 @@ def failure(error: Exception) -> str:
 def limited(stop: Stop, max_seconds: float | None, spent: float = 0.0) -> Stop:
     """`stop`, which also raises TimedOut once a candidate has taken `max_seconds`; None is no limit.
 
-    spent: seconds of them that were used before now. Evaluators call it after every meta-iteration and
-    between the tasks that judge a network. An operation that never returns is not ended.
+    spent: how many of these seconds were used before this call. Evaluators call the result after every
+    meta-iteration and between the tasks that judge a network. An operation that never returns is not ended.
     """
     end = math.inf if max_seconds is None else time.monotonic() + max_seconds - spent
 

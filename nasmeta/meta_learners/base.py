@@ -22,11 +22,12 @@ class MetaLearner(ABC):
 
     Instances hold options only; everything that is learned is in the MetaState.
 
-    train_way: the classes of a training episode, if the learner wants another number than the task's.
-    batches_tasks: whether a meta-batch is one training set, and not a mean over tasks.
-    second_order: true if inner steps are differentiated.
-    descends: false if the meta-gradient is not the derivative of a loss.
-    graph_capturable: false if the operations depend on values that are read on the host, or drawn.
+    train_way: the number of classes in a training episode; None: as many as the task has.
+    batches_tasks: whether all tasks of a meta-batch are one training set.
+    second_order: whether inner steps are differentiated.
+    descends: whether the meta-gradient is the derivative of a loss.
+    graph_capturable: whether the operations of a meta-step never depend on values that are drawn, or read on
+    the host.
     kinds: the kinds of tasks that it can learn; `refusal` says why it cannot learn others.
     batch_norm: the run's policy for normalizing queries.
     """
@@ -52,7 +53,7 @@ class MetaLearner(ABC):
     refusal: str = ""
 
     def init(self, module: nn.Module, task: TaskSpec) -> MetaState:
-        """The state before training: the module's own initial values, as leaf tensors on its device."""
+        """The state before training: copies of the module's initial values, as leaf tensors."""
         network = Network(module)
         parameters = {name: p.detach().clone().requires_grad_() for name, p in module.named_parameters()}
         state = MetaState(network, task, parameters)
@@ -62,7 +63,7 @@ class MetaLearner(ABC):
         return state
 
     def extra_parameters(self, state: MetaState) -> Parameters:
-        """What is meta-learned besides the network, by name; nothing by default."""
+        """The initial values of what is meta-learned besides the network, by name; by default nothing."""
         return {}
 
     def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
@@ -84,15 +85,15 @@ class MetaLearner(ABC):
         return gradients.get(), metrics.get()
 
     def phase(self, iteration: int) -> Hashable:
-        """What `meta_gradient` depends on of the iteration; equal values mean equal operations."""
+        """The part of `iteration` that `meta_gradient` depends on; equal phases do equal operations."""
         return None
 
     @abstractmethod
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        """`meta_gradient` for the tasks that are computed at once, often a single one."""
+        """`meta_gradient` for those tasks of a batch that are computed at once, often a single one."""
 
     def predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
-        """Adapts to each task by itself; returns logits or outputs [T, M, outputs], without a graph.
+        """Adapts to each task separately; returns logits or outputs [T, M, outputs], without a graph.
 
         Shapes are those of TaskBatch. Under `running`, a network with batch norms needs its population
         statistics first: see `adopt_population`.
@@ -106,7 +107,7 @@ class MetaLearner(ABC):
         """`predict` for the tasks that are computed at once."""
 
     def adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
-        """Adapts to one task; returns a plain network that answers as `predict` does, each query by itself.
+        """Adapts to one task; returns a plain network with the answers of `predict`, one query at a time.
 
         support_x [N, ...], support_y [N], or [N, outputs] for regression. Raises ConfigError if the answer to
         a query depends on the other queries.
@@ -137,10 +138,9 @@ class MetaLearner(ABC):
         return state.network.plain_body(parameters, moments)
 
     def frozen_parameter_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        """The gradient of the query loss after adaptation, for the parameters that the inner loop holds.
+        """The gradient of the query loss after adaptation, for parameters that the inner loop leaves alone.
 
-        A learner without an inner loop holds all parameters. If the meta-gradient is the derivative of a
-        loss, it is this gradient already.
+        If the meta-gradient is the derivative of a loss, it is this gradient already.
         """
         return self.meta_gradient(state, batch, iteration)
 
@@ -171,9 +171,8 @@ class MetaLearner(ABC):
     def statistics(self, state: MetaState, *, shots: int, tasks: int = 1, test: bool) -> Statistics:
         """The statistics of a pass over the queries of `tasks` tasks, as BatchNormPolicy.statistics says.
 
-        Training does without population statistics. While they are collected, norms record those of each
-        batch. Raises RuntimeError if a test needs them and there are none: to record them then would keep the
-        moments of every batch, and would pass the batch's statistics off as the population's.
+        Training does not use population statistics. While they are collected, norms record those of each
+        batch. Raises RuntimeError if a test needs them and there are none, rather than use the batch's own.
         """
         if state.recording:
             return replace(self.batch_norm.in_training.statistics(shots, tasks), record=test)

@@ -4,8 +4,8 @@ This is the "Baseline" of Chen et al. 2019, "A Closer Look at Few-shot Classific
 body is trained to tell all meta-training classes apart at once, with one linear classifier over them. Each
 task gets a new linear head that starts at zero. Full-batch gradient steps on the support set train the head
 with the body frozen (`adapted_part: head`), or both together (`adapted_part: all`).
-Regression has no classes. The network is trained on the points of all tasks together, as the pretrained
-baseline of the MAML paper is (section 5.1), and its head or all of it is fine-tuned.
+Regression has no classes. The network is trained on the points of all tasks together, as in the pretrained
+baseline of the MAML paper (section 5.1), and its head or all of it is fine-tuned.
 Deviation from Chen et al.: plain gradient descent on the whole support set, not momentum SGD in
 minibatches of four.
 """
@@ -31,8 +31,8 @@ class FineTune(TaskHead):
     """Pretraining, then fine-tuning on each test task.
 
     test_steps: gradient steps on a test task, at least 1.
-    inner_lr: their learning rate, above 0.
-    adapted_part: what they change, the new `head` alone or `all` parameters.
+    inner_lr: the learning rate of these steps, above 0.
+    adapted_part: what the steps change, the new `head` alone or `all` parameters.
     """
 
     batches_tasks = True  # one training set of all the meta-batch's classes
@@ -115,5 +115,6 @@ class FineTune(TaskHead):
             parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
             with torch.enable_grad():
                 loss = task_loss(state.task.kind, forward(parameters), support_y)
-            parameters = gradient_step(parameters, loss, tuple(parameters), self.inner_lr, create_graph=False)
+            rates = dict.fromkeys(parameters, self.inner_lr)
+            parameters = gradient_step(parameters, loss, rates, create_graph=False)
         return {name: p.detach() for name, p in parameters.items()}

@@ -1,6 +1,6 @@
 """Losses, gradients and metrics, the building blocks of inner and outer loops."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -26,45 +26,29 @@ def task_loss(kind: Kind, outputs: Tensor, targets: Tensor) -> Tensor:
     return tasks * F.mse_loss(outputs, targets)
 
 
-def gradient(loss: Tensor, parameters: Parameters) -> Parameters:
-    """dloss/dparameters by name, without a graph; zeros for parameters that the loss does not depend on."""
+def gradient(loss: Tensor, parameters: Parameters, *, create_graph: bool = False) -> Parameters:
+    """dloss/dparameters by name; zeros for parameters that the loss does not depend on."""
+    places = list(parameters.values())
     gradients = torch.autograd.grad(
-        loss, list(parameters.values()), allow_unused=True, materialize_grads=True
+        loss, places, create_graph=create_graph, allow_unused=True, materialize_grads=True
     )
     return dict(zip(parameters, gradients, strict=True))
 
 
 def gradient_step(
-    parameters: Parameters,
-    loss: Tensor,
-    names: Sequence[str],
-    rates: Mapping[str, Tensor | float] | float,
-    *,
-    create_graph: bool,
+    parameters: Parameters, loss: Tensor, rates: Mapping[str, Tensor | float], *, create_graph: bool
 ) -> Parameters:
-    """Returns parameters - rate * dloss/dparameters for `names`, and all other parameters unchanged.
+    """Returns parameters - rate * dloss/dparameters for those with a rate, and all others unchanged.
 
     Without `create_graph` the gradient counts as a constant (first-order MAML). The new parameters still
     depend on the old ones and on the rates.
     """
-    before = [parameters[n] for n in names]
-    # A parameter that this pass did not use (of an operation that was not sampled) stays as it is.
-    gradients = torch.autograd.grad(
-        loss, before, create_graph=create_graph, allow_unused=True, materialize_grads=True
-    )
-    pairs = zip(names, before, gradients, strict=True)
-    if isinstance(rates, float):
-        return parameters | {name: torch.add(p, g, alpha=-rates) for name, p, g in pairs}
-    return parameters | {name: p - rates[name] * g for name, p, g in pairs}
+    slopes = gradient(loss, {name: parameters[name] for name in rates}, create_graph=create_graph)
+    return parameters | {name: _moved(parameters[name], g, rates[name]) for name, g in slopes.items()}
 
 
-def scaled(
-    rates: Mapping[str, Tensor] | float, names: Sequence[str], scale: Mapping[str, float]
-) -> Mapping[str, Tensor | float] | float:
-    """The learning rates of `names`, times their factors in `scale` (1 if there is no factor)."""
-    if not scale:
-        return rates
-    return {n: (rates if isinstance(rates, float) else rates[n]) * scale.get(n, 1.0) for n in names}
+def _moved(p: Tensor, g: Tensor, rate: Tensor | float) -> Tensor:
+    return torch.add(p, g, alpha=-rate) if isinstance(rate, float) else p - rate * g
 
 
 def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:

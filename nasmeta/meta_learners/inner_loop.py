@@ -15,9 +15,10 @@ from nasmeta.networks.task_network import TaskNetwork
 
 
 class InnerLoop(MetaLearner):
-    """A meta-learner that adapts the network's parameters to a test task by `test_steps` steps.
+    """A meta-learner that adapts the network's parameters to a task by steps.
 
-    For T tasks at once, tensors have one more dimension, T, in front, and so have the adapted parameters.
+    test_steps: how many for a test task. For T tasks at once, tensors have one more dimension, T, in front,
+    and so have the adapted parameters.
     """
 
     test_steps: int

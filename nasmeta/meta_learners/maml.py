@@ -13,7 +13,8 @@ Deviation: test steps beyond the last training step use LSLR's rates of that ste
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import reduce
 from typing import Annotated, Literal
 
 import torch
@@ -22,10 +23,8 @@ from torch import Tensor
 
 from nasmeta.meta_learners.gradients import (
     Gradients,
-    Metrics,
     gradient,
     gradient_step,
-    scaled,
     task_loss,
     task_metrics,
 )
@@ -38,7 +37,7 @@ from nasmeta.task import TaskBatch
 
 
 class Maml(InnerLoop):
-    """MAML and its relatives; an inner step is a full-batch gradient step on the support set.
+    """MAML and its relatives. An inner step is a full-batch gradient step on the support set.
 
     second_order: whether inner steps are differentiated.
     train_steps, test_steps: inner steps in meta-training and on a test task, at least 1.
@@ -88,47 +87,34 @@ class Maml(InnerLoop):
         return min(iteration, self.multi_step_iterations)
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        """The gradient of the query losses, weighted over inner steps; metrics are of the last step."""
+        support_x, support_y, query_x, query_y = alone(batch[:4])
         weights = step_weights(self.train_steps, iteration, self.multi_step_iterations)
-        loss, metrics = self._meta_loss(state, alone(batch[:4]), weights)
-        return gradient(loss / len(batch.support_x), state.parameters), metrics
-
-    def _meta_loss(
-        self, state: MetaState, tensors: tuple[Tensor, ...], weights: list[float]
-    ) -> tuple[Tensor, Metrics]:
-        """The query loss, weighted over inner steps and summed over tasks, and the last step's metrics."""
-        support_x, support_y, query_x, query_y = tensors
-        parameters = repeated(state, support_x)
-        total: Tensor | float = 0.0
         steps = self.inner_steps(
-            state, parameters, support_x, support_y, len(weights), create_graph=self.second_order
+            state, support_x, support_y, self.train_steps, create_graph=self.second_order
         )
+        tasks, kind, losses = len(batch.support_x), state.task.kind, []
         for weight, adapted in zip(weights, steps, strict=True):
             if weight > 0:
                 outputs = self.query_outputs(state, adapted, support_x, query_x, test=False)
-                loss = task_loss(state.task.kind, outputs, query_y)
-                total = total + weight * loss
-        assert isinstance(total, Tensor)
-        tasks = len(outputs) if outputs.dim() == 3 else 1
-        return total, task_metrics(state.task.kind, loss / tasks, outputs, query_y)
+                loss = task_loss(kind, outputs, query_y) / tasks
+                losses.append(weight * loss)
+        total = reduce(torch.add, losses)
+        return gradient(total, state.parameters), task_metrics(kind, loss, outputs, query_y)
 
     def inner_steps(
-        self,
-        state: MetaState,
-        parameters: Parameters,
-        support_x: Tensor,
-        support_y: Tensor,
-        steps: int,
-        *,
-        create_graph: bool,
+        self, state: MetaState, support_x: Tensor, support_y: Tensor, steps: int, *, create_graph: bool
     ) -> Iterator[Parameters]:
-        """The parameters after each of `steps` gradient steps on the support set."""
-        names = self.adapted_names(state)
+        """The network's parameters after each of `steps` gradient steps on the support set."""
+        parameters = repeated(state, support_x)
         forward = self._support_forward(state, parameters, support_x, create_graph=create_graph)
         for step in range(steps):
             state.network.anneal(step / steps)
             loss = task_loss(state.task.kind, forward(parameters), support_y)
-            rates = scaled(self._rates(state, step), names, state.inner_scale)
-            parameters = gradient_step(parameters, loss, names, rates, create_graph=create_graph)
+            rates = self._rates(state, step)
+            if state.inner_scale:
+                rates = {name: rate * state.inner_scale.get(name, 1.0) for name, rate in rates.items()}
+            parameters = gradient_step(parameters, loss, rates, create_graph=create_graph)
             state.network.anneal((step + 1) / steps)
             yield parameters
 
@@ -143,15 +129,16 @@ class Maml(InnerLoop):
         embeddings = network.embed(start, support_x, OWN, kernels)
         return lambda parameters: network.classify(parameters, embeddings)
 
-    def _rates(self, state: MetaState, step: int) -> dict[str, Tensor] | float:
+    def _rates(self, state: MetaState, step: int) -> Mapping[str, Tensor | float]:
+        """The learning rate of each adapted parameter, by name."""
+        names = self.adapted_names(state)
         if not self.learn_inner_lr:
-            return self.inner_lr
+            return dict.fromkeys(names, self.inner_lr)
         step = min(step, self.train_steps - 1)
-        return {name: state.parameters[f"meta.inner_lr.{name}"][step] for name in self.adapted_names(state)}
+        return {name: state.parameters[f"meta.inner_lr.{name}"][step] for name in names}
 
     def adapted_parameters(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
-        start = repeated(state, support_x)
-        steps = self.inner_steps(state, start, support_x, support_y, self.test_steps, create_graph=False)
+        steps = self.inner_steps(state, support_x, support_y, self.test_steps, create_graph=False)
         return deque(steps, maxlen=1).pop()
 
 

@@ -7,7 +7,7 @@ inner rates are not known, or if one step must suffice. It doubles what the oute
 
 Every entry of alpha starts at its own draw, uniform over the paper's range. With one draw for all entries,
 each architecture of a search would start from another rate. Steps beyond the first use the same alpha.
-`second_order: false` drops second derivatives as first-order MAML does; the paper does not do this.
+Beyond the paper, `second_order: false` drops second derivatives as first-order MAML does.
 """
 
 from typing import Annotated

@@ -19,7 +19,7 @@ from nasmeta.meta_learners.task_head import Head, TaskHead
 from nasmeta.networks.network import Parameters
 from nasmeta.networks.policy import BatchNormPolicy
 
-SCALE = {"euclidean": 1.0, "cosine": 10.0}
+INITIAL_TEMPERATURE = {"euclidean": 1.0, "cosine": 10.0}
 """The temperature's initial value: the paper's for distances, Meta-Baseline's for cosines."""
 
 
@@ -27,7 +27,7 @@ class ProtoNet(TaskHead):
     """Prototypical networks.
 
     distance: euclidean (squared) or cosine.
-    learn_temperature: whether the factor of the logits is meta-learned; see SCALE for its initial value.
+    learn_temperature: whether the factor of the logits is meta-learned, from INITIAL_TEMPERATURE on.
     train_way: classes of a training episode, at least 2 (None: as many as a test task has).
     """
 
@@ -49,7 +49,7 @@ class ProtoNet(TaskHead):
     def extra_parameters(self, state: MetaState) -> Parameters:
         if not self.learn_temperature:
             return {}
-        return {"log_temperature": torch.tensor(SCALE[self.distance]).log()}
+        return {"log_temperature": torch.tensor(INITIAL_TEMPERATURE[self.distance]).log()}
 
     def _head(self, state: MetaState, support: Tensor, support_y: Tensor, outputs: int) -> Head:
         """-|q - c|^2 is linear in q without its |q|^2, which does not change the softmax over classes c."""
@@ -64,7 +64,7 @@ class ProtoNet(TaskHead):
     def _temperature(self, state: MetaState) -> Tensor | float:
         if self.learn_temperature:
             return state.parameters["meta.log_temperature"].exp()
-        return SCALE[self.distance]
+        return INITIAL_TEMPERATURE[self.distance]
 
 
 def prototypes(support: Tensor, labels: Tensor, ways: int) -> Tensor:

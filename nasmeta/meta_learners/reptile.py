@@ -3,8 +3,8 @@
 Trains on a task for a few steps and moves the initialization towards the result. The meta-gradient is theta
 minus the mean over tasks of theta'_task (algorithm 2 there, "batched"), for any outer optimizer. There are no
 second derivatives and there is no query loss: in meta-training, a task's support and query images are one
-training set, which is cut into minibatches. They go round the set in a fixed order that alternates the
-classes. The images of an episode are in random order, so this draws without replacement, balanced by class.
+training set. Minibatches go round this set in a fixed order that alternates the classes. The images of an
+episode are in random order, so this draws without replacement, balanced by class.
 Deviation: the inner Adam starts fresh in every task (the authors' code carries its second moments over).
 """
 
@@ -127,10 +127,7 @@ class Reptile(InnerLoop):
         return self._inner_loop(state, ((support_x, support_y),), self.test_steps)[0]
 
     def frozen_parameter_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        """The first-order gradient of the query loss for the held parameters, after adaptation.
-
-        Each task is adapted to on its support set alone, by `train_steps` minibatches.
-        """
+        """As in the base class, of first order; tasks adapt to their support sets alone, in `train_steps`."""
         held = [n for n in state.network.names if state.inner_scale.get(n, 1.0) == 0]
         gradients, metrics = Mean(), Mean()
         for support_x, support_y, query_x, query_y in zip(*batch[:4], strict=True):
@@ -143,11 +140,11 @@ class Reptile(InnerLoop):
 
 
 def minibatches(sets: Sets, task: TaskSpec, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless minibatches of `size` examples from the sets (x, y) of one task, round and round.
+    """Endless minibatches of `size` examples from the sets (x, y) of one task, which are cycled through.
 
     Sets are ordered by class, as in TaskBatch. Minibatches take one example of each class in turn; a set
-    whose classes differ in size keeps its order. If `size` is that of all sets or more, every minibatch
-    holds all examples.
+    whose classes differ in size keeps its order. If there are at most `size` examples, every minibatch has
+    all of them.
     """
     ways = task.outputs if task.kind == "classification" else 1
     x = torch.cat([_by_example(x, ways) for x, _ in sets])

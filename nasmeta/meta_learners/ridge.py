@@ -5,8 +5,8 @@ targets: W = (X'X + lambda I)^-1 X'Y (eq. 4 there), or X'(XX' + lambda I)^-1 Y (
 if that system is smaller (N x N for N support examples). The query loss is differentiated through the
 solution. A query's logits are alpha * xW + beta (eq. 6). lambda, alpha and beta are meta-learned with the
 body; lambda is learned as its logarithm, so it stays positive. A constant feature gives the head a bias, as
-in the authors' code. beta shifts all logits of a query alike, so a softmax does not see it; it is kept
-because the paper has it. As in the paper, training episodes may have more classes than test tasks
+in the authors' code. beta is there because the paper has it: it shifts all logits of a query alike, which
+does not change a softmax. As in the paper, training episodes may have more classes than test tasks
 (`train_way`).
 Deviation: the authors draw the shots of a training episode at random; here they are the task's.
 Regression uses its targets unchanged and needs neither alpha nor beta, so only lambda is learned.

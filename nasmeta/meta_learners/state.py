@@ -1,4 +1,4 @@
-"""What meta-training changes."""
+"""The state of a meta-training: a network with everything that is learned."""
 
 from dataclasses import dataclass, field
 
@@ -11,13 +11,13 @@ from nasmeta.task import TaskSpec
 
 @dataclass
 class MetaState:
-    """What meta-training changes.
+    """A network for a task, and everything that meta-training changes.
 
-    parameters: all that the outer optimizer updates, as leaf tensors. The network's have the module's names;
-    what is meta-learned besides them has names that start with "meta.".
-    statistics: the population moments of `running`; empty until training is over.
+    parameters: all that the outer optimizer updates, as leaf tensors. Those of the network have the module's
+    names; the names of others begin with "meta.".
+    statistics: the population moments for the policy `running`; empty until training is over.
     inner_scale, outer_scale: factors of the learning rates of the inner and the outer loop, by parameter name
-    (1 if there is none). An inner factor of 0 holds a parameter: the inner loop does not change it.
+    (1 if there is none). The inner loop does not change parameters with a factor of 0.
     recording: true while the population moments are collected.
     """
 

@@ -45,7 +45,7 @@ class TaskArchitecture(MetaLearner):
     """A meta-learner that finds an architecture for every task.
 
     inner: the learner whose inner loop adapts weights and architecture.
-    adaptation: how the architecture adapts: learning-rate factors, temperatures, warm-up and pruning steps.
+    adaptation: the learning-rate factors, temperatures, warm-up and pruning steps of the architecture.
     Raises ConfigError if the inner learner does not adapt the body.
     """
 

@@ -1,8 +1,8 @@
 """Meta-learners that give each task a linear head of its own, from the embeddings of its support set.
 
-Normalization: support images and queries must be normalized alike to be compared, so a task's images go
-through the body together. `support` takes the statistics from the support images, `transductive` from all of
-them. In training, `running` does as `transductive`.
+Support images and queries must be normalized alike to be compared, so a task's images go through the body
+together. `support` takes the statistics from the support images, `transductive` from all of them. In
+training, `running` does what `transductive` does.
 """
 
 from abc import abstractmethod

@@ -8,19 +8,24 @@ from torch import Tensor, nn
 
 from nasmeta.networks.forward_pass import ForwardPass, Kernels
 from nasmeta.networks.kernels import stacked
-from nasmeta.networks.kernels.batch_norm import normalize, normalize_and_pool, pool_and_normalize
+from nasmeta.networks.kernels.batch_norm import (
+    all_but_channels,
+    normalize,
+    normalize_and_pool,
+    pool_and_normalize,
+)
 from nasmeta.networks.kernels.stacked import below_vmap
 
-LARGE = 2**19
-"""Size of a feature map, in numbers, from which fusing it with the pooling pays if gradients are taken.
+LARGE_MAP = 2**19
+"""How many numbers a feature map needs for fused normalization and pooling to pay in a pass with gradients.
 
 Smaller maps fit into a core's cache."""
 
 
 class EpisodicBatchNorm(nn.Module):
-    """Batch normalization by the statistics, and with the kernels, of the current forward pass.
+    """Batch normalization, with the statistics and the kernels that the current forward pass names.
 
-    norm: the layer that it replaces, under the same name, with the same weight and bias.
+    norm: the layer that it replaces; it takes over weight and bias.
     current: the network's pass, which the network sets before each call.
     pool: the 2x2 max-pooling that follows the norm, or None.
     Calls take x [n, C] or [n, C, H, W].
@@ -58,7 +63,7 @@ class EpisodicBatchNorm(nn.Module):
 
     def _pools_first(self, x: Tensor) -> bool:
         """Whether pooling before normalizing is possible and pays."""
-        pays = x.numel() >= LARGE or not torch.is_grad_enabled()
+        pays = x.numel() >= LARGE_MAP or not torch.is_grad_enabled()
         once = self.current.kernels is Kernels.FUSED and x.dtype == self.weight.dtype
         # Reading a value waits for the device, which is free on a CPU only.
         return pays and once and x.device.type == "cpu" and bool((self.weight > 0).all())
@@ -66,7 +71,7 @@ class EpisodicBatchNorm(nn.Module):
     def _normalized(self, x: Tensor, rows: int) -> Tensor:
         statistics, kernels = self.current.statistics, self.current.kernels
         if statistics.record:
-            variance, mean = torch.var_mean(x.detach(), dim=_all_but_channels(x), correction=0)
+            variance, mean = torch.var_mean(x.detach(), dim=all_but_channels(x), correction=0)
             self.recorded.append((mean, variance))
         if statistics.population:
             return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, eps=self.eps)
@@ -97,7 +102,3 @@ class EpisodicBatchNorm(nn.Module):
         moments = {"running_mean": self.mean, "running_var": self.variance}
         norm.load_state_dict({"weight": self.weight, "bias": self.bias, **moments}, strict=False)
         return norm if self.pool is None else nn.Sequential(norm, self.pool)
-
-
-def _all_but_channels(x: Tensor) -> list[int]:
-    return [dim for dim in range(x.dim()) if dim != 1]

@@ -1,13 +1,13 @@
-"""How a meta-step is executed. Results stay the same, except for rounding.
+"""How a meta-step is executed. The results are the same up to rounding.
 
 `task_parallel` says how the tasks of a meta-batch are computed:
 - loop: one after the other, each operation on all cores.
 - threads: one task per core, each operation on that core alone. A small network's operations are too short
   to be split over cores: on two cores MAML and Reptile are 1.1 to 1.7 times as fast as with `loop` (noisy
   runs; compare with `nasmeta bench task_parallel=loop`). Results do not depend on the number of threads.
-- vmap: all at once with torch.vmap, each task with its own weights. A GPU needs this to be busy, and networks
-  that consist of small matrix products gain from it on any device. Convolutions become grouped ones, which
-  take twice the time on a CPU. Memory grows with the number of tasks.
+- vmap: all at once with torch.vmap, each task with its own weights. This keeps a GPU busy, and it speeds up
+  small matrix products on any device. Convolutions become grouped ones, which take twice the time on a CPU.
+  Memory grows with the number of tasks.
 - auto: on a CPU, threads for networks with convolutions and vmap for others. On a GPU, vmap (H200, 4-conv-32,
   32 tasks, MAML and Reptile: 9 to 18 times as fast as `loop`).
 
@@ -38,10 +38,10 @@ class Execution:
 
     task_parallel: loop, threads, vmap or auto; the head of this file says what each does.
     task_chunk: the most tasks in memory at once, at least 1 (None: no limit).
-    compile: run the network through torch.compile.
+    compile: whether the network runs through torch.compile.
     precision: fp32, tf32 (CUDA only), or bf16 by autocast.
-    cuda_graphs: record meta-steps and predictions as CUDA graphs (training/cuda_graphs.py). Ignored on a CPU
-    and with threads.
+    cuda_graphs: whether meta-steps and predictions are recorded as CUDA graphs (training/cuda_graphs.py). It
+    is ignored on a CPU and with threads.
     """
 
     task_parallel: Parallel = "loop"
@@ -64,7 +64,7 @@ class Execution:
         return "threads" if torch.get_num_threads() > 1 and not self.compile else "loop"
 
     def smaller(self, tasks: int) -> "Execution | None":
-        """The same with half as many tasks at once, if a meta-batch of `tasks` does not fit in memory.
+        """The same with half as many tasks at once, for a meta-batch of `tasks` that does not fit in memory.
 
         None if tasks are computed one at a time already.
         """
@@ -98,11 +98,6 @@ def check(execution: Execution, device: torch.device, second_order: bool) -> Non
             "compile: torch.compile cannot differentiate twice, as second-order MAML does; "
             "use compile=false, or meta_learner=fomaml"
         )
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether a torch operation ran out of memory: a class of its own on GPUs, only a message on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @lru_cache(maxsize=4)

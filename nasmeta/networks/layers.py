@@ -1,4 +1,4 @@
-"""Replaces the layers of a network by our own ones, and back."""
+"""Replaces torch's layers of a network by our own, and back."""
 
 from torch import nn
 

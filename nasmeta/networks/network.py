@@ -22,12 +22,12 @@ Parameters = dict[str, Tensor]
 class Network:
     """A module with a `body` and a `head`, called with the parameters to use.
 
-    module: some of its layers are replaced by our own ones, in place. Its own parameters only give names,
-    shapes and initial values. Several threads may call the network at the same time, because each thread
-    computes with its own copy.
+    module: some of its layers are replaced by our own, in place. Its own parameters only give names, shapes
+    and initial values.
 
-    Parameters may have one dimension more than the module's: they are then stacked for T tasks. Each task's
-    inputs, x [T, n, ...], are answered with its own weights: [T, n, outputs].
+    Several threads may call the network at the same time, because each thread computes with its own copy.
+    Parameters with one more dimension than the module's are stacked for T tasks. The inputs [T, n, ...] of
+    each task are then answered with its own weights: [T, n, outputs].
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -38,14 +38,7 @@ class Network:
         self.names = tuple(name for name, _ in module.named_parameters())
         self.body_names = tuple(name for name in self.names if name.startswith("body."))
         self.head_names = tuple(name for name in self.names if name.startswith("head."))
-        self._copies = threading.local()
-
-    def __getstate__(self) -> dict[str, object]:
-        """The state to pickle or copy, without what belongs to this process and its threads."""
-        return {name: value for name, value in vars(self).items() if name != "_copies"}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        vars(self).update(state, _copies=threading.local())
+        self._copies = _Copies()
 
     def __call__(
         self,
@@ -72,7 +65,7 @@ class Network:
         return embeddings @ parameters["head.weight"].mT + parameters["head.bias"].unsqueeze(-2)
 
     def anneal(self, progress: float) -> None:
-        """Sets how far this thread's inner loop is, 0 to 1, for a network that changes during it."""
+        """Tells a network that changes during the inner loop how far this thread's is, from 0 to 1."""
         anneal = getattr(self._copy.module, "anneal", None)
         if anneal is not None:
             anneal(progress)
@@ -112,9 +105,9 @@ class Network:
         return own
 
     def to(self, device: torch.device) -> None:
-        """Moves to `device` what the network holds besides the parameters it is called with."""
+        """Moves the module, with its buffers, to `device`."""
         self.module.to(device)
-        self._copies = threading.local()
+        self._copies = _Copies()
 
     @property
     def features(self) -> int:
@@ -147,6 +140,13 @@ class Network:
                 place.copy_({**parameters, **moments}[f"body.{name}"])
         make_plain(body)
         return body
+
+
+class _Copies(threading.local):
+    """Each thread's copy of the module. Copying or pickling makes an empty one."""
+
+    def __reduce__(self) -> tuple[type["_Copies"], tuple[()]]:
+        return _Copies, ()
 
 
 class _Copy:

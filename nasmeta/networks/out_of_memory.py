@@ -1,9 +1,9 @@
-"""What to do if a meta-batch does not fit in a device's memory: compute fewer of its tasks at once."""
+"""If a meta-batch does not fit in a device's memory, fewer of its tasks are computed at once."""
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from nasmeta.networks.execution import out_of_memory
+import torch
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -11,6 +11,11 @@ T = TypeVar("T")
 
 class DoesNotFit(RuntimeError):
     """Not even one task fits in memory."""
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a torch operation ran out of memory: a class of its own on GPUs, only a message on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def retry_on_oom(setting: S, smaller: Callable[[S], S | None], attempt: Callable[[S], T]) -> tuple[T, S]:

@@ -1,4 +1,4 @@
-"""The result of adapting to a task: a plain network that answers each query by itself."""
+"""The result of adapting to a task: a plain network, which answers each query independently of others."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -33,15 +33,17 @@ class Architecture(Protocol):
 
 A = TypeVar("A", bound=Architecture)
 
-REPAIRS = 60
-"""The steps after which an architecture that is still too expensive is given up."""
+MAX_REPAIR_STEPS = 60
+"""After so many steps, an architecture that is still too expensive is given up."""
 
 
 class SearchSpace(ABC, Generic[A]):
     """A set of architectures: how to draw, edit, print, view and build them.
 
+    operations: the labels that nodes of `graph` can have.
+
     Only methods that build networks or handle weights need torch. All randomness comes from the generator
-    that is passed in. `operations` is the vocabulary of the labels in `graph`.
+    that is passed in.
     """
 
     operations: tuple[str, ...]
@@ -86,8 +88,8 @@ class SearchSpace(ABC, Generic[A]):
     def build(self, arch: A, task: TaskSpec) -> FewShotNetwork:
         """The network for `task`. Raises ArchitectureError if it cannot take such inputs.
 
-        It is a function of its inputs and parameters. It draws nothing, keeps nothing from call to call, and
-        does the same operations whatever the values, so that it can be recorded and run in threads.
+        Its forward pass must be a pure function of inputs and parameters: no random draws, no state between
+        calls, and the same operations whatever the values. So it can be recorded, and run in threads.
         """
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> RelaxedNetwork:
@@ -101,57 +103,57 @@ class SearchSpace(ABC, Generic[A]):
         )
 
     def canonical(self, arch: A) -> A:
-        """The architecture that stands for all known to be isomorphic to `arch`; by default `arch` itself.
+        """The representative of all architectures known to be isomorphic to `arch`; by default `arch` itself.
 
         Equal results mean equal networks. Different results do not mean different networks.
         """
         return arch
 
     def widened(self, number: int, rounds: int) -> SearchSpace[A]:
-        """The part of the space that round `number` of `rounds` (from 1) searches.
+        """The part of the space that round `number` of `rounds` (from 1) searches; by default all of it.
 
-        It grows from round to round, and the last one is the whole space. By default every part is the whole
-        space.
+        The part grows from round to round, and in the last one it is the whole space.
         """
         return self
 
     def buildable(self, task: TaskSpec) -> SearchSpace[A]:
-        """The part of the space whose networks can be built for `task`, as far as the space can tell.
+        """The part of the space whose networks can be built for `task`; by default the whole space.
 
-        By default it is the whole space.
+        A supernet is trained on what this part draws, and a vote of proxies compares with it.
         """
         return self
 
     def within(self, task: TaskSpec, *, max_params: float | None, max_flops: float | None) -> SearchSpace[A]:
-        """The same space, whose draws spend what is allowed on networks for `task`.
+        """The same space, with draws whose networks for `task` cost about what the limits allow.
 
-        A limit that is None is set by the hand-designed network. By default draws do not depend on limits.
+        Where a limit is None, the cost of the hand-designed network guides the draws. By default, draws do
+        not depend on limits.
         """
         return self
 
     def relatives(self) -> list[A]:
-        """Members to begin a search with, the reference and variants of it, the most promising first."""
+        """Architectures to begin a search with: the reference, then its most promising variants."""
         return [self.reference()]
 
     def reference_within(self, fits: Callable[[A], bool]) -> A:
-        """The hand-designed network as an opponent under limits: the reference, cheaper until it fits.
+        """The hand-designed network to compare with under limits: the reference, made cheaper until it fits.
 
-        It may be beyond the edits of the space, but `parse` reads it. If nothing fits, it is the reference.
+        Edits may not lead to it, but `parse` reads it. If nothing fits, it is the reference.
         """
         reference = self.reference()
         return self.repair(reference, fits, seeding.stream(0, "reference")) or reference
 
     def repair(self, arch: A, fits: Callable[[A], bool], rng: np.random.Generator) -> A | None:
-        """`arch`, made cheaper step by step until it fits; None if it still does not after REPAIRS steps."""
+        """`arch`, made cheaper step by step until it fits; None if MAX_REPAIR_STEPS steps do not suffice."""
         repaired: A | None = arch
-        for _ in range(REPAIRS):
+        for _ in range(MAX_REPAIR_STEPS):
             if repaired is None or fits(repaired):
                 return repaired
             repaired = self.cheaper(repaired, rng)
         return None
 
     def cheaper(self, arch: A, rng: np.random.Generator) -> A | None:
-        """A member a small step away that costs less; None if there is none, which is the default."""
+        """An architecture a small step away that costs less; None, the default, if there is none."""
         return None
 
     def starting_at(self, arch: A) -> SearchSpace[A]:
@@ -164,8 +166,8 @@ class SearchSpace(ABC, Generic[A]):
         """Parameters for a network of `new` that start from `weights`, which a network of `old` has learned.
 
         If the space knows how, the new network computes the same function (see its weights.py). By default,
-        values that fit by name and shape are copied. `fresh` are a new network's own parameters; the result
-        has their names and shapes.
+        values with the same name and shape are copied. fresh: the initial parameters of a new network; the
+        result has their names and shapes.
         """
         from nasmeta.search_spaces.morphism import copied
 

@@ -1,39 +1,27 @@
-"""The building blocks of the operations on the edges of cells, for every cell-based space.
+"""The operations on the edges of cells, and the nodes that they feed, for every cell-based space.
 
-Each space has a table `OPS[name](width_in, width, stride)` of factories that use them. Its cells take one
-operation per edge, and a supernet takes all of them. Order within an operation (pre-activation): ReLU,
-convolution, batch norm. The conventions are those of `ops`: nothing in place, no running statistics, no bias
-before a norm.
+Each space has a table `OPS[name](width_in, width, stride)` of factories that use these operations. Order
+within an operation (pre-activation): ReLU, convolution, batch norm. The conventions are those of `ops`:
+nothing in place, no running statistics, no bias before a norm.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces import ops
-from nasmeta.task import TaskSpec
+from nasmeta.search_spaces.sharing import Edge
 
 Factory = Callable[[int, int, int], nn.Module]
 Table = Mapping[str, Factory]
 
-# 3x3. Stride 1 keeps the size, stride 2 halves it, rounded up. An average ignores the padding.
+# 3x3 poolings. Stride 1 keeps the size; stride 2 halves it, rounded up. An average ignores the padding.
 POOLINGS: dict[str, Callable[[int], nn.Module]] = {
     "max": lambda stride: nn.MaxPool2d(3, stride, padding=1),
     "avg": lambda stride: nn.AvgPool2d(3, stride, padding=1, count_include_pad=False),
 }
-
-
-def image_channels(space: str, task: TaskSpec) -> int:
-    """The channels of the task's images. Raises ArchitectureError if it has no images."""
-    if len(task.input_shape) != 3:
-        raise ArchitectureError(
-            f"the {space} space needs images of shape (channels, height, width), got {task.input_shape}; "
-            "use search_space=mlp"
-        )
-    return task.input_shape[0]
 
 
 def relu_conv_bn(width_in: int, width: int, kernel: int, stride: int) -> nn.Sequential:
@@ -93,7 +81,7 @@ class FactorizedReduce(nn.Module):
 
 
 class Zero(nn.Module):
-    """Returns zeros; a zero gradient flows through to the input, so that every parameter has one."""
+    """Returns zeros. The input gets a zero gradient, so that every parameter has a gradient."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -101,3 +89,26 @@ class Zero(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, :, :: self.stride, :: self.stride] * 0.0
+
+
+class Nodes(nn.Module):
+    """The nodes of a cell: its inputs [n, width, height, width] -> its states, which are inputs, then nodes.
+
+    table: makes the operations. edges: in the order of their targets. A node is the sum of the operations on
+    the edges that lead to it. inputs: how many the cell has. stride: of operations on edges from an input.
+    """
+
+    def __init__(self, table: Table, edges: Sequence[Edge], width: int, inputs: int, stride: int) -> None:
+        super().__init__()
+        self.ends = [(source, target) for source, target, _ in edges]
+        strides = [stride if source < inputs else 1 for source, _ in self.ends]
+        self.ops = nn.ModuleList(
+            table[op](width, width, s) for (_, _, op), s in zip(edges, strides, strict=True)
+        )
+
+    def forward(self, *inputs: Tensor) -> list[Tensor]:
+        states = dict(enumerate(inputs))
+        for (source, target), op in zip(self.ends, self.ops, strict=True):
+            y = op(states[source])
+            states[target] = states[target] + y if target in states else y
+        return list(states.values())

@@ -17,7 +17,7 @@ class Choose(Protocol):
 
 @runtime_checkable
 class Decidable(Protocol[A_co]):
-    """A space that declares the decisions of an architecture. A SearchSpace need not be one.
+    """A space whose architectures are sequences of decisions. A SearchSpace need not be one.
 
     `decisions` maps each kind of decision to all its options, in a fixed order. These are the vocabularies of
     a controller, which learns one embedding and one softmax per kind. Decisions of one kind share what is
@@ -29,8 +29,8 @@ class Decidable(Protocol[A_co]):
         """Kind -> options; options are hashable, and each comes once."""
 
     def decide(self, choose: Choose) -> A_co:
-        """The architecture that `choose` makes; it is called once per decision.
+        """Builds an architecture by calling `choose` once per decision.
 
-        Which decisions come in which order, and their options, may depend on earlier choices, so that every
-        sequence of answers ends inside the space. Exactly one sequence leads to each architecture.
+        Which decision comes next, and its options, may depend on earlier choices. Every sequence of answers
+        ends inside the space, and exactly one leads to each architecture.
         """

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class ArchitectureGraph:
-    """Operations in topological order and the edges between them; equal and hashed by content.
+    """Operations in topological order and the edges between them; compared and hashed by content.
 
-    operations: one label per node, the first is "input", the last "output"; labels come from the space's
-    `operations` vocabulary. adjacency [nodes, nodes] bool, upper triangular: [i, j] is an edge i -> j. widths
-    [nodes]: output channels or units of each node (0 if that has no meaning).
+    operations: one label per node, from the space's `operations`; the first is "input", the last "output".
+    adjacency: [nodes, nodes], upper triangular; [i, j] is true if an edge leads from i to j.
+    widths: output channels or units of each node; 0 if a node has none.
+    Raises ValueError if the shapes do not fit, or if the order is not topological.
     """
 
     operations: tuple[str, ...]
@@ -37,7 +38,7 @@ class ArchitectureGraph:
 
 
 class GraphBuilder:
-    """Builds a graph node by node. Nodes are fed by earlier ones, so the order is topological."""
+    """Builds a graph node by node, each after the nodes that lead to it."""
 
     def __init__(self) -> None:
         self._operations: list[str] = ["input"]
@@ -52,7 +53,7 @@ class GraphBuilder:
     def add(self, operation: str, width: int, *sources: int) -> int:
         """Adds a node of `width` channels or units and returns its index.
 
-        It is fed by `sources`, or by the last node if there are none.
+        Edges lead to it from `sources`, or from the last node if there are none.
         """
         node = len(self._operations)
         self._edges += [(source, node) for source in sources or (self.last,)]
@@ -61,7 +62,7 @@ class GraphBuilder:
         return node
 
     def finish(self, *sources: int) -> ArchitectureGraph:
-        """The graph, with `sources` (or else the last node) fed into "output"."""
+        """The graph, with an "output" node at the end; its edges are as in `add`."""
         self.add("output", 0, *sources)
         adjacency = np.zeros((len(self._operations), len(self._operations)), dtype=np.bool_)
         for source, target in self._edges:

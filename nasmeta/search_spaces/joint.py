@@ -33,9 +33,9 @@ ONE_SET = "tune: {} trains all architectures by one set of settings; use evaluat
 
 @dataclass(frozen=True)
 class TunedArchitecture:
-    """An architecture and the settings to train it by, as pairs of key and value in the space's order.
+    """An architecture and the settings to train it by; it prints as `ARCH @ key=value,key=value`.
 
-    It prints as `ARCH @ key=value,key=value`.
+    settings: pairs of dotted key and value, in the order of the space.
     """
 
     arch: Any
@@ -83,11 +83,11 @@ class JointSpace(SearchSpace[TunedArchitecture]):
         return None if cheaper is None else TunedArchitecture(cheaper, arch.settings)
 
     def sample(self, rng: np.random.Generator) -> TunedArchitecture:
-        """A random architecture of the space, with independent settings, all levels equally likely."""
+        """A random architecture of the space, with independent random settings."""
         return TunedArchitecture(self.space.sample(rng), self.draw(rng))
 
     def draw(self, rng: np.random.Generator) -> tuple[tuple[str, Value], ...]:
-        """Random settings."""
+        """Random settings, all levels of each equally likely."""
         return tuple((s.key, s.levels[int(rng.integers(len(s.levels)))]) for s in self.settings)
 
     def mutate(self, arch: TunedArchitecture, rng: np.random.Generator) -> TunedArchitecture:

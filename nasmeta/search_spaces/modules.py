@@ -6,8 +6,9 @@ from torch import Tensor, nn
 class FewShotNetwork(nn.Module):
     """A body that embeds the inputs, and a linear head that classifies or regresses.
 
-    Meta-learners rely on the two names: ProtoNet uses only the body, ANIL adapts the head, BOIL the body.
     body: [n, *input_shape] -> [n, features]. head: [n, features] -> [n, outputs].
+
+    Meta-learners rely on these two names: ProtoNet uses only the body, ANIL adapts the head, BOIL the body.
     """
 
     def __init__(self, body: nn.Module, head: nn.Linear) -> None:

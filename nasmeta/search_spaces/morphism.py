@@ -1,4 +1,4 @@
-"""Weights of one network as the start of another: state dict -> state dict, nothing else changes.
+"""Weights of one network as the start of another: from state dict to state dict.
 
 Net2Net (Chen, Goodfellow & Shlens 2016, arXiv:1511.05641) and network morphism (Wei et al. 2016,
 arXiv:1603.01670): a network that is wider, deeper or has larger kernels computes the same function. Here are
@@ -22,7 +22,7 @@ from torch import Tensor
 Weights = dict[str, Tensor]
 L = TypeVar("L")
 
-GAP = 1.0
+GAP_COST = 1.0
 """The cost of a layer without a counterpart. Two layers differ by at most 2, a removal and an insertion."""
 
 
@@ -120,8 +120,8 @@ def difference(a: Any, b: Any) -> float:
 def aligned(old: Sequence[L], new: Sequence[L], difference: Callable[[L, L], float]) -> list[int | None]:
     """The counterpart of each new layer among the old ones, in order, or None: the cheapest edit script.
 
-    A counterpart costs its difference (0 to 2); an inserted or a removed layer costs GAP. Among equally cheap
-    scripts it takes the one whose counterparts come earliest.
+    A counterpart costs its difference (0 to 2); an inserted or a removed layer costs GAP_COST. Among equally
+    cheap scripts it takes the one whose counterparts come earliest.
     """
     rows, columns = len(old), len(new)
     cost = np.zeros((rows + 1, columns + 1))  # cost of aligning what follows
@@ -131,9 +131,9 @@ def aligned(old: Sequence[L], new: Sequence[L], difference: Callable[[L, L], flo
             if i < rows and j < columns:
                 options.append(difference(old[i], new[j]) + cost[i + 1, j + 1])
             if j < columns:
-                options.append(GAP + cost[i, j + 1])
+                options.append(GAP_COST + cost[i, j + 1])
             if i < rows:
-                options.append(GAP + cost[i + 1, j])
+                options.append(GAP_COST + cost[i + 1, j])
             cost[i, j] = min(options, default=0.0)
     counterparts: list[int | None] = []
     i = 0
@@ -141,7 +141,7 @@ def aligned(old: Sequence[L], new: Sequence[L], difference: Callable[[L, L], flo
         if i < rows and cost[i, j] == difference(old[i], new[j]) + cost[i + 1, j + 1]:
             counterparts.append(i)
             i += 1
-        elif cost[i, j] == GAP + cost[i, j + 1]:
+        elif cost[i, j] == GAP_COST + cost[i, j + 1]:
             counterparts.append(None)
         else:
             i += 1

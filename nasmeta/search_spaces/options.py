@@ -1,8 +1,12 @@
-"""Checks of the lists and ranges that configure spaces; errors use the configuration's keys."""
+"""Checks of the lists and ranges that configure spaces, and of the tasks they are for.
+
+Errors use the configuration's keys.
+"""
 
 from collections.abc import Iterable, Sequence
 
-from nasmeta.errors import ConfigError, suggest
+from nasmeta.errors import ArchitectureError, ConfigError, suggest
+from nasmeta.task import TaskSpec
 
 
 def names(key: str, values: Iterable[str], valid: Iterable[str]) -> tuple[str, ...]:
@@ -35,8 +39,19 @@ def ordered(low_key: str, low: int, high_key: str, high: int) -> None:
         )
 
 
+def image_shape(space: str, task: TaskSpec) -> tuple[int, int, int]:
+    """Channels, height and width of the task's images. Raises ArchitectureError if it has none."""
+    if len(task.input_shape) != 3:
+        raise ArchitectureError(
+            f"the {space} space needs images of shape (channels, height, width), got {task.input_shape}; "
+            "use search_space=mlp"
+        )
+    channels, height, width = task.input_shape
+    return channels, height, width
+
+
 def step(low: int, high: int, number: int, steps: int) -> int:
-    """The `number`-th of `steps` even steps (from 1) from `low` to `high`, rounded up."""
+    """Where the `number`-th (from 1) of `steps` even steps from `low` to `high` ends, rounded up."""
     return low + -(-(high - low) * number // steps)
 
 

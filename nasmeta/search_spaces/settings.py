@@ -14,7 +14,7 @@ Value = bool | int | float | str
 LEVELS = 33
 """The number of values that a range is divided into, unless it has fewer integers."""
 
-STEPS = (1, 2, 4, 8)
+EDIT_STEPS = (1, 2, 4, 8)
 """How many levels one edit of a range may move a setting, up or down. Choices move to any other choice."""
 
 
@@ -111,7 +111,7 @@ class Setting:
         at = self.levels.index(value)
         if not self.ordered:
             return [level for level in self.levels if level != value]
-        places = [at + sign * step for step in STEPS for sign in (-1, 1)]
+        places = [at + sign * step for step in EDIT_STEPS for sign in (-1, 1)]
         return [self.levels[place] for place in places if 0 <= place < len(self.levels)]
 
     def parse(self, text: str) -> Value:

@@ -1,10 +1,11 @@
 """Reads the tokens of an architecture string; errors say which are valid."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from nasmeta.errors import ArchitectureError, suggest
 
 LONGEST_QUOTE = 60
+"""The most characters of a wrong string that an error shows."""
 
 
 def quote(text: str) -> str:
@@ -19,15 +20,3 @@ def name(what: str, text: str, valid: Iterable[str]) -> str:
         return text
     hint = suggest(text[:LONGEST_QUOTE], filter(None, options))
     raise ArchitectureError(f"{what} {quote(text)} is not in the search space; {hint}")
-
-
-def width(what: str, text: str, widths: Sequence[int]) -> int:
-    """The width that `text` spells, without leading zeros. Raises ArchitectureError with the nearest one."""
-    by_text = {str(width): width for width in widths}
-    if text in by_text:
-        return by_text[text]
-    # int() rejects texts of thousands of digits.
-    if text.isdecimal() and len(text) < 10:
-        nearest = min(widths, key=lambda width: abs(width - int(text)))
-        raise ArchitectureError(f"{what} {quote(text)} is not in the search space; nearest: {nearest}")
-    raise ArchitectureError(f"{what} {quote(text)} is not in the search space; valid: {', '.join(by_text)}")

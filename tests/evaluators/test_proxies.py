@@ -27,7 +27,6 @@ from nasmeta.evaluators.zero_cost.jacob_cov import EPSILON, correlation_score, j
 from nasmeta.evaluators.zero_cost.naswot import hamming_kernel, log_determinant, naswot
 from nasmeta.evaluators.zero_cost.proxies import PROXIES, Name
 from nasmeta.evaluators.zero_cost.proxies import untrained as problem_of
-from nasmeta.evaluators.zero_cost.size import flops, params
 from nasmeta.evaluators.zero_cost.snip import snip
 from nasmeta.evaluators.zero_cost.synflow import synflow
 from nasmeta.evaluators.zero_cost.untrained import Untrained
@@ -37,7 +36,7 @@ from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
-from nasmeta.search_spaces import ops
+from nasmeta.search_spaces.conv import network
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.trial import Cost
@@ -284,7 +283,7 @@ def test_no_proxy_depends_on_the_order_of_activation_and_max_pooling(
         problem, rng = whole.problem(), seeding.stream(0, "rewritten")
         archs = [whole.space.sample(rng) for _ in range(4)]
         first = next(child for child in whole.space.build(archs[0], whole.task).modules() if pools(child))
-        assert isinstance(first, nn.MaxPool2d if ops.MONOTONE else nn.ReLU)
+        assert isinstance(first, nn.MaxPool2d if network.MONOTONE else nn.ReLU)
         values = {
             name: [proxy(problem_of(problem, arch, 1)) for arch in archs] for name, proxy in PROXIES.items()
         }
@@ -293,7 +292,7 @@ def test_no_proxy_depends_on_the_order_of_activation_and_max_pooling(
         return {**values, "vote": [vote_of.score(arch) for arch in archs]}
 
     ours = scores()
-    monkeypatch.setattr(ops, "MONOTONE", set())
+    monkeypatch.setattr(network, "MONOTONE", set())
     papers = scores()
     assert ours.keys() == {*get_args(Name), "vote"}
     for name, values in ours.items():
@@ -352,7 +351,7 @@ def test_the_embeddings_accuracy_is_that_of_nearest_prototypes_in_any_way() -> N
 
 def test_size() -> None:
     net = untrained(nn.Identity(), nn.Linear(2, 2), shape=(2,))
-    assert (params(net), flops(net)) == (7, 11)
+    assert (PROXIES["params"](net), PROXIES["flops"](net)) == (7, 11)
 
 
 # The vote ----------------------------------------------------------------------------------------------

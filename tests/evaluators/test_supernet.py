@@ -11,9 +11,10 @@ import torch
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed
-from nasmeta.evaluators.supernet.evaluator import FILE, Supernet
+from nasmeta.evaluators.supernet.evaluator import WEIGHTS_FILE, Supernet
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
+from nasmeta.evaluators.supernet.weights import leading
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.run.composition import Composition
@@ -65,7 +66,8 @@ def test_a_step_changes_the_sampled_parts_and_nothing_else(space: str) -> None:
     training = trained(problem(space))
     training.path = arch = training.problem.space.reference()
     before = {name: p.detach().clone() for name, p in training.weights.parameters.items()}
-    parts = {part.shared: part.index for part in training.weights.subnetwork(arch).parts.values()}
+    network = training.weights.subnetwork(arch)
+    parts = {shared: leading(network.state.parameters[n]) for n, shared in network.shared_names.items()}
     training.step()
     changed = set()
     for name, value in training.weights.parameters.items():
@@ -91,31 +93,6 @@ def test_a_restored_training_goes_on_as_if_it_had_never_stopped(sampling: Sampli
         assert torch.equal(value, second.weights.parameters[name]), name
 
 
-@pytest.mark.parametrize("sampling", ["uniform", "fair"])
-def test_a_restored_training_builds_no_earlier_draw_again(
-    sampling: Sampling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where some cannot be built: what is drawn next is the same, and only that is built."""
-    built: list[str] = []
-
-    def some(self: SupernetTraining, arch: Any) -> bool:
-        built.append(str(arch))
-        return len(str(arch)) % 2 > 0
-
-    monkeypatch.setattr(SupernetTraining, "_builds", some)
-    whole, restored = (trained(problem(), sampling) for _ in range(2))
-    for whole.iteration in range(9):
-        if whole.iteration == 8:
-            restored.load_state_dict(whole.state_dict())
-            assert len(built) > 8, "some were refused"
-            built.clear()
-        drawn = whole._sampled()
-    expected = built.copy()
-    built.clear()
-    assert restored._sampled() == drawn
-    assert built == expected
-
-
 def test_every_gradient_gets_the_typical_norm() -> None:
     """The geometric mean of those so far; directions stay, and a gradient of zero changes nothing."""
     training = trained(problem())
@@ -134,7 +111,7 @@ def test_a_fair_step_is_the_mean_over_its_users() -> None:
     training = trained(problem("nasbench201"), "fair")
     training._balanced = lambda gradients: gradients  # type: ignore[method-assign]
     cells = training._sampled()
-    training._drawn, training._sampled = 0, lambda: cells  # type: ignore[method-assign]
+    training._sampled = lambda: cells  # type: ignore[method-assign]
     batch = training.sampler.batch(0, 1)
     gradients, _ = training.gradients(batch)
     each = []
@@ -214,10 +191,10 @@ def test_candidates_do_not_change_the_weights(tmp_path: Path) -> None:
     evaluator = supernet(given)
     first, second = archs(given, 2)
     alone = timeless(judged(evaluator, first, 3, tmp_path / "a.pt"))
-    saved = checkpoint.load(tmp_path / FILE)["training"]["parameters"]
+    saved = checkpoint.load(tmp_path / WEIGHTS_FILE)["training"]["parameters"]
     judged(evaluator, second, 3, tmp_path / "b.pt")
     assert timeless(judged(evaluator, first, 3, tmp_path / "c.pt")) == alone
-    for name, value in checkpoint.load(tmp_path / FILE)["training"]["parameters"].items():
+    for name, value in checkpoint.load(tmp_path / WEIGHTS_FILE)["training"]["parameters"].items():
         assert torch.equal(value, saved[name])
 
 
@@ -231,7 +208,7 @@ def test_a_finetuned_candidate_is_trained_from_what_it_inherits(
     first, second = archs(given, 2)
     evaluator = supernet(given, finetune=3)
     result = judged(evaluator, first, 3, tmp_path / "w.pt")
-    shared = checkpoint.load(tmp_path / FILE)["training"]["parameters"]
+    shared = checkpoint.load(tmp_path / WEIGHTS_FILE)["training"]["parameters"]
 
     by_hand = trained(given)
     for _ in range(3):
@@ -250,7 +227,7 @@ def test_a_finetuned_candidate_is_trained_from_what_it_inherits(
     assert result.weights_version == 3
 
     judged(evaluator, second, 3, tmp_path / "v.pt")
-    for name, value in checkpoint.load(tmp_path / FILE)["training"]["parameters"].items():
+    for name, value in checkpoint.load(tmp_path / WEIGHTS_FILE)["training"]["parameters"].items():
         assert torch.equal(value, shared[name])
 
 

@@ -94,34 +94,27 @@ def test_the_few_shot_tables_rows_are_chosen_by_learner_dataset_and_budget(tmp_p
     assert table.cost("a") == Cost(4, 20)
 
 
+THREE = "arch,valid_acc_12,test_acc_200"
 BAD = [
-    ("arch,valid_acc_12\na,50", r"has no column 'test_acc_200'; its header is arch,valid_acc_12"),
-    ("arch,valid_acc_12,test_acc_200,secnds\na,5,5,5", r"unknown column 'secnds'; did you mean 'seconds'\?"),
-    ("arch,valid_acc_12,test_acc_200,params\na,5,5,5", r"params and flops come together"),
-    ("arch,arch,valid_acc_12,test_acc_200\na,a,5,5", r"has the column 'arch' twice"),
-    ("arch,accuracy\na,50", r"has no column 'dataset'; its header is arch,accuracy"),
-    ("arch,valid_acc_12,test_acc_200\n", r"has no rows"),
-    ("", r"has no rows"),
-    (
-        "arch,valid_acc_12,test_acc_200\na,5,5\nb,x,5\nc,5\n,1,1\nd,nan,5\ne,101,5\nf,-1,0",
-        r"line 3: valid_acc_12: got 'x', should be a percentage from 0 to 100; "
-        r"line 4: 2 cells, should be 3; line 5: arch: got nothing, should be a name; and 3 lines more",
-    ),
-    ("arch,valid_acc_12,test_acc_200\na,5,5\n\nb,5,5\na,6,6", r"lines 2 and 5 are both of a"),
-    (
-        f"{HEADER}\na,l,d,3,93,,0.5,,1,1,1",
-        r"line 2: valid_accuracy: got '93', should be a fraction from 0 to 1",
-    ),
-    (f"{HEADER}\na,l,d,3.5,0.3,,0.5,,1,1,1", r"line 2: iterations: got '3\.5', should be a whole number"),
-    (
-        f"{HEADER}\na,l,d,3,0.3,,0.5,,1,1,inf",
-        r"line 2: seconds: got 'inf', should be a number of seconds from 0",
-    ),
-    (
-        f"{HEADER}\n{few_shot_row('a', 1)}\n{few_shot_row('a', 2)}",
-        r"lines 2 and 3 are both of a after 3 iter",
-    ),
-    ("arch,valid_acc_12,test_acc_200\n\xe9,5,5", r"is not a CSV file"),
+    ("arch,valid_acc_12\na,50", r"'test_acc_200'.* arch,valid_acc_12"),
+    (f"{THREE},secnds\na,5,5,5", r"secnds: .*'seconds'"),
+    (f"{THREE},params\na,5,5,5", r"params and flops"),
+    (f"arch,{THREE}\na,a,5,5", r"'arch' twice"),
+    ("arch,accuracy\na,50", r"'learner'.* arch,accuracy"),
+    (f"{THREE}\n", r"no rows"),
+    ("", r"no rows"),
+    (f"{THREE}\na,5,5\nb,x,5\nc,5", r"line 3: valid_acc_12: got 'x'"),
+    (f"{THREE}\nc,5", r"line 2: 2 cells.* 3"),
+    (f"{THREE}\n,1,1", r"line 2: arch: got ''"),
+    (f"{THREE}\nd,nan,5", r"line 2: valid_acc_12: got 'nan'"),
+    (f"{THREE}\ne,101,5", r"line 2: valid_acc_12: got '101'.* 100"),
+    (f"{THREE}\nf,-1,0", r"line 2: valid_acc_12: got '-1'.* 0"),
+    (f"{THREE}\na,5,5\n\nb,5,5\na,6,6", r"lines 2 and 5 .* a"),
+    (f"{HEADER}\na,l,d,3,93,,0.5,,1,1,1", r"line 2: valid_accuracy: got '93'.* 1"),
+    (f"{HEADER}\na,l,d,3.5,0.3,,0.5,,1,1,1", r"line 2: iterations: got '3\.5'"),
+    (f"{HEADER}\na,l,d,3,0.3,,0.5,,1,1,inf", r"line 2: seconds: got 'inf'"),
+    (f"{HEADER}\n{few_shot_row('a', 1)}\n{few_shot_row('a', 2)}", r"lines 2 and 3 .* a after 3 iter"),
+    (f"{THREE}\n\xe9,5,5", r"not a CSV file"),
 ]
 
 
@@ -177,11 +170,11 @@ def test_budgets_that_the_table_lacks(tmp_path: Path) -> None:
     values = [*RUN, f"evaluator.table={table}"]
     with pytest.raises(
         ConfigError,
-        match=r"budget\.search_iterations: .* no rows of 60 .* the nearest are of 50 \(it has 50, 200\)",
+        match=r"budget\.search_iterations: .* 60 .* 50, 200 is 50",
     ):
         Composition.of(parse(composed([*values, "budget.search_iterations=60"]), trusted=True))
     options = ["budget.search_iterations=50", "budget.final_iterations=300"]
-    with pytest.raises(ConfigError, match=r"budget\.final_iterations: .* 300 .* nearest are of 200"):
+    with pytest.raises(ConfigError, match=r"budget\.final_iterations: .* 300 .* 200"):
         Composition.of(parse(composed([*values, *options]), trusted=True))
 
 

@@ -14,7 +14,7 @@ from nasmeta.datasets.folder_layouts import read_split_files
 from nasmeta.datasets.image_archive import drawings
 from nasmeta.datasets.image_files import LeftOut, images_below
 from nasmeta.errors import ConfigError, DataError
-from nasmeta.evaluators.tabular.columns import Sheet
+from nasmeta.evaluators.tabular.sheet import Sheet
 from nasmeta.runtime import files
 from tests.datasets.pictures import save
 from tests.hostile.planted import Plant, hard_link, link, link_to_a_device, listener, pipe, snapshot

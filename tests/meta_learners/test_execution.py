@@ -14,8 +14,9 @@ from nasmeta.meta_learners.base import MetaLearner, adopt_population
 from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks import network
-from nasmeta.networks.execution import Execution, check, out_of_memory
+from nasmeta.networks.execution import Execution, check
 from nasmeta.networks.kernels import stacked
+from nasmeta.networks.out_of_memory import out_of_memory
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler

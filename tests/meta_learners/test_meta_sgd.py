@@ -62,7 +62,7 @@ def test_a_step_is_the_elementwise_product() -> None:
     x, y = batch.support_x[0], batch.support_y[0]
     loss = torch.nn.functional.cross_entropy(state.network(state.parameters, x), y)
     gradients = torch.autograd.grad(loss, list(state.network_parameters.values()))
-    (adapted,) = sgd.inner_steps(state, state.parameters, x, y, 1, create_graph=False)
+    (adapted,) = sgd.inner_steps(state, x, y, 1, create_graph=False)
     for (name, theta), gradient in zip(state.network_parameters.items(), gradients, strict=True):
         expected = theta - rates(state)[name] * gradient
         torch.testing.assert_close(adapted[name], expected, rtol=1e-9, atol=1e-12, msg=name)

@@ -110,7 +110,7 @@ def test_pooled_inside_is_pooled_outside(
     size: tuple[int, int], rows: int | None, falling: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With gradients (a map that counts as large) and without: first pooled, then normalized."""
-    monkeypatch.setattr(normalization, "LARGE", 0)
+    monkeypatch.setattr(normalization, "LARGE_MAP", 0)
     generator = torch.Generator().manual_seed(0)
     norm, pool = nn.BatchNorm2d(5, eps=1e-3).double(), nn.MaxPool2d(2)
     with torch.no_grad():
@@ -248,7 +248,7 @@ def test_cuda_is_given_what_its_kernels_ask_for(monkeypatch: pytest.MonkeyPatch)
         calls.append(arguments)
         return torch.ops.aten.native_batch_norm_backward.default(*arguments)
 
-    monkeypatch.setattr(batch_norm, "BACKWARD", spy)
+    monkeypatch.setattr(batch_norm, "NORM_BACKWARD", spy)
     weight, bias = torch.ones(3, requires_grad=True), torch.zeros(3, requires_grad=True)
     for function in (batch_norm.normalize, batch_norm.normalize_and_pool):
         for rows in (2, 4):

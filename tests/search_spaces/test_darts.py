@@ -311,12 +311,12 @@ def test_a_network_by_hand() -> None:
     stem = body.stem(x)
     normal, reduce = body.cells
     p, q = normal.prepare[0](stem), normal.prepare[1](stem)
-    n2 = normal.ops[0](p) + q
-    first = torch.cat([n2, normal.ops[2](q) + normal.ops[3](n2)], 1)
+    n2 = normal.nodes.ops[0](p) + q
+    first = torch.cat([n2, normal.nodes.ops[2](q) + normal.nodes.ops[3](n2)], 1)
     p, q = reduce.prepare[0](stem), reduce.prepare[1](first)
-    r2 = reduce.ops[0](p) + reduce.ops[1](q)
+    r2 = reduce.nodes.ops[0](p) + reduce.nodes.ops[1](q)
     assert r2.shape == (3, 8, 14, 14)
-    second: Tensor = torch.cat([r2, reduce.ops[2](p) + reduce.ops[3](r2)], 1)
+    second: Tensor = torch.cat([r2, reduce.nodes.ops[2](p) + reduce.nodes.ops[3](r2)], 1)
     torch.testing.assert_close(body(x), second.mean((2, 3)))
 
 

@@ -16,7 +16,6 @@ from nasmeta.errors import ArchitectureError
 from nasmeta.networks.cost import measure_cost
 from nasmeta.search_spaces.nasbench201 import Nasbench201Cell
 from nasmeta.search_spaces.nasbench201.architecture import OPERATIONS
-from nasmeta.search_spaces.nasbench201.network import Cell
 from nasmeta.seeding import stream, torch_stream
 from nasmeta.task import TaskSpec
 from tests.datasets.pictures import SHARED_DATA
@@ -177,9 +176,10 @@ def test_published_costs(op: str, params: int, multiply_adds: int) -> None:
     assert (cost.params, cost.flops // 2 + 10) == (params, multiply_adds)
 
 
-def body_cell(arch: Nasbench201Cell, width: int = 6) -> Cell:
+def body_cell(arch: Nasbench201Cell) -> Any:
     with torch_stream(0, "cell"):
-        return Cell(arch, width).double()
+        body = shipped("nasbench201", width=6, stages=1, repeats=1).build(arch, IMAGES).body
+    return body.get_submodule("stage1_cell1").double()
 
 
 def normal(*shape: int) -> Tensor:
@@ -189,7 +189,7 @@ def normal(*shape: int) -> Tensor:
 
 def test_a_cell_by_hand() -> None:
     built, x = body_cell(cell("nor_conv_1x1", "avg_pool_3x3", CONV, SKIP, NONE, CONV)), normal(4, 6, 5, 7)
-    one, pool, two, _, three = built.ops
+    one, pool, two, _, three = built.nodes.ops
     node1 = one(x)
     node2 = pool(x) + two(node1)
     torch.testing.assert_close(built(x), x + three(node2))
@@ -202,7 +202,7 @@ def test_a_cell_by_hand() -> None:
 
 def test_operations_that_are_not_used_are_not_built() -> None:
     dead = cell(CONV, CONV, CONV, SKIP, NONE, NONE)
-    assert [type(op) for op in body_cell(dead).ops] == [nn.Identity]
+    assert [type(op) for op in body_cell(dead).nodes.ops] == [nn.Identity]
 
 
 def test_a_disconnected_cell_is_blind() -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -9,10 +10,14 @@ from torch import Tensor, nn
 
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces import ops
+from nasmeta.search_spaces.conv.architecture import ConvBlock
+from nasmeta.search_spaces.conv.network import SqueezeExcite, operation
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.seeding import integer, torch_stream
 from nasmeta.task import TaskSpec
 from tests.search_spaces.shipped import shipped
+
+CONV = "conv3-16.bn.relu.max"
 
 
 def built(text: str, shape: tuple[int, ...] = (1, 28, 28), outputs: int = 5) -> FewShotNetwork:
@@ -52,19 +57,15 @@ def test_mlp_reference_is_two_layers_of_40() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
-def test_pooling_before_or_after_the_activation(activation: str) -> None:
-    x = 2 * normal(2, 3, 8, 8)
-    usual = nn.Sequential(ops.ACTIVATIONS[activation](), nn.MaxPool2d(2))
-    tail = ops.tail(activation, "max")
-    torch.testing.assert_close(tail(x), usual(x), rtol=0, atol=0)
-    assert isinstance(tail[0], nn.MaxPool2d) == (activation == "relu")
-
-
-@pytest.mark.parametrize("activation", ["relu", "gelu", "silu"])
-def test_average_pooling_comes_last(activation: str) -> None:
-    x = normal(2, 3, 8, 8)
-    usual = nn.Sequential(ops.ACTIVATIONS[activation](), nn.AvgPool2d(2))
-    torch.testing.assert_close(ops.tail(activation, "avg")(x), usual(x), rtol=0, atol=0)
+@pytest.mark.parametrize("pooling", [nn.MaxPool2d(2), nn.AvgPool2d(2)])
+def test_pooling_before_or_after_the_activation(activation: str, pooling: nn.Module) -> None:
+    kind = "max" if isinstance(pooling, nn.MaxPool2d) else "avg"
+    block: Any = built(f"conv3-16.bn.{activation}.{kind}_{CONV}_gap").body.get_submodule("block1")
+    x = 2 * normal(2, 1, 8, 8)
+    usual = nn.Sequential(*block.branch[:2], ops.ACTIVATIONS[activation](), pooling)
+    torch.testing.assert_close(block(x), usual(x), rtol=0, atol=0)
+    first = isinstance(block.branch[-1], nn.MaxPool2d)
+    assert first == (kind == "max" and activation == "relu")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_skip_projects_where_shapes_change(second: str) -> None:
 
 def test_squeeze_excite_scales_channels() -> None:
     with torch_stream(0, "se"):
-        module = ops.SqueezeExcite(8).double()
+        module = SqueezeExcite(8).double()
     x = normal(3, 8, 5, 5)
     scale = module(x) / x
     torch.testing.assert_close(scale, scale[:, :, :1, :1].expand_as(x))
@@ -111,14 +112,14 @@ def test_squeeze_excite_scales_channels() -> None:
 
 
 def test_bottleneck_is_narrow_inside() -> None:
-    branch = ops.bottleneck(16, 64, kernel=5, stride=2, norm="bn", activation="relu")
+    branch = operation(ConvBlock("res", 64, 5, "bn", "relu", "stride"), 16)
     shapes = [tuple(m.weight.shape) for m in branch if isinstance(m, nn.Conv2d)]
     assert shapes == [(16, 16, 1, 1), (16, 16, 5, 5), (64, 16, 1, 1)]
     assert [m.stride[0] for m in branch if isinstance(m, nn.Conv2d)] == [1, 2, 1]
 
 
 def test_separable_is_depthwise_then_pointwise() -> None:
-    branch = ops.separable(16, 64, kernel=3, stride=1, norm="bn", activation="relu")
+    branch = operation(ConvBlock("sep", 64, 3, "bn", "relu", "none"), 16)
     assert [tuple(m.weight.shape) for m in branch if isinstance(m, nn.Conv2d)] == [
         (16, 1, 3, 3),
         (64, 16, 1, 1),

@@ -127,7 +127,7 @@ def test_partial_channels_build_at_every_size(space: str) -> None:
 
 def test_a_sampled_edge_has_the_gumbel_softmax_derivative_of_its_operation() -> None:
     """d(w_c)/d alpha = p_c (1[k = c] - p_k) / tau, with p the softmax of (log softmax(alpha) + g) / tau."""
-    alpha = Alpha({"cell": (1, 3)}).double()
+    alpha = Alpha(("cell",), (1,), 3, "all").double()
     g = torch.tensor([[0.3, 1.2, -0.5]]).double()
     alpha.edge_sample.temperature, alpha.edge_sample.noise["cell"] = (0.7, 0.7), g
     alpha.edge_sample.hard["cell"] = torch.tensor([[0.0, 1.0, 0.0]]).double()
@@ -141,7 +141,7 @@ def test_a_sampled_edge_has_the_gumbel_softmax_derivative_of_its_operation() -> 
 
 
 def test_the_temperature_follows_the_inner_loop() -> None:
-    alpha = Alpha({"cell": (2, 3)}).double()
+    alpha = Alpha(("cell",), (2,), 3, "all").double()
     alpha.edge_sample.temperature = (1.0, 0.1)
     alpha.progress = 0.5
     logits = alpha.get_parameter("cell")

@@ -3,24 +3,22 @@
 Before the first candidate is judged, one set of weights is meta-learned on sampled sub-networks for
 budget.search_iterations meta-iterations. A candidate then costs no more than its meta-validation tasks. With
 strategy=evolution this is SPOS, with random it is random search with weight sharing (Li & Talwalkar 2019).
-Choose it if a search cannot afford to train every candidate. scripts/bench/ranking.py measures how far the
-inherited accuracies of a space and a learner can be trusted. Sampling ignores `constraints`.
+Choose it if a search cannot afford to train every candidate. scripts/bench/ranking.py measures how well
+inherited accuracies rank the networks of a space. Sampling ignores `constraints`.
 
-With `iterations_per_trial` the weights are trained further before every later candidate, on that candidate.
-strategy=reinforce then alternates between weights and controller, both on what the policy draws, like ENAS
-(Pham et al. 2018, arXiv:1802.03268, section 2.2). Deviations: they alternate at every candidate instead of
-every epoch, and the sub-network that was trained is the one judged. The outer learning rate of the shared
+With `iterations_per_trial`, the weights are trained further before every later candidate, on that candidate.
+strategy=reinforce then trains weights and controller in turn, both on what the policy draws, like ENAS (Pham
+et al. 2018, arXiv:1802.03268, section 2.2). Deviations: the turns change at every candidate instead of every
+epoch, and the sub-network that was trained is the one that is judged. The outer learning rate of the shared
 weights is then constant, whatever optimizer.schedule says for the final trainings. A deviation from all these
 papers: every sub-network's gradient is rescaled to the typical norm (training.py).
 
-With `finetune_iterations` a candidate's own copy of the weights is meta-trained before it is judged; the
-shared weights do not change. How far a network gets in a few meta-iterations ranks it better than what it
-inherits, in the whole conv space (the README has the taus). `criterion` is what candidates are compared by;
-their training speed is that of this training.
+With `finetune_iterations`, a candidate's own copy of the weights is meta-trained before it is judged; the
+shared weights do not change. In the whole conv space, this ranks networks better than what they inherit.
 
 Batch-norm statistics are the candidate's own. Under batch_norm=support or transductive every episode has its
-own anyway; under running they are computed anew from meta-training tasks. The final candidates and the
-reference are meta-trained from scratch, so a run's final numbers owe nothing to sharing.
+own anyway; under running they are computed from meta-training tasks. The final candidates and the reference
+are meta-trained from scratch, so a run's final numbers do not depend on sharing.
 """
 
 import time
@@ -45,16 +43,18 @@ from nasmeta.training.resumable import Resumable
 from nasmeta.training.score import Stop
 from nasmeta.trial import Criterion
 
-FILE = "supernet.pt"
+WEIGHTS_FILE = "supernet.pt"
 """The file of the shared weights and their training's progress, next to the weights of the trials."""
 
 
 class Supernet(Evaluator):
     """Judges candidates by weights that all architectures share.
 
-    sampling: which sub-networks train them. iterations_per_trial, finetune_iterations: meta-iterations, see
-    the module; 0 for none. max_seconds: the limit for judging one candidate; training the shared weights has
-    none.
+    sampling: which sub-networks are trained: uniform or fair (sampling.py).
+    iterations_per_trial: meta-iterations of the shared weights on every later candidate; 0 for none.
+    finetune_iterations: meta-iterations of a candidate's own copy of the weights; 0 for none.
+    criterion: what candidates are compared by; their training speed is that of their fine-tuning.
+    max_seconds: the limit for judging one candidate, without the training of shared weights; None for none.
 
     Every result records the version of the weights: their number of meta-iterations.
     """
@@ -112,10 +112,10 @@ class Supernet(Evaluator):
     def _trained(self, candidate: Candidate, report: Report, stop: Stop) -> SupernetTraining:
         """The shared weights, trained as far as the candidate's trial needs.
 
-        Every trial after the first trains them further, on its candidate; if that was interrupted, for what
-        is left.
+        Every trial after the first trains them further, on its candidate. If that was interrupted, it
+        resumes.
         """
-        path, first = candidate.weights.with_name(FILE), self.problem.search_iterations
+        path, first = candidate.weights.with_name(WEIGHTS_FILE), self.problem.search_iterations
         if self._shared is None or self._shared.path != path:
             self._shared = Resumable(path, self._new_training, None, self.problem.save_seconds)
         shared = self._shared
@@ -153,7 +153,8 @@ class Supernet(Evaluator):
                 raise  # it is the failure of that candidate
             raise RunFailed(
                 f"the supernet: a sampled network cannot be trained on these tasks: {failure(error)}; "
-                "leave what it is made of out of search_space, or use evaluator=scratch"
+                "leave what it is made of out of search_space (a space's method `buildable` can do that), "
+                "or use evaluator=scratch"
             ) from error
         shared.save()
 

@@ -1,11 +1,11 @@
 """One set of weights for all architectures of a space, and the networks made of its parts.
 
 Nothing is masked and no large network ever runs: a sub-network is the plain network of its architecture, and
-its parameters are copies of parts of the shared tensors. So every meta-learner trains it unchanged, at the
-cost of the plain network. Memory is that network's plus one copy of the shared weights (and what the outer
-optimizer keeps for them).
+its parameters are copies of parts of the shared tensors. So every meta-learner can train it, at the cost of
+the plain network. Memory is that of the network, plus one copy of the shared weights and what the outer
+optimizer keeps for them.
 
-What is meta-learned besides a network's weights is shared in the same way: by the shared name of the
+What is meta-learned besides a network's weights is shared in the same way: under the shared name of the
 parameter that it belongs to, or of the head if it is as wide as the embedding.
 """
 
@@ -16,30 +16,20 @@ import torch
 from torch import Tensor
 
 from nasmeta import seeding
-from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
-from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
-from nasmeta.search_spaces.base import SearchSpace
-from nasmeta.task import TaskSpec
-
-Index = tuple[slice, ...]
-
-
-@dataclass(frozen=True)
-class Part:
-    """The leading part of a shared tensor, along every dimension."""
-
-    shared: str
-    index: Index
+from nasmeta.training.problem import Problem
 
 
 @dataclass(frozen=True)
 class Subnetwork:
-    """The network of one architecture, and the parts that its parameters (by name) are copies of."""
+    """The network of one architecture, and the shared names of its parameters, by their own.
+
+    A parameter is a copy of the leading part of the shared tensor, along every dimension.
+    """
 
     state: MetaState
-    parts: dict[str, Part]
+    shared_names: dict[str, str]
 
     def scatter(self, gradients: Parameters, into: Parameters, shared: Parameters) -> None:
         """Adds each parameter's gradient in place to its part of the whole shared tensor's gradient.
@@ -47,39 +37,31 @@ class Subnetwork:
         The derivative of a part is 1 at the elements it was taken from and 0 elsewhere.
         """
         for name, gradient in gradients.items():
-            part = self.parts[name]
-            if part.shared not in into:
-                into[part.shared] = torch.zeros_like(shared[part.shared])
-            into[part.shared][part.index] += gradient
+            shared_name = self.shared_names[name]
+            if shared_name not in into:
+                into[shared_name] = torch.zeros_like(shared[shared_name])
+            into[shared_name][leading(gradient)] += gradient
 
 
 class SharedWeights:
-    """The shared tensors, leaves named `parameters`, on `device`; initialized from `seed` alone.
+    """The shared tensors, `parameters`, as leaves on the device of `problem`, whose seed initializes them.
 
     Their initial values are those of new networks of the largest architectures. Along dimensions in which no
     network has all of a tensor (a projection from a width to the same one) they repeat.
     """
 
-    def __init__(
-        self,
-        space: SearchSpace[Any],
-        learner: MetaLearner,
-        task: TaskSpec,
-        seed: int,
-        device: torch.device,
-        execution: Execution,
-    ) -> None:
-        self.space, self.learner, self.task = space, learner, task
-        self.device, self.execution = device, execution
-        self.sharing = space.sharing(task)
-        self.parameters = self._initial(seed)
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.sharing = problem.space.sharing(problem.task)
+        self.parameters = self._initial()
 
-    def _initial(self, seed: int) -> Parameters:
+    def _initial(self) -> Parameters:
+        problem = self.problem
         values: Parameters = {}
         shapes: dict[str, list[int]] = {}
         for number, arch in enumerate(self.sharing.largest()):
-            with seeding.torch_stream(seed, "supernet", number):
-                state = self.learner.init(self.space.build(arch, self.task), self.task)
+            with seeding.torch_stream(problem.seed, "supernet", number):
+                state = problem.learner.init(problem.space.build(arch, problem.task), problem.task)
             for name, shared in self._names(arch, state).items():
                 value = state.parameters[name].detach()
                 sizes = shapes.setdefault(shared, list(value.shape))
@@ -87,7 +69,7 @@ class SharedWeights:
                 if shared not in values or value.shape[:1] > values[shared].shape[:1]:
                     values[shared] = value
         return {
-            name: _repeated(value, shapes[name]).to(self.device).requires_grad_()
+            name: _repeated(value, shapes[name]).to(problem.device).requires_grad_()
             for name, value in values.items()
         }
 
@@ -107,28 +89,23 @@ class SharedWeights:
 
         Raises ArchitectureError if it cannot be built for the task. Never waits for the device.
         """
+        problem = self.problem
         with torch.device("meta"):
-            module = self.space.build(arch, self.task)
-        execution = self.execution.resolved(module, self.device)
-        module.to_empty(device=self.device)
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                shared = self.parameters[self.sharing.name(arch, name)]
-                parameter.copy_(shared[_leading(parameter)])
-        # A learner's draws for its own parameters are overwritten, so any stream will do.
+            module = problem.space.build(arch, problem.task)
+        execution = problem.execution.resolved(module, problem.device)
+        # All initial values are replaced, so any stream will do.
         with seeding.torch_stream(0, "supernet", "overwritten"):
-            state = self.learner.init(module, self.task)
+            state = problem.learner.init(module.to_empty(device=problem.device), problem.task)
         state.network.execution = execution
-        parts = {}
-        for name, shared_name in self._names(arch, state).items():
-            part = parts[name] = Part(shared_name, _leading(state.parameters[name]))
-            if name not in state.network.names:
-                value = self.parameters[shared_name][part.index].detach().clone()
-                state.parameters[name] = value.requires_grad_()
-        return Subnetwork(state, parts)
+        names = self._names(arch, state)
+        for name, value in state.parameters.items():
+            part = self.parameters[names[name]][leading(value)]
+            state.parameters[name] = part.detach().clone().requires_grad_()
+        return Subnetwork(state, names)
 
 
-def _leading(like: Tensor) -> Index:
+def leading(like: Tensor) -> tuple[slice, ...]:
+    """The index of the leading part of a shared tensor that has the shape of `like`."""
     return tuple(slice(size) for size in like.shape)
 
 

@@ -1,16 +1,25 @@
 """NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326) as one CSV: `arch,valid_acc_12,test_acc_200`.
 
-The validation accuracy is after 12 epochs, the test accuracy after 200. Both are percentages, as the columns'
-names say. They stand for any budget: a search and its final look up the same row. The columns `seconds`, and
-`params` with `flops`, are optional.
+The validation accuracy is after 12 epochs, the test accuracy after 200. They stand for any budget: a search
+and its final look up the same row. The columns `seconds`, and `params` with `flops`, are optional.
 """
 
-from nasmeta.evaluators.tabular.columns import Sheet, count, percentage, seconds, text
+from nasmeta.evaluators.tabular.sheet import Count, Percentage, Row, Seconds, Sheet
 from nasmeta.evaluators.tabular.table import InMemory, Validated
 from nasmeta.trial import Cost, MetaTested
 
-REQUIRED = {"arch": text, "valid_acc_12": percentage, "test_acc_200": percentage}
-OPTIONAL = {"seconds": seconds, "params": count, "flops": count}
+
+class BenchmarkRow(Row):
+    """The accuracies are percentages in the file."""
+
+    valid_acc_12: Percentage
+    test_acc_200: Percentage
+    seconds: Seconds | None = None
+    params: Count | None = None
+    flops: Count | None = None
+
+    def subject(self) -> str:
+        return self.arch
 
 
 def read_benchmark(sheet: Sheet) -> InMemory:
@@ -19,21 +28,14 @@ def read_benchmark(sheet: Sheet) -> InMemory:
     An accuracy of 1 % is far below chance, so a column without a higher one must hold fractions and is
     refused.
     """
-    names = sheet.names
-    sheet.check(set(REQUIRED), set(OPTIONAL))
-    if ("params" in names) != ("flops" in names):
+    if ("params" in sheet.names) != ("flops" in sheet.names):
         raise sheet.error("params and flops come together, or neither")
-    columns = {name: parse for name, parse in (REQUIRED | OPTIONAL).items() if name in names}
-    table = InMemory(budgets=None, has_costs="params" in names)
-    lines: dict[str, int] = {}
-    for line, (arch, valid, test, *rest) in sheet.rows(columns):
-        if lines.setdefault(arch, line) != line:
-            raise sheet.error(f"lines {lines[arch]} and {line} are both of {arch}")
-        took = rest.pop(0) if "seconds" in names else None
-        table.validated[arch, 0] = Validated(valid, seconds=took)
-        table.tested[arch, 0] = MetaTested(test, None)
-        if rest:
-            table.costs[arch] = Cost(*rest)
+    table = InMemory(budgets=None, has_costs="params" in sheet.names)
+    for row in sheet.rows(BenchmarkRow):
+        table.validated[row.arch, 0] = Validated(row.valid_acc_12, seconds=row.seconds)
+        table.tested[row.arch, 0] = MetaTested(row.test_acc_200, None)
+        if row.params is not None and row.flops is not None:
+            table.costs[row.arch] = Cost(row.params, row.flops)
     best = {
         "valid_acc_12": max(row.accuracy for row in table.validated.values()),
         "test_acc_200": max(row.accuracy for row in table.tested.values()),

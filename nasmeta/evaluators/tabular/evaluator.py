@@ -1,11 +1,11 @@
 """Accuracies looked up in a table: microseconds per trial, to judge a strategy over hundreds of seeds.
 
-It reads these tables, and tells them apart by the file:
+There are three kinds of tables, which the file tells apart:
 - NAS-Bench-201 as one CSV `arch,valid_acc_12,test_acc_200` (benchmark.py);
 - the few-shot table of this project, a CSV made by scripts/ (few_shot.py);
 - the official NATS-Bench files (nats.py).
 
-A search sees validation accuracies only. The test column is read once, for the chosen architecture and the
+A search sees only validation accuracies. The test column is read once, for the chosen architecture and the
 reference. No network is trained, so the run has no best.pt, and its dataset and meta-learner do not matter.
 
 A trial's seconds are those that training took when the table was made, or `seconds_per_iteration` of its
@@ -19,13 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
-from nasmeta.evaluators.tabular.columns import MOST_SECONDS
 from nasmeta.evaluators.tabular.open_table import fingerprint, is_csv, located, open_table
-from nasmeta.evaluators.tabular.table import budget_error
+from nasmeta.evaluators.tabular.sheet import Seconds
 from nasmeta.runtime.paths import HoldsPath
 from nasmeta.runtime.stored import UsersOnly
 from nasmeta.search_spaces.base import SearchSpace
@@ -33,8 +32,8 @@ from nasmeta.training.problem import Problem
 from nasmeta.training.score import Stop
 from nasmeta.trial import Cost, MetaTested
 
-LOOKED_AT = 1000
-"""The number of first rows of which at least one must be in the search space."""
+ROWS_CHECKED = 1000
+"""At least one of so many first rows must be in the search space."""
 
 File = Annotated[
     str,
@@ -45,8 +44,9 @@ File = Annotated[
 
 
 class Tabular(Evaluator):
-    """Looks accuracies up in `table`.
+    """Looks accuracies up in a table.
 
+    table: a file, or the name of a table of this package.
     learner, dataset: which rows of a few-shot table to use; None if it has only one value.
     seconds_per_iteration: simulated seconds per meta-iteration, for a table without seconds.
     """
@@ -61,7 +61,7 @@ class Tabular(Evaluator):
         table: File,
         learner: str | None,
         dataset: str | None,
-        seconds_per_iteration: Annotated[float, Field(ge=0, le=MOST_SECONDS)],
+        seconds_per_iteration: Seconds,
         problem: Problem,
     ) -> None:
         if problem.task.kind != "classification":
@@ -73,17 +73,18 @@ class Tabular(Evaluator):
         self.fingerprint = fingerprint(table)
         self.costs = ("params", "flops") if self.table.has_costs else ()
         self._known = set(self.table.archs)
-        _check_space(table, list(islice(self.table.archs, LOOKED_AT)), problem.space)
+        _check_space(table, list(islice(self.table.archs, ROWS_CHECKED)), problem.space)
 
     def budget_error(self, iterations: int) -> str | None:
-        return budget_error(self.table, iterations)
+        budgets = self.table.budgets
+        if budgets is None or iterations in budgets:
+            return None
+        nearest = min(budgets, key=lambda budget: abs(budget - iterations))
+        has = ", ".join(map(str, budgets))
+        return f"the table has no rows of {iterations} iterations; the nearest of {has} is {nearest}"
 
     def cost(self, arch: Any) -> Cost | None:
-        """The table's costs.
-
-        Raises ArchitectureError for an architecture without a row, because a search of the table must not
-        propose it.
-        """
+        """The table's costs. Raises ArchitectureError if there is no row, so that it is not proposed."""
         if str(arch) not in self._known:
             raise ArchitectureError(f"evaluator.table has {len(self._known)} rows, and none of {arch}")
         return self.table.cost(str(arch))

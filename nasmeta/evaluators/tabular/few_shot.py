@@ -1,59 +1,56 @@
-"""This project's own table: architectures of a small space, meta-trained by several learners and budgets.
+"""This project's own table: architectures of a small space, meta-trained by several learners and budgets."""
 
-A CSV with one row per architecture, learner, dataset and number of meta-iterations. Accuracies and
-half-widths of their 95% intervals are fractions; a half-width may be empty. `evaluator.learner`,
-`evaluator.dataset` and the budget of a trial select the rows.
-"""
+from typing import Annotated
 
-from typing import Any
+from pydantic import BeforeValidator
 
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.evaluators.tabular.columns import Sheet, count, fraction, or_unknown, seconds, text
+from nasmeta.evaluators.tabular.sheet import Count, Fraction, Row, Seconds, Sheet, Text
 from nasmeta.evaluators.tabular.table import InMemory, Validated
 from nasmeta.trial import Cost, MetaTested
 
-COLUMNS = {
-    "arch": text,
-    "learner": text,
-    "dataset": text,
-    "iterations": count,
-    "valid_accuracy": fraction,
-    "valid_ci95": or_unknown(fraction),
-    "test_accuracy": fraction,
-    "test_ci95": or_unknown(fraction),
-    "params": count,
-    "flops": count,
-    "seconds": seconds,
-}
+HalfWidth = Annotated[Fraction | None, BeforeValidator(lambda cell: cell or None)]
+"""Half the width of a 95% interval; None for an empty cell."""
+
+
+class FewShotRow(Row):
+    """One architecture, meta-trained by one learner on one dataset for so many meta-iterations."""
+
+    learner: Text
+    dataset: Text
+    iterations: Count
+    valid_accuracy: Fraction
+    valid_ci95: HalfWidth
+    test_accuracy: Fraction
+    test_ci95: HalfWidth
+    params: Count
+    flops: Count
+    seconds: Seconds
+
+    def subject(self) -> str:
+        return f"{self.arch} after {self.iterations} iterations of {self.learner} on {self.dataset}"
 
 
 def read_few_shot(sheet: Sheet, learner: str | None, dataset: str | None) -> InMemory:
     """The rows of one learner on one dataset. Raises ConfigError that names the key, column or line."""
-    sheet.check(set(COLUMNS), set())
-    rows = [(line, dict(zip(COLUMNS, values, strict=True))) for line, values in sheet.rows(COLUMNS)]
+    rows = list(sheet.rows(FewShotRow))
     rows = _only(rows, "learner", learner, sheet)
     rows = _only(rows, "dataset", dataset, sheet)
-    budgets = tuple(sorted({row["iterations"] for _, row in rows}))
-    table = InMemory(budgets, has_costs=True)
-    lines: dict[tuple[str, int], int] = {}
-    for line, row in rows:
-        key = row["arch"], row["iterations"]
-        if lines.setdefault(key, line) != line:
-            raise sheet.error(f"lines {lines[key]} and {line} are both of {key[0]} after {key[1]} iterations")
-        table.validated[key] = Validated(row["valid_accuracy"], row["valid_ci95"], row["seconds"])
-        table.tested[key] = MetaTested(row["test_accuracy"], row["test_ci95"])
-        table.costs[row["arch"]] = Cost(row["params"], row["flops"])
+    table = InMemory(budgets=tuple(sorted({row.iterations for row in rows})), has_costs=True)
+    for row in rows:
+        key = row.arch, row.iterations
+        table.validated[key] = Validated(row.valid_accuracy, row.valid_ci95, row.seconds)
+        table.tested[key] = MetaTested(row.test_accuracy, row.test_ci95)
+        table.costs[row.arch] = Cost(row.params, row.flops)
     return table
 
 
-def _only(
-    rows: list[tuple[int, dict[str, Any]]], column: str, wanted: str | None, sheet: Sheet
-) -> list[tuple[int, dict[str, Any]]]:
+def _only(rows: list[FewShotRow], column: str, wanted: str | None, sheet: Sheet) -> list[FewShotRow]:
     """The rows whose `column` is `wanted`; all rows if `wanted` is None and the column has one value."""
-    values = sorted({row[column] for _, row in rows})
+    values = sorted({getattr(row, column) for row in rows})
     key = f"evaluator.{column}"
     if wanted is None and len(values) > 1:
         raise ConfigError(f"{key}: {sheet.path} has rows of {', '.join(values)}; choose: {key}={values[0]}")
     if wanted is not None and wanted not in values:
         raise ConfigError(f"{key}: {sheet.path} has no rows of {wanted!r}; {suggest(wanted, values)}")
-    return [(line, row) for line, row in rows if wanted in (None, row[column])]
+    return [row for row in rows if wanted in (None, getattr(row, column))]

@@ -1,7 +1,7 @@
 """The official files of NATS-Bench's topology space (Dong et al. 2021, arXiv:2009.00437).
 
-They are read by their own package, `pip install "nasmeta[nats]"`. The file `NATS-tss-v1_0-*.pickle.pbz2` is
-loaded whole; the folder `NATS-tss-v1_0-*-simple` is read one architecture at a time, when asked for.
+Their own package reads them: `pip install "nasmeta[nats]"`. The file `NATS-tss-v1_0-*.pickle.pbz2` is loaded
+whole; the folder `NATS-tss-v1_0-*-simple` is read one architecture at a time.
 `evaluator.dataset` is cifar10, cifar100 or ImageNet16-120. A trial's budget is 12 or 200 epochs, each the end
 of a separate training. Accuracies are means over the table's seeds (`is_random=False`).
 
@@ -9,8 +9,8 @@ As in the package's `simulate_train_eval`, CIFAR-10 is validated by the networks
 ("cifar10-valid") and tested by those trained on both halves ("cifar10"). A trial's seconds are those of
 training and of one validation.
 
-Two warnings. The files are pickles, which can run code, so take them only from their makers. And we had no
-such file: this code is tested against a module that imitates nats_bench 1.8, never against the files.
+Two warnings. The files are pickles, which can run code: take them only from their authors. And this code was
+tested against an imitation of nats_bench 1.8, never against the files.
 """
 
 import importlib

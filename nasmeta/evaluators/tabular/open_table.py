@@ -1,13 +1,13 @@
-"""Which kind of table a path names: decided by the file, never by its values."""
+"""Which kind of table a path names; the file's name and its header decide."""
 
 from hashlib import blake2b
 from pathlib import Path
 
 from nasmeta.errors import ConfigError, suggest
 from nasmeta.evaluators.tabular.benchmark import read_benchmark
-from nasmeta.evaluators.tabular.columns import Sheet
 from nasmeta.evaluators.tabular.few_shot import read_few_shot
 from nasmeta.evaluators.tabular.nats import NatsTable
+from nasmeta.evaluators.tabular.sheet import Sheet
 from nasmeta.evaluators.tabular.table import Table
 from nasmeta.runtime import files
 from nasmeta.runtime.paths import absolute_folder

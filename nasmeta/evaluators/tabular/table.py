@@ -68,12 +68,3 @@ class InMemory(Table):
 
     def _key(self, arch: str, iterations: int) -> tuple[str, int]:
         return arch, 0 if self.budgets is None else iterations
-
-
-def budget_error(table: Table, iterations: int) -> str | None:
-    """Why the table cannot answer for a budget, with the nearest one that it has; None if it can."""
-    if table.budgets is None or iterations in table.budgets:
-        return None
-    nearest = min(table.budgets, key=lambda budget: abs(budget - iterations))
-    has = ", ".join(map(str, table.budgets))
-    return f"the table has no rows of {iterations} iterations, the nearest are of {nearest} (it has {has})"

@@ -7,10 +7,11 @@ proposes it. For classification only.
 """
 
 from dataclasses import replace
+from statistics import fmean
 
 import torch
 
-from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
+from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.meta_learners.gradients import batch_accuracy
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.task import TaskBatch
@@ -29,7 +30,7 @@ def embedding(net: Untrained) -> float:
         train_way=None,
         batch_norm=net.learner.batch_norm.in_training,
     )
-    return mean(_accuracy(nearest, net, batch) for batch in net.batches())
+    return fmean(_accuracy(nearest, net, batch) for batch in net.batches())
 
 
 def _accuracy(nearest: ProtoNet, net: Untrained, batch: TaskBatch) -> float:

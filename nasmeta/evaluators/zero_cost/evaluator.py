@@ -3,7 +3,7 @@
 A proxy sees the network as it is initialized, and the first `batches` meta-training batches, normalized by
 the run's batch-norm policy. It never sees meta-validation or test tasks. A trial's score is deterministic,
 and is stored as `proxy`, not as an accuracy. The final candidates and the reference are then meta-trained
-from scratch and judged as always, so a run's final numbers are real.
+from scratch and judged as in any run.
 
 Choose it to look at very many architectures, or to find out what a proxy is worth on a space
 (scripts/bench/proxies.py). If `params` does as well as the others, the space rewards size alone.
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nasmeta import seeding
-from nasmeta.errors import ArchitectureError, ConfigError, Diverged, Interrupted, RunFailed
+from nasmeta.errors import ConfigError, Diverged, Interrupted
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.limits import limited
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name, untrained
@@ -26,14 +26,12 @@ from nasmeta.training.score import Stop
 SHARES = ("vote", "embedding")
 """Proxies whose scores are shares from 0 to 1."""
 
-DRAWS = 100
-"""The most draws for one architecture of the vote's reference sample that can be built."""
-
 
 class ZeroCost(Evaluator):
-    """Scores candidates by `proxy` on `batches` meta-training batches.
+    """Scores candidates by a proxy.
 
-    voters, reference: for proxy="vote", the proxies that vote, and the size of the reference sample.
+    proxy: its name, or "vote". batches: the number of meta-training batches that it sees.
+    voters, reference: for "vote", the proxies that vote, and the size of the reference sample.
     max_seconds: the limit for one candidate; None for no limit.
     """
 
@@ -64,7 +62,7 @@ class ZeroCost(Evaluator):
     def budget_error(self, iterations: int) -> str | None:
         if iterations == self.problem.search_iterations:
             return None
-        return "ZeroCost trains nothing: a candidate's score is the same for all of them"
+        return "ZeroCost trains nothing, so a candidate's score does not depend on the iterations"
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
         value = self.score(candidate.arch, limited(stop, self.max_seconds))
@@ -92,14 +90,7 @@ class ZeroCost(Evaluator):
         return values
 
     def _draw_sample(self, stop: Stop) -> list[list[float]]:
-        """The voters' values of `reference` random buildable architectures: [reference, voters]."""
+        """The voters' values of `reference` random architectures: [reference, voters]."""
         rng = seeding.stream(self.problem.seed, "zero_cost", "reference")
-        sample: list[list[float]] = []
-        for _ in range(DRAWS * self.reference):
-            try:
-                sample.append(self._values(self.problem.space.sample(rng), stop))
-            except ArchitectureError:
-                continue
-            if len(sample) == self.reference:
-                return sample
-        raise RunFailed(f"of {DRAWS * self.reference} random architectures, {len(sample)} can be built")
+        space = self.problem.space.buildable(self.problem.task)
+        return [self._values(space.sample(rng), stop) for _ in range(self.reference)]

@@ -6,9 +6,11 @@ included (for Reptile, which has no such gradient, its direction). So it measure
 the paper takes a minibatch of classification.
 """
 
-from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
+from statistics import fmean
+
+from nasmeta.evaluators.zero_cost.untrained import Untrained
 
 
 def grad_norm(net: Untrained) -> float:
     """The gradient norm, which is not negative."""
-    return mean(float(sum(g.norm() for g in gradients.values())) for gradients in net.gradients())
+    return fmean(float(sum(g.norm() for g in gradients.values())) for gradients in net.gradients())

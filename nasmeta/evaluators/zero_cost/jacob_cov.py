@@ -7,16 +7,18 @@ maximum -N. Inputs are the support and query examples of a task together, withou
 mean over tasks.
 """
 
+from statistics import fmean
+
 import torch
 
-from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
+from nasmeta.evaluators.zero_cost.untrained import Untrained
 
 EPSILON = 1e-5
 
 
 def jacob_cov(net: Untrained) -> float:
     """At most minus the number of a task's examples; NaN if an output does not depend on an input."""
-    return mean(_score(net, support_x, query_x) for support_x, _, query_x, _ in net.tasks())
+    return fmean(_score(net, support_x, query_x) for support_x, _, query_x, _ in net.tasks())
 
 
 def _score(net: Untrained, support_x: torch.Tensor, query_x: torch.Tensor) -> float:

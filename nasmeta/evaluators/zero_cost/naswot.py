@@ -9,13 +9,14 @@ A unit counts as on if the input of its activation is positive. For ReLU that is
 and leaky activations (GELU, SiLU, tanh, ...) it is our extension. The rectifiers of a squeeze-excite count
 too.
 
-The score belongs to the function, not to the order in which a builder computes it. Max-pooling commutes with
-a monotone activation, so our networks pool first. The units are counted before the pooling, as in the papers.
-Layers that rectify the same tensor have the same units, which count once.
+The score does not depend on the order of activation and pooling. Max-pooling commutes with a monotone
+activation, so our networks pool first; the units are counted before the pooling, as in the paper. Layers that
+rectify the same tensor have the same units, which count once.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
+from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.networks.forward_pass import Kernels
 
 MONOTONE = frozenset(
@@ -49,7 +50,7 @@ MAX_POOLINGS = frozenset(
 @torch.no_grad()
 def naswot(net: Untrained) -> float:
     """The mean score; minus infinity if codes do not tell a task's inputs apart, NaN without activations."""
-    return mean(_score(net, support_x, query_x) for support_x, _, query_x, _ in net.tasks())
+    return fmean(_score(net, support_x, query_x) for support_x, _, query_x, _ in net.tasks())
 
 
 def _score(net: Untrained, support_x: Tensor, query_x: Tensor) -> float:

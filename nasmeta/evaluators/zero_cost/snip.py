@@ -6,13 +6,15 @@ over the weights of convolutions and linear layers. L is the learner's loss on a
 grad_norm. The result is the mean over batches.
 """
 
-from nasmeta.evaluators.zero_cost.untrained import Untrained, mean
+from statistics import fmean
+
+from nasmeta.evaluators.zero_cost.untrained import Untrained
 
 
 def snip(net: Untrained) -> float:
     """The summed sensitivity, which is not negative."""
     weights = {name: weight.detach() for name, weight in net.weights().items()}
-    return mean(
+    return fmean(
         float(sum((weights[name] * gradient).abs().sum() for name, gradient in gradients.items()))
         for gradients in net.gradients()
     )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -19,7 +18,8 @@ from nasmeta.trial import Cost
 class Untrained:
     """A network before its first meta-iteration.
 
-    `batches` returns the same meta-training batches at every call; `cost` is the cost of the network.
+    learner: the run's. state: the network and its initial parameters. batches: returns the same meta-training
+    batches at every call. cost: of the network.
     """
 
     learner: MetaLearner
@@ -57,7 +57,3 @@ class Untrained:
 
 Proxy = Callable[[Untrained], float]
 """A score of an untrained network; higher is more promising. NaN or infinite if it has none."""
-
-
-def mean(values: Iterator[float]) -> float:
-    return fmean(values)

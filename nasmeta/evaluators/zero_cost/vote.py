@@ -1,11 +1,10 @@
 """The rank vote of several proxies (after the "vote" of Abdelfattah et al. 2021, arXiv:2101.08134).
 
 Each proxy has its own scale, so only ranks can be averaged. The paper takes the majority vote between two
-given networks. But the score of a trial must not depend on which others a search has looked at. So here a
-network is ranked against a reference sample, drawn once from the space by the run's seed. Its score is the
-share of the sample that it beats (ties count half), averaged over the proxies. This deviation has a price:
-scores are multiples of 1 / (2 * sample * proxies), and all networks that beat the whole sample by every proxy
-have 1.
+given networks. A deviation, because the score of a trial must not depend on other trials: here a network is
+ranked against a reference sample, drawn once from the space by the run's seed. Its score is the share of the
+sample that it beats (ties count half), averaged over the proxies. So scores are multiples of
+1 / (2 * sample * proxies), and all networks that beat the whole sample by every proxy have 1.
 """
 
 import math

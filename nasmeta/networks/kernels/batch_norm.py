@@ -3,9 +3,9 @@
 Per channel, over the first m rows: mu = mean(x), r = (var(x) + eps)^-1/2. For all rows: z = r (x - mu) and
 y = gamma z + beta (Ioffe & Szegedy 2015, arXiv:1502.03167, algorithm 1).
 The first derivatives use torch's fused kernels. MAML also needs second derivatives, for a support set that is
-normalized by itself in a differentiated inner step. They are a closed form of three sums. Autograd would
-compose them of about twenty passes over every feature map, which were 30 % of second-order MAML's time at
-five steps (profile, 4-conv-32).
+normalized by its own statistics in a differentiated inner step. They have a closed form with three sums.
+Autograd would make about twenty passes over every feature map, which took 30 % of the time of second-order
+MAML with five steps (profile, 4-conv-32).
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BACKWARD = torch.ops.aten.native_batch_norm_backward.default
-ALL_THREE = [True, True, True]
+NORM_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
+ALL_GRADIENTS = [True, True, True]
 
 
 def normalize(x: Tensor, gamma: Tensor, beta: Tensor, rows: int, eps: float) -> Tensor:
@@ -86,8 +86,8 @@ def _backward_held(
 
     The CPU kernel reads the variance; CUDA kernels may read either the variance or rstd.
     """
-    gradients: tuple[Tensor, Tensor, Tensor] = BACKWARD(
-        gy, x, gamma, mean, variance, mean, rstd, False, 0.0, ALL_THREE
+    gradients: tuple[Tensor, Tensor, Tensor] = NORM_BACKWARD(
+        gy, x, gamma, mean, variance, mean, rstd, False, 0.0, ALL_GRADIENTS
     )
     return gradients
 
@@ -129,7 +129,7 @@ class _Backward(torch.autograd.Function):
         """dL/dx = gamma r (dL/dy - [row < m] (sum(dL/dy) + z sum(z dL/dy)) / m)."""
         everything = rows == len(x)
         if everything:
-            gx, ggamma, gbeta = BACKWARD(gy, x, gamma, None, None, mean, rstd, True, 0.0, ALL_THREE)
+            gx, ggamma, gbeta = NORM_BACKWARD(gy, x, gamma, None, None, mean, rstd, True, 0.0, ALL_GRADIENTS)
         else:
             gx, ggamma, gbeta = _backward_held(gy, x, gamma, mean, rstd.pow(-2), rstd)
             _through_moments(gx, x[:rows], gamma, mean, rstd, ggamma, gbeta)
@@ -151,9 +151,9 @@ class _Backward(torch.autograd.Function):
         gy, x, gamma, mean, rstd, ggamma, gbeta = ctx.saved_tensors
         n = x.numel() // x.shape[1]
         # gamma r (u - U - z V), n V and n U in one pass.
-        by_gy, sum_zu, sum_u = BACKWARD(u, x, gamma, None, None, mean, rstd, True, 0.0, ALL_THREE)
+        by_gy, sum_zu, sum_u = NORM_BACKWARD(u, x, gamma, None, None, mean, rstd, True, 0.0, ALL_GRADIENTS)
         a, b, mean_u, mean_zu = gbeta / n, ggamma / n, sum_u / n, sum_zu / n
-        inner = (u * gy).sum(_others(x)) / n - a * mean_u - b * mean_zu  # W - A U - B V
+        inner = (u * gy).sum(all_but_channels(x)) / n - a * mean_u - b * mean_zu  # W - A U - B V
         scale = gamma * rstd
         by_gy = _affine(by_gy, x, p * rstd, q - p * rstd * mean)
         # h = dL/dz for constant r: (p - gamma r V) gy - gamma r B u; then through z, and through r.
@@ -176,5 +176,5 @@ def _wide(per_channel: Tensor, x: Tensor) -> Tensor:
     return per_channel.view(-1, *[1] * (x.dim() - 2))
 
 
-def _others(x: Tensor) -> list[int]:
+def all_but_channels(x: Tensor) -> list[int]:
     return [dim for dim in range(x.dim()) if dim != 1]

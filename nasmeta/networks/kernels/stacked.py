@@ -1,9 +1,9 @@
 """Layers for T tasks that each have their own weights [T, ...], used where torch.vmap is slow on a GPU.
 
-torch.vmap turns the convolutions of T tasks into one grouped convolution, and cuDNN computes the groups one
+torch.vmap turns the convolutions of T tasks into one grouped convolution, whose groups cuDNN computes one
 after the other. With five images per task, a matrix product takes a quarter of that time, derivatives
-included (H200, 32 tasks, 32 channels, float32). torch.vmap also decomposes batch norms, and copies images
-before it pools them. Both take two to three times as long as the kernels called here.
+included (H200, 32 tasks, 32 channels, float32). torch.vmap also splits batch norms into elementary operations
+and copies images before it pools them, which takes two to three times as long as the kernels called here.
 """
 
 from collections.abc import Callable
@@ -99,7 +99,7 @@ def below_vmap(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 
 class _BelowVmap(torch.autograd.Function):
-    """Leaves torch.vmap: it calls `vmap` below for the result, and autograd differentiates what that did."""
+    """A way out of torch.vmap, which calls `vmap` below; autograd differentiates the operations in there."""
 
     @staticmethod
     def forward(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Architectures of the conv space: a sequence of blocks, and how the last feature map becomes a vector.
 
 A string is conv3-64.bn.relu.max_sep3-96.gn.silu.none+skip+se_flatten: blocks joined by "_", then the head. A
-block is operation-width.norm.activation.downsample, then the optional parts. It uses only letters, digits and
-`-_.+`, which mean nothing special to a shell or to Hydra's override grammar. The names are a file format,
-because journals and checkpoints hold such strings: add, never rename.
+block is operation-width.norm.activation.downsample, then the optional parts. Strings consist of letters,
+digits and `-_.+`, which need no quotes in a shell or in Hydra's overrides. Journals and checkpoints contain
+them, so the names are a file format: add, never rename.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasmeta.errors import ArchitectureError
-from nasmeta.search_spaces import tokens
+from nasmeta.search_spaces import options, tokens
 from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
 from nasmeta.search_spaces.sequence_space import BlockSequence
 from nasmeta.task import TaskSpec
@@ -58,9 +58,9 @@ class ConvBlock:
 
     op: "conv", "sep" or "res". width: output channels. kernel: 1, 3 or 5. norm: "bn" (batch) or "gn" (group).
     downsample: "none", "max" or "avg" (2x2 pooling), or "stride" (the spatial convolution has stride 2).
-    skip: an identity shortcut around the convolution, or a 1x1 projection if the shape changes. A residual
-    bottleneck always has a shortcut, so "res" must have skip=False: each network has one form. Raises
-    ArchitectureError for an unknown operation and for "res" with skip.
+    skip: whether there is a shortcut around the convolution: the identity, or a 1x1 projection if the shape
+    changes. A residual bottleneck always has one, so "res" needs skip=False, and each network has one form.
+    Raises ArchitectureError for an unknown operation, and for "res" with skip.
     """
 
     op: str
@@ -153,7 +153,7 @@ def _block(number: int, text: str, options: Mapping[str, Sequence[Any]]) -> Conv
     return ConvBlock(
         op=op,
         kernel=kernel,
-        width=tokens.width(f"{where} width", width, options["width"]),
+        width=int(tokens.name(f"{where} width", width, map(str, options["width"]))),
         norm=tokens.name(f"{where} norm", fields[1], options["norm"]),
         activation=tokens.name(f"{where} activation", fields[2], options["activation"]),
         downsample=tokens.name(f"{where} downsampling", fields[3], options["downsample"]),
@@ -175,12 +175,7 @@ def _parts(where: str, text: str, token: str, options: Mapping[str, Sequence[Any
 
 def image_shape(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int, int]:
     """Channels, height and width of the images. Raises ArchitectureError if `arch` cannot take them."""
-    if len(task.input_shape) != 3:
-        raise ArchitectureError(
-            f"the conv space needs images of shape (channels, height, width), got {task.input_shape}; "
-            "use search_space=mlp"
-        )
-    channels, height, width = task.input_shape
+    channels, height, width = options.image_shape("conv", task)
     smallest = 2**arch.downsamplings
     if min(height, width) < smallest:
         raise ArchitectureError(
@@ -199,7 +194,7 @@ def final_size(arch: ConvArchitecture, task: TaskSpec) -> tuple[int, int]:
 
 
 def halved(size: int, block: ConvBlock) -> int:
-    """Pooling drops an odd last row; a convolution of stride 2 does not."""
+    """A size after the block's downsampling: pooling drops an odd last row, a stride does not."""
     if block.downsample == "stride":
         return (size + 1) // 2
     return size // 2 if block.downsamples else size

@@ -1,8 +1,10 @@
 """Builds the networks of conv architectures."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from nasmeta.search_spaces import ops
 from nasmeta.search_spaces.conv.architecture import (
@@ -13,6 +15,10 @@ from nasmeta.search_spaces.conv.architecture import (
 )
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskSpec
+
+POOLINGS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+MONOTONE = {"relu"}
+"""The activations f with max(f(a), f(b)) = f(max(a, b)); GELU and SiLU dip below zero."""
 
 
 def build(arch: ConvArchitecture, task: TaskSpec) -> FewShotNetwork:
@@ -33,23 +39,63 @@ def build(arch: ConvArchitecture, task: TaskSpec) -> FewShotNetwork:
 
 
 def _block(block: ConvBlock, channels: int, *, first: bool) -> ops.Block:
-    stride = 2 if block.downsample == "stride" else 1
-    branch = ops.BRANCHES[block.op](
-        channels,
-        block.width,
-        kernel=block.kernel,
-        stride=stride,
-        norm=block.norm,
-        activation=block.activation,
-    )
+    width, stride = block.width, 2 if block.downsample == "stride" else 1
+    branch = operation(block, channels)
     if block.se:
-        branch.append(ops.SqueezeExcite(block.width))
+        branch.append(SqueezeExcite(width))
     shortcut: nn.Module | None = None
     if block.shortcut:
-        # The first block always projects: its input is an image, not features.
-        changes = first or channels != block.width or stride != 1
-        shortcut = ops.projection(channels, block.width, stride, block.norm) if changes else nn.Identity()
-    tail = ops.tail(block.activation, block.downsample)
-    if shortcut is None and isinstance(tail[0], nn.MaxPool2d):
-        branch.append(tail.pop(0))  # next to the norm, with which a meta-learner may fuse it
+        shortcut = nn.Identity()
+        if first or channels != width or stride != 1:  # the first block's input is an image, not features
+            shortcut = nn.Sequential(ops.conv2d(channels, width, 1, stride), ops.norm2d(block.norm, width))
+    tail = nn.Sequential(ops.ACTIVATIONS[block.activation]())
+    if block.downsample == "max" and block.activation in MONOTONE:
+        # Pooling first gives the same result. The activation then sees a quarter of the positions, and a
+        # meta-learner may fuse the pooling with a norm that is next to it.
+        if shortcut is None:
+            branch.append(nn.MaxPool2d(2))
+        else:
+            tail.insert(0, nn.MaxPool2d(2))
+    elif block.downsample in POOLINGS:
+        tail.append(POOLINGS[block.downsample](2))
     return ops.Block(branch, shortcut, tail)
+
+
+def operation(block: ConvBlock, channels: int) -> nn.Sequential:
+    """The operation of a block. It ends with a norm; the activation follows after the shortcut is added.
+
+    "conv" is convolution, norm. "sep" is depthwise convolution, 1x1 convolution, norm, with nothing in
+    between (Chollet 2017, "Xception"). "res" is 1x1 down to max(width // 4, 4), spatial convolution, 1x1 up,
+    each with a norm, and the activation in between (He et al. 2016).
+    """
+    width, kernel, stride = block.width, block.kernel, 2 if block.downsample == "stride" else 1
+    if block.op == "conv":
+        return nn.Sequential(ops.conv2d(channels, width, kernel, stride), ops.norm2d(block.norm, width))
+    if block.op == "sep":
+        depthwise = ops.conv2d(channels, channels, kernel, stride, groups=channels)
+        return nn.Sequential(depthwise, ops.conv2d(channels, width, 1), ops.norm2d(block.norm, width))
+    inner, activation = max(width // 4, 4), ops.ACTIVATIONS[block.activation]
+    return nn.Sequential(
+        ops.conv2d(channels, inner, 1),
+        ops.norm2d(block.norm, inner),
+        activation(),
+        ops.conv2d(inner, inner, kernel, stride),
+        ops.norm2d(block.norm, inner),
+        activation(),
+        ops.conv2d(inner, width, 1),
+        ops.norm2d(block.norm, width),
+    )
+
+
+class SqueezeExcite(nn.Module):
+    """Channels scaled by sigmoid(W2 relu(W1 mean(x))), squeezed to max(width // 4, 4) (Hu et al. 2018)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = max(width // 4, 4)
+        self.squeeze = nn.Linear(width, inner)
+        self.excite = nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3))))))  # [n, width]
+        return x * scale[:, :, None, None]

@@ -1,10 +1,9 @@
 """The weights of conv networks: which ones they share, and how to start one network from another.
 
-Sharing: slimmable widths, one set of weights per operation, optional blocks. Block i of every network,
-counted from the input, has one set of weights for each operation. A narrower block takes the first channels
-of it; a shallower network ends earlier. Both norms see the same convolutions and have their own affine
-parameters. Projections and squeeze-excites do not depend on the operation next to them. Activations and
-poolings have no weights. There is one head for averaged maps, and one for each size of a flattened map.
+Sharing: block i of every network, counted from the input, has one set of weights for each operation. A
+narrower block takes its first channels; a shallower network ends earlier. Convolutions do not depend on the
+norm after them; each norm has its own affine parameters. Projections and squeeze-excites do not depend on the
+operation beside them. There is one head for averaged maps, and one for each size of a flattened map.
 
 Morphism: the new network computes the old one's function if it differs only by
 - wider blocks under batch norm (also with squeeze-excite, a shortcut on both sides of the edit, any
@@ -13,11 +12,10 @@ Morphism: the new network computes the old one's function if it differs only by
 - inserted blocks that are as wide as their input and have a shortcut (skip or res), ReLU, no downsampling,
   and a block before them that ends in ReLU. Their last norm begins at zero, so they add nothing.
 
-Batch norm of copied channels is a copy. The groups of group norm change with the width, so widening under it
-is only a start. Everything else (other operations, norms or activations, narrower blocks, new shortcuts,
-removed blocks) keeps the values that fit by name and shape, block by block; the rest is fresh. ProtoNet
-compares embeddings, in which copied features of the last block count more, so for it too this is only a
-start.
+Under group norm, widening changes the function, because the groups change with the width. So it does for
+ProtoNet, which compares embeddings: copied features of the last block count more. All other edits (other
+operations, norms or activations, narrower blocks, new shortcuts, removed blocks) keep the values that fit by
+name and shape, block by block; the rest is fresh.
 """
 
 from collections.abc import Iterator, Sequence

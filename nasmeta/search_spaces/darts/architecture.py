@@ -6,9 +6,9 @@ and so on. A node is the sum of two operations, each applied to a different earl
 is the concatenation of all its nodes.
 
 A string is normal-sep_conv_3x3.0+conv_3x3.1-...-reduce-max_pool_3x3.0+skip_connect.1-...: the pairs
-(operation, state) of a DARTS genotype in their order, one node after the other. It uses only letters, digits
-and `-_.+`, which mean nothing special to a shell or to Hydra's override grammar. The names are a file format:
-add, never rename.
+(operation, state) of a DARTS genotype in their order, one node after the other. Strings consist of letters,
+digits and `-_.+`, which need no quotes in a shell or in Hydra's overrides. The names are a file format: add,
+never rename.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces import tokens
 from nasmeta.search_spaces.graph import ArchitectureGraph, GraphBuilder
+from nasmeta.search_spaces.sharing import Edge
 
 OPERATIONS: tuple[str, ...] = (
     "max_pool_3x3",
@@ -28,26 +29,29 @@ OPERATIONS: tuple[str, ...] = (
     "dil_conv_3x3",
 )
 INPUTS = 2
+"""The inputs of a cell, and of a node."""
+
 CELLS = ("normal", "reduce")
 VOCABULARY: tuple[str, ...] = ("input", "output", "c_k-2", "c_k-1", *OPERATIONS, "add", "concat")
 """The labels of the graph's nodes; a cell's inputs are named as in the figures of the paper."""
 
 EXAMPLE = "sep_conv_3x3.0+conv_3x3.1"
 
-# An operation and the state to which it is applied.
-Edge = tuple[str, int]
-Node = tuple[Edge, Edge]
+Input = tuple[str, int]
+"""An operation and the state to which it is applied."""
+
+Node = tuple[Input, Input]
 Cell = tuple[Node, ...]
 
 
-def node(first: Edge, second: Edge) -> Node:
-    """The node with these two edges, in their only valid order: by state."""
+def node(first: Input, second: Input) -> Node:
+    """The node with these two inputs, in their only valid order: by state."""
     return (first, second) if first[1] < second[1] else (second, first)
 
 
 @dataclass(frozen=True, slots=True)
 class DartsGenotype:
-    """The two cells that a network repeats. The edges of each node are ordered by state."""
+    """The two cells that a network repeats. The inputs of each node are ordered by state."""
 
     normal: Cell
     reduce: Cell
@@ -85,20 +89,14 @@ def _parsed_cell(name: str, texts: list[str], operations: Sequence[str]) -> Cell
 
 
 def _parsed_node(where: str, text: str, states: int, operations: Sequence[str]) -> Node:
-    edges = [_parsed_edge(where, part, states, operations) for part in text.split("+")]
-    if len(edges) != 2 or edges[0][1] >= edges[1][1]:
+    valid = [str(state) for state in range(states)]
+    inputs = [
+        (tokens.name(f"{where} operation", op, operations), int(tokens.name(f"{where} state", state, valid)))
+        for op, _, state in (part.partition(".") for part in text.split("+"))
+    ]
+    if len(inputs) != 2 or inputs[0][1] >= inputs[1][1]:
         raise ArchitectureError(f"{where} a node has two inputs, the lower state first, such as {EXAMPLE}")
-    return edges[0], edges[1]
-
-
-def _parsed_edge(where: str, text: str, states: int, operations: Sequence[str]) -> Edge:
-    op, _, state = text.partition(".")
-    valid = [str(number) for number in range(states)]
-    if op not in operations:
-        tokens.name(f"{where} operation", op, operations)
-    if state not in valid:
-        tokens.name(f"{where} state", state, valid)
-    return op, int(state)
+    return inputs[0], inputs[1]
 
 
 def canonical(arch: DartsGenotype) -> DartsGenotype:
@@ -131,6 +129,11 @@ def _numberings(cell: Cell, names: dict[int, int], done: Cell) -> Iterator[Cell]
     for state, renamed in ready.items():
         if renamed == smallest:
             yield from _numberings(cell, {**names, state: INPUTS + len(done)}, (*done, renamed))
+
+
+def edges(cell: Cell) -> list[Edge]:
+    """The edges of the cell in the order of its string, each to the number of its node's state."""
+    return [(state, INPUTS + number, op) for number, pair in enumerate(cell) for op, state in pair]
 
 
 def graph(arch: DartsGenotype) -> ArchitectureGraph:

@@ -1,7 +1,7 @@
 """Genotypes as networks: the skeleton of DARTS around them."""
 
-from collections.abc import Collection
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -9,19 +9,23 @@ from torch import Tensor, nn
 from nasmeta.search_spaces import ops
 from nasmeta.search_spaces.cell_ops import (
     FactorizedReduce,
+    Nodes,
     Table,
     factorized_conv,
-    image_channels,
     pool_bn,
     relu_conv_bn,
     relu_depthwise_bn,
     separable_twice,
 )
-from nasmeta.search_spaces.darts.architecture import INPUTS, Cell, DartsGenotype
+from nasmeta.search_spaces.darts.architecture import INPUTS, DartsGenotype, edges
 from nasmeta.search_spaces.modules import FewShotNetwork
+from nasmeta.search_spaces.options import image_shape
 from nasmeta.task import TaskSpec
 
-STEM = 3
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.darts.space import DartsSpace
+
+STEM_WIDTHS = 3
 """The width of the stem, in multiples of the width of the first cell's nodes."""
 
 OPS: Table = {
@@ -37,52 +41,39 @@ OPS: Table = {
 }
 
 
-def build(
-    arch: DartsGenotype, task: TaskSpec, *, width: int, layers: int, reductions: Collection[int]
-) -> FewShotNetwork:
-    """The network of `arch` for images [n, *task.input_shape]: stem, `layers` cells, average pooling, head.
+MakeNodes = Callable[[int, bool], nn.Module]
+"""Makes the nodes of a cell, from their width and whether the cell is a reduction cell."""
 
-    The cells with the indices `reductions`, from 0, halve the size (rounded up) and double the width of the
-    nodes, which starts at `width`. Raises ArchitectureError if the task has no images.
+
+def build(space: "DartsSpace", arch: DartsGenotype, task: TaskSpec) -> FewShotNetwork:
+    """The network of `arch` for images [n, *task.input_shape]: stem, cells, average pooling, head.
+
+    The cells with the indices space.reductions, from 0, halve the size (rounded up) and double the width of
+    the nodes, which starts at space.width. Raises ArchitectureError if the task has no images.
     """
-    channels = image_channels("darts", task)
-    nodes = len(arch.normal)
 
-    def make_cell(before_last: int, last: int, width: int, *, reduce: bool, halved: bool) -> nn.Module:
+    def make_nodes(width: int, reduce: bool) -> nn.Module:
         cell = arch.reduce if reduce else arch.normal
-        return DartsCell(cell, before_last, last, width, reduce=reduce, halved=halved)
+        return Nodes(OPS, edges(cell), width, inputs=INPUTS, stride=1 + reduce)
 
-    body = DartsBody(make_cell, nodes, channels, width, [number in reductions for number in range(layers)])
+    body = DartsBody(space, task, make_nodes)
     return FewShotNetwork(body, nn.Linear(body.features, task.outputs))
 
 
-class MakeCell(Protocol):
-    """Makes a cell that takes the outputs of the two before it. DartsCell explains the arguments."""
-
-    def __call__(
-        self, before_last: int, last: int, width: int, *, reduce: bool, halved: bool
-    ) -> nn.Module: ...
-
-
 class DartsBody(nn.Module):
-    """Stem and cells, each fed by the two before it: [n, channels, height, width] -> [n, features].
+    """Stem and cells, each fed by the two before it: [n, channels, height, width] -> [n, features]."""
 
-    make_cell: makes a cell with `nodes` nodes. reduces: for each cell, whether it is a reduction cell.
-    """
-
-    def __init__(
-        self, make_cell: MakeCell, nodes: int, channels: int, width: int, reduces: list[bool]
-    ) -> None:
+    def __init__(self, space: "DartsSpace", task: TaskSpec, make_nodes: MakeNodes) -> None:
         super().__init__()
-        self.stem = nn.Sequential(ops.conv2d(channels, STEM * width, 3), ops.norm2d("bn", STEM * width))
-        before_last = last = STEM * width
-        halved = False
+        width, halved = space.width, False
+        before_last = last = STEM_WIDTHS * width
+        self.stem = nn.Sequential(ops.conv2d(image_shape("darts", task)[0], last, 3), ops.norm2d("bn", last))
         self.cells = nn.ModuleList()
-        for reduce in reduces:
+        for number in range(space.layers):
+            reduce = number in space.reductions
             width *= 1 + reduce
-            self.cells.append(make_cell(before_last, last, width, reduce=reduce, halved=halved))
-            before_last, last = last, width * nodes
-            halved = reduce
+            self.cells.append(DartsCell(before_last, last, width, halved, make_nodes, reduce))
+            before_last, last, halved = last, width * space.nodes, reduce
         self.features = last
         self.pool = ops.GlobalAveragePool()
 
@@ -98,34 +89,17 @@ class DartsCell(nn.Module):
     """One cell: the two inputs brought to its width, its nodes, and their concatenation.
 
     before_last, last: channels of the two inputs. halved: whether the last cell was a reduction cell, so that
-    the input before it is twice as large.
+    the input before it is twice as large. reduce: whether this one is.
     """
 
     def __init__(
-        self, cell: Cell, before_last: int, last: int, width: int, *, reduce: bool, halved: bool
+        self, before_last: int, last: int, width: int, halved: bool, make_nodes: MakeNodes, reduce: bool
     ) -> None:
         super().__init__()
-        self.states = [state for edges in cell for _, state in edges]
-        self.prepare = prepare(before_last, last, width, halved=halved)
-        self.ops = nn.ModuleList(
-            OPS[op](width, width, 2 if reduce and state < INPUTS else 1)
-            for edges in cell
-            for op, state in edges
-        )
+        first = FactorizedReduce(before_last, width) if halved else relu_conv_bn(before_last, width, 1, 1)
+        self.prepare = nn.ModuleList([first, relu_conv_bn(last, width, 1, 1)])
+        self.nodes = make_nodes(width, reduce)
 
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
-        states = [self.prepare[0](before_last), self.prepare[1](last)]
-        ends = list(zip(self.ops, self.states, strict=True))
-        for (f, i), (g, j) in zip(ends[::2], ends[1::2], strict=True):
-            states.append(f(states[i]) + g(states[j]))
+        states = self.nodes(self.prepare[0](before_last), self.prepare[1](last))
         return torch.cat(states[INPUTS:], dim=1)
-
-
-def prepare(before_last: int, last: int, width: int, *, halved: bool) -> nn.ModuleList:
-    """Brings a cell's two inputs to its width, and the first one to its size if that was halved."""
-    return nn.ModuleList(
-        [
-            FactorizedReduce(before_last, width) if halved else relu_conv_bn(before_last, width, 1, 1),
-            relu_conv_bn(last, width, 1, 1),
-        ]
-    )

@@ -2,8 +2,8 @@
 
 A network repeats two small cells, a normal one and one that halves the size. The seven operations are those
 of Elsken et al. 2020 (arXiv:1911.11090): pooling, skip, and convolutions that are cheap enough for few-shot
-learning. It is the space of the weight-sharing methods. Choose it to find cells rather than whole networks:
-what is found at one width and depth is built at another.
+learning. Weight-sharing methods are usually compared on this space. Choose it to find cells rather than whole
+networks: what is found at one width and depth can be built at another.
 
 Following the authors' code (boschresearch/metanas), "conv_3x3" is one depthwise-separable convolution and
 "sep_conv_3x3" two, poolings are followed by a norm, and a genotype has no "none". The papers' drop-path and
@@ -12,13 +12,12 @@ auxiliary heads are left out, because they belong to training.
 One edit is the mutation of Real et al. 2019 (arXiv:1802.01548, section 3.1): another operation on one edge,
 or another source state of one edge. Every edit can be undone by one edit, and edits connect the space.
 
-Draws are uniform whatever the limits: width and layers decide what a network costs. A genotype beyond the
-limits is repaired by cheaper operations.
+Draws are uniform, whatever the limits, because width and layers decide what a network costs. A genotype
+beyond the limits gets cheaper operations.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, combinations
 from math import comb, prod
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +32,7 @@ from nasmeta.search_spaces.darts.architecture import CELLS, INPUTS, OPERATIONS, 
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.sequence import choose
-from nasmeta.search_spaces.sharing import Sharing
+from nasmeta.search_spaces.sharing import Sharing, edge_name
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
 
 
-COSTS = {
+COST_CLASSES = {
     "conv_1x5_5x1": 3,
     "sep_conv_3x3": 2,
     "conv_3x3": 1,
@@ -50,16 +49,17 @@ COSTS = {
     "max_pool_3x3": 0,
     "avg_pool_3x3": 0,
 }
-"""The operations by parameters and FLOPs, in classes."""
+"""The operations, ranked by parameters and FLOPs."""
 
 
 class DartsSpace(SearchSpace[DartsGenotype]):
     """Genotypes with `nodes` nodes per cell. Networks take images [channels, height, width].
 
-    ops: names of `architecture.OPERATIONS`. nodes: per cell, inputs not counted. width: channels of a node
-    before the first reduction. layers: the number of cells. reductions: the indices, from 0, of the reduction
-    cells; None puts them after a third and two thirds, as in the paper. Raises ConfigError for an unknown
-    operation, and for reductions that are not cells or not ascending.
+    nodes: per cell, without the two inputs. ops: which of architecture.OPERATIONS are allowed.
+    width: channels of a node before the first reduction. layers: the number of cells.
+    reductions: the indices, from 0, of the reduction cells; None puts them after a third and two thirds of
+    the cells, as in the paper.
+    Raises ConfigError if an operation is unknown, or if reductions are not ascending indices of cells.
     """
 
     operations = architecture.VOCABULARY
@@ -161,12 +161,10 @@ class DartsSpace(SearchSpace[DartsGenotype]):
     def cheaper(self, arch: DartsGenotype, rng: np.random.Generator) -> DartsGenotype | None:
         """The operation of a random edge that has a cheaper one gets the next cheaper of the space."""
         edges = []
-        for name in CELLS:
-            for number, old in enumerate(getattr(arch, name)):
-                for side, (op, _) in enumerate(old):
-                    below = [other for other in self.ops if COSTS[other] < COSTS[op]]
-                    if below:
-                        edges.append((name, number, old, side, max(below, key=COSTS.__getitem__)))
+        for name, number, old, side in _edges(arch):
+            below = [other for other in self.ops if COST_CLASSES[other] < COST_CLASSES[old[side][0]]]
+            if below:
+                edges.append((name, number, old, side, max(below, key=COST_CLASSES.__getitem__)))
         chosen = choose(edges, rng)
         if chosen is None:
             return None
@@ -174,13 +172,9 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         return _with_node(arch, name, number, architecture.node((op, old[side][1]), old[1 - side]))
 
     def neighbors(self, arch: DartsGenotype) -> Iterator[DartsGenotype]:
-        for name in CELLS:
-            for number, old in enumerate(getattr(arch, name)):
-                for side in range(2):
-                    for new in self._renamed(old, side):
-                        yield _with_node(arch, name, number, new)
-                    for new in _rewired(old, side, number):
-                        yield _with_node(arch, name, number, new)
+        for name, number, old, side in _edges(arch):
+            for new in chain(self._renamed(old, side), _rewired(old, side, number)):
+                yield _with_node(arch, name, number, new)
 
     def _renamed(self, old: Node, side: int) -> Iterator[Node]:
         (op, state), other = old[side], old[1 - side]
@@ -208,27 +202,24 @@ class DartsSpace(SearchSpace[DartsGenotype]):
     def build(self, arch: DartsGenotype, task: TaskSpec) -> "FewShotNetwork":
         from nasmeta.search_spaces.darts.network import build
 
-        return build(arch, task, width=self.width, layers=self.layers, reductions=self.reductions)
+        return build(self, arch, task)
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> "RelaxedNetwork":
         from nasmeta.search_spaces.darts.relaxed import relaxed
 
-        return relaxed(
-            task,
-            relaxation,
-            operations=self.ops,
-            nodes=self.nodes,
-            width=self.width,
-            layers=self.layers,
-            reductions=self.reductions,
-        )
+        return relaxed(self, task, relaxation)
 
     def sharing(self, task: TaskSpec) -> Sharing[DartsGenotype]:
         """Each cell has one set of weights for each operation on each pair of an earlier state and a node.
 
         Stem, input preparations of the cells, and head are shared by all networks. No width varies.
         """
-        return Sharing(largest=self._largest, name=partial(shared_name, reductions=self.reductions))
+        return Sharing(largest=self._largest, name=self._shared_name)
+
+    def _shared_name(self, arch: DartsGenotype, name: str) -> str:
+        place = name.split(".")  # body.cells.3.nodes.ops.5.1.weight
+        reduce = place[1] == "cells" and int(place[2]) in self.reductions
+        return edge_name(name, architecture.edges(arch.reduce if reduce else arch.normal))
 
     def _largest(self) -> Iterator[DartsGenotype]:
         """Genotypes that put each operation between every earlier state and every node."""
@@ -251,6 +242,13 @@ def _checked(reductions: list[int] | None, layers: int) -> tuple[int, ...]:
     return tuple(reductions)
 
 
+def _edges(arch: DartsGenotype) -> Iterator[tuple[str, int, Node, int]]:
+    """Every edge: the name of its cell, the number of its node there, that node, and which of its two."""
+    for name in CELLS:
+        for number, node in enumerate(getattr(arch, name)):
+            yield from ((name, number, node, side) for side in range(2))
+
+
 def _rewired(old: Node, side: int, number: int) -> Iterator[Node]:
     (op, state), other = old[side], old[1 - side]
     for new in range(INPUTS + number):
@@ -262,15 +260,3 @@ def _with_node(arch: DartsGenotype, name: str, number: int, new: Node) -> DartsG
     old: Cell = getattr(arch, name)
     cell = (*old[:number], new, *old[number + 1 :])
     return DartsGenotype(cell, arch.reduce) if name == "normal" else DartsGenotype(arch.normal, cell)
-
-
-def shared_name(arch: DartsGenotype, name: str, reductions: Collection[int]) -> str:
-    """The name of the shared tensor of which `name`, a parameter of the network of `arch`, is a part."""
-    place, dot, rest = name.partition(".ops.")  # body.cells.3.ops.5.1.weight
-    if not dot:
-        return name
-    cell = arch.reduce if int(place.rpartition(".")[2]) in reductions else arch.normal
-    number, _, parameter = rest.partition(".")
-    node, edge = divmod(int(number), 2)
-    op, state = cell[node][edge]
-    return f"{place}.{state}-{INPUTS + node}.{op}.{parameter}"

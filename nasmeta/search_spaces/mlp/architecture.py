@@ -1,9 +1,9 @@
 """Architectures of the mlp space: hidden layers from input to output, their strings, and their graphs.
 
 A string is fc40.relu.none_fc40.relu.layer+skip: layers joined by "_". A layer is fc<width>.activation.norm,
-then "+skip" if it has one. It uses only letters, digits and `_.+`, which mean nothing special to a shell or
-to Hydra's override grammar. The names are a file format, because journals and checkpoints hold such strings:
-add, never rename.
+then "+skip" if it has one. Strings consist of letters, digits and `_.+`, which need no quotes in a shell or
+in Hydra's overrides. Journals and checkpoints contain them, so the names are a file format: add, never
+rename.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class MlpLayer:
 
 @dataclass(frozen=True)
 class MlpArchitecture(BlockSequence[MlpLayer]):
-    """Hidden layers, the blocks, from input to output. A layer can skip only after one that is as wide."""
+    """Hidden layers (the blocks) from input to output. A layer can skip only after one that is as wide."""
 
     def __str__(self) -> str:
         return "_".join(map(str, self.blocks))
@@ -63,7 +63,7 @@ def _layer(number: int, text: str, options: Mapping[str, Sequence[Any]]) -> MlpL
     if plus:
         tokens.name(f"{where} +", part, ["skip"] if True in options["skip"] else [])
     return MlpLayer(
-        width=tokens.width(f"{where} width", fields[0].removeprefix("fc"), options["width"]),
+        width=int(tokens.name(f"{where} width", fields[0][2:], map(str, options["width"]))),
         activation=tokens.name(f"{where} activation", fields[1], options["activation"]),
         norm=tokens.name(f"{where} norm", fields[2], options["norm"]),
         skip=bool(plus),

@@ -1,7 +1,7 @@
 """The mlp space: fully connected networks, for regression on few features and for flattened images.
 
-An edit that would leave a skip between layers of different widths is none; sequence_space.py has the edits.
-They connect the space.
+sequence_space.py has the edits. One that would leave a skip between layers of different widths does not
+exist. Edits connect the space.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,9 +32,9 @@ SMALLEST_WIDTH = 2
 class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
     """Networks of `min_layers` to `max_layers` hidden layers. Inputs of any shape are flattened.
 
-    widths: the allowed numbers of units, ascending. activations, norms: names of `architecture`. skip:
-    whether a layer may add its input, if that is as wide. Raises ConfigError for lists and ranges that leave
-    no space.
+    widths: the allowed numbers of units, ascending. activations, norms: which of those in architecture.py are
+    allowed. skip: whether a layer may add its input, if that is as wide.
+    Raises ConfigError if a list or a range is empty or has a wrong value.
     """
 
     operations = architecture.VOCABULARY
@@ -78,7 +78,7 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
         return self._uniform(width, min(max(2, self.fewest), self.most))
 
     def forms(self) -> Iterator[MlpArchitecture]:
-        """Layer norm; a third layer; both."""
+        """The reference with layer norm; with a third layer; with both."""
         reference = self.reference()
         normed = tuple(replace(x, norm=options.preferred(self.norms, "layer")) for x in reference.blocks)
         deeper = self._uniform(reference.widths[0], min(len(normed) + 1, self.most))

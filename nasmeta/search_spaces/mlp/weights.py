@@ -1,15 +1,15 @@
 """The weights of mlp networks: which ones they share, and how to start one network from another.
 
-Sharing: slimmable widths and optional layers. Layer i of every network, counted from the input, takes the
-first units of one linear layer, whatever follows it. Each kind of norm has its own affine parameters. A
-shallower network ends earlier. There is one head.
+Sharing: layer i of every network, counted from the input, takes the first units of one linear layer, whatever
+follows it. Each kind of norm has its own affine parameters. A shallower network ends earlier. There is one
+head.
 
 Morphism: the new network computes the old one's function if it differs only by
 - wider layers (under layer norm only by a whole factor, which keeps its moments);
 - inserted ReLU layers that are as wide as the ReLU layer before them, and have either a skip, to which they
   add nothing at first, or no norm. They begin as the identity (Net2DeeperNet).
 
-Everything else (other activations or norms, narrower layers, new skips, removed layers) keeps the values that
+All other edits (other activations or norms, narrower layers, new skips, removed layers) keep the values that
 fit by name and shape, layer by layer; the rest is fresh.
 """
 

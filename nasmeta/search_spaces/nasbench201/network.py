@@ -2,14 +2,19 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from nasmeta.search_spaces import ops
-from nasmeta.search_spaces.cell_ops import POOLINGS, Table, Zero, image_channels, relu_conv_bn
+from nasmeta.search_spaces.cell_ops import POOLINGS, Nodes, Table, Zero, relu_conv_bn
 from nasmeta.search_spaces.modules import FewShotNetwork
-from nasmeta.search_spaces.nasbench201.architecture import NODES, Nasbench201Cell, live_edges
+from nasmeta.search_spaces.nasbench201.architecture import Nasbench201Cell, live_edges
+from nasmeta.search_spaces.options import image_shape
 from nasmeta.task import TaskSpec
+
+if TYPE_CHECKING:
+    from nasmeta.search_spaces.nasbench201.space import Nasbench201Space
 
 # Every edge keeps width and size, so pooling and skip need no other form.
 OPS: Table = {
@@ -21,33 +26,32 @@ OPS: Table = {
 }
 
 
-def build(cell: Nasbench201Cell, task: TaskSpec, *, width: int, stages: int, repeats: int) -> FewShotNetwork:
-    """The network of `cell` for images [n, *task.input_shape]."""
-    layers, features = skeleton(
-        lambda width: Cell(cell, width), task, width=width, stages=stages, repeats=repeats
-    )
-    return FewShotNetwork(layers, nn.Linear(features, task.outputs))
+def build(space: "Nasbench201Space", cell: Nasbench201Cell, task: TaskSpec) -> FewShotNetwork:
+    """The network of `cell` for images [n, *task.input_shape]. Raises ArchitectureError for other inputs."""
+    edges = live_edges(cell)
+    body, features = skeleton(space, task, lambda width: Nodes(OPS, edges, width, inputs=1, stride=1))
+    return FewShotNetwork(body, nn.Linear(features, task.outputs))
 
 
 def skeleton(
-    make_cell: Callable[[int], nn.Module], task: TaskSpec, *, width: int, stages: int, repeats: int
+    space: "Nasbench201Space", task: TaskSpec, make_nodes: Callable[[int], nn.Module]
 ) -> tuple[nn.Sequential, int]:
-    """The body around cells, make_cell(width), and its number of features (section 3.1, figure 1).
+    """The body around the nodes of its cells, make_nodes(width), and its number of features.
 
-    Stem (3x3 convolution, norm), then `stages` stages of `repeats` cells. Between two stages a residual block
-    doubles the width and halves the size, rounded up. At the end come norm, ReLU and average pooling. Raises
-    ArchitectureError if the task has no images.
+    Section 3.1 and figure 1 of the paper: stem (3x3 convolution, norm), then stages of cells. Between two
+    stages a residual block doubles the width and halves the size, rounded up. At the end come norm, ReLU and
+    average pooling. Raises ArchitectureError if the task has no images.
     """
-    channels = image_channels("nasbench201", task)
+    channels, width = image_shape("nasbench201", task)[0], space.width
     layers: OrderedDict[str, nn.Module] = OrderedDict(
         stem=nn.Sequential(ops.conv2d(channels, width, 3), ops.norm2d("bn", width))
     )
-    for stage in range(1, stages + 1):
+    for stage in range(1, space.stages + 1):
         if stage > 1:
             layers[f"reduction{stage - 1}"] = _reduction(width)
             width *= 2
-        for number in range(1, repeats + 1):
-            layers[f"stage{stage}_cell{number}"] = make_cell(width)
+        for number in range(1, space.repeats + 1):
+            layers[f"stage{stage}_cell{number}"] = Cell(make_nodes(width))
     layers["norm"] = ops.norm2d("bn", width)
     layers["relu"] = nn.ReLU()
     layers["gap"] = ops.GlobalAveragePool()
@@ -55,19 +59,15 @@ def skeleton(
 
 
 class Cell(nn.Module):
-    """The live edges of a cell: [n, width, height, width] -> the same shape."""
+    """A cell, whose output is its last node: [n, width, height, width] -> the same shape."""
 
-    def __init__(self, cell: Nasbench201Cell, width: int) -> None:
+    def __init__(self, nodes: nn.Module) -> None:
         super().__init__()
-        self.edges = live_edges(cell)
-        self.ops = nn.ModuleList(OPS[op](width, width, 1) for op in self.edges.values())
+        self.nodes = nodes
 
     def forward(self, x: Tensor) -> Tensor:
-        nodes = {0: x}
-        for (source, target), op in zip(self.edges, self.ops, strict=True):
-            y = op(nodes[source])
-            nodes[target] = nodes[target] + y if target in nodes else y
-        return nodes[NODES - 1]
+        output: Tensor = self.nodes(x)[-1]
+        return output
 
 
 def _reduction(width: int) -> ops.Block:

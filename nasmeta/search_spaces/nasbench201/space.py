@@ -4,12 +4,11 @@ It has 15,625 cells, few enough to enumerate, and the benchmark trained all of t
 a strategy is tried on its tables in seconds. With any other evaluator the same cells are meta-trained in the
 benchmark's skeleton, at the width and depth chosen here.
 
-Cells whose output is not connected to their input (341) are members, as in the benchmark, and are built. Such
-a network has the same output for all inputs, and every evaluator scores it at chance. So a table and a
-training run see the same space, and a search needs no special case.
+The space contains the 341 cells whose output is not connected to their input, as the benchmark does. Such a
+network has the same output for all inputs, so every evaluator scores it at chance.
 
-Draws are uniform, as in the benchmark, whatever the limits: width, stages and repeats decide what a network
-costs. A cell beyond the limits is repaired by cheaper operations.
+Draws are uniform, whatever the limits, because width, stages and repeats decide what a network costs. A cell
+beyond the limits gets cheaper operations.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from nasmeta.search_spaces.nasbench201 import architecture
 from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell, live_edges
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.sequence import choose
-from nasmeta.search_spaces.sharing import Sharing
+from nasmeta.search_spaces.sharing import Sharing, edge_name
 from nasmeta.task import TaskSpec
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         stages: Annotated[int, Field(ge=1, le=16)],
         repeats: Annotated[int, Field(ge=1, le=100)],
     ) -> None:
-        self._width, self._stages, self._repeats = width, stages, repeats
+        self.width, self.stages, self.repeats = width, stages, repeats
 
     def initial(self) -> Nasbench201Cell:
         """One 3x3 convolution from the input to the output."""
@@ -109,7 +108,7 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
     def build(self, arch: Nasbench201Cell, task: TaskSpec) -> "FewShotNetwork":
         from nasmeta.search_spaces.nasbench201.network import build
 
-        return build(arch, task, width=self._width, stages=self._stages, repeats=self._repeats)
+        return build(self, arch, task)
 
     def sharing(self, task: TaskSpec) -> Sharing[Nasbench201Cell]:
         """Each cell of the network has one set of weights for each operation on each edge.
@@ -117,12 +116,12 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
         All networks share the skeleton (stem, reductions, head). No width varies.
         """
         cells = [Nasbench201Cell((op,) * len(EDGES)) for op in OPERATIONS]
-        return Sharing(largest=lambda: cells, name=shared_name)
+        return Sharing(largest=lambda: cells, name=lambda cell, name: edge_name(name, live_edges(cell)))
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> "RelaxedNetwork":
         from nasmeta.search_spaces.nasbench201.relaxed import relaxed
 
-        return relaxed(task, relaxation, width=self._width, stages=self._stages, repeats=self._repeats)
+        return relaxed(self, task, relaxation)
 
     @property
     def size(self) -> int:
@@ -131,13 +130,3 @@ class Nasbench201Space(SearchSpace[Nasbench201Cell]):
 
 def _replaced(cell: Nasbench201Cell, edge: int, op: str) -> Nasbench201Cell:
     return Nasbench201Cell((*cell.ops[:edge], op, *cell.ops[edge + 1 :]))
-
-
-def shared_name(cell: Nasbench201Cell, name: str) -> str:
-    """The name of the shared tensor of which `name`, a parameter of the network of `cell`, is a part."""
-    place, dot, rest = name.partition(".ops.")  # body.stage1_cell1.ops.2.1.weight
-    if not dot:
-        return name
-    number, _, parameter = rest.partition(".")
-    (source, target), op = list(live_edges(cell).items())[int(number)]
-    return f"{place}.{source}-{target}.{op}.{parameter}"

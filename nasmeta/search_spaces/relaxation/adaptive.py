@@ -2,7 +2,6 @@
 
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.search_spaces.base import SearchSpace
@@ -26,25 +25,18 @@ ADAPTIVE = Adaptive()
 
 
 def with_adaptive(space: SearchSpace[Any], relaxation: Relaxation) -> SearchSpace[Any]:
-    """The same space, which also reads, draws and builds `adaptive`. No edit leads to it."""
+    """The same space, which also parses and builds `adaptive`. No draw and no edit leads to it."""
+
+    def parse(text: str) -> Any:
+        return ADAPTIVE if text == str(ADAPTIVE) else space.parse(text)
+
+    def graph(arch: Any) -> ArchitectureGraph:
+        """Of `adaptive`, input and output only: what is between them differs from task to task."""
+        return GraphBuilder().finish(0) if arch == ADAPTIVE else space.graph(arch)
+
+    def build(arch: Any, task: TaskSpec) -> "FewShotNetwork":
+        return space.relaxed(task, relaxation) if arch == ADAPTIVE else space.build(arch, task)
+
     wider = copy(space)
-    wrapped = {
-        "parse": partial(_parse, space),
-        "graph": partial(_graph, space),
-        "build": partial(_build, space, relaxation),
-    }
-    vars(wider).update(wrapped)
+    vars(wider).update(parse=parse, graph=graph, build=build)
     return wider
-
-
-def _parse(space: SearchSpace[Any], text: str) -> Any:
-    return ADAPTIVE if text == str(ADAPTIVE) else space.parse(text)
-
-
-def _graph(space: SearchSpace[Any], arch: Any) -> ArchitectureGraph:
-    """Input and output only: what is between them differs from task to task."""
-    return GraphBuilder().finish(0) if arch == ADAPTIVE else space.graph(arch)
-
-
-def _build(space: SearchSpace[Any], relaxation: Relaxation, arch: Any, task: TaskSpec) -> "FewShotNetwork":
-    return space.relaxed(task, relaxation) if arch == ADAPTIVE else space.build(arch, task)
