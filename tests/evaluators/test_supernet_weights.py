@@ -120,7 +120,7 @@ def test_every_learner_trains_every_space(space: str, learner: str) -> None:
         part = total[shared_name][leading(gradients[name])]
         assert torch.equal(part, gradients[name])
         part.zero_()
-        assert not total[part.shared].any(), name
+        assert not total[shared_name].any(), name
 
 
 def training_sampler(learner: MetaLearner) -> BlobSampler:
