@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import product
+from operator import attrgetter
 from random import Random
 
 import pytest
@@ -79,7 +80,7 @@ def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], 
     assert stored.trials == expected
     assert [m.result.trial for m in stored.members] == sorted(expected)
 
-    assert {r.trial for r in front_of(shuffled, "params")} == expected
+    assert {r.trial for r in front_of(shuffled, attrgetter("params"))} == expected
 
     strategy = NSGA2(
         context(), population_size=2, objectives=["params"], crossover_prob=0.9, mutation_prob=0.6

@@ -25,12 +25,12 @@ def drawings(path: Path) -> list[str]:
         return sorted(filter(_DRAWING.fullmatch, archive.namelist()))
 
 
-def contents(path: Path, members: Collection[str]) -> list[BytesIO]:
+def contents(path: Path, members: Collection[str]) -> dict[str, BytesIO]:
     """The bytes of members of the archive. A zip must be the published one: sizes in it are believed."""
     if path.is_dir():
-        return [_content(path.parent / member) for member in members]
+        return {member: _content(path.parent / member) for member in members}
     with _opened(path) as archive:
-        return [BytesIO(archive.read(member)) for member in members]
+        return {member: BytesIO(archive.read(member)) for member in members}
 
 
 def _content(file: Path) -> BytesIO:

@@ -132,23 +132,13 @@ class Omniglot(ImageDataset):
         An alphabet that is in both archives is read from the first.
         """
         paths = [self._path(archive) for archive in self._archives]
-        owner: dict[str, Path] = {}
-        characters: dict[str, dict[str, list[Drawing]]] = {}
-        for path in paths:
-            for member in drawings(path):
-                _, alphabet, character, _ = member.split("/")
-                if owner.setdefault(alphabet, path) == path:
-                    known = characters.setdefault(alphabet, {})
-                    known.setdefault(f"{alphabet}/{character}", []).append((path, member))
-        if self._archives is ARCHIVES["small"]:
-            splits = _SMALL_SPLITS
-        else:
-            background, evaluation = ([a for a, path in owner.items() if path == whole] for whole in paths)
-            splits = {
-                "train": background[:-_VALID_ALPHABETS],
-                "valid": background[-_VALID_ALPHABETS:],
-                "test": evaluation,
-            }
+        first, second = (_index(path) for path in paths)
+        splits = _SMALL_SPLITS
+        if self._archives is not ARCHIVES["small"]:
+            background = list(first)
+            train, valid = background[:-_VALID_ALPHABETS], background[-_VALID_ALPHABETS:]
+            splits = {"train": train, "valid": valid, "test": list(second)}
+        characters = second | first
         for alphabet in (alphabet for split in SPLITS for alphabet in splits[split]):
             if alphabet not in characters:
                 raise DataError(f"{paths[0]}: no alphabet {alphabet!r} in it; delete it and get it again")
@@ -187,10 +177,19 @@ class Omniglot(ImageDataset):
         characters = {name: drawn for split in SPLITS for name, drawn in self._characters[split].items()}
         where = [drawing for drawn in characters.values() for drawing in drawn]
         read = {
-            path: iter(contents(path, [member for archive, member in where if archive == path]))
-            for path in dict.fromkeys(path for path, _ in where)
+            path: contents(path, [member for holder, member in where if holder == path])
+            for path in {path for path, _ in where}
         }
         images = self._reader.read(
-            [next(read[path]) for path, _ in where], [f"{path}: {member}" for path, member in where]
+            [read[path][member] for path, member in where], [f"{path}: {member}" for path, member in where]
         )
         return ImageTable(images, torch.tensor(list(map(len, characters.values()))), tuple(characters))
+
+
+def _index(path: Path) -> dict[str, dict[str, list[Drawing]]]:
+    """The drawings in an archive, by the names of their alphabet and of their character."""
+    index: dict[str, dict[str, list[Drawing]]] = {}
+    for member in drawings(path):
+        _, alphabet, character, _ = member.split("/")
+        index.setdefault(alphabet, {}).setdefault(f"{alphabet}/{character}", []).append((path, member))
+    return index

@@ -1,6 +1,7 @@
 """What is ranked, against the plainest way to say it."""
 
 from dataclasses import replace
+from operator import attrgetter
 
 import pytest
 from hypothesis import given
@@ -62,7 +63,7 @@ def test_the_front_is_what_nothing_dominates(found: list[TrialResult]) -> None:
             for t, p in points.items()
             if not any(dominates(q, p) or (q == p and u < t) for u, q in points.items())
         }
-        front = front_of(found, cost)
+        front = front_of(found, attrgetter(cost))
         assert {r.trial for r in front} == expected
         assert len(front) == len(expected)
         assert [getattr(r, cost) for r in front] == sorted(getattr(r, cost) for r in front)

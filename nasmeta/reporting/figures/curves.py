@@ -19,7 +19,6 @@ from nasmeta.reporting.numbers import human, shorten
 from nasmeta.reporting.read.differences import Mean, mean_of
 from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.ranking import (
-    CostName,
     Measure,
     best_so_far,
     front_of,
@@ -37,7 +36,7 @@ LABELS: dict[Measure, str] = {
     "loss": "validation loss (MSE)",
     "proxy": "proxy (more is better)",
 }
-Cost = CostName | Literal["latency"]
+Cost = Literal["params", "flops", "latency"]
 COSTS: dict[str, str] = {
     "params": "parameters",
     "flops": "FLOPs of one forward pass",
@@ -102,10 +101,7 @@ def cost_figure(run: Run, cost: Cost) -> Figure | None:
     axes.plot(x, y, "o", color=FRONT, ms=5, zorder=4, label="Pareto front")
     _draw_kept(axes, run, cost, measure)
     heights = [_height(r, measure) for _, r in known] + _draw_full(axes, run, cost, measure)
-    axes.set_xscale("log")
-    axes.set_xlabel(COSTS[cost])
-    if cost != "latency":
-        _human_ticks(axes, [x for x, _ in known])
+    _cost_axis(axes, cost, [x for x, _ in known])
     _scale(axes, heights, measure)
     _legend(figure, axes)
     return figure
@@ -152,8 +148,7 @@ def front_figure(front: Front, dominated: Sequence[TrialResult]) -> Figure:
         points = sorted((m.costs[objective], _height(m.result, measure)) for m in front.members)
         line = "o-" if len(front.objectives) == 1 else "o"
         axes.plot(*zip(*points, strict=True), line, color=FRONT, ms=5, lw=1.2, drawstyle="steps-post")
-        axes.set_xscale("log")
-        axes.set_xlabel(COSTS[objective])
+        _cost_axis(axes, objective, [x for x, _ in points])
     return figure
 
 
@@ -320,8 +315,12 @@ def _places(run: Run, over: Literal["trials", "time"]) -> tuple[list[float], str
     return [second / size for second in seconds], f"{what} ({unit})"
 
 
-def _human_ticks(axes: Axes, around: Sequence[float]) -> None:
+def _cost_axis(axes: Axes, cost: str, around: Sequence[float]) -> None:
     """Labels the ticks as 10 K and 1 M, and those between if the axis spans less than a factor of 50."""
+    axes.set_xscale("log")
+    axes.set_xlabel(COSTS[cost])
+    if cost == "latency":
+        return
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     narrow = max(around) < 50 * max(min(around), 1)
     minor = FuncFormatter(lambda value, _: _tick(value) if str(f"{value:e}")[0] in "25" else "")

@@ -1,7 +1,6 @@
 """Ranks the trials of a run for a report: the best so far, the Pareto front, and the failures."""
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Literal
 
 from nasmeta.evaluators.ranking import best_of
@@ -9,7 +8,6 @@ from nasmeta.strategies.pareto import front
 from nasmeta.trial import TrialResult
 
 Measure = Literal["accuracy", "loss", "proxy"]
-CostName = Literal["params", "flops"]
 CostOf = Callable[[TrialResult], float | None]
 
 
@@ -48,14 +46,13 @@ def longest_trained(results: Sequence[TrialResult]) -> list[TrialResult]:
     return [r for r in good if r.iterations == budget]
 
 
-def front_of(results: Sequence[TrialResult], cost: CostName | CostOf) -> list[TrialResult]:
+def front_of(results: Sequence[TrialResult], cost: CostOf) -> list[TrialResult]:
     """The Pareto front of score and one cost among the longest trained results, in ascending cost.
 
     Of equals, the earliest trial is on the front; see nasmeta.strategies.pareto.
     """
-    cost_of: CostOf = attrgetter(cost) if isinstance(cost, str) else cost
     longest = sorted(longest_trained(results), key=lambda r: r.trial)
-    known = [(x, r) for r in longest if (x := cost_of(r)) is not None]
+    known = [(x, r) for r in longest if (x := cost(r)) is not None]
     kept = front([(x, -_score(r)) for x, r in known])
     return [r for _, r in sorted((known[i] for i in kept), key=lambda pair: pair[0])]
 
