@@ -87,7 +87,8 @@ def test_it_goes_on_where_it_was(
 
 
 def test_the_summary_is_means_with_standard_errors_and_shares(bench: ModuleType) -> None:
-    table = bench.Table({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 10.0, "b": 30.0, "c": 20.0})
+    valid, test = {"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 10.0, "b": 30.0, "c": 20.0}
+    table = bench.Table(*({(arch, 1): value for arch, value in column.items()} for column in (valid, test)))
     outcomes = [
         bench.Outcome("x", 0, 4, [(1, 1.0, 10.0), (3, 3.0, 20.0)], 2.0),
         bench.Outcome("x", 1, 4, [(1, 2.0, 30.0)], 6.0),
@@ -96,10 +97,32 @@ def test_the_summary_is_means_with_standard_errors_and_shares(bench: ModuleType)
     assert row[1:-1] == ["x", "2", "20.000 ± 10.000", "25.000 ± 5.000", "0 %", "50 %", "1.0000"]
 
 
+def test_a_query_is_a_full_training_and_a_shorter_one_its_share(
+    bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hyperband on two budgets: 3 architectures for 1/3, one of them for the other 2/3, then two in full."""
+    path = tmp_path / "table.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["arch", "kind", "steps", "seen", "judged"])
+        for number, ops in enumerate(product(OPERATIONS, repeat=6)):
+            for kind, steps in product("ab", (100, 300)):
+                writer.writerow(
+                    [Nasbench201Cell(ops), kind, steps, number + steps if kind == "a" else 0, number]
+                )
+    table = bench.read_table(path, "seen", "judged", "steps", ("kind=a",))
+    config = bench.configuration("nasbench201", "hyperband min_share=0.3 start=random")
+    outcome = bench.play(config, table, "hyperband", 0, 2)
+    assert outcome.improvements[0][0] == pytest.approx(3 / 3 + 2 / 3)
+    assert all(valid == test + 300 for _, valid, test in outcome.improvements)
+    assert np.isnan(outcome.at(1, 2))
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["random", "--valid", "none"], "has no column 'none'"),
+        (["random", "--only", "kind=a"], "has no column 'kind'"),
         (["predictr"], "predictor"),
         (["predictor acquisitio=ei"], "strategy.acquisitio"),
     ],

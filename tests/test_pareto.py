@@ -83,7 +83,12 @@ def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], 
     assert {r.trial for r in front_of(shuffled, attrgetter("params"))} == expected
 
     strategy = NSGA2(
-        context(), population_size=2, objectives=["params"], crossover_prob=0.9, mutation_prob=0.6
+        context(),
+        population_size=2,
+        start="random",
+        objectives=["params"],
+        crossover_prob=0.9,
+        mutation_prob=0.6,
     )
     told = [
         Outcome(

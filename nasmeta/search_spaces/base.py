@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from copy import copy
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -155,12 +154,6 @@ class SearchSpace(ABC, Generic[A]):
     def cheaper(self, arch: A, rng: np.random.Generator) -> A | None:
         """An architecture a small step away that costs less; None, the default, if there is none."""
         return None
-
-    def starting_at(self, arch: A) -> SearchSpace[A]:
-        """The same space, with `arch` as its initial and reference architecture and its only relative."""
-        space = copy(self)
-        vars(space).update(initial=lambda: arch, reference=lambda: arch, relatives=lambda: [arch])
-        return space
 
     def morph(self, old: A, new: A, weights: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
         """Parameters for a network of `new` that start from `weights`, which a network of `old` has learned.

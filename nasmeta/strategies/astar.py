@@ -50,6 +50,7 @@ class AStar(Strategy):
 
     has_goal = True
     learns = False  # the order of a graph search is its own
+    start = "initial"
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class AStar(Strategy):
         Outstanding nodes may still open others.
         """
         if self._asked == 0:
-            return self._start()
+            return self.draw(self.stream(0))
         self._fit()
         reached = self.reached()
         enough = math.inf if reached is None else self.path_costs[reached]
@@ -120,16 +121,9 @@ class AStar(Strategy):
             del self._open[arch]
         return None
 
-    def _start(self) -> Any:
-        """The initial architecture, or a random one if the constraints exclude it."""
-        initial, rng = self.space.initial(), self.stream(0)
-        return initial if self._feasible(initial) else self.fresh(lambda: self.space.sample(rng))
-
     def _generate(self, arch: Any) -> dict[Any, float]:
         """The neighbours of an evaluated node, at most `branch` drawn ones, with the cost of each edit."""
-        near = list(self.space.neighbors(arch))
-        order = self.stream("neighbors", str(arch)).permutation(len(near))[: self._branch]
-        drawn = [near[i] for i in order]
+        drawn = self.neighbors(arch)[: self._branch]
         if not self._by_params:
             return dict.fromkeys(drawn, 1.0)
         smallest = self._costs(next(iter(self.path_costs))).params

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,10 +28,20 @@ FEASIBLE_DRAWS = 1000
 FRESH_DRAWS = 100
 """After so many draws a strategy accepts an architecture that it has proposed before."""
 
+STARTS = 3 / 4
+"""The share of the trials that may be given to the architectures with which a search begins."""
+
+Start = Literal["reference", "initial", "random"]
+"""What a search begins with.
+
+The reference and its relatives, the space's initial architecture, or nothing but random draws.
+"""
+
 
 class Strategy(ABC):
     """Decides which architecture to try next. Several asks may be outstanding; tells come in any order.
 
+    - start: what `draw` returns first.
     - objectives: the costs, out of OBJECTIVES, that it trades against the score. The run then keeps their
       front.
     - learns: whether it can take over what another search was told.
@@ -43,6 +53,7 @@ class Strategy(ABC):
     - unrolls: whether it differentiates the meta-learner's loss through a training step.
     """
 
+    start: Start = "random"
     objectives: tuple[str, ...] = ()
     learns = True
     black_box = True
@@ -182,12 +193,31 @@ class Strategy(ABC):
             raise NothingFeasible(f"none of {FEASIBLE_DRAWS} architectures tried is feasible")
         return proposed
 
-    def new_relative(self) -> Any | None:
-        """The first relative of the reference that is feasible and new; None if there is none."""
-        relatives = self.space.relatives()
-        return next((arch for arch in relatives if arch not in self._seen and self._feasible(arch)), None)
+    def draw(self, rng: np.random.Generator) -> Any:
+        """An architecture that follows from no score: first what `start` names, then random ones.
 
-    def unseen(self, draw: Callable[[], Any]) -> Any | None:
-        """Like `fresh`, but None if the architecture was proposed before."""
-        arch = self.fresh(draw)
-        return None if arch in self._seen else arch
+        What `start` names comes in the space's order, as far as it is feasible and new, and within the first
+        STARTS of the trials. What was learned from another search takes its place.
+        """
+        if not self._learned and self._asked < STARTS * self.trials:
+            for arch in self._starts():
+                if arch not in self._seen and self._feasible(arch):
+                    return arch
+        return self.fresh(lambda: self.space.sample(rng))
+
+    def _starts(self) -> list[Any]:
+        if self.start == "random":
+            return []
+        return self.space.relatives() if self.start == "reference" else [self.space.initial()]
+
+    def neighbors(self, arch: Any) -> list[Any]:
+        """All neighbours of `arch`, in a random order that is the same whenever they are asked for."""
+        near = list(self.space.neighbors(arch))
+        self.stream("neighbors", str(arch)).shuffle(near)
+        return near
+
+
+def score_of(told: Outcome) -> float:
+    """The score of a trial that did not fail."""
+    assert told.score is not None
+    return told.score

@@ -10,22 +10,19 @@ asks outstanding, trials join the population when they are told.
 """
 
 from collections import deque
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from nasmeta.errors import ConfigError
-from nasmeta.strategies.base import FEASIBLE_DRAWS, Strategy
+from nasmeta.strategies.base import FEASIBLE_DRAWS, Start, Strategy, score_of
 from nasmeta.strategies.context import SearchContext
 from nasmeta.trial import Outcome, Proposal
 
 
 class RegularizedEvolution(Strategy):
-    """Regularized evolution; the first `population_size` trials are random draws.
-
-    start: what the first trials are, as far as the constraints allow: "reference", the space's hand-designed
-    network and its relatives; "initial", its simplest network; "random", draws alone.
+    """Regularized evolution; the first `population_size` trials are draws, which begin with `start`.
 
     sample_size: members drawn for each tournament.
     """
@@ -36,7 +33,7 @@ class RegularizedEvolution(Strategy):
         *,
         population_size: Annotated[int, Field(ge=2)],
         sample_size: Annotated[int, Field(ge=1)],
-        start: Literal["random", "initial", "reference"],
+        start: Start,
     ) -> None:
         super().__init__(context)
         if sample_size > population_size:
@@ -44,29 +41,15 @@ class RegularizedEvolution(Strategy):
                 f"strategy.sample_size: {sample_size} members cannot be drawn from a population of "
                 f"{population_size}; at most strategy.population_size={population_size}"
             )
-        self.sample_size = sample_size
-        self.start = start
+        self.population_size, self.sample_size, self.start = population_size, sample_size, start
         self.population: deque[Outcome] = deque(maxlen=population_size)
         self._scored: dict[Any, Outcome] = {}
-        self._warmup = population_size
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
-        arch = None
-        if trial + self._learned >= self._warmup and self.population:
-            arch = self._child(rng)
-        elif not self._learned:
-            arch = self._first(trial)
-        if arch is None:
-            arch = self.fresh(lambda: self.space.sample(rng))
+        full = trial + self._learned >= self.population_size and self.population
+        arch = self._child(rng) if full else self.draw(rng)
         return Proposal(trial=trial, arch=arch, iterations=self.iterations)
-
-    def _first(self, trial: int) -> Any | None:
-        """What trial `trial` of the first population begins with; None if it is a random draw."""
-        if self.start == "reference":
-            return self.new_relative()
-        initial = self.space.initial()
-        return initial if self.start == "initial" and trial == 0 and self._feasible(initial) else None
 
     def _child(self, rng: np.random.Generator) -> Any:
         """The next mutation that was never proposed. Repeats found on the way rejoin the population."""
@@ -84,14 +67,9 @@ class RegularizedEvolution(Strategy):
         """The best of a tournament."""
         count = min(self.sample_size, len(self.population))
         drawn = [self.population[i] for i in rng.choice(len(self.population), count, replace=False)]
-        return max(drawn, key=_score).arch
+        return max(drawn, key=score_of).arch
 
     def _tell(self, told: Outcome) -> None:
         if told.score is not None:
             self.population.append(told)
             self._scored[told.arch] = told
-
-
-def _score(told: Outcome) -> float:
-    assert told.score is not None
-    return told.score

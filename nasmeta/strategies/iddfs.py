@@ -36,6 +36,7 @@ class IterativeDeepening(Strategy):
 
     has_goal = True
     learns = False  # the order of a graph search is its own
+    start = "initial"
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class IterativeDeepening(Strategy):
 
     def _deepen(self) -> Iterator[Any | None]:
         """Architectures in the order of evaluation; None while trials of a depth are outstanding."""
-        start = self._start()
+        start = self.draw(self.stream(0))
         for depth in range(self._max_depth + 1):
             before = len(self._depths)
             yield from self._walk(start, 0, depth)
@@ -86,11 +87,6 @@ class IterativeDeepening(Strategy):
                 yield None
             if len(self._depths) == before:
                 return
-
-    def _start(self) -> Any:
-        """The initial architecture, or a random one if the constraints exclude it."""
-        initial, rng = self.space.initial(), self.stream(0)
-        return initial if self._feasible(initial) else self.fresh(lambda: self.space.sample(rng))
 
     def _walk(self, arch: Any, depth: int, limit: int) -> Iterator[Any]:
         """New architectures at depth `limit`, reached from `arch`, which is at `depth`."""
@@ -100,9 +96,7 @@ class IterativeDeepening(Strategy):
         if depth == limit:
             yield arch
             return
-        drawn = list(self.space.neighbors(arch))
-        self.stream("neighbors", str(arch)).shuffle(drawn)
-        drawn = drawn[: self._branch]
+        drawn = self.neighbors(arch)[: self._branch]
         if depth + 1 < limit:
             known = [near for near in drawn if self._depths.get(near) == depth + 1]
             drawn = sorted(known, key=self._scores.__getitem__, reverse=True)[: self._beam]

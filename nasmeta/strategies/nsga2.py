@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from nasmeta.errors import ConfigError, RunFailed, suggest
-from nasmeta.strategies.base import OBJECTIVES, Strategy
+from nasmeta.strategies.base import OBJECTIVES, Start, Strategy
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.pareto import Point, crowding, fronts
 from nasmeta.trial import Outcome, Proposal
@@ -39,6 +39,7 @@ class Member(NamedTuple):
 class NSGA2(Strategy):
     """NSGA-II with `population_size` members; it maximizes the score and minimizes `objectives`.
 
+    The first population is drawn; it begins with `start`.
     objectives: names of OBJECTIVES, each once; any other list is a ConfigError. crossover_prob,
     mutation_prob: probabilities.
     """
@@ -48,6 +49,7 @@ class NSGA2(Strategy):
         context: SearchContext,
         *,
         population_size: Annotated[int, Field(ge=2)],
+        start: Start,
         objectives: Annotated[list[str], Field(min_length=1)],
         crossover_prob: Share,
         mutation_prob: Share,
@@ -59,21 +61,16 @@ class NSGA2(Strategy):
         if len(set(objectives)) < len(objectives):
             raise ConfigError(f"strategy.objectives: {objectives} names one twice; use each once")
         self.objectives = tuple(objectives)
-        self.size = population_size
+        self.size, self.start = population_size, start
         self.crossover_prob, self.mutation_prob = crossover_prob, mutation_prob
         self.parents: list[Member] = []
         self.children: list[Outcome] = []
 
     def _ask(self, trial: int) -> Proposal | None:
         rng = self.stream(trial)
-        if not self.parents:
-            if trial == self.size:
-                return None
-            arch = self.fresh(lambda: self.space.sample(rng))
-            return Proposal(trial=trial, arch=arch, iterations=self.iterations)
         if trial % self.size == 0 and self._outstanding:
             return None
-        arch = self.fresh(lambda: self._child(rng))
+        arch = self.fresh(lambda: self._child(rng)) if self.parents else self.draw(rng)
         return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
     def _child(self, rng: np.random.Generator) -> Any:

@@ -1,4 +1,4 @@
-"""The file of a run in which a strategy keeps its tensors, next to the journal.
+"""The file of a run in which a strategy keeps the training that it does itself, next to the journal.
 
 The journal stays the source of truth: the file says how many asks its tensors have answered, and what the
 answers were. Losing it costs time and changes nothing, because the strategy finds the same answers again from

@@ -12,6 +12,4 @@ class RandomSearch(Strategy):
     """Independent draws from the space. It has no state and no options."""
 
     def _ask(self, trial: int) -> Proposal:
-        rng = self.stream(trial)
-        arch = self.fresh(lambda: self.space.sample(rng))
-        return Proposal(trial=trial, arch=arch, iterations=self.iterations)
+        return Proposal(trial=trial, arch=self.draw(self.stream(trial)), iterations=self.iterations)

@@ -1,15 +1,14 @@
-"""Rounds of another strategy: each starts from the best so far, in a wider space, with what was learned.
+"""Rounds of another strategy: each starts from what was learned, in a wider space, with the best weights.
 
 This is the founding idea of this project: budget.trials is divided over `rounds` rounds of the strategy
 `inner`. Each round
 - searches a wider part of the space (SearchSpace.widened); the last round searches all of it;
-- starts from the best architecture so far, which is the round's initial and reference architecture;
-- inherits its weights: the meta-training of a new architecture begins with those of the best trial before the
+- begins with what was learned: its strategy is told the trials of the earlier rounds before its first ask
+  (Strategy.learn), if its space contains them. A strategy that has learned more than its trials say, such as
+  the controller of reinforce, hands that on too (Strategy.adopt);
+- inherits weights: the meta-training of a new architecture begins with those of the best trial before the
   round. Function-preserving morphisms transfer them if the space knows one (Net2Net, Chen et al. 2016,
-  arXiv:1511.05641; search_spaces/*/weights.py); otherwise whatever fits by name and shape is copied;
-- keeps what was learned: the new round's strategy is told the trials of the earlier rounds before its first
-  ask (Strategy.learn), if its space contains them. A strategy that has learned more than its trials say, such
-  as the controller of reinforce, hands that on too (Strategy.adopt).
+  arXiv:1511.05641; search_spaces/*/weights.py); otherwise whatever fits by name and shape is copied.
 
 Progressive widening comes from Auto-Meta (Kim et al. 2018, arXiv:1806.06927), inheriting by morphisms from
 Cai et al. 2018 (arXiv:1707.04873). Choose it if a large space has good small networks to grow from. Because
@@ -59,8 +58,6 @@ class Recursive(Strategy):
         self._before = self._asked
         self._source = self.best
         space = self.space.widened(self._round, self.rounds)
-        if self.best is not None:
-            space = space.starting_at(self.best.arch)
         seed = integer(self.seed, "round", self._round)
         trials = (self.trials - self._asked) // (self.rounds - self._round + 1)
         strategy = self._make(context=replace(self._context, space=space, seed=seed, trials=trials))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from nasmeta.errors import Interrupted
 from nasmeta.training import checkpoint
@@ -14,6 +14,40 @@ T = TypeVar("T", bound=MetaTraining)
 
 READ_EVERY = 10
 """Meta-iterations between two readings of the metrics. Each reading waits for the device."""
+
+
+class Steps(Protocol):
+    """A training that goes on iteration by iteration; `iteration` counts those it has done."""
+
+    iteration: int
+
+    def step(self) -> object: ...
+
+
+def advance(
+    training: Steps,
+    iterations: int,
+    *,
+    save: Callable[[], None],
+    save_seconds: float,
+    stop: Stop,
+    after: Callable[[], None] = lambda: None,
+) -> None:
+    """Trains up to `iterations` in all, and saves every `save_seconds`. The end is not saved.
+
+    Calls after() when an iteration is done. Raises Interrupted, after a save, once `stop()` is true. What
+    `stop` raises itself comes through without a save.
+    """
+    last_save = time.monotonic()
+    while training.iteration < iterations:
+        training.step()
+        after()
+        stopping = stop()
+        if stopping or time.monotonic() - last_save >= save_seconds:
+            save()
+            last_save = time.monotonic()
+        if stopping:
+            raise Interrupted(f"stopped at iteration {training.iteration} of {iterations}")
 
 
 class Resumable(Generic[T]):
@@ -36,26 +70,15 @@ class Resumable(Generic[T]):
             self.training = make()
 
     def run(self, iterations: int, report: Callable[[Progress], None], stop: Stop) -> None:
-        """Trains up to `iterations` in all, and saves now and then. The end is not saved.
+        """Trains as `advance` does, and reports now and then. Raises Diverged if the loss is not finite."""
+        training, before, began = self.training, self.seconds, time.monotonic()
 
-        Raises Interrupted, after a save, once `stop()` is true, and Diverged if the loss is not finite. What
-        `stop` raises itself comes through without a save.
-        """
-        training = self.training
-        began = last_save = time.monotonic()
-        before = self.seconds
-        while training.iteration < iterations:
-            training.step()
+        def after() -> None:
             if training.iteration % READ_EVERY == 0 or training.iteration == iterations:
                 report(training.read())
-            now = time.monotonic()
-            self.seconds = before + now - began
-            stopping = stop()
-            if stopping or now - last_save >= self.save_seconds:
-                self.save()
-                last_save = time.monotonic()
-            if stopping:
-                raise Interrupted(f"stopped at iteration {training.iteration} of {iterations}")
+            self.seconds = before + time.monotonic() - began
+
+        advance(training, iterations, save=self.save, save_seconds=self.save_seconds, stop=stop, after=after)
 
     def finish(self) -> None:
         """Computes the population statistics after the last iteration, once, and saves."""

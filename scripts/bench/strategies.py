@@ -7,6 +7,15 @@
 A strategy is an option of conf/strategy, with overrides of its keys behind it, quoted as one argument. It
 sees the validation column alone, by ask and tell; queries are distinct architectures, and looking one up
 again is free. It is judged by the test column of the best validated architecture that it has looked at.
+
+A table with a column of budgets (`--budget`) has several rows of an architecture. A query is then a training
+at the largest budget; a shorter one is its share of a query, and one that is continued pays for the rest.
+Only what was trained at the largest budget counts as found:
+
+    scripts/bench/strategies.py --table nasmeta/evaluators/tables/fewshot_conv.csv --space conv_small \
+        --only learner=protonet dataset=omniglot-small --budget iterations --valid valid_accuracy \
+        --test test_accuracy --at 10 20 40 --queries 40 random "hyperband min_share=0.3"
+
 Prints the mean test accuracy with standard errors, the share of seeds that have found the table's best
 validated architecture, and the strategy's own seconds a query, as a table in Markdown.
 
@@ -23,7 +32,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,51 +48,76 @@ from nasmeta.testing.strategies import context, told
 REPEATS = 10
 """How many trials a strategy gets for each query, so that repeated architectures do not end it early."""
 
+ROUNDING = 1e-6
+"""What sums of shares of a query may lack."""
+
 
 @dataclass(frozen=True)
 class Table:
-    """Accuracies in percent by architecture string. The search sees `valid` and is judged by `test`."""
+    """Accuracies by architecture string and budget. The search sees `valid` and is judged by `test`."""
 
-    valid: dict[str, float]
-    test: dict[str, float]
+    valid: dict[tuple[str, int], float]
+    test: dict[tuple[str, int], float]
+
+    @cached_property
+    def full(self) -> int:
+        """The largest budget."""
+        return max(budget for _, budget in self.valid)
+
+    @cached_property
+    def archs(self) -> frozenset[str]:
+        """The architectures that have a row at the largest budget."""
+        return frozenset(arch for arch, budget in self.valid if budget == self.full)
 
     @property
     def best_valid(self) -> float:
-        return max(self.valid.values())
+        return max(self.valid[arch, self.full] for arch in self.archs)
 
     @property
     def best_test(self) -> float:
-        return max(self.test.values())
+        return max(self.test[arch, self.full] for arch in self.archs)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The outcome of one seed.
 
-    An improvement is (query, validation accuracy, test accuracy) of a new best validated architecture.
-    Queries count from 1.
+    An improvement is (queries spent, validation accuracy, test accuracy) of a new best validated architecture
+    at the largest budget.
     """
 
     strategy: str
     seed: int
     queries: int
-    improvements: list[tuple[int, float, float]]
+    improvements: list[tuple[float, float, float]]
     seconds: float
 
     def at(self, query: int, column: int) -> float:
-        """Column 1 (validation) or 2 (test) of the best validated architecture after `query` queries."""
-        return [row for row in self.improvements if row[0] <= query][-1][column]
+        """Column 1 (validation) or 2 (test) of the best validated architecture after `query` queries.
+
+        NaN if nothing was trained at the largest budget by then.
+        """
+        rows = [row for row in self.improvements if row[0] <= query + ROUNDING]
+        return rows[-1][column] if rows else math.nan
 
 
 @cache
-def read_table(path: Path, valid: str, test: str) -> Table:
-    """Reads the table. Raises ConfigError if it does not have the columns."""
+def read_table(path: Path, valid: str, test: str, budget: str | None, only: tuple[str, ...]) -> Table:
+    """Reads the rows for which every COLUMN=VALUE of `only` holds. Raises ConfigError if there are none."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    for column in ("arch", valid, test):
+    pairs = [pair.partition("=")[::2] for pair in only]
+    for column in ("arch", valid, test, *(name for name, _ in pairs), *([budget] if budget else [])):
         if not rows or column not in rows[0]:
             raise ConfigError(f"{path}: has no column {column!r}, but {list(rows[0]) if rows else 'no rows'}")
-    return Table({r["arch"]: float(r[valid]) for r in rows}, {r["arch"]: float(r[test]) for r in rows})
+    rows = [row for row in rows if all(row[name] == value for name, value in pairs)]
+    if not rows:
+        raise ConfigError(f"{path}: no row has {' and '.join(only)}")
+    keys = [(row["arch"], int(row[budget]) if budget else 1) for row in rows]
+    return Table(
+        dict(zip(keys, (float(row[valid]) for row in rows), strict=True)),
+        dict(zip(keys, (float(row[test]) for row in rows), strict=True)),
+    )
 
 
 @cache
@@ -95,31 +129,33 @@ def configuration(space: str, strategy: str) -> Config:
 
 
 def play(config: Config, table: Table, strategy: str, seed: int, queries: int) -> Outcome:
-    """Runs a strategy until it has asked for `queries` distinct architectures, or has no more to ask for."""
+    """Runs a strategy until it has spent `queries`, or has no more to ask for."""
     began = time.perf_counter()
     known = context(
         space=config.build("search_space"),
         seed=seed,
         trials=REPEATS * queries,
-        iterations=1,
-        feasible=lambda arch: str(arch) in table.valid,
+        iterations=table.full,
+        feasible=lambda arch: str(arch) in table.archs,
     )
     player: Any = config.build("strategy", context=known)
-    seen: set[str] = set()
-    improvements: list[tuple[int, float, float]] = []
-    while len(seen) < queries and (proposal := player.ask()) is not None:
-        arch = str(proposal.arch)
-        seen.add(arch)
-        valid = table.valid[arch]
-        if not improvements or valid > improvements[-1][1]:
-            improvements.append((len(seen), valid, table.test[arch]))
+    trained: dict[str, int] = {}
+    spent = 0.0
+    improvements: list[tuple[float, float, float]] = []
+    while spent < queries - ROUNDING and (proposal := player.ask()) is not None:
+        arch, budget = str(proposal.arch), proposal.iterations
+        spent += max(budget - trained.get(arch, 0), 0) / table.full
+        trained[arch] = max(budget, trained.get(arch, 0))
+        valid = table.valid[arch, budget]
+        if budget == table.full and (not improvements or valid > improvements[-1][1]):
+            improvements.append((spent, valid, table.test[arch, budget]))
         player.tell(told(proposal, valid))
     return Outcome(strategy, seed, queries, improvements, time.perf_counter() - began)
 
 
 def one(job: tuple[argparse.Namespace, str, int]) -> Outcome:
     options, strategy, seed = job
-    table = read_table(options.table, options.valid, options.test)
+    table = read_table(options.table, options.valid, options.test, options.budget, options.only)
     return play(configuration(options.space, strategy), table, strategy, seed, options.queries)
 
 
@@ -213,6 +249,8 @@ def main() -> int:
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--valid", default="valid_acc_12", help="the column that a search sees")
     parser.add_argument("--test", default="test_acc_200", help="the column that it is judged by")
+    parser.add_argument("--budget", help="the column of budgets, in meta-iterations; without, all have one")
+    parser.add_argument("--only", nargs="+", default=[], metavar="COLUMN=VALUE", help="the rows to use")
     parser.add_argument("--space", default="nasbench201", help="an option of conf/search_space")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--queries", type=int, default=200)
@@ -221,9 +259,10 @@ def main() -> int:
     parser.add_argument("--results", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    options.only = tuple(options.only)
     options.at = [query for query in options.at if query <= options.queries]
     try:
-        table = read_table(options.table, options.valid, options.test)
+        table = read_table(options.table, options.valid, options.test, options.budget, options.only)
         for strategy in options.strategies:
             configuration(options.space, strategy)
         outcomes = run(options)

@@ -28,6 +28,15 @@ RUNS = {
         "budget.trials=6",
         "budget.search_iterations=4",
     ],
+    "model_hyperband": [
+        "strategy=model_hyperband",
+        "strategy.eta=2",
+        "strategy.min_share=0.3",
+        "strategy.model_trials=2",
+        "strategy.random_share=0",
+        "budget.trials=6",
+        "budget.search_iterations=4",
+    ],
     "nsga2": ["strategy=nsga2", "strategy.population_size=3", "budget.trials=7"],
     "recursive": [
         "strategy=recursive",

@@ -32,8 +32,6 @@ STRATEGIES = {
     "predictor": [
         *UNTRAINED,
         "strategy.initial=3",
-        "strategy.members=2",
-        "strategy.first_steps=3",
         "strategy.mutants=5",
     ],
     "astar": ["strategy.goal=1e9"],

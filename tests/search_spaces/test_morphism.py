@@ -147,11 +147,3 @@ def test_a_space_widens_from_round_to_round_to_the_whole(name: str) -> None:
     for inner, outer in zip(rounds, [*rounds[1:], whole], strict=True):
         for arch in (inner.reference(), inner.initial(), *(inner.sample(rng) for _ in range(10))):
             assert outer.parse(str(arch)) == arch
-
-
-def test_a_space_can_start_somewhere_else() -> None:
-    arch = MLP.sample(stream(0, "start"))
-    space = MLP.starting_at(arch)
-    assert space.initial() == space.reference() == arch
-    assert MLP.initial() != arch
-    assert space.parse(str(MLP.reference())) == MLP.reference()

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -17,8 +19,12 @@ from hypothesis import strategies as st
 
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.errors import ConfigError, NothingFeasible
+from nasmeta.search_spaces.joint import joint
+from nasmeta.search_spaces.settings import Range, Setting
 from nasmeta.seeding import stream
 from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.hyperband import models
+from nasmeta.strategies.surrogate import sampler
 from nasmeta.testing.strategies import SPACE, Make, asked, class_of, made, play, replay, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from nasmeta.trial import Outcome
@@ -29,13 +35,10 @@ FILES_OF_STRATEGIES = (path.stem for path in (config_directory() / "strategy").g
 # Strategies that train networks themselves have tests of their own.
 OPTIONS = sorted(name for name in FILES_OF_STRATEGIES if class_of(name).black_box)
 LIGHTER = {
-    "predictor": [
-        *("strategy.mutants=20", "strategy.immigrants=5", "strategy.members=2"),
-        *("strategy.hidden=8", "strategy.layers=1", "strategy.first_steps=5", "strategy.steps=1"),
-    ],
+    "predictor": ["strategy.mutants=20", "strategy.immigrants=5"],
     "reinforce": ["strategy.units=8"],
 }
-"""What shrinks the networks of strategies that have some."""
+"""What shrinks the work of strategies that train networks, besides `light_networks`."""
 
 
 def light(option: str, **changes: Any) -> Strategy:
@@ -44,6 +47,23 @@ def light(option: str, **changes: Any) -> Strategy:
 
 def earlier(trial: int, arch: Digits, score: float) -> Outcome:
     return Outcome(trial=trial, arch=arch, score=score, iterations=5, params=1, flops=1)
+
+
+@contextmanager
+def light_networks() -> Iterator[None]:
+    """Ensembles of two small networks, trained for a moment."""
+    networks = sampler.NETWORKS | {"members": 2, "hidden": 8, "layers": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("NETWORKS", networks), ("FIRST_STEPS", 5), ("STEPS", 1)):
+            patch.setattr(sampler, name, value)
+        patch.setattr(models, "MUTANTS", 20)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _light_networks() -> Iterator[None]:
+    with light_networks():
+        yield
 
 
 @pytest.fixture(params=OPTIONS)
@@ -219,6 +239,15 @@ def test_every_strategy_searches_every_space(make: Make, space: str) -> None:
     assert all(searched.parse(str(arch)) == arch for arch in archs)
 
 
+def test_it_searches_settings_too(make: Make) -> None:
+    space = joint(ToySpace(2, 3), [Setting.of("optimizer.lr", Range(low=0.001, high=1.0, log=True), 0.01)])
+    archs = asked(
+        play(make(space=space, trials=24), 3, score=lambda arch: dict(arch.settings)["optimizer.lr"])
+    )
+    assert all(space.parse(str(arch)) == arch for arch in archs)
+    assert len({arch.settings for arch in archs}) > 4
+
+
 def test_it_learns_from_another_search_before_its_first_ask(make: Make) -> None:
     """Good, bad and failed trials of another one: none of their architectures is proposed as new again."""
     other = play(make(seed=1, trials=20), failing=lambda trial: trial % 5 == 0)
@@ -276,4 +305,5 @@ def test_a_fresh_process_with_another_hash_seed_proposes_the_same(
 
 
 def twenty(option: str) -> list[str]:
-    return [str(arch) for arch in asked(play(light(option, trials=20)))]
+    with light_networks():
+        return [str(arch) for arch in asked(play(light(option, trials=20)))]

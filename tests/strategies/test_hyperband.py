@@ -23,7 +23,15 @@ TABLE = {
 def hyperband(
     mode: plan.Mode = "hyperband", eta: int = 3, min_share: float = 1 / 81, iterations: int = 81, **rest: int
 ) -> Hyperband:
-    return Hyperband(context(iterations=iterations, **rest), mode=mode, eta=eta, min_share=min_share)
+    return Hyperband(
+        context(iterations=iterations, **rest),
+        mode=mode,
+        eta=eta,
+        min_share=min_share,
+        start="random",
+        random_share=1.0,
+        model_trials=10,
+    )
 
 
 def score(arch: object) -> float:

@@ -9,7 +9,8 @@ from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 
 
 def local_search(query: str = "first", starts: int = 1, **arguments: Any) -> LocalSearch:
-    return LocalSearch(query=query, starts=starts, context=context(**arguments))  # type: ignore[arg-type]
+    chosen: Any = query
+    return LocalSearch(context(**arguments), query=chosen, starts=starts, start="random")
 
 
 def no_ties(arch: Digits) -> float:

@@ -20,6 +20,7 @@ def nsga2(population: int = 6, objectives: list[str] | None = None, **rest: Any)
     chosen = objectives or ["params"]
     return NSGA2(
         population_size=population,
+        start="random",
         objectives=chosen,
         crossover_prob=0.9,
         mutation_prob=0.63,

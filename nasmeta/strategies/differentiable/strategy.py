@@ -21,19 +21,19 @@ Deviations:
 - PC-DARTS' warm-up is left out.
 """
 
-import time
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 
-from nasmeta.errors import Interrupted, RunFailed
+from nasmeta.errors import RunFailed
 from nasmeta.search_spaces.relaxation.spec import Inputs, Relaxation
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.differentiable.guard import LAG, has_sharpened, skips
 from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.strategies.differentiable.training import ArchitectureOptimizer, BilevelTraining
+from nasmeta.training.resumable import advance
 from nasmeta.trial import Proposal
 
 
@@ -133,17 +133,8 @@ class Differentiable(Strategy):
     def _epoch(self) -> None:
         training = self._running()
         end = (len(self._derived) + 1) * self.epoch_iterations
-        last_save = time.monotonic()
-        while training.iteration < end:
-            training.step()
-            stopping = self.progress_file.stop()
-            if stopping or time.monotonic() - last_save >= self.progress_file.seconds:
-                self._save()
-                last_save = time.monotonic()
-            if stopping:
-                raise Interrupted(
-                    f"stopped at iteration {training.iteration} of the relaxed network's training"
-                )
+        file = self.progress_file
+        advance(training, end, save=self._save, save_seconds=file.seconds, stop=file.stop)
         self._derived.append(str(training.derive()))
         if self.guard == "eigenvalue":
             rng = self.stream("eigenvalue", len(self._derived))

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from nasmeta.strategies.base import score_of
 from nasmeta.strategies.hyperband.plan import Rung
 from nasmeta.trial import Outcome
 
@@ -23,7 +24,7 @@ class Bracket(ABC):
     def ranked(self, rung: int) -> list[Outcome]:
         """The rung's trials that did not fail, best first; equal ones in the order of their numbers."""
         good = [told for told in self.told[rung] if told.score is not None]
-        return sorted(good, key=lambda told: (-_score(told), told.trial))
+        return sorted(good, key=lambda told: (-score_of(told), told.trial))
 
     def promotion(self) -> tuple[int, Outcome] | None:
         """(rung to enter, trial that enters it), to be asked next; None if there is none yet."""
@@ -42,6 +43,9 @@ class Bracket(ABC):
             for told in self.ranked(rung)[: self.final_quota(rung, left)]
             if told.trial not in self.promoted[rung]
         }
+
+    def tell(self, rung: int, told: Outcome) -> None:
+        self.told[rung].append(told)
 
     @abstractmethod
     def quota(self, rung: int) -> int:
@@ -70,7 +74,7 @@ class Halving(Bracket):
         return sum(self.sizes)
 
     def tell(self, rung: int, told: Outcome) -> None:
-        self.told[rung].append(told)
+        super().tell(rung, told)
         if len(self.told[rung]) == self.sizes[rung]:
             survivors = len(self.ranked(rung))
             above = [min(size, survivors) for size in self.sizes[rung + 1 :]]
@@ -90,16 +94,8 @@ class Asynchronous(Bracket):
         super().__init__(iterations)
         self.eta = eta
 
-    def tell(self, rung: int, told: Outcome) -> None:
-        self.told[rung].append(told)
-
     def quota(self, rung: int) -> int:
         return len(self.told[rung]) // self.eta
 
     def final_quota(self, rung: int, left: int) -> int:
         return math.ceil((len(self.told[rung]) + left) / self.eta)
-
-
-def _score(told: Outcome) -> float:
-    assert told.score is not None
-    return told.score

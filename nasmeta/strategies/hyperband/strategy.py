@@ -12,6 +12,9 @@ expensive. `mode`:
   best 1/eta of its rung so far. If there is none, it starts a new one. No trial waits for another, so choose
   it for parallel executors.
 
+New architectures are draws, which begin with `start`. With `random_share` below 1, a model of the scores
+proposes the others, once there is something to learn from (models.py explains it).
+
 A promoted architecture resumes its own meta-training (Proposal.continues). Learning-rate schedules span the
 full budget R in every rung, because a schedule that ended with the rung could not be continued.
 
@@ -26,10 +29,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nasmeta.strategies.base import Strategy
+from nasmeta.strategies.base import Start, Strategy
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.hyperband import plan
+from nasmeta.strategies.hyperband.models import BudgetModels
 from nasmeta.strategies.hyperband.rungs import Asynchronous, Halving
+from nasmeta.strategies.surrogate.sampler import FEWEST_SCORES
 from nasmeta.trial import Outcome, Proposal
 
 
@@ -37,7 +42,8 @@ class Hyperband(Strategy):
     """Successive halving, Hyperband or ASHA, chosen by `mode`; the module describes them.
 
     eta: the factor between the budgets of two rungs. min_share: the smallest budget as a share of the full
-    one.
+    one. random_share: of the new architectures, how many are draws even though there is a model.
+    model_trials: the trials told at a budget from which on its model is used.
     """
 
     def __init__(
@@ -47,9 +53,13 @@ class Hyperband(Strategy):
         mode: plan.Mode,
         eta: Annotated[int, Field(ge=2)],
         min_share: Annotated[float, Field(gt=0, le=1)],
+        start: Start,
+        random_share: Annotated[float, Field(ge=0, le=1)],
+        model_trials: Annotated[int, Field(ge=FEWEST_SCORES)],
     ) -> None:
         super().__init__(context)
-        self.mode, self.eta = mode, eta
+        self.mode, self.eta, self.start = mode, eta, start
+        self._models = BudgetModels(self.space, self._feasible, model_trials, random_share)
         self.s_max = plan.halvings(self.iterations, eta, min_share)
         self.halving: list[Halving] = []
         self.asynchronous = Asynchronous(plan.budgets(self.iterations, eta, self.s_max), eta)
@@ -78,7 +88,9 @@ class Hyperband(Strategy):
             return None
         self._places[trial] = entered, 0
         rng = self.stream(trial)
-        arch = self.fresh(lambda: self.space.sample(rng))
+        arch = self._models.propose(self._outstanding.values(), self._seen, rng)
+        if arch is None:
+            arch = self.draw(rng)
         return Proposal(trial=trial, arch=arch, iterations=entered.iterations[0])
 
     def _enter(self) -> Halving | Asynchronous | None:
@@ -107,9 +119,11 @@ class Hyperband(Strategy):
     def _tell(self, told: Outcome) -> None:
         bracket, rung = self._places.pop(told.trial)
         bracket.tell(rung, told)
+        self._models.tell(told)
 
     def _learn(self, told: Outcome) -> None:
-        """Learns nothing: architectures are random draws, and only its own trials can be promoted."""
+        """Lets the models know; only its own trials can be promoted."""
+        self._models.tell(told)
 
     def _promotable(self) -> set[int]:
         if self._asked == self.trials:

@@ -27,11 +27,6 @@ def log_expected_improvement(mean: Tensor, std: Tensor, best: float) -> Tensor:
     return std.log() + torch.where(z < -1, far, torch.log(density + near * torch.special.ndtr(near)))
 
 
-def upper_confidence_bound(mean: Tensor, std: Tensor, kappa: float) -> Tensor:
-    """mean + kappa std."""
-    return mean + kappa * std
-
-
 def thompson(mean: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
     """One draw from each distribution: independent Thompson sampling (White et al. 2021)."""
     return mean + std * torch.randn(mean.shape, generator=generator, dtype=mean.dtype)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from nasmeta.strategies.surrogate.acquisition import (
     log_expected_improvement,
     thompson,
-    upper_confidence_bound,
 )
 
 NUMBERS = st.floats(-3, 3)
@@ -51,10 +50,6 @@ def test_the_logarithm_goes_on_where_the_expectation_underflows() -> None:
 def test_expected_improvement_prefers_doubt_among_equal_means() -> None:
     values = log_expected_improvement(vector(0, 0, 0), vector(0.1, 0.2, 0.4), 1.0)
     assert (values.diff() > 0).all()
-
-
-def test_the_upper_confidence_bound_counts_standard_deviations() -> None:
-    assert upper_confidence_bound(vector(1, 2), vector(0.5, 0.1), 2.0).tolist() == [2.0, 2.2]
 
 
 def test_thompson_draws_from_each_prediction() -> None:
