@@ -11,8 +11,8 @@ Every edit can be undone by one edit.
 
 A space that knows its limits (`within`) draws architectures that spend them. The number of parameters is
 log-uniform between a quarter of the limit and the limit, and widths do not shrink from input to output: a
-drawn form is scaled to the number, and what is left widens single blocks, the last ones first. Without a
-limit on parameters, it is that of the hand-designed network (the widest that meets a limit on FLOPs). FLOPs
+drawn form is scaled to the number, and what is left widens single blocks, from the last to the first. Without
+a limit on parameters, it is that of the hand-designed network (the widest that meets a limit on FLOPs). FLOPs
 are at most the limit, or else FLOPS times those of the hand-designed network. One draw in eight is not scaled
 but repaired, so that every architecture within these limits has a positive probability.
 """
@@ -218,9 +218,9 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         return cost.params <= min(params, self._allowance.params) and cost.flops <= self._allowance.flops
 
     def scaled_to(self, arch: A, params: float) -> A | None:
-        """`arch` with ascending widths, scaled by one factor as far as `params` and the allowed FLOPs let it.
+        """`arch` with ascending widths, scaled by one factor as far as `params` and the limits let it.
 
-        What is left then widens single blocks, the last ones first. None if even the narrowest does not fit.
+        What is left then widens single blocks, from the last to the first. None if none fits.
         """
         row = sorted(arch.widths)
 
@@ -231,15 +231,16 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         return self._filled(scaled(SCALES[fitting - 1]), params) if fitting else None
 
     def _filled(self, arch: A, params: float) -> A:
-        """`arch` with single blocks widened as far as `params` and the limits allow, the last ones first."""
-        row = arch.widths
-        for i in reversed(range(len(row))):
-            for width in self.widths:
-                if width > row[i] and (i + 1 == len(row) or width <= row[i + 1]):
-                    wider = self.with_widths(arch, [*row[:i], width, *row[i + 1 :]])
-                    if not self._allows(wider, params):
-                        break
-                    arch, row = wider, wider.widths
+        """`arch` with single blocks a notch wider, from the last to the first, while anything fits."""
+        before = None
+        while arch != before:
+            before = arch
+            for i in reversed(range(len(arch.widths))):
+                row = arch.widths
+                most = row[i + 1] if i + 1 < len(row) else math.inf
+                wider = next((width for width in self.widths if row[i] < width <= most), row[i])
+                candidate = self.with_widths(arch, [*row[:i], wider, *row[i + 1 :]])
+                arch = candidate if self._allows(candidate, params) else arch
         return arch
 
     def relatives(self) -> list[A]:

@@ -1,12 +1,16 @@
 """The forms of random conv architectures; sequence_space.py scales them to a budget.
 
-- depth: uniform.
-- number of downsamplings: uniform, within the depth. Their places: with probability 1/2 spread evenly,
-  from a random block on; with 1/4 the first blocks; with 1/4 anywhere.
-- widths: `widths_column`: growing pyramids 1/2, constant 1/4, independent 1/4.
+The odds follow what makes draws poor after a few hundred meta-iterations (docs/learning.md): strided
+convolutions, batch norm of maps of one pixel, embeddings of many numbers, 1x1 convolutions, SiLU, and many or
+narrow first blocks.
+
+- depth: odds 1/(1 + distance to the hand-designed network's).
+- number of downsamplings: uniform, within the depth. Their places: with probability 3/4 spread evenly, the
+  last in the last block; with 1/4 anywhere.
+- widths: with probability 3/4 growing evenly, the last 1, 2 or 4 times the first; with 1/4 independent.
 - everything else: `column`: with probability 1/2 one draw for all blocks, otherwise one draw per block, by
-  the weights below.
-- head: uniform.
+  the odds below.
+- head: flatten with probability 1/2, and a quarter of that for every downsampling less than allowed.
 
 Every architecture has a positive probability, because the independent branches alone reach all of them.
 """
@@ -15,45 +19,46 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nasmeta.search_spaces import options
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, skips
-from nasmeta.search_spaces.sequence import column, widths_column
+from nasmeta.search_spaces.sequence import column
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.conv.space import ConvSpace
 
-# Odds, renormalized over what a space allows. 1x1 convolutions see no neighbourhood and 5x5 ones cost
-# three times as much as 3x3 ones, so both are rarer.
-WEIGHTS: dict[str, float] = {
+# Odds, renormalized over what a space allows.
+ODDS: dict[str, float] = {
     "conv1": 1,
-    "conv3": 5,
-    "conv5": 1,
-    "sep3": 3,
+    "conv3": 24,
+    "conv5": 4,
+    "sep3": 6,
     "sep5": 2,
     "res1": 1,
     "res3": 4,
     "res5": 2,
     "bn": 1,
-    "gn": 1,
-    "relu": 2,
-    "gelu": 1,
+    "gn": 2,
+    "relu": 4,
+    "gelu": 2,
     "silu": 1,
-    "max": 2,
-    "avg": 1,
+    "max": 12,
+    "avg": 4,
     "stride": 1,
 }
-SE_PROBABILITY = 0.25
+SKIP_PROBABILITY = 1 / 3
+SE_PROBABILITY = 0.1
 
 
 def sample(space: "ConvSpace", rng: np.random.Generator) -> ConvArchitecture:
     """A random architecture of `space`, with the distribution of this module's docstring."""
-    n = int(rng.integers(space.fewest, space.most + 1))
+    n = _depth(space, rng)
     tokens = _column(space.ops, n, rng)
-    widths = widths_column(space.widths, n, rng)
+    widths = _widths(space, n, rng)
     norms = _column(space.norms, n, rng)
     activations = _column(space.activations, n, rng)
     kinds = _column(space.downsamples, n, rng)
     positions = _downsampling_positions(space, n, rng)
-    shortcuts = column([False, True], n, rng)
+    shortcuts = column([False, True], n, rng, [1 - SKIP_PROBABILITY, SKIP_PROBABILITY])
     ses = column([False, True], n, rng, [1 - SE_PROBABILITY, SE_PROBABILITY])
     blocks = tuple(
         ConvBlock(
@@ -68,17 +73,35 @@ def sample(space: "ConvSpace", rng: np.random.Generator) -> ConvArchitecture:
         )
         for i in range(n)
     )
-    return ConvArchitecture(blocks, space.heads[int(rng.integers(len(space.heads)))])
+    return ConvArchitecture(blocks, _head(space, len(positions), rng))
 
 
-def _column(options: tuple[str, ...], n: int, rng: np.random.Generator) -> list[str]:
-    return column(options, n, rng, [WEIGHTS[option] for option in options])
+def _depth(space: "ConvSpace", rng: np.random.Generator) -> int:
+    usual = len(space.reference().blocks)
+    odds = np.array([1 / (1 + abs(depth - usual)) for depth in space.depths])
+    return int(rng.choice(space.depths, p=odds / odds.sum()))
+
+
+def _widths(space: "ConvSpace", n: int, rng: np.random.Generator) -> list[int]:
+    if rng.random() < 0.25:
+        return [space.widths[place] for place in rng.integers(len(space.widths), size=n)]
+    first, growth = space.widths[int(rng.integers(len(space.widths)))], 2 ** int(rng.integers(3))
+    row = (first * growth ** (i / max(n - 1, 1)) for i in range(n))
+    return [options.closest(space.widths, round(width)) for width in row]
+
+
+def _column(names: tuple[str, ...], n: int, rng: np.random.Generator) -> list[str]:
+    return column(names, n, rng, [ODDS[name] for name in names])
 
 
 def _downsampling_positions(space: "ConvSpace", n: int, rng: np.random.Generator) -> set[int]:
     d = int(rng.integers(space.min_downsamples, min(space.max_downsamples, n) + 1))
-    places = rng.random()
-    if places < 0.5:
-        phase = int(rng.integers(n))
-        return {(i * n + phase) // d for i in range(d)}
-    return set(range(d)) if places < 0.75 else {int(i) for i in rng.choice(n, size=d, replace=False)}
+    if rng.random() < 0.75:
+        return {(i + 1) * n // d - 1 for i in range(d)}
+    return {int(i) for i in rng.choice(n, size=d, replace=False)}
+
+
+def _head(space: "ConvSpace", downsamplings: int, rng: np.random.Generator) -> str:
+    flatten = 0.5 / 4 ** (space.max_downsamples - downsamplings)
+    odds = [flatten if head == "flatten" else 1 - flatten for head in space.heads]
+    return column(space.heads, 1, rng, odds)[0]

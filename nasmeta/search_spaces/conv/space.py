@@ -106,23 +106,27 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         return self._uniform(width, blocks, downs, head="flatten")
 
     def forms(self) -> Iterator[ConvArchitecture]:
-        """Wider last blocks, in two ways; then with group norm; with fewer downsamplings; with shortcuts."""
+        """Wider last blocks, in two ways; then with group norm; with fewer downsamplings; with shortcuts.
+
+        Fewer downsamplings leave a larger map, which is averaged: flattened, it would be a long embedding.
+        """
         reference = self.reference()
         count, half = len(reference.blocks), max(reference.widths[0] // 2, 1)
         grows = [half * 2**i for i in range(count)]
         wide_last = self.with_widths(reference, [half * (1 + (2 * i >= count)) for i in range(count)])
         grouped = options.preferred(self.norms, "gn")
-        group_norm = replace(reference, blocks=tuple(replace(b, norm=grouped) for b in reference.blocks))
+        group_norm = tuple(replace(b, norm=grouped) for b in reference.blocks)
         kept = max(self.min_downsamples, 3)
-        fewer = tuple(
-            replace(b, downsample="none") if i >= kept else b for i, b in enumerate(group_norm.blocks)
+        fewer = ConvArchitecture(
+            tuple(replace(b, downsample="none") if i >= kept else b for i, b in enumerate(group_norm)),
+            options.preferred(self.heads, "gap"),
         )
-        residual = tuple(replace(b, skip=self.skips[-1] and b.op != "res") for b in fewer)
+        residual = tuple(replace(b, skip=self.skips[-1] and b.op != "res") for b in fewer.blocks)
         yield wide_last
         yield self.with_widths(reference, grows)
-        yield self.with_widths(group_norm, wide_last.widths)
-        yield self.with_widths(replace(reference, blocks=fewer), grows)
-        yield self.with_widths(replace(reference, blocks=residual), grows)
+        yield self.with_widths(replace(reference, blocks=group_norm), wide_last.widths)
+        yield self.with_widths(fewer, grows)
+        yield self.with_widths(replace(fewer, blocks=residual), grows)
 
     def _uniform(self, width: int, blocks: int, downsamples: int, head: str) -> ConvArchitecture:
         """Equal conv3.bn.relu blocks, with max-pooling in the first `downsamples`, as far as allowed."""
