@@ -11,7 +11,6 @@ from nasmeta.config.schema import needs_trust
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.manifest import MANIFEST, Manifest
-from nasmeta.run.replay import resume_command
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import command_line
 
@@ -85,7 +84,7 @@ def _again(directory: Path) -> str:
     """The command that resumes the run or sweep in the directory, as far as that can be read."""
     with suppress(RunDirectoryError):
         if (directory / MANIFEST).exists():
-            return resume_command(Manifest(directory))
+            return Manifest(directory).resume_command()
         trusted = needs_trust(RunDirectory(directory).load_config())
         return command_line("resume", directory, trusted=trusted)
     return command_line("resume", directory)

@@ -6,17 +6,17 @@ from typing import Any
 
 from nasmeta.cli import search
 from nasmeta.cli.run import run, show
+from nasmeta.config.arguments_of_hydra import in_quotes
 from nasmeta.config.overrides import reconfigured
 from nasmeta.config.schema import GROUPS, Config
-from nasmeta.errors import RunDirectoryError
+from nasmeta.errors import RunDirectoryError, UntrustedError
 from nasmeta.run import finished, records, sweep
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory, locked
 from nasmeta.run.environment import check_for_sweep
-from nasmeta.run.manifest import Manifest
+from nasmeta.run.manifest import Manifest, Plan
 from nasmeta.run.readiness import ready
-from nasmeta.run.replay import replayed
-from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.runtime.command_lines import SearchCommand, command_line
 
 
 def resume(options: argparse.Namespace) -> int:
@@ -32,6 +32,7 @@ def resume(options: argparse.Namespace) -> int:
 def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     plan = manifest.read()
     check_for_sweep(plan, manifest.path, options.overrides, trusted=options.trust_code)
+    arguments = _replayed(plan, manifest, trusted=options.trust_code) if plan.learns else []
     resumed = False
 
     def resume_job(stored: Any, path: Path, command: SearchCommand) -> float:
@@ -43,8 +44,7 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
         return resume_job(config.to_dict(), path, command)
 
     with locked(options.directory / "sweep.lock", "sweep"):
-        if plan.total is None:
-            arguments = replayed(plan, options.directory, trusted=options.trust_code)
+        if plan.learns:
             search.launch(arguments, proposed, manifest)
         else:
             sweep.resume(manifest, lambda job, path: resume_job(job.config, path, plan.command(job)))
@@ -54,6 +54,19 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
             "nothing; start a new sweep: nasmeta search -m ..."
         )
     sweep.check_all_done(manifest)
+
+
+def _replayed(plan: Plan, manifest: Manifest, *, trusted: bool) -> list[str]:
+    """The arguments with which Hydra replays a sweep in its directory; UntrustedError unless `trusted`."""
+    if not trusted:
+        raise UntrustedError(
+            f"{manifest.file}: Hydra would replay its arguments, which can run any code: if the sweep is "
+            f"your own: {manifest.resume_command()}; or resume the jobs one by one: "
+            + command_line("resume", manifest.path / "NUMBER")
+        )
+    kept = [argument for argument in plan.arguments if not argument.startswith("hydra.sweep.dir=")]
+    place = f"hydra.sweep.dir={in_quotes(str(manifest.path.absolute()))}"
+    return [*kept, place, "hydra.output_subdir=null"]  # what Hydra would write there is there
 
 
 def _resume_run(options: argparse.Namespace, stored: Any, path: Path, command: SearchCommand | None) -> float:

@@ -160,7 +160,7 @@ def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float | N
     """
     plan = manifest.read()
     earlier = next((j for j in plan.jobs if j.number == job.number), None)
-    if plan.total is not None:
+    if not plan.learns:
         with suppress(Exception):  # recorded and reported; the other jobs continue
             return sweep.run_job(manifest, job, run)
         return None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from nasmeta.config.schema import needs_trust
 from nasmeta.errors import ConfigError, RunDirectoryError
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand, command_line
@@ -62,6 +63,11 @@ class Plan(BaseModel):
     options: list[str] = []
     jobs: list[Job]
 
+    @property
+    def learns(self) -> bool:
+        """Whether the sweeper proposes jobs by the results of earlier ones."""
+        return self.total is None
+
     def command(self, job: Job) -> SearchCommand:
         """The command that makes a job as a single run."""
         return SearchCommand(tuple(self.options), tuple(job.overrides))
@@ -99,6 +105,12 @@ class Manifest:
                 raise self._damaged(f"job {job.number} in {job.directory!r} does not belong to this sweep")
             numbers.add(job.number)
         return plan
+
+    def resume_command(self) -> str:
+        """The command that resumes the sweep, with `--trust-code` if that is necessary."""
+        plan = self.read()
+        trusted = plan.learns or any(needs_trust(job.config) for job in plan.jobs)
+        return command_line("resume", self.path, trusted=trusted)
 
     def make_directory(self, job: Job) -> None:
         """Makes a job's directory; raises UserError if a link is in its place or on the way to it."""

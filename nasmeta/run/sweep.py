@@ -7,7 +7,8 @@ process is gone was interrupted.
 
 A sweeper that proposes jobs by the results of earlier ones (Optuna's) cannot be planned ahead. Its sweep is
 resumed by replaying it from its first job. A seeded sweeper that gets the same results proposes the same
-jobs. Jobs that are done return their results from the manifest, so none is run or counted twice.
+jobs. Jobs that are done return their results from the manifest, so none is run or counted twice. Its stored
+arguments are Hydra's, which may name files, classes and commands, so the user has to trust them.
 """
 
 import logging
@@ -16,7 +17,6 @@ from pathlib import Path
 
 from nasmeta.errors import Interrupted, NasmetaError, RunFailed
 from nasmeta.run.manifest import Job, Manifest
-from nasmeta.run.replay import resume_command
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float:
         manifest.make_directory(job)
         result = run()
     except Interrupted as interrupted:
-        raise Interrupted(f"job {number}: {interrupted}; the sweep: {resume_command(manifest)}") from None
+        raise Interrupted(f"job {number}: {interrupted}; the sweep: {manifest.resume_command()}") from None
     except Exception as error:
         reason = str(error) if isinstance(error, NasmetaError) else f"{type(error).__name__}: {error}"
         manifest.mark(number, "failed", reason)
@@ -71,5 +71,5 @@ def check_all_done(manifest: Manifest) -> None:
     if failed:
         told = "; ".join(f"job {job.number} ({' '.join(job.overrides)}): {job.reason}" for job in failed)
         raise RunFailed(
-            f"{len(failed)} of the sweep's jobs failed: {told}; try again: {resume_command(manifest)}"
+            f"{len(failed)} of the sweep's jobs failed: {told}; try again: {manifest.resume_command()}"
         )

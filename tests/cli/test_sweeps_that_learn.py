@@ -1,6 +1,7 @@
 """Sweeps by Optuna: killed and resumed, the study ends as if never interrupted, no trial counted twice."""
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from nasmeta.cli.main import main
-from nasmeta.errors import RunDirectoryError, UserError
-from nasmeta.run.manifest import MANIFEST, Plan
-from nasmeta.run.replay import replayed
+from nasmeta.run.manifest import MANIFEST, Manifest, Plan
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
 from tests.conftest import has_extra
@@ -58,7 +57,7 @@ def test_killed_and_resumed(unbroken: Path, tmp_path: Path, kill_at: int, torn: 
         for job in jobs(directory)
         if job["status"] == "done"
     }
-    assert spawn(["resume", str(directory)]) == 0
+    assert spawn(["resume", str(directory), "--trust-code"]) == 0
     assert jobs(directory) == jobs(unbroken)
     for number in range(4):
         assert outcome(directory / str(number)) == outcome(unbroken / str(number))
@@ -77,7 +76,7 @@ def test_a_failed_trial_stops_no_other_and_stays_failed(
     capfd.readouterr()
     before = jobs(directory)
     assert {job["status"] for job in before} == {"failed", "done"}
-    assert main(["resume", str(directory)]) == 1
+    assert main(["resume", str(directory), "--trust-code"]) == 1
     assert jobs(directory) == before
     assert "of the sweep's jobs failed" in capfd.readouterr().err
 
@@ -96,7 +95,7 @@ def test_another_proposal_than_the_recorded_one_is_refused(
     directory = tmp_path / "sweep"
     assert spawn(sweep(directory, "hydra.sweeper.n_trials=1")) == 0
     change(directory, 0, overrides=["optimizer.lr=0.5"])
-    assert main(["resume", str(directory)]) == 2
+    assert main(["resume", str(directory), "--trust-code"]) == 2
     assert "job 0 was optimizer.lr=0.5, and its sweeper now proposes" in capfd.readouterr().err
 
 
@@ -109,120 +108,33 @@ def test_without_the_extra_it_says_what_to_install(
     assert "pip install 'nasmeta[optuna]'" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "hydra.sweeper._target_=os.system",
-        "hydra.sweeper.custom_search_space=os.system",
-        "hydra.sweeper.sampler._target_=os.system",
-        "hydra.sweeper.sampler.seed={_target_:os.system}",
-        "+hydra.callbacks.evil={_target_:os.system}",
-        "hydra.searchpath=[file:///tmp]",
-        "hydra/job_logging=evil",
-        "hydra/launcher=evil",
-        "+strategy@hydra.callbacks.evil=random",
-        "+strategy=../../tmp/evil",
-        "--config-dir=/tmp",
-        "-cd",
-        "strategy._target_=os.system",
-        " hydra.searchpath=[file:///tmp]",
-        "strategy@strategy.inner=../../tmp/evil",
-        "hydra.sweeper.params.hydra.job_logging.handlers.evil=x",
-        "hydra.sweeper.params.strategy='choice(../../tmp/evil,random)'",
-        "experiment/../hydra=evil",
-        "debug=.${oc.env:NOPE,.}/../../tmp/evil",
-        "debug=\\${oc.env:NOPE}",
-        "debug='../../tmp/evil'",
-        "experiment=[rea,evil]",
-        "experiment=glob(*)",
-        "strategy=/tmp/evil",
-        "+strategy@hydra.job=random",
-        "strategy@_global_=random",
-        "hydra.job.env_set={LD_PRELOAD:/tmp/evil.so}",
-        "hydra.job.env_set.PYTHONPATH=/tmp",
-        "+hydra.callbacks.evil._target_=os.system",
-        "hydra.job.chdir=true",
-        "hydra.launcher.n_jobs=2",
-        "hydra/launcher=joblib",
-        "hydra/sweeper=../../tmp/evil",
-        "hydra/sweeper/sampler=evil",
-        "hydra.sweep.subdir=/tmp/elsewhere",
-        "hydra.sweep.subdir=../elsewhere",
-        "hydra.sweep.subdir=${hydra.job.override_dirname}",
-        "hydra.sweep.subdir=${oc.env:HOME}",
-        "hydra.run.dir=/tmp/elsewhere",
-        "hydra.output_subdir=../elsewhere",
-        "hydra.sweeper.params={seed:1}",
-        "hydra.sweeper.params.hydra.job.env_set.A=1",
-        "hydra.sweeper.params.strategy._target_=os.system",
-        "hydra.sweeper.params.seed='${oc.env:HOME}'",
-        "hydra.sweeper.sampler._args_=[1]",
-        "hydra.sweeper.sampler.weights={_target_:os.system}",
-        "strategy.inner={_target_:os.system}",
-        "strategy.inner=[{a:{_target_:os.system}}]",
-        "seed=${oc.env:HOME}",
-        "seed=choice(1,'${oc.env:HOME}')",
-        "dataset.root={a:'${oc.env:HOME}'}",
-        "optimizer.lr=" + "[" * 3000,
-        "a b=c",
-        "",
-    ],
-)
-def test_a_hostile_command_is_not_played_again(tmp_path: Path, argument: str) -> None:
-    plan = Plan(sweeper="optuna", total=None, arguments=["-m", argument], jobs=[])
-    with pytest.raises(RunDirectoryError, match=r"cannot be replayed: .*--trust-code"):
-        replayed(plan, tmp_path, trusted=False)
-    assert argument in replayed(plan, tmp_path, trusted=True)
+def stored(directory: Path, *arguments: str) -> Manifest:
+    directory.mkdir(parents=True)
+    manifest = Manifest(directory)
+    manifest.write(Plan(sweeper="optuna", total=None, arguments=["-m", *arguments], jobs=[]))
+    return manifest
 
 
-def test_arguments_without_end_are_not_played_again(tmp_path: Path) -> None:
-    plan = Plan(sweeper="optuna", total=None, arguments=["-m", *["seed=1"] * 100_000], jobs=[])
-    with pytest.raises(RunDirectoryError, match="arguments: has more than 10000 characters"):
-        replayed(plan, tmp_path, trusted=False)
-
-
-def test_a_plain_command_is_played_again_in_its_directory(tmp_path: Path) -> None:
-    plain = [
-        *STUDY,
-        "dataset.root=../data",
-        "hydra.sweeper.sampler.seed=3",
-        "~experiment",
-        "++experiment=rea",
-        "strategy@strategy.inner=random",
-        "hydra.sweeper.params.seed='choice(1,2)'",
-        "search_space.widths=[8,16]",
-        "experiment=rea,bananas",
-        "dataset.root='/my pictures'",
-        "constraints.max_params=null",
-        "hydra.sweeper.sampler.n_startup_trials=3",
-        "hydra.sweeper.storage=null",
-        "hydra/sweeper/sampler=random",
-        "hydra.sweep.subdir='job ${hydra.job.num}'",
-    ]
-    plan = Plan(sweeper="optuna", total=None, arguments=[*plain, "hydra.sweep.dir=elsewhere"], jobs=[])
-    quiet = "hydra.output_subdir=null"
-    assert replayed(plan, tmp_path, trusted=False) == [*plain, f'hydra.sweep.dir="{tmp_path}"', quiet]
+def test_a_stored_command_is_not_played_again_unless_the_user_says_so(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stored(tmp_path / "sweep", "hydra/job_logging=none", "hydra.sweeper._target_=os.system", "seed=1")
+    assert main(["resume", str(tmp_path / "sweep")]) == 2
+    err = capfd.readouterr().err
+    assert "sweep.json" in err
+    assert f"nasmeta resume {tmp_path / 'sweep'} --trust-code" in err
+    assert len(err.splitlines()) == 1
+    assert os.listdir(tmp_path / "sweep") == [MANIFEST]
 
 
 @pytest.mark.parametrize("name", ["it's", "a,b", "back\\", "x=[1]", "$HOME", "a b", "{c}", "\\'"])
-def test_the_sweeps_directory_is_one_value_whatever_its_name(tmp_path: Path, name: str) -> None:
-    plan = Plan(sweeper="optuna", total=None, arguments=["-m"], jobs=[])
-    argument = replayed(plan, tmp_path / name, trusted=False)[1]
-    (override,) = OverridesParser.create().parse_overrides([argument])
-    assert override.value() == str(tmp_path / name)
-
-
-def test_a_directory_that_hydra_would_resolve_is_refused(tmp_path: Path) -> None:
-    plan = Plan(sweeper="optuna", total=None, arguments=["-m"], jobs=[])
-    with pytest.raises(RunDirectoryError, match=r"has \$\{ in its name"):
-        replayed(plan, tmp_path / "${oc.env:HOME}", trusted=False)
-
-
-@pytest.mark.parametrize("link", ["3", "optimization_results.yaml", "deep/3"])
-def test_a_sweep_with_links_in_it_is_not_played_again(tmp_path: Path, link: str) -> None:
-    (tmp_path / "sweep" / "deep").mkdir(parents=True)
-    (tmp_path / "sweep" / link).symlink_to(tmp_path)
-    arguments = ["-m", "hydra.sweep.subdir=deep/${hydra.job.num}"]
-    plan = Plan(sweeper="optuna", total=None, arguments=arguments, jobs=[])
-    with pytest.raises(UserError, match=f"{link}: .* is a symbolic link"):
-        replayed(plan, tmp_path / "sweep", trusted=False)
+def test_a_sweep_is_played_again_in_its_directory_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    stored(tmp_path / name, "hydra.sweep.dir=elsewhere", "seed=1")
+    launched: list[str] = []
+    monkeypatch.setattr("nasmeta.cli.search.launch", lambda arguments, *_: launched.extend(arguments))
+    assert main(["resume", str(tmp_path / name), "--trust-code"]) == 0
+    assert launched[:2] == ["-m", "seed=1"]
+    (override,) = OverridesParser.create().parse_overrides(launched[2:3])
+    assert (override.key_or_group, override.value()) == ("hydra.sweep.dir", str(tmp_path / name))

@@ -262,63 +262,6 @@ def _spoil_place(draw: Draw, folder: Path, values: Values) -> str:
 
 # Sweeps --------------------------------------------------------------------------------------------------
 
-ARGUMENTS = [
-    *("hydra.sweep.subdir=/tmp/x", "hydra.sweep.subdir=../x", "hydra.sweep.subdir=${hydra.job.num}/../../x"),
-    *("hydra.sweep.subdir=${oc.env:HOME}", "hydra.sweep.subdir=a/${hydra.job.num}", "hydra.sweep.dir=/tmp/x"),
-    *("hydra.searchpath=[file:///tmp]", "hydra/job_logging=none", "hydra.callbacks.a._target_=canary.run"),
-    *("+hydra.job.env_set.PYTHONPATH=.", "hydra.launcher._target_=os.system", "hydra/launcher=joblib"),
-    *("hydra/sweeper=optuna", "hydra.sweeper._target_=canary.run", "hydra.sweeper.params.seed=0,1"),
-    *(
-        "hydra.output_subdir=/tmp/x",
-        "--config-dir=conf",
-        "--config-path=/tmp",
-        "-cd",
-        "--info",
-        "--run",
-        "--cfg=job",
-    ),
-    *(
-        "strategy._target_=canary.run",
-        "+strategy@evaluator=random",
-        "strategy=../../canary",
-        "strategy=random",
-    ),
-    *("debug=.${oc.env:NOPE,.}/x", "experiment=quickstart", "+own=1", "~seed", "~strategy", "seed=glob(*)"),
-    *(
-        "seed=range(0,1000000000000)",
-        "seed=range(1000000)",
-        "seed=interval(0,1)",
-        "seed=shuffle(range(100000))",
-    ),
-    *(
-        "seed=choice(1,2,3)",
-        "seed=${oc.env:NASMETA_SECRET}",
-        "device='\\${oc.env:NASMETA_SECRET}'",
-        "seed=0,0,0",
-    ),
-    *(
-        "seed=" + ",".join(["1"] * 3000),
-        "seed=" + "[" * 90 + "]" * 90,
-        "seed=tag(a,choice(1,2))",
-        "seed=sort(3,1)",
-    ),
-    *(
-        "task.way=2,3",
-        "budget.trials=1000000000000",
-        "dataset.root=/dev/zero",
-        "dataset.download=true",
-        "=",
-        "a=b=c",
-    ),
-    *(
-        "executor=process",
-        "evaluator=tabular",
-        "+evaluator.table=canary.pickle",
-        "hydra.mode=RUN",
-        "hydra.run.dir=/x",
-    ),
-]
-
 
 def _sweep(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
     sweep = _copied(of.sweep, stranger / "sweep")
@@ -348,29 +291,6 @@ def _spoil_second_job(draw: Draw, sweep: Path, values: Values) -> str:
     plan["jobs"][1]["status"] = "running"
     manifest.write_text(json.dumps(plan))
     return f"job 1: running, {_spoil_records(draw, sweep / '1', values)}"
-
-
-def _replayed(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    """A sweep without a list of jobs, so that its sweeper is asked for them again."""
-    draw, values, told = spoil.draw, spoil.values, spoil.told
-    sweep = _copied(of.sweep, stranger / "sweep")
-    file = sweep / "sweep.json"
-    plan = json.loads(file.read_text())
-    plan["total"] = None
-    plan["arguments"] = arguments = list(plan["arguments"])
-    for _ in range(spoil.times):
-        at = int(draw.integers(len(arguments) + 1))
-        if draw.random() < 0.7:
-            arguments.insert(at, one(draw, ARGUMENTS))
-        else:
-            key = one(draw, [a.partition("=")[0] for a in arguments if "=" in a])
-            arguments.insert(at, f"{key}={values.text(draw)}")
-        told.append(f"argument {arguments[at][:80]!r}")
-    if spoil.times and draw.random() < 0.3:
-        told.append(_spoil_place(draw, sweep, values))
-    if file.is_file() and not file.is_symlink():
-        file.write_bytes(written(plan))
-    return [["resume", str(sweep)], ["report", str(sweep)]]
 
 
 # Checkpoints ---------------------------------------------------------------------------------------------
@@ -627,7 +547,6 @@ MAKERS = {
     "run": _run,
     "interrupted": _interrupted,
     "sweep": _sweep,
-    "replayed": _replayed,
     "checkpoint": _checkpoint,
     "pictures": _pictures,
     "listed": _listed,
@@ -636,13 +555,13 @@ MAKERS = {
 }
 
 KINDS = [
-    *("run", "checkpoint", "interrupted", "sweep", "pictures", "replayed", "checkpoint", "run", "listed"),
+    *("run", "checkpoint", "interrupted", "sweep", "pictures", "sweep", "checkpoint", "run", "listed"),
     *(
         "checkpoint",
         "sweep",
         "run",
         "pictures",
-        "replayed",
+        "sweep",
         "checkpoint",
         "interrupted",
         "table",

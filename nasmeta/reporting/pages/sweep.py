@@ -16,7 +16,6 @@ from nasmeta.reporting.read.outcome import final_score, is_accuracy, outcome, se
 from nasmeta.reporting.tables.compare import Row, cells, groups_of, mean_cells, problems
 from nasmeta.reporting.tables.winner import sweep_verdict
 from nasmeta.run.manifest import Manifest
-from nasmeta.run.replay import resume_command
 
 HEADING_WIDTH = 120
 LEVELS = 60
@@ -71,7 +70,7 @@ def _progress(runs: Sequence[Run]) -> str:
 def _resume(path: Path, runs: Sequence[Run]) -> str:
     if all(run.status == "done" for run in runs):
         return ""
-    return f"If it was interrupted, or a job failed, resume it: {resume_command(Manifest(path.resolve()))}"
+    return f"If it was interrupted, or a job failed, resume it: {Manifest(path.resolve()).resume_command()}"
 
 
 def _job(row: Row, keys: Sequence[str], output: Path) -> dict[str, Any]:
