@@ -15,7 +15,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from nasmeta.cli import output
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import parse
-from nasmeta.errors import ConfigError, DataError, NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.errors import (
+    ArchitectureError,
+    ConfigError,
+    DataError,
+    NasmetaError,
+    RunDirectoryError,
+    RunFailed,
+)
 from nasmeta.run import sweep
 from nasmeta.run.directory import locked
 from nasmeta.run.manifest import Job, Manifest, Plan, check_inside
@@ -59,15 +66,15 @@ def start(config: DictConfig) -> "Composition | None":
 def _check_data(plan: Plan) -> "Composition | None":
     """The composition of the first job, if all jobs have the same dataset and it is ready.
 
-    Raises DataError if the dataset is missing or damaged. Any other error of a job is reported when its turn
-    comes, since it does not affect the other jobs.
+    Raises DataError if the dataset is missing or damaged, and ArchitectureError if the architecture to train
+    is wrong. Any other error of a job is reported when its turn comes, since it affects no other job.
     """
     from nasmeta.run.readiness import ready
 
     if plan.jobs and all(job.config["dataset"] == plan.jobs[0].config["dataset"] for job in plan.jobs):
         try:
             return ready(parse(plan.jobs[0].config, trusted=True))
-        except DataError:
+        except (ArchitectureError, DataError):
             raise
         except NasmetaError:
             pass
@@ -95,12 +102,17 @@ def _adapt(config: DictConfig) -> None:
     The result is maximized, a failed job does not stop the others, and the sampler gets the run's seed.
     Without a seed, it would propose other jobs each time.
     """
-    named = [str(override).partition("=")[0] for override in config.hydra.overrides.hydra]
+    typed = _typed(config.hydra)
     for key, value in {"direction": "maximize", "max_failure_rate": 1.0, "n_jobs": 1}.items():
-        if key in config.hydra.sweeper and f"hydra.sweeper.{key}" not in named:
+        if key in config.hydra.sweeper and f"hydra.sweeper.{key}" not in typed:
             config.hydra.sweeper[key] = value
     if OmegaConf.select(config, "hydra.sweeper.sampler.seed", default="") is None:
         config.hydra.sweeper.sampler.seed = config.seed
+
+
+def _typed(hydra: Any) -> set[str]:
+    """The keys of Hydra's own configuration that the user set."""
+    return {str(override).lstrip("+").partition("=")[0] for override in hydra.overrides.hydra}
 
 
 def _in_memory(config: DictConfig) -> None:
@@ -181,7 +193,7 @@ def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float | N
             raise RunFailed(f"job {job.number} failed: {earlier.reason}")
         return sweep.run_job(manifest, job, run)
     except Exception:
-        if HydraConfig.get().sweeper.get("max_failure_rate") != 1:
+        if "hydra.sweeper.max_failure_rate" in _typed(HydraConfig.get()):
             raise  # the sweeper counts failures, and may end
         return None  # no number: Optuna's sweeper takes the job for failed, and Hydra prints nothing
 

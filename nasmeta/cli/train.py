@@ -6,15 +6,10 @@ resumption, the reference beside it and the report are those of a search.
 
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
 from nasmeta.cli.arguments import parsed
 from nasmeta.cli.search import search
-from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.as_overrides import as_overrides, literal
-from nasmeta.config.overrides import composed
 from nasmeta.config.schema import GROUPS, parse
-from nasmeta.config.tuning import TUNABLE, searched_space
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trained.checkpoint import load_network
 
@@ -39,9 +34,7 @@ def train(arguments: list[str]) -> int:
         network = load_network(path, trusted=trusted)
         arch = network.arch
         stored = SearchCommand(overrides=tuple(as_overrides(parse(network.config, trusted=trusted))))
-    whole = [*stored.changed(overrides, GROUPS).overrides, *_chosen(arch)]
-    _check(arch, whole)
-    return search([*options, *whole])
+    return search([*options, *stored.changed(overrides, GROUPS).overrides, *_chosen(arch)])
 
 
 def _chosen(arch: str) -> list[str]:
@@ -51,19 +44,3 @@ def _chosen(arch: str) -> list[str]:
         f"+strategy.architectures={literal([arch])}",
         "budget.final_candidates=1",
     ]
-
-
-def _check(arch: str, overrides: list[str]) -> None:
-    """Raises ArchitectureError, before a directory is made, if the space has no such architecture."""
-    read = OverridesParser.create().parse_overrides(prepared(overrides))
-    single = [
-        str(o.input_line)
-        for o in read
-        if not o.is_sweep_override() and not o.get_key_element().startswith("hydra.")
-    ]
-    values = composed(single)
-    config = parse(values, trusted=True, groups=["search_space"])
-    space = config.build("search_space")
-    if config.keys.tune:
-        space = searched_space(parse(values, trusted=True, groups=TUNABLE), space)
-    space.parse(arch)

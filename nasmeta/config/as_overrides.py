@@ -24,14 +24,10 @@ def as_overrides(config: Config) -> list[str]:
     stored = config.to_dict()
     groups = {group: config.used(group) for group in GROUPS if group not in MADE_ANEW}
     chosen = [f"{group}={_closest(group, values)}" for group, values in groups.items()]
-    default = _composed(chosen)
-    wanted = {**stored, **groups}
-    kept = {key: value for key, value in wanted.items() if key not in MADE_ANEW}
-    before = dict(_leaves(default, ""))
-    return [
-        *chosen,
-        *(f"{k}={literal(v)}" for k, v in _leaves(kept, "") if k not in before or before[k] != v),
-    ]
+    before = dict(_leaves(_composed(chosen), ""))
+    kept = {key: value for key, value in {**stored, **groups}.items() if key not in MADE_ANEW}
+    changed = ((key, value) for key, value in _leaves(kept, "") if key not in before or before[key] != value)
+    return [*chosen, *(f"{key}={literal(value)}" for key, value in changed)]
 
 
 def _closest(group: str, values: Mapping[str, Any]) -> str:
@@ -52,12 +48,8 @@ def _closest(group: str, values: Mapping[str, Any]) -> str:
 
 
 def _composed(overrides: list[str]) -> dict[str, Any]:
-    return _plain(composed(overrides))
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    """The plain values of a configuration; a value that is still missing is "???"."""
-    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    """The plain values that the overrides compose; a value that is still missing is "???"."""
+    values: Any = OmegaConf.to_container(composed(overrides), resolve=True, throw_on_missing=False)
     return values  # type: ignore[no-any-return]
 
 

@@ -7,7 +7,6 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from nasmeta.config.arguments_of_hydra import quoted
 from nasmeta.errors import ConfigError, NasmetaError, suggest
 
 EXTRAS = {
@@ -30,7 +29,7 @@ def explain(error: Exception) -> Exception:
         return stumbled if _raised_by_hydra(error) else error
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return ConfigError(_unreadable(str(error.override), text.splitlines()[0]))
+        return ConfigError(f"{error.override}: Hydra cannot read this override: {text.splitlines()[0]}")
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
@@ -38,12 +37,6 @@ def explain(error: Exception) -> Exception:
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return ConfigError(f"{error.full_key}: {text.splitlines()[0]}")
     return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
-
-
-def _unreadable(override: str, reason: str) -> str:
-    typed = quoted(override)
-    remedy = f"if its value is a text, quote it: {typed}" if typed else reason
-    return f"{override}: Hydra cannot read this override; {remedy}"
 
 
 def _raised_by_hydra(error: Exception) -> bool:

@@ -7,10 +7,6 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 
-class HoldsPath:
-    """Marks an annotation whose value is a path; such a value needs no quotes on the command line."""
-
-
 def absolute_folder(path: str) -> str:
     """`path` made absolute, with `~` expanded. If no home folder is known, `~` is the temporary folder."""
     expanded = os.path.expanduser(path)
@@ -19,7 +15,7 @@ def absolute_folder(path: str) -> str:
     return os.path.abspath(expanded)
 
 
-Folder = Annotated[str, AfterValidator(absolute_folder), HoldsPath]
+Folder = Annotated[str, AfterValidator(absolute_folder)]
 """Annotation of an argument that is a folder. It is stored absolute, so that it means the same anywhere."""
 
 

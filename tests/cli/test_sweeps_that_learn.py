@@ -73,7 +73,10 @@ def test_a_failed_trial_stops_no_other_and_stays_failed(
 ) -> None:
     directory = tmp_path / "sweep"
     assert main([*sweep(directory)[:-1], "optimizer.lr=choice(1e30,0.005)"]) == 1
-    capfd.readouterr()
+    err = capfd.readouterr().err
+    assert "job 1 failed: " in err or "job 0 failed: " in err
+    assert "Error executing job" not in err
+    assert "Failed experiment" not in err
     before = jobs(directory)
     assert {job["status"] for job in before} == {"failed", "done"}
     assert main(["resume", str(directory), "--trust-code"]) == 1

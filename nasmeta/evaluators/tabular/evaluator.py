@@ -25,7 +25,6 @@ from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.tabular.open_table import fingerprint, is_csv, located, open_table
 from nasmeta.evaluators.tabular.sheet import Seconds
-from nasmeta.runtime.paths import HoldsPath
 from nasmeta.runtime.stored import UsersOnly
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.training.problem import Problem
@@ -38,7 +37,6 @@ ROWS_CHECKED = 1000
 File = Annotated[
     str,
     AfterValidator(located),
-    HoldsPath,
     UsersOnly("nats_bench unpickles it, which can run code", harmless=is_csv),
 ]
 
