@@ -111,31 +111,6 @@ class TrialResult:
     proxy: float | None = None
     weights_version: int | None = None
 
-    @classmethod
-    def failed(
-        cls,
-        *,
-        trial: int,
-        arch: str,
-        iterations: int,
-        reason: str,
-        cost: Cost | None,
-        train_seconds: float,
-        seconds: float,
-    ) -> "TrialResult":
-        """The result of an architecture that could not be judged; `cost` is None if it is not known."""
-        return cls(
-            trial=trial,
-            arch=arch,
-            iterations=iterations,
-            status="failed",
-            reason=reason,
-            params=None if cost is None else cost.params,
-            flops=None if cost is None else cost.flops,
-            train_seconds=train_seconds,
-            seconds=seconds,
-        )
-
     @property
     def score(self) -> float | None:
         """What a search maximizes: the proxy, or what `criterion` says; None if it failed.

@@ -10,12 +10,13 @@ from nasmeta.config.arguments_of_hydra import in_quotes
 from nasmeta.config.overrides import reconfigured
 from nasmeta.config.schema import GROUPS, Config
 from nasmeta.errors import RunDirectoryError, UntrustedError
-from nasmeta.run import finished, records, sweep
+from nasmeta.run import finished, journal, records, sweep
 from nasmeta.run.composition import Composition
+from nasmeta.run.constraints import ready
 from nasmeta.run.directory import RunDirectory, locked
 from nasmeta.run.environment import check_for_sweep
 from nasmeta.run.manifest import Manifest, Plan
-from nasmeta.run.readiness import ready
+from nasmeta.run.state import RunState
 from nasmeta.runtime.command_lines import SearchCommand, command_line
 
 
@@ -72,12 +73,11 @@ def _replayed(plan: Plan, manifest: Manifest, *, trusted: bool) -> list[str]:
 def _resume_run(options: argparse.Namespace, stored: Any, path: Path, command: SearchCommand | None) -> float:
     """Resumes the run in `path`, or begins it with the configuration `stored` and its `command`."""
     directory = RunDirectory(path)
-    begun = directory.journal.is_file()
+    begun, state = directory.journal.is_file(), RunState.replay(journal.events(directory.journal))
     if begun:  # the run knows what it was last started with
-        stored = directory.load_config()
-        command = records.command(records.read(directory.journal)) or command
+        stored, command = directory.load_config(), records.command(state.starts) or command
     config = reconfigured(stored, options.overrides, trusted=options.trust_code)
-    summary = finished.result(path, config, options.overrides)
+    summary = finished.result(directory, state, config, options.overrides)
     if summary is not None:
         return show(summary, config, path)
     if command is not None:

@@ -13,7 +13,6 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_unchanged, environment, recorded
 from nasmeta.run.journal import Journal
-from nasmeta.run.records import parse
 from nasmeta.run.search import search
 from nasmeta.run.state import RunState
 from nasmeta.runtime import signals
@@ -43,7 +42,7 @@ def run(
     directory.keep_config(config.to_dict())  # first: with only a journal, the run could not be resumed
     again = command_line("resume", path, trusted=needs_trust(config.to_dict()))
     with directory.lock(), Journal(directory.journal) as journal, signals.interruptible() as stop:
-        state = RunState.replay(parse(journal.path, journal.records))
+        state = RunState.replay(journal.events)
         before, now = recorded(state.starts), environment(composition)
         check_unchanged(path, before, now, force=force, asked=bool(state.asked), overrides=overrides)
         observers = _observers(config, directory)

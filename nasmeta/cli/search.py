@@ -43,7 +43,7 @@ def search(arguments: list[str]) -> int:
 
 def _begin(config: Config, path: Path, command: SearchCommand) -> float:
     from nasmeta.cli.run import run
-    from nasmeta.run.readiness import ready
+    from nasmeta.run.constraints import ready
 
     global _checked
     checked, _checked = _checked, None
@@ -87,7 +87,7 @@ class BeforeRun(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        from nasmeta.run.readiness import ready
+        from nasmeta.run.constraints import ready
 
         global _checked
         try:

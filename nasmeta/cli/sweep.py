@@ -69,7 +69,7 @@ def _check_data(plan: Plan) -> "Composition | None":
     Raises DataError if the dataset is missing or damaged, and ArchitectureError if the architecture to train
     is wrong. Any other error of a job is reported when its turn comes, since it affects no other job.
     """
-    from nasmeta.run.readiness import ready
+    from nasmeta.run.constraints import ready
 
     if plan.jobs and all(job.config["dataset"] == plan.jobs[0].config["dataset"] for job in plan.jobs):
         try:

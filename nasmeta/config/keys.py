@@ -56,7 +56,7 @@ class RunKeys(BaseModel):
     """The run-wide keys, which are the same whatever options are composed."""
 
     model_config = Strict
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: str
     batch_norm: str
     task: TaskConfig

@@ -149,12 +149,15 @@ class Evaluator(ABC):
             found = self._judge(candidate, report, stop)
         except FAILURES as error:
             seconds = 0.0 if self.simulated_time else time.monotonic() - began
-            return TrialResult.failed(
+            cost = cost if cost or self.simulated_time else Cost(0, 0)
+            return TrialResult(
                 trial=trial,
                 arch=arch,
                 iterations=iterations,
+                status="failed",
                 reason=failure(error),
-                cost=cost if cost or self.simulated_time else Cost(0, 0),
+                params=None if cost is None else cost.params,
+                flops=None if cost is None else cost.flops,
                 train_seconds=seconds if self.leaves_weights else 0.0,
                 seconds=seconds,
             )

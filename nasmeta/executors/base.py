@@ -20,6 +20,21 @@ Follow = Callable[[Job, "Progress"], None]
 """Called with every reading of a job's metrics."""
 
 
+def lost(job: Job, reason: str, seconds: float = 0.0) -> TrialResult:
+    """The result of a job whose worker died after so many seconds."""
+    return TrialResult(
+        trial=job.trial,
+        arch=job.arch,
+        iterations=job.iterations,
+        status="failed",
+        reason=f"{reason}; if memory is short, use fewer executor.workers",
+        params=0,
+        flops=0,
+        train_seconds=seconds,
+        seconds=seconds,
+    )
+
+
 class Executor(ABC):
     """Runs jobs and returns their results in the order in which the jobs were submitted.
 

@@ -30,14 +30,14 @@ import torch
 from pydantic import Field
 
 from nasmeta.errors import Interrupted, NasmetaError, RunFailed
-from nasmeta.executors.base import Executor, Follow, Rebuild
+from nasmeta.executors.base import Executor, Follow, Rebuild, lost
 from nasmeta.executors.worker import READY
 from nasmeta.executors.worker_start import start
 from nasmeta.runtime.import_path import leave_out_current_folder
 from nasmeta.runtime.signals import SIGNALS
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
-from nasmeta.trial import Cost, Job, TrialResult
+from nasmeta.trial import Job, TrialResult
 
 POLL_SECONDS = 0.1
 """Seconds between two checks of whether to stop, while no worker sends anything."""
@@ -65,7 +65,7 @@ class ProcessExecutor(Executor):
         return self.workers
 
     def submit(self, job: Job) -> None:
-        worker = next(filter(_Worker.alive, self._idle), None)
+        worker = next((worker for worker in self._idle if worker.process.is_alive()), None)
         if worker is None:
             worker = _Worker(self._rebuild, self._threads)
         else:
@@ -152,9 +152,6 @@ class _Worker:
             self.process.start()
         theirs.close()
 
-    def alive(self) -> bool:
-        return self.process.is_alive()
-
     def begin(self, job: Job) -> None:
         self.job, self.answer, self._began = job, None, time.monotonic()
         self._send(job)
@@ -172,17 +169,7 @@ class _Worker:
         how = _told(self.process.exitcode)
         if not self.ready:
             raise RunFailed(f"a worker process {how} before its first trial; is there memory for so many?")
-        job, seconds = self.job, time.monotonic() - self._began
-        reason = f"its worker process {how}; if memory is short, use fewer executor.workers"
-        return TrialResult.failed(
-            trial=job.trial,
-            arch=job.arch,
-            iterations=job.iterations,
-            reason=reason,
-            cost=Cost(0, 0),
-            train_seconds=seconds,
-            seconds=seconds,
-        )
+        return lost(self.job, f"its worker process {how}", time.monotonic() - self._began)
 
     def _send(self, message: Job | None) -> None:
         with suppress(OSError):  # the worker has died; the next receive notices that

@@ -22,13 +22,13 @@ import torch
 from pydantic import Field
 
 from nasmeta.errors import ConfigError, Interrupted, NasmetaError, RunFailed
-from nasmeta.executors.base import Executor, Rebuild
+from nasmeta.executors.base import Executor, Rebuild, lost
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.import_path import leave_out_current_folder, outside_current_folder
 from nasmeta.runtime.stored import UsersOnly
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
-from nasmeta.trial import Cost, Job, TrialResult
+from nasmeta.trial import Job, TrialResult
 
 POLL_SECONDS = 0.1
 """Seconds between two checks of whether to stop."""
@@ -129,17 +129,7 @@ class RayExecutor(Executor):
         except self._ray.exceptions.RayActorError as error:
             if "creation task" in str(error):  # it never started
                 raise RunFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
-            reason = "its worker died; if memory is short, use fewer executor.workers"
-            job = running.job
-            return TrialResult.failed(
-                trial=job.trial,
-                arch=job.arch,
-                iterations=job.iterations,
-                reason=reason,
-                cost=Cost(0, 0),
-                train_seconds=0.0,
-                seconds=0.0,
-            )
+            return lost(running.job, "its worker died")
         if isinstance(answer, NasmetaError):
             raise answer
         self._idle.append(running.actor)

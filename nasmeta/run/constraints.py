@@ -1,10 +1,11 @@
-"""Decides which architectures a search may propose."""
+"""Decides which architectures a search may propose, and whether it can begin at all."""
 
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from nasmeta.config.keys import ConstraintsConfig
+from nasmeta.config.schema import Config
 from nasmeta.errors import ArchitectureError, ConfigError, NothingFeasible
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.limits import FAILURES, failure
@@ -13,6 +14,7 @@ from nasmeta.networks.latency import measure_latency
 from nasmeta.run.composition import Composition
 from nasmeta.run.records import JournalEvent, Measured, Uncountable
 from nasmeta.run.state import RunState
+from nasmeta.task import SPLITS
 from nasmeta.trial import Cost
 
 
@@ -135,6 +137,20 @@ class Constraints:
             objective: self.latency(arch) if objective == "latency" else getattr(cost, objective)
             for objective in whole.objectives
         }
+
+
+def ready(config: Config) -> Composition:
+    """The composition of a run that can begin, with its data loaded.
+
+    Raises UserError if parts do not fit, if no architecture meets the constraints, or if the data is missing
+    or damaged.
+    """
+    composition = Composition.of(config)
+    check_feasible(composition)
+    if composition.judges.search.trains_networks():
+        for split in SPLITS:
+            composition.sampler(split)
+    return composition
 
 
 def check_feasible(composition: Composition) -> None:

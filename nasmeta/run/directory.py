@@ -128,12 +128,12 @@ def locked(path: Path, what: str) -> Iterator[None]:
 def read_config(path: Path) -> dict[str, Any]:
     """The stored configuration in a file; raises RunDirectoryError if it is missing, damaged or hostile."""
     try:
-        return stored.loads(files.read_bytes(path, files.MAX_TEXT, inside=path.parent))
+        return stored.plain(json.loads(files.read_bytes(path, files.MAX_TEXT, inside=path.parent)))
     except FileNotFoundError as error:
         raise RunDirectoryError(f"{path.parent}: not a run directory: it has no {path.name}") from error
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, ConfigError) as error:
+    except (ValueError, RecursionError, ConfigError) as error:
         raise RunDirectoryError(f"{path}: damaged: {error}") from error
 
 

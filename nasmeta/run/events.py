@@ -14,7 +14,6 @@ from nasmeta.trial import Phase, TrialResult
 if TYPE_CHECKING:
     from nasmeta.run.front import Front
     from nasmeta.task import TaskBatch
-    from nasmeta.trial import TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ class RunStarted:
     batch_norm: str
     episode: "TaskBatch | None"
     """A meta-training batch to show; None if the run trains no network."""
-    best: "TrialResult | None" = None
+    best: TrialResult | None = None
     """The best trial so far of a resumed run."""
 
 
@@ -66,7 +65,7 @@ class TrialFinished:
     """
 
     phase: Phase
-    result: "TrialResult"
+    result: TrialResult
     best: bool
     front: "Front | None" = None
     hypervolume: float | None = None

@@ -1,28 +1,27 @@
 """Resuming a run that has ended: its result is shown again, or lost files are made again."""
 
-from pathlib import Path
 from typing import Any
 
 from nasmeta.config.schema import GROUPS, Config, resolve
 from nasmeta.errors import RunDirectoryError
-from nasmeta.run import records
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import changes, is_harmless, recorded, told
 from nasmeta.run.outputs import stored_summary
+from nasmeta.run.records import command
 from nasmeta.run.state import RunState
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.training import checkpoint
 
 
-def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] | None:
-    """The summary of the run in `path`; None if it has not ended, or some of its files have to be made again.
+def result(
+    directory: RunDirectory, state: RunState, config: Config, overrides: list[str]
+) -> dict[str, Any] | None:
+    """The summary of a run; None if it has not ended, or some of its files have to be made again.
 
     `config` is the configuration to resume with; it includes `overrides`, those of the command. Raises
     RunDirectoryError if the run has ended and the configuration differs from its own. If files have to be
     made again, only differences that the result depends on are refused. The journal stays as it is.
     """
-    directory = RunDirectory(path)
-    state = RunState.replay(records.read(directory.journal))
     if state.tested is None:
         return None
     with directory.lock():
@@ -35,8 +34,8 @@ def result(path: Path, config: Config, overrides: list[str]) -> dict[str, Any] |
             changed = {n: text for n, text in changed.items() if not is_harmless(n, same_data=True)}
         if changed:
             raise RunDirectoryError(
-                f"{path}: the run is finished, and {told(changed)} would change nothing of its result; "
-                f"{_new_run(records.command(state.starts), overrides)}"
+                f"{directory.path}: the run is finished, and {told(changed)} would change nothing of "
+                f"its result; {_new_run(command(state.starts), overrides)}"
             )
         if summary is not None:  # a kill may have kept the run from tidying up
             for phase, trial in state.finished:

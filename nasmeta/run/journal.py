@@ -8,11 +8,13 @@ anywhere else is an error, since what follows it could not be trusted.
 import json
 import os
 import zlib
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from nasmeta.errors import RunDirectoryError, StorageError
+from nasmeta.run.records import JournalEvent, parse
 from nasmeta.runtime import files
 
 FORMAT = 1
@@ -21,7 +23,7 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """Opens the journal at `path`, or begins it; `records` are the events that it holds.
+    """Opens the journal at `path`, or begins it; `records` are what its lines hold.
 
     If `durable` is set to False, the system decides when a line reaches the disk. A killed process still
     loses no line, and a power cut only the last ones. That is for runs that could repeat all their trials in
@@ -41,6 +43,11 @@ class Journal:
             raise RunDirectoryError(f"{path}: cannot be written: {error}") from error
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+
+    @cached_property
+    def events(self) -> list[JournalEvent]:
+        """The events that it held when this was first asked for. Raises RunDirectoryError as `parse` does."""
+        return parse(self.path, self.records)
 
     def append(self, event: str, **values: Any) -> Record:
         """Writes an event and returns its record, once it is on the disk if `durable`.
@@ -102,6 +109,12 @@ def _parse(line: bytes) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def events(path: Path) -> list[JournalEvent]:
+    """The events of the journal at `path`, which nobody has open. Raises as `parse` and `read`."""
+    lines, _ = read(path)
+    return parse(path, lines)
 
 
 def read(path: Path) -> tuple[list[Record], int]:

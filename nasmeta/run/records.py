@@ -23,8 +23,6 @@ from pydantic import (
 
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
-from nasmeta.run import journal
-from nasmeta.run.journal import Record
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.training.checkpoint import MAX_ARCH
 from nasmeta.trial import Phase, Proposal, TrialResult
@@ -187,7 +185,7 @@ JournalEvent = Started | Asked | Finished | Measured | Uncountable | Searched | 
 _EVENT: TypeAdapter[JournalEvent] = TypeAdapter(Annotated[JournalEvent, Field(discriminator="event")])
 
 
-def parse(path: Path, lines: Sequence[Record]) -> list[JournalEvent]:
+def parse(path: Path, lines: Sequence[dict[str, Any]]) -> list[JournalEvent]:
     """The events of the journal at `path`.
 
     Raises RunDirectoryError, which names file, line and key, if a line is not what a run writes.
@@ -203,12 +201,6 @@ def parse(path: Path, lines: Sequence[Record]) -> list[JournalEvent]:
                 f"{path}: line {number}: {key}: {problem['msg']}; no run writes that; start a new run"
             ) from error
     return events
-
-
-def read(path: Path) -> list[JournalEvent]:
-    """The events of the journal at `path`, which nobody has open. Raises as `parse` and `journal.read`."""
-    lines, _ = journal.read(path)
-    return parse(path, lines)
 
 
 def command(events: Sequence[JournalEvent]) -> SearchCommand | None:

@@ -17,7 +17,7 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Observer, RunFinished
 from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
-from nasmeta.run.records import Asked, Searched, parse
+from nasmeta.run.records import Asked, Searched
 from nasmeta.run.reference import opponent
 from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
@@ -48,7 +48,7 @@ def search(
     judges = composition.judges
     judges.load()
     journal.durable = judges.search.trains_networks()
-    state = RunState.replay(parse(journal.path, journal.records), composition.objectives)
+    state = RunState.replay(journal.events, composition.objectives)
     recorder = Recorder(composition, directory, journal, state, observers, command)
     files.make_folder(directory.checkpoints, inside=directory.path)
     if state.front is not None:

@@ -15,7 +15,7 @@ from nasmeta.run.journal import Journal
 from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.recorder import Recorder
-from nasmeta.run.records import Asked, Finished, parse
+from nasmeta.run.records import Asked, Finished
 from nasmeta.run.weights import TrialWeights
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.meta_training import Progress
@@ -80,7 +80,7 @@ class Trials:
         if not strategy.black_box:  # repeating its asks may train
             self.recorder.start()
         asked: dict[int, Proposal] = {}
-        for event in parse(journal.path, journal.records):
+        for event in journal.events:
             if isinstance(event, Asked):
                 proposal = strategy.ask()
                 now = proposal and Asked.of(proposal)

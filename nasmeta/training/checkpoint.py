@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 MAX_ARCH = 10_000
 """The most characters in an architecture's string; the longest of a shipped space has a few hundred."""
 
+MAX_VALUES = 1 << 20
+"""The most values of a checkpoint, a tensor counted as one; usual are a few thousand."""
+
 TIMES = 4
 """The most bytes that tensors may claim, in sizes of the file; tied weights share their numbers."""
 
@@ -87,11 +90,11 @@ def _check_values(payload: object, size: int) -> None:
     """Raises ValueError unless all values are plain, or tensors that the file is large enough to hold.
 
     A view may claim any number of elements for one stored number, and a copy of it would not fit in memory.
-    Every container is visited once, so that shared containers and cycles take no time.
+    Values in shared containers are counted each time, since a copy of them would not fit in memory either.
     """
     import torch
 
-    seen, waiting, claimed = set[int](), [payload], 0
+    waiting, claimed, values = [payload], 0, 0
     while waiting:
         value = waiting.pop()
         if isinstance(value, torch.Tensor):
@@ -101,9 +104,9 @@ def _check_values(payload: object, size: int) -> None:
             if claimed > TIMES * size:
                 raise ValueError(f"its tensors claim more than {TIMES} times the bytes of the file")
         elif isinstance(value, dict | list | tuple):
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
+            values += len(value)
+            if values > MAX_VALUES:
+                raise ValueError(f"it holds more than {MAX_VALUES} values, counting shared ones each time")
             waiting += [*value.keys(), *value.values()] if isinstance(value, dict) else value
         elif value is not None and not isinstance(value, str | int | float):
             raise ValueError(f"it holds a {type(value).__name__}")

@@ -128,7 +128,7 @@ class Problem:
 
     def initial_state(self, arch: Any) -> MetaState:
         """The state of a new network of `arch`, on the device."""
-        return new_state(self.space, arch, self.learner, self.task, self.seed, self.device, self.execution)
+        return self._new(lambda: self.space.build(arch, self.task))
 
     def restored(self, weights: Weights) -> MetaState:
         """The state of a trained network, on the device."""
@@ -136,14 +136,10 @@ class Problem:
 
     def relaxed_state(self, relaxation: Relaxation) -> MetaState:
         """The state of a new relaxed network of the space, on the device."""
-        return _on_device(
-            lambda: self.space.relaxed(self.task, relaxation),
-            self.learner,
-            self.task,
-            self.seed,
-            self.device,
-            self.execution,
-        )
+        return self._new(lambda: self.space.relaxed(self.task, relaxation))
+
+    def _new(self, build: Callable[[], nn.Module]) -> MetaState:
+        return new_state(build, self.learner, self.task, self.seed, self.device, self.execution)
 
     def retry_relaxed_on_oom(self, state: MetaState, compute: Callable[[], T]) -> T:
         """Returns compute(), which uses the relaxed network of `state`, with as many tasks at once as fit.
@@ -237,8 +233,8 @@ def restored_state(
     execution: Execution,
 ) -> MetaState:
     """The state of a trained network on `device`; raises KeyError or RuntimeError if it does not fit."""
-    seed = 0  # every initial value is replaced
-    state = new_state(space, space.parse(weights.arch), learner, task, seed, device, execution)
+    arch, seed = space.parse(weights.arch), 0  # every initial value is replaced
+    state = new_state(lambda: space.build(arch, task), learner, task, seed, device, execution)
     state.load(weights.parameters, weights.statistics)
     return state
 
@@ -250,19 +246,6 @@ def _tuned(config: Config, settings: Mapping[str, Value]) -> tuple[MetaLearner, 
 
 
 def new_state(
-    space: SearchSpace[Any],
-    arch: Any,
-    learner: MetaLearner,
-    task: TaskSpec,
-    seed: int,
-    device: torch.device,
-    execution: Execution,
-) -> MetaState:
-    """The state of a new network of `arch` for `task`, on `device`; `seed` gives the same on every device."""
-    return _on_device(lambda: space.build(arch, task), learner, task, seed, device, execution)
-
-
-def _on_device(
     build: Callable[[], nn.Module],
     learner: MetaLearner,
     task: TaskSpec,
@@ -270,6 +253,7 @@ def _on_device(
     device: torch.device,
     execution: Execution,
 ) -> MetaState:
+    """The state of a new network for `task`, on `device`; `seed` gives the same on every device."""
     with seeding.torch_stream(seed, "init"):
         module = build()
         state = learner.init(module, task)

@@ -19,7 +19,6 @@ from nasmeta.meta_learners.base import adopt_population
 from nasmeta.run.composition import Composition
 from nasmeta.trained import export
 from nasmeta.trained.classifier import FewShotClassifier
-from nasmeta.training.problem import new_state
 from tests.classifier.pictures import files
 
 pytestmark = pytest.mark.extra("onnx")
@@ -43,9 +42,9 @@ def onnx_session(path: Path) -> Any:
 def untrained(*overrides: str, number: int = 0) -> FewShotClassifier:
     """The classifier of a random architecture, whose norms have seen a few images."""
     composition = Composition.of(parse(composed([*SMALL, *overrides]), trusted=False))
-    space, learner = composition.space, composition.learner
-    arch = space.sample(seeding.stream(number, "export test"))
-    state = new_state(space, arch, learner, composition.task, 0, composition.device, composition.execution)
+    learner = composition.learner
+    arch = composition.space.sample(seeding.stream(number, "export test"))
+    state = composition.problem().initial_state(arch)
     adopt_population(learner, state, [composition.sampler("train").batch(0, 2)])
     assert composition.dataset.preprocessing is not None
     return FewShotClassifier(learner, state, composition.dataset.preprocessing, str(arch))

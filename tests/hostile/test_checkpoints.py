@@ -32,12 +32,11 @@ def first_tensor(value: torch.Tensor) -> Callable[[dict[str, Any]], None]:
 
 
 FAULTS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
-    "shared lists": (at("config", "dataset", value=nested(60, wide=True)), "config"),
-    "a loop": (at("config", "dataset", value=loop()), "config"),
+    "shared lists": (at("config", "dataset", value=nested(60, wide=True)), "more than .* values"),
+    "a loop": (at("config", "dataset", value=loop()), "more than .* values"),
     "a deep list": (at("config", "dataset", value=nested(300, wide=False)), "config"),
     "an interpolation": (at("config", "device", value="${oc.env:HOME}"), "config"),
     "a tensor in the configuration": (at("config", "seed", value=torch.zeros(2)), "config"),
-    "text without end": (at("config", "device", value="x" * 4_000_000), "config"),
     "an architecture without end": (at("arch", value="fc16.relu.none_" * 300_000), "arch"),
     "no text": (at("arch", value=7), "arch"),
     "too many outputs": (at("task", "outputs", value=10**12), "outputs"),
@@ -47,10 +46,6 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "no shape": (at("task", "input_shape", value=()), "input_shape"),
     "another task": (at("task", "kind", value="a game"), "kind"),
     "more than a task": (at("task", "more", value=1), "more"),
-    "a huge integer": (
-        at("metrics", "valid_accuracy", value=10**60),
-        "valid_accuracy",
-    ),
     "no tensors": (at("parameters", value={"w": [1.0]}), "parameters"),
     "no names": (at("parameters", value={1: torch.zeros(1)}), "parameters"),
     "a view of nothing": (first_tensor(torch.zeros(1).expand(10**12)), "claim more than"),

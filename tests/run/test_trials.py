@@ -50,7 +50,7 @@ def trials_of(
         search=evaluator, final=evaluator, evaluate=lambda job, report, stop: judge(job)
     )
     with Journal(path / "journal.jsonl") as journal:
-        state = RunState.replay(records.parse(journal.path, journal.records))
+        state = RunState.replay(journal.events)
         recorder = Recorder(
             composition, RunDirectory(path), journal, state, [([] if seen is None else seen).append]
         )

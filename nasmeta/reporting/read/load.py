@@ -11,7 +11,7 @@ from nasmeta.config.schema import flat
 from nasmeta.errors import RunDirectoryError
 from nasmeta.evaluators.ranking import best_of
 from nasmeta.reporting.read.differences import Settings, differing_keys, written
-from nasmeta.run import records
+from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory, checked_config
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
 from nasmeta.run.records import Finished, Tested
@@ -81,7 +81,7 @@ def load_run(path: Path) -> Run:
             f"{path}: not a run directory: it has no journal.jsonl, config.json or {MANIFEST}; "
             "name one that `nasmeta search` made"
         )
-    events = records.read(directory.journal)
+    events = journal.events(directory.journal)
     tested = [number for number, event in enumerate(events) if isinstance(event, Tested)]
     if tested:
         events = events[: tested[-1] + 1]  # a later start, perhaps with other settings, gave no result
