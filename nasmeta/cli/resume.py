@@ -13,10 +13,11 @@ from nasmeta.errors import RunDirectoryError, UntrustedError
 from nasmeta.run import finished, journal, records, sweep
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import ready
-from nasmeta.run.directory import RunDirectory, locked
+from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_for_sweep
 from nasmeta.run.manifest import Manifest, Plan
 from nasmeta.run.state import RunState
+from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand, command_line
 
 
@@ -44,7 +45,7 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     def proposed(config: Config, path: Path, command: SearchCommand) -> float:
         return resume_job(config.to_dict(), path, command)
 
-    with locked(options.directory / "sweep.lock", "sweep"):
+    with files.locked(options.directory / "sweep.lock", "sweep"):
         if plan.learns:
             search.launch(arguments, proposed, manifest)
         else:

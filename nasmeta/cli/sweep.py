@@ -24,8 +24,8 @@ from nasmeta.errors import (
     RunFailed,
 )
 from nasmeta.run import sweep
-from nasmeta.run.directory import locked
 from nasmeta.run.manifest import Job, Manifest, Plan, check_inside
+from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand, command_line
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Sweep:
 
     def begin(self, directory: Path, plan: Plan) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.held.enter_context(locked(directory / "sweep.lock", "sweep"))
+        self.held.enter_context(files.locked(directory / "sweep.lock", "sweep"))
         self.manifest = Manifest(directory)
         self.manifest.write(plan)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from nasmeta.cli.arguments import parsed
 from nasmeta.cli.search import search
 from nasmeta.config.as_overrides import as_overrides, literal
+from nasmeta.config.overrides import with_todays_keys
 from nasmeta.config.schema import GROUPS, parse
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trained.checkpoint import load_network
@@ -33,7 +34,9 @@ def train(arguments: list[str]) -> int:
     if path.exists():
         network = load_network(path, trusted=trusted)
         arch = network.arch
-        stored = SearchCommand(overrides=tuple(as_overrides(parse(network.config, trusted=trusted))))
+        stored = SearchCommand(
+            overrides=tuple(as_overrides(parse(with_todays_keys(network.config), trusted=trusted)))
+        )
     return search([*options, *stored.changed(overrides, GROUPS).overrides, *_chosen(arch)])
 
 

@@ -13,7 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from nasmeta.config import hydra_errors, hydra_setup
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.keys import RunKeys
 from nasmeta.config.schema import GROUPS, Config, parse, resolved
+from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError
 from nasmeta.runtime.stored import plain
 
@@ -59,6 +61,27 @@ def overridden(values: DictConfig | Mapping[str, Any], overrides: list[str]) -> 
     except (HydraException, OmegaConfBaseException) as error:
         raise hydra_errors.explain(error) from error
     return config
+
+
+def with_todays_keys(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the run-wide keys of today, so that an older checkpoint can be used.
+
+    A key that it lacks gets the value of conf/search.yaml. A key that there is no longer is left out.
+    """
+    path = config_directory() / "search.yaml"
+    default = read_mapping(path, read_text(path))
+    keys = _with_keys_of({key: default[key] for key in RunKeys.model_fields}, stored)
+    return keys | {group: stored[group] for group in GROUPS if group in stored}
+
+
+def _with_keys_of(default: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: stored.get(key, value) for key, value in default.items()}
+    inner = [
+        key
+        for key, value in default.items()
+        if isinstance(value, Mapping) and isinstance(values[key], Mapping)
+    ]
+    return values | {key: _with_keys_of(default[key], values[key]) for key in inner}
 
 
 def keys_of(overrides: list[str]) -> dict[str, str]:

@@ -30,17 +30,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-GROUPS = (
-    "search_space",
-    "meta_learner",
-    "strategy",
-    "evaluator",
-    "dataset",
-    "augment",
-    "executor",
-    "optimizer",
-)
-
 INJECTED: dict[str, frozenset[str]] = {
     "meta_learner": frozenset({"batch_norm"}),
     "strategy": frozenset({"context"}),
@@ -62,18 +51,7 @@ BASES = {
 }
 """The class that a group's `_target_` must be derived from. An optimizer's is a function that returns one."""
 
-
-PACKAGES = {
-    "search_space": "nasmeta.search_spaces.",
-    "meta_learner": "nasmeta.meta_learners.",
-    "strategy": "nasmeta.strategies.",
-    "evaluator": "nasmeta.evaluators.",
-    "dataset": "nasmeta.datasets.",
-    "augment": "nasmeta.datasets.augment.",
-    "executor": "nasmeta.executors.",
-    "optimizer": "nasmeta.training.optimizers.",
-}
-"""The package or module in which a stored configuration may name options of a group."""
+GROUPS = tuple(BASES)
 
 
 @dataclass(frozen=True)
@@ -90,7 +68,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values that a checkpoint stores; `parse` makes a Config of them again."""
-        return {**self.keys.model_dump(), **self.groups}
+        return {**self.keys.model_dump(mode="json"), **self.groups}
 
     def build(self, group: str, **injected: Any) -> Any:
         """Builds the group's object, see `build`."""
@@ -245,9 +223,10 @@ def resolve(group: str, path: Any, *, trusted: bool, where: str = "") -> Any:
     key = f"{where or group}._target_"
     if not isinstance(path, str) or "." not in path:
         raise ConfigError(f"{key}: {path!r} is not the dotted name of a class")
-    if not trusted and not path.startswith(PACKAGES[group]):
+    package = BASES[group].rpartition(".")[0].removesuffix(".base")
+    if not trusted and not path.startswith(f"{package}."):
         raise UntrustedError(
-            f"{key}: {path!r} is outside {PACKAGES[group][:-1]} and comes from a stored configuration: "
+            f"{key}: {path!r} is outside {package} and comes from a stored configuration: "
             "add --trust-code if you know who made it"
         )
     module, _, name = path.rpartition(".")

@@ -4,11 +4,9 @@ import json
 import logging
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import Timeout
 
 from nasmeta.errors import ConfigError, RunDirectoryError
 from nasmeta.run import journal
@@ -41,14 +39,14 @@ class RunDirectory:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run's lock inside the block (see `locked`). Deletes what killed processes have left.
+        """Holds the run's lock inside the block. Deletes what killed processes have left.
 
         Raises RunDirectoryError if another process holds the lock, and UserError if one of the run's folders
         is a link.
         """
         folders = [self.path / ".hydra", self.checkpoints, self.pareto, self.tensorboard]
         files.check_plain(*folders)
-        with locked(self.path / "run.lock", "run"):
+        with files.locked(self.path / "run.lock", "run"):
             for folder in [self.path, *folders]:
                 files.remove_leftovers(folder)
             yield
@@ -105,24 +103,6 @@ class RunDirectory:
         """The journal's record of the last start; empty if there is none."""
         records, _ = journal.read(self.journal)
         return next((r for r in reversed(records) if isinstance(r.get("config"), dict)), {})
-
-
-@contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock file `path` inside the block. If the process dies, the system releases the lock.
-
-    `what` is "run" or "sweep", for messages. Raises RunDirectoryError if another process holds the lock, and
-    UserError or StorageError if the file cannot be locked.
-    """
-    with ExitStack() as held:
-        try:
-            held.enter_context(files.locked(path))
-        except Timeout as error:
-            raise RunDirectoryError(
-                f"{path.parent}: another process is working on this {what} (it holds {path.name}); "
-                "wait for it"
-            ) from error
-        yield
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What a run's results depend on besides its seed, and what may change between two starts of a run."""
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -155,8 +154,8 @@ _NOTHING = "nothing"
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """All values except the data, by dotted name, in the form that a journal returns: tuples are lists."""
-    return dict(flat(json.loads(json.dumps({k: v for k, v in values.items() if k != "data"})), ""))
+    """All values except the data, by dotted name."""
+    return dict(flat({name: value for name, value in values.items() if name != "data"}, ""))
 
 
 def is_harmless(name: str, *, same_data: bool = False) -> bool:

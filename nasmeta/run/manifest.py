@@ -146,7 +146,7 @@ class Manifest:
         self._change(change)
 
     def _change(self, change: Callable[[Plan], None]) -> None:
-        with files.locked(self.path / ".sweep.json.lock", seconds=-1):  # held for milliseconds
+        with files.locked(self.path / ".sweep.json.lock", "sweep", wait=True):  # held for milliseconds
             plan = self.read()
             change(plan)
             self.write(plan)

@@ -1,9 +1,7 @@
 """Records what happens in a run: in its journal, in its state, and for its observers."""
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
@@ -69,13 +67,13 @@ class Recorder:
             return
         self._has_started = True
         before, now = recorded(self.state.starts), environment(self._composition)
-        changed = before is not None and before["config"] != plain(now)["config"]
+        changed = before is not None and before["config"] != now["config"]
         changed = changed or self._directory.config_is_stale()
         replaces = {"replaces": self._directory.config_checksum()} if changed else {}
-        typed = asdict(self._command) if self._command else {}
-        values = {"at": time.time(), **now, **typed, **replaces}
+        typed = {name: list(words) for name, words in vars(self._command).items()} if self._command else {}
         event = "resumed" if self._journal.records else "started"
-        self.record(Started.model_validate({"event": event, **plain(values)}))
+        values = {"event": event, "at": time.time(), **now, **typed, **replaces}
+        self.record(Started.model_validate(values))
         self._directory.keep_config(now["config"], replace=changed)
 
     def record(self, event: JournalEvent) -> None:
@@ -92,8 +90,3 @@ class Recorder:
     def elapsed(self) -> float:
         """Seconds of wall time, including those before the run was resumed."""
         return self._elapsed_before + time.monotonic() - self._began
-
-
-def plain(values: dict[str, object]) -> dict[str, object]:
-    """The values in the form that a journal returns: tuples are lists."""
-    return dict(json.loads(json.dumps(values)))

@@ -9,7 +9,7 @@ limit, and none writes into a file that also has another name. How to use it:
     files.write_atomically(path, data, inside=run)            replaces a file
     with files.replacing(path) as file: ...                   the same, piece by piece
     files.appending(path, inside=run)                         a journal
-    with files.locked(path): ...                              one process at a time
+    with files.locked(path, "run"): ...                       one process at a time
     files.make_folder(path, inside=run), files.remove(path, inside=run)
 
 Links: a path that the command line names is followed. That is `path` if there is no `inside`, and `inside`
@@ -32,7 +32,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from nasmeta.errors import StorageError, UserError
+from nasmeta.errors import RunDirectoryError, StorageError, UserError
 
 MAX_TEXT = 1 << 20
 """Largest configuration, in bytes; a composed one has a few thousand."""
@@ -209,11 +209,11 @@ def remove(path: Path, *, inside: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
-    """Holds the lock file `path` inside the block; a process that dies gives it back.
+def locked(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
+    """Holds the lock file `path` inside the block; if the process dies, the system releases the lock.
 
-    seconds: how long to wait for the lock; -1 waits for ever. Raises filelock.Timeout if another process
-    still holds it then, and UserError or StorageError if the file cannot be locked.
+    `what` is "run" or "sweep", for messages. Raises RunDirectoryError if another process holds the lock,
+    unless it should `wait` for that, and UserError or StorageError if the file cannot be locked.
     """
     with ExitStack() as held:
         with _explained(path, "cannot be locked"):
@@ -221,7 +221,13 @@ def locked(path: Path, seconds: float = 0.0) -> Iterator[None]:
                 found = _stat(path, None, follow=False)
                 _check(path, stat.S_IFREG, found)
                 _check_one_name(path, found)
-            held.enter_context(FileLock(path, timeout=seconds))
+            try:
+                held.enter_context(FileLock(path, timeout=-1 if wait else 0))
+            except Timeout as error:
+                raise RunDirectoryError(
+                    f"{path.parent}: another process is working on this {what} (it holds {path.name}); "
+                    "wait for it"
+                ) from error
         yield
 
 
@@ -303,8 +309,6 @@ def _explained(path: Path, what: str) -> Iterator[None]:
     """Turns an OSError inside the block into a UserError or a StorageError; see the module's docstring."""
     try:
         yield
-    except Timeout:
-        raise
     except Refused as error:
         raise UserError(f"{path}: {what}: {error}") from error
     except OSError as error:

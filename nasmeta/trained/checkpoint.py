@@ -59,11 +59,12 @@ def warn_if_provisional(network: TrainedNetwork) -> None:
 def configured(network: TrainedNetwork, overrides: list[str]) -> Config:
     """The network's configuration with overrides, of which only what is used or typed is checked.
 
-    Raises ConfigError.
+    Run-wide keys that are newer than the checkpoint have their usual values. Raises ConfigError.
     """
-    from nasmeta.config.overrides import reconfigured
+    from nasmeta.config.overrides import reconfigured, with_todays_keys
 
-    return reconfigured(network.config, overrides, trusted=network.trust.everything, groups=USED)
+    stored = with_todays_keys(network.config)
+    return reconfigured(stored, overrides, trusted=network.trust.everything, groups=USED)
 
 
 def dataset(

@@ -48,7 +48,22 @@ def test_it_predicts() -> None:
     assert classifier.fit(list(bars), ["across", "down"]).predict(list(bars)) == ["across", "down"]
 
 
+def test_run_wide_keys_that_no_longer_exist_are_ignored_and_typed_ones_checked(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    network = TrainedNetwork.load(STORED, trusted=False)
+    budget = {"test_tasks": 2, "of_old": 1}
+    replace(network, path=tmp_path / "best.pt", config={**network.config, "old": 1, "budget": budget}).save()
+    assert main(["evaluate", str(tmp_path / "best.pt"), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["tasks"] == 2
+    assert main(["evaluate", str(tmp_path / "best.pt"), "budget.of_old=1"]) == 2
+    assert "budget.of_old: no such key" in capfd.readouterr().err
+
+
 def test_it_evaluates_as_it_did(capfd: pytest.CaptureFixture[str]) -> None:
+    """Although it is older than some run-wide keys, which it lacks."""
+    config = TrainedNetwork.load(STORED, trusted=False).config
+    assert not {"tune", "keep", "reference_trials"} & {*config, *config["budget"]}
     assert main(["evaluate", str(STORED), "--json"]) == 0
     result = json.loads(capfd.readouterr().out)
     metrics = TrainedNetwork.load(STORED, trusted=False).metrics

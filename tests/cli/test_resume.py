@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 
 from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
-from nasmeta.run.directory import RunDirectory, locked
+from nasmeta.run.directory import RunDirectory
+from nasmeta.runtime import files
 from tests.cli.kills import kill_again_and_again, outcome, spawn
 from tests.cli.runs import TINY, search
 
@@ -125,12 +126,12 @@ def test_a_run_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("what", ["run", "sweep"])
 def test_a_lock_is_free_after_its_block(tmp_path: Path, what: str) -> None:
     path = tmp_path / f"{what}.lock"
-    with locked(path, what):
+    with files.locked(path, what):
         with pytest.raises(Timeout):
             FileLock(path).acquire(timeout=0)
         with pytest.raises(RunDirectoryError, match=f"another process is working on this {what}"):
-            locked(path, what).__enter__()
+            files.locked(path, what).__enter__()
     FileLock(path).acquire(timeout=0).lock.release()
-    with pytest.raises(ValueError, match="inside"), locked(path, what):
+    with pytest.raises(ValueError, match="inside"), files.locked(path, what):
         raise ValueError("inside")
     FileLock(path).acquire(timeout=0).lock.release()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from nasmeta.cli.main import main
-from nasmeta.run.directory import locked
 from nasmeta.run.manifest import MANIFEST
+from nasmeta.runtime import files
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
 from tests.conftest import has_extra
@@ -121,7 +121,7 @@ def test_a_misspelt_sweep_begins_nothing(tmp_path: Path, capfd: pytest.CaptureFi
 
 
 def test_two_processes_on_one_sweep(unbroken: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with locked(unbroken / "sweep.lock", "sweep"):
+    with files.locked(unbroken / "sweep.lock", "sweep"):
         assert main(["resume", str(unbroken)]) == 2
     assert "another process is working on this sweep" in capfd.readouterr().err
     assert main(["resume", str(unbroken)]) == 0

@@ -1,5 +1,7 @@
 """Trials on a Ray cluster, here of this machine alone."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +14,10 @@ from nasmeta.cli.main import main
 from nasmeta.errors import ConfigError, Interrupted, RunFailed, StorageError
 from nasmeta.executors import ray as module
 from nasmeta.executors.ray import RayExecutor
+from nasmeta.training.trained_network import TrainedNetwork
 from tests.cli.kills import outcome
 from tests.cli.runs import TINY
+from tests.datasets.pictures import save
 from tests.executors import toy
 from tests.executors.toy import job
 
@@ -107,3 +111,34 @@ def test_a_search_is_that_of_one_trial_after_the_other(tmp_path: Path, pair: Ray
         result["journal"] = [r for r in result["journal"] if r["event"] != "asked"]
         ended.append(result)
     assert ended[0] == ended[1]
+
+
+SMALL = [
+    *("dataset=strokes", "dataset.size=12", "dataset.examples=4", "dataset.train_classes=4"),
+    *("dataset.valid_classes=4", "dataset.test_classes=4", "task.way=2", "task.shot=1", "task.query=1"),
+    *("search_space=conv_small", "search_space.widths=[4]", "meta_learner=protonet", "strategy=random"),
+    *("budget.trials=2", "budget.search_iterations=1", "budget.final_candidates=1"),
+    *("budget.final_iterations=1", "budget.valid_tasks=2", "budget.test_tasks=2"),
+    *("device=cpu", "tensorboard=false", "progress=false"),
+]
+RAY = ["executor=ray", "executor.workers=1", "executor.address=local"]
+PREDICT = """
+import sys
+sys.modules["ray"] = None  # importing it raises ImportError
+from nasmeta.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_what_was_searched_with_ray_predicts_where_ray_is_not(tmp_path: Path, pair: RayExecutor) -> None:
+    pair.close()
+    run, support = tmp_path / "run", tmp_path / "support"
+    assert main(["search", *SMALL, *RAY, f"hydra.run.dir={run}"]) == 0
+    assert TrainedNetwork.load(run, trusted=False).config["executor"]["_target_"].endswith("RayExecutor")
+    for label, shade in (("dark", 20), ("light", 230)):
+        save(support / label / "0.png", shade)
+    images = sorted(map(str, support.rglob("*.png")))
+    command = ["predict", str(run), "--support", str(support), "--query", *images]
+    done = subprocess.run([sys.executable, "-c", PREDICT, *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["file", *images]

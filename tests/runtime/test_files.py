@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from filelock import Timeout
 
-from nasmeta.errors import StorageError, UserError
+from nasmeta.errors import RunDirectoryError, StorageError, UserError
 from nasmeta.runtime import files
 
 SECRET = b"not yours"
@@ -315,12 +314,16 @@ def test_what_a_library_is_to_write_is_looked_at_before(run: Path, outside: Path
 @pytest.mark.parametrize("plant", [*LINKS, *NO_FILES])
 def test_a_lock_is_a_file_of_the_folder(run: Path, outside: Path, plant: Plant) -> None:
     for _ in range(2):  # it is free after its block
-        with files.locked(run / "run.lock"), pytest.raises(Timeout), files.locked(run / "run.lock"):
+        with (
+            files.locked(run / "run.lock", "run"),
+            pytest.raises(RunDirectoryError),
+            files.locked(run / "run.lock", "run"),
+        ):
             pass
     plant(run / "sweep.lock", outside)
     with (
         pytest.raises(UserError, match=r"sweep\.lock: cannot be locked: is a "),
-        files.locked(run / "sweep.lock"),
+        files.locked(run / "sweep.lock", "sweep"),
     ):
         pass
 
