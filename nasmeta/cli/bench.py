@@ -88,7 +88,7 @@ def benchmark(
         "task_parallel": state.network.execution.task_parallel,
         "way": keys.task.way,
         "shot": keys.task.shot,
-        "query": composition.queries("train"),
+        "query": composition.dataset.queries("train", shot=keys.task.shot, query=keys.task.query),
         "meta_batch": keys.task.meta_batch,
         "cuda_graphs": state.network.execution.cuda_graphs,
         "precision": keys.precision,

@@ -31,8 +31,7 @@ from pydantic import Field
 
 from nasmeta.errors import Interrupted, NasmetaError, RunFailed
 from nasmeta.executors.base import Executor, Follow, Rebuild, lost
-from nasmeta.executors.worker import READY
-from nasmeta.executors.worker_start import start
+from nasmeta.executors.worker import READY, serve
 from nasmeta.runtime.import_path import leave_out_current_folder
 from nasmeta.runtime.signals import SIGNALS
 from nasmeta.training.meta_training import Progress
@@ -147,7 +146,7 @@ class _Worker:
         """How the job ended; None while it runs."""
         self.connection, theirs = CONTEXT.Pipe()
         leave_out_current_folder()
-        self.process = CONTEXT.Process(target=start, args=(theirs, pickle.dumps(rebuild), threads))
+        self.process = CONTEXT.Process(target=serve, args=(theirs, pickle.dumps(rebuild), threads))
         with _signals_held_back():
             self.process.start()
         theirs.close()

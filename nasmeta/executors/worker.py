@@ -2,22 +2,22 @@
 
 Messages are pickled objects. The parent sends jobs, and None to stop. The worker sends READY once it is
 built, log records, readings (Progress), and for every job a TrialResult or the Interrupted that stopped it.
-Any other exception ends the worker and the run. The worker also ends if its parent is gone.
+Any other exception ends the worker and the run. The worker also ends if its parent is gone, which it watches
+before it imports torch, since that takes seconds.
 """
 
 import logging
 import os
+import pickle
 import signal
 import threading
 from logging.handlers import QueueHandler
-from multiprocessing.connection import Connection
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from typing import Any
 
-import torch
-
 from nasmeta.errors import Interrupted, NasmetaError, RunFailed
-from nasmeta.executors.base import Rebuild
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.signals import SIGNALS
 from nasmeta.trial import Job
@@ -27,8 +27,14 @@ log = logging.getLogger(__name__)
 READY = "ready"
 
 
-def serve(connection: "Connection[Any, Any]", rebuild: Rebuild, threads: int) -> None:
-    """Runs the jobs that arrive over `connection`, with `threads` threads of torch, until it is killed."""
+def serve(connection: "Connection[Any, Any]", rebuild: bytes, threads: int) -> None:
+    """Runs the jobs that arrive over `connection`, with `threads` threads of torch, until it is killed.
+
+    rebuild: pickled, makes what judges them (see Rebuild).
+    """
+    threading.Thread(target=_end_with_parent, name="parent's end", daemon=True).start()
+    import torch
+
     _leave_signals_to_the_parent()
     link = _Link(connection)
     torch.set_num_threads(threads)
@@ -36,7 +42,7 @@ def serve(connection: "Connection[Any, Any]", rebuild: Rebuild, threads: int) ->
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Forwarding(link)], force=True)
     logging.captureWarnings(True)
     try:
-        judge = rebuild()
+        judge = pickle.loads(rebuild)()
         link.send(READY)
         while True:
             job = link.jobs.get()
@@ -46,6 +52,14 @@ def serve(connection: "Connection[Any, Any]", rebuild: Rebuild, threads: int) ->
                 link.send(interrupted)
     except Exception as error:
         link.send(_sendable(error))
+
+
+def _end_with_parent() -> None:
+    """Ends this process once its parent is gone, even during a write: files are replaced as a whole."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 class _Link:

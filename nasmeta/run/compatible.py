@@ -7,7 +7,7 @@ the table works; a test runs every combination of the options in conf/.
 A part itself checks what it cannot do alone, or with the search space or the dataset.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nasmeta.config.keys import RunKeys
@@ -167,16 +167,10 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-def conflicts(parts: Parts) -> Iterator[str]:
-    """Every reason why the parts do not go together, with its key and what to use instead."""
+def check_compatible(parts: Parts) -> None:
+    """Raises ConfigError if the parts do not go together, or the executor is not installed."""
     for line in TABLE:
         reason = line.conflict(parts)
         if reason is not None:
-            yield f"{reason}; use {line.instead}"
-
-
-def check_compatible(parts: Parts) -> None:
-    """Raises ConfigError if the parts do not go together, or the executor is not installed."""
-    for conflict in conflicts(parts):
-        raise ConfigError(conflict)
+            raise ConfigError(f"{reason}; use {line.instead}")
     parts.executor.check_installed()

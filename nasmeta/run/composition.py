@@ -163,11 +163,6 @@ class Composition:
         """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
         return episodes(self.config, self.dataset, self.learner, split, self.device)
 
-    def queries(self, split: Split) -> int:
-        """The number of query examples per class in the split's tasks."""
-        task = self.config.keys.task
-        return self.dataset.queries(split, shot=task.shot, query=task.query)
-
     def log_notices(self) -> None:
         """Logs notices about the data. To be called once, in the process that runs the command."""
         task = self.config.keys.task

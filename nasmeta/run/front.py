@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from nasmeta.run.summary import Member
+from nasmeta.run.summary import Member, metrics
 from nasmeta.strategies.pareto import Point, front, hypervolume
 from nasmeta.trial import TrialResult
 
@@ -67,13 +67,7 @@ class Front:
         ranked = sorted(self.members, key=lambda member: -(member.result.score or 0.0))
         return [
             Member(
-                trial=m.result.trial,
-                arch=m.result.arch,
-                valid_accuracy=m.result.valid_accuracy,
-                valid_loss=m.result.valid_loss,
-                proxy=m.result.proxy,
-                params=m.result.params,
-                flops=m.result.flops,
+                **metrics(m.result, Member),
                 latency_ms=m.costs.get("latency"),
                 checkpoint=f"pareto/{m.result.trial}.pt" if checkpoints else None,
             )

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -129,28 +130,21 @@ class Manifest:
         self, number: int, status: Status, reason: str | None = None, result: float | None = None
     ) -> None:
         """Changes the status of a job. A number that the manifest does not list is ignored."""
-
-        def change(plan: Plan) -> None:
+        with self._changing() as plan:
             for job in plan.jobs:
                 if job.number == number:
                     job.status, job.reason, job.result = status, reason, result
 
-        self._change(change)
-
     def add(self, job: Job) -> None:
         """Adds a job; it replaces a listed job of the same number."""
+        with self._changing() as plan:
+            others = [other for other in plan.jobs if other.number != job.number]
+            plan.jobs = sorted([*others, job], key=lambda each: each.number)
 
-        def change(plan: Plan) -> None:
-            plan.jobs = sorted([j for j in plan.jobs if j.number != job.number] + [job], key=_number)
-
-        self._change(change)
-
-    def _change(self, change: Callable[[Plan], None]) -> None:
-        with files.locked(self.path / ".sweep.json.lock", "sweep", wait=True):  # held for milliseconds
+    @contextmanager
+    def _changing(self) -> Iterator[Plan]:
+        """Yields the plan, and writes it after the block. Other processes wait; it takes milliseconds."""
+        with files.locked(self.path / ".sweep.json.lock", "sweep", wait=True):
             plan = self.read()
-            change(plan)
+            yield plan
             self.write(plan)
-
-
-def _number(job: Job) -> int:
-    return job.number

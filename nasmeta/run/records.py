@@ -84,13 +84,7 @@ class Asked(_Line):
 
     @classmethod
     def of(cls, proposal: Proposal) -> "Asked":
-        return cls(
-            trial=proposal.trial,
-            arch=str(proposal.arch),
-            iterations=proposal.iterations,
-            continues=proposal.continues,
-            inherits=proposal.inherits,
-        )
+        return cls(**{**vars(proposal), "arch": str(proposal.arch)})
 
     @property
     def start(self) -> int | None:

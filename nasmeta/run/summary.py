@@ -167,16 +167,6 @@ def versions() -> dict[str, str]:
     }
 
 
-def metrics(result: TrialResult) -> dict[str, Any]:
-    """What a checkpoint and the summary hold of a result: accuracies as fractions, seconds, counts."""
-    names = (
-        "arch",
-        "valid_accuracy",
-        "valid_ci95",
-        "valid_loss",
-        "params",
-        "flops",
-        "train_seconds",
-        "reason",
-    )
-    return {name: getattr(result, name) for name in names}
+def metrics(result: TrialResult, model: type[BaseModel] = Side) -> dict[str, Any]:
+    """What a checkpoint and the summary hold of a result: the fields that it shares with the `model`."""
+    return {name: value for name, value in vars(result).items() if name in model.model_fields}
