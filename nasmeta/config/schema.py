@@ -111,7 +111,9 @@ def parse(
     from nasmeta.networks.policy import BatchNormPolicy
 
     trust = Trust(trusted, frozenset(typed))
-    values = plain(resolved(values) if isinstance(values, DictConfig) else values)
+    if isinstance(values, DictConfig):
+        values = resolved(values)
+    values = plain(values, allow_nan=True)  # a model below names the key of such a number
     options = {name: values.pop(name, None) for name in GROUPS}
     for choice in ("experiment", "debug"):
         values.pop(choice, None)

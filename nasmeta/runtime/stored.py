@@ -18,18 +18,18 @@ MAX_DEPTH = 16
 _INTERPOLATION = re.compile(r'("[^"]*": )?"[^"]*\$\{[^"]*"')
 
 
-def plain(values: object) -> dict[str, Any]:
+def plain(values: object, *, allow_nan: bool = False) -> dict[str, Any]:
     """A copy of a configuration as JSON gives it back: mappings, lists, text, numbers, booleans and null.
 
     No text in it has an interpolation (`${`), so nothing that reads the copy can resolve one. Raises
-    ConfigError if `values` holds anything else.
+    ConfigError if `values` holds anything else, such as NaN or infinity unless `allow_nan`.
     """
     try:
-        text = json.dumps(values)
+        text = json.dumps(values, allow_nan=allow_nan)
         copy = json.loads(text)
         deep = _depth(copy) > MAX_DEPTH
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"configuration: {error}; it may hold text and numbers") from error
+        raise ConfigError(f"configuration: {error}; it may hold text and finite numbers") from error
     except RecursionError:
         deep = True
     if deep:
