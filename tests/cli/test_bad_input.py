@@ -52,7 +52,7 @@ CASES = {
     "dataset=sinusoid search_space=mlp": r"ProtoNet cannot do regression: .*use meta_learner=maml",
     "dataset=sinusoid meta_learner=maml": r"search_space=mlp",
     # syntax
-    "task.way=[1": r"task\.way=\[1",
+    "task.way=[1": r"task\.way: got '\[1'",
     "=5": r"every group needs an option",
 }
 
