@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import chdir, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from nasmeta.config import hydra_errors, hydra_setup
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import Config, parse
-from nasmeta.errors import NasmetaError
 from nasmeta.run.manifest import Job, Manifest
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.runtime.job_lines import told_apart
@@ -69,14 +68,23 @@ def launch(arguments: list[str], run: Run, replayed: Manifest | None = None) -> 
                 _run_hydra(
                     options, parser, lambda config: _job(config, run), str(config_directory()), "search"
                 )
-            except Exception as error:
-                swept.check_all_done(error)  # a sweeper may raise if every job has failed
+            except Exception:
+                swept.check_all_done()  # a sweeper may raise if every job has failed
                 raise
             swept.check_all_done()
     except Refused as refused:
         raise refused.error from None
     except Exception as error:
         raise hydra_errors.explain(error) from error
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Carries an error of the block through Hydra, explained."""
+    try:
+        yield
+    except Exception as error:
+        raise Refused(hydra_errors.explain(error)) from error
 
 
 class BeforeRun(Callback):
@@ -90,19 +98,14 @@ class BeforeRun(Callback):
         from nasmeta.run.constraints import ready
 
         global _checked
-        try:
+        with _refused():
             _checked = ready(parse(sweep.without_hydra(config), trusted=True))
             output.claim(config, "run")
-        except Exception as error:
-            raise Refused(error) from error
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         global _checked
-        try:
+        with _refused():
             _checked = sweep.start(config)
-        except Exception as error:
-            explained = hydra_errors.explain(error)
-            raise (Refused(explained) if isinstance(explained, NasmetaError) else explained) from error
 
 
 def _job(config: DictConfig, run: Run) -> float | None:
@@ -111,12 +114,9 @@ def _job(config: DictConfig, run: Run) -> float | None:
     command = sweep.command_of(hydra)
     directory = Path(hydra.runtime.output_dir)
     if hydra.mode != RunMode.MULTIRUN:
-        with chdir(hydra.runtime.cwd):  # hydra.job.chdir would change what a relative path means
-            try:
-                checked = _checked.config if _checked is not None else parse(config, trusted=True)
-                return run(checked, directory, command)
-            except Exception as error:  # Hydra would first print all overrides
-                raise Refused(error) from error
+        with _refused(), chdir(hydra.runtime.cwd):  # hydra.job.chdir changes what a relative path means
+            checked = _checked.config if _checked is not None else parse(config, trusted=True)
+            return run(checked, directory, command)
     with chdir(hydra.runtime.cwd):
         checked = parse(config, trusted=True)
         manifest = Manifest(Path(hydra.sweep.dir).absolute())

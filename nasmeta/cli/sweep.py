@@ -140,13 +140,10 @@ class Sweep:
         self.manifest = Manifest(directory)
         self.manifest.write(plan)
 
-    def check_all_done(self, cause: Exception | None = None) -> None:
+    def check_all_done(self) -> None:
         """Raises RunFailed, which names the failed jobs, if there are any."""
         if self.manifest is not None:
-            try:
-                sweep.check_all_done(self.manifest)
-            except RunFailed as failed:
-                raise failed from cause
+            sweep.check_all_done(self.manifest)
 
 
 _current = Sweep([], None)
@@ -198,14 +195,9 @@ def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float | N
         return None  # no number: Optuna's sweeper takes the job for failed, and Hydra prints nothing
 
 
-class _NoFailure(logging.Filter):
-    """Drops the line of Optuna's sweeper about a job without a result; `run_job` has logged the reason."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Failed experiment")
-
-
-logging.getLogger("hydra_plugins.hydra_optuna_sweeper._impl").addFilter(_NoFailure())
+logging.getLogger("hydra_plugins.hydra_optuna_sweeper._impl").addFilter(
+    lambda record: not str(record.msg).startswith("Failed experiment")  # `run_job` has logged the reason
+)
 
 
 def _planned(config: DictConfig) -> Plan:

@@ -13,11 +13,9 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from nasmeta.config.keys import SETTINGS
 from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError
-
-SETTINGS = ("experiment", "debug")
-"""Groups whose options set keys of other groups, for which Hydra needs `# @package _global_`."""
 
 
 class FileConfigSource(file_config_source.FileConfigSource):

@@ -7,6 +7,9 @@ from pydantic import BaseModel, Field
 from nasmeta.config.validation import Strict
 from nasmeta.search_spaces.settings import Tune
 
+SETTINGS = ("experiment", "debug")
+"""The groups whose options set keys of others. A configuration that is composed has only those values."""
+
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Size = Annotated[int, Field(ge=1, le=65536)]
 

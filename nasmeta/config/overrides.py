@@ -13,14 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 from nasmeta.config import hydra_errors, hydra_setup
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.conf_dir import config_directory
-from nasmeta.config.keys import RunKeys
+from nasmeta.config.keys import SETTINGS, RunKeys
 from nasmeta.config.schema import GROUPS, Config, parse, resolved
 from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError
 from nasmeta.runtime.stored import plain
-
-NOT_STORED = ("experiment", "debug")
-"""Groups whose options set values of other groups. A stored configuration has only those values."""
 
 
 def reconfigured(
@@ -96,7 +93,7 @@ def _parsed(overrides: list[str]) -> list[Override]:
     """The parsed overrides. Raises ConfigError for one that cannot change a stored configuration."""
     parsed = OverridesParser.create().parse_overrides(prepared(overrides))
     for override in parsed:
-        if override.is_sweep_override() or override.is_delete() or override.key_or_group in NOT_STORED:
+        if override.is_sweep_override() or override.is_delete() or override.key_or_group in SETTINGS:
             raise ConfigError(
                 f"{override.input_line}: only key=value and group=option change a stored configuration"
             )

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, create_model
 
-from nasmeta.config.keys import RunKeys
+from nasmeta.config.keys import SETTINGS, RunKeys
 from nasmeta.config.validation import Strict, validated
 from nasmeta.errors import ConfigError, UntrustedError
 from nasmeta.runtime.paths import cache_folder
@@ -115,7 +115,7 @@ def parse(
         values = resolved(values)
     values = plain(values, allow_nan=True)  # a model below names the key of such a number
     options = {name: values.pop(name, None) for name in GROUPS}
-    for choice in ("experiment", "debug"):
+    for choice in SETTINGS:
         values.pop(choice, None)
     keys = validated(RunKeys, values, "")
     BatchNormPolicy.parse(keys.batch_norm)

@@ -44,14 +44,10 @@ def row(key: str, conflicts: Callable[[Parts], bool], why: str, instead: str) ->
     """A row for `key`; `why` may contain the parts' class names {strategy}, {evaluator} and {learner}."""
 
     def conflict(parts: Parts) -> str | None:
-        return f"{key}: {why.format(**_names(parts))}" if conflicts(parts) else None
+        names = {name: type(part).__name__ for name, part in vars(parts).items()}
+        return f"{key}: {why.format(**names)}" if conflicts(parts) else None
 
     return Row(conflict, instead)
-
-
-def _names(parts: Parts) -> dict[str, str]:
-    made = {"strategy": parts.strategy, "evaluator": parts.evaluator, "learner": parts.learner}
-    return {name: type(part).__name__ for name, part in made.items()}
 
 
 def _budget(parts: Parts) -> str | None:
@@ -70,7 +66,7 @@ def _varied_budget(parts: Parts) -> str | None:
     if reason is None:
         return None
     asks = ", ".join(map(str, budgets))
-    return f"strategy: {_names(parts)['strategy']} asks for {asks} iterations, and {reason}"
+    return f"strategy: {type(parts.strategy).__name__} asks for {asks} iterations, and {reason}"
 
 
 def _unknown_cost(parts: Parts) -> str | None:
@@ -82,7 +78,7 @@ def _unknown_cost(parts: Parts) -> str | None:
     if not missing:
         return None
     key, cost = missing[0]
-    return f"{key}: evaluator {_names(parts)['evaluator']} does not know the {cost} of a network"
+    return f"{key}: evaluator {type(parts.evaluator).__name__} does not know the {cost} of a network"
 
 
 TABLE: tuple[Row, ...] = (
