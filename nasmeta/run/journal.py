@@ -143,7 +143,8 @@ def read(path: Path) -> tuple[list[Record], int]:
             break
         if record.get("v") != FORMAT:
             raise RunDirectoryError(
-                f"{path}: line {number} has format {record.get('v')!r}, this nasmeta reads {FORMAT}"
+                f"{path}: line {number} has format {record.get('v')!r}, this nasmeta reads {FORMAT}: resume "
+                "the run by the version that began it"
             )
         if not isinstance(record.get("event"), str):
             raise RunDirectoryError(f"{path}: line {number} is not an event of a run; is this another file?")

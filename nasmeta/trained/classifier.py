@@ -73,7 +73,9 @@ class FewShotClassifier:
             )
         state = network.state(pick(device, tf32=False))
         if network.learner.lacks_population(state):
-            raise CheckpointError(f"{network.path}: lacks the statistics that batch_norm=running needs")
+            raise CheckpointError(
+                f"{network.path}: lacks the statistics that batch_norm=running needs: train it with that"
+            )
         warn_if_provisional(network)
         classifier = cls(network.learner, state, network.preprocessing, network.arch)
         classifier.provisional = network.provisional

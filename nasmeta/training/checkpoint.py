@@ -54,7 +54,7 @@ def load(path: Path, *, inside: Path | None = None) -> dict[str, Any]:
     try:
         data = files.read_bytes(path, files.MAX_TENSORS, inside=inside)
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such checkpoint") from error
+        raise CheckpointError(f"{path}: no such checkpoint; name a best.pt, or its run directory") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     try:
