@@ -28,7 +28,7 @@ from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import DataError, NasmetaError, RunDirectoryError, RunFailed
 from nasmeta.networks.cost import measure_cost
-from nasmeta.run import records
+from nasmeta.run import journal, records
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import read_config
 from nasmeta.run.summary import read_summary
@@ -256,7 +256,7 @@ class Run:
 
     def iterations(self) -> int:
         """The meta-iterations that the search phase spent."""
-        events = records.read(self.directory / "journal.jsonl")
+        events = journal.events(self.directory / "journal.jsonl")
         asked = {event.trial: event for event in events if isinstance(event, records.Asked)}
         continued = [asked[event.continues] for event in asked.values() if event.continues is not None]
         return sum(each.iterations for each in asked.values()) - sum(each.iterations for each in continued)
