@@ -17,6 +17,7 @@ examples:
   nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
   nasmeta predict outputs/2026-11-24/10-00-00 --support cats_and_dogs --query photos
   nasmeta report outputs/2026-11-24/10-00-00         a page of its curves, front, architectures
+  nasmeta show outputs/2026-11-24/10-00-00           where it stands, from another terminal
   nasmeta compare outputs                            a table of all runs in a folder
   nasmeta bench meta_learner=maml task.meta_batch=32 how fast this machine meta-trains
   nasmeta doctor dataset=omniglot                    check the machine, the data and the learner
@@ -141,6 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     report_parser.add_argument("directory", type=_path, metavar="DIR")
     report_parser.add_argument("--output", type=_file, metavar="FILE", help="default: DIR/report.html")
     _add_trust(report_parser)
+
+    show_parser = commands.add_parser("show", help="where a run or sweep stands, also while it goes on")
+    show_parser.add_argument("directory", type=_path, metavar="DIR")
 
     compare_parser = commands.add_parser("compare", help="a table of runs")
     compare_parser.add_argument(

@@ -165,6 +165,14 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
+def show(options: argparse.Namespace) -> int:
+    """`nasmeta show DIR`."""
+    from nasmeta.reporting.tables.status import status
+
+    print("\n".join(printable(line) for line in status(options.directory).split("\n")))
+    return 0
+
+
 def compare(options: argparse.Namespace) -> int:
     """`nasmeta compare DIR... [--json] [--sort KEY]`."""
     from nasmeta.reporting.tables.compare import comparison, rows_of, warnings
@@ -196,6 +204,7 @@ COMMANDS = {
     "bench": bench,
     "doctor": doctor,
     "report": report,
+    "show": show,
     "compare": compare,
     "list": list_options,
 }

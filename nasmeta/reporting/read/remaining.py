@@ -1,0 +1,50 @@
+"""How long a run still takes, from the trials that have ended: search, full trainings and the test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from nasmeta.trial import TrialResult
+
+RECENT = 10
+"""Only so many of the last trials set the pace, because strategies go from small networks to larger ones."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Means of recent trials, in seconds. iteration: of one meta-iteration; judgement: of a judgement."""
+
+    trial: float
+    iteration: float
+    judgement: float
+
+    @classmethod
+    def of(cls, results: Sequence[TrialResult]) -> "Pace | None":
+        """The pace of the last RECENT trials that trained a network; None if there is none."""
+        trained = [r for r in results if r.status == "ok" and r.iterations and r.train_seconds][-RECENT:]
+        if not trained:
+            return None
+        return cls(
+            trial=fmean(r.seconds for r in trained),
+            iteration=fmean(r.train_seconds / r.iterations for r in trained),
+            judgement=fmean(r.seconds - r.train_seconds for r in trained),
+        )
+
+
+def seconds_left(
+    settings: Mapping[str, Any], searched: Sequence[TrialResult], full: Sequence[TrialResult]
+) -> float | None:
+    """Estimated seconds until the run has ended; None as long as no trial tells how fast it is.
+
+    settings: the configuration by dotted key. searched: the trials of the search that have ended. full: the
+    full trainings that have ended, the reference's too. One trial at a time is assumed.
+    """
+    pace = Pace.of([*searched, *full])
+    if pace is None:
+        return None
+    trials = max(settings["budget.trials"] - len(searched), 0)
+    trainings = max(settings["budget.final_candidates"] + 1 - len(full), 0)
+    training = settings["budget.final_iterations"] * pace.iteration + pace.judgement
+    tests = 2 * settings["budget.test_tasks"] / settings["budget.valid_tasks"] * pace.judgement
+    return float(trials * pace.trial + trainings * training + tests)
