@@ -96,6 +96,8 @@ class Options:
     page: Path
     jobs: int
     overrides: list[str]
+    typed: list[str]
+    """The words of the command, the script's name first."""
     chosen: dict[str, list[str]] = field(default_factory=dict)
     """Options of one experiment alone, by their names."""
 
@@ -131,6 +133,7 @@ class Options:
             page=given.page or out / f"{whole}.md",
             jobs=max(1, given.jobs),
             overrides=overrides,
+            typed=[Path(sys.argv[0]).name, *sys.argv[1:]],
             chosen={option: getattr(given, option) for option in choices},
         )
 

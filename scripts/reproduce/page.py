@@ -2,9 +2,7 @@
 
 import math
 import shlex
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from textwrap import fill
 
 from common import ROOT, Options, Run
@@ -48,7 +46,7 @@ def write(options: Options, title: str, text: str, tables: Sequence[str], runs: 
             ]
         ),
         "Again:",
-        f"```bash\n{_script()}\n```",
+        f"```bash\n{_script(options.typed)}\n```",
         "The runs of the first seed:",
         "\n".join(["```text", *commands, "```"]),
     ]
@@ -64,17 +62,17 @@ def _first(run: Run, runs: Sequence[Run]) -> bool:
     return bool(run.summary["seed"] == min(each.summary["seed"] for each in runs))
 
 
-def _script() -> str:
+def _script(typed: Sequence[str]) -> str:
     """The command that was typed, without the folders of this machine."""
     words, named = [], False
-    for word in sys.argv[1:]:
+    for word in typed:
         if word in ("--out", "--page", "--jobs"):
             named = True
         elif named:
             named = False
         else:
             words.append("FOLDER" if words and words[-1] == "--data" else word)
-    return shlex.join([f"scripts/reproduce/{Path(sys.argv[0]).name}", *words])
+    return f"scripts/reproduce/{shlex.join(words)}"
 
 
 def _typed(options: Options, run: Run) -> str:
