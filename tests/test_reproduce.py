@@ -155,7 +155,7 @@ def started(out: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 @pytest.fixture
-def run(common: ModuleType, monkeypatch: pytest.MonkeyPatch, strokes_drawn_once: None) -> Callable[..., None]:
+def run(common: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs a script in this process; so do the commands of nasmeta that it starts."""
 
     def here(self: object, words: list[str], threads: int) -> bytes:
