@@ -200,15 +200,11 @@ class Strategy(ABC):
         STARTS of the trials. What was learned from another search takes its place.
         """
         if not self._learned and self._asked < STARTS * self.trials:
-            for arch in self._starts():
+            relatives = self.space.relatives() if self.start == "reference" else []
+            for arch in [self.space.initial()] if self.start == "initial" else relatives:
                 if arch not in self._seen and self._feasible(arch):
                     return arch
         return self.fresh(lambda: self.space.sample(rng))
-
-    def _starts(self) -> list[Any]:
-        if self.start == "random":
-            return []
-        return self.space.relatives() if self.start == "reference" else [self.space.initial()]
 
     def neighbors(self, arch: Any) -> list[Any]:
         """All neighbours of `arch`, in a random order that is the same whenever they are asked for."""

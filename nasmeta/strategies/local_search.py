@@ -68,9 +68,8 @@ class LocalSearch(Strategy):
     def learn(self, history: Sequence[Outcome]) -> None:
         """Takes over the scores, and starts the first walk at the best of them."""
         super().learn(history)
-        best = max(self._scores, key=self._score, default=None)
-        if best is not None and self._scores[best] is not None:
-            self._move(best)
+        if any(told.score is not None for told in history):
+            self._move(max(self._scores, key=self._score))
 
     def _learn(self, told: Outcome) -> None:
         self._scores[told.arch] = told.score

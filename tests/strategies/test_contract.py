@@ -24,7 +24,7 @@ from nasmeta.search_spaces.settings import Range, Setting
 from nasmeta.seeding import stream
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.hyperband import models
-from nasmeta.strategies.surrogate import sampler
+from nasmeta.strategies.surrogate import ensemble, sampler
 from nasmeta.testing.strategies import SPACE, Make, asked, class_of, made, play, replay, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from nasmeta.trial import Outcome
@@ -52,9 +52,10 @@ def earlier(trial: int, arch: Digits, score: float) -> Outcome:
 @contextmanager
 def light_networks() -> Iterator[None]:
     """Ensembles of two small networks, trained for a moment."""
-    networks = sampler.NETWORKS | {"members": 2, "hidden": 8, "layers": 1}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("NETWORKS", networks), ("FIRST_STEPS", 5), ("STEPS", 1)):
+        for name, value in (("MEMBERS", 2), ("HIDDEN", 8), ("LAYERS", 1)):
+            patch.setattr(ensemble, name, value)
+        for name, value in (("FIRST_STEPS", 5), ("STEPS", 1)):
             patch.setattr(sampler, name, value)
         patch.setattr(models, "MUTANTS", 20)
         yield

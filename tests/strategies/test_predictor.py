@@ -68,7 +68,7 @@ def learnt_by_the_next_ask(strategy: Predictor, monkeypatch: pytest.MonkeyPatch)
     """What the ensemble is trained on, by architecture."""
     targets_of: dict[Any, float] = {}
 
-    def fit(graphs: Any, targets: Any, **_: Any) -> None:
+    def fit(graphs: Any, targets: Any, *_: Any) -> None:
         archs = {id(graph): arch for arch, graph in strategy._sampler._encoded.items()}
         targets_of.update({archs[id(graph)]: float(y) for graph, y in zip(graphs, targets, strict=True)})
 

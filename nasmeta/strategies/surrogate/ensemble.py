@@ -11,6 +11,15 @@ from torch import Tensor
 from nasmeta.strategies.surrogate.graphs import EncodedGraph, pack
 from nasmeta.strategies.surrogate.networks import GraphNetworks, GraphTensors
 
+MEMBERS, HIDDEN, LAYERS = 5, 32, 3
+"""The number of networks, the width of their states, and their rounds of message passing."""
+
+LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.01
+"""Settings of AdamW."""
+
+BATCH = 64
+"""Graphs that a training step sees."""
+
 CHUNK = 512
 """Graphs predicted at once, which bounds the memory."""
 
@@ -28,43 +37,31 @@ class Ensemble:
     thread, whatever torch is set to, so that results do not depend on the number of cores.
     """
 
-    def __init__(
-        self,
-        *,
-        features: int,
-        members: int,
-        hidden: int,
-        layers: int,
-        learning_rate: float,
-        weight_decay: float,
-        rng: np.random.Generator,
-    ) -> None:
+    def __init__(self, features: int, rng: np.random.Generator) -> None:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         self._networks = GraphNetworks(
-            features=features, members=members, hidden=hidden, layers=layers, generator=generator
+            features=features, members=MEMBERS, hidden=HIDDEN, layers=LAYERS, generator=generator
         )
         self._optimizer = torch.optim.AdamW(
-            [self._networks.parameters], lr=learning_rate, weight_decay=weight_decay, fused=True
+            [self._networks.parameters], lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
         )
 
     def fit(
         self,
         graphs: Sequence[EncodedGraph],
         targets: NDArray[np.float32],
-        *,
         steps: int,
-        batch: int,
         rng: np.random.Generator,
     ) -> None:
-        """Trains for `steps` more steps, each on `batch` graphs (or all, if fewer) drawn by `rng`."""
+        """Trains for `steps` more steps, each on BATCH graphs (or all, if fewer) drawn by `rng`."""
         with _one_thread(), torch.enable_grad():
             wanted = torch.from_numpy(targets)
-            everything = GraphTensors.of(pack(graphs)) if len(graphs) <= batch else None
+            everything = GraphTensors.of(pack(graphs)) if len(graphs) <= BATCH else None
             for _ in range(steps):
                 if everything is not None:
                     drawn, inputs = wanted, everything
                 else:
-                    chosen = rng.choice(len(graphs), batch, replace=False)
+                    chosen = rng.choice(len(graphs), BATCH, replace=False)
                     drawn, inputs = wanted[chosen], GraphTensors.of(pack([graphs[i] for i in chosen]))
                 self._optimizer.zero_grad()
                 # Members share no parameters, so in this sum each descends its own mean squared error.

@@ -29,17 +29,8 @@ FEWEST_SCORES = 2
 PARENTS = 10
 """How many of the best trials are mutated."""
 
-NETWORKS = {"members": 5, "hidden": 32, "layers": 3, "learning_rate": 0.01, "weight_decay": 0.01}
-"""The ensemble: its size, that of each network, and the settings of AdamW."""
-
-FIRST_STEPS = 40
-"""Training steps at the first proposal."""
-
-STEPS = 5
-"""Training steps at each later proposal."""
-
-BATCH = 64
-"""Trials that a training step sees."""
+FIRST_STEPS, STEPS = 40, 5
+"""Training steps of the ensemble at the first proposal, and at each later one."""
 
 
 class ModelSampler:
@@ -119,15 +110,14 @@ class ModelSampler:
 
         steps = STEPS
         if self._ensemble is None:
-            features, steps = feature_length(self._space.operations), FIRST_STEPS
-            networks: dict[str, Any] = NETWORKS
-            self._ensemble = Ensemble(features=features, **networks, rng=rng)
+            self._ensemble = Ensemble(feature_length(self._space.operations), rng)
+            steps = FIRST_STEPS
         graphs = self._encode(archs)
         if pending:
             waiting = self._encode(pending)
             believed = self._ensemble.predict(waiting)[0].float().numpy()
             graphs, targets = graphs + waiting, np.concatenate([targets, believed])
-        self._ensemble.fit(graphs, targets, steps=steps, batch=BATCH, rng=rng)
+        self._ensemble.fit(graphs, targets, steps, rng)
 
     def _candidates(self, scored: Sequence[Outcome], rng: np.random.Generator) -> dict[Any, None]:
         """Mutants of the best of `scored`, which come best first, and random architectures; each once."""

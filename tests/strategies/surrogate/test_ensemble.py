@@ -10,15 +10,7 @@ SPACE = ToySpace(length=4, base=6)
 
 
 def ensemble(seed: int = 0) -> Ensemble:
-    return Ensemble(
-        features=feature_length(SPACE.operations),
-        members=4,
-        hidden=16,
-        layers=3,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        rng=stream(seed, "ensemble"),
-    )
+    return Ensemble(feature_length(SPACE.operations), stream(seed, "ensemble"))
 
 
 def data(count: int, name: str) -> tuple[list[EncodedGraph], np.ndarray]:
@@ -32,7 +24,7 @@ def test_it_learns_what_it_has_not_seen() -> None:
     graphs, targets = data(100, "train")
     unseen, truth = data(100, "test")
     made = ensemble()
-    made.fit(graphs, targets, steps=300, batch=64, rng=stream(0, "fit"))
+    made.fit(graphs, targets, 300, stream(0, "fit"))
     mean, std = made.predict(unseen)
     assert mean.dtype == std.dtype == torch.float64
     assert (std > 0).all()
@@ -44,9 +36,9 @@ def test_it_learns_what_it_has_not_seen() -> None:
 def test_it_goes_on_from_where_it_was() -> None:
     graphs, targets = data(40, "train")
     once, twice = ensemble(), ensemble()
-    once.fit(graphs, targets, steps=6, batch=64, rng=stream(0, "fit"))
+    once.fit(graphs, targets, 6, stream(0, "fit"))
     for _ in range(2):
-        twice.fit(graphs, targets, steps=3, batch=64, rng=stream(0, "fit"))
+        twice.fit(graphs, targets, 3, stream(0, "fit"))
     assert torch.equal(once.predict(graphs)[0], twice.predict(graphs)[0])
 
 
@@ -67,7 +59,7 @@ def test_it_leaves_torch_as_it_was_and_computes_the_same_on_any_number_of_thread
             torch.set_num_threads(count)
             with torch.no_grad():  # whatever the caller's mode is
                 made = ensemble()
-                made.fit(graphs, targets, steps=20, batch=32, rng=stream(0, "fit"))
+                made.fit(graphs, targets, 20, stream(0, "fit"))
                 predictions.append(made.predict(graphs)[0])
             assert torch.get_num_threads() == count
     finally:
