@@ -44,11 +44,11 @@ def gradient_step(
     depend on the old ones and on the rates.
     """
     slopes = gradient(loss, {name: parameters[name] for name in rates}, create_graph=create_graph)
-    return parameters | {name: _moved(parameters[name], g, rates[name]) for name, g in slopes.items()}
-
-
-def _moved(p: Tensor, g: Tensor, rate: Tensor | float) -> Tensor:
-    return torch.add(p, g, alpha=-rate) if isinstance(rate, float) else p - rate * g
+    moved = {}
+    for name, rate in rates.items():
+        before, slope = parameters[name], slopes[name]
+        moved[name] = before.add(slope, alpha=-rate) if isinstance(rate, float) else before - rate * slope
+    return parameters | moved
 
 
 def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:

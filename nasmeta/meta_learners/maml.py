@@ -21,13 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from nasmeta.meta_learners.gradients import (
-    Gradients,
-    gradient,
-    gradient_step,
-    task_loss,
-    task_metrics,
-)
+from nasmeta.meta_learners.gradients import Gradients, gradient, gradient_step, task_loss, task_metrics
 from nasmeta.meta_learners.inner_loop import InnerLoop, alone, repeated
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.forward_pass import Kernels

@@ -78,7 +78,7 @@ class Reptile(InnerLoop):
         for name, parameter in trained.items():
             parameter.grad = slopes[name]
         optimizer = self._optimizer(trained, state.inner_scale)
-        for step, (x, y) in enumerate(islice(self._batches(state, sets), steps)):
+        for step, (x, y) in enumerate(islice(minibatches(sets, state.task, self.inner_batch), steps)):
             state.network.anneal(step / steps)
             outputs = state.network(parameters, x)
             loss = task_loss(state.task.kind, outputs, y)
@@ -87,18 +87,6 @@ class Reptile(InnerLoop):
             optimizer.step()
         state.network.anneal(1.0)
         return parameters, task_metrics(state.task.kind, loss / (tasks_in(state, x) or 1), outputs, y)
-
-    def _batches(self, state: MetaState, sets: Sets) -> Iterator[tuple[Tensor, Tensor]]:
-        """Minibatches from the sets; stacked if they are of several tasks."""
-        tasks = tasks_in(state, sets[0][0])
-        if tasks is None:
-            return minibatches(sets, state.task, self.inner_batch)
-        walks = [
-            minibatches(tuple((x[i], y[i]) for x, y in sets), state.task, self.inner_batch)
-            for i in range(tasks)
-        ]
-        together = (zip(*batches, strict=True) for batches in zip(*walks, strict=True))
-        return ((torch.stack(x), torch.stack(y)) for x, y in together)
 
     def _optimizer(self, trained: Parameters, scale: Mapping[str, float]) -> torch.optim.Optimizer:
         """The inner optimizer, with one parameter group for each factor of the learning rate."""
@@ -144,31 +132,38 @@ def minibatches(sets: Sets, task: TaskSpec, size: int) -> Iterator[tuple[Tensor,
 
     Sets are ordered by class, as in TaskBatch. Minibatches take one example of each class in turn; a set
     whose classes differ in size keeps its order. If there are at most `size` examples, every minibatch has
-    all of them.
+    all of them. For T tasks at once, tensors have one more dimension, T, in front.
     """
-    ways = task.outputs if task.kind == "classification" else 1
-    x = torch.cat([_by_example(x, ways) for x, _ in sets])
-    y = torch.cat([_by_example(y, ways) for _, y in sets])
-    n = len(y)
+    classes = task.kind == "classification"
+    ways, axis = task.outputs if classes else 1, sets[0][1].dim() - (1 if classes else 2)
+    x = torch.cat([_by_example(x, ways, axis) for x, _ in sets], axis)
+    y = torch.cat([_by_example(y, ways, axis) for _, y in sets], axis)
+    n = y.shape[axis]
     if size >= n:
         while True:
             yield x, y
     start = 0
     while True:
-        end = start + size
-        if end <= n:
-            yield x[start:end], y[start:end]
-        else:
-            yield torch.cat([x[start:], x[: end - n]]), torch.cat([y[start:], y[: end - n]])
-        start = end % n
+        yield _cut(x, start, size, axis), _cut(y, start, size, axis)
+        start = (start + size) % n
 
 
-def _by_example(values: Tensor, ways: int) -> Tensor:
-    """Reorders [ways * k, ...] from "by class" to one example of each class in turn."""
-    if len(values) % ways or len(values) == ways:
+def _cut(values: Tensor, start: int, size: int, axis: int) -> Tensor:
+    """`size` of the values from `start` on, round and round."""
+    left = values.shape[axis] - start
+    if size <= left:
+        part = values.narrow(axis, start, size)
+        return part.contiguous() if axis else part  # stacked tasks lie one after the other
+    return torch.cat([values.narrow(axis, start, left), values.narrow(axis, 0, size - left)], axis)
+
+
+def _by_example(values: Tensor, ways: int, axis: int) -> Tensor:
+    """Reorders [..., ways * k, ...] from "by class" to one example of each class in turn."""
+    count = values.shape[axis]
+    if count % ways or count == ways:
         return values
-    order = torch.arange(len(values), device=values.device).unflatten(0, (ways, -1)).T.flatten()
-    if values.dim() != 4:
-        return values[order]
+    order = torch.arange(count, device=values.device).unflatten(0, (ways, -1)).T.flatten()
+    if values.dim() != 4 + axis:
+        return values.index_select(axis, order)
     # Indexing would lose the channels_last layout, so it is done in [n, H, W, C] order.
-    return values.permute(0, 2, 3, 1)[order].permute(0, 3, 1, 2)
+    return values.movedim(-3, -1).index_select(axis, order).movedim(-1, -3)

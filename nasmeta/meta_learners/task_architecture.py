@@ -16,7 +16,7 @@ adapted weights. MetaNAS alternates steps of w and alpha on two halves of a task
 the gradient on the same images at once, as in T-NAS.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,14 +31,6 @@ from nasmeta.networks.network import Network, Parameters
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.search_spaces.relaxation.spec import Adaptation
 from nasmeta.task import TaskBatch, TaskSpec
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """The result for one task: its architecture, and the state of that network with adapted weights."""
-
-    arch: Any
-    state: MetaState
 
 
 class TaskArchitecture(MetaLearner):
@@ -113,20 +105,20 @@ class TaskArchitecture(MetaLearner):
 
     def _answer(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         """The task's own network on its queries: [M, ...] -> [M, outputs]."""
-        plain = self.task_network(state, support_x, support_y).state
+        _, plain = self.task_network(state, support_x, support_y)
         with torch.no_grad():
             return self.query_outputs(plain, plain.network_parameters, support_x, query_x, test=True)
 
     def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:
         if not architecture_names(state):
             return self.inner._adapt(state, support_x, support_y)
-        plain = self.task_network(state, support_x, support_y).state
+        _, plain = self.task_network(state, support_x, support_y)
         return self.network_of(plain, plain.network_parameters, support_x)
 
-    def task_network(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Adapted:
-        """The discrete network of one task, with adapted weights: support_x [N, ...], support_y [N].
+    def task_network(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> tuple[Any, MetaState]:
+        """The architecture of one task, and the state of its network with adapted weights.
 
-        Waits for the device, because it reads the architecture.
+        support_x [N, ...], support_y [N]. Waits for the device, because it reads the architecture.
         """
         relaxed: Any = state.network.module
         parameters = {
@@ -135,16 +127,10 @@ class TaskArchitecture(MetaLearner):
         arch = relaxed.derive(parameters)
         plain = plain_state(state, arch, parameters)
         if self.adaptation.prune_steps:
-            self._train_on(plain, support_x, support_y)
-        return Adapted(arch, plain)
-
-    def _train_on(self, plain: MetaState, support_x: Tensor, support_y: Tensor) -> None:
-        """Trains the pruned network for `prune_steps` more inner steps."""
-        longer = self.inner.with_test_steps(self.adaptation.prune_steps)
-        plain.parameters = {
-            name: value.detach().requires_grad_()
-            for name, value in longer.adapted_parameters(plain, support_x, support_y).items()
-        }
+            longer = self.inner.with_test_steps(self.adaptation.prune_steps)
+            adapted = longer.adapted_parameters(plain, support_x, support_y)
+            plain.parameters = {name: value.detach().requires_grad_() for name, value in adapted.items()}
+        return arch, plain
 
 
 def architecture_names(state: MetaState) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from nasmeta.datasets.contents import Contents
 from nasmeta.errors import ConfigError, DataError, suggest
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.limits import FAILURES
-from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, untrained
+from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES
+from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.executors.base import Judge
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
@@ -142,7 +143,7 @@ class Composition:
 
         def score(arch: Any) -> float:
             try:
-                return PROXIES[name](untrained(problem, arch, batches))
+                return PROXIES[name](Untrained.of(problem, arch, batches))
             except FAILURES:
                 return math.nan
 

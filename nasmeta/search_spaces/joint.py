@@ -7,6 +7,7 @@ point is an architecture with its own settings, so every strategy that asks and 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -175,22 +176,20 @@ class JointSpace(SearchSpace[TunedArchitecture]):
 
     @property
     def size(self) -> int | None:
-        size = self.space.size
-        for setting in self.settings:
-            size = None if size is None else size * len(setting.levels)
-        return size
+        combinations = prod(len(setting.levels) for setting in self.settings)
+        return None if self.space.size is None else self.space.size * combinations
 
 
 class DecidableJointSpace(JointSpace):
     """A JointSpace over a space whose architectures are decided step by step; settings come last."""
 
+    space: Any
+
     @property
     def decisions(self) -> Mapping[str, Sequence[object]]:
-        assert isinstance(self.space, Decidable)
         return {**self.space.decisions, **{setting.key: setting.levels for setting in self.settings}}
 
     def decide(self, choose: Choose) -> TunedArchitecture:
-        assert isinstance(self.space, Decidable)
         arch = self.space.decide(choose)
         return TunedArchitecture(arch, tuple((s.key, choose(s.key, s.levels)) for s in self.settings))
 

@@ -108,7 +108,7 @@ def _part(weights: Weights, prefix: str) -> Weights:
 
 def _grown_block(had: Weights, fresh: Weights, rng: np.random.Generator) -> Weights:
     wide = {name: grown(had[name], value.shape, rng) for name, value in fresh.items() if name in had}
-    return {name: value if (new := wide.get(name)) is None else new for name, value in fresh.items()}
+    return fresh | {name: value for name, value in wide.items() if value is not None}
 
 
 def difference(a: Any, b: Any) -> float:

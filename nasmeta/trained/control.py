@@ -190,5 +190,5 @@ def _architectures(test: MetaTest) -> dict[str, int]:
         return {}
     batch = test.sampler().batch(0, min(LOOKED_AT, test.config.keys.budget.test_tasks))
     tasks = zip(batch.support_x, batch.support_y, strict=True)
-    counts = Counter(str(learner.task_network(state, *task).arch) for task in tasks)
+    counts = Counter(str(learner.task_network(state, *task)[0]) for task in tasks)
     return dict(counts.most_common())

@@ -29,7 +29,8 @@ from nasmeta import seeding
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.evaluators.tabular.open_table import open_table
-from nasmeta.evaluators.zero_cost.proxies import PROXIES, untrained
+from nasmeta.evaluators.zero_cost.proxies import PROXIES
+from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.evaluators.zero_cost.vote import vote
 from nasmeta.run.composition import Composition
 from nasmeta.runtime.allocator import keep_pages
@@ -107,7 +108,7 @@ def measure(
     values: dict[str, list[float]] = {name: [] for name in names}
     seconds = dict.fromkeys(names, 0.0)
     for number, arch in enumerate(archs, 1):
-        net = untrained(problem, space.parse(arch), batches)
+        net = Untrained.of(problem, space.parse(arch), batches)
         for name in names:
             began = time.perf_counter()
             values[name].append(PROXIES[name](net))

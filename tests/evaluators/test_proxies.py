@@ -26,7 +26,6 @@ from nasmeta.evaluators.zero_cost.grad_norm import grad_norm
 from nasmeta.evaluators.zero_cost.jacob_cov import EPSILON, correlation_score, jacob_cov
 from nasmeta.evaluators.zero_cost.naswot import hamming_kernel, log_determinant, naswot
 from nasmeta.evaluators.zero_cost.proxies import PROXIES, Name
-from nasmeta.evaluators.zero_cost.proxies import untrained as problem_of
 from nasmeta.evaluators.zero_cost.snip import snip
 from nasmeta.evaluators.zero_cost.synflow import synflow
 from nasmeta.evaluators.zero_cost.untrained import Untrained
@@ -285,7 +284,7 @@ def test_no_proxy_depends_on_the_order_of_activation_and_max_pooling(
         first = next(child for child in whole.space.build(archs[0], whole.task).modules() if pools(child))
         assert isinstance(first, nn.MaxPool2d if network.MONOTONE else nn.ReLU)
         values = {
-            name: [proxy(problem_of(problem, arch, 1)) for arch in archs] for name, proxy in PROXIES.items()
+            name: [proxy(Untrained.of(problem, arch, 1)) for arch in archs] for name, proxy in PROXIES.items()
         }
         vote_of = replaced(whole, proxy="vote").evaluator(problem)
         assert isinstance(vote_of, ZeroCost)

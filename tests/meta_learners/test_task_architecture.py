@@ -103,11 +103,11 @@ def test_both_are_meta_learned_and_every_task_gets_a_network_of_its_own(learner:
     task = batch.support_x[0], batch.support_y[0]
     adapted = learner_of(one).inner.adapted_parameters(state, *task)
     assert not torch.equal(adapted[names[0]], state.parameters[names[0]])
-    own = learner_of(one).task_network(state, *task)
+    arch, plain = learner_of(one).task_network(state, *task)
     module: Any = state.network.module
-    assert own.arch == module.derive(adapted)
-    for name, value in own.state.parameters.items():
-        assert torch.equal(value, adapted[module.shared_name(own.arch, name)]), name
+    assert arch == module.derive(adapted)
+    for name, value in plain.parameters.items():
+        assert torch.equal(value, adapted[module.shared_name(arch, name)]), name
     outputs = one.learner.predict(state, batch.support_x, batch.support_y, batch.query_x)
     assert outputs.shape == (1, 10, 5)
     assert outputs.isfinite().all()
@@ -137,10 +137,10 @@ def test_the_pruned_network_is_trained_longer() -> None:
     state = short.initial_state(ADAPTIVE)
     batch = short.train.batch(0, 1)
     task = batch.support_x[0], batch.support_y[0]
-    one, other = (learner_of(p).task_network(state, *task) for p in (short, long))
-    assert one.arch == other.arch
-    expected = learner_of(short).inner.with_test_steps(3).adapted_parameters(one.state, *task)
-    assert all(torch.equal(other.state.parameters[n], v) for n, v in expected.items())
+    (arch, one), (longer, other) = (learner_of(p).task_network(state, *task) for p in (short, long))
+    assert arch == longer
+    expected = learner_of(short).inner.with_test_steps(3).adapted_parameters(one, *task)
+    assert all(torch.equal(other.parameters[n], v) for n, v in expected.items())
 
 
 def test_the_architecture_waits_for_the_warm_up() -> None:

@@ -84,10 +84,10 @@ def test_what_is_no_genotype(text: str, message: str) -> None:
         ({"ops": ["conv_5x5"]}, r"^search_space\.ops: 'conv_5x5' is unknown; did you mean 'conv_3x3'\?"),
         (
             {"reductions": [1, 4]},
-            r"^search_space\.reductions: \[1, 4\] are not all among .*layers=4.* 0 to 3$",
+            r"^search_space\.reductions: \[1, 4\].* 0 to 3 .*layers=4",
         ),
-        ({"reductions": [2, 1]}, r"^search_space\.reductions: \[2, 1\] must ascend, each cell once$"),
-        ({"reductions": [1, 1]}, r"^search_space\.reductions: \[1, 1\] must ascend, each cell once$"),
+        ({"reductions": [2, 1]}, r"^search_space\.reductions: \[2, 1\]"),
+        ({"reductions": [1, 1]}, r"^search_space\.reductions: \[1, 1\]"),
     ],
 )
 def test_mistakes(changed: dict[str, Any], message: str) -> None:

@@ -71,7 +71,7 @@ CONV_ERRORS = {
     f"{CONV3}_conv3-64.bn.relu.max+se+skip_gap": r"block 2 .* '\+se\+skip' .* valid: .*, \+skip\+se$",
     f"{CONV3}_conv3-64.bn.relu.max+_gap": r"block 2: 'conv3-64.bn.relu.max\+' is not operation-width",
     f"{CONV3}_conv3-64.bn.relu_gap": r"block 2: 'conv3-64.bn.relu' is not operation-width\.norm\.activation",
-    f"{CONV3}_res3-64.bn.relu.max+skip_gap": r"block 2 .* always has its skip; leave '\+skip' out$",
+    f"{CONV3}_res3-64.bn.relu.max+skip_gap": r"block 2 .*: '\+skip' .*\+se$",
     f"{CONV3}_sep1-64.bn.relu.max_gap": r"block 2 .* operation 'sep1' .* did you mean 'sep[35]'",
     f"{CONV3}_{CONV3}_flat": r"^the head 'flat' .* did you mean 'flatten'\?$",
     f"{CONV3}_{CONV3}": r"^the head 'conv3-64.bn.relu.max' .* valid: flatten, gap$",

@@ -18,7 +18,8 @@ from nasmeta import seeding
 from nasmeta.errors import ConfigError, Diverged, Interrupted
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.limits import limited
-from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name, untrained
+from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name
+from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.evaluators.zero_cost.vote import vote
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Stop
@@ -82,7 +83,7 @@ class ZeroCost(Evaluator):
     def _values(self, arch: Any, stop: Stop) -> list[float]:
         if stop():
             raise Interrupted("stopped before a proxy")
-        net = untrained(self.problem, arch, self.batches, stop)
+        net = Untrained.of(self.problem, arch, self.batches, stop)
         values = []
         for name in self.names:
             stop()  # raises once the time is over

@@ -28,10 +28,7 @@ from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.networks.forward_pass import Kernels
 
 MONOTONE = frozenset(
-    {
-        *(F.relu, torch.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu),
-        *(F.softplus, torch.tanh, F.hardtanh),
-    }
+    [F.relu, torch.relu, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.softplus, torch.tanh, F.hardtanh]
 )
 """Activations f with f(max(a, b)) = max(f(a), f(b))."""
 
@@ -39,10 +36,7 @@ ACTIVATIONS = MONOTONE | {torch.prelu, F.gelu, F.silu, F.mish, F.hardswish}
 """The functions that torch.nn's activations call."""
 
 MAX_POOLINGS = frozenset(
-    {
-        *(F.max_pool1d, F.max_pool2d, F.max_pool3d),
-        *(F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d),
-    }
+    getattr(F, f"{adaptive}max_pool{dims}d") for adaptive in ("", "adaptive_") for dims in (1, 2, 3)
 )
 """The functions that torch.nn's max-poolings call."""
 

@@ -1,16 +1,21 @@
 """What every proxy is given: a network as it is initialized, and a few meta-training episodes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from nasmeta.errors import Interrupted
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.forward_pass import Kernels
 from nasmeta.networks.network import Parameters
 from nasmeta.task import TaskBatch
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import Stop
 from nasmeta.trial import Cost
 
 
@@ -26,6 +31,25 @@ class Untrained:
     state: MetaState
     batches: Callable[[], Iterator[TaskBatch]]
     cost: Cost
+
+    @classmethod
+    def of(cls, problem: Problem, arch: Any, batches: int, stop: Stop = lambda: False) -> "Untrained":
+        """An architecture as a trial would start it, with the first `batches` of its meta-training.
+
+        It computes in single precision and uncompiled, whatever the run does: neither pays for a few batches.
+        Raises ArchitectureError if it cannot be built. Reading its batches raises Interrupted once `stop()`
+        is true.
+        """
+
+        def episodes() -> Iterator[TaskBatch]:
+            for iteration in range(batches):
+                if stop():
+                    raise Interrupted(f"stopped after {iteration} of {batches} batches of a proxy")
+                yield problem.train.batch(iteration, problem.meta_batch)
+
+        cost = measure_cost(problem.space, arch, problem.task)
+        plain = replace(problem, execution=replace(problem.execution, compile=False, precision="fp32"))
+        return cls(problem.learner, plain.initial_state(arch), episodes, cost)
 
     def tasks(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yields support_x, support_y, query_x, query_y of one task after the other."""

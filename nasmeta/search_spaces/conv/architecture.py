@@ -146,8 +146,6 @@ def _block(number: int, text: str, options: Mapping[str, Sequence[Any]]) -> Conv
         )
     where = f"block {number} ({tokens.quote(text)}):"
     token = tokens.name(f"{where} operation", operation, options["operation"])
-    if token.startswith("res") and parts.startswith("skip"):
-        raise ArchitectureError(f"{where} a res operation always has its skip; leave '+skip' out")
     skip, se = _parts(where, parts, token, options)
     op, kernel = OPERATIONS[token]
     return ConvBlock(

@@ -7,12 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.search_spaces import ops
-from nasmeta.search_spaces.conv.architecture import (
-    ConvArchitecture,
-    ConvBlock,
-    final_size,
-    image_shape,
-)
+from nasmeta.search_spaces.conv.architecture import ConvArchitecture, ConvBlock, final_size, image_shape
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskSpec
 

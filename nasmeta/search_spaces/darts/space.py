@@ -17,6 +17,7 @@ beyond the limits gets cheaper operations.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, combinations
 from math import comb, prod
 from typing import TYPE_CHECKING, Annotated
@@ -232,12 +233,10 @@ class DartsSpace(SearchSpace[DartsGenotype]):
 def _checked(reductions: list[int] | None, layers: int) -> tuple[int, ...]:
     if reductions is None:
         return tuple(sorted({layers // 3, 2 * layers // 3}))
-    if sorted(set(reductions)) != reductions:
-        raise ConfigError(f"search_space.reductions: {reductions} must ascend, each cell once")
-    if reductions and not 0 <= reductions[0] <= reductions[-1] < layers:
+    if reductions != [cell for cell in range(layers) if cell in reductions]:
         raise ConfigError(
-            f"search_space.reductions: {reductions} are not all among search_space.layers={layers} cells; "
-            f"use 0 to {layers - 1}"
+            f"search_space.reductions: {reductions} must be ascending, out of 0 to {layers - 1} "
+            f"(search_space.layers={layers})"
         )
     return tuple(reductions)
 
@@ -258,5 +257,4 @@ def _rewired(old: Node, side: int, number: int) -> Iterator[Node]:
 
 def _with_node(arch: DartsGenotype, name: str, number: int, new: Node) -> DartsGenotype:
     old: Cell = getattr(arch, name)
-    cell = (*old[:number], new, *old[number + 1 :])
-    return DartsGenotype(cell, arch.reduce) if name == "normal" else DartsGenotype(arch.normal, cell)
+    return replace(arch, **{name: (*old[:number], new, *old[number + 1 :])})
