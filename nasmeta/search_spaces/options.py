@@ -19,12 +19,10 @@ def names(key: str, values: Iterable[str], valid: Iterable[str]) -> tuple[str, .
     return chosen
 
 
-def widths(key: str, values: Iterable[int], smallest: int) -> tuple[int, ...]:
-    """`values` as a tuple. Raises ConfigError if it is empty, not ascending, or has one below `smallest`."""
+def widths(key: str, values: Iterable[int]) -> tuple[int, ...]:
+    """`values` as a tuple. Raises ConfigError if it is empty or not ascending, or repeats a width."""
     chosen = tuple(values)
-    _distinct(key, chosen, f"one or more widths of at least {smallest}")
-    if min(chosen) < smallest:
-        raise ConfigError(f"search_space.{key}: {min(chosen)} is too narrow; use at least {smallest}")
+    _distinct(key, chosen, "one or more widths")
     if list(chosen) != sorted(chosen):
         raise ConfigError(f"search_space.{key}: {list(chosen)} must ascend: {sorted(chosen)}")
     return chosen

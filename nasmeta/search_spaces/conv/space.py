@@ -77,7 +77,7 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         options.ordered("min_downsamples", min_downsamples, "min_blocks", min_blocks)
         options.ordered("max_downsamples", max_downsamples, "max_blocks", max_blocks)
         self.min_downsamples, self.max_downsamples = min_downsamples, max_downsamples
-        channels = options.widths("widths", widths, SMALLEST_WIDTH)
+        channels = options.widths("widths", widths)
         super().__init__(fewest=min_blocks, most=max_blocks, widths=channels)
         self.ops = options.names("ops", ops, OPERATIONS)
         self.norms = options.names("norms", norms, architecture.NORMS)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options, sequence
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.mlp import architecture, weights
@@ -52,10 +51,8 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
         norms: list[str],
         skip: bool,
     ) -> None:
-        if min_layers < 1:
-            raise ConfigError(f"search_space.min_layers={min_layers}: a network has at least 1 hidden layer")
         options.ordered("min_layers", min_layers, "max_layers", max_layers)
-        widest = options.widths("widths", widths, SMALLEST_WIDTH)
+        widest = options.widths("widths", widths)
         super().__init__(fewest=min_layers, most=max_layers, widths=widest)
         self.activations = options.names("activations", activations, architecture.ACTIVATIONS)
         self.norms = options.names("norms", norms, architecture.NORMS)
