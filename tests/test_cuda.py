@@ -120,7 +120,7 @@ def test_recorded_steps_have_the_same_bits(
     with caplog.at_level(logging.WARNING):
         training, recorded = trained(name, policy, RECORDED)
     assert not caplog.records, caplog.text
-    assert training._meta_gradient._recording is not None or "learned rates" in name
+    assert training._meta_gradient._recording is not None or "multi-step" in name
     _, launched = trained(name, policy, LAUNCHED)
     for one, other in zip(recorded, launched, strict=True):
         assert torch.equal(one, other)

@@ -35,6 +35,8 @@ def job(row: dict[str, Any]) -> Callable[[], object]:
     name = LEARNERS[row["algorithm"], row["order"]]
     steps = [f"meta_learner.{key}_steps={row['steps']}" for key in ("train", "test")]
     options = [] if name == "protonet" else steps
+    if name == "maml":
+        options += ["meta_learner.learn_inner_lr=false"]  # as the peers have it
     if name == "reptile":
         options += ["meta_learner.inner_batch=10"]
     config = parse(composed([f"meta_learner={name}", *options]), trusted=True)

@@ -16,7 +16,8 @@ OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in LEARNERS},
-    "maml learned rates": ("maml", {"train_steps": 2, "learn_inner_lr": True, "multi_step_iterations": 10}),
+    "maml multi-step": ("maml", {"train_steps": 2, "multi_step_iterations": 10}),
+    "maml fixed rates": ("maml", {"inner_lr": 0.4, "learn_inner_lr": False}),
     "reptile sgd": ("reptile", {"inner_optimizer": "sgd", "inner_lr": 0.1, "test_steps": 5}),
     "protonet cosine": ("protonet", {"distance": "cosine", "learn_temperature": True}),
     "finetune all": ("finetune", {"adapted_part": "all", "test_steps": 5}),

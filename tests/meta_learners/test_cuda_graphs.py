@@ -109,7 +109,7 @@ def test_only_cuda_records() -> None:
 
 
 def test_phases_tell_meta_iterations_apart_only_where_they_differ() -> None:
-    annealed = learner("maml learned rates", "support")  # over ten iterations
+    annealed = learner("maml multi-step", "support")  # over ten iterations
     assert [annealed.phase(i) for i in (0, 1, 9)] == [0, 1, 9]
     assert annealed.phase(10) == annealed.phase(11)
     assert learner("maml", "support").phase(0) == learner("maml", "support").phase(7)

@@ -56,7 +56,7 @@ def test_only_the_adapted_part_moves(adapted_part: str, parts: tuple[str, ...]) 
 
 
 def test_learned_rates_start_at_inner_lr_for_every_tensor_and_step() -> None:
-    maml = learner("maml", "support", learn_inner_lr=True, train_steps=3, adapted_part="head")
+    maml = learner("maml", "support", inner_lr=0.4, train_steps=3, adapted_part="head")
     state = init(maml, conv_network())
     rates = {name: p.tolist() for name, p in state.parameters.items() if name.startswith("meta.")}
     expected = pytest.approx([0.4, 0.4, 0.4])

@@ -89,8 +89,8 @@ def maml_reference(learner: Maml, state: MetaState, batch: TaskBatch, iteration:
 
 
 MAML_OPTIONS = [
-    {},
-    {"second_order": False},
+    {"learn_inner_lr": False},
+    {"learn_inner_lr": False, "second_order": False},
     {"learn_inner_lr": True},
     {"learn_inner_lr": True, "second_order": False},
     {"learn_inner_lr": True, "multi_step_iterations": 10},

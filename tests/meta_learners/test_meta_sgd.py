@@ -37,7 +37,13 @@ def test_constant_rates_are_maml(steps: int, second_order: bool, policy: BatchNo
     """The same gradients with respect to the network, and the same predictions."""
     sgd = constant(0.4, steps, second_order=second_order, policy=policy)
     maml = learner(
-        "maml", policy, inner_lr=0.4, train_steps=steps, test_steps=steps, second_order=second_order
+        "maml",
+        policy,
+        inner_lr=0.4,
+        learn_inner_lr=False,
+        train_steps=steps,
+        test_steps=steps,
+        second_order=second_order,
     )
     states = [init(chosen, conv_network(width=3).double()) for chosen in (sgd, maml)]
     gradients = [

@@ -1,5 +1,6 @@
 """Draws that spend a budget, repairs that meet limits, and the opponents under them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from nasmeta.networks.cost import measure_cost
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.conv.architecture import final_size
 from nasmeta.search_spaces.mlp import MlpSpace
 from nasmeta.search_spaces.sequence_space import FLOPS, LEAST, SequenceSpace
 from nasmeta.seeding import stream
@@ -53,6 +55,19 @@ def test_draws_spend_the_budget(name: str, task: TaskSpec, share: float | None) 
 def test_draws_keep_to_a_limit_on_flops() -> None:
     space, rng = sequences("conv").within(GREY, max_params=None, max_flops=2e6), stream(0, "flops")
     assert max(space.cost(space.sample(rng), GREY).flops for _ in range(100)) <= 2e6
+
+
+def test_conv_draws_have_short_embeddings_few_strides_and_grow_moderately() -> None:
+    """What ruins a network for a learner by distances is rare, and still there."""
+    space, rng = sequences("conv").within(GREY, max_params=None, max_flops=None), stream(0, "embeddings")
+    archs = [space.sample(rng) for _ in range(300)]
+    positions = [math.prod(final_size(arch, GREY)) if arch.head == "flatten" else 1 for arch in archs]
+    lengths = [arch.widths[-1] * count for arch, count in zip(archs, positions, strict=True)]
+    assert np.quantile(lengths, 0.5) <= 128
+    assert np.quantile(lengths, 0.9) <= 512 < max(lengths)
+    strided = [any(block.downsample == "stride" for block in arch.blocks) for arch in archs]
+    assert 0 < np.mean(strided) < 0.2
+    assert np.median([arch.widths[-1] / arch.widths[0] for arch in archs]) <= 4
 
 
 def test_draws_can_be_built_for_small_images() -> None:
