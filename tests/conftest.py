@@ -108,9 +108,19 @@ def _no_module_of_another_test(tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(autouse=True)
-def _the_path_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that runs in this process leaves PYTHONSAFEPATH to its own children alone."""
-    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+def _process_as_it_was() -> Iterator[None]:
+    """What a command changes in its process for good lasts until the end of the test.
+
+    PYTHONSAFEPATH, which is for a command's own children, does not even outlive a fixture.
+    """
+    os.environ.pop("PYTHONSAFEPATH", None)
+    environment, arguments, folder = dict(os.environ), sys.argv, Path.cwd()
+    yield
+    sys.argv = arguments
+    os.chdir(folder)
+    for name in os.environ.keys() - environment:
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 @pytest.fixture(scope="session")

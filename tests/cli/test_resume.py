@@ -99,7 +99,7 @@ def test_a_signal_saves_and_says_how_to_go_on(unbroken: Path, tmp_path: Path, nu
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert f"resume with: nasmeta resume {directory}" in err
+    assert f"nasmeta resume {directory}" in err
     assert "Traceback" not in err
     assert not out
     saved = torch.load(next(directory.glob("checkpoints/*.pt")), weights_only=True)

@@ -40,7 +40,7 @@ def test_the_preemption_signal_of_slurm(running: "subprocess.Popen[str]", tmp_pa
     running.send_signal(signal.SIGUSR1)
     _, err = running.communicate(timeout=30)
     assert running.returncode == 130, err
-    assert f"resume with: nasmeta resume {tmp_path / 'run'}" in err
+    assert f"nasmeta resume {tmp_path / 'run'}" in err
 
 
 def test_a_second_interrupt_stops_at_once_and_harms_nothing(

@@ -17,18 +17,24 @@ from tests.evaluators.tables import write_few_shot
 
 ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"
 UNBUILDABLE = "_".join(["conv3-8.bn.relu.max"] * 6 + ["gap"])
-"""Six halvings of 28x28."""
+"""Six halvings of 16x16."""
 
 ITERATIONS = 3
 BASE = [
     "dataset.train_classes=20",
     "dataset.valid_classes=10",
     "dataset.test_classes=10",
+    "dataset.size=16",
     "task.query=3",
     "task.meta_batch=2",
     "budget.search_iterations=3",
     "budget.final_iterations=3",
     "budget.valid_tasks=21",
+    "search_space.widths=[8]",
+    "search_space.ops=[conv1,conv3]",
+    "search_space.norms=[bn]",
+    "search_space.activations=[relu]",
+    "search_space.downsamples=[max]",
     "search_space.max_downsamples=6",
     "search_space.max_blocks=6",
     "save_seconds=0",

