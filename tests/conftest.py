@@ -1,5 +1,6 @@
 """What all tests share: the folder of real data, a seed, and one thread, so that test runs never fight."""
 
+import gc
 import logging
 import os
 import sys
@@ -62,6 +63,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item, name in needed.items():
         if not has_extra(name):
             item.add_marker(pytest.mark.skip(reason=f"nasmeta[{name}] is not installed"))
+
+
+def pytest_collection_finish() -> None:
+    """Garbage collection skips what is loaded by now: it takes a twentieth of the time otherwise."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
