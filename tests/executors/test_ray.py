@@ -33,6 +33,7 @@ def executor(workers: int = 2, stop: threading.Event | None = None, **options: o
 def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """A local cluster has as many as the machine; two workers need two."""
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"CPU": 2}')
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # Ray's is 15: on a busy machine, workers would starve
 
 
 @pytest.fixture(scope="module")
