@@ -127,6 +127,7 @@ def test_it_runs_for_a_moment_or_is_refused_with_a_reason(
 
 
 REFUSED = {
+    ("model_hyperband", "supernet"), ("model_hyperband", "zero_cost"),
     ("hyperband", "supernet"), ("hyperband", "zero_cost"), ("astar", "zero_cost"), ("iddfs", "zero_cost"),
     ("differentiable", "tabular"), ("meta_differentiable", "tabular"), ("meta_differentiable", "supernet"),
     ("meta_differentiable", "zero_cost"),
