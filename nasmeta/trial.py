@@ -7,8 +7,8 @@ from typing import Any, Literal
 Phase = Literal["search", "tuning", "final", "reference"]
 """Why an architecture is trained.
 
-As a candidate; as the reference with settings that are tried; in full as one of the best; or in full as the
-reference.
+As a candidate; as the reference with settings that are tried; in the finals as one of the best; or in the
+finals as the reference.
 """
 
 
@@ -68,6 +68,7 @@ class Job:
     """One trial to run: an architecture's canonical string and a budget in meta-iterations.
 
     weights: this trial's own file. start: the file of another trial. Evaluator.evaluate explains both.
+    network: 0, or the number of a further network of the same architecture, which has a seed of its own.
     """
 
     phase: Phase
@@ -76,6 +77,7 @@ class Job:
     iterations: int
     weights: Path
     start: Path | None
+    network: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,8 @@ class TrialResult:
 
     reason: why a trial failed. proxy: the score of an evaluator that trains nothing, instead of an accuracy:
     any finite number; more is better. weights_version: if candidates inherit weights that the evaluator owns,
-    the meta-iterations that these had had. Numbers that an evaluator does not know are None.
+    the meta-iterations that these had had. kept_iteration: the meta-iteration whose weights are left, if it
+    was chosen among several. Numbers that an evaluator does not know are None.
     """
 
     trial: int
@@ -110,6 +113,7 @@ class TrialResult:
     reason: str | None = None
     proxy: float | None = None
     weights_version: int | None = None
+    kept_iteration: int | None = None
 
     @property
     def score(self) -> float | None:

@@ -85,7 +85,9 @@ def test_a_run(
 ) -> None:
     """Every architecture is judged with shared weights, with its own, and trained."""
     run = "--architectures 3 --scratch-iterations 4 --json search_space=conv_small search_space.widths=[8]"
-    small = "task.query=2 task.meta_batch=1 budget.valid_tasks=4 budget.search_iterations=2"
+    small = (
+        "task.query=2 task.meta_batch=1 budget.valid_tasks=4 budget.final_tasks=4 budget.search_iterations=2"
+    )
     pairs = tmp_path / "pairs.jsonl"
     monkeypatch.setattr(sys, "argv", ["ranking.py", *run.split(), *small.split(), "--pairs", str(pairs)])
     script.main()

@@ -28,7 +28,13 @@ TINY = [
     *("meta_learner=fomaml", "meta_learner.train_steps=1", "meta_learner.test_steps=1"),
     *("dataset.size=8", "dataset.train_classes=4", "dataset.valid_classes=3", "dataset.test_classes=3"),
     *("task.way=2", "task.query=1", "task.meta_batch=1", "task_parallel=loop", "device=cpu"),
-    *("budget.trials=3", "budget.search_iterations=3", "budget.valid_tasks=2", "budget.test_tasks=2"),
+    *(
+        "budget.trials=3",
+        "budget.search_iterations=3",
+        "budget.valid_tasks=2",
+        "budget.final_tasks=2",
+        "budget.test_tasks=2",
+    ),
     *("budget.final_iterations=1", "budget.final_candidates=1", "tensorboard=false", "progress=false"),
 ]
 OPTIONS = {

@@ -42,6 +42,7 @@ SHORT = [
     "budget.search_iterations=1",
     "budget.final_iterations=1",
     "budget.valid_tasks=2",
+    "budget.final_tasks=2",
     "budget.test_tasks=2",
 ]
 NARROW = {

@@ -41,6 +41,15 @@ def test_limits_are_kept_and_the_least_of_what_is_beyond_is_named() -> None:
     assert f"the least is {beyond[0]}" in limited.reasons()
 
 
+def test_costs_are_relative_to_the_reference_that_meets_the_limits() -> None:
+    nsga2 = [*MLP, "strategy=nsga2", "strategy.objectives=[params]"]
+    free = constraints(composition(*nsga2))
+    limit = int(free.costs_of_reference()["params"]) // 2
+    limited = constraints(composition(*nsga2, f"constraints.max_params={limit}"))
+    assert limited.costs_of_reference() == {"params": limited.cost(limited.reference).params}
+    assert 0 < limited.costs_of_reference()["params"] <= limit
+
+
 @pytest.mark.parametrize(
     "overrides,named",
     [

@@ -18,6 +18,7 @@ TINY = [
     "dataset.examples=8",
     "task.meta_batch=1",
     "budget.valid_tasks=4",
+    "budget.final_tasks=4",
     "budget.test_tasks=4",
 ]
 

@@ -37,6 +37,7 @@ TINY = [
     "budget.final_candidates=1",
     "budget.final_iterations=2",
     "budget.valid_tasks=2",
+    "budget.final_tasks=2",
     "budget.test_tasks=4",
 ]
 

@@ -24,6 +24,7 @@ from nasmeta.meta_learners.base import adopt_population
 from nasmeta.reporting.numbers import duration
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import check_feasible
+from nasmeta.run.rounds import schedule, trainings
 from nasmeta.task import SPLITS
 from nasmeta.training.gradient_check import gradient_error, is_derivative
 
@@ -206,7 +207,12 @@ def _cost(composition: Composition) -> Found:
     if not isinstance(composition.judges.search, Scratch):
         return "ok", each
     search = budget.trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)
-    full = budget.final_candidates + 1  # and the reference
-    final = full * (budget.final_iterations * iteration + budget.valid_tasks * judged)
-    final += 2 * budget.test_tasks * judged
+    rounds = schedule(
+        budget.final_candidates,
+        rounds=budget.final_rounds,
+        iterations=budget.final_iterations,
+        networks=budget.final_seeds,
+    )
+    full = trainings(rounds)
+    final = sum(full) * iteration + (len(full) * budget.final_tasks + 2 * budget.test_tasks) * judged
     return "ok", f"about {duration(search)} of search and {duration(final)} of final trainings; {each}"

@@ -27,6 +27,8 @@ class TaskConfig(BaseModel):
 class BudgetConfig(BaseModel):
     """How many trials there are, how many meta-iterations each has, and how many tasks judge them.
 
+    final_candidates, final_rounds: how many candidates enter the finals, and in how many rounds of successive
+    halving they are trained in full. final_seeds: the networks of each architecture in the last round.
     keep: the iterate that a full training leaves. If it is the best one, iterates are judged every
     `judge_every` meta-iterations; patience: end after so many judgements without improvement.
     max_seconds: the search proposes no further trial after so many seconds; None is no limit.
@@ -37,7 +39,10 @@ class BudgetConfig(BaseModel):
     search_iterations: Count
     reference_trials: Count
     final_candidates: Count
+    final_rounds: Annotated[int, Field(ge=1, le=32)]
+    final_seeds: Count
     final_iterations: Count
+    final_tasks: Annotated[int, Field(ge=2, le=10**7)]
     valid_tasks: Annotated[int, Field(ge=2, le=10**7)]
     test_tasks: Annotated[int, Field(ge=2, le=10**7)]
     keep: Literal["last", "best"]

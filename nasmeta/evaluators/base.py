@@ -43,9 +43,17 @@ class Judgement:
     proxy: float | None = None
     train_seconds: float = 0.0
     weights_version: int | None = None
+    kept_iteration: int | None = None
 
     @classmethod
-    def of(cls, score: Score, *, train_seconds: float, train_loss: float | None) -> "Judgement":
+    def of(
+        cls,
+        score: Score,
+        *,
+        train_seconds: float,
+        train_loss: float | None,
+        kept_iteration: int | None = None,
+    ) -> "Judgement":
         """The judgement that a score on the meta-validation tasks is.
 
         Raises Diverged if the loss is not finite: a network whose loss is NaN on some task has not learned,
@@ -59,6 +67,7 @@ class Judgement:
             loss=score.loss,
             train_loss=train_loss,
             train_seconds=train_seconds,
+            kept_iteration=kept_iteration,
         )
 
 
@@ -177,6 +186,7 @@ class Evaluator(ABC):
             seconds=found.train_seconds if self.simulated_time else time.monotonic() - began,
             proxy=found.proxy,
             weights_version=found.weights_version,
+            kept_iteration=found.kept_iteration,
         )
 
     @abstractmethod

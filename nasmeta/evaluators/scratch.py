@@ -53,7 +53,8 @@ class Scratch(Evaluator):
             saved.finish()
             score = problem.judge(saved.training.state, limit)
             late = saved.training.late_loss()
-            return Judgement.of(score, train_seconds=saved.seconds, train_loss=late)
+            kept = saved.extra["best"]["iteration"] if self.keep else None
+            return Judgement.of(score, train_seconds=saved.seconds, train_loss=late, kept_iteration=kept)
 
         return candidate.problem.retry_on_oom(candidate.arch, attempt)[0]
 

@@ -156,4 +156,5 @@ class TensorBoard:
 
 
 def _family(event: TrialStarted | Trained | TrialFinished) -> str:
-    return "reference" if event.phase == "reference" else f"{event.phase}/{event.trial}"
+    first = (event.phase, event.trial) == ("reference", 0)
+    return "reference" if first else f"{event.phase}/{event.trial}"

@@ -33,7 +33,6 @@ from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import Costs, Feasible, SearchContext
 from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.task import SPLITS, Split, TaskSpec
-from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem, episodes, execution
 from nasmeta.training.trained_network import Adaptive
 
@@ -56,6 +55,8 @@ class Composition:
     adaptive: Adaptive | None = None
     objectives: tuple[str, ...] = ()
     """The costs that the strategy trades against the score."""
+    trials: int = 0
+    """How many trials the search has at most; 0 if the architecture to train is given."""
 
     @classmethod
     def of(cls, config: Config, dataset: Dataset | None = None) -> "Composition":
@@ -90,7 +91,7 @@ class Composition:
         if strategy.relaxation is not None:
             composition = _relaxed(composition, strategy.relaxation, strategy.adaptation)
             space = composition.space
-        composition = replace(composition, objectives=strategy.objectives)
+        composition = replace(composition, objectives=strategy.objectives, trials=strategy.trials)
         evaluator = composition.judges.search
         executor = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
         check_compatible(Parts(strategy, evaluator, executor, learner, keys))
@@ -158,11 +159,11 @@ class Composition:
     def judges(self) -> Judges:
         """What judges the run's trials. It is made once for a command, and loads its data when told to."""
         problem = self.problem()
-        return Judges(self.evaluator(problem), problem, KeepBest.of(self.config.keys.budget))
+        return Judges(self.evaluator(problem), problem, self.config.keys.budget)
 
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
-        return episodes(self.config, self.dataset, self.learner, split, self.device)
+        return episodes(self.config, self.dataset, self.learner, split, self.device, self.config.keys.seed)
 
     def log_notices(self) -> None:
         """Logs notices about the data. To be called once, in the process that runs the command."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from nasmeta.config.keys import ConstraintsConfig
@@ -113,6 +114,7 @@ class Constraints:
             self._record(Measured(arch=key, ms=ms))
         return self._state.latencies[key]
 
+    @cached_property
     def reference(self) -> Any:
         """The hand-designed network that the search has to beat, made cheaper until it meets the limits.
 
@@ -125,9 +127,8 @@ class Constraints:
         return space.reference_within(apart.feasible)
 
     def costs_of_reference(self) -> dict[str, float]:
-        """The costs of the space's reference network, as far as they are objectives of the strategy."""
-        whole = self._composition
-        arch = whole.space.reference()
+        """The costs of the reference, as far as they are objectives of the strategy."""
+        whole, arch = self._composition, self.reference
         try:
             cost = self._evaluator.cost(arch)
         except ArchitectureError:  # a table may have no row for it

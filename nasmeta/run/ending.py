@@ -4,67 +4,64 @@ import math
 import shlex
 import sys
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 from nasmeta.errors import RunFailed
 from nasmeta.run.environment import settings_changed
+from nasmeta.run.finals import Finalist, Finals
 from nasmeta.run.outputs import save_network, stored_summary
 from nasmeta.run.records import Tested
-from nasmeta.run.summary import FORMAT, Difference, Side, Summary, metrics, versions
+from nasmeta.run.summary import FORMAT, Chosen, Difference, Side, Standing, Summary, metrics, versions
 from nasmeta.run.trials import Trials
 from nasmeta.training.score import Score, ci95, score
 from nasmeta.training.weights import Weights
-from nasmeta.trial import MetaTested, Phase, TrialResult
+from nasmeta.trial import MetaTested, TrialResult
 
 Meta = Score | MetaTested
 """A meta-test: on tasks, or looked up in a table."""
 
 
-def test_once(trials: Trials, chosen: TrialResult, reference: TrialResult) -> Summary:
+def test_once(trials: Trials, finals: Finals) -> Summary:
     """Tests the chosen network and the reference, writes best.pt and summary.json, and returns the summary.
 
     A run that has tested them returns what it stored. Raises RunFailed if the chosen network diverges.
     """
-    judges, recorder, directory = trials.judges, trials.recorder, trials.directory
-    trained = judges.final.leaves_weights
+    recorder, directory = trials.recorder, trials.directory
+    chosen, reference = finals.chosen.network, finals.reference.network
+    trained = trials.judges.search.trains_networks()
     done = stored_summary(directory, trials.state.tested, trained=trained)
     if done is not None:
         return done
     recorder.start()
-    best = _meta_test(trials, "final", chosen)
+    best = _meta_test(trials, finals.chosen)
     if not has_result(best):
         raise RunFailed(
-            f"the searched network {chosen.arch} diverges on meta-test tasks: its loss is not finite; "
+            f"the chosen network {chosen.arch} diverges on meta-test tasks: its loss is not finite; "
             "search again with a lower meta_learner.inner_lr or optimizer.lr"
         )
     baseline = None
     if reference.status == "ok":
-        same = chosen.arch == trials.weights.shared
-        baseline = best if same else _meta_test(trials, "reference", reference)
+        same = finals.chosen is finals.reference
+        baseline = best if same else _meta_test(trials, finals.reference)
     if baseline is not None and not has_result(baseline):
         baseline, reference = None, replace(reference, reason="its loss on meta-test tasks is not finite")
     numbers = tested_numbers(best)
     if trained:
-        weights = trials.weights.of("final", chosen.trial)
+        weights = trials.weights.of(finals.chosen.phase, chosen.trial)
         save_network(
             trials.composition, directory.best, weights, chosen, tested=numbers, inside=directory.path
         )
-    summary = _summary(trials, (chosen, best), (reference, baseline), settings_changed(trials.state.starts))
+    summary = _summary(trials, finals, (chosen, best), (reference, baseline))
     checksum = summary.write(directory.summary)
     recorder.record(Tested(elapsed=recorder.elapsed, arch=chosen.arch, checksum=checksum, **numbers))
     return summary
 
 
 def _summary(
-    trials: Trials,
-    best: tuple[TrialResult, Meta],
-    reference: tuple[TrialResult, Meta | None],
-    changed: list[str],
+    trials: Trials, finals: Finals, best: tuple[TrialResult, Meta], reference: tuple[TrialResult, Meta | None]
 ) -> Summary:
-    """The summary of the run. best, reference: either network's full training and its meta-test.
-
-    changed: the settings that later starts of the run changed.
-    """
+    """The summary of the run. best, reference: either network's full training and its meta-test."""
     composition, state, evaluator = trials.composition, trials.state, trials.judges.search
     keys, trained, front = composition.config.keys, evaluator.trains_networks(), state.front
 
@@ -83,13 +80,41 @@ def _summary(
         trained=trained,
         trials=len(state.searched),
         failed_trials=sum(result.status == "failed" for result in state.searched),
-        settings_changed=changed,
+        settings_changed=settings_changed(state.starts),
         wall_seconds=trials.recorder.elapsed,
         simulated_seconds=state.simulated_seconds if evaluator.simulated_time else None,
+        chosen=_chosen(finals, len(state.searched)),
         best=side(*best),
         reference=side(*reference),
-        difference=paired_difference(best[1], reference[1]),
+        difference=None if finals.chosen is finals.reference else paired_difference(best[1], reference[1]),
+        finalists=[_standing(f, f is finals.reference) for f in (finals.reference, *finals.candidates)],
         pareto=front.summary(checkpoints=evaluator.leaves_weights) if front is not None else None,
+    )
+
+
+def _chosen(finals: Finals, trials: int) -> Chosen:
+    if finals.chosen is finals.reference:
+        return "reference"
+    return "searched" if trials else "given"
+
+
+def _standing(finalist: Finalist, is_reference: bool) -> Standing:
+    result, results = finalist.network, finalist.results
+
+    def mean(name: str) -> float | None:
+        values = [value for r in results if r.status == "ok" and (value := getattr(r, name)) is not None]
+        return fmean(values) if values else None
+
+    return Standing(
+        arch=finalist.arch,
+        is_reference=is_reference,
+        iterations=result.iterations,
+        networks=len(results),
+        failed=sum(r.status == "failed" for r in results),
+        valid_accuracy=mean("valid_accuracy"),
+        valid_loss=mean("valid_loss"),
+        params=result.params,
+        reason=next((r.reason for r in results if r.status == "failed"), None),
     )
 
 
@@ -128,11 +153,11 @@ def paired_difference(best: Meta, reference: Meta | None) -> Difference | None:
     return Difference(mean=float(paired.mean()), ci95=ci95(paired))
 
 
-def _meta_test(trials: Trials, phase: Phase, result: TrialResult) -> Meta:
-    judges, composition = trials.judges, trials.composition
-    if not judges.final.leaves_weights:
-        return judges.final.test(result.arch, result.iterations)
+def _meta_test(trials: Trials, finalist: Finalist) -> Meta:
+    judges, composition, result = trials.judges, trials.composition, finalist.network
+    if not judges.search.trains_networks():
+        return judges.search.test(result.arch, result.iterations)
     problem = judges.problem.for_arch(composition.space.parse(result.arch))
-    state = problem.restored(Weights.read(trials.weights.of(phase, result.trial)))
+    state = problem.restored(Weights.read(trials.weights.of(finalist.phase, result.trial)))
     sampler, tasks = composition.sampler("test"), composition.config.keys.budget.test_tasks
     return score(problem.learner, state, sampler, tasks, stop=trials.stop)

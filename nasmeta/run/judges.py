@@ -1,5 +1,6 @@
 """The evaluators that judge a run's trials, in the run's own process or in a worker."""
 
+from nasmeta.config.keys import BudgetConfig
 from nasmeta.evaluators.base import Evaluator, Report
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.training.best_iterate import KeepBest
@@ -9,17 +10,13 @@ from nasmeta.trial import Job, TrialResult
 
 
 class Judges:
-    """The evaluators of a run: `search` judges its trials, `final` the reference and final candidates.
+    """The evaluators of a run. `search` judges its trials, and the finals too if it says so.
 
-    problem: what they judge architectures on. keep: which iterate a full training keeps; None for the last.
+    problem: what they judge architectures on. budget: says how networks are trained in full.
     """
 
-    def __init__(self, search: Evaluator, problem: Problem, keep: KeepBest | None) -> None:
-        self.search, self.problem = search, problem
-        own = search.final == "own"
-        self.final: Evaluator = (
-            search if own else Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=keep)
-        )
+    def __init__(self, search: Evaluator, problem: Problem, budget: BudgetConfig) -> None:
+        self.search, self.problem, self._budget = search, problem, budget
 
     def load(self) -> None:
         """Loads the data if any network is trained, so that errors in it come before any trial."""
@@ -28,7 +25,15 @@ class Judges:
 
     def evaluate(self, job: Job, report: Report, stop: Stop) -> TrialResult:
         """Runs a job with the evaluator of its phase. See Evaluator.evaluate for `report` and `stop`."""
-        evaluator = self.search if job.phase in ("search", "tuning") else self.final
-        return evaluator.evaluate(
+        return self._evaluator(job).evaluate(
             job.arch, job.iterations, job.trial, job.weights, start=job.start, report=report, stop=stop
         )
+
+    def _evaluator(self, job: Job) -> Evaluator:
+        """The evaluator of a job. A training that a later round continues has to leave the last iterate."""
+        if job.phase in ("search", "tuning") or self.search.final == "own":
+            return self.search
+        budget = self._budget
+        keep = KeepBest.of(budget) if job.iterations == budget.final_iterations else None
+        problem = self.problem.in_full(budget, job.network)
+        return Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=keep)

@@ -44,14 +44,14 @@ class Recorder:
         resumed = bool(self._journal.records)
         if not resumed:
             self.start()
-        keys, state = self._composition.config.keys, self.state
+        state = self.state
         self.announce(
             RunStarted(
                 directory=str(self._directory.path),
-                trials=keys.budget.trials,
+                trials=self._composition.trials,
                 finished=len(state.searched),
                 resumed=resumed,
-                batch_norm=keys.batch_norm,
+                batch_norm=self._composition.config.keys.batch_norm,
                 episode=problem.train.batch(0, 1) if problem else None,
                 best=state.best,
             )

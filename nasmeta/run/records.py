@@ -117,15 +117,13 @@ _OF_RESULT = frozenset(f.name for f in fields(TrialResult))
 class Finished(_Line):
     """A trial ended. In a line, the result's values stand beside the others.
 
-    hypervolume: that of the front with this trial. trained_as: "reference" for a final candidate that is the
-    reference, and so was trained as that.
+    hypervolume: that of the front with this trial.
     """
 
     event: Literal["finished"] = "finished"
     phase: Phase
     result: Annotated[TrialResult, BeforeValidator(_result)]
     hypervolume: float | None = None
-    trained_as: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -1,13 +1,35 @@
-"""What a search has to beat: the hand-designed network, under the same limits, with settings of its own."""
+"""What a search has to beat: the hand-designed network, under the same limits, with settings of its own.
+
+It is trained in full next to the best candidates, and competes with them.
+"""
 
 from nasmeta import seeding
-from nasmeta.evaluators.ranking import best_of
+from nasmeta.evaluators.ranking import best_of, ranked
 from nasmeta.run.trials import Trials
+from nasmeta.run.weights import Plan
 from nasmeta.search_spaces.joint import JointSpace, TunedArchitecture
-from nasmeta.trial import Phase
 
 DRAWS = 100
 """How often settings are drawn anew, at most, until they differ from all that were tried before."""
+
+
+def entrants(trials: Trials, decided: list[str]) -> tuple[str, list[str]]:
+    """The reference and the candidates that enter the finals, best first; each architecture once.
+
+    decided: what the strategy has chosen itself; the best trials follow these. The best of the reference's
+    settings stand for all that the search tried with its architecture.
+    """
+    space, number = trials.composition.space, trials.composition.config.keys.budget.final_candidates
+    best = [result.arch for result in ranked(sorted(trials.state.searched, key=lambda r: r.trial))]
+    found = list(dict.fromkeys([*decided, *best]))
+    reference = opponent(trials, found[:number])
+    if decided:
+        return reference, [arch for arch in found[:number] if arch != reference]
+
+    def network(arch: str) -> str:
+        return str(space.parse(arch).arch) if isinstance(space, JointSpace) else arch
+
+    return reference, [arch for arch in found if network(arch) != network(reference)][:number]
 
 
 def opponent(trials: Trials, candidates: list[str]) -> str:
@@ -18,16 +40,15 @@ def opponent(trials: Trials, candidates: list[str]) -> str:
     candidates' architectures had, if these are more. Trials of the search that were the reference count too
     when the best is chosen, by validation.
     """
-    space, reference = trials.composition.space, trials.constraints.reference()
+    space, reference = trials.composition.space, trials.constraints.reference
     if not isinstance(space, JointSpace):
         return str(reference)
     searched = [(space.parse(result.arch).arch, result) for result in trials.state.searched]
     had = [sum(arch == space.parse(text).arch for arch, _ in searched) for text in candidates]
-    number = max(trials.composition.config.keys.budget.reference_trials, *had)
-    wanted: dict[tuple[Phase, int], str] = {
-        ("tuning", trial): text for trial, text in enumerate(_tried(space, reference, number, trials))
-    }
-    results = trials.judge_all(wanted) + [result for arch, result in searched if arch == reference.arch]
+    budget = trials.composition.config.keys.budget
+    tried = _tried(space, reference, max(budget.reference_trials, *had), trials)
+    plans = [Plan("tuning", trial, text, budget.search_iterations) for trial, text in enumerate(tried)]
+    results = trials.judge_all(plans) + [result for arch, result in searched if arch == reference.arch]
     best = best_of(results)
     return str(reference) if best is None else best.arch
 

@@ -1,4 +1,4 @@
-"""One run: search, train the best few in full, choose one, test it once next to the reference.
+"""One run: search, train the best few in full, choose one on validation, test it once next to the reference.
 
 `search` is all of it, in order. The journal decides what is already done. Resuming an interrupted run makes
 the same calls again, and those that have finished return what the journal holds.
@@ -6,19 +6,18 @@ the same calls again, and those that have finished return what the journal holds
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 from nasmeta.errors import Interrupted, NothingFeasible, RunFailed
-from nasmeta.evaluators.ranking import best_of, ranked
 from nasmeta.run import ending
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Observer, RunFinished
+from nasmeta.run.finals import Finals, choose, train_in_rounds
 from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Searched
-from nasmeta.run.reference import opponent
+from nasmeta.run.reference import entrants
 from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
 from nasmeta.runtime import files
@@ -26,7 +25,7 @@ from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.training.score import Stop
-from nasmeta.trial import Phase, Proposal, TrialResult
+from nasmeta.trial import Proposal
 
 
 def search(
@@ -57,11 +56,8 @@ def search(
         recorder.announce_start(judges.problem if judges.search.trains_networks() else None)
         strategy = _strategy(trials, journal)
         propose_and_judge(strategy, trials)
-        reference, *finals = train_in_full(strategy, trials)
-    chosen = best_of(finals)
-    if chosen is None:
-        raise RunFailed("every final candidate failed: " + "; ".join(str(r.reason) for r in finals))
-    summary = ending.test_once(trials, chosen, reference).model_dump()
+        finals = train_in_full(strategy, trials)
+    summary = ending.test_once(trials, finals).model_dump()
     trials.weights.forget_all()
     recorder.announce(RunFinished(summary, composition.config.hparams()))
     return summary
@@ -84,8 +80,7 @@ def propose_and_judge(strategy: Strategy, trials: Trials) -> None:
         weights.forget_unneeded(strategy.needed())
     if trials.stop():
         raise Interrupted("stopped between two trials")
-    weights.final_starts = strategy.final_starts()
-    weights.forget_unneeded(weights.final_starts)
+    weights.forget_unneeded(strategy.final_starts())
     if state.best is None and not strategy.chosen():
         raise RunFailed(state.all_failed)
     if not state.has_searched:
@@ -107,28 +102,17 @@ def _ask(strategy: Strategy, trials: Trials) -> Proposal | None:
     return proposal
 
 
-def train_in_full(strategy: Strategy, trials: Trials) -> list[TrialResult]:
-    """The results of the reference and then the candidates at the full budget.
+def train_in_full(strategy: Strategy, trials: Trials) -> Finals:
+    """The finals: the best candidates and the reference are trained in full, and one of them is chosen.
 
-    Those that the journal has are not trained again. A candidate that is the reference takes its result.
+    The reference is chosen if validation prefers it, unless the strategy itself has decided what to choose.
     """
-    candidates = _candidates(strategy, trials)
-    reference = opponent(trials, candidates)
-    trials.weights.shared = reference if trials.judges.final.leaves_weights else None
-    wanted: dict[tuple[Phase, int], str] = {("reference", 0): reference}
-    wanted |= {("final", trial): arch for trial, arch in enumerate(candidates)}
-    same = {key for key, arch in wanted.items() if key[0] == "final" and arch == trials.weights.shared}
-    trained, *_ = trials.judge_all({key: arch for key, arch in wanted.items() if key not in same})
-    for phase, trial in sorted(same - trials.state.finished.keys()):
-        trials.finish(phase, replace(trained, trial=trial), trained_as="reference")
-    return [trials.state.finished[key] for key in wanted]
-
-
-def _candidates(strategy: Strategy, trials: Trials) -> list[str]:
-    """The architectures that the strategy has chosen, then the best ones, best first; each once."""
-    best = [result.arch for result in ranked(sorted(trials.state.searched, key=lambda r: r.trial))]
-    distinct = list(dict.fromkeys([*map(str, strategy.chosen()), *best]))
-    return distinct[: trials.composition.config.keys.budget.final_candidates]
+    decided = [str(arch) for arch in strategy.chosen()]
+    reference, candidates = entrants(trials, decided)
+    starts = {trials.state.finished["search", trial].arch: trial for trial in strategy.final_starts()}
+    opponent, *others = train_in_rounds(trials, reference, candidates, starts)
+    competes = not decided or reference in decided
+    return choose(opponent, others, competes=competes)
 
 
 def _strategy(trials: Trials, journal: Journal) -> Strategy:

@@ -7,7 +7,7 @@ import json
 import platform
 import zlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,6 +25,9 @@ Count = Annotated[int, Field(ge=0, le=10**30)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=1e15)]
 
+Chosen = Literal["searched", "given", "reference"]
+"""What the chosen network is: found by the search, named by the user (`nasmeta train`), or the reference."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -33,6 +36,7 @@ class _Part(BaseModel):
 class Side(_Part):
     """The numbers of `best` or of `reference`: as a result of its full training, and of the meta-test.
 
+    iterations: of meta-training. kept_iteration: the one that was kept, if it was chosen (budget.keep).
     test_loss: None for a table, or if it is not finite. reason: why there is no meta-test.
     """
 
@@ -43,6 +47,8 @@ class Side(_Part):
     params: Count | None
     flops: Count | None
     train_seconds: Seconds
+    iterations: Count | None = None
+    kept_iteration: Count | None = None
     reason: str | None = None
     test_accuracy: Share | None
     test_ci95: float | None
@@ -56,6 +62,24 @@ class Difference(_Part):
 
     mean: float
     ci95: float
+
+
+class Standing(_Part):
+    """How an architecture did in the finals.
+
+    iterations: of its longest training. networks: how many were trained so long, of which some `failed`.
+    valid_accuracy, valid_loss: the means over the others. reason: why the first of them failed.
+    """
+
+    arch: str
+    is_reference: bool
+    iterations: Count
+    networks: Count
+    failed: Count
+    valid_accuracy: Share | None
+    valid_loss: float | None
+    params: Count | None
+    reason: str | None
 
 
 class Member(_Part):
@@ -77,8 +101,8 @@ class Summary(_Part):
 
     task, batch_norm: null if the run `trained` no network, since a table's numbers do not depend on them.
     settings_changed: what `resume --force` changed; the results then mix two settings. simulated_seconds:
-    the seconds that the trials would have taken, if times are simulated. pareto: the front, if the strategy
-    has several objectives.
+    the seconds that the trials would have taken, if times are simulated. best: the chosen network.
+    difference: None if that is the reference. pareto: the front, if the strategy has several objectives.
     """
 
     format: int
@@ -94,9 +118,11 @@ class Summary(_Part):
     settings_changed: list[str] = []
     wall_seconds: Seconds
     simulated_seconds: Seconds | None = None
+    chosen: Chosen = "searched"
     best: Side
     reference: Side
     difference: Difference | None = None
+    finalists: list[Standing] = []
     pareto: list[Member] | None = None
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 
 from nasmeta.errors import Interrupted, RunDirectoryError
@@ -16,7 +16,7 @@ from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Finished
-from nasmeta.run.weights import TrialWeights
+from nasmeta.run.weights import Plan, TrialWeights
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
@@ -43,13 +43,7 @@ class Trials:
         self.composition, self.judges, self.directory = composition, judges, directory
         self.recorder, self.state, self.stop = recorder, recorder.state, stop
         self.constraints = Constraints(composition, judges.search, self.state, recorder.record)
-        self.weights = TrialWeights(
-            directory,
-            self.state,
-            search_iterations=composition.config.keys.budget.search_iterations,
-            full_iterations=composition.config.keys.budget.final_iterations,
-            run=self._run,
-        )
+        self.weights = TrialWeights(directory, self.state, self._run)
         self.waiting: list[Proposal] = []
         self.in_flight: deque[Phase] = deque()
         self.executor: Executor = composition.config.build(
@@ -105,37 +99,39 @@ class Trials:
         """Starts a trial of the search."""
         self._submit(self.weights.search_job(Asked.of(proposal)))
 
-    def judge_all(self, wanted: Mapping[tuple[Phase, int], str]) -> list[TrialResult]:
-        """The results of the `wanted` architectures, by phase and number. What is known is not made again.
+    def judge_all(self, plans: Sequence[Plan]) -> list[TrialResult]:
+        """The results of the planned trainings. What is known is not made again.
 
         Raises Interrupted if it is stopped before all are known.
         """
-        waiting = deque(key for key in wanted if key not in self.state.finished)
+        self.weights.plan(plans)
+        waiting = deque(plan for plan in plans if not self._is_known(plan))
         while True:
             while waiting and self.has_room:
-                phase, trial = waiting.popleft()
-                job = self.weights.tuning_job if phase == "tuning" else partial(self.weights.full_job, phase)
-                self._submit(job(trial, wanted[phase, trial]))
+                self._submit(self.weights.job(waiting.popleft()))
             if not self.in_flight:
                 break
             self.next_result()
         if waiting:
             raise Interrupted("stopped between two trainings")
-        return [self.state.finished[key] for key in wanted]
+        return [self.state.finished[plan.key] for plan in plans]
+
+    def _is_known(self, plan: Plan) -> bool:
+        """Whether the training has a result. One of another architecture is from before a forced change."""
+        result = self.state.finished.get(plan.key)
+        return result is not None and result.arch == plan.arch
 
     def next_result(self) -> TrialResult:
         """Waits for the oldest trial in flight to end, and records its result."""
         return self.finish(self.in_flight.popleft(), self.executor.collect())
 
-    def finish(self, phase: Phase, result: TrialResult, *, trained_as: str | None = None) -> TrialResult:
+    def finish(self, phase: Phase, result: TrialResult) -> TrialResult:
         """Records a result. best.pt is written first, so that a kill in between repeats the trial's end."""
         state, searching = self.state, phase == "search"
         front = state.front if searching else None
         if front is not None and "latency" in front.objectives and result.score is not None:
             self.constraints.latency(self.composition.space.parse(result.arch))
         event = Finished(phase=phase, elapsed=self.recorder.elapsed, result=result)
-        if trained_as is not None:
-            event = event.model_copy(update={"trained_as": trained_as})
         state.apply(event)
         is_best = searching and state.best is event.result
         if self.judges.search.leaves_weights:

@@ -1,7 +1,8 @@
 """The weights that a run's trials start from and leave behind."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -14,64 +15,68 @@ from nasmeta.trial import Job, Phase
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A training that no strategy asked for: one that tries settings of the reference, or one of the finals.
+
+    start: phase and number of the trial that it continues. For the others see Job.
+    """
+
+    phase: Phase
+    trial: int
+    arch: str
+    iterations: int
+    network: int = 0
+    start: tuple[Phase, int] | None = None
+
+    @property
+    def key(self) -> tuple[Phase, int]:
+        return self.phase, self.trial
+
+
 class TrialWeights:
     """Keeps the files of trials, forgets them, and makes lost ones again.
 
-    directory, state: those of the run. search_iterations, full_iterations: the budgets of a candidate and of
-    a full training. run: runs a job and leaves its file.
-
-    shared: the architecture, if any, whose full training is done once, as the reference's, although it is
-    also a final candidate. It is known once the search is over.
+    directory, state: those of the run. run: runs a job and leaves its file.
     """
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        state: RunState,
-        *,
-        search_iterations: int,
-        full_iterations: int,
-        run: Callable[[Job], object],
-    ) -> None:
+    def __init__(self, directory: RunDirectory, state: RunState, run: Callable[[Job], object]) -> None:
         self._directory, self._state, self._run = directory, state, run
-        self._search_iterations, self._full_iterations = search_iterations, full_iterations
-        self.shared: str | None = None
-        self.final_starts: set[int] = set()
-        """The search's trials whose training the full training of the same architecture continues."""
+        self._plans: dict[tuple[Phase, int], Plan] = {}
         self._kept: set[int] = set()
         """The search's finished trials whose files are there; `_seen` results have been looked through."""
         self._seen = 0
 
     def search_job(self, asked: Asked) -> Job:
         """The job of a trial of the search, which may start from the weights of an earlier one."""
-        start = None if asked.start is None else self.of("search", asked.start)
-        return self._job("search", asked.trial, asked.arch, asked.iterations, start)
+        start: tuple[Phase, int] | None = None if asked.start is None else ("search", asked.start)
+        return self.job(Plan("search", asked.trial, asked.arch, asked.iterations, start=start))
 
-    def tuning_job(self, trial: int, arch: str) -> Job:
-        """The job that tries settings of the reference, at the budget of a candidate."""
-        return self._job("tuning", trial, arch, self._search_iterations, None)
+    def plan(self, plans: Iterable[Plan]) -> None:
+        """Notes trainings, so that their files can be made again."""
+        self._plans |= {plan.key: plan for plan in plans}
 
-    def full_job(self, phase: Phase, trial: int, arch: str) -> Job:
-        """The full training of a final candidate or of the reference."""
-        searched = self._state.finished
-        starts = (trial for trial in self.final_starts if searched["search", trial].arch == arch)
-        start = next(starts, None)
-        weights = None if start is None else self.of("search", start)
-        return self._job(phase, trial, arch, self._full_iterations, weights)
+    def job(self, plan: Plan) -> Job:
+        """The job of a planned training. The file that it starts from is made again if it is lost."""
+        return Job(
+            phase=plan.phase,
+            trial=plan.trial,
+            arch=plan.arch,
+            iterations=plan.iterations,
+            weights=self._directory.weights(*plan.key),
+            start=None if plan.start is None else self.of(*plan.start),
+            network=plan.network,
+        )
 
     def of(self, phase: Phase, trial: int) -> Path:
         """The whole file that a finished trial left. If it is damaged or lost, the trial is run again."""
-        if phase == "final" and self._state.finished[phase, trial].arch == self.shared:
-            phase, trial = "reference", 0
         path = self._directory.weights(phase, trial)
         if not checkpoint.is_whole(path):
             log.warning("trial %d (%s) is trained again", trial, phase)
-            if phase == "search":
-                job = self.search_job(self._state.asked[trial])
-            else:
-                job = self.full_job(phase, trial, self._state.finished[phase, trial].arch)
-            self._run(job)
-            self._kept |= {trial} if phase == "search" else set()
+            searched = phase == "search"
+            asked = self._state.asked
+            self._run(self.search_job(asked[trial]) if searched else self.job(self._plans[phase, trial]))
+            self._kept |= {trial} if searched else set()
         return path
 
     def forget_unneeded(self, needed: set[int]) -> None:
@@ -87,7 +92,3 @@ class TrialWeights:
         """Deletes the files of all finished trials, once the run has ended."""
         for phase, trial in self._state.finished:
             checkpoint.forget(self._directory.weights(phase, trial))
-
-    def _job(self, phase: Phase, trial: int, arch: str, iterations: int, start: Path | None) -> Job:
-        weights = self._directory.weights(phase, trial)
-        return Job(phase=phase, trial=trial, arch=arch, iterations=iterations, weights=weights, start=start)

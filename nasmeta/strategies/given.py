@@ -19,6 +19,7 @@ class Given(Strategy):
 
     def __init__(self, *, context: SearchContext, architectures: list[str]) -> None:
         super().__init__(context)
+        self.trials = 0
         self._given = [context.space.parse(text) for text in architectures]
         for arch in self._given:
             context.costs(arch)  # raises if it cannot be built
@@ -31,7 +32,4 @@ class Given(Strategy):
         return self._given
 
     def _ask(self, trial: int) -> Proposal | None:
-        return None
-
-    def _exhausted(self) -> bool:
-        return True
+        return None  # never asked: there are no trials

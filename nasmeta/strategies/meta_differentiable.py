@@ -11,7 +11,7 @@ training continues where the search ended.
 meta_learners/task_architecture.py does the adaptation and names its deviations from the papers.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -63,6 +63,9 @@ class MetaDifferentiable(Strategy):
 
     def _exhausted(self) -> bool:
         return self._failed
+
+    def chosen(self) -> list[Any]:
+        return [] if self._last is None else [ADAPTIVE]
 
     def _promotable(self) -> set[int]:
         return self.final_starts()

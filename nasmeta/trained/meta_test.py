@@ -88,7 +88,7 @@ class MetaTest:
     def sampler(self) -> EpisodeSampler:
         """The meta-test tasks."""
         device = next(iter(self.state.parameters.values())).device
-        return episodes(self.config, self.dataset, self.learner, "test", device)
+        return episodes(self.config, self.dataset, self.learner, "test", device, self.config.keys.seed)
 
     def score(self, state: MetaState, stop: Stop = lambda: False) -> Score:
         """The score of a network on these tasks. Raises RunFailed if it is not finite."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from nasmeta import seeding
-from nasmeta.config.keys import RunKeys
+from nasmeta.config.keys import BudgetConfig, RunKeys
 from nasmeta.config.schema import Config
 from nasmeta.config.tuning import having
 from nasmeta.datasets.augment.base import Augmentation
@@ -46,18 +46,22 @@ class Problem:
     """Everything that an evaluator needs besides the architecture and the budget.
 
     All candidates start from the same random stream, see the same training episodes, and are judged on the
-    same `valid_tasks` meta-validation tasks, so that only their architecture differs. Learning-rate schedules
-    span at least `search_iterations` meta-iterations. The training of a candidate that gets fewer is thus the
-    beginning of a full training, which can continue it. Progress is saved every `save_seconds` seconds.
-    `train` and `valid` are loaded at first use, or by `load`. tuned: needed if `space` has
-    TunedArchitectures.
+    same `valid_tasks` meta-validation tasks, so that only their architecture differs. If there are
+    `final_tasks`, networks are judged on so many tasks instead, on which nothing was judged before.
+
+    Learning-rate schedules span at least `search_iterations` meta-iterations. The training of a candidate
+    that gets fewer is thus the beginning of a full training, which can continue it. Progress is saved every
+    `save_seconds` seconds.
+
+    `train` and `valid` are loaded at first use, or by `load`. load_train: takes the seed of the episodes.
+    tuned: needed if `space` has TunedArchitectures.
     """
 
     space: SearchSpace[Any]
     learner: MetaLearner
     optimizer: OuterOptimizer
     task: TaskSpec
-    load_train: Callable[[], EpisodeSampler]
+    load_train: Callable[[int], EpisodeSampler]
     load_valid: Callable[[], EpisodeSampler]
     valid_tasks: int
     meta_batch: int
@@ -67,6 +71,7 @@ class Problem:
     execution: Execution
     save_seconds: float
     tuned: Tuned | None = None
+    final_tasks: int | None = None
 
     @classmethod
     def of(
@@ -87,7 +92,7 @@ class Problem:
             optimizer=config.build("optimizer"),
             task=task,
             load_train=partial(episodes, config, dataset, learner, "train", device),
-            load_valid=partial(episodes, config, dataset, learner, "valid", device),
+            load_valid=partial(episodes, config, dataset, learner, "valid", device, keys.seed),
             valid_tasks=keys.budget.valid_tasks,
             meta_batch=keys.task.meta_batch,
             search_iterations=keys.budget.search_iterations,
@@ -108,14 +113,29 @@ class Problem:
             self,
             learner=learner,
             optimizer=optimizer,
-            load_train=lambda: self.train,
+            load_train=lambda _: self.train,
             load_valid=lambda: self.valid,
+        )
+
+    def in_full(self, budget: BudgetConfig, network: int) -> "Problem":
+        """The problem of full trainings. Shorter ones are the beginning of one of `final_iterations`.
+
+        network: 0 for one with the run's seed; further networks have initial weights and training episodes of
+        their own.
+        """
+        return replace(
+            self,
+            seed=self.seed if network == 0 else seeding.integer(self.seed, "network", network),
+            load_train=self.load_train if network else lambda _: self.train,
+            load_valid=lambda: self.valid,
+            search_iterations=max(self.search_iterations, budget.final_iterations),
+            final_tasks=budget.final_tasks,
         )
 
     @cached_property
     def train(self) -> EpisodeSampler:
         """Meta-training episodes."""
-        return self.load_train()
+        return self.load_train(self.seed)
 
     @cached_property
     def valid(self) -> EpisodeSampler:
@@ -198,12 +218,18 @@ class Problem:
 
     def judge(self, state: MetaState, stop: Stop) -> Score:
         """The score on the run's meta-validation tasks. Raises Interrupted once `stop()` is true."""
-        return score(self.learner, state, self.valid, self.valid_tasks, stop=stop)
+        if self.final_tasks is None:
+            return self._score(state, self.valid_tasks, 0, stop)
+        return self._score(state, self.final_tasks, 2, stop)
 
     def judge_iterate(self, state: MetaState, stop: Stop) -> Score:
-        """As `judge`, on the meta-validation tasks after those."""
-        first = ceil(self.valid_tasks / TASKS_AT_ONCE)
-        return score(self.learner, state, self.valid, self.valid_tasks, first_batch=first, stop=stop)
+        """The score on as many tasks as a candidate is judged on, after those."""
+        return self._score(state, self.valid_tasks, 1, stop)
+
+    def _score(self, state: MetaState, tasks: int, after: int, stop: Stop) -> Score:
+        """The score on the `tasks` meta-validation tasks after so many times `valid_tasks`."""
+        first = after * ceil(self.valid_tasks / TASKS_AT_ONCE)
+        return score(self.learner, state, self.valid, tasks, first_batch=first, stop=stop)
 
 
 def execution(keys: RunKeys) -> Execution:
@@ -212,10 +238,10 @@ def execution(keys: RunKeys) -> Execution:
 
 
 def episodes(
-    config: Config, dataset: Dataset, learner: MetaLearner, split: Split, device: torch.device
+    config: Config, dataset: Dataset, learner: MetaLearner, split: Split, device: torch.device, seed: int
 ) -> EpisodeSampler:
     """A split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
-    task, seed = config.keys.task, config.keys.seed
+    task = config.keys.task
     way = learner.train_way if split == "train" and learner.train_way else task.way
     sampler = dataset.sampler(split, way=way, shot=task.shot, query=task.query, seed=seed, device=device)
     if split != "train":

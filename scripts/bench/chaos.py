@@ -43,6 +43,7 @@ SINUSOID = [
     "task.query=5",
     "budget.trials=6",
     "budget.valid_tasks=20",
+    "budget.final_tasks=20",
     "budget.test_tasks=20",
 ]
 IMAGES = [
@@ -56,6 +57,7 @@ IMAGES = [
     "task.query=2",
     "budget.trials=4",
     "budget.valid_tasks=4",
+    "budget.final_tasks=4",
     "budget.test_tasks=4",
 ]
 CELLS = [*IMAGES, "search_space=nasbench201", "search_space.width=4", "search_space.stages=1"]

@@ -27,6 +27,7 @@ SHORT = [
     "budget.search_iterations=20",
     "budget.final_iterations=20",
     "budget.valid_tasks=100",
+    "budget.final_tasks=100",
     "budget.test_tasks=100",
     "progress=false",
 ]

@@ -26,6 +26,7 @@ SHORT = [
     "budget.final_candidates=1",
     "budget.final_iterations=8",
     "budget.valid_tasks=4",
+    "budget.final_tasks=4",
     "budget.test_tasks=20",
     "strategy=random",
 ]

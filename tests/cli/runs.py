@@ -24,11 +24,19 @@ TINY = [
     "budget.final_candidates=2",
     "budget.final_iterations=4",
     "budget.valid_tasks=20",
+    "budget.final_tasks=20",
     "budget.test_tasks=20",
     "strategy.population_size=2",
     "strategy.sample_size=2",
 ]
-SHORT = [*TINY, "budget.trials=2", "budget.final_candidates=1", "budget.valid_tasks=2", "budget.test_tasks=2"]
+SHORT = [
+    *TINY,
+    "budget.trials=2",
+    "budget.final_candidates=1",
+    "budget.valid_tasks=2",
+    "budget.final_tasks=2",
+    "budget.test_tasks=2",
+]
 """For the jobs of a sweep."""
 
 

@@ -25,6 +25,7 @@ IMAGES = [
     "budget.final_candidates=1",
     "budget.final_iterations=2",
     "budget.valid_tasks=4",
+    "budget.final_tasks=4",
     "budget.test_tasks=4",
     "dataset.train_classes=8",
     "dataset.valid_classes=5",

@@ -34,6 +34,7 @@ SHORT = [
     "budget.final_candidates=1",
     "budget.final_iterations=1",
     "budget.valid_tasks=2",
+    "budget.final_tasks=2",
     "budget.test_tasks=2",
 ]
 

@@ -25,6 +25,7 @@ SMALL = [
     "search_space.width=4",
     "search_space.stages=1",
     "budget.valid_tasks=4",
+    "budget.final_tasks=4",
     "budget.test_tasks=4",
     "budget.final_candidates=1",
     "budget.search_iterations=2",

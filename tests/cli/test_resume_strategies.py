@@ -22,6 +22,7 @@ FAST = [
     "budget.final_candidates=1",
     "budget.final_iterations=1",
     "budget.valid_tasks=2",
+    "budget.final_tasks=2",
     "budget.test_tasks=2",
 ]
 UNTRAINED = ["evaluator=zero_cost", "evaluator.proxy=params", "evaluator.batches=1"]

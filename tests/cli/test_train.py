@@ -66,6 +66,40 @@ def test_a_run_is_where_training_starts_from(searched: Path, tmp_path: Path) -> 
     assert (now["dataset"], now["task"]) == (before["dataset"], before["task"])
 
 
+def test_a_recipe_brings_its_settings_without_its_search(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    settings = [o for o in SETTINGS if "meta_batch" not in o]
+    command = ["experiment=rea_quick", "constraints.max_flops=null", *settings, f"hydra.run.dir={directory}"]
+    assert main(["train", ARCH, *command]) == 0
+    summary = summary_of(directory)
+    assert (summary["best"]["arch"], summary["chosen"], summary["trials"]) == (ARCH, "given", 0)
+    recipe = parse(composed(["experiment=rea_quick"]), trusted=True)
+    stored = config_of(directory)
+    assert stored["task"]["meta_batch"] == recipe.keys.task.meta_batch
+    assert stored["strategy"]["_target_"].endswith("Given")
+
+
+@pytest.mark.parametrize(
+    "what, arguments, told",
+    [("RUN", ["experiment=rea_quick"], "RUN"), (ARCH, ["experiment=rea_quick,darts", "-m"], "experiment")],
+)
+def test_a_recipe_that_cannot_be_used_is_refused_in_one_line(
+    what: str,
+    arguments: list[str],
+    told: str,
+    searched: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    what, told = (text.replace("RUN", str(searched)) for text in (what, told))
+    capsys.readouterr()
+    assert main(["train", what, *arguments, f"hydra.run.dir={tmp_path / 'run'}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "experiment: " in line
+    assert told in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_sweep_over_seeds(searched: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     assert main(["train", str(searched / "best.pt"), "-m", "seed=0,1", f"hydra.sweep.dir={sweep}"]) == 0

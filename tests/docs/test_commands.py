@@ -61,6 +61,7 @@ SMALL = [
     "budget.search_iterations=2",
     "budget.final_iterations=2",
     "budget.valid_tasks=2",
+    "budget.final_tasks=2",
     "budget.test_tasks=2",
     "tensorboard=false",
     "progress=false",

@@ -35,6 +35,7 @@ BASE = [
     "search_space.norms=[bn]",
     "search_space.activations=[relu]",
     "search_space.downsamples=[max]",
+    "budget.final_tasks=21",
     "search_space.max_downsamples=6",
     "search_space.max_blocks=6",
     "save_seconds=0",

@@ -23,7 +23,13 @@ from nasmeta.trial import Criterion
 ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"
 SMALL = [
     *("dataset.train_classes=12", "dataset.valid_classes=8", "dataset.test_classes=8", "dataset.size=14"),
-    *("task.query=2", "task.meta_batch=2", "budget.valid_tasks=25", "budget.search_iterations=3"),
+    *(
+        "task.query=2",
+        "task.meta_batch=2",
+        "budget.valid_tasks=25",
+        "budget.final_tasks=25",
+        "budget.search_iterations=3",
+    ),
     *("save_seconds=0", "batch_norm=running", "optimizer.lr=0.05", "augment=handwriting"),
 ]
 ITERATIONS, EVERY = 7, 2

@@ -37,7 +37,7 @@ def problem(space: str = "conv_small", learner: str = "protonet", device: str = 
         whole.problem(),
         task=TASK,
         device=torch.device(device),
-        load_train=lambda: BlobSampler("train", way=way, device=device),
+        load_train=lambda _: BlobSampler("train", way=way, device=device),
         load_valid=lambda: BlobSampler("valid", device=device),
         valid_tasks=4,
         meta_batch=1,

@@ -1,5 +1,6 @@
 """Events as a run announces them, for the observers' tests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,28 @@ def side(**changes: Any) -> dict[str, Any]:
     return {**values, **changes}
 
 
+def standing(accuracy: float | None, *, is_reference: bool = False, **changes: Any) -> dict[str, Any]:
+    """How an architecture did in the finals; one without an accuracy has failed."""
+    return {
+        "arch": CONV4 if is_reference else SMALL,
+        "is_reference": is_reference,
+        "iterations": 2000,
+        "networks": 1,
+        "failed": int(accuracy is None),
+        "valid_accuracy": accuracy,
+        "valid_loss": None if accuracy is None else 0.2,
+        "params": 111_936,
+        "reason": "Diverged" if accuracy is None else None,
+        **changes,
+    }
+
+
 def summary(
-    best: dict[str, Any], reference: dict[str, Any] | None, difference: tuple[float, float] | None
+    best: dict[str, Any],
+    reference: dict[str, Any] | None,
+    difference: tuple[float, float] | None,
+    chosen: str = "searched",
+    finalists: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     return {
         "format": 1,
@@ -120,6 +141,8 @@ def summary(
         "wall_seconds": 3725.0,
         "kind": "classification" if best["test_accuracy"] is not None else "regression",
         "task": {"way": 5, "shot": 1, "query": 15},
+        "chosen": chosen,
+        "finalists": list(finalists),
         "best": best,
         "reference": reference,
         "difference": None if difference is None else {"mean": difference[0], "ci95": difference[1]},

@@ -1,5 +1,6 @@
 """Runs beside each other: their names, what differs, the order, means over seeds, and what to beware of."""
 
+import math
 import re
 import shutil
 from pathlib import Path
@@ -61,13 +62,16 @@ def test_groups_that_differ_by_seed_alone() -> None:
     scores = [0.9, 0.8, 0.7, 0.6, None]
     runs = [Run(Path(str(n)), "done", config) for n, config in enumerate(settings)]
     numbers = [
-        {"seed": each["seed"], "test_loss": None, "reference_test_loss": None, "difference": None}
+        {"seed": each["seed"], "test_loss": None, "reference_test_loss": None}
+        | {"is_reference": score == 0.9, "difference": None if score == 0.9 else 0.1}
         | dict.fromkeys(("test_accuracy", "reference_test_accuracy"), score)
         for each, score in zip(settings, scores, strict=True)
     ]
     groups = seed_groups(runs, numbers)
     assert [group.tested for group in groups] == [(0, 2), (1, 3)], "and what is not tested is in none"
     assert [group.test.mean for group in groups] == pytest.approx([0.8, 0.7])
+    gains = [group.difference.mean for group in groups if group.difference is not None]
+    assert gains == pytest.approx([0.05, 0.1]), "a search that ends with the reference has gained nothing"
 
 
 def test_means() -> None:
@@ -236,7 +240,7 @@ def test_losses_are_no_accuracies(sine_run: Path, table_run: Path) -> None:
         ("wall_seconds", lambda row: row.numbers["wall_seconds"]),
         ("name", lambda row: row.name),
         ("strategy._target_", lambda row: row.run.settings["strategy._target_"]),
-        ("difference", lambda row: -row.numbers["difference"]),
+        ("difference", lambda row: -(row.numbers["difference"] or -math.inf)),  # none for a reference
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -258,11 +258,14 @@ def test_a_page_of_a_run_of_unknown_settings_has_its_folders_name(table_run: Pat
 
 
 def test_the_reference_found_again_is_one_row(table_run: Path, tmp_path: Path) -> None:
-    directory = copied(table_run, tmp_path / "run", summary=lambda s: {**s, "best": s["reference"]})
+    def reference_chosen(s: dict[str, Any]) -> dict[str, Any]:
+        return {**s, "chosen": "reference", "best": s["reference"], "difference": None}
+
+    directory = copied(table_run, tmp_path / "run", summary=reference_chosen)
     page = page_of(directory, tmp_path)
-    assert "the chosen network is the reference" in page.text
-    assert page.row("searched = reference")
-    assert not [row for row in page.rows if row[:1] == ["reference"]]
+    assert "nothing that validation prefers to the reference" in page.text
+    assert page.row("reference")
+    assert not [row for row in page.rows if row[:1] == ["searched"]]
 
 
 def test_settings_after_the_test_gave_no_result(table_run: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from nasmeta.reporting.figures.curves import Level
 from nasmeta.reporting.tables.closing import closing_table, control_table, evaluation_line
 from nasmeta.reporting.tables.verdict import gain_of, verdict
 from nasmeta.reporting.tables.winner import sweep_verdict
-from tests.reporting.events_of_a_run import CONV4, SMALL, side, summary
+from tests.reporting.events_of_a_run import CONV4, SMALL, side, standing, summary
 
 UGLY = re.compile(
     r"\b1 (tasks|seeds|trials|jobs|architectures)\b|\bNone\b|\bnan\b|  |\.\.|by 0\.0 points|-0\.0 "
@@ -48,8 +48,16 @@ def summaries(draw: st.DrawFn) -> dict[str, Any]:
     reference = draw(sides(regression) | failed)
     no_reference = reference["test_accuracy"] is None and reference["test_loss"] is None
     difference = None if no_reference else draw(st.none() | st.tuples(st.floats(-1, 1), SHARES))
-    whole = {**summary(best, reference, difference), "kind": "regression" if regression else "classification"}
-    trials = draw(st.integers(1, 9))
+    chosen = "searched" if no_reference else draw(st.sampled_from(["searched", "given", "reference"]))
+    if chosen == "reference":
+        best, difference = reference, None
+    others = draw(st.lists(st.none() | SHARES, max_size=3))
+    finalists = [standing(0.9, is_reference=True), *(standing(accuracy) for accuracy in others)]
+    if regression:
+        finalists = [{**finalist, "valid_accuracy": None} for finalist in finalists]
+    whole = summary(best, reference, difference, chosen, finalists)
+    whole["kind"] = "regression" if regression else "classification"
+    trials = draw(st.just(0) if chosen == "given" else st.integers(chosen == "searched", 9))
     return {
         **whole,
         "trained": draw(st.booleans()),
@@ -68,10 +76,11 @@ def test_a_verdict_is_one_true_sentence(whole: dict[str, Any]) -> None:
     if reference["test_accuracy"] is None and reference["test_loss"] is None:
         assert "nothing is compared" in text
         return
-    same = best["arch"] == reference["arch"]
-    assert same == ("chosen network is the reference" in text)
-    if same:
+    if whole["chosen"] == "reference":
+        assert "the reference" in text
+        assert ("The search found nothing" in text) == (whole["trials"] > 0)
         return
+    assert ("searched" in text) <= (whole["chosen"] == "searched")
     gain, ci95 = gain_of(whole)
     one = 1 in (best["test_tasks"], reference["test_tasks"])
     assert ("is better than" in text) == (gain > ci95 and not one)
@@ -85,18 +94,50 @@ def test_a_closing_table_reads_well(whole: dict[str, Any]) -> None:
     text = closing_table(whole, Path("run"))
     prose = "\n".join(line for line in text.splitlines() if "  " not in line)
     assert not UGLY.search(prose.replace("  ", " ")), prose
-    same = whole["best"]["arch"] == whole["reference"]["arch"]
-    assert ("searched = reference" in text) == same
-    assert len(re.findall(r"^searched(?! - )", text, re.M)) == 2
-    assert len(re.findall(r"^reference\b", text, re.M)) == (0 if same else 2)
+    rows = {
+        "searched": ["searched", "reference"],
+        "given": ["trained", "reference"],
+        "reference": ["reference"],
+    }[whole["chosen"]]
+    found = re.findall(r"^(searched|trained|reference)(?! - |.*? in )", text, re.M)
+    assert found == rows * 2, "in the table, and with its architecture"
+    assert ("trial" in prose) == (whole["trials"] > 0)
 
 
-def test_a_network_that_is_the_reference_is_called_so(tmp_path: Path) -> None:
-    text = closing_table(summary(side(), side(), (0.0, 0.0)), tmp_path)
-    assert "the chosen network is the reference" in text
+@pytest.mark.parametrize(
+    "others, trials, told",
+    [
+        ([0.91, 0.93], 9, "its validation accuracy is 94.0 %, the best candidate's 93.0 %"),
+        ([0.91, None], 9, "the best candidate's 91.0 %"),
+        ([None, None], 9, "the other finalists failed: Diverged"),
+        ([], 9, "its best trial is the reference itself"),
+        ([], 0, "trained network is the reference itself"),
+    ],
+)
+def test_a_network_that_is_the_reference_is_called_so(
+    others: list[float | None], trials: int, told: str, tmp_path: Path
+) -> None:
+    finalists = [standing(0.94, is_reference=True), *map(standing, others)]
+    whole = {**summary(side(), side(), None, "reference", finalists), "trials": trials}
+    text = closing_table(whole, tmp_path)
+    assert told in text
     assert "times the parameters" not in text
-    assert "searched - reference" not in text
+    assert "searched" not in text
     assert text.count("93.4 ± 0.4 %") == 1
+
+
+def test_the_best_candidate_is_one_of_those_trained_longest(tmp_path: Path) -> None:
+    finalists = [standing(0.94, is_reference=True), standing(0.99, iterations=1000), standing(0.93)]
+    text = verdict(summary(side(), side(), None, "reference", finalists))
+    assert "the best candidate's 93.0 %" in text
+
+
+def test_the_iteration_that_was_kept_is_a_column(tmp_path: Path) -> None:
+    text = closing_table(summary(side(arch=SMALL, kept_iteration=1400), side(), None), tmp_path)
+    heading, _, searched, reference, *_ = text.splitlines()
+    assert heading.endswith("kept iteration")
+    assert (searched.split()[-1], reference.split()[-1]) == ("1400", "-")
+    assert "kept" not in closing_table(summary(side(arch=SMALL), side(), None), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,13 @@ def trials_of(
     composition: Composition, path: Path, judge: Judge = by_length, seen: list[Event] | None = None
 ) -> Iterator[tuple[Trials, Journal, Strategy]]:
     """The trials of the run in `path`, and its strategy as the journal has left it."""
-    evaluator = SimpleNamespace(leaves_weights=False, simulated_time=True, cost=lambda arch: Cost(1, 1))
-    judges: Any = SimpleNamespace(
-        search=evaluator, final=evaluator, evaluate=lambda job, report, stop: judge(job)
+    evaluator = SimpleNamespace(
+        leaves_weights=False,
+        simulated_time=True,
+        cost=lambda arch: Cost(1, 1),
+        trains_networks=lambda: False,
     )
+    judges: Any = SimpleNamespace(search=evaluator, evaluate=lambda job, report, stop: judge(job))
     with Journal(path / "journal.jsonl") as journal:
         state = RunState.replay(journal.events)
         recorder = Recorder(

@@ -7,28 +7,32 @@ import torch
 
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.state import RunState
-from nasmeta.run.weights import TrialWeights
+from nasmeta.run.weights import Plan, TrialWeights
 from nasmeta.training import checkpoint
 from nasmeta.trial import Job
 from tests.run.events import asked, finished
 
 
 class Run:
-    """A run of three trials, of which the last continues the first, with the files that they left."""
+    """A run of three trials, of which the last continues the first, and of finals in two rounds."""
 
-    def __init__(self, path: Path, shared: str | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.directory, self.jobs = RunDirectory(path), list[Job]()
         self.state = RunState.replay(
             [
                 asked(0), asked(1), finished(0, 0.5), finished(1, 0.4), asked(2, continues=0, iterations=20),
                 finished(2, 0.6, arch="arch-0"), finished(0, 0.9, "reference", arch="reference"),
-                finished(0, 0.8, "final", arch="reference"), finished(1, 0.7, "final", arch="arch-0"),
+                finished(0, 0.7, "final", arch="arch-0"), finished(1, 0.8, "final", arch="arch-0"),
             ]
         )  # fmt: skip
-        self.weights = TrialWeights(
-            self.directory, self.state, search_iterations=10, full_iterations=100, run=self.run
+        self.weights = TrialWeights(self.directory, self.state, self.run)
+        self.weights.plan(
+            [
+                Plan("final", 0, "arch-0", 50, start=("search", 2)),
+                Plan("final", 1, "arch-0", 100, start=("final", 0)),
+                Plan("final", 2, "arch-0", 100, network=1),
+            ]
         )
-        self.weights.shared = shared
         self.directory.checkpoints.mkdir()
         for phase, trial in self.state.finished:
             self.leave(self.directory.weights(phase, trial))
@@ -66,14 +70,6 @@ def test_a_trial_that_continues_another_starts_from_its_file(run: Run) -> None:
     assert not run.jobs
 
 
-def test_a_full_training_starts_from_the_strategys_trial_of_the_same_architecture(run: Run) -> None:
-    assert run.weights.full_job("final", 1, "arch-0").start is None
-    run.weights.final_starts = {2}
-    job = run.weights.full_job("final", 1, "arch-0")
-    assert (job.start, job.iterations) == (run.directory.weights("search", 2), 100)
-    assert run.weights.full_job("final", 0, "arch-1").start is None
-
-
 @pytest.mark.parametrize("harm", ["lost", "damaged"])
 def test_a_lost_file_is_made_again_with_what_it_starts_from(run: Run, harm: str) -> None:
     for trial in (0, 2):
@@ -94,7 +90,14 @@ def test_a_file_that_was_forgotten_and_made_again_is_forgotten_again(run: Run) -
     assert "search-00001.pt" not in run.names()
 
 
-def test_a_candidate_that_is_the_reference_has_its_file(tmp_path: Path) -> None:
-    run = Run(tmp_path, shared="reference")
-    assert run.weights.of("final", 0) == run.directory.weights("reference", 0)
-    assert run.weights.of("final", 1) == run.directory.weights("final", 1)
+def test_a_lost_full_training_is_made_again_as_it_was_planned(run: Run) -> None:
+    for phase, trial in (("search", 2), ("final", 0), ("final", 1)):
+        run.directory.weights(phase, trial).unlink()  # type: ignore[arg-type]
+    assert checkpoint.is_whole(run.weights.of("final", 1))
+    assert [(job.phase, job.trial, job.iterations, job.start) for job in run.jobs] == [
+        ("search", 2, 20, run.directory.weights("search", 0)),
+        ("final", 0, 50, run.directory.weights("search", 2)),
+        ("final", 1, 100, run.directory.weights("final", 0)),
+    ]
+    run.weights.of("final", 2)
+    assert (run.jobs[-1].start, run.jobs[-1].network) == (None, 1)

@@ -19,7 +19,7 @@ from nasmeta.reporting.read.differences import OPTION, shown, written
 from nasmeta.reporting.read.load import Run, is_sweep, load_run
 from nasmeta.reporting.read.ranking import failures, measure_of
 from nasmeta.reporting.tables.closing import difference_line, result_rows
-from nasmeta.reporting.tables.verdict import verdict
+from nasmeta.reporting.tables.verdict import name_of_best, verdict
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.text import csv_cell
 from nasmeta.trial import TrialResult
@@ -148,10 +148,8 @@ def _pictures(*figures: tuple[str, Figure | None]) -> list[tuple[str, str]]:
 def _drawings(run: Run, *, trusted: bool) -> list[dict[str, str]]:
     """Drawings of the chosen architecture, or the best so far, and of the reference, or why there is none."""
     best = run.summary["best"]["arch"] if run.summary else run.best.arch if run.best else None
-    archs = {
-        "searched" if run.summary else "best so far": best,
-        "reference": run.reference.arch if run.reference else None,
-    }
+    archs = {"reference": run.reference.arch if run.reference else None}
+    archs = {name_of_best(run.summary) if run.summary else "best so far": best} | archs
     drawings = []
     for name, arch in archs.items():
         if arch is not None:

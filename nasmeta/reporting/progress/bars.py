@@ -36,7 +36,8 @@ class Bars:
         match event:
             case RunStarted():
                 log_above_bars(self._stream, self._cleanup)
-                self._outer = self._bar("search", event.trials, event.finished, "trial", leave=True)
+                if event.trials:
+                    self._outer = self._bar("search", event.trials, event.finished, "trial", leave=True)
             case TrialStarted() if self._inner is None:
                 self._follow(event)
             case Trained():

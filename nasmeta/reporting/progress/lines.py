@@ -48,16 +48,20 @@ class Lines:
 
 
 def name(event: TrialStarted | Trained | TrialFinished) -> str:
-    """The name of a training: "trial 7", "final trial 1", or "reference"."""
+    """The name of a training: "trial 7", "final trial 1", "reference", or "reference 1" for a further one."""
+    if event.phase == "reference" and event.trial:
+        return f"reference {event.trial}"
     return NAMES.get(event.phase, event.phase).format(event.trial)
 
 
 def started(event: RunStarted) -> str:
     """The first line, like "search of 20 trials in DIR (batch_norm: support)".
 
-    For a resumed run it says how many trials are done.
+    For a resumed run it says how many trials are done. If the architecture is given, there are none.
     """
     where = f"in {event.directory} (batch_norm: {event.batch_norm})"
+    if not event.trials:
+        return f"training goes on {where}" if event.resumed else f"training {where}"
     if event.resumed:
         return f"search goes on with {event.finished} of {event.trials} trials done, {where}"
     return f"search of {event.trials} trials {where}"

@@ -101,7 +101,7 @@ def load_run(path: Path) -> Run:
         latencies=state.latencies,
         trials=tuple(event for event in ended if event.phase == "search"),
         finals=tuple(event.result for event in ended if event.phase == "final"),
-        reference=next((event.result for event in ended if event.phase == "reference"), None),
+        reference=_reference([event.result for event in ended if event.phase == "reference"]),
         in_flight=len(state.asked) - len(state.searched),
         elapsed=state.elapsed,
     )
@@ -202,11 +202,17 @@ def _changes(configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(f"{key}: {', '.join(found)}" for key, found in values.items())
 
 
+def _reference(results: Sequence[TrialResult]) -> TrialResult | None:
+    """The reference's best network of those trained longest; a failed one if all failed."""
+    return best_of(results) or next(iter(results), None)
+
+
 def _failure(run: Run) -> str | None:
-    """Why an untested run cannot continue, or None: all its trials or all its final candidates failed."""
+    """Why an untested run cannot continue, or None: all its trials or all its final trainings failed."""
     if run.trials and len(run.failed) == len(run.trials) and run.in_flight == 0:
         return f"all {len(run.trials)} trials failed, the last one: {run.results[-1].reason}"
+    results = [*run.finals, *([run.reference] if run.reference and run.trials else [])]
     wanted = run.settings.get("budget.final_candidates")
-    if run.finals and len(run.finals) == wanted and all(r.status == "failed" for r in run.finals):
-        return "every final candidate failed: " + "; ".join(str(r.reason) for r in run.finals)
+    if len(run.finals) == wanted and all(r.status == "failed" for r in results):
+        return "every network of the finals failed: " + "; ".join(str(r.reason) for r in results)
     return None

@@ -18,8 +18,8 @@ def outcome(run: Run) -> dict[str, Any]:
     """The numbers of the chosen network, or of the best trial so far, whose `test_` numbers are None.
 
     Names are those of summary.json and accuracies are fractions. `reference_` marks numbers of the reference.
-    `difference` is searched minus reference, over the same tasks if it has a `difference_ci95`. None means
-    not known.
+    `difference` is chosen minus reference, over the same tasks if it has a `difference_ci95`. None means not
+    known, or that the reference is chosen.
     """
     summary = run.summary
     best = summary["best"] if summary else {name: getattr(run.best, name, None) for name in SIDE}
@@ -57,7 +57,7 @@ def _difference(summary: dict[str, Any] | None) -> dict[str, float | None]:
     if paired:
         return {"difference": paired["mean"], "difference_ci95": paired["ci95"]}
     unknown: dict[str, float | None] = {"difference": None, "difference_ci95": None}
-    if summary is None:
+    if summary is None or is_reference(summary):
         return unknown
     best, reference = (final_score(summary[name]) for name in ("best", "reference"))
     return unknown if best is None or reference is None else unknown | {"difference": best - reference}
@@ -117,7 +117,8 @@ def _group(tested: tuple[int, ...], numbers: Sequence[dict[str, Any]]) -> SeedGr
         tested=tested,
         test=test,
         reference=mean_of([final_score(one, "reference_") for one in each]),
-        difference=mean_of([one["difference"] for one in each]),
+        # A search that ends with the reference has gained nothing, and counts as that.
+        difference=mean_of([0.0 if one["is_reference"] else one["difference"] for one in each]),
         accuracy=is_accuracy(each[0]),
     )
 

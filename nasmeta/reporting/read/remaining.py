@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from nasmeta.run.rounds import schedule, trainings
 from nasmeta.trial import TrialResult
 
 RECENT = 10
@@ -44,7 +45,13 @@ def seconds_left(
     if pace is None:
         return None
     trials = max(settings["budget.trials"] - len(searched), 0)
-    trainings = max(settings["budget.final_candidates"] + 1 - len(full), 0)
-    training = settings["budget.final_iterations"] * pace.iteration + pace.judgement
-    tests = 2 * settings["budget.test_tasks"] / settings["budget.valid_tasks"] * pace.judgement
-    return float(trials * pace.trial + trainings * training + tests)
+    rounds = schedule(
+        settings["budget.final_candidates"],
+        rounds=settings["budget.final_rounds"],
+        iterations=settings["budget.final_iterations"],
+        networks=settings["budget.final_seeds"],
+    )
+    left = trainings(rounds)[len(full) :]
+    tasks = len(left) * settings["budget.final_tasks"] + 2 * settings["budget.test_tasks"]
+    judging = tasks / settings["budget.valid_tasks"] * pace.judgement
+    return float(trials * pace.trial + sum(left) * pace.iteration + judging)

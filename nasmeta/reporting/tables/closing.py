@@ -7,13 +7,9 @@ from tabulate import tabulate
 
 from nasmeta.reporting.numbers import counted, duration, human, interval, measured, shorten
 from nasmeta.reporting.read.outcome import difference_text
-from nasmeta.reporting.tables.verdict import is_reference, is_regression, verdict
+from nasmeta.reporting.tables.verdict import is_reference, is_regression, name_of_best, verdict
 from nasmeta.runtime.command_lines import command_line, typed
 from nasmeta.runtime.text import printable
-
-ROWS = (("searched", "best"), ("reference", "reference"))
-SAME = "searched = reference"
-"""The one row of a search that chose the reference."""
 
 ARCH_WIDTH = 1000
 """The most characters of an architecture that are printed."""
@@ -123,13 +119,17 @@ def benchmark_table(setting: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    if is_reference(summary):
-        return [(SAME, summary["best"])]
-    return [(name, summary[key]) for name, key in ROWS if summary.get(key)]
+    rows = [(name_of_best(summary), summary["best"])]
+    if not is_reference(summary) and summary.get("reference"):
+        rows.append(("reference", summary["reference"]))
+    return rows
 
 
 def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """The headers and cells of the closing table: a row for the searched network and for the reference."""
+    """The headers and cells of the closing table: a row for the chosen network and for the reference.
+
+    With budget.keep=best there is a column for the meta-iteration that was kept.
+    """
     what = "test MSE" if is_regression(summary) else "test accuracy"
     headers = ["", what, "tasks", "batch_norm", "parameters", "FLOPs", "meta-training"]
     rows = [
@@ -148,12 +148,17 @@ def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
         ]
         for name, row in _rows(summary)
     ]
+    kept = [row.get("kept_iteration") for _, row in _rows(summary)]
+    if any(iteration is not None for iteration in kept):
+        headers.append("kept iteration")
+        for cells, iteration in zip(rows, kept, strict=True):
+            cells.append("-" if iteration is None else iteration)
     return headers, rows
 
 
 def _table(summary: dict[str, Any]) -> str:
     headers, rows = result_rows(summary)
-    align = ("left", "right", "right", "left", "right", "right", "right")
+    align = ("left", "right", "right", "left", *["right"] * (len(headers) - 4))
     return tabulate(rows, headers, disable_numparse=True, colalign=align)
 
 
@@ -164,16 +169,18 @@ def _comparison(summary: dict[str, Any]) -> str:
 
 
 def difference_line(summary: dict[str, Any]) -> str:
-    """Searched minus reference with its paired interval; "" if they were not tested on the same tasks."""
+    """The paired difference of the chosen network from the reference; "" if there is none."""
     difference = summary.get("difference")
-    if not difference or is_reference(summary):
+    if not difference:
         return ""
     accuracy = not is_regression(summary)
     tasks = summary["best"].get("test_tasks")
     half_width = interval(difference["ci95"], tasks)
     text = difference_text(difference["mean"], half_width, accuracy) + " points" * accuracy
     over = "one task" if tasks == 1 else "the same tasks"
-    return f"searched - reference, on {over}: {text}" + (" (95% interval)" if half_width is not None else "")
+    return f"{name_of_best(summary)} - reference, on {over}: {text}" + (
+        " (95% interval)" if half_width is not None else ""
+    )
 
 
 def _architectures(summary: dict[str, Any]) -> str:
@@ -185,6 +192,7 @@ def _run(summary: dict[str, Any], directory: Path) -> str:
     stands = "" if simulated is None else f" (a simulated {duration(simulated)})"
     failed = summary.get("failed_trials", 0)
     trials = counted(summary["trials"], "trial") + (f" ({failed} of them failed)" if failed else "")
+    trials = trials if summary["trials"] else "trained"
     lines = [f"{trials} in {duration(summary['wall_seconds'])}{stands}: {printable(str(directory))}"]
     if summary.get("settings_changed"):
         lines.append(settings_line(summary))

@@ -1,8 +1,8 @@
-"""Says in plain words whether a search was worth it: the searched network against the reference."""
+"""Says in plain words whether a search was worth it: the chosen network against the reference."""
 
 from typing import Any
 
-from nasmeta.reporting.numbers import error, shorten
+from nasmeta.reporting.numbers import error, measured, shorten
 
 SMALL = 0.5
 """The share of the reference's parameters up to which an equally accurate network counts as a gain."""
@@ -16,30 +16,66 @@ def verdict(summary: dict[str, Any]) -> str:
     "Better" or "worse" means that the paired 95% interval of the difference excludes 0. If there is no paired
     interval, it means that the two 95% intervals do not overlap; numbers of a table may have no intervals.
     Otherwise the two are equal, and the searched network is a gain only with at most half the parameters.
+
+    If the chosen network is the reference, nothing is compared on test tasks. The sentence then says how the
+    candidates did on meta-validation tasks.
     """
-    best, reference = summary["best"], summary["reference"]
+    if is_reference(summary):
+        return _reference_chosen(summary)
+    best, reference, name = summary["best"], summary["reference"], name_of_best(summary)
     if reference["test_accuracy"] is None and reference["test_loss"] is None:
         return _without_reference(summary)
-    if is_reference(summary):
-        return "The search found nothing better than the reference: the chosen network is the reference."
     if 1 in (best["test_tasks"], reference["test_tasks"]):
-        return "One test task does not tell the searched network from the reference: raise budget.test_tasks."
+        return f"One test task does not tell the {name} network from the reference: raise budget.test_tasks."
     gain, ci95 = gain_of(summary)
     size, amount = _size(best, reference), _amount(summary, gain)
     if abs(gain) > ci95:
         what = "better" if gain > 0 else "worse"
         near = " (on the same tasks; their own 95% intervals overlap)" if _overlap(summary) else ""
-        return f"The searched network is {what} than the reference by {amount}{near}{size}."
+        return f"The {name} network is {what} than the reference by {amount}{near}{size}."
     equal = f"as accurate as the reference{_within(summary, ci95)}{size}"
     share = _share(best, reference)
-    if share is not None and share <= SMALL:
-        return f"The searched network is {equal}."
+    if (share is not None and share <= SMALL) or name == "trained":
+        return f"The {name} network is {equal}."
     return f"The search found nothing better: its network is {equal}."
 
 
 def is_reference(summary: dict[str, Any]) -> bool:
-    """Whether the search chose the reference itself."""
-    return bool(summary["best"]["arch"] == (summary.get("reference") or {}).get("arch"))
+    """Whether the chosen network is the reference itself."""
+    return bool(summary.get("chosen") == "reference")
+
+
+def name_of_best(summary: dict[str, Any]) -> str:
+    """What the chosen network is called: "searched", "trained" if it was given, or "reference"."""
+    names = {"given": "trained", "reference": "reference"}
+    return names.get(summary.get("chosen", ""), "searched")
+
+
+def _reference_chosen(summary: dict[str, Any]) -> str:
+    if not summary["trials"]:
+        return "The trained network is the reference itself, so nothing is compared."
+    others = [finalist for finalist in summary["finalists"] if not finalist["is_reference"]]
+    if not others:
+        return "The search found nothing better than the reference: its best trial is the reference itself."
+    lead = "The search found nothing that validation prefers to the reference, which is the chosen network"
+    ended = [finalist for finalist in others if finalist["failed"] < finalist["networks"]]
+    if not ended:
+        return (
+            f"{lead}: the other finalists failed: {shorten(others[0]['reason'], REASON_WIDTH).rstrip('.')}."
+        )
+    other = max(ended, key=lambda finalist: (finalist["iterations"], *_validated(finalist)))
+    own = next(finalist for finalist in summary["finalists"] if finalist["is_reference"])
+    what = "loss" if is_regression(summary) else "accuracy"
+    return f"{lead}: its validation {what} is {_valid_text(own)}, the best candidate's {_valid_text(other)}."
+
+
+def _validated(finalist: dict[str, Any]) -> tuple[int, float]:
+    accuracy, loss = finalist["valid_accuracy"], finalist["valid_loss"]
+    return -finalist["failed"], -loss if accuracy is None else accuracy
+
+
+def _valid_text(finalist: dict[str, Any]) -> str:
+    return measured(finalist["valid_accuracy"], finalist["valid_loss"])
 
 
 def gain_of(summary: dict[str, Any]) -> tuple[float, float]:

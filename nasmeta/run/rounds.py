@@ -1,0 +1,39 @@
+"""The rounds of the finals: how many candidates enter each, and for how long networks are trained."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Round:
+    """The candidates that enter a round, beside the reference, its iterations, and networks of each."""
+
+    candidates: int
+    iterations: int
+    networks: int
+
+
+def schedule(candidates: int, *, rounds: int, iterations: int, networks: int) -> list[Round]:
+    """The rounds of finals that so many candidates enter. There are fewer if one candidate is left before.
+
+    Each round has twice the iterations of the one before it and the better half of its candidates. The last
+    one has `iterations` and several `networks`.
+    """
+    entering = [candidates]
+    while len(entering) < rounds and entering[-1] > 1:
+        entering.append(math.ceil(entering[-1] / 2))
+    *earlier, last = entering
+    halves = [math.ceil(iterations / 2**back) for back in range(len(earlier), 0, -1)]
+    shorter = [Round(number, length, 1) for number, length in zip(earlier, halves, strict=True)]
+    return [*shorter, Round(last, iterations, networks)]
+
+
+def trainings(rounds: Sequence[Round]) -> list[int]:
+    """The meta-iterations of every training in these rounds, in order, without those of earlier rounds."""
+    lengths, before = list[int](), 0
+    for each in rounds:
+        of_one = [each.iterations - before, *[each.iterations] * (each.networks - 1)]
+        lengths += of_one * (each.candidates + 1)
+        before = each.iterations
+    return lengths
