@@ -68,7 +68,7 @@ def test_resuming_a_finished_run_changes_nothing(unbroken: Path, capsys: pytest.
     before = outcome(unbroken), [path.read_bytes() for path in files]
     assert main(["resume", str(unbroken)]) == 0
     assert before == (outcome(unbroken), [path.read_bytes() for path in files])
-    assert "searched" in capsys.readouterr().out
+    assert "test MSE" in capsys.readouterr().out
 
 
 def test_a_run_killed_while_it_tidied_up_is_tidied_up_when_resumed(unbroken: Path) -> None:
