@@ -100,8 +100,8 @@ def test_full_trainings_are_named_and_not_counted() -> None:
         trial_finished(0, 0.9, best=True),
         trial_started(0, "final", "a", 500),
         trial_finished(0, 0.91, best=True, phase="final"),
-        trial_started(-1, "reference", "b", 500),
-        trial_finished(-1, 0.92, best=False, phase="reference"),
+        trial_started(0, "reference", "b", 500),
+        trial_finished(0, 0.92, best=False, phase="reference"),
     )
     assert lines[2] == "final trial 0: training a for 500 iterations"
     assert lines[3].startswith("final trial 0 conv3")
@@ -156,7 +156,7 @@ def test_bars_on_a_terminal() -> None:
     progress(trial_started(4, "final"))
     progress(Trained("final", 4, 10, 10, 0.1, 0.97))
     progress(trial_finished(4, 0.95, best=True, phase="final"))
-    progress(trial_started(-1, "reference"))
+    progress(trial_started(0, "reference"))
     progress(run_finished())
     progress.close()
     text = terminal.getvalue()

@@ -45,9 +45,9 @@ def test_a_whole_run_reads_back(tmp_path: Path) -> None:
         trial_started(0, "final", iterations=100),
         Trained("final", 0, 50, 100, 0.2, 0.95),
         trial_finished(0, 0.92, best=True, phase="final", iterations=100),
-        trial_started(-1, "reference", iterations=100),
+        trial_started(0, "reference", iterations=100),
         Trained("reference", -1, 100, 100, 0.4, 0.85),
-        trial_finished(-1, 0.86, best=False, phase="reference", iterations=100),
+        trial_finished(0, 0.86, best=False, phase="reference", iterations=100),
         run_finished(),
     )
     assert scalars(read, "search/valid_accuracy") == [(0, 0.9), (2, 0.88)]
