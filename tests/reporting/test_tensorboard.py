@@ -46,7 +46,7 @@ def test_a_whole_run_reads_back(tmp_path: Path) -> None:
         Trained("final", 0, 50, 100, 0.2, 0.95),
         trial_finished(0, 0.92, best=True, phase="final", iterations=100),
         trial_started(0, "reference", iterations=100),
-        Trained("reference", -1, 100, 100, 0.4, 0.85),
+        Trained("reference", 0, 100, 100, 0.4, 0.85),
         trial_finished(0, 0.86, best=False, phase="reference", iterations=100),
         run_finished(),
     )
