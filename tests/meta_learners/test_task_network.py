@@ -1,7 +1,5 @@
 """What adapting to a task leaves: a plain network, beyond what the contract asks of every option."""
 
-from functools import partial
-
 import pytest
 import torch
 
@@ -18,7 +16,7 @@ from tests.meta_learners.test_task_architecture import problem
 @pytest.mark.parametrize("name", sorted(VARIANTS.keys() - set(LEARNERS)))
 def test_variants_fulfil_the_contract(name: str, policy: BatchNormPolicy) -> None:
     contract = MetaLearnerContract()
-    contract.test_a_solution_answers_as_predictions_do_and_each_query_by_itself(partial(short, name), policy)
+    contract.test_a_solution_answers_as_predictions_do_and_each_query_by_itself(short(name, policy), policy)
 
 
 @pytest.mark.parametrize("name", ["maml", "reptile", "ridge", "finetune", "finetune all"])
