@@ -248,6 +248,15 @@ def test_a_failed_run_is_named_and_the_others_go_on(common: ModuleType) -> None:
     assert told == [[1], [1, 2]]
 
 
+def test_units_at_the_same_time_compose_one_after_the_other(common: ModuleType) -> None:
+    units = [
+        lambda width=width: common.reference_of([f"search_space.widths=[{width}]"]) for width in (8, 16, 24)
+    ]
+    found: list[list[tuple[str, object]]] = []
+    assert common.in_parallel(units, 3, found.append) == []
+    assert [arch.partition(".")[0] for arch, _ in found[-1]] == ["conv3-8", "conv3-16", "conv3-24"]
+
+
 def test_other_settings_are_refused(common: ModuleType, tmp_path: Path) -> None:
     made = common.Run(("search", "seed=0"), tmp_path / "run")
     (tmp_path / "run.json").write_text(json.dumps({"command": ["search", "seed=1"]}))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -165,11 +166,16 @@ def settings(script: str) -> dict[str, list[str]]:
     return {name: shlex.split(words) for name, words in yaml.safe_load(text).items()}
 
 
+_composing = Lock()
+"""Hydra composes one configuration at a time in a process."""
+
+
 def reference_of(overrides: Sequence[str]) -> tuple[str, Cost]:
     """The reference's string and its cost, under these overrides."""
-    composition = Composition.of(parse(composed([*overrides, "tune=null"]), trusted=True))
-    reference = composition.space.reference()
-    return str(reference), measure_cost(composition.space, reference, composition.task)
+    with _composing:
+        composition = Composition.of(parse(composed([*overrides, "tune=null"]), trusted=True))
+        reference = composition.space.reference()
+        return str(reference), measure_cost(composition.space, reference, composition.task)
 
 
 def within(cost: Cost) -> list[str]:
@@ -268,7 +274,8 @@ class Run:
         """The accuracy of best.pt on each of its meta-test tasks, computed once."""
         stored = self._beside("npy")
         if not stored.exists():
-            test = MetaTest.of(self.directory / "best.pt", [], trusted=False)
+            with _composing:
+                test = MetaTest.of(self.directory / "best.pt", [], trusted=False)
             with files.replacing(stored) as file:
                 np.save(file, test.score(test.state).per_task.numpy())
         return np.load(stored)
