@@ -16,6 +16,7 @@ from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Finished
+from nasmeta.run.state import RunState
 from nasmeta.run.weights import Plan, TrialWeights
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.meta_training import Progress
@@ -105,7 +106,7 @@ class Trials:
         Raises Interrupted if it is stopped before all are known.
         """
         self.weights.plan(plans)
-        waiting = deque(plan for plan in plans if not self._is_known(plan))
+        waiting = deque(plan for plan in plans if not _is_known(plan, self.state))
         while True:
             while waiting and self.has_room:
                 self._submit(self.weights.job(waiting.popleft()))
@@ -115,11 +116,6 @@ class Trials:
         if waiting:
             raise Interrupted("stopped between two trainings")
         return [self.state.finished[plan.key] for plan in plans]
-
-    def _is_known(self, plan: Plan) -> bool:
-        """Whether the training has a result. One of another architecture is from before a forced change."""
-        result = self.state.finished.get(plan.key)
-        return result is not None and result.arch == plan.arch
 
     def next_result(self) -> TrialResult:
         """Waits for the oldest trial in flight to end, and records its result."""
@@ -183,6 +179,12 @@ class Trials:
         """Runs a job in this process."""
         self.recorder.start()
         return self.judges.evaluate(job, partial(_follow, self.recorder.announce, job), self.stop)
+
+
+def _is_known(plan: Plan, state: RunState) -> bool:
+    """Whether the training has a result. One of another architecture is from before a forced change."""
+    result = state.finished.get(plan.key)
+    return result is not None and result.arch == plan.arch
 
 
 def _follow(announce: Announcer, job: Job, progress: Progress) -> None:
