@@ -259,6 +259,21 @@ def test_units_at_the_same_time_compose_one_after_the_other(common: ModuleType) 
     assert [arch.partition(".")[0] for arch, _ in found[-1]] == ["conv3-8", "conv3-16", "conv3-24"]
 
 
+def test_nothing_is_begun_once_it_stops(
+    common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "common", common)  # which is restored
+    fresh = script("common")
+    with pytest.raises(KeyboardInterrupt):
+        fresh.in_parallel([interrupted], 1, print)
+    with pytest.raises(RunFailed, match="not begun"):
+        fresh.Run(("search",), tmp_path / "run").make(1)
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_settings_are_refused(common: ModuleType, tmp_path: Path) -> None:
     made = common.Run(("search", "seed=0"), tmp_path / "run")
     (tmp_path / "run.json").write_text(json.dumps({"command": ["search", "seed=1"]}))

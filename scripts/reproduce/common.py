@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -184,6 +184,7 @@ def within(cost: Cost) -> list[str]:
 
 
 _children: set[subprocess.Popen[bytes]] = set()
+_stopping = Event()
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,8 @@ class Run:
         print(
             f"{time.strftime('%H:%M:%S')} nasmeta {words[0]}: {self.directory}", file=sys.stderr, flush=True
         )
+        if _stopping.is_set():
+            raise RunFailed(f"{self.directory}: not begun")
         log = self._beside("log")
         with log.open("ab") as errors:
             child = subprocess.Popen(
@@ -242,6 +245,8 @@ class Run:
                 start_new_session=True,  # so that Ctrl-C reaches this process alone, which passes it on
             )
             _children.add(child)
+            if _stopping.is_set():  # since the look above
+                child.terminate()
             printed, _ = child.communicate()
             _children.remove(child)
         if child.returncode != 0:
@@ -309,6 +314,7 @@ def in_parallel(units: Sequence[Callable[[], T]], jobs: int, done: Callable[[lis
             else:
                 done([results[number] for number in sorted(results)])
     except BaseException:
+        _stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for child in list(_children):
             child.terminate()  # it saves, and ends
