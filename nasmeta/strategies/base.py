@@ -28,9 +28,6 @@ FEASIBLE_DRAWS = 1000
 FRESH_DRAWS = 100
 """After so many draws a strategy accepts an architecture that it has proposed before."""
 
-STARTS = 3 / 4
-"""The share of the trials that may be given to the architectures with which a search begins."""
-
 Start = Literal["reference", "initial", "random"]
 """What a search begins with.
 
@@ -196,10 +193,11 @@ class Strategy(ABC):
     def draw(self, rng: np.random.Generator) -> Any:
         """An architecture that follows from no score: first what `start` names, then random ones.
 
-        What `start` names comes in the space's order, as far as it is feasible and new, and within the first
-        STARTS of the trials. What was learned from another search takes its place.
+        What `start` names comes in the space's order, as far as it is feasible and new. It does not depend on
+        the number of trials, so a search can be given more of them later. What was learned from another
+        search takes its place.
         """
-        if not self._learned and self._asked < STARTS * self.trials:
+        if not self._learned:
             relatives = self.space.relatives() if self.start == "reference" else []
             for arch in [self.space.initial()] if self.start == "initial" else relatives:
                 if arch not in self._seen and self._feasible(arch):
