@@ -58,7 +58,7 @@ def test_a_finished_run_is_shown_whatever_the_machine_has_become(
     before = contents(run)
     monkeypatch.setattr(environment, "versions", lambda: {**summary.versions(), "torch": "0.0"})
     assert main(["resume", str(run)]) == 0
-    assert "searched" in capfd.readouterr().out
+    assert "parameters" in capfd.readouterr().out
     assert contents(run) == before
 
 
