@@ -59,7 +59,7 @@ SMALL = [
     "task.meta_batch=1",
     "budget.trials=2",
     "budget.search_iterations=2",
-    "budget.final_iterations=2",
+    "budget.final_iterations=4",  # enough for three rounds
     "budget.valid_tasks=2",
     "budget.final_tasks=2",
     "budget.test_tasks=2",
@@ -169,7 +169,7 @@ def only(parse: Callable[..., Any]) -> Callable[..., Any]:
 def shortened(arguments: list[str]) -> list[str]:
     """The same command with the smallest budget: the last value of a key counts."""
     if arguments[0] == "train":
-        return [*arguments, "budget.final_iterations=2"]
+        return [*arguments, "budget.final_iterations=4"]
     if arguments[0] != "search" or "--cfg" in arguments:
         return arguments
     drawn = not any(argument.startswith("dataset=") for argument in arguments)
