@@ -52,7 +52,12 @@ def script(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def common() -> ModuleType:
+def runs() -> ModuleType:
+    return script("runs")
+
+
+@pytest.fixture(scope="module")
+def common(runs: ModuleType) -> ModuleType:
     return script("common")
 
 
@@ -241,32 +246,32 @@ def test_per_task(run: Callable[..., None], tmp_path: Path) -> None:
     assert float(row[9].split()[0]) == pytest.approx(float(row[3]) - float(row[4]), abs=0.11)
 
 
-def test_a_failed_run_is_named_and_the_others_go_on(common: ModuleType) -> None:
+def test_a_failed_run_is_named_and_the_others_go_on(runs: ModuleType) -> None:
     def fails() -> int:
         raise RunFailed("one: failed")
 
     told: list[list[int]] = []
-    assert common.in_parallel([lambda: 1, fails, lambda: 2], 1, told.append) == ["one: failed"]
+    assert runs.in_parallel([lambda: 1, fails, lambda: 2], 1, told.append) == ["one: failed"]
     assert told == [[1], [1, 2]]
 
 
-def test_units_at_the_same_time_compose_one_after_the_other(common: ModuleType) -> None:
+def test_units_at_the_same_time_compose_one_after_the_other(common: ModuleType, runs: ModuleType) -> None:
     units = [
         lambda width=width: common.reference_of([f"search_space.widths=[{width}]"]) for width in (8, 16, 24)
     ]
     found: list[list[tuple[str, object]]] = []
-    assert common.in_parallel(units, 3, found.append) == []
+    assert runs.in_parallel(units, 3, found.append) == []
     assert [arch.partition(".")[0] for arch, _ in found[-1]] == ["conv3-8", "conv3-16", "conv3-24"]
 
 
 def test_nothing_is_begun_once_it_stops(
-    common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules, "common", common)  # which is restored
-    fresh = script("common")
+    monkeypatch.setitem(sys.modules, "runs", runs)  # which is restored
+    fresh = script("runs")
     with pytest.raises(KeyboardInterrupt):
         fresh.in_parallel([interrupted], 1, print)
     with pytest.raises(RunFailed, match="not begun"):
@@ -274,8 +279,8 @@ def test_nothing_is_begun_once_it_stops(
     assert not (tmp_path / "run").exists()
 
 
-def test_other_settings_are_refused(common: ModuleType, tmp_path: Path) -> None:
-    made = common.Run(("search", "seed=0"), tmp_path / "run")
+def test_other_settings_are_refused(runs: ModuleType, tmp_path: Path) -> None:
+    made = runs.Run(("search", "seed=0"), tmp_path / "run")
     (tmp_path / "run.json").write_text(json.dumps({"command": ["search", "seed=1"]}))
     with pytest.raises(RunDirectoryError, match="other settings"):
         made.make(1)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import page
-from common import Data, Options, Run, command, in_parallel, reference_of, settings
+from common import Data, Options, reference_of, settings
+from runs import Run, command, in_parallel
 
 DATASETS = ("omniglot-small", "icons", "glyphs", "emoji")
 TASKS = ("5-way-1-shot", "5-way-5-shot", "20-way-1-shot")

@@ -14,7 +14,8 @@ from functools import partial
 
 import page
 import searched
-from common import Data, Options, Run, command, in_parallel, reference_of, settings, within
+from common import Data, Options, reference_of, settings, within
+from runs import Run, command, in_parallel
 
 WHOLE = "all levers"
 LEVERS = [name.removesuffix(", quick") for name in settings(__file__) if not name.endswith(", full")]

@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Sequence
 from textwrap import fill
 
-from common import ROOT, Options, Run
+from common import ROOT, Options
 from paired import Difference, Tasks, error_ratio
+from runs import Run
 from tabulate import tabulate
 
 from nasmeta.runtime import files

@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 import page
-from common import Data, Options, Run, command, in_parallel, settings
+from common import Data, Options, settings
 from paired import Difference
+from runs import Run, command, in_parallel
 
 RECIPES = ("tnas", "metanas")
 VARIANTS = {

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import page
-from common import Data, Options, Run, command, in_parallel, reference_of, settings, within
+from common import Data, Options, reference_of, settings, within
+from runs import Run, command, in_parallel
 
 CONTENDERS = ("searched", "random", "reference")
 DATASETS = ("omniglot-small", "icons", "glyphs", "emoji")
