@@ -32,7 +32,7 @@ def drawn(run: Run, arch: str, *, trusted: bool) -> Figure | str:
     if arch == ADAPTIVE:
         return "every task takes an architecture of its own, so there is none to draw"
     try:
-        space = parse(run.config, trusted=trusted).build("search_space")
+        space = parse(run.config, trusted=trusted, groups=["search_space"]).build("search_space")
         graph = space.drawing(space.parse(arch))
         if len(graph.operations) > MAX_OPERATIONS:
             return f"it has {len(graph.operations)} operations, and more than {MAX_OPERATIONS} are not drawn"
