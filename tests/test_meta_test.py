@@ -31,7 +31,13 @@ def diverging(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 def test_a_reference_that_diverges_is_said_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     diverging(monkeypatch, at=1)
     assert (
-        search(tmp_path / "run", "budget.trials=2", "budget.final_candidates=1", "strategy.start=initial")
+        search(
+            tmp_path / "run",
+            "seed=1",
+            "budget.trials=2",
+            "budget.final_candidates=1",
+            "strategy.start=initial",
+        )
         == 0
     )
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

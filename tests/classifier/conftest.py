@@ -51,8 +51,8 @@ def trained(root: Path, tmp_path_factory: pytest.TempPathFactory, *overrides: st
 
 @pytest.fixture(scope="session")
 def maml(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that is too narrow to be always right, so that a change shows in its accuracy."""
-    return trained(root, tmp_path_factory, *MAML, "search_space.widths=[8]")
+    """A network that is narrow and adapts too slowly to be always right: a change shows in its accuracy."""
+    return trained(root, tmp_path_factory, *MAML, "search_space.widths=[8]", "meta_learner.inner_lr=0.01")
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_killed_once(name: str, unbroken: Path, tmp_path: Path) -> None:
     """With two trials in flight, of which the younger may have ended."""
     directory = tmp_path / "run"
-    assert spawn(arguments(name, directory), kill_at=10) == -signal.SIGKILL
+    assert spawn(arguments(name, directory), kill_at=9) == -signal.SIGKILL
     assert len(in_flight(directory)) == 2
     assert spawn(["resume", str(directory)]) == 0
     assert outcome(directory) == outcome(unbroken)

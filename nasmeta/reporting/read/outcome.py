@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasmeta.datasets import contents
 from nasmeta.reporting.numbers import error, interval, measured, percent
 from nasmeta.reporting.read.differences import OPTION, QUIET, Mean, mean_of, shown
-from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.tables.verdict import is_reference
+
+if TYPE_CHECKING:
+    from nasmeta.reporting.read.load import Run
 
 SIDE = ("arch", "valid_accuracy", "valid_ci95", "valid_loss", "params", "flops")
 TESTED = ("test_accuracy", "test_ci95", "test_loss", "test_tasks")
 
 
-def outcome(run: Run) -> dict[str, Any]:
+def outcome(run: "Run") -> dict[str, Any]:
     """The numbers of the chosen network, or of the best trial so far, whose `test_` numbers are None.
 
     Names are those of summary.json and accuracies are fractions. `reference_` marks numbers of the reference.
@@ -46,7 +48,7 @@ def outcome(run: Run) -> dict[str, Any]:
     }
 
 
-def _test_data(run: Run) -> str | None:
+def _test_data(run: "Run") -> str | None:
     """The fingerprint of the images that the run is tested on; None if it recorded none."""
     data = (run.environment or {}).get("data")
     return None if data is None else contents.read(data)["test"].fingerprint
@@ -98,7 +100,7 @@ class SeedGroup:
     accuracy: bool
 
 
-def seed_groups(runs: Sequence[Run], numbers: Sequence[dict[str, Any]]) -> list[SeedGroup]:
+def seed_groups(runs: Sequence["Run"], numbers: Sequence[dict[str, Any]]) -> list[SeedGroup]:
     """The groups of tested runs that are equal but for the seed; one that is like no other is a group."""
     groups: dict[frozenset[tuple[str, str]], dict[Any, int]] = {}
     for index, run in enumerate(runs):
