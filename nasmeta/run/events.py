@@ -5,8 +5,8 @@ and then dropped (see Announcer).
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.trial import Phase, TrialResult
@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The run begins, or is `resumed` after `finished` of its `trials`."""
+    """The run begins, or is `resumed` after `finished` of its `trials` and `full` of its full trainings.
+
+    settings: the configuration by dotted key.
+    """
 
     directory: str
     trials: int
@@ -31,6 +34,8 @@ class RunStarted:
     """A meta-training batch to show; None if the run trains no network."""
     best: TrialResult | None = None
     """The best trial so far of a resumed run."""
+    full: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

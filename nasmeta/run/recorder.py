@@ -54,6 +54,8 @@ class Recorder:
                 batch_norm=self._composition.config.keys.batch_norm,
                 episode=problem.train.batch(0, 1) if problem else None,
                 best=state.best,
+                full=sum(key[0] in ("final", "reference") for key in state.finished),
+                settings=self._composition.config.hparams(),
             )
         )
 

@@ -47,6 +47,18 @@ def graph_of(operations: list[str], edges: list[tuple[int, int]]) -> Architectur
     return ArchitectureGraph(tuple(operations), adjacency, (16,) * len(operations))
 
 
+SETTINGS = {
+    "budget.valid_tasks": 100,
+    "budget.final_candidates": 1,
+    "budget.final_rounds": 1,
+    "budget.final_seeds": 1,
+    "budget.final_iterations": 20,
+    "budget.final_tasks": 100,
+    "budget.test_tasks": 100,
+}
+"""A full training has twice the 10 meta-iterations of a trial. Everything is judged on as many tasks."""
+
+
 def run_started(episode: TaskBatch | None = None, **changes: Any) -> RunStarted:
     values: dict[str, Any] = {
         "directory": "outputs/run",
@@ -54,6 +66,7 @@ def run_started(episode: TaskBatch | None = None, **changes: Any) -> RunStarted:
         "finished": 0,
         "resumed": False,
         "batch_norm": "support",
+        "settings": SETTINGS,
         "episode": image_batch() if episode is None else episode,
     }
     return RunStarted(**{**values, **changes})

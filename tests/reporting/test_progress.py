@@ -61,11 +61,11 @@ def test_a_line_for_the_start_and_for_every_trial() -> None:
     assert lines[0] == "search of 3 trials in outputs/run (batch_norm: support)"
     assert lines[1].startswith("[1/3] trial 0 conv3-64")
     assert lines[1].endswith(
-        "flatten: valid 90.0 ± 0.8 %, 111.9 K parameters, 41 s; best 90.0 %; about 20 s left"
+        "flatten: valid 90.0 ± 0.8 %, 111.9 K parameters, 41 s; best 90.0 %; about 1 min left"
     )
-    assert lines[2].endswith("best 95.0 %; about 15 s left")
+    assert lines[2].endswith("best 95.0 %; about 1 min 15 s left")
     assert lines[3].startswith("[3/3] trial 2 ")
-    assert lines[3].endswith("valid 85.0 ± 0.8 %, 111.9 K parameters, 41 s; best 95.0 %")
+    assert lines[3].endswith("valid 85.0 ± 0.8 %, 111.9 K parameters, 41 s; best 95.0 %; about 40 s left")
     assert len(lines) == 4
 
 
@@ -83,7 +83,7 @@ def test_a_resumed_run_goes_on_counting_and_estimates_from_this_session() -> Non
     assert lines[0].startswith("search goes on with 7 of 10 trials done")
     assert lines[1].startswith("[8/10] trial 7 ")
     assert "best" not in lines[1]  # it was found before, and 90.0 % is not it
-    assert lines[1].endswith("about 1 min left")
+    assert lines[1].endswith("about 3 min left")
 
 
 def test_readings_come_at_most_every_half_minute() -> None:
@@ -97,6 +97,7 @@ def test_readings_come_at_most_every_half_minute() -> None:
 def test_full_trainings_are_named_and_not_counted() -> None:
     lines = lines_of(
         run_started(trials=1),
+        41.0,
         trial_finished(0, 0.9, best=True),
         trial_started(0, "final", "a", 500),
         trial_finished(0, 0.91, best=True, phase="final"),
@@ -107,7 +108,10 @@ def test_full_trainings_are_named_and_not_counted() -> None:
     assert lines[3].startswith("final trial 0 conv3")
     assert lines[4] == "reference: training b for 500 iterations"
     assert lines[5].startswith("reference conv3")
-    assert all("left" not in line for line in lines)
+    left = [line.rpartition("about ")[2] for line in lines if "left" in line]
+    assert left == ["2 min 44 s left", "42 s left", "0.7 s left"], (
+        "trainings and the test; the last one alone"
+    )
 
 
 def test_regression_shows_losses() -> None:

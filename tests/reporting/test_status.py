@@ -38,18 +38,19 @@ TRIAL = TrialResult(
 def test_the_time_left_counts_every_phase() -> None:
     """A meta-iteration takes 0.2 s and a judgement of 10 tasks 2 s."""
     search, training, test = 22.0, 1000 * 0.2 + 2.0, 2 * 50 * 0.2
-    assert seconds_left(SETTINGS, [], []) is None
-    assert seconds_left(SETTINGS, [TRIAL] * 2, []) == pytest.approx(3 * search + 3 * training + test)
+    assert seconds_left(SETTINGS, [], trials=5, full=0) is None
+    whole = 3 * search + 3 * training + test
+    assert seconds_left(SETTINGS, [TRIAL] * 2, trials=3, full=0) == pytest.approx(whole)
     full = replace(TRIAL, iterations=1000, train_seconds=200.0, seconds=202.0)
-    assert seconds_left(SETTINGS, [TRIAL] * 5, [full]) == pytest.approx(2 * training + test)
-    assert seconds_left(SETTINGS, [TRIAL] * 5, [full] * 3) == pytest.approx(test)
+    assert seconds_left(SETTINGS, [TRIAL, full], trials=0, full=1) == pytest.approx(2 * training + test)
+    assert seconds_left(SETTINGS, [TRIAL], trials=0, full=3) == pytest.approx(test)
 
 
-def test_failed_trials_are_done_and_set_no_pace() -> None:
+def test_failed_trials_set_no_pace() -> None:
     failed = replace(TRIAL, status="failed", train_seconds=1e6, seconds=1e6)
-    once, twice = (seconds_left(SETTINGS, [TRIAL, *[failed] * n], []) for n in (0, 1))
+    once, twice = (seconds_left(SETTINGS, [TRIAL, *[failed] * n], trials=2, full=0) for n in (0, 1))
     assert once is not None
-    assert twice == pytest.approx(once - 22.0)
+    assert twice == once
 
 
 def test_a_run_at_every_moment(table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
 
-from nasmeta.reporting.numbers import judged
+from nasmeta.reporting.numbers import duration, judged
 from nasmeta.reporting.progress.lines import finished, name, reading
 from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
@@ -93,7 +93,9 @@ class Bars:
         if event.phase == "search" and self._outer is not None:
             failed = f"{run_status.failed} failed" if run_status.failed else ""
             best = f"best {judged(run_status.best)}" if run_status.best else ""
-            self._outer.set_postfix_str(", ".join(filter(None, (best, failed))), refresh=False)
+            seconds = run_status.seconds_left
+            left = "" if seconds is None else f"{duration(seconds)} left in all"  # tqdm's is of the search
+            self._outer.set_postfix_str(", ".join(filter(None, (best, failed, left))), refresh=False)
             self._outer.update(1)
 
 

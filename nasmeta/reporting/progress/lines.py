@@ -81,16 +81,14 @@ def finished(event: TrialFinished, run_status: RunStatus) -> str:
     result, search = event.result, event.phase == "search"
     count = f"[{run_status.finished}/{run_status.trials}] " if search else ""
     head = f"{count}{name(event)} {shorten(result.arch, ARCH_WIDTH)}"
-    rest = _search_rest(run_status) if search else ""
+    rest = _rest(run_status, search)
     if result.status == "failed":
         return f"{head}: failed: {shorten(result.reason or 'unknown reason', REASON_WIDTH)}{rest}"
     cost = f"{human(result.params)} parameters, " if result.params is not None else ""
     return f"{head}: {judged(result)}, {cost}{duration(result.seconds)}{rest}"
 
 
-def _search_rest(run_status: RunStatus) -> str:
+def _rest(run_status: RunStatus, search: bool) -> str:
     best, left = run_status.best, run_status.seconds_left
-    text = "" if best is None else f"; best {score(best)}"
-    if left is not None and run_status.finished < run_status.trials:
-        text += f"; about {duration(left)} left"
-    return text
+    text = f"; best {score(best)}" if search and best is not None else ""
+    return text if left is None else f"{text}; about {duration(left)} left"

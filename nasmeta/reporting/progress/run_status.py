@@ -1,8 +1,10 @@
 """The state of a run as its events tell it, shared by all displays of progress."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from nasmeta.reporting.read.remaining import seconds_left
 from nasmeta.run.events import Event, RunStarted, TrialFinished, TrialStarted
 from nasmeta.trial import TrialResult
 
@@ -24,18 +26,24 @@ class RunStatus:
         """(phase, number) -> the trial in flight, in the order in which they started."""
         self._clock = clock
         self._started = clock()
-        self._finished_before = 0
+        self._settings: Mapping[str, Any] = {}
+        self._full = 0
+        self._ended: list[TrialResult] = []
+        """The results of this session."""
 
     def __call__(self, event: Event) -> None:
         match event:
             case RunStarted():
                 self.trials, self.finished = event.trials, event.finished
-                self._finished_before, self._started = event.finished, self._clock()
+                self._full, self._settings = event.full, event.settings
+                self._started = self._clock()
                 self.best = event.best
             case TrialStarted():
                 self.running[event.phase, event.trial] = event
             case TrialFinished():
                 self.running.pop((event.phase, event.trial), None)
+                self._ended.append(event.result)
+                self._full += event.phase in ("final", "reference")
                 if event.phase == "search":
                     self.finished += 1
                     self.failed += event.result.status == "failed"
@@ -45,11 +53,13 @@ class RunStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated seconds for the remaining trials of the search, at the pace of this session.
+        """Estimated seconds until the run has ended, full trainings and test included.
 
-        None until a trial has ended in this session.
+        The results say what the rest costs, and the clock how fast such costs pass: several trials at once
+        take less time than one after the other. None until a trial that trains a network has ended in this
+        session.
         """
-        done = self.finished - self._finished_before
-        if done == 0:
-            return None
-        return (self._clock() - self._started) / done * max(self.trials - self.finished, 0)
+        trials = 0 if self._full else max(self.trials - self.finished, 0)
+        left = seconds_left(self._settings, self._ended, trials=trials, full=self._full)
+        worked = sum(result.seconds for result in self._ended)
+        return None if left is None else left * (self._clock() - self._started) / worked

@@ -34,24 +34,24 @@ class Pace:
 
 
 def seconds_left(
-    settings: Mapping[str, Any], searched: Sequence[TrialResult], full: Sequence[TrialResult]
+    settings: Mapping[str, Any], results: Sequence[TrialResult], *, trials: int, full: int
 ) -> float | None:
     """Estimated seconds until the run has ended; None as long as no trial tells how fast it is.
 
-    settings: the configuration by dotted key. searched: the trials of the search that have ended. full: the
-    full trainings that have ended, the reference's too. One trial at a time is assumed.
+    settings: the configuration by dotted key. results: those of trials that set the pace. trials: how many
+    are left of the search. full: how many full trainings have ended, the reference's too. One trial at a time
+    is assumed.
     """
-    pace = Pace.of([*searched, *full])
+    pace = Pace.of(results)
     if pace is None:
         return None
-    trials = max(settings["budget.trials"] - len(searched), 0)
     rounds = schedule(
         settings["budget.final_candidates"],
         rounds=settings["budget.final_rounds"],
         iterations=settings["budget.final_iterations"],
         networks=settings["budget.final_seeds"],
     )
-    left = trainings(rounds)[len(full) :]
+    left = trainings(rounds)[full:]
     tasks = len(left) * settings["budget.final_tasks"] + 2 * settings["budget.test_tasks"]
     judging = tasks / settings["budget.valid_tasks"] * pace.judgement
     return float(trials * pace.trial + sum(left) * pace.iteration + judging)

@@ -68,7 +68,9 @@ def _full(run: Run) -> str:
 
 def _time(run: Run) -> str:
     full = [*run.finals, *([run.reference] if run.reference else [])]
-    left = seconds_left(run.settings, run.results, full)
+    searched = bool(full) or "strategy.architectures" in run.settings  # or the network was given
+    trials = 0 if searched else max(int(run.settings["budget.trials"]) - len(run.trials), 0)
+    left = seconds_left(run.settings, [*run.results, *full], trials=trials, full=len(full))
     rest = "" if left is None else f", about {duration(left)} left with full trainings and test"
     return f"{duration(run.elapsed)} so far{rest}"
 
