@@ -4,6 +4,8 @@ import importlib.util
 import sys
 from types import ModuleType
 
+import pytest
+
 from tests.conftest import ROOT
 
 
@@ -17,3 +19,10 @@ def load(path: str) -> ModuleType:
     sys.modules[script.stem] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+def load_beside(path: str) -> ModuleType:
+    """The same for a script that imports the modules next to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str((ROOT / "scripts" / path).parent))
+        return load(path)

@@ -16,17 +16,14 @@ from PIL import Image, ImageDraw
 
 from nasmeta.errors import DataError, UserError
 from tests.conftest import ROOT
-from tests.scripts import load
+from tests.scripts import load_beside
 
 FOLDER = ROOT / "scripts" / "datasets"
 TABLES = ["icons", "glyphs", "emoji"]
 
 
 def script(name: str) -> ModuleType:
-    """A script with the modules next to it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        return load(f"datasets/{name}.py")
+    return load_beside(f"datasets/{name}.py")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from scipy import stats
 from nasmeta.cli.main import main as nasmeta
 from nasmeta.errors import DataError, RunDirectoryError, RunFailed
 from tests.conftest import ROOT
-from tests.scripts import load
+from tests.scripts import load_beside
 
 FOLDER = ROOT / "scripts" / "reproduce"
 TINY = [
@@ -45,10 +45,7 @@ TINY = [
 
 
 def script(name: str) -> ModuleType:
-    """A script with the modules next to it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(FOLDER))
-        return load(f"reproduce/{name}.py")
+    return load_beside(f"reproduce/{name}.py")
 
 
 @pytest.fixture(scope="module")

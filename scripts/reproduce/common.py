@@ -5,9 +5,12 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from runs import Run, composing
@@ -18,6 +21,8 @@ from nasmeta.errors import DataError
 from nasmeta.networks.cost import measure_cost
 from nasmeta.run.composition import Composition
 from nasmeta.trial import Cost
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK_SEEDS, FULL_SEEDS = [0, 1, 2], [0, 1, 2, 3, 4]
@@ -120,6 +125,11 @@ class Options:
 
     def data_sets(self) -> list[Data]:
         return [Data.of(word, self.data) for word in self.datasets]
+
+    def units(self, unit: Callable[..., T], *choices: str) -> list[Callable[[], T]]:
+        """Calls of `unit` for every data set, every value of the `choices`, and every seed, in this order."""
+        combined = product(self.data_sets(), *(self.chosen[choice] for choice in choices), self.seeds)
+        return [partial(unit, self, *values) for values in combined]
 
     def search(self, where: str, overrides: Sequence[str], *, seed: int) -> "Run":
         """The run of `nasmeta search` in OUT/WHERE-SEED."""

@@ -41,13 +41,7 @@ class Trained:
 
 def main() -> list[str]:
     options = Options.parsed("learners", __doc__, DATASETS, tasks=TASKS, learners=LEARNERS)
-    units = [
-        partial(trained, options, data, task, learner, seed)
-        for data in options.data_sets()
-        for task in options.chosen["tasks"]
-        for learner in options.chosen["learners"]
-        for seed in options.seeds
-    ]
+    units = options.units(trained, "tasks", "learners")
     return in_parallel(units, options.jobs, partial(write, options))
 
 

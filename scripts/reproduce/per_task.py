@@ -52,13 +52,7 @@ class Outcome:
 
 def main() -> list[str]:
     options = Options.parsed("per_task", __doc__, DATASETS, recipes=RECIPES, variants=VARIANTS)
-    units = [
-        partial(outcome, options, data, recipe, variant, seed)
-        for data in options.data_sets()
-        for recipe in options.chosen["recipes"]
-        for variant in options.chosen["variants"]
-        for seed in options.seeds
-    ]
+    units = options.units(outcome, "recipes", "variants")
     return in_parallel(units, options.jobs, partial(write, options))
 
 

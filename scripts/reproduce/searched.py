@@ -40,12 +40,7 @@ class Match:
 
 def main() -> list[str]:
     options = Options.parsed("searched", __doc__, DATASETS, learners=("protonet", "maml"))
-    units = [
-        partial(match, options, data, learner, seed)
-        for data in options.data_sets()
-        for learner in options.chosen["learners"]
-        for seed in options.seeds
-    ]
+    units = options.units(match, "learners")
     return in_parallel(units, options.jobs, partial(write, options))
 
 
