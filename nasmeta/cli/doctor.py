@@ -177,12 +177,12 @@ def _data(composition: Composition) -> Found:
 
 
 def _meta_gradient(composition: Composition) -> Found:
-    """Compares the reference's meta-gradient on two tasks with differences of its meta-loss."""
+    """Compares the meta-gradient of one network on two tasks with differences of its meta-loss."""
     learner, problem = composition.learner, composition.problem()
     if not is_derivative(learner):
         name = type(learner).__name__
         return "note", f"not compared: {name}, as composed, follows another direction than the derivative"
-    state = problem.initial_state(composition.space.initial())
+    state = problem.initial_state(_network(composition))
     batch = problem.train.batch(0, 2)
     if composition.device.type == "mps":  # it has no float64
         state, batch = state.to(torch.device("cpu")), type(batch)(*(part.cpu() for part in batch))
@@ -191,11 +191,16 @@ def _meta_gradient(composition: Composition) -> Found:
     return ("ok" if error < TOLERANCE else "wrong", text)
 
 
+def _network(composition: Composition) -> Any:
+    """The architecture that stands for all: the reference, or the one that adapts to every task."""
+    return composition.space.initial() if composition.adaptive else composition.space.reference()
+
+
 def _cost(composition: Composition) -> Found:
-    """The time and memory of the run, from a few timed meta-iterations of the reference."""
+    """The time and memory of the run, from a few timed meta-iterations of one network."""
     keys, learner = composition.config.keys, composition.learner
     budget, problem = keys.budget, composition.problem()
-    training = problem.training(composition.space.initial(), 10**9)
+    training = problem.training(_network(composition), 10**9)
     iteration = statistics.median(times(training.step, composition.device, 0.0, STEPS))
     if learner.lacks_population(training.state):
         adopt_population(learner, training.state, [problem.train.batch(0, keys.task.meta_batch)])

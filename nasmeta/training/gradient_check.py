@@ -1,5 +1,7 @@
 """Whether a meta-gradient is the derivative of the meta-loss: central differences in float64."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,6 @@ from nasmeta import seeding
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.inner_loop import InnerLoop
 from nasmeta.meta_learners.state import MetaState
-from nasmeta.networks.execution import Execution
 from nasmeta.task import TaskBatch
 
 STEP = 1e-6
@@ -25,11 +26,13 @@ def is_derivative(learner: MetaLearner) -> bool:
 def gradient_error(learner: MetaLearner, state: MetaState, batch: TaskBatch) -> float:
     """How far the meta-gradient is from the slope of the meta-loss, relative to the larger of the two.
 
-    Both are taken along one random direction in the space of all parameters. Only for a learner of which
-    `is_derivative` is true. `state` is changed: it is in float64 afterwards, and computes task by task.
+    Both are taken along one random direction in the space of all parameters, with tasks computed side by side
+    as in the run. Only for a learner of which `is_derivative` is true. `state` is changed: it is in float64
+    afterwards, neither compiled nor recorded.
     """
     state.network.module.double()
-    state.network.execution = Execution("loop")
+    execution = state.network.execution
+    state.network.execution = replace(execution, compile=False, precision="fp32", cuda_graphs=False)
     state.parameters = {
         name: value.detach().double().requires_grad_() for name, value in state.parameters.items()
     }

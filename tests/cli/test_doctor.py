@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from nasmeta.cli.main import main
 from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.networks.execution import Execution
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from nasmeta.training.gradient_check import gradient_error, is_derivative
 from tests.evaluators.tables import write_few_shot
@@ -69,14 +70,17 @@ def test_a_looked_up_result_needs_no_data(tmp_path: Path, capsys: pytest.Capture
     assert "cost" not in found
 
 
+@pytest.mark.parametrize("task_parallel", ["loop", "vmap"])
 @pytest.mark.parametrize("name", LEARNERS)
-def test_derivatives_are_told_from_wrong_ones(name: str) -> None:
+def test_derivatives_are_told_from_wrong_ones(name: str, task_parallel: Literal["loop", "vmap"]) -> None:
     """The check passes every learner that has a derivative, and sees one that is a hundredth too long."""
     one = learner(name, "support")
     if not is_derivative(one):
         return
     batch = BlobSampler("train", way=one.train_way or 5, shot=2, query=2).batch(0, 2)
-    assert gradient_error(one, init(one, conv_network(width=3)), batch) < 1e-6
+    state = init(one, conv_network(width=3))
+    state.network.execution = Execution(task_parallel)
+    assert gradient_error(one, state, batch) < 1e-6
 
     def longer(*arguments: Any) -> Gradients:
         gradients, metrics = type(one).meta_gradient(one, *arguments)
