@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
     bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
-    bench_parser.add_argument("--arch", metavar="ARCH", help="another network than the reference")
+    bench_parser.add_argument("--arch", metavar="ARCH", help="this network instead of the reference")
     bench_parser.add_argument(
         "--seconds", type=float, default=5.0, help="seconds a row takes at least (default 5)"
     )

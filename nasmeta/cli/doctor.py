@@ -181,7 +181,7 @@ def _meta_gradient(composition: Composition) -> Found:
     learner, problem = composition.learner, composition.problem()
     if not is_derivative(learner):
         name = type(learner).__name__
-        return "note", f"not compared: {name}, as composed, follows another direction than the derivative"
+        return "note", f"not compared: {name}, as composed, does not follow the derivative"
     state = problem.initial_state(_network(composition))
     batch = problem.train.batch(0, 2)
     if composition.device.type == "mps":  # it has no float64

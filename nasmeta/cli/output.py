@@ -48,7 +48,7 @@ def make_new(directory: Path) -> Path:
         except FileExistsError:
             continue
         return candidate
-    raise RunDirectoryError(f"{directory}: there are ten thousand runs of this name already")
+    raise RunDirectoryError(f"{directory}: ten thousand runs have this name already; name another directory")
 
 
 def refuse_run(directory: Path) -> None:
@@ -57,7 +57,7 @@ def refuse_run(directory: Path) -> None:
     A run that was killed while Hydra still wrote its own files does not count: it has nothing to lose.
     """
     if os.path.lexists(directory) and not directory.is_dir():
-        raise RunDirectoryError(f"{directory}: is not a directory; name a directory for the run")
+        raise RunDirectoryError(f"{directory}: is not a directory; name another one for the run")
     signs = ("config.json", "journal.jsonl", "multirun.yaml", MANIFEST)
     if any(os.path.lexists(directory / sign) for sign in signs):
         raise RunDirectoryError(

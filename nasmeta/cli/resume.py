@@ -62,7 +62,7 @@ def _replayed(plan: Plan, manifest: Manifest, *, trusted: bool) -> list[str]:
     """The arguments with which Hydra replays a sweep in its directory; UntrustedError unless `trusted`."""
     if not trusted:
         raise UntrustedError(
-            f"{manifest.file}: Hydra would replay its arguments, which can run any code: if the sweep is "
+            f"{manifest.file}: Hydra would replay its arguments, which can run any code; if the sweep is "
             f"your own: {manifest.resume_command()}; or resume the jobs one by one: "
             + command_line("resume", manifest.path / "NUMBER")
         )

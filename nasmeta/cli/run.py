@@ -52,7 +52,7 @@ def run(
             raise Interrupted(f"{interrupted}; resume with: {again}") from None
         except StorageError as error:
             raise StorageError(
-                f"{error}; what was written before is intact: free space, then: {again}"
+                f"{error}; what was written before is intact; free space, then type: {again}"
             ) from error
         finally:
             for observer in observers:
@@ -77,7 +77,7 @@ def _observers(config: Config, directory: RunDirectory) -> list[Any]:
         observers.append(Progress())
     nameable = printable(str(directory.tensorboard)) == str(directory.tensorboard)
     if config.keys.tensorboard and not nameable:
-        log.warning("%s: no TensorBoard files: it cannot write to a name that is not text", directory.path)
+        log.warning("%s: no TensorBoard files: it cannot write to a path that is not UTF-8", directory.path)
     elif config.keys.tensorboard:
         from nasmeta.reporting.tensorboard import TensorBoard
 

@@ -118,7 +118,10 @@ def _typed(hydra: Any) -> set[str]:
 def _in_memory(config: DictConfig) -> None:
     """Keeps a replayed study in memory. A stored study would count the jobs that it has a second time."""
     if OmegaConf.select(config, "hydra.sweeper.storage") is not None:
-        log.warning("%s is left as it is; the study continues in memory", config.hydra.sweeper.storage)
+        log.warning(
+            "hydra.sweeper.storage: %s is left as it is; the study continues in memory",
+            config.hydra.sweeper.storage,
+        )
         config.hydra.sweeper.storage = None
 
 

@@ -38,7 +38,7 @@ def train(arguments: list[str]) -> int:
     recipe = any(override.startswith("experiment=") for override in overrides)
     if path.exists():
         if recipe:
-            raise ConfigError(f"experiment: {what} brings its own configuration; leave one of the two out")
+            raise ConfigError(f"experiment: {what} has a configuration of its own; leave one of the two out")
         network = load_network(path, trusted=trusted)
         arch = network.arch
         stored = SearchCommand(
@@ -57,7 +57,7 @@ def _recipe(overrides: list[str]) -> tuple[SearchCommand, list[str]]:
         stays = override.is_sweep_override() or override.get_key_element().startswith("hydra.")
         (left if stays else fixed).append(str(override.input_line))
     if any(override.startswith("experiment=") for override in left):
-        raise ConfigError("experiment: several recipes; name one, whose settings the training has")
+        raise ConfigError("experiment: a training takes the settings of one recipe; name one")
     return SearchCommand(overrides=tuple(as_overrides(parse(composed(fixed), trusted=True)))), left
 
 

@@ -70,7 +70,7 @@ def _configured(config: Config, key: str) -> Any:
     }
     free = [name for name in known if name not in OF_THE_TASKS]
     if key in OF_THE_TASKS & known.keys():
-        raise ConfigError(f"tune.{key}: it changes the episodes, which are the same for all candidates")
+        raise ConfigError(f"tune.{key}: cannot be tuned: it changes the episodes, which all candidates share")
     if key not in known:
         raise ConfigError(f"tune.{key}: cannot be tuned; {suggest(key, free)}")
     return known[key]

@@ -68,12 +68,10 @@ class Dataset(ABC):
         """Raises ConfigError if the split is too small for such tasks; `way_key` is the key of `way`."""
         classes, examples = self.num_classes(split), self.examples_per_class(split)
         if classes is not None and way > classes:
-            most = (
-                f"at most {classes}: {way_key}={classes}" if classes > 1 else "a task tells at least 2 apart"
-            )
+            most = f"at most {classes}: {way_key}={classes}" if classes > 1 else "a task needs at least 2"
             raise ConfigError(f"{way_key}: {way} classes a task, but the {split} split has {classes}; {most}")
         if examples is not None and shot >= examples:
-            remedy = f"type task.shot={examples - 1}" if examples > 1 else "a task needs two at least"
+            remedy = f"type task.shot={examples - 1}" if examples > 1 else "a class needs at least 2"
             raise ConfigError(
                 f"task.shot: {shot} images of a class and one query, but a class of the {split} split has "
                 f"{examples}; {remedy}"

@@ -40,8 +40,7 @@ def is_ours(folder: str | None) -> bool:
 CacheFolder = Annotated[
     Folder | None,
     UsersOnly(
-        "a folder that is no cache of nasmeta's is not made or written for a stored configuration; "
-        "images are decoded anew",
+        "a stored configuration may only write to a cache that nasmeta has made; images are decoded anew",
         harmless=is_ours,
         replace=True,
     ),

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 Download = Annotated[
     bool,
-    UsersOnly("nothing is fetched for a stored configuration", harmless=not_, replace=True, instead=False),
+    UsersOnly("a stored configuration may not download", harmless=not_, replace=True, instead=False),
 ]
 """The type of an argument that allows downloads. In a stored configuration it allows none."""
 
@@ -60,7 +60,7 @@ class Published:
                 found = self._stream(file)
                 if found != self.digest:
                     raise DataError(
-                        f"{self.url}: what it sent has {self.algorithm} {found}, expected {self.digest}; "
+                        f"{self.url}: sent a file whose {self.algorithm} is {found}, expected {self.digest}; "
                         f"try again, or {by_hand}"
                     )
         except OSError as error:
@@ -77,7 +77,7 @@ class Published:
                 size += len(block)
                 if size > self.max_bytes:
                     raise DataError(
-                        f"{self.url}: sent more than {self.max_bytes} bytes, which it cannot have"
+                        f"{self.url}: sent more than {self.max_bytes} bytes; the published file is smaller"
                     )
                 digest.update(block)
                 file.write(block)

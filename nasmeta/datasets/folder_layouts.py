@@ -82,7 +82,7 @@ def _only(folder: Path, split: Split, suffix: str) -> Path:
     found = [path for name in _NAMES[split] if (path := folder / f"{name}{suffix}").exists()]
     expected = " or ".join(f"{name}{suffix}" for name in _NAMES[split])
     if not found:
-        raise DataError(f"{folder}: no {expected}; the {split} split is looked for there")
+        raise DataError(f"{folder}: has no {expected}; it must hold the {split} split")
     if len(found) > 1:
         raise DataError(f"{folder}: more than one of {expected}; keep the one that is the {split} split")
     return found[0]

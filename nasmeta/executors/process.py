@@ -101,7 +101,7 @@ class ProcessExecutor(Executor):
             worker.ask_to_stop()
         while any(worker.answer is None for worker in self._busy):
             self._receive()
-        raise Interrupted(f"stopped with {len(self._busy)} of its trials under way")
+        raise Interrupted(f"stopped with {len(self._busy)} of its trials in progress")
 
     def _receive(self) -> None:
         """Takes one message from every worker that has sent one; waits up to POLL_SECONDS for the first."""

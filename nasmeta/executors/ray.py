@@ -141,7 +141,7 @@ class RayExecutor(Executor):
         self._flag.set.remote()
         answers = [running.answer for running in self._busy]
         self._ray.wait(answers, num_returns=len(answers), timeout=SAVING_SECONDS)
-        raise Interrupted(f"stopped with {len(answers)} of its trials under way")
+        raise Interrupted(f"stopped with {len(answers)} of its trials in progress")
 
 
 @dataclass(frozen=True)

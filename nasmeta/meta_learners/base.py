@@ -114,8 +114,8 @@ class MetaLearner(ABC):
         """
         if self.batch_norm.depends_on_companions and state.network.norms:
             raise ConfigError(
-                "batch_norm: transductive normalizes a query by those that it comes with, so no network "
-                "answers one alone; use support or running"
+                "batch_norm: transductive normalizes a query by those that come with it, so a network "
+                "cannot answer a single one; use support or running"
             )
         return self._adapt(state, support_x, support_y)
 

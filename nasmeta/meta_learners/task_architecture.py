@@ -60,8 +60,8 @@ class TaskArchitecture(MetaLearner):
         self.inner.check(task)
         if self.adaptation.prune_steps and getattr(self.inner, "learn_inner_lr", False):
             raise ConfigError(
-                "strategy.prune_steps: a pruned network has no inner rates, and this learner's are learned "
-                "a parameter; use meta_learner.learn_inner_lr=false (meta_learner=maml), or prune_steps=0"
+                "strategy.prune_steps: a pruned network has no inner rates, and this learner learns one for "
+                "each parameter; use meta_learner.learn_inner_lr=false (meta_learner=maml), or prune_steps=0"
             )
         if self.batch_norm.needs_population:
             raise ConfigError(

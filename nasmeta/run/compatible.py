@@ -109,22 +109,20 @@ TABLE: tuple[Row, ...] = (
     row(
         "evaluator",
         lambda p: p.strategy.adaptation is not None and not p.evaluator.continues,
-        "strategy {strategy} trains one network on and on, whose architecture adapts to every task, and "
-        "evaluator {evaluator} judges fixed architectures, each by itself",
+        "strategy {strategy} trains one network whose architecture adapts to every task, and "
+        "evaluator {evaluator} judges fixed architectures one by one",
         "evaluator=scratch",
     ),
     row(
         "evaluator",
         lambda p: not p.strategy.black_box and not p.evaluator.trains_networks(),
-        "strategy {strategy} learns from tasks, and the results that evaluator {evaluator} looks up are of "
-        "other ones",
+        "strategy {strategy} trains on tasks, and evaluator {evaluator} looks up results of other tasks",
         "evaluator=scratch",
     ),
     row(
         "strategy.goal",
         lambda p: p.strategy.has_goal and not p.evaluator.common_scale,
-        "the goal of strategy {strategy} is an accuracy or a loss, and this proxy has a scale of its own, on "
-        "which the first network may be beyond it",
+        "the goal of strategy {strategy} is an accuracy or a loss, and this proxy has another scale",
         "evaluator.proxy=vote (ranks from 0 to 1), evaluator=scratch, or strategy=evolution",
     ),
     row(
@@ -175,7 +173,7 @@ TABLE: tuple[Row, ...] = (
     row(
         "executor",
         lambda p: p.executor.separate and not p.evaluator.trains_networks(),
-        "evaluator {evaluator} looks results up, which no other process does sooner",
+        "evaluator {evaluator} looks up results, which other processes do not speed up",
         "executor=serial",
     ),
 )

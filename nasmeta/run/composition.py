@@ -73,7 +73,7 @@ class Composition:
         learner: MetaLearner = config.build("meta_learner", batch_norm=BatchNormPolicy.parse(keys.batch_norm))
         task = dataset.task_spec(keys.task.way)
         if task.kind == "classification" and task.outputs < 2:
-            raise ConfigError("task.way: 1 class a task leaves nothing to tell apart; at least 2")
+            raise ConfigError("task.way=1: a task needs at least 2 classes")
         learner.check(task)
         config.build("augment").check(task)
         for split in SPLITS:

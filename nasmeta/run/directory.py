@@ -68,7 +68,7 @@ class RunDirectory:
         except RunDirectoryError as error:
             if not last:
                 raise RunDirectoryError(
-                    f"{error}; start the run again, or copy the file from one of the same settings"
+                    f"{error}; start the run again, or copy the file from a run with the same settings"
                 ) from error
             problem = str(error)
         log.warning("%s; taken from the journal instead", problem)

@@ -137,17 +137,19 @@ def read(path: Path) -> tuple[list[Record], int]:
         if record is None:
             if number < len(lines):
                 raise RunDirectoryError(
-                    f"{path}: line {number} is damaged, and so all after it; keep the first {number - 1} "
-                    f"lines (head -n {number - 1}) to go on from there"
+                    f"{path}: line {number} is damaged, and lines follow it; keep the first {number - 1} "
+                    f"lines (head -n {number - 1}) to resume from there"
                 )
             break
         if record.get("v") != FORMAT:
             raise RunDirectoryError(
                 f"{path}: line {number} has format {record.get('v')!r}, this nasmeta reads {FORMAT}: resume "
-                "the run by the version that began it"
+                "the run with the version that began it"
             )
         if not isinstance(record.get("event"), str):
-            raise RunDirectoryError(f"{path}: line {number} is not an event of a run; is this another file?")
+            raise RunDirectoryError(
+                f"{path}: line {number} is not an event of a run; restore the run's own journal"
+            )
         records.append(record)
         good += len(line)
     return records, good

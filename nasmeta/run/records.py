@@ -190,7 +190,7 @@ def parse(path: Path, lines: Sequence[dict[str, Any]]) -> list[JournalEvent]:
             problem = error.errors(include_url=False, include_input=False)[0]
             key = ".".join(str(part) for part in problem["loc"])
             raise RunDirectoryError(
-                f"{path}: line {number}: {key}: {problem['msg']}; no run writes that; start a new run"
+                f"{path}: line {number}: {key}: {problem['msg']}; a run never writes this: start a new one"
             ) from error
     return events
 

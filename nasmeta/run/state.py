@@ -99,5 +99,5 @@ class RunState:
         """What to say of a search that has no best result."""
         failed = self.searched
         if not failed:
-            return "the search looked at no architecture"
+            return "the search tried no architecture"
         return f"the first {len(failed)} trials all failed, the last one: {failed[-1].reason}"

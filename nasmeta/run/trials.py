@@ -70,7 +70,7 @@ class Trials:
         limited = self.composition.config.keys.constraints.max_latency_ms is not None
         if self.executor.capacity > 1 and (limited or "latency" in strategy.objectives):
             log.warning(
-                "latencies are measured while trials run beside: longer, and noisier, than by executor=serial"
+                "latencies are measured while other trials run: longer and noisier than with executor=serial"
             )
         if not strategy.black_box:  # repeating its asks may train
             self.recorder.start()
@@ -88,7 +88,7 @@ class Trials:
             elif isinstance(event, Finished) and event.phase == "search":
                 if asked.pop(event.result.trial, None) is None:
                     raise RunDirectoryError(
-                        f"{journal.path}: trial {event.result.trial} ends and was never asked for"
+                        f"{journal.path}: trial {event.result.trial} ends but was never asked for"
                     )
                 strategy.tell(self.outcome(event.result))
         self.waiting = list(asked.values())

@@ -29,16 +29,16 @@ def plain(values: object, *, allow_nan: bool = False) -> dict[str, Any]:
         copy = json.loads(text)
         deep = _depth(copy) > MAX_DEPTH
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"configuration: {error}; it may hold text and finite numbers") from error
+        raise ConfigError(f"configuration: {error}; it may hold only text and finite numbers") from error
     except RecursionError:
         deep = True
     if deep:
         raise ConfigError(f"configuration: has more than {MAX_DEPTH} levels of lists and mappings")
     if not isinstance(copy, dict):
-        raise ConfigError(f"configuration: got a {type(copy).__name__}, should be keys and their values")
+        raise ConfigError(f"configuration: got a {type(copy).__name__}, expected keys and values")
     if "${" in text and (found := _INTERPOLATION.search(text)):
         raise ConfigError(
-            f"configuration: {found[0]:.200} has an interpolation; stored values may have none: "
+            f"configuration: {found[0]:.200} is an interpolation, which stored values may not have: "
             "type KEY=VALUE"
         )
     return copy

@@ -68,4 +68,4 @@ def _distinct(key: str, values: tuple[object, ...], wanted: str) -> None:
         raise ConfigError(f"search_space.{key}: the list is empty; use {wanted}")
     repeated = [value for i, value in enumerate(values) if value in values[:i]]
     if repeated:
-        raise ConfigError(f"search_space.{key}: {repeated[0]!r} is there twice; use each once")
+        raise ConfigError(f"search_space.{key}: {repeated[0]!r} is listed twice; list each once")

@@ -59,7 +59,7 @@ class NSGA2(Strategy):
             if name not in OBJECTIVES:
                 raise ConfigError(f"strategy.objectives: {name!r} is unknown; {suggest(name, OBJECTIVES)}")
         if len(set(objectives)) < len(objectives):
-            raise ConfigError(f"strategy.objectives: {objectives} names one twice; use each once")
+            raise ConfigError(f"strategy.objectives: {objectives} lists one twice; list each once")
         self.objectives = tuple(objectives)
         self.size, self.start = population_size, start
         self.crossover_prob, self.mutation_prob = crossover_prob, mutation_prob

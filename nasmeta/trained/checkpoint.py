@@ -34,7 +34,7 @@ def load_network(path: Path, *, trusted: bool) -> TrainedNetwork:
         target = evaluator.get("_target_") if isinstance(evaluator, dict) else evaluator
         if not resolve("evaluator", target, trusted=trusted).trains_networks():
             raise CheckpointError(
-                f"{file}: there is none: the run's evaluator, {target}, looks accuracies up and trains no "
+                f"{file}: there is none: the run's evaluator, {target}, looks up accuracies and trains no "
                 f"network; they are in {directory.summary}"
             )
     return TrainedNetwork.load(path, trusted=trusted)
@@ -97,7 +97,7 @@ def own_data(network: TrainedNetwork, configs: Sequence[Config], splits: Collect
         if not changed:
             return found
         reason = "; ".join(f"{split}: {text}" for split, text in changed.items())
-    raise DataError(f"{network.path}: the data that it was meta-trained on is not at hand ({reason})")
+    raise DataError(f"{network.path}: the data that it was meta-trained on is not available ({reason})")
 
 
 def adopt_training_population(

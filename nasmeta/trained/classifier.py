@@ -68,13 +68,13 @@ class FewShotClassifier:
         network = load_network(Path(path), trusted=trusted)
         if network.preprocessing is None:
             raise CheckpointError(
-                f"{network.path}: was meta-learned on {network.task.kind} tasks that are no image files; a "
+                f"{network.path}: was meta-learned on {network.task.kind} tasks without image files; a "
                 "classifier needs dataset=image_folder, omniglot or strokes"
             )
         state = network.state(pick(device, tf32=False))
         if network.learner.lacks_population(state):
             raise CheckpointError(
-                f"{network.path}: lacks the statistics that batch_norm=running needs: train it with that"
+                f"{network.path}: has no statistics for batch_norm=running; train it with that policy"
             )
         warn_if_provisional(network)
         classifier = cls(network.learner, state, network.preprocessing, network.arch)
@@ -90,10 +90,12 @@ class FewShotClassifier:
         """
         given, named = pictures(images), _labels(labels)
         if len(given) != len(named):
-            raise DataError(f"fit: {len(given)} images and {len(named)} labels; one label an image")
+            raise DataError(
+                f"fit: {len(given)} images and {len(named)} labels; give one label for each image"
+            )
         classes = tuple(sorted(set(named), key=lambda label: (str(type(label)), label)))
         if len(classes) < 2:
-            raise DataError(f"fit: {len(classes)} classes leave nothing to tell apart; at least 2")
+            raise DataError(f"fit: labels of {len(classes)} class; a classifier needs at least 2")
         places = {label: place for place, label in enumerate(classes)}
         order = sorted(range(len(named)), key=lambda i: places[named[i]])  # a TaskBatch is sorted by class
         targets = torch.tensor([places[named[i]] for i in order], device=self._device)
@@ -156,7 +158,7 @@ class FewShotClassifier:
         network = self._state.network
         if architecture_names(self._state):
             raise ConfigError(
-                f"{self.arch}: has an architecture for every task, so fit it to one (--support)"
+                f"{self.arch}: takes another architecture for every task, so fit it to one (--support)"
             )
         if network.norms and not self.learner.batch_norm.needs_population:
             raise ConfigError(

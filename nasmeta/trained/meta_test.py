@@ -116,7 +116,7 @@ class MetaTest:
 def _check_task(path: Path, task: TaskSpec, data: Dataset, *, way: int) -> None:
     """Raises an error if the dataset gives other tasks than the network at `path` takes."""
     if data.kind == "classification" and way < 2:
-        raise ConfigError("task.way: 1 class a task leaves nothing to tell apart; at least 2")
+        raise ConfigError("task.way=1: a task needs at least 2 classes")
     if (data.input_shape, data.kind) != (task.input_shape, task.kind):
         raise CheckpointError(
             f"{path}: was meta-learned on {task.kind} of inputs {list(task.input_shape)}, the dataset gives "

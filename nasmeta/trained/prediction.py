@@ -56,7 +56,7 @@ def find_support(folder: Path) -> Classes:
     support = classes_in(folder, left_out)
     if len(support) < 2:
         raise DataError(
-            f"{folder}: {len(support)} classes with images leave nothing to tell apart, at least 2; "
+            f"{folder}: {len(support)} classes with images; a classifier needs at least 2; "
             f"{LAYOUT}{left_out.hint}"
         )
     if left_out.hint:

@@ -62,12 +62,12 @@ def load(path: Path, *, inside: Path | None = None) -> dict[str, Any]:
         payload = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         _check_values(payload, len(data))
     except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: refused, it holds more than tensors and plain values") from error
+        raise CheckpointError(f"{path}: refused: it holds more than tensors and plain values") from error
     except Exception as error:  # damaged bytes can make the reader raise anything
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: damaged, or no checkpoint: {reason}") from error
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint: {reason}") from error
     if not isinstance(payload, dict):
-        raise CheckpointError(f"{path}: no nasmeta checkpoint: it holds a {type(payload).__name__}")
+        raise CheckpointError(f"{path}: not a checkpoint of nasmeta: it holds a {type(payload).__name__}")
     return payload
 
 
@@ -78,9 +78,9 @@ def _verify(data: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("its members are compressed, as torch never does")
+            raise ValueError("its members are compressed, as torch never writes them")
         if sum(member.file_size for member in members) > len(data):
-            raise ValueError("its members share their bytes, as torch never has them do")
+            raise ValueError("its members overlap, as torch never writes them")
         wrong = archive.testzip()
     if wrong is not None:
         raise ValueError(f"the checksum of {wrong} is wrong")
@@ -134,7 +134,7 @@ def load_progress(path: Path, restore: Callable[[dict[str, Any]], None]) -> bool
             with fitting(file):
                 restore(payload)
         except CheckpointError as error:
-            log.warning("%s; going on from an earlier one, or from the start of this training", error)
+            log.warning("%s; resuming from an earlier one, or from the start of this training", error)
         else:
             return True
     return False

@@ -101,7 +101,7 @@ class TrainedNetwork:
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             key = ".".join(str(part) for part in problem["loc"])
-            raise CheckpointError(f"{path}: no nasmeta checkpoint: {key}: {problem['msg']}") from error
+            raise CheckpointError(f"{path}: not a checkpoint of nasmeta: {key}: {problem['msg']}") from error
         except ConfigError as error:
             raise CheckpointError(f"{path}: its configuration is damaged: {error}") from error
         network = cls(path=path, trust=Trust(trusted), **values)
@@ -176,7 +176,9 @@ def _check_format(path: Path, stored: Mapping[str, Any]) -> None:
             f"(it was written by {stored.get('nasmeta')})"
         )
     if not isinstance(version, int) or missing:
-        raise CheckpointError(f"{path}: no nasmeta checkpoint: it lacks {', '.join(missing) or 'format'}")
+        raise CheckpointError(
+            f"{path}: not a checkpoint of nasmeta: it lacks {', '.join(missing) or 'format'}"
+        )
 
 
 class _Task(BaseModel):

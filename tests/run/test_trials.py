@@ -118,7 +118,7 @@ def test_another_proposal_than_the_journals_is_refused(composition: Composition,
         ask(trials, strategy)
         journal.append("asked", trial=1, arch="fc99", iterations=3)
     with (
-        pytest.raises(RunDirectoryError, match="the strategy now proposes"),
+        pytest.raises(RunDirectoryError, match=r"journal\.jsonl: .*fc99"),
         trials_of(composition, tmp_path),
     ):
         pass
@@ -130,7 +130,7 @@ def test_a_trial_that_ends_unasked_is_refused(composition: Composition, tmp_path
         result = trials.next_result()
         trials.finish("search", result)
     with (
-        pytest.raises(RunDirectoryError, match="trial 0 ends and was never asked for"),
+        pytest.raises(RunDirectoryError, match="trial 0 ends"),
         trials_of(composition, tmp_path),
     ):
         pass

@@ -196,5 +196,5 @@ def test_a_space_of_one_has_no_mutation() -> None:
         "mlp", min_layers=1, max_layers=1, widths=[40], activations=["relu"], norms=["none"], skip=False
     )
     assert alone.size == 1
-    with pytest.raises(ArchitectureError, match=r"fc40\.relu\.none has no neighbour"):
+    with pytest.raises(ArchitectureError, match=r"^fc40\.relu\.none "):
         alone.mutate(alone.reference(), stream(0, "alone"))

@@ -59,7 +59,7 @@ def test_every_row_of_the_table_is_a_member() -> None:
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("conv3", r"^'conv3' is not a NAS-Bench-201 cell: \|op~0\|\+\|op~0\|op~1\|"),
+        ("conv3", r"^'conv3' is not a NAS-Bench-201 cell: .*\|op~0\|\+\|op~0\|op~1\|"),
         (
             "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|nor_conv3x3~2|",
             r"^edge 2->3: operation 'nor_conv3x3' is not in the search space; did you mean 'nor_conv_3x3'\?$",

@@ -113,7 +113,7 @@ def test_partial_channels_leave_the_others_alone_and_shuffle() -> None:
     x = torch.arange(8.0).view(1, 8, 1, 1) + 1
     y = mixed(x, torch.ones(1), None).flatten()
     assert y.tolist() == [2.0, 3.0, 5.0, 7.0, 4.0, 4.0, 6.0, 8.0]
-    with pytest.raises(ConfigError, match="partial_channels: 3 does not divide the 8 channels"):
+    with pytest.raises(ConfigError, match=r"partial_channels: 3 .* 8 "):
         MixedOp({"twice": lambda a, b, s: Times(2.0)}, ("twice",), 8, 1, channel_divisor=3)
 
 

@@ -79,7 +79,7 @@ CONV_ERRORS = {
     "_".join([CONV3] * 9 + ["gap"]): r"9 blocks, and the space has 2 to 8$",
     "_".join([CONV3] * 5 + ["gap"]): r"5 downsampling blocks, and the space has 2 to 4$",
     f"{CONV3}_conv3-64.bn.relu.none_gap": r"1 downsampling blocks, and the space has 2 to 4$",
-    "": r"^'' is not a conv architecture: blocks and a head joined by '_' are, such as conv3-64",
+    "": r"^'' is not a conv architecture: .*conv3-64",
 }
 
 MLP_ERRORS = {
@@ -127,7 +127,7 @@ def test_a_narrower_space_refuses_what_it_leaves_out(block: str, options: dict[s
 
 
 def test_res_has_one_form() -> None:
-    with pytest.raises(ArchitectureError, match="a res operation always has its shortcut"):
+    with pytest.raises(ArchitectureError, match=r"\+skip"):
         conv_names.ConvBlock("res", 64, 3, "bn", "relu", "max", skip=True)
-    with pytest.raises(ArchitectureError, match="no operation 'sep' has kernel 1"):
+    with pytest.raises(ArchitectureError, match=r"'sep' .*kernel 1; valid: "):
         conv_names.ConvBlock("sep", 64, 1, "bn", "relu", "max")

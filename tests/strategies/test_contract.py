@@ -255,7 +255,7 @@ def test_it_learns_from_another_search_before_its_first_ask(make: Make) -> None:
     history = [entry for kind, entry in other if kind == "tell"]
     first, again = make(trials=15), make(trials=15)
     if not first.learns:
-        with pytest.raises(ConfigError, match="cannot continue another search"):
+        with pytest.raises(ConfigError, match=r"^strategy\.inner: "):
             first.learn(history)
         return
     first.learn(history)
@@ -273,7 +273,7 @@ def test_wrong_tells_are_refused(make: Make) -> None:
     assert proposal is not None
     with pytest.raises(ValueError, match="trial 7 is not outstanding"):
         strategy.tell(told(replace(proposal, trial=7), 0.5))
-    with pytest.raises(ValueError, match="was told a score of nan"):
+    with pytest.raises(ValueError, match="score of nan"):
         strategy.tell(told(proposal, math.nan))
     strategy = make()
     proposal = strategy.ask()

@@ -118,5 +118,5 @@ def test_wrong_objectives_are_refused() -> None:
     strategy = nsga2(2, objectives=["latency"])
     proposals = [strategy.ask(), strategy.ask()]
     strategy.tell(judged(proposals[0]))  # type: ignore[arg-type]
-    with pytest.raises(RunFailed, match=r"strategy\.objectives: the evaluator does not know the latency"):
+    with pytest.raises(RunFailed, match=r"strategy\.objectives: .*latency"):
         strategy.tell(judged(proposals[1]))  # type: ignore[arg-type]

@@ -98,7 +98,7 @@ class Supernet(Evaluator):
         began = time.monotonic()
         if wrong := self.budget_error(candidate.iterations):
             raise ConfigError(
-                f"evaluator: trial {candidate.trial} is to get {candidate.iterations} iterations, and {wrong}"
+                f"evaluator: trial {candidate.trial} asks for {candidate.iterations} iterations, and {wrong}"
             )
         training = self._trained(candidate, report, stop)
         seconds, version = time.monotonic() - began, training.iteration

@@ -64,7 +64,7 @@ class Tabular(Evaluator):
     ) -> None:
         if problem.task.kind != "classification":
             raise ConfigError(
-                "evaluator: a table holds accuracies, and these tasks are regression: dataset=strokes"
+                "evaluator: a table holds accuracies, and these tasks are regression; use dataset=strokes"
             )
         self.problem, self.seconds_per_iteration = problem, seconds_per_iteration
         self.table = open_table(Path(table), learner, dataset)
@@ -84,7 +84,7 @@ class Tabular(Evaluator):
     def cost(self, arch: Any) -> Cost | None:
         """The table's costs. Raises ArchitectureError if there is no row, so that it is not proposed."""
         if str(arch) not in self._known:
-            raise ArchitectureError(f"evaluator.table has {len(self._known)} rows, and none of {arch}")
+            raise ArchitectureError(f"evaluator.table has {len(self._known)} rows, but none of {arch}")
         return self.table.cost(str(arch))
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:

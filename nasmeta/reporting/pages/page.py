@@ -40,18 +40,18 @@ def _check_replaceable(output: Path) -> None:
     """Raises RunDirectoryError unless the folder exists and holds no such file, or an earlier page."""
     if not output.parent.is_dir():
         raise RunDirectoryError(
-            f"{output}: its folder does not exist; --output takes the name of a file, as report.html"
+            f"{output}: its folder does not exist; --output takes the name of a file, such as report.html"
         )
     try:
         with files.opened(output, files.MAX_TABLE, inside=output.parent) as file:
             if MARK.encode() not in file.read(1000):
                 raise RunDirectoryError(
-                    f"{output}: is there already, and no report: name another file by --output"
+                    f"{output}: exists already and is not a report; name another file with --output"
                 )
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise RunDirectoryError(f"{output}: {error.strerror}: name another file by --output") from error
+        raise RunDirectoryError(f"{output}: {error.strerror}; name another file with --output") from error
 
 
 def _without_controls(value: Any) -> Any:

@@ -118,7 +118,7 @@ def standing(run: Run) -> str:
         resume += " (its configuration names code outside nasmeta, or reaches outside the run)"
     if run.status == "failed":
         reason = shorten(str(run.reason), REASON_WIDTH).rstrip(".")
-        return f"The run failed: {reason}. After mending that: {resume}"
+        return f"The run failed: {reason}. Remove the cause, then resume it: {resume}"
     best = f", the best so far: {judged(run.best)}" if run.best else ""
     ended = f"{len(run.trials)} of {wanted} trials have ended{best}"
     if run.finals or run.reference:
@@ -130,7 +130,9 @@ def _notes(run: Run) -> list[str]:
     summary, notes = run.summary, []
     if run.changes:
         changed = shorten("; ".join(run.changes), REASON_WIDTH)
-        notes.append(f"Settings were changed while it ran ({changed}): its trials do not share them all.")
+        notes.append(
+            f"Settings were changed while it ran ({changed}): its trials do not all have the same ones."
+        )
     if summary is None:
         return notes
     if not summary["trained"]:

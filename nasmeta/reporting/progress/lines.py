@@ -61,9 +61,9 @@ def started(event: RunStarted) -> str:
     """
     where = f"in {event.directory} (batch_norm: {event.batch_norm})"
     if not event.trials:
-        return f"training goes on {where}" if event.resumed else f"training {where}"
+        return f"resuming the training {where}" if event.resumed else f"training {where}"
     if event.resumed:
-        return f"search goes on with {event.finished} of {event.trials} trials done, {where}"
+        return f"resuming the search: {event.finished} of {event.trials} trials are done, {where}"
     return f"search of {event.trials} trials {where}"
 
 

@@ -152,7 +152,9 @@ def _runs_at(path: Path) -> list[Run]:
         return [load_run(path)]
     below = [run for place in _places(path) for run in _or_unreadable(place)]
     if not below:
-        raise RunDirectoryError(f"{path}: holds no run: name a run, a sweep, or a folder of them, as outputs")
+        raise RunDirectoryError(
+            f"{path}: holds no run: name a run, a sweep, or a folder of them, such as outputs"
+        )
     return below
 
 
@@ -181,7 +183,7 @@ def _job(sweep: Path, job: Job, command: SearchCommand) -> Run:
     listed = Run(path, status, job.config, reason=reason, command=command)
     if not is_run(path):
         if job.status == "done":
-            gone = f"{path}: the job is done, and its directory gone"
+            gone = f"{path}: the job is done, but its directory is gone"
             return replace(listed, status="unreadable", reason=gone)
         return listed
     run = _or_unreadable(path)[0]

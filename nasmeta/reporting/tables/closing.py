@@ -77,7 +77,7 @@ def control_table(compared: dict[str, Any]) -> str:
     table = tabulate(cells, headers, disable_numparse=True)
     note = f"95% intervals over the same {compared['tasks']} tasks; differences are paired"
     if compared["tasks"] == 1:
-        note = "all on the same task: one tells nothing of others, raise budget.test_tasks"
+        note = "all on one task, which says nothing about others: raise budget.test_tasks"
     counts = compared["architectures"]
     if counts:
         first = sum(counts.values())
@@ -203,9 +203,8 @@ def _run(summary: dict[str, Any], directory: Path) -> str:
 
 def settings_line(summary: dict[str, Any]) -> str:
     """A sentence that says which settings `resume --force` changed during the run."""
-    return (
-        f"The results mix two settings, since the run went on with {'; '.join(summary['settings_changed'])}."
-    )
+    changed = "; ".join(summary["settings_changed"])
+    return f"The results mix two settings, since the run was resumed with {changed}."
 
 
 def _commands(summary: dict[str, Any], directory: Path, trusted: bool, resumable: bool) -> str:

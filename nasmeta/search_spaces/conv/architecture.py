@@ -128,7 +128,7 @@ def parse(text: str, options: Mapping[str, Sequence[Any]]) -> ConvArchitecture:
     *blocks, head = text.split("_")
     if not blocks:
         raise ArchitectureError(
-            f"{tokens.quote(text)} is not a conv architecture: blocks and a head joined by '_' are, "
+            f"{tokens.quote(text)} is not a conv architecture: write blocks and a head joined by '_', "
             f"such as {EXAMPLE}_{EXAMPLE}_flatten"
         )
     parsed = tuple(_block(number, block, options) for number, block in enumerate(blocks, 1))

@@ -72,8 +72,8 @@ def parse(text: str, operations: Sequence[str], nodes: int) -> DartsGenotype:
     parts = text.split("-")
     if len(parts) != 2 * (nodes + 1) or parts[0] != "normal" or parts[nodes + 1] != "reduce":
         raise ArchitectureError(
-            f"{tokens.quote(text)} is not a genotype of this space: 'normal', {nodes} nodes, 'reduce', "
-            f"{nodes} nodes, joined by '-', are; a node is written like {EXAMPLE}"
+            f"{tokens.quote(text)} is not a genotype of this space: write 'normal', {nodes} nodes, 'reduce', "
+            f"{nodes} nodes, joined by '-'; a node is written like {EXAMPLE}"
         )
     return DartsGenotype(
         _parsed_cell("normal", parts[1 : nodes + 1], operations),

@@ -64,8 +64,8 @@ def parse(text: str) -> Nasbench201Cell:
     match = FORM.fullmatch(text)
     if not match:
         raise ArchitectureError(
-            f"{tokens.quote(text)} is not a NAS-Bench-201 cell: |op~0|+|op~0|op~1|+|op~0|op~1|op~2| is one, "
-            f"each op one of {', '.join(OPERATIONS)}"
+            f"{tokens.quote(text)} is not a NAS-Bench-201 cell: write |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, "
+            f"with each op one of {', '.join(OPERATIONS)}"
         )
     pairs = zip(EDGES, match.groups(), strict=True)
     return Nasbench201Cell(
