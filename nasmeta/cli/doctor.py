@@ -19,7 +19,6 @@ from nasmeta.cli.bench import peak_mib, times
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, NasmetaError
-from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.base import adopt_population
 from nasmeta.reporting.numbers import duration
 from nasmeta.run.composition import Composition
@@ -209,7 +208,7 @@ def _cost(composition: Composition) -> Found:
     judged = statistics.median(times(answer, composition.device, 0.0, STEPS)) / keys.task.meta_batch
     peak = f"{peak_mib(composition.device):,.0f} MiB"
     each = f"{1000 * iteration:.0f} ms a meta-iteration, {1000 * judged:.1f} ms a test task, {peak}"
-    if not isinstance(composition.judges.search, Scratch):
+    if not composition.judges.search.continues:
         return "ok", each
     search = budget.trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)
     rounds = schedule(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from nasmeta.config.validation import Strict
+from nasmeta.runtime.validation import Strict
 from nasmeta.search_spaces.settings import Tune
 
 SETTINGS = ("experiment", "debug")
@@ -66,7 +66,7 @@ class RunKeys(BaseModel):
     model_config = Strict
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     device: str
-    batch_norm: str
+    batch_norm: Literal["support", "transductive", "running"]
     task: TaskConfig
     budget: BudgetConfig
     constraints: ConstraintsConfig

@@ -19,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, create_model
 
 from nasmeta.config.keys import SETTINGS, RunKeys
-from nasmeta.config.validation import Strict, validated
 from nasmeta.errors import ConfigError, UntrustedError
 from nasmeta.runtime.paths import cache_folder
 from nasmeta.runtime.stored import Trust, UsersOnly, plain
+from nasmeta.runtime.validation import Strict, validated
 
 OmegaConf.register_new_resolver("user_cache", cache_folder, replace=True)
 
@@ -108,8 +108,6 @@ def parse(
     nasmeta, and nothing that is UsersOnly. `typed` are the keys among them that the user typed; these are
     trusted. Only the options of `groups` are checked and kept.
     """
-    from nasmeta.networks.policy import BatchNormPolicy
-
     trust = Trust(trusted, frozenset(typed))
     if isinstance(values, DictConfig):
         values = resolved(values)
@@ -118,7 +116,6 @@ def parse(
     for choice in SETTINGS:
         values.pop(choice, None)
     keys = validated(RunKeys, values, "")
-    BatchNormPolicy.parse(keys.batch_norm)
     return Config(keys, {name: check_option(name, options[name], trust) for name in groups}, trust)
 
 

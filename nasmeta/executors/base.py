@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from nasmeta.evaluators.base import Report
 from nasmeta.trial import Job, TrialResult
 
 if TYPE_CHECKING:
@@ -12,8 +11,8 @@ if TYPE_CHECKING:
     from nasmeta.training.score import Stop
 
 
-Judge = Callable[[Job, Report, "Stop"], TrialResult]
-"""Runs a job. Once `Stop` says so, it saves the job's progress and raises Interrupted."""
+Judge = Callable[[Job, Callable[["Progress"], None], "Stop"], TrialResult]
+"""Runs a job and reports its readings. Once `Stop` says so, it saves the progress and raises Interrupted."""
 Rebuild = Callable[[], Judge]
 """Makes a Judge that runs jobs in another process as they would run in this one. Can be pickled."""
 Follow = Callable[[Job, "Progress"], None]

@@ -70,7 +70,7 @@ class Composition:
     def _of(cls, config: Config, dataset: Dataset | None) -> "Composition":
         keys = config.keys
         dataset = dataset or config.build("dataset", shot=keys.task.shot)
-        learner: MetaLearner = config.build("meta_learner", batch_norm=BatchNormPolicy.parse(keys.batch_norm))
+        learner: MetaLearner = config.build("meta_learner", batch_norm=BatchNormPolicy(keys.batch_norm))
         task = dataset.task_spec(keys.task.way)
         if task.kind == "classification" and task.outputs < 2:
             raise ConfigError("task.way=1: a task needs at least 2 classes")

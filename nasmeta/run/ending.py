@@ -10,7 +10,8 @@ from typing import Any
 from nasmeta.errors import RunFailed
 from nasmeta.run.environment import settings_changed
 from nasmeta.run.finals import Finalist, Finals
-from nasmeta.run.outputs import save_network, stored_summary
+from nasmeta.run.finished import stored_summary
+from nasmeta.run.outputs import save_network
 from nasmeta.run.records import Tested
 from nasmeta.run.summary import FORMAT, Chosen, Difference, Side, Standing, Summary, metrics, versions
 from nasmeta.run.trials import Trials

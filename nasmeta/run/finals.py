@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from nasmeta.errors import RunFailed
-from nasmeta.evaluators.ranking import best_of
+from nasmeta.run.ranking import best_of
 from nasmeta.run.rounds import Round, schedule
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan

@@ -1,16 +1,20 @@
 """Resuming a run that has ended: its result is shown again, or lost files are made again."""
 
+import logging
 from typing import Any
 
 from nasmeta.config.schema import GROUPS, Config, resolve
-from nasmeta.errors import RunDirectoryError
+from nasmeta.errors import CheckpointError, RunDirectoryError
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import changes, is_harmless, recorded, told
-from nasmeta.run.outputs import stored_summary
-from nasmeta.run.records import command
+from nasmeta.run.records import Tested, command
 from nasmeta.run.state import RunState
+from nasmeta.run.summary import Summary
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.training import checkpoint
+from nasmeta.training.trained_network import TrainedNetwork
+
+log = logging.getLogger(__name__)
 
 
 def result(
@@ -41,6 +45,27 @@ def result(
             for phase, trial in state.finished:
                 checkpoint.forget(directory.weights(phase, trial))
     return None if summary is None else summary.model_dump()
+
+
+def stored_summary(directory: RunDirectory, tested: Tested | None, *, trained: bool) -> Summary | None:
+    """The summary of a run that has ended; None if it has not, or if its files have to be made again.
+
+    tested: the event of its meta-test, if it has one. trained: whether the run must also have a readable
+    best.pt.
+    """
+    if tested is None:
+        return None
+    try:
+        summary = Summary.read(directory.summary, tested.checksum)
+        if trained:
+            TrainedNetwork.load(directory.path, trusted=False)
+    except CheckpointError as error:
+        log.warning("%s; made again", error)
+    except (OSError, ValueError) as error:
+        log.warning("%s: missing or damaged (%s); made again", directory.summary, error)
+    else:
+        return summary
+    return None
 
 
 def _new_run(command: SearchCommand | None, overrides: list[str]) -> str:

@@ -1,22 +1,17 @@
-"""The files that a run leaves for its user: best.pt, checkpoints of the Pareto front, summary.json."""
+"""The networks that a run leaves for its user: best.pt, and the checkpoints of the Pareto front."""
 
-import logging
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from nasmeta.config.tuning import with_own_settings
-from nasmeta.errors import CheckpointError
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.records import Tested
-from nasmeta.run.summary import Summary, metrics
+from nasmeta.run.summary import metrics
 from nasmeta.runtime import files
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
 from nasmeta.trial import TrialResult
-
-log = logging.getLogger(__name__)
 
 
 def save_network(
@@ -57,24 +52,3 @@ def keep_front(directory: RunDirectory, trials: Collection[int]) -> None:
     for path in directory.pareto.glob("*.pt"):
         if path.stem.isdecimal() and int(path.stem) not in trials:  # other files are not ours
             files.remove(path, inside=directory.path)
-
-
-def stored_summary(directory: RunDirectory, tested: Tested | None, *, trained: bool) -> Summary | None:
-    """The summary of a run that has ended; None if it has not, or if its files have to be made again.
-
-    tested: the event of its meta-test, if it has one. trained: whether the run must also have a readable
-    best.pt.
-    """
-    if tested is None:
-        return None
-    try:
-        summary = Summary.read(directory.summary, tested.checksum)
-        if trained:
-            TrainedNetwork.load(directory.path, trusted=False)
-    except CheckpointError as error:
-        log.warning("%s; made again", error)
-    except (OSError, ValueError) as error:
-        log.warning("%s: missing or damaged (%s); made again", directory.summary, error)
-    else:
-        return summary
-    return None

@@ -4,7 +4,7 @@ It is trained in full next to the best candidates, and competes with them.
 """
 
 from nasmeta import seeding
-from nasmeta.evaluators.ranking import best_of, ranked
+from nasmeta.run.ranking import best_of, ranked
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan
 from nasmeta.search_spaces.joint import JointSpace, TunedArchitecture

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from nasmeta.evaluators.ranking import best_of
 from nasmeta.run.front import Front
+from nasmeta.run.ranking import best_of
 from nasmeta.run.records import (
     Asked,
     Finished,

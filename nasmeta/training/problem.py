@@ -267,7 +267,7 @@ def restored_state(
 
 def _tuned(config: Config, settings: Mapping[str, Value]) -> tuple[MetaLearner, OuterOptimizer]:
     own = having(config, settings)
-    policy = BatchNormPolicy.parse(own.keys.batch_norm)
+    policy = BatchNormPolicy(own.keys.batch_norm)
     return own.build("meta_learner", batch_norm=policy), own.build("optimizer")
 
 

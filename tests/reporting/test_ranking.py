@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.evaluators.ranking import ranked
 from nasmeta.reporting.read.ranking import (
     best_so_far,
     failures,
@@ -16,6 +15,7 @@ from nasmeta.reporting.read.ranking import (
     measure_of,
     value_of,
 )
+from nasmeta.run.ranking import ranked
 from nasmeta.strategies.pareto import dominates
 from nasmeta.trial import TrialResult
 from tests.reporting.events_of_a_run import trial_failed, trial_finished

@@ -10,9 +10,9 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from nasmeta.config.validation import validated
 from nasmeta.errors import ConfigError
 from nasmeta.runtime import files
+from nasmeta.runtime.validation import validated
 
 MOST_SECONDS = 1e12
 

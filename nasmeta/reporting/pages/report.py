@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta.config.schema import needs_trust
-from nasmeta.evaluators.ranking import ranked
 from nasmeta.reporting.figures.canvas import Figure
 from nasmeta.reporting.figures.curves import LABELS, cost_figure, search_figure
 from nasmeta.reporting.numbers import duration, human, judged, measured, scored, shorten
@@ -20,6 +19,7 @@ from nasmeta.reporting.read.load import Run, is_sweep, load_run
 from nasmeta.reporting.read.ranking import failures, measure_of
 from nasmeta.reporting.tables.closing import difference_line, result_rows
 from nasmeta.reporting.tables.verdict import name_of_best, verdict
+from nasmeta.run.ranking import ranked
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.text import csv_cell
 from nasmeta.trial import TrialResult

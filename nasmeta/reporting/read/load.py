@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from nasmeta.config.schema import flat
 from nasmeta.errors import RunDirectoryError
-from nasmeta.evaluators.ranking import best_of
 from nasmeta.reporting.read.differences import Settings, differing_keys, written
 from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory, checked_config
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
+from nasmeta.run.ranking import best_of
 from nasmeta.run.records import Finished, Tested
 from nasmeta.run.state import RunState
 from nasmeta.run.summary import read_summary

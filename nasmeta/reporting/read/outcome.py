@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nasmeta.datasets import contents
 from nasmeta.reporting.numbers import error, interval, measured, percent
 from nasmeta.reporting.read.differences import OPTION, QUIET, Mean, mean_of, shown
 from nasmeta.reporting.tables.verdict import is_reference
@@ -50,8 +49,8 @@ def outcome(run: "Run") -> dict[str, Any]:
 
 def _test_data(run: "Run") -> str | None:
     """The fingerprint of the images that the run is tested on; None if it recorded none."""
-    data = (run.environment or {}).get("data")
-    return None if data is None else contents.read(data)["test"].fingerprint
+    data = (run.environment or {}).get("data") or {}
+    return data["test"]["fingerprint"] if "test" in data else None
 
 
 def _difference(summary: dict[str, Any] | None) -> dict[str, float | None]:

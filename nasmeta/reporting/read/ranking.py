@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from nasmeta.evaluators.ranking import best_of
+from nasmeta.run.ranking import best_of
 from nasmeta.strategies.pareto import front
 from nasmeta.trial import TrialResult
 
