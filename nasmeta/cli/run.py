@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nasmeta.config.schema import Config, needs_trust
+from nasmeta.config.schema import Config
 from nasmeta.errors import Interrupted, StorageError
 from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
@@ -40,7 +40,7 @@ def run(
     composition.log_notices()
     config, directory = composition.config, RunDirectory(path)
     directory.keep_config(config.to_dict())  # first: with only a journal, the run could not be resumed
-    again = command_line("resume", path, trusted=needs_trust(config.to_dict()))
+    again = command_line("resume", path, trusted=config.needs_trust)
     with directory.lock(), Journal(directory.journal) as journal, signals.interruptible() as stop:
         state = RunState.replay(journal.events)
         before, now = recorded(state.starts), environment(composition)
@@ -63,8 +63,7 @@ def run(
 
 def show(summary: dict[str, Any], config: Config, path: Path) -> float:
     """Prints a run's closing table; returns its best network's validation score: higher is better."""
-    trusted = needs_trust(config.to_dict())
-    print(closing_table(summary, path, trusted=trusted, resumable=True))
+    print(closing_table(summary, path, trusted=config.needs_trust, resumable=True))
     accuracy, loss = (summary["best"][name] for name in ("valid_accuracy", "valid_loss"))
     return float(-loss if accuracy is None else accuracy)
 

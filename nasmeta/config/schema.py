@@ -11,7 +11,7 @@ import inspect
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -69,6 +69,11 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """The plain values that a checkpoint stores; `parse` makes a Config of them again."""
         return {**self.keys.model_dump(mode="json"), **self.groups}
+
+    @cached_property
+    def needs_trust(self) -> bool:
+        """Whether a command takes it with `--trust-code` only, once it is stored."""
+        return needs_trust(self.to_dict())
 
     def build(self, group: str, **injected: Any) -> Any:
         """Builds the group's object, see `build`."""
