@@ -5,6 +5,9 @@ from typing import TypeVar
 
 import torch
 
+from nasmeta.networks.execution import Execution
+from nasmeta.networks.network import Network
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -35,3 +38,17 @@ def retry_on_oom(setting: S, smaller: Callable[[S], S | None], attempt: Callable
         if less is None:
             raise DoesNotFit(reason)
         setting = less
+
+
+def with_fewer_tasks(network: Network, tasks: int, compute: Callable[[], T]) -> T:
+    """Returns compute(), in which `network` takes a batch of `tasks` tasks, with as many at once as fit.
+
+    After each failure for lack of memory, half as many are computed at once, from then on too. `compute` must
+    change nothing before it returns. Raises DoesNotFit if not even one task fits.
+    """
+
+    def attempt(execution: Execution) -> T:
+        network.execution = execution
+        return compute()
+
+    return retry_on_oom(network.execution, lambda execution: execution.smaller(tasks), attempt)[0]

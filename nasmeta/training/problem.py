@@ -23,7 +23,7 @@ from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
-from nasmeta.networks.out_of_memory import DoesNotFit, retry_on_oom
+from nasmeta.networks.out_of_memory import DoesNotFit, retry_on_oom, with_fewer_tasks
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.joint import TunedArchitecture
@@ -33,7 +33,7 @@ from nasmeta.task import Split, TaskSpec
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import OuterOptimizer
 from nasmeta.training.score import TASKS_AT_ONCE, Score, Stop, score
-from nasmeta.training.weights import Weights
+from nasmeta.training.weights import Weights, new_state
 
 T = TypeVar("T")
 
@@ -152,7 +152,7 @@ class Problem:
 
     def restored(self, weights: Weights) -> MetaState:
         """The state of a trained network, on the device."""
-        return restored_state(weights, self.space, self.learner, self.task, self.device, self.execution)
+        return weights.state(self.space, self.learner, self.task, self.device, self.execution)
 
     def relaxed_state(self, relaxation: Relaxation) -> MetaState:
         """The state of a new relaxed network of the space, on the device."""
@@ -164,17 +164,10 @@ class Problem:
     def retry_relaxed_on_oom(self, state: MetaState, compute: Callable[[], T]) -> T:
         """Returns compute(), which uses the relaxed network of `state`, with as many tasks at once as fit.
 
-        After each failure for lack of memory, half as many tasks are computed at once; the smaller number is
-        kept. `compute` must change nothing before it returns. Raises RunFailed if not even one task fits.
+        See `with_fewer_tasks`. Raises RunFailed if not even one task fits.
         """
-        network = state.network
-
-        def attempt(execution: Execution) -> T:
-            network.execution = execution
-            return compute()
-
         try:
-            return retry_on_oom(network.execution, lambda e: e.smaller(self.meta_batch), attempt)[0]
+            return with_fewer_tasks(state.network, self.meta_batch, compute)
         except DoesNotFit as error:
             raise RunFailed(
                 f"one task of the relaxed network does not fit in memory ({error}): use fewer or narrower "
@@ -250,38 +243,7 @@ def episodes(
     return augment.augmented(sampler, dataset.preprocessing, seed)
 
 
-def restored_state(
-    weights: Weights,
-    space: SearchSpace[Any],
-    learner: MetaLearner,
-    task: TaskSpec,
-    device: torch.device,
-    execution: Execution,
-) -> MetaState:
-    """The state of a trained network on `device`; raises KeyError or RuntimeError if it does not fit."""
-    arch, seed = space.parse(weights.arch), 0  # every initial value is replaced
-    state = new_state(lambda: space.build(arch, task), learner, task, seed, device, execution)
-    state.load(weights.parameters, weights.statistics)
-    return state
-
-
 def _tuned(config: Config, settings: Mapping[str, Value]) -> tuple[MetaLearner, OuterOptimizer]:
     own = having(config, settings)
     policy = BatchNormPolicy(own.keys.batch_norm)
     return own.build("meta_learner", batch_norm=policy), own.build("optimizer")
-
-
-def new_state(
-    build: Callable[[], nn.Module],
-    learner: MetaLearner,
-    task: TaskSpec,
-    seed: int,
-    device: torch.device,
-    execution: Execution,
-) -> MetaState:
-    """The state of a new network for `task`, on `device`; `seed` gives the same on every device."""
-    with seeding.torch_stream(seed, "init"):
-        module = build()
-        state = learner.init(module, task)
-    state.network.execution = execution.resolved(module, device)
-    return state.to(device)

@@ -1,8 +1,9 @@
 """The score of a meta-learned network: its accuracy, or its loss, on tasks that it has never seen."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,10 +13,8 @@ from nasmeta.errors import Interrupted
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.gradients import batch_accuracy, task_loss
 from nasmeta.meta_learners.state import MetaState
-from nasmeta.networks.execution import Execution
-from nasmeta.networks.network import Network
-from nasmeta.networks.out_of_memory import retry_on_oom
-from nasmeta.training.cuda_graphs import Recorded, recorded_predict
+from nasmeta.networks.out_of_memory import with_fewer_tasks
+from nasmeta.training.cuda_graphs import recorded_predict
 
 Stop = Callable[[], bool]
 """True once a signal has asked the run to stop."""
@@ -72,7 +71,7 @@ def score(
         batch = sampler.batch(first_batch + start // TASKS_AT_ONCE, TASKS_AT_ONCE)
         count = min(TASKS_AT_ONCE, tasks - start)
         support_x, support_y, query_x, query_y = (part[:count] for part in batch[:4])
-        outputs = _retry_on_oom(state.network, predict, [support_x, support_y, query_x])
+        outputs = with_fewer_tasks(state.network, count, partial(predict, [support_x, support_y, query_x]))
         losses += [task_loss(state.task.kind, o, y) for o, y in zip(outputs, query_y, strict=True)]
         if state.task.kind == "classification":
             accuracies.append(batch_accuracy(outputs, query_y))
@@ -80,14 +79,6 @@ def score(
     per_task = torch.cat(accuracies).cpu().double() if accuracies else loss
     accuracy = float(per_task.mean()) if accuracies else None
     return Score(accuracy, float(loss.mean()), ci95(per_task), per_task)
-
-
-def _retry_on_oom(network: Network, predict: Recorded[Tensor], tasks: Sequence[Tensor]) -> Tensor:
-    def attempt(execution: Execution) -> Tensor:
-        network.execution = execution
-        return predict(tasks)
-
-    return retry_on_oom(network.execution, lambda execution: execution.smaller(len(tasks[0])), attempt)[0]
 
 
 def ci95(values: Tensor) -> float:

@@ -32,7 +32,6 @@ from nasmeta.search_spaces.relaxation.adaptive import with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.task import SPLITS, Kind, TaskSpec
 from nasmeta.training import checkpoint
-from nasmeta.training.problem import restored_state
 from nasmeta.training.weights import Weights
 
 FORMAT = 3
@@ -150,7 +149,7 @@ class TrainedNetwork:
             if params > stored + SLACK:
                 raise ValueError(f"{params} parameters, and {stored} are stored")
             weights = Weights(self.arch, self.parameters, self.statistics)
-            return restored_state(weights, space, learner, self.task, device, execution)
+            return weights.state(space, learner, self.task, device, execution)
 
     def _built(self, group: str, **injected: Any) -> Any:
         option = check_option(group, self.config.get(group), self.trust)

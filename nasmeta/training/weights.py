@@ -1,12 +1,20 @@
 """The file that the training of a trial leaves, from which a network or another training starts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from nasmeta import seeding
+from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Parameters
+from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.task import TaskSpec
 from nasmeta.training import checkpoint
 
 
@@ -34,9 +42,39 @@ class Weights:
         with checkpoint.fitting(path):
             return cls(saved["arch"], saved["training"]["parameters"], saved["statistics"])
 
+    def state(
+        self,
+        space: SearchSpace[Any],
+        learner: MetaLearner,
+        task: TaskSpec,
+        device: torch.device,
+        execution: Execution,
+    ) -> MetaState:
+        """The state of the network on `device`; raises KeyError or RuntimeError if it does not fit."""
+        arch, seed = space.parse(self.arch), 0  # every initial value is replaced
+        state = new_state(lambda: space.build(arch, task), learner, task, seed, device, execution)
+        state.load(self.parameters, self.statistics)
+        return state
+
     def write(self, path: Path) -> None:
         """Writes what `read` reads."""
         training = {"parameters": self.parameters}
         checkpoint.save_weights(
             path, {"arch": self.arch, "training": training, "statistics": self.statistics}
         )
+
+
+def new_state(
+    build: Callable[[], nn.Module],
+    learner: MetaLearner,
+    task: TaskSpec,
+    seed: int,
+    device: torch.device,
+    execution: Execution,
+) -> MetaState:
+    """The state of a new network for `task`, on `device`; `seed` gives the same on every device."""
+    with seeding.torch_stream(seed, "init"):
+        module = build()
+        state = learner.init(module, task)
+    state.network.execution = execution.resolved(module, device)
+    return state.to(device)
