@@ -27,7 +27,7 @@ SHORT = [
     "budget.final_iterations=8",
     "budget.valid_tasks=4",
     "budget.final_tasks=4",
-    "budget.test_tasks=20",
+    "budget.test_tasks=8",
     "strategy=random",
 ]
 MAML = ["meta_learner=fomaml", "meta_learner.train_steps=1", "meta_learner.inner_lr=0.1"]

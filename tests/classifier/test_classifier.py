@@ -46,13 +46,13 @@ def test_on_the_test_tasks_it_is_as_accurate_as_the_summary_says(
 
     classifier = FewShotClassifier.load(run, device="cpu")
     right = []
-    for support_x, support_y, query_x, query_y in zip(*batch[:4], strict=True):
+    for support_x, support_y, query_x, query_y in zip(*(part[:8] for part in batch[:4]), strict=True):
         classifier.fit(pixels(support_x), support_y.tolist())
         probabilities = classifier.predict_proba(pixels(query_x))
         expected = learner.predict(state, support_x[None], support_y[None], query_x[None])[0]
         assert np.allclose(probabilities, expected.softmax(-1).numpy(), rtol=1e-3, atol=1e-4)
         right += (np.array(classifier.predict(pixels(query_x))) == query_y.numpy()).tolist()
-    assert len(right) == 20 * 9
+    assert len(right) == 8 * 9
     assert np.mean(right) == pytest.approx(summary["best"]["test_accuracy"], abs=0.5 / len(right))
 
 

@@ -290,7 +290,7 @@ def test_the_policy_that_is_printed_is_the_one_that_was_computed(
     alone = learner.predict(test.state, *support, batch.query_x[:, 2:3])
     depends = not torch.allclose(together[:, 2:3], alone, atol=1e-4)
     assert depends == (policy == "transductive")
-    tested = score(learner, test.state, sampler, 20)
+    tested = score(learner, test.state, sampler, 8)
     assert moments(test) == 0, "nothing is kept of a test"
     result = evaluated(capfd, run, f"batch_norm={policy}")
     assert (result["batch_norm"], result["accuracy"]) == (policy, tested.accuracy)

@@ -67,7 +67,7 @@ def test_lost_files_are_made_again_by_other_means_but_under_no_other_setting(
 ) -> None:
     (run / "best.pt").unlink()
     assert main(["resume", str(run), "seed=5", "--force"]) == 2
-    assert "seed: 0 -> 5" in capfd.readouterr().err
+    assert "seed changed (0 -> 5)" in capfd.readouterr().err
     assert main(["resume", str(run), "progress=true"]) == 0
     assert (run / "best.pt").exists()
     assert '"progress": true' in (run / "config.json").read_text(), "it was used, so it is recorded"
