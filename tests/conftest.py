@@ -24,7 +24,9 @@ EXTRAS = {
     "joblib": ("hydra_plugins", "hydra_plugins.hydra_joblib_launcher"),
     "onnx": ("onnxruntime", "onnxscript"),
     "optuna": ("hydra_plugins", "hydra_plugins.hydra_optuna_sweeper"),
+    "pandas": ("pandas",),
     "ray": ("ray",),
+    "sklearn": ("sklearn",),
     "slurm": ("hydra_plugins", "hydra_plugins.hydra_submitit_launcher"),
 }
 """The modules that an extra installs. `hydra_plugins` exists only if some plug-in of Hydra is installed."""

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nasmeta"
 
 LAYERS = (
     "errors", "seeding", "task", "trial", "runtime", "datasets", "search_spaces", "networks", "meta_learners",
-    "config", "training", "strategies", "evaluators", "executors", "run", "trained", "classifier",
-    "reporting", "cli", "__main__", "testing",
+    "config", "training", "strategies", "evaluators", "executors", "run", "trained",
+    "reporting", "cli", "api", "__main__", "testing",
 )  # fmt: skip
 """The rooms, modules and folders at the top of the package: each may import those before it."""
 

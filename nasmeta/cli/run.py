@@ -31,7 +31,20 @@ def run(
     overrides: Sequence[str] = (),
     force: bool = False,
 ) -> float:
-    """Begins or resumes the run in `path`; returns its validation score (see `show`).
+    """`complete` for the command line: prints the closing table and returns what `show` does."""
+    summary = complete(composition, path, command, overrides=overrides, force=force)
+    return show(summary, composition.config, path)
+
+
+def complete(
+    composition: Composition,
+    path: Path,
+    command: SearchCommand | None,
+    *,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+) -> dict[str, Any]:
+    """Begins or resumes the run in `path`; returns what summary.json holds.
 
     command: what makes the run, if that is known. overrides: the user's changes to a run that is resumed.
     force: allow changes that results depend on.
@@ -47,7 +60,7 @@ def run(
         check_unchanged(path, before, now, force=force, asked=bool(state.asked), overrides=overrides)
         observers = _observers(config, directory)
         try:
-            summary = search(composition, directory, journal, observers, stop, command)
+            return search(composition, directory, journal, observers, stop, command)
         except Interrupted as interrupted:
             raise Interrupted(f"{interrupted}; resume with: {again}") from None
         except StorageError as error:
@@ -58,7 +71,6 @@ def run(
             for observer in observers:
                 with suppress(OSError):  # its terminal was closed
                     observer.close()
-    return show(summary, config, path)
 
 
 def show(summary: dict[str, Any], config: Config, path: Path) -> float:

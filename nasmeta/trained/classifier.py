@@ -1,13 +1,19 @@
 """A meta-learned network as a classifier of new classes: a handful of images in, labels out.
 
-classifier = FewShotClassifier.load("outputs/2026-11-26/10-00-00")
+classifier = FewShotClassifier("outputs/2026-11-26/10-00-00")
 classifier.fit(["cat1.jpg", "cat2.jpg", "dog1.jpg"], ["cat", "cat", "dog"])
 classifier.predict(["who.jpg"])
+
+It is an estimator of scikit-learn, which need not be installed.
 """
 
 import math
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -37,35 +43,23 @@ AT_ONCE = 256
 """How many images are decoded and labelled together, so that a folder of any size fits in memory."""
 
 
-class FewShotClassifier:
-    """Adapts to labelled images with `fit`, then labels others with `predict`.
+@dataclass(frozen=True)
+class MetaLearned:
+    """A checkpoint that was read for a classifier: the network with all that using it needs.
 
-    arch: the architecture's string. provisional: whether the network is a candidate of a search that was not
-    trained in full. classes: the labels, sorted; empty before `fit`.
-
-    With `batch_norm: support` or `running`, the answer for an image depends on that image alone. With
-    `transductive`, it also depends on the other images of the same call.
+    provisional: whether the network is a candidate of a search that was not trained in full.
     """
 
-    def __init__(
-        self, learner: MetaLearner, state: MetaState, preprocessing: Preprocessing, arch: str
-    ) -> None:
-        self.learner, self.preprocessing, self.arch = learner, preprocessing, arch
-        self._state = state
-        self.provisional = False
-        self.classes: tuple[Any, ...] = ()
-        self._support: tuple[Tensor, Tensor] | None = None
-        self._network: TaskNetwork | None = None
+    learner: MetaLearner
+    state: MetaState
+    preprocessing: Preprocessing
+    arch: str
+    provisional: bool
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", trusted: bool = False) -> Self:
-        """Loads a best.pt, or that of a run directory. The dataset that it was trained on is not needed.
-
-        device: auto, cpu, cuda, cuda:N or mps. `trusted` lets the checkpoint name code outside nasmeta.
-        Raises CheckpointError if the checkpoint is damaged or was not meta-learned on images, and ConfigError
-        if this machine has no such device.
-        """
-        network = load_network(Path(path), trusted=trusted)
+    def load(cls, path: Path, *, device: str, trusted: bool) -> "MetaLearned":
+        """Raises CheckpointError and ConfigError as `FewShotClassifier.load`."""
+        network = load_network(path, trusted=trusted)
         if network.preprocessing is None:
             raise CheckpointError(
                 f"{network.path}: was meta-learned on {network.task.kind} tasks without image files; a "
@@ -77,9 +71,83 @@ class FewShotClassifier:
                 f"{network.path}: has no statistics for batch_norm=running; train it with that policy"
             )
         warn_if_provisional(network)
-        classifier = cls(network.learner, state, network.preprocessing, network.arch)
-        classifier.provisional = network.provisional
+        return cls(network.learner, state, network.preprocessing, network.arch, network.provisional)
+
+
+class FewShotClassifier:
+    """Adapts to labelled images with `fit`, then labels others with `predict`.
+
+    checkpoint: a best.pt, or the directory of its run; it is read when it is needed first. device: auto, cpu,
+    cuda, cuda:N or mps. trusted: whether the checkpoint may name code outside nasmeta. `classes_` are the
+    labels, sorted, once it is fitted.
+
+    With `batch_norm: support` or `running`, the answer for an image depends on that image alone. With
+    `transductive`, it also depends on the other images of the same call.
+    """
+
+    classes_: NDArray[Any]
+
+    def __init__(self, checkpoint: str | Path, *, device: str = "auto", trusted: bool = False) -> None:
+        self.checkpoint, self.device, self.trusted = checkpoint, device, trusted
+        self._support: tuple[Tensor, Tensor] | None = None
+        self._network: TaskNetwork | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", trusted: bool = False) -> Self:
+        """The same as the constructor, except that the checkpoint is read at once.
+
+        The dataset that it was trained on is not needed. Raises CheckpointError if the checkpoint is damaged
+        or was not meta-learned on images, and ConfigError if this machine has no such device.
+        """
+        classifier = cls(path, device=device, trusted=trusted)
+        _ = classifier._meta_learned
         return classifier
+
+    @cached_property
+    def _meta_learned(self) -> MetaLearned:
+        return MetaLearned.load(Path(self.checkpoint), device=self.device, trusted=self.trusted)
+
+    @property
+    def arch(self) -> str:
+        """The architecture's string."""
+        return self._meta_learned.arch
+
+    @property
+    def provisional(self) -> bool:
+        """Whether the network is a candidate of a search that was not trained in full."""
+        return self._meta_learned.provisional
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a picture becomes what the network sees."""
+        return self._meta_learned.preprocessing
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments; `deep` makes no difference."""
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Changes arguments of the constructor, and forgets what was fitted. Returns itself."""
+        changed = type(self)(**{**self.get_params(), **params})
+        vars(self).clear()
+        vars(self).update(vars(changed))
+        return self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_params().items())})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._support is not None
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn has to know of an estimator; only scikit-learn calls this."""
+        tags = import_module("sklearn.utils")
+        return tags.Tags(
+            estimator_type="classifier",
+            target_tags=tags.TargetTags(required=True),
+            classifier_tags=tags.ClassifierTags(),
+            input_tags=tags.InputTags(two_d_array=False, three_d_array=True, string=True),
+        )
 
     def fit(self, images: Pictures, labels: Iterable[Label]) -> Self:
         """Adapts to labelled images of two or more classes, and forgets earlier ones. Returns itself.
@@ -93,31 +161,44 @@ class FewShotClassifier:
             raise DataError(
                 f"fit: {len(given)} images and {len(named)} labels; give one label for each image"
             )
-        classes = tuple(sorted(set(named), key=lambda label: (str(type(label)), label)))
+        classes = sorted(set(named), key=lambda label: (str(type(label)), label))
         if len(classes) < 2:
             raise DataError(f"fit: labels of {len(classes)} class; a classifier needs at least 2")
         places = {label: place for place, label in enumerate(classes)}
         order = sorted(range(len(named)), key=lambda i: places[named[i]])  # a TaskBatch is sorted by class
         targets = torch.tensor([places[named[i]] for i in order], device=self._device)
         inputs = self._inputs(given)[torch.tensor(order, device=self._device)]
-        self._set_ways(len(classes))
-        self._support, self.classes, self._network = (inputs, targets), classes, None
+        self._state = self._with_ways(len(classes))
+        kinds = {type(label) for label in classes}
+        self.classes_ = np.array(classes, dtype=None if len(kinds) == 1 else object)
+        self._support, self._network = (inputs, targets), None
         return self
 
-    def predict(self, images: Pictures) -> list[Any]:
-        """The most probable class of each image; for a single image, a list of one. Raises DataError."""
-        return [self.classes[i] for i in self.predict_proba(images).argmax(1)]
+    def predict(self, images: Pictures) -> NDArray[Any]:
+        """The most probable class of each image [images]. Raises DataError."""
+        probabilities = self.predict_proba(images)
+        classes: NDArray[Any] = self.classes_[probabilities.argmax(1)]
+        return classes
+
+    def score(self, images: Pictures, labels: Iterable[Label], sample_weight: Any = None) -> float:
+        """The accuracy on labelled images, a fraction. `sample_weight` is a weight for each image.
+
+        Raises DataError as `fit` does.
+        """
+        named = _labels(labels)
+        right = [a == b for a, b in zip(self.predict(images).tolist(), named, strict=True)]
+        return float(np.average(right, weights=sample_weight))
 
     def predict_proba(self, images: Pictures) -> NDArray[np.float32]:
-        """Probabilities [images, classes], in the order of `classes`. Raises DataError as `fit` does."""
+        """Probabilities [images, classes], in the order of `classes_`. Raises DataError as `fit` does."""
         support_x, support_y = self._fitted()
-        answers = [np.empty((0, len(self.classes)), np.float32)]
+        answers = [np.empty((0, len(self.classes_)), np.float32)]
         first = 0
         for part in self.parts(pictures(images)):
             inputs = self._inputs(part, first)
             if self.transductive:
                 batch = (support_x[None], support_y[None], inputs[None])
-                logits = self.learner.predict(self._state, *batch)[0, :, : len(self.classes)]
+                logits = self._meta_learned.learner.predict(self._state, *batch)[0, :, : len(self.classes_)]
             else:
                 logits = self.network(inputs)
             answers.append(logits.softmax(-1).cpu().numpy())
@@ -143,8 +224,8 @@ class FewShotClassifier:
         Raises ConfigError if `batch_norm` is `transductive`.
         """
         if self._network is None:
-            full = self.learner.adapt(self._state, *self._fitted())
-            ways = len(self.classes)
+            full = self._meta_learned.learner.adapt(self._state, *self._fitted())
+            ways = len(self.classes_)
             head = full.head.weight[:ways], full.head.bias[:ways]
             self._network = TaskNetwork(full.body, *head, cosine=full.cosine)
         return self._network
@@ -155,44 +236,48 @@ class FewShotClassifier:
 
         Raises ConfigError if it is normalized by a support set, or if its architecture depends on the task.
         """
-        network = self._state.network
-        if architecture_names(self._state):
+        state, learner = self._meta_learned.state, self._meta_learned.learner
+        network = state.network
+        if architecture_names(state):
             raise ConfigError(
                 f"{self.arch}: takes another architecture for every task, so fit it to one (--support)"
             )
-        if network.norms and not self.learner.batch_norm.needs_population:
+        if network.norms and not learner.batch_norm.needs_population:
             raise ConfigError(
-                f"batch_norm: {self.learner.batch_norm.value} normalizes by the images of a task, so fit it "
+                f"batch_norm: {learner.batch_norm.value} normalizes by the images of a task, so fit it "
                 "to one (--support), or meta-learn with batch_norm=running"
             )
-        return network.plain_body(self._state.parameters, self._state.statistics).eval().requires_grad_(False)
+        return network.plain_body(state.parameters, state.statistics).eval().requires_grad_(False)
 
     def _fitted(self) -> tuple[Tensor, Tensor]:
         if self._support is None:
             raise DataError("the classifier knows no classes yet; call fit(images, labels) first")
         return self._support
 
-    def _set_ways(self, ways: int) -> None:
-        """Fits the head to `ways` classes. A meta-learned head with more outputs leaves some unused."""
+    def _with_ways(self, ways: int) -> MetaState:
+        """The state with a head for `ways` classes. Further outputs of a meta-learned head stay unused."""
+        learner, state = self._meta_learned.learner, self._meta_learned.state
         try:
-            self._state = self.learner.with_num_classes(self._state, ways)
+            return learner.with_num_classes(state, ways)
         except ConfigError as error:
-            outputs = self._state.task.outputs
+            outputs = state.task.outputs
             if ways > outputs:
                 raise DataError(
-                    f"{ways} classes: {type(self.learner).__name__} meta-learned a head for {outputs}; "
+                    f"{ways} classes: {type(learner).__name__} meta-learned a head for {outputs}; "
                     f"use at most {outputs} classes, or a network meta-learned with meta_learner=protonet, "
                     f"ridge or finetune, or task.way={ways}"
                 ) from error
+            return state
 
     @property
     def _device(self) -> torch.device:
-        return next(iter(self._state.parameters.values())).device
+        return next(iter(self._meta_learned.state.parameters.values())).device
 
     @property
     def transductive(self) -> bool:
         """Whether the answer for an image depends on the other images of the same call."""
-        return self.learner.batch_norm.depends_on_companions and bool(self._state.network.norms)
+        learned = self._meta_learned
+        return learned.learner.batch_norm.depends_on_companions and bool(learned.state.network.norms)
 
     def _inputs(self, images: Sequence[Picture], first: int = 0) -> Tensor:
         return self.preprocessing.normalize(self.pixels(images, first).to(self._device))

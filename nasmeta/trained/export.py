@@ -77,7 +77,7 @@ def export_onnx(classifier: FewShotClassifier, path: Path, examples: Sequence[Pi
     depends on other images: under `transductive`, or for an embedding that is normalized by a support set.
     """
     preprocessing = classifier.preprocessing
-    fitted = bool(classifier.classes)
+    fitted = hasattr(classifier, "classes_")
     network = classifier.network if fitted else classifier.body
     module = OfPixels(network, preprocessing, probabilities=fitted).cpu()
     pixels = _random_pixels(preprocessing)
@@ -87,7 +87,7 @@ def export_onnx(classifier: FewShotClassifier, path: Path, examples: Sequence[Pi
         "nasmeta": __version__,
         "arch": classifier.arch,
         "provisional": json.dumps(classifier.provisional),
-        "classes": json.dumps(classifier.classes),
+        "classes": json.dumps(classifier.classes_.tolist() if fitted else []),
         "preprocessing": json.dumps(asdict(preprocessing)),
     }
     data = _converted(module, pixels, "probabilities" if fitted else "embeddings", metadata)

@@ -104,7 +104,7 @@ def predictions(classifier: FewShotClassifier, files: Sequence[Path]) -> tuple[l
         read = [file for number, file in enumerate(part) if number not in reasons]
         unreadable += reasons.values()
         for file, row in zip(read, rows.tolist(), strict=True):
-            probabilities = dict(zip(classifier.classes, row, strict=True))
+            probabilities = dict(zip(classifier.classes_.tolist(), row, strict=True))
             answers.append(Prediction(file, max(probabilities, key=probabilities.__getitem__), probabilities))
     if files and not answers:
         raise Unreadable(dict(enumerate(unreadable)))

@@ -18,7 +18,7 @@ from nasmeta.errors import ConfigError, RunFailed
 from nasmeta.meta_learners.base import adopt_population
 from nasmeta.run.composition import Composition
 from nasmeta.trained import export
-from nasmeta.trained.classifier import FewShotClassifier
+from nasmeta.trained.classifier import FewShotClassifier, MetaLearned
 from tests.classifier.pictures import files
 
 pytestmark = pytest.mark.extra("onnx")
@@ -47,7 +47,11 @@ def untrained(*overrides: str, number: int = 0) -> FewShotClassifier:
     state = composition.problem().initial_state(arch)
     adopt_population(learner, state, [composition.sampler("train").batch(0, 2)])
     assert composition.dataset.preprocessing is not None
-    return FewShotClassifier(learner, state, composition.dataset.preprocessing, str(arch))
+    classifier = FewShotClassifier("untrained")
+    classifier._meta_learned = MetaLearned(
+        learner, state, composition.dataset.preprocessing, str(arch), provisional=False
+    )
+    return classifier
 
 
 def pictures(count: int, channels: int = 1) -> list[np.ndarray]:

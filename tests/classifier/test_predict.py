@@ -37,7 +37,7 @@ def test_csv_says_what_the_class_does(
     classifier.fit(support, [file.parent.name for file in support])
     expected = classifier.predict_proba(queries)
     assert [row["file"] for row in rows] == [str(file) for file in queries]
-    assert [row["label"] for row in rows] == classifier.predict(queries)
+    assert [row["label"] for row in rows] == classifier.predict(queries).tolist()
     assert [row["probability"] for row in rows] == [f"{p:.4f}" for p in expected.max(1)]
 
 

@@ -45,7 +45,7 @@ def test_it_predicts() -> None:
     classifier = FewShotClassifier.load(STORED, device="cpu")
     bars = np.zeros((2, 12, 12), np.uint8)
     bars[0, 5:7], bars[1, :, 5:7] = 255, 255
-    assert classifier.fit(list(bars), ["across", "down"]).predict(list(bars)) == ["across", "down"]
+    assert classifier.fit(list(bars), ["across", "down"]).predict(list(bars)).tolist() == ["across", "down"]
 
 
 def test_run_wide_keys_that_no_longer_exist_are_ignored_and_typed_ones_checked(

@@ -15,7 +15,7 @@ USE = """
 import sys
 for name in {hidden!r}:
     sys.modules[name] = None  # importing it raises ImportError
-from nasmeta.classifier import FewShotClassifier
+from nasmeta import FewShotClassifier
 classes = {{label: [f"{root}/c{{label:02}}/{{n}}.png" for n in range(3)] for label in (0, 1)}}
 files = [file for images in classes.values() for file in images]
 classifier = FewShotClassifier.load({path!r}, device="cpu")

@@ -177,7 +177,7 @@ def _run(command: list[str], folder: Path, deeds: list[str]) -> Ended:
 def _call(command: list[str]) -> int:
     if command[0] != "load":
         return main(command)
-    from nasmeta.classifier import FewShotClassifier
+    from nasmeta import FewShotClassifier
     from nasmeta.errors import NasmetaError
 
     try:

@@ -102,7 +102,9 @@ def test_every_trial_is_in_the_csv(sine_run: Path, tmp_path: Path) -> None:
     page = page_of(sine_run, tmp_path)
     link = next(attrs["href"] for tag, attrs in page.tags if tag == "a")
     text = base64.b64decode(str(link).partition(",")[2]).decode()
-    rows = list(csv.DictReader(io.StringIO(text)))
+    every = list(csv.DictReader(io.StringIO(text)))
+    assert [row["phase"] for row in every[-3:]] == ["final", "final", "reference"]
+    rows = [row for row in every if row["phase"] == "search"]
     assert [int(row["trial"]) for row in rows] == [r["trial"] for r in searched(sine_run)]
     assert [float(row["valid_loss"]) for row in rows] == [r["valid_loss"] for r in searched(sine_run)]
     assert [float(row["elapsed"]) for row in rows] == [r["elapsed"] for r in searched(sine_run)]

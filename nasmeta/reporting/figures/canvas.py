@@ -5,6 +5,7 @@ start `latex`. So it is imported in an empty folder, and its defaults are restor
 on every machine. pyplot is not used, because it has global state.
 """
 
+import io
 from contextlib import chdir
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 with TemporaryDirectory() as empty, chdir(empty):
     import matplotlib
+    from matplotlib import figure
     from matplotlib.axes import Axes as Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Figure
     from matplotlib.patches import FancyArrowPatch as FancyArrowPatch
     from matplotlib.patches import FancyBboxPatch as FancyBboxPatch
     from matplotlib.path import Path as Path
@@ -27,6 +28,15 @@ with TemporaryDirectory() as empty, chdir(empty):
 matplotlib.rcdefaults()
 
 DPI = 110
+
+
+class Figure(figure.Figure):
+    """A figure that notebooks show, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
 
 
 def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:

@@ -3,7 +3,6 @@
 import csv
 import io
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -208,15 +207,13 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def trials_csv(run: Run) -> str:
-    """Every trial of the search as a row, so that any figure can be drawn again.
+    """Every training of the run as a row, so that any figure can be drawn again.
 
     Text is made harmless for spreadsheets, see `csv_cell`.
     """
     buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    names = [f.name for f in fields(TrialResult)]
-    writer.writerow([*names, "elapsed"])
-    for trial in run.trials:
-        values = [getattr(trial.result, name) for name in names]
-        writer.writerow([*(csv_cell(value) for value in values), trial.elapsed])
+    rows = run.table()
+    writer = csv.DictWriter(buffer, rows[0] if rows else [])
+    writer.writeheader()
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return buffer.getvalue()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nasmeta.reporting.figures.canvas import Figure
 from nasmeta.reporting.figures.curves import Level, sweep_figure
 from nasmeta.reporting.numbers import counted, shorten
 from nasmeta.reporting.pages.page import picture, when, write_page
@@ -34,9 +35,7 @@ def _values(path: Path, output: Path, runs: Sequence[Run]) -> dict[str, Any]:
     rows = [Row(run.path.name, run, outcome(run), _assigned(run, keys)) for run in runs]
     numbers, groups = [row.numbers for row in rows], groups_of(rows)
     done = sum(run.status == "done" for run in runs)
-    levels = _levels(rows)
-    accuracy = any(map(is_accuracy, numbers))
-    what = "test accuracy (%)" if accuracy else "test loss (MSE)"
+    levels, what = _levels(rows), _what(rows)
     sentences = (_progress(runs), sweep_verdict(levels, numbers), _resume(path, runs))
     return {
         "title": shorten("Sweep over " + ", ".join(keys), HEADING_WIDTH) if keys else "Sweep",
@@ -48,9 +47,20 @@ def _values(path: Path, output: Path, runs: Sequence[Run]) -> dict[str, Any]:
         "jobs": [_job(row, keys, output) for row in rows],
         "what": what,
         "means": [_mean(rows[group.tested[0]], mean_cells(group), str(group.test.n)) for group in groups],
-        "figure": picture(sweep_figure(levels[:LEVELS], what, accuracy)) if levels else "",
+        "figure": picture(figure) if (figure := scores_figure(rows)) else "",
         "problems": problems(rows),
     }
+
+
+def scores_figure(rows: Sequence[Row]) -> Figure | None:
+    """The test scores of the runs, those that differ by seed alone together; None if none is tested."""
+    levels = _levels(rows)
+    accuracy = any(is_accuracy(row.numbers) for row in rows)
+    return sweep_figure(levels[:LEVELS], _what(rows), accuracy) if levels else None
+
+
+def _what(rows: Sequence[Row]) -> str:
+    return "test accuracy (%)" if any(is_accuracy(row.numbers) for row in rows) else "test loss (MSE)"
 
 
 def _assigned(run: Run, keys: Sequence[str] | None = None) -> dict[str, str]:

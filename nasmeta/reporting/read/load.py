@@ -65,6 +65,19 @@ class Run:
         """The best trial of the search so far."""
         return best_of(self.results)
 
+    def table(self) -> list[dict[str, Any]]:
+        """A row for each trial of the search and each full training: its phase, result and latency.
+
+        elapsed: when a trial ended, in seconds since the start.
+        """
+        full = {"final": self.finals, "reference": [self.reference] if self.reference else []}
+        rows: list[dict[str, Any]] = [
+            {"phase": "search", **vars(trial.result), "elapsed": trial.elapsed} for trial in self.trials
+        ]
+        for phase, results in full.items():
+            rows += [{"phase": phase, **vars(result), "elapsed": None} for result in results]
+        return [{**row, "latency_ms": self.latencies.get(row["arch"])} for row in rows]
+
     @cached_property
     def settings(self) -> dict[str, str | int | float | bool]:
         """The configuration's values by their dotted keys."""
