@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class NasmetaError(Exception):
@@ -58,6 +59,14 @@ class TimedOut(NasmetaError):
 
 class Diverged(NasmetaError):
     """A meta-training's loss is not finite. The trial counts as failed; the search continues."""
+
+
+class Pruned(NasmetaError):
+    """A sweep's study has ended a run early, which is no failure. `numbers`: those of its best network."""
+
+    def __init__(self, message: str, numbers: Any) -> None:
+        super().__init__(message)
+        self.numbers = numbers
 
 
 class Interrupted(KeyboardInterrupt):

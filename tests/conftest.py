@@ -23,7 +23,7 @@ EXTRAS = {
     "datasets": ("fontTools", "resvg_py"),
     "joblib": ("hydra_plugins", "hydra_plugins.hydra_joblib_launcher"),
     "onnx": ("onnxruntime", "onnxscript"),
-    "optuna": ("hydra_plugins", "hydra_plugins.hydra_optuna_sweeper"),
+    "optuna": ("optuna",),
     "pandas": ("pandas",),
     "ray": ("ray",),
     "sklearn": ("sklearn",),

@@ -4,21 +4,20 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nasmeta.cli import search
 from nasmeta.cli.run import run, show
-from nasmeta.config.arguments_of_hydra import in_quotes
-from nasmeta.config.overrides import reconfigured
-from nasmeta.config.schema import GROUPS, Config
-from nasmeta.errors import RunDirectoryError, UntrustedError
+from nasmeta.config.overrides import recomposed, reconfigured
+from nasmeta.config.schema import GROUPS
+from nasmeta.errors import RunDirectoryError
 from nasmeta.run import finished, journal, records, sweep
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import ready
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_for_sweep
-from nasmeta.run.manifest import Manifest, Plan
+from nasmeta.run.manifest import Job, Manifest, Numbers
 from nasmeta.run.state import RunState
+from nasmeta.run.study import Prune
 from nasmeta.runtime import files
-from nasmeta.runtime.command_lines import SearchCommand, command_line
+from nasmeta.runtime.command_lines import SearchCommand
 
 
 def resume(options: argparse.Namespace) -> int:
@@ -34,22 +33,18 @@ def resume(options: argparse.Namespace) -> int:
 def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     plan = manifest.read()
     check_for_sweep(plan, manifest.path, options.overrides, trusted=options.trust_code)
-    arguments = _replayed(plan, manifest, trusted=options.trust_code) if plan.learns else []
     resumed = False
 
-    def resume_job(stored: Any, path: Path, command: SearchCommand) -> float:
+    def resume_job(job: Job, path: Path, prune: Prune | None) -> Numbers:
         nonlocal resumed
         resumed = True
-        return _resume_run(options, stored, path, command)
+        return _resume_run(options, job.config, path, plan.command(job), prune)
 
-    def proposed(config: Config, path: Path, command: SearchCommand) -> float:
-        return resume_job(config.to_dict(), path, command)
+    def config_of(overrides: list[str]) -> dict[str, Any]:
+        return recomposed(overrides, plan.options, trusted=options.trust_code).to_dict()
 
     with files.locked(options.directory / "sweep.lock", "sweep"):
-        if plan.learns:
-            search.launch(arguments, proposed, manifest)
-        else:
-            sweep.resume(manifest, lambda job, path: resume_job(job.config, path, plan.command(job)))
+        sweep.resume(manifest, resume_job, config_of)
     if options.overrides and not resumed:
         raise RunDirectoryError(
             f"{manifest.path}: all jobs of the sweep are done, so {' '.join(options.overrides)} changes "
@@ -58,20 +53,13 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     sweep.check_all_done(manifest)
 
 
-def _replayed(plan: Plan, manifest: Manifest, *, trusted: bool) -> list[str]:
-    """The arguments with which Hydra replays a sweep in its directory; UntrustedError unless `trusted`."""
-    if not trusted:
-        raise UntrustedError(
-            f"{manifest.file}: Hydra would replay its arguments, which can run any code; if the sweep is "
-            f"your own: {manifest.resume_command()}; or resume the jobs one by one: "
-            + command_line("resume", manifest.path / "NUMBER")
-        )
-    kept = [argument for argument in plan.arguments if not argument.startswith("hydra.sweep.dir=")]
-    place = f"hydra.sweep.dir={in_quotes(str(manifest.path.absolute()))}"
-    return [*kept, place, "hydra.output_subdir=null"]  # what Hydra would write there is there
-
-
-def _resume_run(options: argparse.Namespace, stored: Any, path: Path, command: SearchCommand | None) -> float:
+def _resume_run(
+    options: argparse.Namespace,
+    stored: Any,
+    path: Path,
+    command: SearchCommand | None,
+    prune: Prune | None = None,
+) -> Numbers:
     """Resumes the run in `path`, or begins it with the configuration `stored` and its `command`."""
     directory = RunDirectory(path)
     begun, state = directory.journal.is_file(), RunState.replay(journal.events(directory.journal))
@@ -84,4 +72,4 @@ def _resume_run(options: argparse.Namespace, stored: Any, path: Path, command: S
     if command is not None:
         command = command.changed(options.overrides, GROUPS)
     composition = Composition.of(config) if begun else ready(config)
-    return run(composition, path, command, overrides=options.overrides, force=options.force)
+    return run(composition, path, command, overrides=options.overrides, force=options.force, prune=prune)

@@ -13,8 +13,10 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_unchanged, environment, recorded
 from nasmeta.run.journal import Journal
+from nasmeta.run.manifest import Numbers
 from nasmeta.run.search import search
 from nasmeta.run.state import RunState
+from nasmeta.run.study import Prune, numbers_of
 from nasmeta.runtime import signals
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.command_lines import SearchCommand, command_line
@@ -30,9 +32,10 @@ def run(
     *,
     overrides: Sequence[str] = (),
     force: bool = False,
-) -> float:
+    prune: Prune | None = None,
+) -> Numbers:
     """`complete` for the command line: prints the closing table and returns what `show` does."""
-    summary = complete(composition, path, command, overrides=overrides, force=force)
+    summary = complete(composition, path, command, overrides=overrides, force=force, prune=prune)
     return show(summary, composition.config, path)
 
 
@@ -43,11 +46,12 @@ def complete(
     *,
     overrides: Sequence[str] = (),
     force: bool = False,
+    prune: Prune | None = None,
 ) -> dict[str, Any]:
     """Begins or resumes the run in `path`; returns what summary.json holds.
 
     command: what makes the run, if that is known. overrides: the user's changes to a run that is resumed.
-    force: allow changes that results depend on.
+    force: allow changes that results depend on. prune: asked after each trial whether to end the run early.
     """
     keep_pages()
     composition.log_notices()
@@ -60,7 +64,7 @@ def complete(
         check_unchanged(path, before, now, force=force, asked=bool(state.asked), overrides=overrides)
         observers = _observers(config, directory)
         try:
-            return search(composition, directory, journal, observers, stop, command)
+            return search(composition, directory, journal, observers, stop, command, prune)
         except Interrupted as interrupted:
             raise Interrupted(f"{interrupted}; resume with: {again}") from None
         except StorageError as error:
@@ -73,11 +77,12 @@ def complete(
                     observer.close()
 
 
-def show(summary: dict[str, Any], config: Config, path: Path) -> float:
-    """Prints a run's closing table; returns its best network's validation score: higher is better."""
+def show(summary: dict[str, Any], config: Config, path: Path) -> Numbers:
+    """Prints a run's closing table; returns the numbers of its best network."""
     print(closing_table(summary, path, trusted=config.needs_trust, resumable=True))
-    accuracy, loss = (summary["best"][name] for name in ("valid_accuracy", "valid_loss"))
-    return float(-loss if accuracy is None else accuracy)
+    best = summary["best"]
+    accuracy, loss = best["valid_accuracy"], best["valid_loss"]
+    return numbers_of(best, float(-loss if accuracy is None else accuracy))
 
 
 def _observers(config: Config, directory: RunDirectory) -> list[Any]:

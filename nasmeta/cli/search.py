@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,54 +20,34 @@ from nasmeta.config import hydra_errors, hydra_setup
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import Config, parse
-from nasmeta.run.manifest import Job, Manifest
+from nasmeta.run.manifest import Job, Manifest, Numbers
+from nasmeta.run.study import Prune
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.runtime.job_lines import told_apart
 
 if TYPE_CHECKING:
     from nasmeta.run.composition import Composition
 
-Run = Callable[[Config, Path, SearchCommand], float]
-"""Runs a job, given its configuration, its directory, and the command that makes it."""
-
 _checked: "Composition | None" = None
 """What was built and loaded to check a job before a directory is made; the job uses it when it begins."""
 
 
 def search(arguments: list[str]) -> int:
-    """`nasmeta search ARGUMENT...`, with arguments in Hydra's syntax."""
-    launch(arguments, _begin)
-    return 0
-
-
-def _begin(config: Config, path: Path, command: SearchCommand) -> float:
-    from nasmeta.cli.run import run
-    from nasmeta.run.constraints import ready
-
-    global _checked
-    checked, _checked = _checked, None
-    same = checked is not None and checked.config == config
-    return run(checked if checked is not None and same else ready(config), path, command)
-
-
-def launch(arguments: list[str], run: Run, replayed: Manifest | None = None) -> None:
-    """Makes Hydra compose the jobs and run each. `replayed` is the manifest of a sweep to replay."""
+    """`nasmeta search ARGUMENT...`, in Hydra's syntax. Hydra composes the jobs and runs each."""
     hydra_setup.install()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them and exiting
     arguments = prepared(arguments)
     sys.argv = ["nasmeta search", *arguments]  # summary.json has the command
     version.setbase("1.3")
     try:
-        with hydra_setup.text_help(), sweep.current(arguments, replayed) as swept:
+        with hydra_setup.text_help(), sweep.current() as swept:
             parser = get_args_parser()
             parser.prog = "nasmeta search"
             options = parser.parse_intermixed_args(arguments)  # overrides may be before and after options
             if options.experimental_rerun is not None:
                 parser.error("--experimental-rerun: resume a run with `nasmeta resume DIR` instead")
             try:
-                _run_hydra(
-                    options, parser, lambda config: _job(config, run), str(config_directory()), "search"
-                )
+                _run_hydra(options, parser, _job, str(config_directory()), "search")
             except Exception:
                 swept.check_all_done()  # a sweeper may raise if every job has failed
                 raise
@@ -76,6 +56,17 @@ def launch(arguments: list[str], run: Run, replayed: Manifest | None = None) -> 
         raise refused.error from None
     except Exception as error:
         raise hydra_errors.explain(error) from error
+    return 0
+
+
+def _begin(config: Config, path: Path, command: SearchCommand, prune: Prune | None = None) -> Numbers:
+    from nasmeta.cli.run import run
+    from nasmeta.run.constraints import ready
+
+    global _checked
+    checked, _checked = _checked, None
+    same = checked is not None and checked.config == config
+    return run(checked if checked is not None and same else ready(config), path, command, prune=prune)
 
 
 @contextmanager
@@ -108,15 +99,15 @@ class BeforeRun(Callback):
             _checked = sweep.start(config)
 
 
-def _job(config: DictConfig, run: Run) -> float | None:
-    """Runs one job in the directory that Hydra made for it; returns the number that a sweeper maximizes."""
+def _job(config: DictConfig) -> float | None:
+    """Runs one job in the directory that Hydra made for it; its validation score, or None if it failed."""
     hydra = HydraConfig.get()
     command = sweep.command_of(hydra)
     directory = Path(hydra.runtime.output_dir)
     if hydra.mode != RunMode.MULTIRUN:
         with _refused(), chdir(hydra.runtime.cwd):  # hydra.job.chdir changes what a relative path means
             checked = _checked.config if _checked is not None else parse(config, trusted=True)
-            return run(checked, directory, command)
+            return _begin(checked, directory, command)["score"]
     with chdir(hydra.runtime.cwd):
         checked = parse(config, trusted=True)
         manifest = Manifest(Path(hydra.sweep.dir).absolute())
@@ -128,4 +119,4 @@ def _job(config: DictConfig, run: Run) -> float | None:
     )
     alone = hydra.runtime.choices["hydra/launcher"] == "basic"
     with nullcontext() if alone else told_apart(job.number):
-        return sweep.run_job(manifest, job, lambda: run(checked, directory, command))
+        return sweep.run_job(manifest, job, lambda prune: _begin(checked, directory, command, prune))

@@ -1,7 +1,6 @@
-"""Sweeps that Hydra runs: planned and written down before the first job, replayed if the sweeper learns."""
+"""Sweeps that Hydra runs: planned and written down before the first job."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,28 +9,24 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasmeta.cli import output
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import parse
-from nasmeta.errors import (
-    ArchitectureError,
-    ConfigError,
-    DataError,
-    NasmetaError,
-    RunDirectoryError,
-    RunFailed,
-)
+from nasmeta.errors import ArchitectureError, ConfigError, DataError, NasmetaError
 from nasmeta.run import sweep
-from nasmeta.run.manifest import Job, Manifest, Plan, check_inside
+from nasmeta.run.manifest import Job, Manifest, Plan, StudySettings, check_inside
+from nasmeta.run.study import Study, searched
 from nasmeta.runtime import files
-from nasmeta.runtime.command_lines import SearchCommand, command_line
+from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.runtime.validation import validated
 
 if TYPE_CHECKING:
     from nasmeta.run.composition import Composition
-
-log = logging.getLogger(__name__)
 
 
 class Refused(BaseException):
@@ -47,16 +42,9 @@ class Refused(BaseException):
 
 
 def start(config: DictConfig) -> "Composition | None":
-    """Checks the jobs of a sweep and writes its manifest, unless the sweep is replayed.
-
-    Returns what was built to check the first job, if it was.
-    """
-    _adapt(config)
-    if _current.replays:
-        _in_memory(config)
-        return None
+    """Checks the jobs of a sweep and writes its manifest; returns what was built to check the first job."""
     options = list(command_of(config.hydra).options)
-    plan = _planned(config).model_copy(update={"arguments": _current.arguments, "options": options})
+    plan = _planned(config).model_copy(update={"options": options})
     composition = _check_data(plan)
     output.claim(config, "sweep")
     _current.begin(Path(str(config.hydra.sweep.dir)), plan)
@@ -96,44 +84,11 @@ def command_of(hydra: Any) -> SearchCommand:
     return SearchCommand(tuple(options), (*search_path, *overrides.task))
 
 
-def _adapt(config: DictConfig) -> None:
-    """Sets defaults of a sweeper that learns (Optuna's), unless the user has set them.
-
-    The result is maximized, a failed job does not stop the others, and the sampler gets the run's seed.
-    Without a seed, it would propose other jobs each time.
-    """
-    typed = _typed(config.hydra)
-    for key, value in {"direction": "maximize", "max_failure_rate": 1.0, "n_jobs": 1}.items():
-        if key in config.hydra.sweeper and f"hydra.sweeper.{key}" not in typed:
-            config.hydra.sweeper[key] = value
-    if OmegaConf.select(config, "hydra.sweeper.sampler.seed", default="") is None:
-        config.hydra.sweeper.sampler.seed = config.seed
-
-
-def _typed(hydra: Any) -> set[str]:
-    """The keys of Hydra's own configuration that the user set."""
-    return {str(override).lstrip("+").partition("=")[0] for override in hydra.overrides.hydra}
-
-
-def _in_memory(config: DictConfig) -> None:
-    """Keeps a replayed study in memory. A stored study would count the jobs that it has a second time."""
-    if OmegaConf.select(config, "hydra.sweeper.storage") is not None:
-        log.warning(
-            "hydra.sweeper.storage: %s is left as it is; the study continues in memory",
-            config.hydra.sweeper.storage,
-        )
-        config.hydra.sweeper.storage = None
-
-
 class Sweep:
-    """The sweep that this process begins or replays, if any, with its manifest and its lock.
+    """The sweep that this process begins, if any, with its manifest and its lock."""
 
-    arguments: those of the command. manifest: that of a sweep to replay; None for a new sweep or a run.
-    """
-
-    def __init__(self, arguments: list[str], manifest: Manifest | None) -> None:
-        self.arguments, self.manifest = arguments, manifest
-        self.replays = manifest is not None
+    def __init__(self) -> None:
+        self.manifest: Manifest | None = None
         self.held = ExitStack()
         """Holds the sweep's lock once the sweep has begun."""
 
@@ -149,80 +104,83 @@ class Sweep:
             sweep.check_all_done(self.manifest)
 
 
-_current = Sweep([], None)
+_current = Sweep()
 
 
 @contextmanager
-def current(arguments: list[str], replayed: Manifest | None = None) -> Iterator[Sweep]:
-    """Yields the sweep that Hydra begins or replays inside the block, if it does.
-
-    arguments: those of the command. replayed: the manifest of the sweep to replay, if there is one.
-    """
+def current() -> Iterator[Sweep]:
+    """Yields the sweep that Hydra begins inside the block, if it does."""
     global _current
-    _current = Sweep(arguments, replayed)
+    _current = Sweep()
     with _current.held:
         yield _current
 
 
-def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float | None:
-    """Runs a job that Hydra starts, and returns the result for its sweeper; None if the job failed.
-
-    In a replayed sweep, a job that is done or failed is not run again. Raises Refused if the sweeper proposes
-    another job than before. Raises a failed job's error if the sweeper limits the rate of failures.
-    """
-    plan = manifest.read()
-    earlier = next((j for j in plan.jobs if j.number == job.number), None)
-    if not plan.learns:
-        with suppress(Exception):  # recorded and reported; the other jobs continue
-            return sweep.run_job(manifest, job, run)
-        return None
-    if earlier is not None and earlier.overrides != job.overrides:
-        raise Refused(
-            RunDirectoryError(
-                f"{manifest.file}: job {job.number} was {' '.join(earlier.overrides)}, and its sweeper now "
-                f"proposes {' '.join(job.overrides)}: it has no seed, or its settings or version have "
-                f"changed; resume the jobs one by one: "
-                + command_line("resume", manifest.path / job.directory)
-            )
-        )
-    if earlier is not None and earlier.status == "done" and earlier.result is not None:
-        log.info("job %d is done: %g", job.number, earlier.result)
-        return earlier.result
-    try:
-        if earlier is not None and earlier.status == "failed":
-            raise RunFailed(f"job {job.number} failed: {earlier.reason}")
-        return sweep.run_job(manifest, job, run)
-    except Exception:
-        if "hydra.sweeper.max_failure_rate" in _typed(HydraConfig.get()):
-            raise  # the sweeper counts failures, and may end
-        return None  # no number: Optuna's sweeper takes the job for failed, and Hydra prints nothing
+def run_job(manifest: Manifest, job: Job, run: sweep.RunJob) -> float | None:
+    """Runs a job that Hydra starts; returns its validation score, or None if it failed."""
+    with suppress(Exception):  # recorded and reported; the other jobs continue
+        return sweep.run_job(manifest, job, run)["score"]
+    return None
 
 
-logging.getLogger("hydra_plugins.hydra_optuna_sweeper._impl").addFilter(
-    lambda record: not str(record.msg).startswith("Failed experiment")  # `run_job` has logged the reason
-)
+def launch_study(launcher: Launcher) -> list[Sequence[JobReturn]]:
+    """Runs the jobs of the sweep that this process has begun as Optuna proposes them."""
+    manifest = _current.manifest
+    assert manifest is not None, "`start` has begun it"
+    settings = manifest.read().study
+    assert settings is not None, "`start` has planned it"
+    study, ended = Study(settings), []
+    for first, batch in study.batches(manifest):
+        ended.append(launcher.launch(batch, initial_job_idx=first))
+        for job in ended[-1]:
+            _ = job.return_value  # raises what the job raised
+    study.log_best(manifest)
+    return ended
 
 
 def _planned(config: DictConfig) -> Plan:
-    """The plan of a sweep. With Hydra's own sweeper, it has all jobs, each composed and checked.
+    """The plan of a sweep, with each job composed and checked, so that a misspelt one ends the sweep here.
 
-    So a misspelt job ends the sweep here. Other sweepers decide as they go, and their plan has no jobs.
-    `config` is the sweep's own configuration, with the overrides as they were written.
+    With Hydra's own sweeper, it has all jobs. With Optuna's, it has the first batch. Other sweepers decide as
+    they go, and their plan has no jobs. `config` is the sweep's own configuration, with the overrides as they
+    were written.
     """
     sweeper = config.hydra.sweeper
-    if not str(sweeper._target_).endswith(".BasicSweeper"):
-        return Plan(sweeper=str(sweeper._target_), total=None, jobs=[])
+    target = str(sweeper._target_)
+    if not target.endswith((".BasicSweeper", ".OptunaSweeper")):
+        return Plan(sweeper=target, total=None, jobs=[])
     loader = GlobalHydra.instance().config_loader()
     written = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(
         [*written, *config.hydra.overrides.task]
     )
-    jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
-    return Plan(
-        sweeper=str(sweeper._target_),
-        total=len(jobs),
-        jobs=[_planned_job(loader.load_sweep_config(config, job), job, n) for n, job in enumerate(jobs)],
-    )
+    study = None
+    if target.endswith(".BasicSweeper"):
+        proposed = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+    else:
+        study = _study(config, overrides)
+        first = Study(study)
+        for extreme in first.extremes():
+            parse(without_hydra(loader.load_sweep_config(config, extreme)), trusted=True)
+        proposed = first.ask(min(study.n_jobs, study.n_trials))
+    jobs = [_planned_job(loader.load_sweep_config(config, job), job, n) for n, job in enumerate(proposed)]
+    total = len(jobs) if study is None else study.n_trials
+    return Plan(sweeper=target, total=total, study=study, jobs=jobs)
+
+
+def _study(config: DictConfig, overrides: list[Override]) -> StudySettings:
+    """The settings of Optuna's sweeper; raises ConfigError if one is wrong."""
+    fixed, space = searched(overrides)
+    if not space:
+        raise ConfigError(
+            "hydra/sweeper=optuna: nothing to sweep over; add KEY=interval(0.001,0.1) or KEY=a,b"
+        )
+    values = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    assert isinstance(values, dict)
+    kept = {str(k): v for k, v in values.items() if k not in ("_target_", "params")}
+    kept["constraints"] = kept["constraints"] or {}
+    own = {"seed": config.seed, "fixed": fixed, "space": space}
+    return validated(StudySettings, kept | own, "hydra.sweeper.")
 
 
 def _planned_job(composed: DictConfig, overrides: list[str], number: int) -> Job:

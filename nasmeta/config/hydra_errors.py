@@ -10,7 +10,6 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from nasmeta.errors import ConfigError, NasmetaError, suggest
 
 EXTRAS = {
-    "hydra/sweeper=optuna": "optuna",
     "hydra/launcher=joblib": "joblib",
     "hydra/launcher=submitit_local": "slurm",
     "hydra/launcher=submitit_slurm": "slurm",

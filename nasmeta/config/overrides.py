@@ -1,6 +1,7 @@
 """Overrides of a stored configuration, in Hydra's syntax: `key=value` and `group=option`."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -11,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nasmeta.config import hydra_errors, hydra_setup
-from nasmeta.config.arguments_of_hydra import prepared
+from nasmeta.config.arguments_of_hydra import in_quotes, prepared
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.keys import SETTINGS, RunKeys
 from nasmeta.config.schema import GROUPS, Config, parse, resolved
 from nasmeta.config.yaml_files import read_mapping, read_text
-from nasmeta.errors import ConfigError
+from nasmeta.errors import ConfigError, UntrustedError
 from nasmeta.runtime.stored import plain
 
 
@@ -100,11 +101,39 @@ def _parsed(overrides: list[str]) -> list[Override]:
     return parsed
 
 
-def composed(overrides: list[str]) -> DictConfig:
-    """The configuration that `nasmeta search` would run with these overrides; raises ConfigError."""
+def composed(overrides: list[str], options: Sequence[str] = ()) -> DictConfig:
+    """The configuration that `nasmeta search` would run with these overrides; raises ConfigError.
+
+    options: further words of the command, each an option and its value, such as `--config-dir DIR`.
+    """
     hydra_setup.install()
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    place, name = given.get("--config-path", str(config_directory())), given.get("--config-name", "search")
+    added = [f"hydra.searchpath=[{in_quotes(given['--config-dir'])}]"] if "--config-dir" in given else []
     try:
-        with initialize_config_dir(str(config_directory()), version_base="1.3"):
-            return compose("search", overrides=prepared(overrides))
+        with initialize_config_dir(place, version_base="1.3"):
+            return compose(name, overrides=[*added, *prepared(overrides)])
     except Exception as error:
         raise hydra_errors.explain(error) from error
+
+
+def recomposed(overrides: list[str], options: Sequence[str], *, trusted: bool) -> Config:
+    """The configuration that stored overrides and options compose, checked.
+
+    Unless they are `trusted`, they may only set keys of nasmeta, without interpolations, and choose its
+    options by their names. Raises UntrustedError or ConfigError.
+    """
+    if not trusted:
+        for override in OverridesParser.create().parse_overrides(overrides):
+            key, value = override.key_or_group, override.value()
+            plain({key: value})
+            choice = key in (*GROUPS, *SETTINGS)
+            known = key.partition(".")[0] in (*RunKeys.model_fields, *GROUPS, *SETTINGS)
+            if not known or override.package or (choice and not re.fullmatch(r"[\w-]+", str(value))):
+                raise UntrustedError(f"{override.input_line}: {_STORED}")
+        if options:
+            raise UntrustedError(f"{' '.join(options)}: {_STORED}")
+    return parse(composed(overrides, options), trusted=trusted)
+
+
+_STORED = "is stored in the sweep, and is more than a setting: add --trust-code if the sweep is your own"

@@ -20,7 +20,12 @@ log = logging.getLogger(__name__)
 MANIFEST = "sweep.json"
 _STRICT = ConfigDict(strict=True, extra="forbid")
 
-Status = Literal["planned", "running", "done", "failed"]
+Status = Literal["planned", "running", "done", "pruned", "failed"]
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Measure = Literal["score", "params", "flops"]
+Numbers = dict[Measure, Number]
+"""The numbers of a job's best network: its validation score, of which more is better, and its costs."""
 
 
 def check_inside(directory: str) -> str:
@@ -34,8 +39,8 @@ def check_inside(directory: str) -> str:
 class Job(BaseModel):
     """One job of a sweep.
 
-    directory: relative to the sweep's. config: resolved. reason: why the job failed. result: the best
-    network's validation score, which a sweeper maximizes.
+    directory: relative to the sweep's. config: resolved. reason: why the job failed. numbers: those of its
+    best network. scores, notes: what a study's pruner has seen and noted (see nasmeta.run.study).
     """
 
     model_config = _STRICT
@@ -45,29 +50,57 @@ class Job(BaseModel):
     config: Annotated[dict[str, Any], BeforeValidator(plain)]
     status: Status = "planned"
     reason: str | None = None
-    result: float | None = None
+    numbers: Numbers = {}
+    scores: list[Number | None] = []
+    notes: dict[str, Number] = {}
+
+
+def _named(value: Any) -> Any:
+    named = {"name": value} if isinstance(value, str) else value
+    return plain(named) if isinstance(named, dict) else named
+
+
+Named = Annotated[dict[str, Any], BeforeValidator(_named)]
+"""The name of a class, or a mapping with its name and its arguments."""
+
+
+class StudySettings(BaseModel):
+    """The settings of conf/hydra/sweeper/optuna.yaml, checked, and what is swept over.
+
+    seed: of a sampler that is given none. fixed: the overrides that all jobs share. space: a distribution in
+    Optuna's JSON for every key that is swept over.
+    """
+
+    model_config = _STRICT
+    n_trials: Annotated[int, Field(ge=1, le=100_000)]
+    n_jobs: Annotated[int, Field(ge=1, le=10_000)]
+    sampler: Named
+    pruner: Named
+    objectives: Annotated[list[Measure], Field(min_length=1)]
+    constraints: dict[Measure, Number]
+    seed: Annotated[int, Field(ge=0)]
+    fixed: list[str]
+    space: Annotated[dict[str, str], Field(min_length=1)]
 
 
 class Plan(BaseModel):
     """What a manifest holds.
 
-    total: the number of all jobs; null if the sweeper decides as it goes. jobs: those that could not be
-    planned ahead are added when they begin. arguments: those of the command. options: the command's options,
-    such as `--config-dir`, that a job needs if it is run by itself.
+    total: the most jobs that there will be; null if the sweeper decides that. jobs: those that could not be
+    planned ahead are added when they begin. options: the command's options, such as `--config-dir`, that a
+    job needs if it is run by itself. study: that of Optuna's sweeper.
     """
 
     model_config = _STRICT
     format: Literal[1] = 1
     sweeper: str
     total: Annotated[int, Field(ge=0)] | None
-    arguments: list[str] = []
     options: list[str] = []
+    study: StudySettings | None = None
     jobs: list[Job]
 
-    @property
-    def learns(self) -> bool:
-        """Whether the sweeper proposes jobs by the results of earlier ones."""
-        return self.total is None
+    def by_number(self) -> dict[int, Job]:
+        return {job.number: job for job in self.jobs}
 
     def command(self, job: Job) -> SearchCommand:
         """The command that makes a job as a single run."""
@@ -110,7 +143,8 @@ class Manifest:
     def resume_command(self) -> str:
         """The command that resumes the sweep, with `--trust-code` if that is necessary."""
         plan = self.read()
-        trusted = plan.learns or any(needs_trust(job.config) for job in plan.jobs)
+        composes = plan.study is not None and bool(plan.options)
+        trusted = composes or any(needs_trust(job.config) for job in plan.jobs)
         return command_line("resume", self.path, trusted=trusted)
 
     def make_directory(self, job: Job) -> None:
@@ -126,20 +160,11 @@ class Manifest:
             + command_line("resume", self.path / "NUMBER")
         )
 
-    def mark(
-        self, number: int, status: Status, reason: str | None = None, result: float | None = None
-    ) -> None:
-        """Changes the status of a job. A number that the manifest does not list is ignored."""
-        with self._changing() as plan:
-            for job in plan.jobs:
-                if job.number == number:
-                    job.status, job.reason, job.result = status, reason, result
-
     def add(self, job: Job) -> None:
         """Adds a job; it replaces a listed job of the same number."""
         with self._changing() as plan:
-            others = [other for other in plan.jobs if other.number != job.number]
-            plan.jobs = sorted([*others, job], key=lambda each: each.number)
+            jobs = plan.by_number() | {job.number: job}
+            plan.jobs = [jobs[number] for number in sorted(jobs)]
 
     @contextmanager
     def _changing(self) -> Iterator[Plan]:

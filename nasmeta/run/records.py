@@ -161,6 +161,12 @@ class Searched(_Line):
     event: Literal["searched"] = "searched"
 
 
+class Pruned(_Line):
+    """The study of its sweep has ended the run early."""
+
+    event: Literal["pruned"] = "pruned"
+
+
 class Tested(_Line):
     """The chosen network is tested, and summary.json, with this `checksum`, is written."""
 
@@ -173,7 +179,7 @@ class Tested(_Line):
     test_tasks: int | None = None
 
 
-JournalEvent = Started | Asked | Finished | Measured | Uncountable | Searched | Tested
+JournalEvent = Started | Asked | Finished | Measured | Uncountable | Searched | Pruned | Tested
 _EVENT: TypeAdapter[JournalEvent] = TypeAdapter(Annotated[JournalEvent, Field(discriminator="event")])
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from nasmeta.errors import Interrupted, NothingFeasible, RunFailed
-from nasmeta.run import ending
+from nasmeta.errors import Interrupted, NothingFeasible, Pruned, RunFailed
+from nasmeta.run import ending, records
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Observer, RunFinished
@@ -19,6 +19,7 @@ from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Searched
 from nasmeta.run.reference import entrants
 from nasmeta.run.state import RunState
+from nasmeta.run.study import Prune, numbers_of
 from nasmeta.run.trials import Trials
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand
@@ -35,14 +36,16 @@ def search(
     observers: Sequence[Observer],
     stop: Stop,
     command: SearchCommand | None = None,
+    prune: Prune | None = None,
 ) -> dict[str, Any]:
     """Searches, trains the best few in full, chooses one on validation, and tests it once.
 
     directory: where the run writes; the caller holds its lock. journal: that of the directory, open.
     observers: called with every event. stop: whether to stop. command: what makes the run, if that is known.
+    prune: asked after each trial whether to end the run early.
 
-    Returns what summary.json holds. Raises Interrupted once everything is saved if `stop` says so, and
-    RunFailed if there is no result.
+    Returns what summary.json holds. Raises Interrupted once everything is saved if `stop` says so, Pruned if
+    `prune` does, and RunFailed if there is no result.
     """
     judges = composition.judges
     judges.load()
@@ -55,7 +58,7 @@ def search(
     with closing(Trials(composition, judges, directory, recorder, stop)) as trials:
         recorder.announce_start(judges.problem if judges.search.trains_networks() else None)
         strategy = _strategy(trials, journal)
-        propose_and_judge(strategy, trials)
+        propose_and_judge(strategy, trials, prune)
         finals = train_in_full(strategy, trials)
     summary = ending.test_once(trials, finals).model_dump()
     trials.weights.forget_all()
@@ -63,12 +66,15 @@ def search(
     return summary
 
 
-def propose_and_judge(strategy: Strategy, trials: Trials) -> None:
+def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None) -> None:
     """The search phase: the loop of asks and tells, from wherever the journal has left it."""
     state, weights = trials.state, trials.weights
     while True:
         if state.hopeless:
             raise RunFailed(state.hopeless)
+        if prune is not None and prune(state.searched):
+            trials.recorder.record(records.Pruned(elapsed=trials.recorder.elapsed))
+            raise _pruned(state)
         while trials.has_room:
             proposal = trials.waiting.pop(0) if trials.waiting else _ask(strategy, trials)
             if proposal is None:
@@ -85,6 +91,17 @@ def propose_and_judge(strategy: Strategy, trials: Trials) -> None:
         raise RunFailed(state.all_failed)
     if not state.has_searched:
         trials.recorder.record(Searched(elapsed=trials.recorder.elapsed))
+
+
+def _pruned(state: RunState) -> Pruned:
+    """What ends a run that the study of its sweep prunes; there is a best trial, which it was told of."""
+    best = state.best
+    assert best is not None
+    assert best.score is not None
+    return Pruned(
+        f"pruned after trial {state.searched[-1].trial}, with a best score of {best.score:g}",
+        numbers_of(vars(best), best.score),
+    )
 
 
 def _ask(strategy: Strategy, trials: Trials) -> Proposal | None:

@@ -9,6 +9,7 @@ from nasmeta.run.records import (
     Finished,
     JournalEvent,
     Measured,
+    Pruned,
     Searched,
     Started,
     Tested,
@@ -28,7 +29,8 @@ class RunState:
     asked: the proposed trials by number. finished: the results by phase and trial. best: the best result of
     the search so far; of equal ones, the first. latencies: milliseconds by architecture. uncountable:
     architectures whose cost cannot be counted. elapsed: seconds of wall time. has_searched: whether the
-    search phase is over. tested: the last meta-test.
+    search phase is over. pruned: whether the run was last ended by the study of its sweep. tested: the last
+    meta-test.
     """
 
     def __init__(self, objectives: tuple[str, ...] = ()) -> None:
@@ -41,6 +43,7 @@ class RunState:
         self.uncountable: set[str] = set()
         self.elapsed = 0.0
         self.has_searched = False
+        self.pruned = False
         self.tested: Tested | None = None
 
     @classmethod
@@ -57,6 +60,7 @@ class RunState:
         match event:
             case Started():
                 self.starts.append(event)
+                self.pruned = False
             case Asked():
                 self.asked[event.trial] = event
             case Finished():
@@ -67,6 +71,8 @@ class RunState:
                 self.uncountable.add(event.arch)
             case Searched():
                 self.has_searched = True
+            case Pruned():
+                self.pruned = True
             case Tested():
                 self.tested = event
 

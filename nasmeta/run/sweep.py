@@ -5,62 +5,100 @@ identifies it, and whether it is planned, running, done or failed. The file is r
 lock, so that the jobs of a parallel launcher can all write to it. A job with the status "running" whose
 process is gone was interrupted.
 
-A sweeper that proposes jobs by the results of earlier ones (Optuna's) cannot be planned ahead. Its sweep is
-resumed by replaying it from its first job. A seeded sweeper that gets the same results proposes the same
-jobs. Jobs that are done return their results from the manifest, so none is run or counted twice. Its stored
-arguments are Hydra's, which may name files, classes and commands, so the user has to trust them.
+The jobs that Optuna proposes cannot be planned ahead; they are added when they begin (nasmeta.run.study).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from nasmeta.errors import Interrupted, NasmetaError, RunFailed
-from nasmeta.run.manifest import Job, Manifest
+from nasmeta.errors import Interrupted, NasmetaError, Pruned, RunFailed
+from nasmeta.run import journal
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.manifest import Job, Manifest, Numbers, Status
+from nasmeta.run.state import RunState
+from nasmeta.run.study import Prune, Pruning, Study
 
 log = logging.getLogger(__name__)
 
+RunJob = Callable[[Prune | None], Numbers]
+"""Runs a job, which may be pruned, and returns the numbers of its best network."""
 
-def run_job(manifest: Manifest, job: Job, run: Callable[[], float]) -> float:
-    """Runs a job, keeps its status in the manifest, and returns its result.
+RunJobIn = Callable[[Job, Path, Prune | None], Numbers]
+"""The same, for a job and its directory."""
 
-    An error is recorded, logged in one line, and raised again.
+
+def run_job(manifest: Manifest, job: Job, run: RunJob) -> Numbers:
+    """Runs a job, keeps its status in the manifest, and returns its numbers.
+
+    An error is recorded, logged in one line, and raised again. A job that is pruned is none.
     """
-    number = job.number
+    number, plan = job.number, manifest.read()
     manifest.add(job.model_copy(update={"status": "running", "reason": None}))
+    pruning = None if plan.study is None else Pruning(plan.study, plan.jobs, number)
+    status: Status = "done"
     try:
         manifest.make_directory(job)
-        result = run()
+        numbers = run(pruning)
     except Interrupted as interrupted:
         raise Interrupted(f"job {number}: {interrupted}; the sweep: {manifest.resume_command()}") from None
+    except Pruned as pruned:
+        status, numbers = "pruned", pruned.numbers
+        log.info("job %d: %s", number, pruned)
     except Exception as error:
         reason = str(error) if isinstance(error, NasmetaError) else f"{type(error).__name__}: {error}"
-        manifest.mark(number, "failed", reason)
+        manifest.add(job.model_copy(update={"status": "failed", "reason": reason}))
         log.error("job %d failed: %s", number, reason)
         raise
-    manifest.mark(number, "done", result=result)
-    return result
+    ended: dict[str, Any] = {"status": status, "reason": None, "numbers": numbers}
+    if pruning is not None:
+        events = journal.events(RunDirectory(manifest.path / job.directory).journal)
+        pruning(RunState.replay(events).searched)  # a finished job that is resumed does not ask
+        ended |= {"scores": pruning.scores, "notes": pruning.notes}
+    manifest.add(job.model_copy(update=ended))
+    return numbers
 
 
-def resume(manifest: Manifest, run: Callable[[Job, Path], float]) -> None:
+def resume(
+    manifest: Manifest,
+    run: RunJobIn,
+    config_of: Callable[[list[str]], Any],
+) -> None:
     """Runs the jobs that are not done, one after the other in this process, in their own directories.
 
-    run(job, directory) begins or resumes a job and returns its result. Failed jobs are tried again, since the
-    reason may be gone, such as a full disk.
+    run(job, directory, prune) begins or resumes a job. config_of(overrides) composes a job that Optuna
+    proposes now. Failed jobs are tried again, since the reason may be gone, such as a full disk; those of a
+    study stay failed, since later jobs may depend on that.
     """
-    jobs = manifest.read().jobs
-    done = sum(job.status == "done" for job in jobs)
-    log.info("%s: %d of %d jobs are done", manifest.path, done, len(jobs))
-    for job in jobs:
+    plan = manifest.read()
+    done = sum(job.status in ("done", "pruned") for job in plan.jobs)
+    log.info("%s: %d of %d jobs are done", manifest.path, done, plan.total or len(plan.jobs))
+    if plan.total is None:
+        log.warning("%s proposes no further jobs once it is interrupted", plan.sweeper)
+    for job in plan.jobs if plan.study is None else _of_study(manifest, Study(plan.study), config_of):
         if job.status != "done":
             resume_job(manifest, job, run)
 
 
-def resume_job(manifest: Manifest, job: Job, run: Callable[[Job, Path], float]) -> None:
+def _of_study(manifest: Manifest, study: Study, config_of: Callable[[list[str]], Any]) -> Iterator[Job]:
+    """The jobs of a study that have not ended, as it proposes them."""
+    for first, batch in study.batches(manifest):
+        known = manifest.read().by_number()
+        for number, overrides in enumerate(batch, first):
+            if number not in known:
+                config = config_of(overrides)
+                yield Job(number=number, directory=str(number), overrides=overrides, config=config)
+            elif known[number].status not in ("pruned", "failed"):
+                yield known[number]
+    study.log_best(manifest)
+
+
+def resume_job(manifest: Manifest, job: Job, run: RunJobIn) -> None:
     """Runs one job. If it fails, the manifest and the log say so; only Interrupted is raised."""
     log.info("job %d: %s", job.number, " ".join(job.overrides))
     try:
-        run_job(manifest, job, lambda: run(job, manifest.path / job.directory))
+        run_job(manifest, job, lambda prune: run(job, manifest.path / job.directory, prune))
     except Exception:  # recorded and reported; the other jobs continue
         log.debug("job %d", job.number, exc_info=True)
 

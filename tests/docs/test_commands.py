@@ -41,7 +41,7 @@ BLOCKS = [
 RECORDED = ("nasmeta", "tensorboard", "git", "pip", "cd", "source", "mkdocs")
 EXTRAS = {
     "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
-    "hydra/sweeper=optuna": "hydra_plugins.hydra_optuna_sweeper",
+    "hydra/sweeper=optuna": "optuna",
     "export": "onnxruntime",
 }
 """What an argument needs that a user installs first."""

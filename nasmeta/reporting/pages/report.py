@@ -122,6 +122,8 @@ def standing(run: Run) -> str:
     ended = f"{len(run.trials)} of {wanted} trials have ended{best}"
     if run.finals or run.reference:
         ended += "; the best are being trained in full"
+    if run.status == "pruned":
+        return f"The study of its sweep ended the run early: {ended}. To go on all the same: {resume}"
     return f"The run is unfinished: {ended}. If it was interrupted, resume it: {resume}"
 
 

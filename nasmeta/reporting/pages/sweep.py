@@ -34,15 +34,14 @@ def _values(path: Path, output: Path, runs: Sequence[Run]) -> dict[str, Any]:
     keys = differing_keys([_assigned(run) for run in runs])
     rows = [Row(run.path.name, run, outcome(run), _assigned(run, keys)) for run in runs]
     numbers, groups = [row.numbers for row in rows], groups_of(rows)
-    done = sum(run.status == "done" for run in runs)
-    levels, what = _levels(rows), _what(rows)
-    sentences = (_progress(runs), sweep_verdict(levels, numbers), _resume(path, runs))
+    levels, what, resume = _levels(rows), _what(rows), _resume(path, runs)
+    sentences = (_progress(runs), sweep_verdict(levels, numbers), resume)
     return {
         "title": shorten("Sweep over " + ", ".join(keys), HEADING_WIDTH) if keys else "Sweep",
         "began": when(min((run.began for run in runs if run.began is not None), default=None)),
         "path": str(path.resolve()),
         "verdict": " ".join(filter(None, sentences)),
-        "status": "done" if done == len(runs) else "unfinished",
+        "status": "unfinished" if resume else "done",
         "headers": ["job", *keys, *(what if name == "test" else name for name in COLUMNS)],
         "jobs": [_job(row, keys, output) for row in rows],
         "what": what,
@@ -78,7 +77,7 @@ def _progress(runs: Sequence[Run]) -> str:
 
 
 def _resume(path: Path, runs: Sequence[Run]) -> str:
-    if all(run.status == "done" for run in runs):
+    if all(run.status in ("done", "pruned") for run in runs):
         return ""
     return f"If it was interrupted, or a job failed, resume it: {Manifest(path.resolve()).resume_command()}"
 

@@ -20,7 +20,7 @@ from nasmeta.run.summary import read_summary
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trial import TrialResult
 
-Status = Literal["done", "failed", "unfinished", "planned", "unreadable"]
+Status = Literal["done", "failed", "pruned", "unfinished", "planned", "unreadable"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Run:
     """A run, as far as it has come.
 
     status: "planned" is a job of a sweep that has not begun. "unfinished" is a run in progress or one that
-    was interrupted; its directory does not tell which. reason: why it failed or is unreadable.
+    was interrupted; its directory does not tell which. "pruned" is one that the study of its sweep has ended
+    early. reason: why it failed or is unreadable.
     config: resolved plain values, as of the start that led to the result. changes: settings that forced
     resumptions changed. command: repeats the run; None if unknown. environment: versions and device of that
     start. began: time of the first start, in seconds since 1970. trials: those of the search, in the order in
@@ -121,6 +122,8 @@ def load_run(path: Path) -> Run:
     if state.tested is not None:
         summary = read_summary(directory.summary, state.tested.checksum)
         return replace(run, status="done", summary=summary)
+    if state.pruned:
+        return replace(run, status="pruned")
     reason = _failure(run)
     return run if reason is None else replace(run, status="failed", reason=reason)
 

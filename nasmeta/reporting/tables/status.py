@@ -35,11 +35,15 @@ def status(path: Path) -> str:
         return f"{printable(str(path))}: failed: {run.reason}"
     rows = [("trials", _trials(run)), ("best", _best(run)), ("in full", _full(run)), ("time", _time(run))]
     again = command_line("resume", path, trusted=trusted)
+    standing = f"not finished; it last wrote {_silence(path)} ago"
+    onward = "If it was interrupted, resume it"
+    if run.status == "pruned":
+        standing, onward = "pruned: the study of its sweep ended it early", "To go on all the same"
     return "\n".join(
         [
-            f"{printable(str(path))}: not finished; it last wrote {_silence(path)} ago",
+            f"{printable(str(path))}: {standing}",
             tabulate([row for row in rows if row[1]], tablefmt="plain"),
-            f"If it was interrupted, resume it: {again}",
+            f"{onward}: {again}",
         ]
     )
 
