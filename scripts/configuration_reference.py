@@ -6,6 +6,7 @@ code is 1 if it is not. A test runs the check, so a key cannot be added without 
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
 from itertools import takewhile
@@ -15,16 +16,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
-GROUPS = {
-    "dataset": "the images or functions that tasks are drawn from",
-    "augment": "random changes of the images of meta-training tasks; validation and test never see them",
-    "search_space": "which networks can be found",
-    "meta_learner": "how a network is meta-trained, and how it adapts to a task",
-    "strategy": "which network is looked at next",
-    "evaluator": "how a network is judged during the search",
-    "executor": "where trials run",
-    "optimizer": "the outer optimizer of the meta-training",
-}
+GROUP = re.compile(r"^  - (\w+): (\w+) +# (.*)$", re.MULTILINE)
+"""A line of the defaults list: a group, the option that is chosen, and what the group is for."""
+
 HEAD = """\
 # Configuration
 
@@ -72,7 +66,8 @@ def _default(value: yaml.Node, lines: list[str]) -> str:
 
 def table(name: str, text: str, prefix: str = "") -> str:
     """The Markdown table of one file, below the first comment line of the file."""
-    about = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), "")
+    comments = (line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+    about = next((comment for comment in comments if not comment.startswith("@")), "")
     keys = [
         row
         for row in rows(text)
@@ -81,7 +76,7 @@ def table(name: str, text: str, prefix: str = "") -> str:
     body = "".join(
         f"| `{prefix}{key}` | {_cell(default)} | {_cell(comment)} |\n" for key, default, comment in keys
     )
-    base = [entry for entry in (yaml.safe_load(text).get("defaults") or []) if isinstance(entry, str)]
+    base = [entry for entry in ((yaml.safe_load(text) or {}).get("defaults") or []) if isinstance(entry, str)]
     inherited = f" Besides these keys it has those of `{base[0]}`." if base and base[0] != "_self_" else ""
     heading = f"\n### {name}\n\n{about[:1].upper()}{about[1:]}.{inherited}\n"
     return heading + ("\n| key | default | meaning |\n| --- | --- | --- |\n" + body if body else "")
@@ -96,14 +91,13 @@ def page() -> str:
     conf = ROOT / "conf"
     primary = table("", (conf / "search.yaml").read_text(encoding="utf-8")).split("\n\n", 2)[2]
     parts = [HEAD, "\n## Keys of every run\n\n", primary]
-    defaults = yaml.safe_load((conf / "search.yaml").read_text(encoding="utf-8"))["defaults"]
-    chosen = {
-        group: option for entry in defaults if isinstance(entry, dict) for group, option in entry.items()
-    }
-    for group, about in GROUPS.items():
-        parts.append(f"\n## {group}: {about}\n\nThe default is `{group}={chosen[group]}`.\n")
+    for group, option, about in GROUP.findall((conf / "search.yaml").read_text(encoding="utf-8")):
+        if option == "null":
+            continue
+        parts.append(f"\n## {group}: {about}\n\nThe default is `{group}={option}`.\n")
         for path in sorted((conf / group).glob("*.yaml")):
-            parts.append(table(f"`{group}={path.stem}`", path.read_text(encoding="utf-8"), f"{group}."))
+            prefix = f"logger.{path.stem}." if group == "logger" else f"{group}."
+            parts.append(table(f"`{group}={path.stem}`", path.read_text(encoding="utf-8"), prefix))
     return "".join(parts)
 
 

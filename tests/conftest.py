@@ -22,12 +22,14 @@ ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {
     "datasets": ("fontTools", "resvg_py"),
     "joblib": ("hydra_plugins", "hydra_plugins.hydra_joblib_launcher"),
+    "mlflow": ("mlflow", "sqlalchemy"),
     "onnx": ("onnxruntime", "onnxscript"),
     "optuna": ("optuna",),
     "pandas": ("pandas",),
     "ray": ("ray",),
     "sklearn": ("sklearn",),
     "slurm": ("hydra_plugins", "hydra_plugins.hydra_submitit_launcher"),
+    "wandb": ("wandb",),
 }
 """The modules that an extra installs. `hydra_plugins` exists only if some plug-in of Hydra is installed."""
 

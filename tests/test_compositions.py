@@ -108,7 +108,7 @@ def test_space_learner_and_evaluator_compose(
     assert result.params
 
 
-QUIET = ["progress=false", "tensorboard=false", "budget.final_candidates=1"]
+QUIET = ["progress=false", "logger=none", "budget.final_candidates=1"]
 
 
 @pytest.mark.parametrize("strategy", names("strategy"))

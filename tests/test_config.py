@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed, overridden
-from nasmeta.config.schema import GROUPS, INJECTED, parse, resolve
+from nasmeta.config.schema import CHOSEN, GROUPS, INJECTED, parse, resolve
 from nasmeta.errors import ConfigError
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
@@ -67,7 +67,7 @@ def test_every_recipe_composes_and_fits_together(group: str, option: str) -> Non
 
 def test_every_folder_of_options_is_a_group_that_is_checked() -> None:
     folders = {path.name for path in config_directory().iterdir() if path.is_dir()}
-    assert folders - {"experiment", "debug", "hydra"} == set(GROUPS)
+    assert folders - {"experiment", "debug", "hydra"} == set(CHOSEN)
 
 
 def test_the_stored_form_is_parsed_back() -> None:

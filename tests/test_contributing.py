@@ -49,7 +49,7 @@ def test_it_is_listed(checkout: Path) -> None:
 
 def test_its_command_searches(checkout: Path) -> None:
     search = SEARCH.findall(GUIDE)[0]
-    quick = ["search_space=conv_small", "debug=default", "tensorboard=false", "hydra.run.dir=run"]
+    quick = ["search_space=conv_small", "debug=default", "logger=none", "hydra.run.dir=run"]
     few = [f"dataset.{split}_classes=5" for split in ("train", "valid", "test")]
     python(checkout, "nasmeta", *search.split(), *quick, *few, "dataset.size=16", "task.query=2")
     lines = (checkout / "run" / "journal.jsonl").read_text().splitlines()

@@ -6,7 +6,7 @@ from typing import Any
 
 from nasmeta.cli.run import run, show
 from nasmeta.config.overrides import recomposed, reconfigured
-from nasmeta.config.schema import GROUPS
+from nasmeta.config.schema import CHOSEN
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run import finished, journal, records, sweep
 from nasmeta.run.composition import Composition
@@ -70,6 +70,6 @@ def _resume_run(
     if summary is not None:
         return show(summary, config, path)
     if command is not None:
-        command = command.changed(options.overrides, GROUPS)
+        command = command.changed(options.overrides, CHOSEN)
     composition = Composition.of(config) if begun else ready(config)
     return run(composition, path, command, overrides=options.overrides, force=options.force, prune=prune)

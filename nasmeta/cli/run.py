@@ -20,7 +20,6 @@ from nasmeta.run.study import Prune, numbers_of
 from nasmeta.runtime import signals
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.command_lines import SearchCommand, command_line
-from nasmeta.runtime.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def complete(
             ) from error
         finally:
             for observer in observers:
-                with suppress(OSError):  # its terminal was closed
+                with suppress(Exception):  # its terminal or its server is gone
                     observer.close()
 
 
@@ -91,11 +90,4 @@ def _observers(config: Config, directory: RunDirectory) -> list[Any]:
         from nasmeta.reporting.progress import Progress
 
         observers.append(Progress())
-    nameable = printable(str(directory.tensorboard)) == str(directory.tensorboard)
-    if config.keys.tensorboard and not nameable:
-        log.warning("%s: no TensorBoard files: it cannot write to a path that is not UTF-8", directory.path)
-    elif config.keys.tensorboard:
-        from nasmeta.reporting.tensorboard import TensorBoard
-
-        observers.append(TensorBoard(directory.tensorboard))
-    return observers
+    return [*observers, *config.trackers(directory.path)]

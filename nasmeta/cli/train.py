@@ -13,7 +13,7 @@ from nasmeta.cli.search import search
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.as_overrides import as_overrides, literal
 from nasmeta.config.overrides import composed, with_todays_keys
-from nasmeta.config.schema import GROUPS, parse
+from nasmeta.config.schema import CHOSEN, parse
 from nasmeta.errors import ConfigError
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trained.checkpoint import load_network
@@ -46,7 +46,7 @@ def train(arguments: list[str]) -> int:
         )
     elif recipe:
         stored, overrides = _recipe(overrides)
-    return search([*options, *stored.changed(overrides, GROUPS).overrides, *_chosen(arch)])
+    return search([*options, *stored.changed(overrides, CHOSEN).overrides, *_chosen(arch)])
 
 
 def _recipe(overrides: list[str]) -> tuple[SearchCommand, list[str]]:

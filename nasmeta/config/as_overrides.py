@@ -12,8 +12,8 @@ from nasmeta.config.schema import GROUPS, Config
 from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError
 
-MADE_ANEW = ("strategy", "evaluator")
-"""The groups that say how to search; a command that trains chooses others."""
+MADE_ANEW = ("strategy", "evaluator", "logger")
+"""The groups that say how to search and where to show it; a command that trains chooses others."""
 
 
 def as_overrides(config: Config) -> list[str]:

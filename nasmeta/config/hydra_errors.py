@@ -73,10 +73,10 @@ def _origin(text: str) -> str:
 def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     """Why `key` could not be set. For an unknown key, the nearest key of the chosen options is named."""
     if "No match in the defaults list" in text:
-        from nasmeta.config.schema import GROUPS
+        from nasmeta.config.schema import CHOSEN
 
         group = key.partition("@")[0]
-        remedy = f"write `override /{group}`" if group in GROUPS else suggest(group, GROUPS)
+        remedy = f"write `override /{group}`" if group in CHOSEN else suggest(group, CHOSEN)
         return f"{group}: no such group{_origin(text)}; {remedy}"
     if not isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return f"{key}: {(str(cause or '') + text).splitlines()[0]}"

@@ -1,6 +1,6 @@
 """The run-wide keys, which are the same whatever options are composed; conf/search.yaml has their values."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -77,5 +77,5 @@ class RunKeys(BaseModel):
     cuda_graphs: bool
     precision: Literal["fp32", "tf32", "bf16"]
     save_seconds: Annotated[float, Field(ge=0)]
-    tensorboard: bool
+    logger: dict[str, dict[str, Any]]
     progress: bool

@@ -15,7 +15,7 @@ from nasmeta.config import hydra_errors, hydra_setup
 from nasmeta.config.arguments_of_hydra import in_quotes, prepared
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.keys import SETTINGS, RunKeys
-from nasmeta.config.schema import GROUPS, Config, parse, resolved
+from nasmeta.config.schema import CHOSEN, GROUPS, LOGGER, Config, parse, resolved
 from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError, UntrustedError
 from nasmeta.runtime.stored import plain
@@ -26,7 +26,7 @@ def reconfigured(
     overrides: list[str],
     *,
     trusted: bool,
-    groups: Collection[str] = GROUPS,
+    groups: Collection[str] = CHOSEN,
 ) -> Config:
     """A stored configuration with the overrides that the user typed, checked; raises ConfigError.
 
@@ -35,7 +35,7 @@ def reconfigured(
     """
     config = overridden(values, overrides)
     typed = {_key(override) for override in overrides}
-    wanted = [group for group in GROUPS if group in {*groups, *(key.split(".")[0] for key in typed)}]
+    wanted = [group for group in CHOSEN if group in {*groups, *(key.split(".")[0] for key in typed)}]
     return parse(config, trusted=trusted, typed=typed, groups=wanted)
 
 
@@ -53,8 +53,8 @@ def overridden(values: DictConfig | Mapping[str, Any], overrides: list[str]) -> 
     try:
         for override in _parsed(overrides):
             key, value = override.key_or_group, override.value()
-            if key in GROUPS and isinstance(value, str):
-                value = composed([f"{key}={value}"])[key]
+            if key == LOGGER or (key in GROUPS and isinstance(value, str)):
+                value = composed([str(override.input_line)])[key]
             OmegaConf.update(config, override.package or key, value, merge=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise hydra_errors.explain(error) from error
@@ -127,7 +127,7 @@ def recomposed(overrides: list[str], options: Sequence[str], *, trusted: bool) -
         for override in OverridesParser.create().parse_overrides(overrides):
             key, value = override.key_or_group, override.value()
             plain({key: value})
-            choice = key in (*GROUPS, *SETTINGS)
+            choice = key in (*CHOSEN, *SETTINGS)
             known = key.partition(".")[0] in (*RunKeys.model_fields, *GROUPS, *SETTINGS)
             if not known or override.package or (choice and not re.fullmatch(r"[\w-]+", str(value))):
                 raise UntrustedError(f"{override.input_line}: {_STORED}")

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -36,6 +37,7 @@ INJECTED: dict[str, frozenset[str]] = {
     "evaluator": frozenset({"problem", "keep"}),
     "dataset": frozenset({"shot"}),
     "executor": frozenset({"run", "rebuild", "follow", "stop"}),
+    "logger": frozenset({"directory"}),
 }
 """Constructor arguments that the run passes in; all others come from the YAML."""
 
@@ -48,10 +50,17 @@ BASES = {
     "augment": "nasmeta.datasets.augment.base.Augmentation",
     "executor": "nasmeta.executors.base.Executor",
     "optimizer": "nasmeta.training.optimizers.OuterOptimizer",
+    "logger": "nasmeta.reporting.trackers.base.Tracker",
 }
 """The class that a group's `_target_` must be derived from. An optimizer's is a function that returns one."""
 
-GROUPS = tuple(BASES)
+CHOSEN = tuple(BASES)
+"""The groups of which a command chooses options."""
+
+LOGGER = "logger"
+"""The group of which it may choose several: a run-wide key, with the values of each by name."""
+
+GROUPS = tuple(group for group in CHOSEN if group != LOGGER)
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,10 @@ class Config:
         """Builds the group's object, see `build`."""
         return build(group, self.groups[group], self.trust, **injected)
 
+    def trackers(self, directory: Path) -> list[Any]:
+        """Builds the chosen trackers of the run in `directory`."""
+        return [build(LOGGER, each, self.trust, directory=directory) for each in self.keys.logger.values()]
+
     def used(self, group: str) -> dict[str, Any]:
         """The group's values as `build` uses them: without what a stored configuration may not choose."""
         option = self.groups[group]
@@ -104,7 +117,7 @@ def parse(
     *,
     trusted: bool,
     typed: Collection[str] = (),
-    groups: Collection[str] = GROUPS,
+    groups: Collection[str] = CHOSEN,
 ) -> Config:
     """Checks a configuration; raises ConfigError, which names the key, the value and what would be right.
 
@@ -121,7 +134,10 @@ def parse(
     for choice in SETTINGS:
         values.pop(choice, None)
     keys = validated(RunKeys, values, "")
-    return Config(keys, {name: check_option(name, options[name], trust) for name in groups}, trust)
+    several = keys.logger if LOGGER in groups else {}
+    trackers = {name: check_option(LOGGER, each, trust, f"{LOGGER}.{name}") for name, each in several.items()}
+    chosen = {name: check_option(name, options[name], trust) for name in groups if name != LOGGER}
+    return Config(keys.model_copy(update={LOGGER: trackers}), chosen, trust)
 
 
 def needs_trust(values: Mapping[str, Any]) -> bool:

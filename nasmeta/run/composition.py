@@ -95,6 +95,8 @@ class Composition:
         evaluator = composition.judges.search
         executor = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
         check_compatible(Parts(strategy, evaluator, executor, learner, keys))
+        for tracker in keys.logger.values():
+            resolve("logger", tracker["_target_"], trusted=True).check()
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises if the space is for other inputs
         return composition

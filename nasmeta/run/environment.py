@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 HARMLESS = (
     "config.progress",
-    "config.tensorboard",
+    "config.logger",
     "config.save_seconds",
     "config.executor",  # affects no trial, only, by the number in flight, what a strategy proposes
     "config.dataset.cache",

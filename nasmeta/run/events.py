@@ -5,7 +5,7 @@ and then dropped (see Announcer).
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 class RunStarted:
     """The run begins, or is `resumed` after `finished` of its `trials` and `full` of its full trainings.
 
-    settings: the configuration by dotted key.
+    settings: the configuration by dotted key. overrides: those of the command, as far as they are known.
+    began: when the run first started, in seconds since 1970.
     """
 
     directory: str
@@ -36,6 +37,8 @@ class RunStarted:
     """The best trial so far of a resumed run."""
     full: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Sequence[str] = ()
+    began: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class Announcer:
         for observer in list(self._observers):
             try:
                 observer(event)
-            except Exception:
+            except Exception as error:
                 self._observers.remove(observer)
-                log.warning("%s failed and is switched off for this run", observer, exc_info=True)
+                what = f"{type(observer).__name__}: {type(error).__name__}: {error}"
+                log.warning("%s; it is switched off for this run", " ".join(what.split()))
+                log.debug("the error of %s", observer, exc_info=True)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from nasmeta.run import records
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import environment, recorded
@@ -44,7 +45,7 @@ class Recorder:
         resumed = bool(self._journal.records)
         if not resumed:
             self.start()
-        state = self.state
+        state, command = self.state, self._command or records.command(self.state.starts)
         self.announce(
             RunStarted(
                 directory=str(self._directory.path),
@@ -56,6 +57,8 @@ class Recorder:
                 best=state.best,
                 full=sum(key[0] in ("final", "reference") for key in state.finished),
                 settings=self._composition.config.hparams(),
+                overrides=command.overrides if command else (),
+                began=state.starts[0].at if state.starts else None,
             )
         )
 

@@ -25,7 +25,7 @@ CHAOS = Path(__file__).parents[1] / "chaos"
 
 ALL = [
     "device=cpu",
-    "tensorboard=false",
+    "logger=none",
     "progress=false",
     "save_seconds=0",
     "task.meta_batch=2",

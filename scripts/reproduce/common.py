@@ -39,7 +39,7 @@ DATASETS = {
 OVERRIDE = re.compile(r"[+~]{0,2}[A-Za-z_][\w.]*=.*", re.DOTALL)
 """An override among the words of a command, wherever it stands: options that take several words end there."""
 
-QUIET = ("tensorboard=false", "progress=false")
+QUIET = ("logger=none", "progress=false")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,9 @@ CASES = {
     "task.way=2.5": r"task\.way: got 2\.5, should be a valid integer",
     "task=5": r"task: got 5",
     "seed=null": r"seed: got None, should be a valid integer",
-    "tensorboard=7": r"tensorboard: got 7, should be a valid boolean",
+    "logger=tensorbord": r"logger=tensorbord: no such option; did you mean 'tensorboard'",
+    "logger.mlflow=7": r"logger\.mlflow",
+    "logger.tensorboard._target_=os.system": r"logger\.tensorboard\._target_: 'os\.system' is not a subclass",
     # values
     "seed=-1": r"seed: got -1, should be greater than or equal to 0",
     "optimizer.lr=-0.1": r"optimizer\.lr: got -0\.1, should be greater than 0",

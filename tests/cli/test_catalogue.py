@@ -70,7 +70,8 @@ def test_the_projects_own_options_are_all_described() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli.catalogue", "reporting.tables.closing", "reporting.progress", "reporting.tensorboard"]
+    "module",
+    ["cli.catalogue", "reporting.tables.closing", "reporting.progress", "reporting.trackers.tensorboard"],
 )
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     code = (

@@ -111,7 +111,7 @@ def test_nsga2_keeps_the_front_and_its_checkpoints(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "run"
-    extra = ["strategy.objectives=[params,flops]", "tensorboard=true"]
+    extra = ["strategy.objectives=[params,flops]", "logger=tensorboard"]
     assert main([*arguments("nsga2", directory), *extra]) == 0
     with Journal(directory / "journal.jsonl") as journal:
         searched = [r for r in journal.records if r["event"] == "finished" and r["phase"] == "search"]
@@ -128,7 +128,8 @@ def test_nsga2_keeps_the_front_and_its_checkpoints(
         assert points[member["trial"]] == (member["valid_loss"], member["params"], member["flops"])
         assert main(["evaluate", str(directory / member["checkpoint"]), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["loss"] > 0
-    events = EventAccumulator(str(directory / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    (written,) = (directory / "tensorboard").iterdir()
+    events = EventAccumulator(str(written), size_guidance={"images": 0, "scalars": 0})
     events.Reload()
     assert [e.value for e in events.Scalars("search/hypervolume")] == pytest.approx(volumes)
     assert events.Images("pareto/front")

@@ -63,7 +63,7 @@ SMALL = [
     "budget.valid_tasks=2",
     "budget.final_tasks=2",
     "budget.test_tasks=2",
-    "tensorboard=false",
+    "logger=none",
     "progress=false",
 ]
 FEW = [f"dataset.{split}_classes=10" for split in ("train", "valid", "test")]

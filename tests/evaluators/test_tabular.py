@@ -25,7 +25,7 @@ RUN = [
     "search_space=nasbench201",
     "evaluator=tabular",
     "device=cpu",
-    "tensorboard=false",
+    "logger=none",
     "progress=false",
     "budget.trials=40",
 ]

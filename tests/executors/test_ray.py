@@ -120,7 +120,7 @@ SMALL = [
     *("search_space=conv_small", "search_space.widths=[4]", "meta_learner=protonet", "strategy=random"),
     *("budget.trials=2", "budget.search_iterations=1", "budget.final_candidates=1"),
     *("budget.final_iterations=1", "budget.valid_tasks=2", "budget.final_tasks=2", "budget.test_tasks=2"),
-    *("device=cpu", "tensorboard=false", "progress=false"),
+    *("device=cpu", "logger=none", "progress=false"),
 ]
 RAY = ["executor=ray", "executor.workers=1", "executor.address=local"]
 PREDICT = """

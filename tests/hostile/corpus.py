@@ -515,7 +515,7 @@ def _table(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
     options = [
         "search_space=conv_small",
         "strategy=random",
-        "tensorboard=false",
+        "logger=none",
         f"hydra.run.dir={stranger / 'run'}",
     ]
     return [["search", *table, *budget, *options]]

@@ -44,7 +44,7 @@ class Kind(NamedTuple):
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Kind:
     """A run with everything that a run can have: a front, TensorBoard's files, and a report."""
     directory = tmp_path_factory.mktemp("finished") / "run"
-    assert spawn(["search", *SEVERAL, "tensorboard=true", f"hydra.run.dir={directory}"]) == 0
+    assert spawn(["search", *SEVERAL, "logger=tensorboard", f"hydra.run.dir={directory}"]) == 0
     assert spawn(["report", str(directory)]) == 0
     return Kind(directory, ["resume", "report", "evaluate"])
 

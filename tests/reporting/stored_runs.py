@@ -22,7 +22,7 @@ TABLE = [
     "budget.final_iterations=300",
     "budget.trials=25",
     "device=cpu",
-    "tensorboard=false",
+    "logger=none",
     "progress=false",
 ]
 """Searches on the few-shot table: milliseconds a trial, with params, FLOPs and intervals."""

@@ -1,9 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tensorboard import context
+from tensorboard.backend.event_processing import data_provider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins import base_plugin
+from tensorboard.plugins.hparams import backend_context
 
-from nasmeta.reporting.tensorboard import TensorBoard
+from nasmeta.reporting.trackers.tensorboard import TensorBoard
 from nasmeta.run.events import Event, Trained
 from tests.reporting.events_of_a_run import (
     CONV4,
@@ -18,11 +24,18 @@ from tests.reporting.events_of_a_run import (
 
 
 def written(directory: Path, *events: Event) -> EventAccumulator:
-    observer = TensorBoard(directory)
+    """What TensorBoard reads of a run in `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    observer = TensorBoard(directory=directory)
     for event in events:
         observer(event)
     observer.close()
-    return EventAccumulator(str(directory)).Reload()
+    return read_back(directory)
+
+
+def read_back(directory: Path) -> EventAccumulator:
+    (place,) = (directory / "tensorboard").iterdir()
+    return EventAccumulator(str(place)).Reload()
 
 
 def scalars(read: EventAccumulator, tag: str) -> list[tuple[int, float]]:
@@ -75,31 +88,30 @@ def test_a_whole_run_reads_back(tmp_path: Path) -> None:
     assert text[0].tensor_proto.string_val == [f"`{CONV4}`".encode()]
 
 
-def test_hparams_land_in_the_run_itself(tmp_path: Path) -> None:
-    read = written(tmp_path / "tensorboard", run_started(), run_finished(side(test_accuracy=0.934)))
-    assert scalars(read, "hparam/test_accuracy") == [(0, 0.934)]
-    for name, value in (("valid_accuracy", 0.93), ("params", 111_936), ("flops", 21_300_000)):
-        assert scalars(read, f"hparam/{name}") == [(0, value)]
-    assert scalars(read, "hparam/train_seconds") == [(0, 723.0)]
-    contents = list((tmp_path / "tensorboard").iterdir())
-    assert all(path.is_file() for path in contents)
-    content = read.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    for name in (b"meta_learner", b"maml", b"task.way"):
-        assert name in content
-
-
-def test_a_sweep_is_one_hparams_table(tmp_path: Path) -> None:
-    """What the HParams tab reads: every run directory under the log directory is a session of its own."""
-    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
-
+def test_the_hparams_tab_opens_on_what_differs(tmp_path: Path) -> None:
+    """It lists every run below its folder, the settings that differ first, and the final numbers alone."""
     for job, accuracy in enumerate((0.91, 0.95)):
-        written(
-            tmp_path / str(job) / "tensorboard", run_started(), run_finished(side(test_accuracy=accuracy))
-        )
-    read = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
-    runs = read.PluginRunToTagToContent("hparams")
-    assert set(runs) == {"0/tensorboard", "1/tensorboard"}
-    assert all("_hparams_/session_end_info" in tags for tags in runs.values())
+        settings = {"seed": 0, "meta_learner": "maml", "task.way": 5 + job}
+        end = replace(run_finished(side(test_accuracy=accuracy)), hparams=settings)
+        written(tmp_path / str(job), run_started(), trial_finished(0, 0.9, best=True), end)
+    reader = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = data_provider.MultiplexerDataProvider(reader, str(tmp_path))
+    backend = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    request = context.RequestContext()
+    runs = backend.hparams_metadata(request, "")
+    tab = backend.experiment_from_metadata(request, "", True, runs, [], hparams_limit=None)
+    assert [(each.name, each.differs) for each in tab.hparam_infos] == [
+        ("task.way", True),
+        ("meta_learner", False),
+        ("seed", False),
+    ]
+    results = ("flops", "params", "test_accuracy", "train_seconds", "valid_accuracy")
+    assert [each.name.tag for each in tab.metric_infos] == [f"hparam/{name}" for name in results]
+    for job, accuracy in enumerate((0.91, 0.95)):
+        (place,) = (tmp_path / str(job) / "tensorboard").glob("*/result")
+        ended = EventAccumulator(str(place)).Reload()
+        assert scalars(ended, "hparam/test_accuracy") == [(0, accuracy)]
+        assert scalars(ended, "hparam/train_seconds") == [(0, 723.0)]
 
 
 def test_regression_writes_losses_and_a_curve(tmp_path: Path) -> None:
@@ -115,8 +127,6 @@ def test_regression_writes_losses_and_a_curve(tmp_path: Path) -> None:
     assert "train/accuracy" not in tags
     assert "search/valid_accuracy" not in tags
     assert scalars(read, "search/best_valid_loss") == [(0, 0.25)]
-    assert scalars(read, "hparam/test_loss") == [(0, 0.21)]
-    assert "hparam/test_accuracy" not in tags
     assert (
         read.Images("episode/support_and_query")[0].width > read.Images("episode/support_and_query")[0].height
     )
@@ -138,11 +148,12 @@ def test_a_resumed_run_writes_beside_the_first_session(tmp_path: Path) -> None:
 
 
 def test_closing_early_keeps_what_was_written(tmp_path: Path) -> None:
-    observer = TensorBoard(tmp_path)
+    observer = TensorBoard(directory=tmp_path)
+    observer.close()
     observer(run_started())
     observer(trial_finished(0, 0.9, best=True))  # no TrialStarted, so nothing to draw
     observer.close()
     observer.close()
-    read = EventAccumulator(str(tmp_path)).Reload()
+    read = read_back(tmp_path)
     assert scalars(read, "search/valid_accuracy") == [(0, 0.9)]
     assert "best/architecture" not in read.Tags()["images"]

@@ -45,7 +45,7 @@ ALLOWED = {
     ("cli/doctor.py", "TemporaryFile"): "without a name, to see whether a folder can be written",
     ("cli/output.py", "os.mkdir"): "the new directory of a run",
     ("reporting/figures/canvas.py", "TemporaryDirectory"): "an empty folder of its own",
-    ("reporting/tensorboard.py", "SummaryWriter"): "new files, named by the second and the process",
+    ("reporting/trackers/tensorboard.py", "SummaryWriter"): "new files, named by the second and the process",
 }
 """The calls that are none of a path, or of one that nobody else has chosen."""
 

@@ -12,8 +12,8 @@ Settings = Mapping[str, Value]
 
 T = TypeVar("T")
 
-QUIET = frozenset({"progress", "tensorboard", "save_seconds"})
-"""Keys on which no result depends; a difference in them does not count."""
+QUIET = frozenset({"progress", "logger", "save_seconds"})
+"""Keys on which no result depends; a difference in them, or below them, does not count."""
 
 OPTION = "._target_"
 
@@ -25,7 +25,12 @@ def differing_keys(settings: Sequence[Settings]) -> list[str]:
     count only if they differ between runs of the same option.
     """
     keys = dict.fromkeys(key for values in settings for key in values)
-    return [key for key in keys if key not in QUIET and _differs(key, settings)]
+    return [key for key in keys if not is_quiet(key) and _differs(key, settings)]
+
+
+def is_quiet(key: str) -> bool:
+    """Whether no result depends on the key."""
+    return key.partition(".")[0] in QUIET
 
 
 def _differs(key: str, settings: Sequence[Settings]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.reporting.numbers import error, interval, measured, percent
-from nasmeta.reporting.read.differences import OPTION, QUIET, Mean, mean_of, shown
+from nasmeta.reporting.read.differences import OPTION, Mean, is_quiet, mean_of, shown
 from nasmeta.reporting.tables.verdict import is_reference
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ def seed_groups(runs: Sequence["Run"], numbers: Sequence[dict[str, Any]]) -> lis
     groups: dict[frozenset[tuple[str, str]], dict[Any, int]] = {}
     for index, run in enumerate(runs):
         if final_score(numbers[index]) is not None:
-            same = frozenset((k, repr(v)) for k, v in run.settings.items() if k != "seed" and k not in QUIET)
+            settings = run.settings.items()
+            same = frozenset((k, repr(v)) for k, v in settings if k != "seed" and not is_quiet(k))
             by_seed = groups.setdefault(same, {})
             by_seed[numbers[index]["seed"]] = index  # a run that was made twice counts once
     return [_group(tuple(by_seed.values()), numbers) for by_seed in groups.values()]

@@ -1,24 +1,42 @@
-"""A run in TensorBoard, and a sweep of runs in its HParams tab."""
+"""What every tracker shows of a run, and what a tracker has to be able to do."""
 
+import hashlib
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from nasmeta.errors import ConfigError
 from nasmeta.reporting.progress.run_status import RunStatus
+from nasmeta.reporting.read.differences import Settings, is_quiet
 from nasmeta.run.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.runtime.text import printable
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from nasmeta.reporting.figures.canvas import Figure
     from nasmeta.run.front import Front
     from nasmeta.trial import TrialResult
 
 STEPS_PER_TRIAL = 1000
-HPARAM_METRICS = ("test_accuracy", "valid_accuracy", "params", "flops", "train_seconds")
-REGRESSION_METRICS = ("test_loss", "valid_loss", "params", "flops", "train_seconds")
+RESULTS = ("test_accuracy", "valid_accuracy", "params", "flops", "train_seconds")
+REGRESSION_RESULTS = ("test_loss", "valid_loss", "params", "flops", "train_seconds")
+NAMING = ("dataset", "meta_learner", "search_space", "strategy")
+"""The groups whose options name a run."""
+
+NAME_WIDTH = 120
+"""The most characters of a run's name besides its seed; further words are left out."""
 
 
-class TensorBoard:
-    """An observer that writes event files into `directory`. Call `close` if the run ends early.
+class Tracker(ABC):
+    """An observer that shows the run in `directory` in another tool. Call `close` if the run ends early.
 
     The number of tags does not depend on the number of trials:
 
@@ -36,16 +54,50 @@ class TensorBoard:
       are trained in full, and `reference/...` of the reference, by iteration.
     - `best/architecture` (a drawing, and its string as text), by trial number, at each improvement.
     - `episode/support_and_query` (a picture of a meta-training task) and `run/settings`, at the start.
-    - `hparam/...`: the final numbers of the searched network, with the run's settings.
+    - At the end the final numbers of the chosen network, the run's settings, and best.pt.
     """
 
-    def __init__(self, directory: str | Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # the import takes seconds
+    package: ClassVar[str]
+    """The package that the tracker needs."""
 
-        self._writer = SummaryWriter(str(directory))
+    def __init__(self, *, directory: Path) -> None:
+        self.directory = directory
         self._run_status = RunStatus()
         self._graphs: dict[int, Any] = {}
         self._results: list[TrialResult] = []
+
+    @classmethod
+    def check(cls) -> None:
+        """Raises ConfigError, with the command that installs it, if the tracker's package is missing."""
+        if find_spec(cls.package) is None:
+            raise ConfigError(
+                f"logger={cls.package}: it is not installed: pip install 'nasmeta[{cls.package}]'"
+            )
+
+    def _imported(self) -> Any:
+        return import_module(self.package)
+
+    @abstractmethod
+    def begin(self, name: str, identity: str, settings: Settings) -> None:
+        """Called first. `name` says what the run is; the `identity` of a resumed run is that of before."""
+
+    @abstractmethod
+    def scalar(self, tag: str, value: float, step: int) -> None: ...
+
+    @abstractmethod
+    def image(self, tag: str, picture: "npt.NDArray[np.uint8]", step: int) -> None:
+        """Shows a picture of the shape [height, width, 3]."""
+
+    @abstractmethod
+    def text(self, tag: str, text: str, step: int) -> None: ...
+
+    @abstractmethod
+    def finish(self, settings: Settings, results: Mapping[str, float], checkpoint: Path) -> None:
+        """Called at the end of a run. A run that trains no network has no file `checkpoint`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Writes what is left. Calling it twice, or before `begin`, does no harm."""
 
     def __call__(self, event: Event) -> None:
         self._run_status(event)
@@ -61,24 +113,20 @@ class TensorBoard:
             case TrialFinished(phase="search"):
                 self._finish_search_trial(event)
             case TrialFinished():
-                self._finish_full_training(event)
+                self._valid(f"{_family(event)}/", event.result, event.result.iterations)
             case RunFinished():
                 self._finish(event)
-
-    def close(self) -> None:
-        """Writes what is left. Calling it twice does no harm."""
-        self._writer.close()
 
     def _start(self, event: RunStarted) -> None:
         from nasmeta.reporting.figures.episodes import episode_picture
 
+        unique = os.fsencode(f"{self.directory.name} {event.began!r}")
+        self.begin(run_name(event), hashlib.sha256(unique).hexdigest()[:16], _shown(event.settings))
         settings = f"batch_norm: {event.batch_norm}, trials: {event.trials}"
-        self._writer.add_text("run/settings", settings, event.finished)
+        self.text("run/settings", settings, event.finished)
         picture = None if event.episode is None else episode_picture(event.episode)
         if picture is not None:
-            tag = "episode/support_and_query"
-            self._writer.add_image(tag, picture, event.finished, dataformats="HWC")
-        self._writer.flush()
+            self.image("episode/support_and_query", picture, event.finished)
 
     def _read(self, event: Trained) -> None:
         if event.phase == "search":
@@ -103,10 +151,9 @@ class TensorBoard:
             self._valid("search/best_", self._run_status.best, result.trial)
         if event.best:
             self._draw("best/architecture", graph, f"trial {result.trial}: {result.arch}", result.trial)
-            self._writer.add_text("best/architecture", f"`{result.arch}`", result.trial)
+            self.text("best/architecture", f"`{result.arch}`", result.trial)
         if event.front:
             self._show_front(event.front, event.hypervolume, result)
-        self._writer.flush()
 
     def _show_front(self, front: "Front", hypervolume: float | None, result: "TrialResult") -> None:
         from nasmeta.reporting.figures.curves import front_figure
@@ -116,19 +163,13 @@ class TensorBoard:
             self._results.append(result)
         if result.trial in front.trials:
             dominated = [r for r in self._results if r.trial not in front.trials]
-            self._add_figure("pareto/front", front_figure(front, dominated), result.trial)
-
-    def _finish_full_training(self, event: TrialFinished) -> None:
-        self._valid(f"{_family(event)}/", event.result, event.result.iterations)
-        self._writer.flush()
+            self._figure("pareto/front", front_figure(front, dominated), result.trial)
 
     def _finish(self, event: RunFinished) -> None:
         best = event.summary["best"]
-        names = HPARAM_METRICS if best.get("test_accuracy") is not None else REGRESSION_METRICS
-        metrics = {f"hparam/{name}": best[name] for name in names if best.get(name) is not None}
-        # Without a run_name this would be written to a separate folder named by the time, as another run.
-        settings = {k: printable(v) if isinstance(v, str) else v for k, v in event.hparams.items()}
-        self._writer.add_hparams(settings, metrics, run_name=".")
+        names = RESULTS if best.get("test_accuracy") is not None else REGRESSION_RESULTS
+        results = {name: float(best[name]) for name in names if best.get(name) is not None}
+        self.finish(_shown(event.hparams), results, self.directory / "best.pt")
         self.close()
 
     def _valid(self, prefix: str, result: "TrialResult", step: int) -> None:
@@ -141,18 +182,41 @@ class TensorBoard:
 
     def _scalar(self, tag: str, value: float | None, step: int) -> None:
         if value is not None:
-            self._writer.add_scalar(tag, value, step)
+            self.scalar(tag, value, step)
 
     def _draw(self, tag: str, graph: Any, title: str, step: int) -> None:
         from nasmeta.reporting.figures.architecture import draw_architecture
 
         if graph is not None:
-            self._add_figure(tag, draw_architecture(graph, title), step)
+            self._figure(tag, draw_architecture(graph, title), step)
 
-    def _add_figure(self, tag: str, figure: "Figure", step: int) -> None:
+    def _figure(self, tag: str, figure: "Figure", step: int) -> None:
         from nasmeta.reporting.figures.canvas import rgb
 
-        self._writer.add_image(tag, rgb(figure), step, dataformats="HWC")
+        self.image(tag, rgb(figure), step)
+
+
+def run_name(event: RunStarted) -> str:
+    """What a run is, in one word: its main options, what its command sets besides, and its seed."""
+    settings = event.settings
+    typed = {key: value for key, _, value in (o.lstrip("+").partition("=") for o in event.overrides)}
+    words = [typed.pop(group, "") or _option(settings, group) for group in NAMING]
+    words.insert(1, f"{settings.get('task.way')}way{settings.get('task.shot')}shot")
+    told = {"seed", "task.way", "task.shot", "device", "executor", "hydra"}
+    others = (key for key in typed if key not in told and key.partition(".")[0] not in told)
+    words += [f"{key}={typed[key]}" for key in others if not is_quiet(key)]
+    lengths = accumulate(len(word) + 1 for word in words)
+    kept = [word for word, length in zip(words, lengths, strict=True) if length <= NAME_WIDTH]
+    return re.sub(r"[^\w.=+-]+", "-", "_".join(kept)) + f"_seed{settings.get('seed')}"
+
+
+def _option(settings: Settings, group: str) -> str:
+    return str(settings.get(f"{group}._target_", "")).rpartition(".")[2].lower()
+
+
+def _shown(settings: Settings) -> Settings:
+    """The settings without those on which no result depends, and without what no tool can print."""
+    return {k: printable(v) if isinstance(v, str) else v for k, v in settings.items() if not is_quiet(k)}
 
 
 def _family(event: TrialStarted | Trained | TrialFinished) -> str:
