@@ -153,6 +153,10 @@ def _parser() -> argparse.ArgumentParser:
     compare_parser.add_argument("--sort", metavar="KEY", help="e.g. test_accuracy, params, or any setting")
     compare_parser.add_argument("--json", action="store_true", help="print one JSON object a run")
 
+    commands.add_parser(
+        "completion", help='complete commands, keys and options in bash or zsh: eval "$(nasmeta completion)"'
+    )
+
     list_parser = commands.add_parser("list", help="what can be composed, one line each")
     list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
     list_parser.add_argument("--config-dir", type=_path, action="append", default=[], metavar="DIR")

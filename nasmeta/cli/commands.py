@@ -196,6 +196,14 @@ def list_options(options: argparse.Namespace) -> int:
     return 0
 
 
+def completion(options: argparse.Namespace) -> int:
+    """`nasmeta completion`."""
+    from nasmeta.cli.completion import script
+
+    print(script([*COMMANDS, "search", "train"]), end="")
+    return 0
+
+
 COMMANDS = {
     "resume": resume,
     "evaluate": evaluate,
@@ -206,5 +214,6 @@ COMMANDS = {
     "report": report,
     "show": show,
     "compare": compare,
+    "completion": completion,
     "list": list_options,
 }

@@ -33,6 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         if arguments[:1] == ["search"]:
+            if {"--help", "-h"} & set(arguments):
+                from nasmeta.cli.search_help import search_help
+
+                print(search_help(arguments))
+                return 0
             from nasmeta.cli.search import search
 
             return search(arguments[1:])
