@@ -28,6 +28,7 @@ EXTRAS = {
     "pandas": ("pandas",),
     "ray": ("ray",),
     "sklearn": ("sklearn",),
+    "tflite": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
     "slurm": ("hydra_plugins", "hydra_plugins.hydra_submitit_launcher"),
     "wandb": ("wandb",),
 }

@@ -111,17 +111,32 @@ def _parser() -> argparse.ArgumentParser:
     predict_parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     _add_trust(predict_parser)
 
-    export_parser = commands.add_parser("export", help="write a network that runs without torch (ONNX)")
+    export_parser = commands.add_parser("export", help="write a network that runs without torch")
     export_parser.add_argument("checkpoint", type=_path, metavar="CHECKPOINT", help="best.pt, or its run")
+    export_parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. batch_norm=running dataset.root=FOLDER"
+    )
     export_parser.add_argument(
         "--support",
         type=_path,
         metavar="DIR",
         help="labelled images, DIR/CLASS/IMAGE: the classifier adapted to them, not the embedding network",
     )
-    export_parser.add_argument("--format", choices=["onnx"], default="onnx", help="onnx (default)")
     export_parser.add_argument(
-        "--output", type=_file, metavar="FILE", help="default: classifier.onnx (embedding.onnx) beside it"
+        "--format",
+        choices=["onnx", "onnx-int8", "tflite", "tflite-int8"],
+        default="onnx",
+        help="onnx (default)",
+    )
+    export_parser.add_argument(
+        "--max-loss",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="accuracy that int8 may lose on meta-test tasks, in points (default 1)",
+    )
+    export_parser.add_argument(
+        "--output", type=_file, metavar="FILE", help="default: classifier or embedding, beside the checkpoint"
     )
     _add_trust(export_parser)
 

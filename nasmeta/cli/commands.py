@@ -6,13 +6,11 @@ A command imports what it needs when it is called, so that `nasmeta list` does n
 import argparse
 import json
 import logging
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from nasmeta.config.conf_dir import config_directory
-from nasmeta.errors import RunFailed, UserError
+from nasmeta.errors import RunFailed
 from nasmeta.runtime.text import printable, some
 
 log = logging.getLogger(__name__)
@@ -57,6 +55,7 @@ def _control(options: argparse.Namespace, result: dict[str, Any]) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """`nasmeta predict CHECKPOINT --support DIR --query PATH...`."""
+    from nasmeta.cli.output import check_new
     from nasmeta.runtime import files
     from nasmeta.runtime.allocator import keep_pages
     from nasmeta.trained.classifier import FewShotClassifier
@@ -69,7 +68,7 @@ def predict(options: argparse.Namespace) -> int:
         predictions,
     )
 
-    _check_new(options.output)
+    check_new(options.output)
     support = find_support(options.support)
     queries = find_queries(options.query)
     keep_pages()
@@ -92,31 +91,10 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def export(options: argparse.Namespace) -> int:
-    """`nasmeta export CHECKPOINT [--support DIR]`."""
-    from nasmeta.trained.classifier import FewShotClassifier
-    from nasmeta.trained.export import check_installed, export_onnx
-    from nasmeta.trained.prediction import find_support, fit_files
+    """`nasmeta export CHECKPOINT [KEY=VALUE ...]`."""
+    from nasmeta.cli.export import export
 
-    check_installed()
-    folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
-    what = "embedding" if options.support is None else "classifier"
-    output = options.output or folder / f"{what}.onnx"
-    _check_new(output)
-    support = None if options.support is None else find_support(options.support)
-    classifier = FewShotClassifier.load(options.checkpoint, device="cpu", trusted=options.trust_code)
-    examples = [] if support is None else fit_files(classifier, support)
-    error = export_onnx(classifier, output, examples)
-    log.info("checked: onnxruntime's outputs differ from torch's by at most %.1g", error)
-    print(output)
-    return 0
-
-
-def _check_new(output: Path | None) -> None:
-    """Raises UserError if a command's output would overwrite a file, or if its folder does not exist."""
-    if output is not None and os.path.lexists(output):
-        raise UserError(f"{output}: exists already (--output); name another file, or remove it")
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"{output.parent}: no such folder (--output)")
+    return export(options)
 
 
 def bench(options: argparse.Namespace) -> int:

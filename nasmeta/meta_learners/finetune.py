@@ -90,6 +90,9 @@ class FineTune(TaskHead):
             return super()._adapt(state, support_x, support_y)
         return self.network_of(state, self._trained_whole(state, support_x, support_y), support_x)
 
+    def shares_body(self, state: MetaState) -> bool:
+        return self.adapted_part == "head" and super().shares_body(state)
+
     def _trained_whole(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> Parameters:
         def forward(parameters: Parameters) -> Tensor:
             return state.network(parameters, support_x)

@@ -74,11 +74,21 @@ class TaskHead(MetaLearner):
         statistics = self.statistics(state, shots=shots, tasks=tasks, test=test)
         embeddings = state.network.embed(state.parameters, all_examples(support_x, query_x), statistics)
         support, queries = embeddings.unflatten(0, (tasks, -1)).split([shots, query_x.shape[1]], 1)
+        return self.answers(state, support, support_y, queries, outputs)
+
+    def answers(
+        self, state: MetaState, support: Tensor, support_y: Tensor, queries: Tensor, outputs: int
+    ) -> Tensor:
+        """The outputs [T, M, outputs] for embeddings: support [T, N, features], queries [T, M, features]."""
         weight, bias = self._head(state, support, support_y, outputs)
         if self.cosine:
             queries = F.normalize(queries, dim=-1)
         answers: Tensor = queries @ weight.mT + bias.unsqueeze(1)
         return answers
+
+    def shares_body(self, state: MetaState) -> bool:
+        """Whether the embedding network is the same for all tasks."""
+        return self.batch_norm.needs_population or not state.network.norms
 
 
 def all_examples(support_x: Tensor, query_x: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from nasmeta.meta_learners.task_architecture import architecture_names
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.runtime.device import pick
 from nasmeta.trained.checkpoint import load_network, warn_if_provisional
+from nasmeta.training.trained_network import TrainedNetwork
 
 Pictures = Picture | Iterable[Picture]
 """One picture, or several in an ordered collection; see `datasets.pictures`."""
@@ -60,18 +61,23 @@ class MetaLearned:
     def load(cls, path: Path, *, device: str, trusted: bool) -> "MetaLearned":
         """Raises CheckpointError and ConfigError as `FewShotClassifier.load`."""
         network = load_network(path, trusted=trusted)
+        found = cls.of(network, network.learner, network.state(pick(device, tf32=False)))
+        warn_if_provisional(network)
+        return found
+
+    @classmethod
+    def of(cls, network: TrainedNetwork, learner: MetaLearner, state: MetaState) -> "MetaLearned":
+        """The loaded network, used by this learner. Raises CheckpointError as `FewShotClassifier.load`."""
         if network.preprocessing is None:
             raise CheckpointError(
                 f"{network.path}: was meta-learned on {network.task.kind} tasks without image files; a "
                 "classifier needs dataset=image_folder, omniglot or strokes"
             )
-        state = network.state(pick(device, tf32=False))
-        if network.learner.lacks_population(state):
+        if learner.lacks_population(state):
             raise CheckpointError(
                 f"{network.path}: has no statistics for batch_norm=running; train it with that policy"
             )
-        warn_if_provisional(network)
-        return cls(network.learner, state, network.preprocessing, network.arch, network.provisional)
+        return cls(learner, state, network.preprocessing, network.arch, network.provisional)
 
 
 class FewShotClassifier:
@@ -101,6 +107,13 @@ class FewShotClassifier:
         """
         classifier = cls(path, device=device, trusted=trusted)
         _ = classifier._meta_learned
+        return classifier
+
+    @classmethod
+    def of(cls, network: TrainedNetwork, learner: MetaLearner, state: MetaState) -> Self:
+        """The classifier of a loaded network, used by this learner. Raises CheckpointError as `load`."""
+        classifier = cls(network.path)
+        classifier._meta_learned = MetaLearned.of(network, learner, state)
         return classifier
 
     @cached_property

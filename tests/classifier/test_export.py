@@ -1,6 +1,7 @@
-"""ONNX files say what the networks say: every space, learner and head; and `nasmeta export`."""
+"""Exported files say what the networks say: every space, learner and head; and `nasmeta export`."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import ConfigError, RunFailed
 from nasmeta.meta_learners.base import adopt_population
 from nasmeta.run.composition import Composition
-from nasmeta.trained import export
 from nasmeta.trained.classifier import FewShotClassifier, MetaLearned
+from nasmeta.trained.export import format
+from nasmeta.trained.export.export import FORMATS, Int8, write
+from nasmeta.trained.export.pixels import OfPixels
 from tests.classifier.pictures import files
 
 pytestmark = pytest.mark.extra("onnx")
+
+ONNX = FORMATS["onnx"]
 
 SMALL = [
     "dataset.train_classes=12",
@@ -75,12 +80,11 @@ def test_the_file_answers_as_the_classifier_does(overrides: list[str], tmp_path:
     classifier = untrained(*overrides, number=int(seeds[0][5:]) if seeds else 0)
     classifier.fit(pictures(8), ["b", "a", "d", "c"] * 2)
     path = tmp_path / "classifier.onnx"
-    error = export.export_onnx(classifier, path, pictures(3))
+    write(classifier, path, ONNX, pictures(3))
     session = onnx_session(path)
     queries = pictures(5)
     (answers,) = session.run(["probabilities"], {"pixels": classifier.pixels(queries).numpy()})
     assert np.allclose(answers, classifier.predict_proba(queries), rtol=1e-3, atol=1e-3)
-    assert error < 1e-3
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["classes"]) == ["a", "b", "c", "d"]
     assert Preprocessing(**json.loads(metadata["preprocessing"])).size == 28
@@ -89,7 +93,7 @@ def test_the_file_answers_as_the_classifier_does(overrides: list[str], tmp_path:
 
 def test_the_embedding_network(tmp_path: Path) -> None:
     classifier = untrained("batch_norm=running", "search_space=conv_small")
-    export.export_onnx(classifier, tmp_path / "embedding.onnx")
+    write(classifier, tmp_path / "embedding.onnx", ONNX)
     session = onnx_session(tmp_path / "embedding.onnx")
     pixels = classifier.pixels(pictures(3))
     (embeddings,) = session.run(["embeddings"], {"pixels": pixels.numpy()})
@@ -102,31 +106,40 @@ def test_a_file_that_answers_otherwise_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     classifier = untrained("search_space=conv_small").fit(pictures(4), ["a", "b", "c", "d"])
-    converted = export._converted
+    converted = ONNX.converted
 
-    def wrong(module: export.OfPixels, *rest: Any) -> bytes:
-        other = export.OfPixels(module.network, replace(module.preprocessing, std=(0.5,)), probabilities=True)
-        return converted(other, *rest)
+    def wrong(module: OfPixels, *rest: Any) -> bytes:
+        return converted(OfPixels(module.body, module.head, replace(module.preprocessing, std=(0.5,))), *rest)
 
-    monkeypatch.setattr(export, "_converted", wrong)
+    monkeypatch.setattr(ONNX, "converted", wrong)
     with pytest.raises(RunFailed, match="the exported network differs"):
-        export.export_onnx(classifier, tmp_path / "classifier.onnx")
+        write(classifier, tmp_path / "classifier.onnx", ONNX)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_has_no_network_of_its_own_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="batch_norm: support normalizes by the images of a task"):
-        export.export_onnx(untrained("search_space=conv_small"), tmp_path / "x.onnx")
+        write(untrained("search_space=conv_small"), tmp_path / "x.onnx", ONNX)
     alone = untrained("search_space=conv_small", "batch_norm=transductive", "search_space.norms=[bn]")
     alone.fit(pictures(4), ["a", "b", "c", "d"])
     with pytest.raises(ConfigError, match="batch_norm: transductive"):
-        export.export_onnx(alone, tmp_path / "x.onnx")
+        write(alone, tmp_path / "x.onnx", ONNX)
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'nasmeta\[onnx\]'"):
-        export.check_installed()
+@pytest.mark.parametrize("name", FORMATS)
+def test_without_the_extra_it_says_what_to_install(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(format, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=rf"pip install 'nasmeta\[{name}\]'"):
+        FORMATS[name].check_installed()
+
+
+def support(root: Path, folder: Path) -> Path:
+    """A folder with two images of two classes."""
+    for file in files(root, [2, 3], range(2))[0]:
+        place = folder / "support" / file.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        (place / file.name).write_bytes(file.read_bytes())
+    return folder / "support"
 
 
 def test_the_command(
@@ -135,18 +148,14 @@ def test_the_command(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for file in files(root, [2, 3], range(2))[0]:
-        place = tmp_path / "support" / file.parent.name
-        place.mkdir(parents=True, exist_ok=True)
-        (place / file.name).write_bytes(file.read_bytes())
     output = tmp_path / "two classes.onnx"
-    command = ["export", str(maml), "--support", str(tmp_path / "support"), "--output", str(output)]
+    command = ["export", str(maml), "--support", str(support(root, tmp_path)), "--output", str(output)]
     assert main(command) == 0
     assert capsys.readouterr().out == f"{output}\n"
     session = onnx_session(output)
     queries, _ = files(root, [2, 3], range(2, 5))
     classifier = FewShotClassifier.load(maml, device="cpu").fit(*files(root, [2, 3], range(2)))
-    (answers,) = session.run(None, {"pixels": classifier.pixels(queries).numpy()})
+    answers, _ = session.run(None, {"pixels": classifier.pixels(queries).numpy()})
     assert np.allclose(answers, classifier.predict_proba(queries), rtol=1e-3, atol=1e-4)
     before = output.read_bytes()
     assert main(command) == 2
@@ -155,3 +164,80 @@ def test_the_command(
     assert main(["export", str(maml), "--output", str(tmp_path / "embedding.onnx")]) == 2
     assert "--support" in capsys.readouterr().err
     assert torch.is_grad_enabled()
+
+
+def test_int8_answers_nearly_as_float_does_from_a_third_of_the_bytes(tmp_path: Path) -> None:
+    classifier = untrained("search_space.widths=[64]", "search_space.norms=[bn]", "batch_norm=running")
+    classifier.fit(pictures(8), ["b", "a", "d", "c"] * 2)
+    full = write(classifier, tmp_path / "float.onnx", ONNX)
+    images = Int8(None, classifier.pixels(pictures(40)), max_loss=1.0)
+    int8 = write(classifier, tmp_path / "int8.onnx", ONNX, int8=images)
+    pixels = classifier.pixels(pictures(20))
+    right = full(pixels)[1]
+    error = np.square(int8(pixels)[1] - right).mean() / np.square(right).mean()
+    assert 1e-7 < error < 1e-2
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * (tmp_path / "float.onnx").stat().st_size
+
+
+def test_an_operation_without_a_form_in_int8_is_refused(tmp_path: Path) -> None:
+    classifier = untrained("search_space.widths=[64]", "search_space.norms=[gn]", number=3)
+    classifier.fit(pictures(4), ["a", "b", "c", "d"])
+    with pytest.raises(ConfigError, match="search_space=conv_mcu"):
+        write(classifier, tmp_path / "x.onnx", ONNX, int8=Int8(None, classifier.pixels(pictures(4)), 1.0))
+    assert not list(tmp_path.iterdir())
+
+
+def exported(run: Path, folder: Path, *options: str) -> int:
+    return main(["export", str(run), "--format", "onnx-int8", "--output", str(folder / "it.onnx"), *options])
+
+
+def test_int8_is_checked_on_meta_test_tasks(
+    running: Path,
+    maml: Path,
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The embedding network of all tasks has one file; networks that adapt have one for each task."""
+    assert exported(running, tmp_path) == 0
+    found = re.search(r"float ([\d.]+) .*int8 ([\d.]+) .*difference (-?[\d.]+) ± .*\((\d+) ", caplog.text)
+    assert found is not None
+    full, int8, difference, tasks = map(float, found.groups())
+    assert tasks == 8
+    assert int8 - full == pytest.approx(difference, abs=0.11)
+    capsys.readouterr()
+    assert main(["evaluate", str(running), "--json"]) == 0
+    assert full == pytest.approx(100 * json.loads(capsys.readouterr().out)["accuracy"], abs=0.06)
+    (tmp_path / "it.onnx").unlink()
+    examples = ("--support", str(support(root, tmp_path)))
+    assert exported(maml, tmp_path, *examples, "budget.test_tasks=2", "--max-loss=100") == 0
+    assert "(2 meta-test tasks, 3-way 2-shot)" in caplog.text
+
+
+def test_int8_that_loses_too_much_is_not_written(
+    running: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exported(running, tmp_path, "--max-loss=-101", "budget.test_tasks=2") == 1
+    assert re.search(r"--max-loss=-101.*signal-to-noise ratio: \w+ \(\d+ dB\)", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_without_images_of_training(
+    root: Path,
+    running: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are calibrated on the examples, if there are any."""
+    alone = tmp_path / "best.pt"
+    alone.write_bytes((running / "best.pt").read_bytes())
+    moved = root.rename(tmp_path / "moved")
+    try:
+        assert exported(alone, tmp_path) == 2
+        assert str(root) in capsys.readouterr().err
+        assert exported(alone, tmp_path, "--support", str(support(moved, tmp_path))) == 0
+        assert "not checked on meta-test tasks" in caplog.text
+    finally:
+        moved.rename(root)

@@ -1,0 +1,49 @@
+"""`nasmeta export`."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from nasmeta.cli.output import check_new
+from nasmeta.errors import DataError
+from nasmeta.trained.classifier import FewShotClassifier
+from nasmeta.trained.export.export import FORMATS, Int8, write
+from nasmeta.trained.meta_test import MetaTest
+from nasmeta.trained.prediction import find_support, fit_files
+
+log = logging.getLogger(__name__)
+
+
+def export(options: argparse.Namespace) -> int:
+    """`nasmeta export CHECKPOINT [KEY=VALUE ...] [--support DIR] [--format FORMAT]`."""
+    name, _, int8 = options.format.partition("-")
+    format = FORMATS[name]
+    format.check_installed()
+    folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
+    what = "embedding" if options.support is None else "classifier"
+    output: Path = options.output or folder / f"{what}{format.suffix}"
+    check_new(output)
+    support = None if options.support is None else find_support(options.support)
+    test = _meta_test(options) if int8 or options.overrides else None
+    if test is None:
+        classifier = FewShotClassifier.load(options.checkpoint, device="cpu", trusted=options.trust_code)
+    else:
+        classifier = FewShotClassifier.of(test.stored, test.learner, test.state)
+    examples = [] if support is None else fit_files(classifier, support)
+    quantization = Int8.of(test, classifier, examples, options.max_loss) if int8 else None
+    write(classifier, output, format, examples, quantization)
+    print(output)
+    return 0
+
+
+def _meta_test(options: argparse.Namespace) -> MetaTest | None:
+    """The meta-test tasks; None, with a warning, if there are examples and the tasks are not at hand."""
+    try:
+        test = MetaTest.of(options.checkpoint, [*options.overrides, "device=cpu"], trusted=options.trust_code)
+    except DataError as error:
+        if options.support is None or options.overrides:
+            raise
+        log.warning("int8 is not checked on meta-test tasks: %s", error)
+        return None
+    test.warn()
+    return test

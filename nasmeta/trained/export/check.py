@@ -1,0 +1,111 @@
+"""What int8 costs: the accuracy of an exported file on meta-test tasks, run by its own runtime."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nasmeta.datasets.decode import Preprocessing
+from nasmeta.meta_learners.task_head import TaskHead
+from nasmeta.networks.task_network import TaskNetwork
+from nasmeta.trained.checkpoint import TRAIN, dataset
+from nasmeta.trained.export.format import Session
+from nasmeta.trained.meta_test import MetaTest
+from nasmeta.training.problem import episodes
+from nasmeta.training.score import TASKS_AT_ONCE, ci95
+
+TASKS, TASKS_CONVERTED = 100, 10
+"""Tasks to check on; the second if each needs a file of its own, because the network's body adapts."""
+
+IMAGES = 200
+"""Training images that the ranges of activations are taken from."""
+
+Converted = Callable[[TaskNetwork, Tensor], Session]
+"""Makes the int8 file of a task's network, and what runs it; the pixels are the task's examples."""
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """The accuracies [tasks] of the network and of its file in int8, on the same tasks."""
+
+    full: Tensor
+    int8: Tensor
+    way: int
+    shot: int
+
+    @property
+    def loss(self) -> float:
+        """How many points the file is worse."""
+        return 100 * float((self.full - self.int8).mean())
+
+    def __str__(self) -> str:
+        numbers = [
+            f"{name} {100 * float(values.mean()):.1f} ± {100 * ci95(values):.1f}"
+            for name, values in (
+                ("float", self.full),
+                ("int8", self.int8),
+                ("difference", self.int8 - self.full),
+            )
+        ]
+        return f"{', '.join(numbers)} % ({len(self.full)} meta-test tasks, {self.way}-way {self.shot}-shot)"
+
+
+def pixels_of(inputs: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The pixels [n, C, H, W] uint8 of which `Preprocessing.normalize` made these inputs."""
+    mean, std = (torch.tensor(each)[:, None, None] for each in (preprocessing.mean, preprocessing.std))
+    return ((inputs * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def training_images(test: MetaTest, preprocessing: Preprocessing) -> Tensor:
+    """Pixels [n, C, H, W] of images that the network was meta-trained on. Raises a UserError without them."""
+    data = dataset(test.stored, test.config, TRAIN)
+    cpu, seed = torch.device("cpu"), test.config.keys.seed
+    batch = episodes(test.config, data, test.learner, "train", cpu, seed).unaugmented.batch(0, TASKS_AT_ONCE)
+    images = batch.query_x.flatten(0, 1)
+    return pixels_of(images[:: max(1, len(images) // IMAGES)][:IMAGES], preprocessing)
+
+
+def accuracies(
+    test: MetaTest,
+    preprocessing: Preprocessing,
+    body: nn.Module | None,
+    session: Session,
+    converted: Converted,
+) -> Accuracies:
+    """The accuracies on the meta-test tasks.
+
+    body, session: the embedding network of all tasks and what runs its file; or None if the network changes
+    with the task. Then `converted` makes a file for each.
+    """
+    keys = test.config.keys
+    tasks = min(keys.budget.test_tasks, TASKS_CONVERTED if body is None else TASKS)
+    state = test.learner.with_num_classes(test.state, keys.task.way)
+    full: list[Tensor] = []
+    int8: list[Tensor] = []
+    for support, labels, queries, answers in _tasks(test, tasks):
+        if body is not None:
+            assert isinstance(test.learner, TaskHead), "others have no body of all tasks"
+            images = torch.cat([support, queries])
+            embedded = body(images), torch.from_numpy(session(pixels_of(images, preprocessing))[-1])
+            logits = [
+                test.learner.answers(
+                    state, e[None, : len(support)], labels[None], e[None, len(support) :], keys.task.way
+                )[0]
+                for e in embedded
+            ]
+        else:
+            network = test.learner.adapt(state, support, labels)
+            run = converted(network, pixels_of(support, preprocessing))
+            logits = [network(queries), torch.from_numpy(run(pixels_of(queries, preprocessing))[0])]
+        for found, each in zip((full, int8), logits, strict=True):
+            found.append((each.argmax(-1) == answers).double().mean())
+    return Accuracies(torch.stack(full), torch.stack(int8), keys.task.way, keys.task.shot)
+
+
+def _tasks(test: MetaTest, tasks: int) -> Iterator[tuple[Tensor, ...]]:
+    """support_x, support_y, query_x, query_y of each task."""
+    sampler = test.sampler()
+    for start in range(0, tasks, TASKS_AT_ONCE):
+        batch = sampler.batch(start // TASKS_AT_ONCE, TASKS_AT_ONCE)
+        yield from list(zip(*batch[:4], strict=True))[: tasks - start]

@@ -1,0 +1,163 @@
+"""Exports a fitted classifier or the embedding network, to run without torch: `nasmeta export`.
+
+The network in the file takes pixels and normalizes them itself. The file's metadata hold `classes` (JSON),
+`preprocessing` (JSON: how a picture becomes those pixels), `arch`, `nasmeta` (the version), and `provisional`
+(JSON: whether the network is a candidate of a search, not trained in full).
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nasmeta import __version__, seeding
+from nasmeta.datasets.pictures import Picture
+from nasmeta.errors import ConfigError, DataError, RunFailed
+from nasmeta.meta_learners.task_head import TaskHead
+from nasmeta.networks.task_network import TaskNetwork
+from nasmeta.runtime import files
+from nasmeta.trained.classifier import FewShotClassifier
+from nasmeta.trained.export.check import accuracies, training_images
+from nasmeta.trained.export.format import Format, Session, compared
+from nasmeta.trained.export.onnx import Onnx
+from nasmeta.trained.export.pixels import Head, OfPixels, activation_first
+from nasmeta.trained.export.tflite import TfLite
+from nasmeta.trained.meta_test import MetaTest
+
+FORMATS: dict[str, Format] = {"onnx": Onnx(), "tflite": TfLite()}
+
+WORST_LAYERS = 3
+"""How many layers an error names."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How to quantize. test: the meta-test tasks to check on, or None. images: pixels to calibrate on.
+
+    max_loss: how many points of accuracy the file may lose.
+    """
+
+    test: MetaTest | None
+    images: Tensor
+    max_loss: float
+
+    @classmethod
+    def of(
+        cls,
+        test: MetaTest | None,
+        classifier: FewShotClassifier,
+        examples: Sequence[Picture],
+        max_loss: float,
+    ) -> "Int8":
+        """Calibrates on `examples` and on training images. Raises ConfigError if there are neither."""
+        parts = [classifier.pixels(examples)] if examples else []
+        if test is not None:
+            try:
+                parts.append(training_images(test, classifier.preprocessing))
+            except DataError as error:
+                log.warning("calibrated on the examples alone: %s", error)
+        if not parts:
+            raise ConfigError(
+                "--format: int8 is calibrated on images, and those that the network was trained on are not "
+                "at hand; name their folder (dataset.root=FOLDER), or examples (--support)"
+            )
+        return cls(test, torch.cat(parts), max_loss)
+
+
+def write(
+    classifier: FewShotClassifier,
+    path: Path,
+    format: Format,
+    examples: Sequence[Picture] = (),
+    int8: Int8 | None = None,
+) -> Session:
+    """Writes the fitted classifier, or the embedding network if it is not fitted; returns what runs the file.
+
+    What the file gives for random pixels and for `examples` is compared with torch's outputs, before it is
+    quantized. Raises RunFailed if it differs, or if int8 loses too much. Raises ConfigError if the network's
+    answer for an image depends on other images: under `transductive`, or for an embedding that is normalized
+    by a support set. Nothing is written then.
+    """
+    module = _module(classifier)
+    shape = (4, classifier.preprocessing.channels, *[classifier.preprocessing.size] * 2)
+    pixels = torch.from_numpy(seeding.stream(0, "export").integers(0, 256, shape, dtype=np.uint8))
+    if examples:
+        pixels = torch.cat([pixels, classifier.pixels(examples)])
+    metadata = {
+        "nasmeta": __version__,
+        "arch": classifier.arch,
+        "provisional": json.dumps(classifier.provisional),
+        "classes": json.dumps(classifier.classes_.tolist() if _fitted(classifier) else []),
+        "preprocessing": json.dumps(asdict(classifier.preprocessing)),
+    }
+    data = format.converted(module, pixels, metadata)
+    finished = format.finished(data, metadata)
+    session = format.session(finished)
+    error = compared(module, session, pixels)
+    log.info("checked: the file's outputs differ from torch's by at most %.1g", error)
+    size = f"{len(finished) / 1024:.1f} KiB"
+    if int8 is not None:
+        quantized = format.quantized(data, int8.images)
+        finished = format.finished(quantized, metadata)
+        session = format.session(finished)
+        _check(
+            classifier, format, int8, session, lambda: format.deviations(data, quantized, int8.images[:20])
+        )
+        size = f"{len(finished) / 1024:.1f} KiB (in float32 {size})"
+    arena = None if int8 is None else format.arena(finished, pixels)
+    files.write_atomically(path, finished)
+    log.info(
+        "%s: %s%s", path.name, size, "" if arena is None else f", arena {arena / 1024:.1f} KiB (tflite-micro)"
+    )
+    return session
+
+
+def _fitted(classifier: FewShotClassifier) -> bool:
+    return hasattr(classifier, "classes_")
+
+
+def _module(classifier: FewShotClassifier) -> OfPixels:
+    if _fitted(classifier):
+        return _of_task(classifier.network, classifier)
+    return OfPixels(activation_first(classifier.body), None, classifier.preprocessing).cpu()
+
+
+def _of_task(network: TaskNetwork, classifier: FewShotClassifier) -> OfPixels:
+    return OfPixels(activation_first(network.body), Head(network), classifier.preprocessing).cpu()
+
+
+def _check(
+    classifier: FewShotClassifier,
+    format: Format,
+    int8: Int8,
+    session: Session,
+    deviations: Callable[[], dict[str, float]],
+) -> None:
+    """Logs the accuracies of float and int8. Raises RunFailed if int8 loses more than it may."""
+    if int8.test is None:
+        return
+
+    def of_task(network: TaskNetwork, pixels: Tensor) -> Session:
+        module = _of_task(network, classifier)
+        data = format.converted(module, pixels, {})
+        return format.session(format.quantized(data, torch.cat([pixels, int8.images])))
+
+    learner = int8.test.learner
+    shared = isinstance(learner, TaskHead) and learner.shares_body(int8.test.state)
+    body = classifier.body if shared else None
+    found = accuracies(int8.test, classifier.preprocessing, body, session, of_task)
+    log.info("%s", found)
+    if found.loss > int8.max_loss:
+        worst = sorted(deviations().items(), key=lambda item: item[1])[:WORST_LAYERS]
+        layers = ", ".join(f"{name} ({ratio:.0f} dB)" for name, ratio in worst)
+        raise RunFailed(
+            f"int8 loses {found.loss:.1f} points, more than --max-loss={int8.max_loss:g}, so nothing was "
+            f"written; the layers with the lowest signal-to-noise ratio: {layers}"
+        )
