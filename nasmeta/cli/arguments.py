@@ -129,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
         help="onnx (default)",
     )
     export_parser.add_argument(
+        "--parts",
+        action="store_true",
+        help="a folder of the embedding network, the classes' prototypes and C code that learns further ones",
+    )
+    export_parser.add_argument(
         "--max-loss",
         type=float,
         default=1.0,

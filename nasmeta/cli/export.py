@@ -8,6 +8,7 @@ from nasmeta.cli.output import check_new
 from nasmeta.errors import DataError
 from nasmeta.trained.classifier import FewShotClassifier
 from nasmeta.trained.export.export import FORMATS, Int8, write
+from nasmeta.trained.export.parts import check_parts, write_parts
 from nasmeta.trained.meta_test import MetaTest
 from nasmeta.trained.prediction import find_support, fit_files
 
@@ -21,7 +22,7 @@ def export(options: argparse.Namespace) -> int:
     format.check_installed()
     folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
     what = "embedding" if options.support is None else "classifier"
-    output: Path = options.output or folder / f"{what}{format.suffix}"
+    output: Path = options.output or folder / ("parts" if options.parts else f"{what}{format.suffix}")
     check_new(output)
     support = None if options.support is None else find_support(options.support)
     test = _meta_test(options) if int8 or options.overrides else None
@@ -29,9 +30,14 @@ def export(options: argparse.Namespace) -> int:
         classifier = FewShotClassifier.load(options.checkpoint, device="cpu", trusted=options.trust_code)
     else:
         classifier = FewShotClassifier.of(test.stored, test.learner, test.state)
+    if options.parts:
+        check_parts(classifier)
     examples = [] if support is None else fit_files(classifier, support)
     quantization = Int8.of(test, classifier, examples, options.max_loss) if int8 else None
-    write(classifier, output, format, examples, quantization)
+    if options.parts:
+        write_parts(classifier, output, format, support or {}, quantization)
+    else:
+        write(classifier, output, format, examples, quantization)
     print(output)
     return 0
 

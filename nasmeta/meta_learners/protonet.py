@@ -58,10 +58,11 @@ class ProtoNet(TaskHead):
             weight, bias = F.normalize(centres, dim=-1), torch.zeros_like(centres[..., 0])
         else:
             weight, bias = 2 * centres, -centres.square().sum(-1)
-        scale = self._temperature(state)
+        scale = self.sharpness(state)
         return scale * weight, scale * bias
 
-    def _temperature(self, state: MetaState) -> Tensor | float:
+    def sharpness(self, state: MetaState) -> Tensor | float:
+        """What minus the squared distances, or the cosines, are multiplied by."""
         if self.learn_temperature:
             return state.parameters["meta.log_temperature"].exp()
         return INITIAL_TEMPERATURE[self.distance]

@@ -121,6 +121,16 @@ class FewShotClassifier:
         return MetaLearned.load(Path(self.checkpoint), device=self.device, trusted=self.trusted)
 
     @property
+    def learner(self) -> MetaLearner:
+        """What adapts the network to a task."""
+        return self._meta_learned.learner
+
+    @property
+    def state(self) -> MetaState:
+        """What was meta-learned."""
+        return self._meta_learned.state
+
+    @property
     def arch(self) -> str:
         """The architecture's string."""
         return self._meta_learned.arch

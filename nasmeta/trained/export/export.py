@@ -77,15 +77,20 @@ def write(
     format: Format,
     examples: Sequence[Picture] = (),
     int8: Int8 | None = None,
+    *,
+    embedding: bool = False,
 ) -> Session:
-    """Writes the fitted classifier, or the embedding network if it is not fitted; returns what runs the file.
+    """Writes the fitted classifier, or the embedding network; returns what runs the file.
+
+    embedding: write the embedding network even if the classifier is fitted.
 
     What the file gives for random pixels and for `examples` is compared with torch's outputs, before it is
     quantized. Raises RunFailed if it differs, or if int8 loses too much. Raises ConfigError if the network's
     answer for an image depends on other images: under `transductive`, or for an embedding that is normalized
     by a support set. Nothing is written then.
     """
-    module = _module(classifier)
+    fitted = hasattr(classifier, "classes_") and not embedding
+    module = _module(classifier, fitted)
     shape = (4, classifier.preprocessing.channels, *[classifier.preprocessing.size] * 2)
     pixels = torch.from_numpy(seeding.stream(0, "export").integers(0, 256, shape, dtype=np.uint8))
     if examples:
@@ -94,7 +99,7 @@ def write(
         "nasmeta": __version__,
         "arch": classifier.arch,
         "provisional": json.dumps(classifier.provisional),
-        "classes": json.dumps(classifier.classes_.tolist() if _fitted(classifier) else []),
+        "classes": json.dumps(classifier.classes_.tolist() if fitted else []),
         "preprocessing": json.dumps(asdict(classifier.preprocessing)),
     }
     data = format.converted(module, pixels, metadata)
@@ -119,12 +124,8 @@ def write(
     return session
 
 
-def _fitted(classifier: FewShotClassifier) -> bool:
-    return hasattr(classifier, "classes_")
-
-
-def _module(classifier: FewShotClassifier) -> OfPixels:
-    if _fitted(classifier):
+def _module(classifier: FewShotClassifier, fitted: bool) -> OfPixels:
+    if fitted:
         return _of_task(classifier.network, classifier)
     return OfPixels(activation_first(classifier.body), None, classifier.preprocessing).cpu()
 

@@ -72,6 +72,10 @@ class Format(ABC):
     def deviations(self, data: bytes, quantized: bytes, pixels: Tensor) -> dict[str, float]:
         """How far each layer's output in int8 is from float's: the signal-to-noise ratio in dB, by name."""
 
+    def scale(self, data: bytes) -> tuple[float, int]:
+        """The scale and the zero of the embeddings as the file gives them: q means (q - zero) * scale."""
+        return 1.0, 0
+
     def finished(self, data: bytes, metadata: dict[str, str]) -> bytes:
         """The file as it is written."""
         return data

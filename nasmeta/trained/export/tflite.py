@@ -79,6 +79,12 @@ class TfLite(Format):
 
         return run
 
+    def scale(self, data: bytes) -> tuple[float, int]:
+        with quiet():
+            interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter(model_content=data)
+        scale, zero = interpreter.get_output_details()[-1]["quantization"]
+        return (float(scale), int(zero)) if scale else super().scale(data)
+
     def deviations(self, data: bytes, quantized: bytes, pixels: Tensor) -> dict[str, float]:
         with quiet():
             metric: Any = import_module("ai_edge_quantizer.utils.validation_utils").ValidationErrorMetric.SNR

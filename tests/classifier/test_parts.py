@@ -1,0 +1,98 @@
+"""The C header learns and classifies as Python does, from float and int8 embeddings."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nasmeta import seeding
+from nasmeta.cli.main import main
+from nasmeta.errors import ConfigError
+from nasmeta.trained.classifier import FewShotClassifier
+from nasmeta.trained.export.parts import FEW_SHOT, Prototypes, check_parts
+from tests.classifier.pictures import files
+from tests.classifier.test_export import onnx_session, support, untrained
+
+FEATURES, SCALE, ZERO, SHARPNESS = 12, 0.02, -5, 1.7
+
+PROGRAM = """
+#include <stdio.h>
+#include "classes.h"
+int main(void)
+{{
+    const float added[3][{features}] = {added};
+    const int8_t added8[3][{features}] = {added8};
+    const float query[{features}] = {query};
+    const int8_t query8[{features}] = {query8};
+    float probabilities[16];
+    int known = few_shot_{add}(&classes, &{examples}[0][0], 3);
+    int best = few_shot_{classify}(&classes, {asked}, probabilities);
+    printf("%d %d %s", known, best, class_names[0]);
+    for (int c = 0; c < classes.classes; c++) printf(" %.9g", probabilities[c]);
+    return few_shot_add(&(few_shot){{1, 0, 0, NULL, 1, 0, 1, 0}}, query, 1) != -1;
+}}
+"""
+
+
+def c_array(values: np.ndarray) -> str:
+    return str(values.tolist()).replace("[", "{").replace("]", "}")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
+@pytest.mark.parametrize("cosine", [False, True], ids=["euclidean", "cosine"])
+@pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
+def test_c_answers_as_python_does(int8: bool, cosine: bool, tmp_path: Path) -> None:
+    rng = seeding.stream(0, "few_shot.h")
+    known8, added8 = (rng.integers(-128, 128, (n, FEATURES), dtype=np.int8) for n in (2, 3))
+    query8 = np.clip(added8.mean(0) + rng.normal(0, 30, FEATURES), -128, 127).astype(np.int8)
+    known, added, query = ((x.astype(np.float32) - ZERO) * SCALE for x in (known8, added8, query8))
+    prototypes = Prototypes(('na"ïve?', "b"), known, SCALE, ZERO, SHARPNESS, cosine)
+    (tmp_path / "classes.h").write_text(prototypes.header())
+    text = PROGRAM.format(
+        features=FEATURES,
+        added=c_array(added),
+        added8=c_array(added8),
+        query=c_array(query),
+        query8=c_array(query8),
+        add="add_int8" if int8 else "add",
+        classify="classify_int8" if int8 else "classify",
+        examples="added8" if int8 else "added",
+        asked="query8" if int8 else "query",
+    )
+    (tmp_path / "main.c").write_text(text)
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", f"-I{FEW_SHOT.parent}"]
+    subprocess.run(["gcc", *flags, "main.c", "-o", "main", "-lm"], cwd=tmp_path, check=True)
+    place, best, name, *probabilities = subprocess.check_output([tmp_path / "main"]).decode().split()
+
+    centres = torch.from_numpy(np.concatenate([known, added.mean(0, keepdims=True)]))
+    q = torch.from_numpy(query)
+    closeness = torch.cosine_similarity(q[None], centres) if cosine else -(q - centres).square().sum(1)
+    expected = (SHARPNESS * closeness).softmax(0).numpy()
+    assert (int(place), int(best), name) == (2, expected.argmax(), 'na"ïve?')
+    assert np.allclose([float(p) for p in probabilities], expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "overrides, match", [(["meta_learner=ridge"], "--parts: Ridge"), ([], "batch_norm: support")], ids=str
+)
+def test_a_learner_without_prototypes_is_refused(overrides: list[str], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        check_parts(untrained("search_space=conv_small", *overrides))
+
+
+@pytest.mark.extra("onnx")
+def test_the_command(running: Path, root: Path, tmp_path: Path) -> None:
+    """The prototypes are the means of the embeddings that the exported network gives."""
+    command = ["export", str(running), "--parts", "--support", str(support(root, tmp_path))]
+    assert main([*command, "--output", str(tmp_path / "parts")]) == 0
+    made = tmp_path / "parts"
+    assert sorted(file.name for file in made.iterdir()) == ["classes.h", "embedding.onnx", "few_shot.h"]
+    classifier = FewShotClassifier.load(running, device="cpu")
+    images = files(root, [2], range(2))[0]
+    mean = onnx_session(made / "embedding.onnx").run(None, {"pixels": classifier.pixels(images).numpy()})[0]
+    row = (made / "classes.h").read_text().split("{\n    {")[1].split("}")[0]
+    assert np.allclose([float(x.strip(" f")) for x in row.split(",")], mean.mean(0), rtol=1e-6)
+    assert main([*command, "--output", str(made)]) == 2
