@@ -12,6 +12,7 @@ from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_unchanged, environment, recorded
+from nasmeta.run.growth import check_growth, grown
 from nasmeta.run.journal import Journal
 from nasmeta.run.manifest import Numbers
 from nasmeta.run.search import search
@@ -61,6 +62,9 @@ def complete(
         state = RunState.replay(journal.events)
         before, now = recorded(state.starts), environment(composition)
         check_unchanged(path, before, now, force=force, asked=bool(state.asked), overrides=overrides)
+        added = grown(before["config"], now["config"]) if before else {}
+        for line in check_growth(composition, state, added):
+            log.warning("%s", line)
         observers = _observers(config, directory)
         try:
             return search(composition, directory, journal, observers, stop, command, prune)

@@ -113,13 +113,17 @@ class Composition:
         progress_file: ProgressFile | None = None,
         *,
         costs: Costs | None = None,
+        trials: int | None = None,
     ) -> Strategy:
-        """A new strategy for the search. If it trains networks itself, it uses `problem`."""
+        """A new strategy for the search. If it trains networks itself, it uses `problem`.
+
+        trials: how many it begins with, if not budget.trials.
+        """
         keys = self.config.keys
         context = SearchContext(
             space=self.space,
             seed=keys.seed,
-            trials=keys.budget.trials,
+            trials=trials or keys.budget.trials,
             iterations=keys.budget.search_iterations,
             feasible=feasible,
             costs=costs or partial(measure_cost, self.space, task=self.task),

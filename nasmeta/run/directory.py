@@ -37,6 +37,10 @@ class RunDirectory:
         """The checkpoint of a trial on the Pareto front, in the format of best.pt."""
         return self.pareto / f"{trial}.pt"
 
+    def earlier(self, end: int) -> Path:
+        """The folder for the files with which the run ended for the `end`-th time, before it went on."""
+        return self.path / "earlier" / str(end)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the run's lock inside the block. Deletes what killed processes have left.
@@ -44,7 +48,8 @@ class RunDirectory:
         Raises RunDirectoryError if another process holds the lock, and UserError if one of the run's folders
         is a link.
         """
-        folders = [self.path / ".hydra", self.checkpoints, self.pareto, self.tensorboard]
+        folders = [self.checkpoints, self.pareto, self.tensorboard]
+        folders += [self.path / name for name in (".hydra", "earlier")]
         files.check_plain(*folders)
         with files.locked(self.path / "run.lock", "run"):
             for folder in [self.path, *folders]:

@@ -11,6 +11,7 @@ from nasmeta.config.schema import flat, needs_trust
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run.composition import Composition
+from nasmeta.run.growth import GROWING, grown
 from nasmeta.run.manifest import Plan
 from nasmeta.run.records import Started
 from nasmeta.run.summary import versions
@@ -71,6 +72,7 @@ def settings_changed(starts: Iterable[Started]) -> list[str]:
         if before != now
         for name, text in changes(before, now).items()
         if not is_harmless(name, same_data=_same_data(before, now))
+        and name.removeprefix("config.") not in GROWING
     ]
 
 
@@ -90,21 +92,27 @@ def check_unchanged(
 ) -> None:
     """Warns of what has changed since the last start.
 
-    Raises RunDirectoryError if results depend on a change, unless `force`. The message offers `--force`
-    unless it would not help, because trials were `asked` for and the strategy would now propose others.
+    Raises RunDirectoryError if results depend on a change, unless `force`; budgets may grow (growth.py). The
+    message offers `--force` unless it would not help, because trials were `asked` for and the strategy would
+    now propose others.
     before, now: the environments of the last start and of this one. overrides: those of this start's command.
     """
     changed = {} if before is None else changes(before, now)
     same_data = before is not None and _same_data(before, now)
-    harmful = {name: text for name, text in changed.items() if not is_harmless(name, same_data=same_data)}
+    added = {} if before is None else grown(before["config"], now["config"])
+    harmful = {
+        name: text
+        for name, text in changed.items()
+        if not is_harmless(name, same_data=same_data) and name.removeprefix("config.") not in added
+    }
     if harmful and not force:
-        ways = "undo that, or start a new run"
+        ways = "start a new run"
         if not (asked and any(_is_below(name, DECIDES_PROPOSALS) for name in harmful)):
             forced = command_line("resume", path, *overrides, "--force", trusted=needs_trust(now["config"]))
-            ways = f"undo that, or resume anyway with: {forced}"
+            ways = f"resume anyway with: {forced}"
         raise RunDirectoryError(
-            f"{path}: since this run was last started, {told(harmful)}: "
-            f"its results would mix two settings; {ways}"
+            f"{path}: since this run was last started, {told(harmful)}: its results would mix two settings "
+            f"(what may grow: {', '.join(GROWING)}); undo that, or {ways}"
         )
     if changed:
         log.warning("since this run was last started, %s", told(changed))

@@ -8,11 +8,13 @@ judged before. The reference takes part in every round, since the chosen network
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from statistics import fmean
 
 from nasmeta.errors import RunFailed
 from nasmeta.run.ranking import best_of
 from nasmeta.run.rounds import Round, schedule
+from nasmeta.run.state import Training
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan
 from nasmeta.trial import Phase, TrialResult
@@ -22,39 +24,13 @@ from nasmeta.trial import Phase, TrialResult
 class Finalist:
     """An architecture in the finals.
 
-    phase: "reference", or "final" for a candidate. place: its number among the `of` finalists of its phase.
-    results: those of its latest round, one for each of its networks. seconds: what meta-training the first of
-    them took, with earlier rounds.
+    phase: "reference", or "final" for a candidate. results: those of its latest round, one for each of its
+    networks; the train_seconds of the first include those of earlier rounds.
     """
 
     phase: Phase
     arch: str
-    place: int = 0
-    of: int = 1
     results: list[TrialResult] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def plans(self, turn: int, each: Round, start: int | None) -> list[Plan]:
-        """The trainings of its next round; `turn` counts rounds from 0.
-
-        The first network continues that of the round before, or the search's trial `start`. Further networks
-        have seeds of their own.
-        """
-        before: tuple[Phase, int] | None = None if start is None else ("search", start)
-        if turn > 0:
-            before = self.phase, self._trial(turn - 1)
-        return [
-            Plan(self.phase, self._trial(turn + n), self.arch, each.iterations, n, None if n else before)
-            for n in range(each.networks)
-        ]
-
-    def _trial(self, turn: int) -> int:
-        return self.place + turn * self.of
-
-    def take(self, results: Sequence[TrialResult]) -> None:
-        """Takes the results of a round."""
-        self.seconds += results[0].train_seconds
-        self.results = [replace(results[0], train_seconds=self.seconds), *results[1:]]
 
     @property
     def score(self) -> float | None:
@@ -101,7 +77,7 @@ def train_in_rounds(
     trained again.
     """
     opponent = Finalist("reference", reference)
-    everyone = left = [Finalist("final", arch, n, len(candidates)) for n, arch in enumerate(candidates)]
+    everyone = left = [Finalist("final", arch) for arch in candidates]
     budget = trials.composition.config.keys.budget
     rounds = schedule(
         len(candidates),
@@ -113,11 +89,54 @@ def train_in_rounds(
         if turn > 0:
             left = ranked(left)[: each.candidates]
         playing = left if turn > 0 and opponent.score is None else [opponent, *left]
-        plans = [finalist.plans(turn, each, starts.get(finalist.arch)) for finalist in playing]
-        results = iter(trials.judge_all([plan for of_one in plans for plan in of_one]))
-        for finalist in playing:
-            finalist.take([next(results) for _ in range(each.networks)])
+        plans = _plans(trials, _trainings(trials, playing, each, len(rounds)), starts)
+        results = iter(trials.judge_all(plans))
+        for finalist, plan in zip(playing, plans[:: each.networks], strict=True):
+            finalist.results = [next(results) for _ in range(each.networks)]
+            seconds = trials.state.train_seconds(plan.key)
+            finalist.results[0] = replace(finalist.results[0], train_seconds=seconds)
     return [opponent, *everyone]
+
+
+def _trainings(trials: Trials, playing: Sequence[Finalist], each: Round, rounds: int) -> list[Training]:
+    """The trainings of one of the `rounds`, for which its finalists are given."""
+    composition = trials.composition
+    problem, budget = composition.problem(), composition.config.keys.budget
+    trainings = []
+    for finalist in playing:
+        optimizer = problem.for_arch(composition.space.parse(finalist.arch)).optimizer
+        spans: tuple[int, ...] = () if optimizer.open_ended else (budget.final_iterations,)
+        if budget.keep == "best":
+            spans = budget.final_iterations, rounds
+        trainings += [
+            Training(finalist.phase, finalist.arch, each.iterations, network, spans)
+            for network in range(each.networks)
+        ]
+    return trainings
+
+
+def _plans(trials: Trials, trainings: Sequence[Training], starts: Mapping[str, int]) -> list[Plan]:
+    """The trainings with their numbers. Those that have a result keep its number; others get free ones.
+
+    Each continues the longest training that is its beginning, if there is one; or else the first network of
+    an architecture continues the trial of the search that `starts` names.
+    """
+    state = trials.state
+    taken, plans = set(state.finished), list[Plan]()
+    for training in trainings:
+        phase, arch, iterations, network, spans = training
+        number = state.trained.get(training)
+        if number is None:
+            number = next(n for n in count() if (phase, n) not in taken)
+        taken.add((phase, number))
+        start: tuple[Phase, int] | None = ("search", starts[arch]) if arch in starts and not network else None
+        beginnings = [t for t in state.trained if t._replace(iterations=iterations) == training]
+        for beginning in sorted(beginnings, key=lambda t: t.iterations):
+            key = phase, state.trained[beginning]
+            if beginning.iterations < iterations and trials.weights.can_start(*key):
+                start = key
+        plans.append(Plan(phase, number, arch, iterations, network, start, spans))
+    return plans
 
 
 def choose(opponent: Finalist, candidates: Sequence[Finalist], *, competes: bool) -> Finals:

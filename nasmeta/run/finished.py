@@ -1,4 +1,4 @@
-"""Resuming a run that has ended: its result is shown again, or lost files are made again."""
+"""Resuming a run that has ended: its result is shown, lost files are made again, or its budget grows."""
 
 import logging
 from typing import Any
@@ -7,11 +7,12 @@ from nasmeta.config.schema import CHOSEN, Config, resolve
 from nasmeta.errors import CheckpointError, RunDirectoryError
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import changes, is_harmless, recorded, told
+from nasmeta.run.growth import GROWING, grown
 from nasmeta.run.records import Tested, command
 from nasmeta.run.state import RunState
 from nasmeta.run.summary import Summary
+from nasmeta.run.weights import tidy
 from nasmeta.runtime.command_lines import SearchCommand
-from nasmeta.training import checkpoint
 from nasmeta.training.trained_network import TrainedNetwork
 
 log = logging.getLogger(__name__)
@@ -20,11 +21,12 @@ log = logging.getLogger(__name__)
 def result(
     directory: RunDirectory, state: RunState, config: Config, overrides: list[str]
 ) -> dict[str, Any] | None:
-    """The summary of a run; None if it has not ended, or some of its files have to be made again.
+    """The summary of a run; None if it has not ended, its budget grows, or files have to be made again.
 
     `config` is the configuration to resume with; it includes `overrides`, those of the command. Raises
-    RunDirectoryError if the run has ended and the configuration differs from its own. If files have to be
-    made again, only differences that the result depends on are refused. The journal stays as it is.
+    RunDirectoryError if the run has ended and the configuration differs from its own. If budgets grow or
+    files have to be made again, only differences that the result depends on are refused. The journal stays
+    as it is.
     """
     if state.tested is None:
         return None
@@ -33,17 +35,21 @@ def result(
         target = config.groups["evaluator"]["_target_"]
         trained = resolve("evaluator", target, trusted=True).trains_networks()
         summary = stored_summary(directory, state.tested, trained=trained)
-        changed = changes({"config": before["config"]}, {"config": config.to_dict()}) if before else {}
-        if summary is None:  # lost files may be made again on another machine or executor
+        now = config.to_dict()
+        changed = changes({"config": before["config"]}, {"config": now}) if before else {}
+        added = grown(before["config"], now) if before else {}
+        if summary is None or added:  # it may go on on another machine or executor
             changed = {n: text for n, text in changed.items() if not is_harmless(n, same_data=True)}
-        if changed:
+        wrong = {n: text for n, text in changed.items() if n.removeprefix("config.") not in added}
+        if wrong:
             raise RunDirectoryError(
-                f"{directory.path}: the run is finished, and {told(changed)} would change nothing of "
-                f"its result; {_new_run(command(state.starts), overrides)}"
+                f"{directory.path}: the run is finished, and {told(wrong)} would change nothing of its "
+                f"result (what may grow: {', '.join(GROWING)}); " + _new_run(command(state.starts), overrides)
             )
-        if summary is not None:  # a kill may have kept the run from tidying up
-            for phase, trial in state.finished:
-                checkpoint.forget(directory.weights(phase, trial))
+        if added:
+            return None
+        if summary is not None:
+            tidy(directory, state)  # a kill may have kept the run from it
     return None if summary is None else summary.model_dump()
 
 

@@ -46,7 +46,7 @@ class Journal:
 
     @cached_property
     def events(self) -> list[JournalEvent]:
-        """The events that it held when this was first asked for. Raises RunDirectoryError as `parse` does."""
+        """Its events; a Recorder adds those that it writes. Raises RunDirectoryError as `parse` does."""
         return parse(self.path, self.records)
 
     def append(self, event: str, **values: Any) -> Record:

@@ -52,3 +52,17 @@ def keep_front(directory: RunDirectory, trials: Collection[int]) -> None:
     for path in directory.pareto.glob("*.pt"):
         if path.stem.isdecimal() and int(path.stem) not in trials:  # other files are not ours
             files.remove(path, inside=directory.path)
+
+
+def keep_earlier(directory: RunDirectory, end: int) -> None:
+    """Copies the result with which the run ended for the `end`-th time to a folder of its own, once."""
+    place = directory.earlier(end)
+    if (place / directory.summary.name).is_file():
+        return
+    for folder in (place.parent, place, place / directory.pareto.name):
+        files.make_folder(folder, inside=directory.path)
+    for path in (*sorted(directory.pareto.glob("*.pt")), directory.best, directory.summary):  # that last
+        if path.is_file():
+            data = files.read_bytes(path, files.MAX_TENSORS, inside=directory.path)
+            copy = place / path.relative_to(directory.path)
+            files.write_atomically(copy, data, inside=directory.path)

@@ -8,6 +8,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import environment, recorded
 from nasmeta.run.events import Announcer, Observer, RunStarted
+from nasmeta.run.growth import grown
 from nasmeta.run.journal import Journal
 from nasmeta.run.records import JournalEvent, Started
 from nasmeta.run.state import RunState
@@ -35,6 +36,9 @@ class Recorder:
         self._composition, self._directory, self._journal = composition, directory, journal
         self._command = command
         self._has_started = False
+        before = recorded(state.starts)
+        self.added = grown(before["config"], composition.config.to_dict()) if before else {}
+        """The budgets that grow with this session."""
         self._elapsed_before, self._began = state.elapsed, time.monotonic()
 
     def announce_start(self, problem: Problem | None) -> None:
@@ -43,7 +47,7 @@ class Recorder:
         problem: that of the trials, from whose training tasks some are shown; None if no network is trained.
         """
         resumed = bool(self._journal.records)
-        if not resumed:
+        if not resumed or self.added:
             self.start()
         state, command = self.state, self._command or records.command(self.state.starts)
         self.announce(
@@ -76,8 +80,9 @@ class Recorder:
         changed = changed or self._directory.config_is_stale()
         replaces = {"replaces": self._directory.config_checksum()} if changed else {}
         typed = {name: list(words) for name, words in vars(self._command).items()} if self._command else {}
-        event = "resumed" if self._journal.records else "started"
-        values = {"event": event, "at": time.time(), **now, **typed, **replaces}
+        event = "extended" if self.added else "resumed" if self._journal.records else "started"
+        added = {"added": self.added} if self.added else {}
+        values = {"event": event, "at": time.time(), **now, **typed, **replaces, **added}
         self.record(Started.model_validate(values))
         self._directory.keep_config(now["config"], replace=changed)
 
@@ -90,6 +95,7 @@ class Recorder:
         """Writes an event that is applied already."""
         self.start()
         self._journal.append(event.event, **event.values())
+        self._journal.events.append(event)
 
     @property
     def elapsed(self) -> float:

@@ -49,6 +49,17 @@ class _Line(BaseModel):
         return self.model_dump(exclude={"event"}, exclude_unset=True)
 
 
+Grown = Annotated[list[int | float | None], Field(min_length=2, max_length=2)]
+"""A budget before and after it grew."""
+
+
+def _check_trials(added: dict[str, Grown]) -> dict[str, Grown]:
+    trials = added.get("budget.trials", [1, 1])
+    if not all(isinstance(number, int) and 1 <= number <= 10**12 for number in trials):
+        raise ValueError(f"budget.trials cannot grow as {trials!r:.80}")
+    return added
+
+
 def _check_data(values: Any) -> Any:
     if values is not None:
         contents.read(values)
@@ -56,9 +67,13 @@ def _check_data(values: Any) -> Any:
 
 
 class Started(_Line):
-    """A session begins. `options` and `overrides` are the command's, as far as they are known."""
+    """A session begins. `options` and `overrides` are the command's, as far as they are known.
 
-    event: Literal["started", "resumed"]
+    added: the budgets that grow from here on, by dotted key. The event is then "extended".
+    """
+
+    event: Literal["started", "resumed", "extended"]
+    added: Annotated[dict[str, Grown], AfterValidator(_check_trials)] = {}
     at: Annotated[float | None, Field(ge=0, lt=MAX_TIME)] = None
     config: dict[str, Any] = {}
     versions: dict[str, Any] = {}
@@ -117,13 +132,17 @@ _OF_RESULT = frozenset(f.name for f in fields(TrialResult))
 class Finished(_Line):
     """A trial ended. In a line, the result's values stand beside the others.
 
-    hypervolume: that of the front with this trial.
+    hypervolume: that of the front with this trial. network, spans: see Training, for a full training.
+    continues: the number of the full training, of the same phase, that it continued.
     """
 
     event: Literal["finished"] = "finished"
     phase: Phase
     result: Annotated[TrialResult, BeforeValidator(_result)]
     hypervolume: float | None = None
+    network: Number = 0
+    spans: list[Number] = []
+    continues: Number | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -4,12 +4,13 @@
 the same calls again, and those that have finished return what the journal holds.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 from nasmeta.errors import Interrupted, NothingFeasible, Pruned, RunFailed
-from nasmeta.run import ending, records
+from nasmeta.run import ending, outputs, records
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Observer, RunFinished
@@ -21,12 +22,15 @@ from nasmeta.run.reference import entrants
 from nasmeta.run.state import RunState
 from nasmeta.run.study import Prune, numbers_of
 from nasmeta.run.trials import Trials
+from nasmeta.run.weights import tidy
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.training.score import Stop
 from nasmeta.trial import Proposal
+
+log = logging.getLogger(__name__)
 
 
 def search(
@@ -57,11 +61,13 @@ def search(
         files.make_folder(directory.pareto, inside=directory.path)
     with closing(Trials(composition, judges, directory, recorder, stop)) as trials:
         recorder.announce_start(judges.problem if judges.search.trains_networks() else None)
+        if state.tested is None and state.ends:
+            outputs.keep_earlier(directory, state.ends)
         strategy = _strategy(trials, journal)
         propose_and_judge(strategy, trials, prune)
         finals = train_in_full(strategy, trials)
     summary = ending.test_once(trials, finals).model_dump()
-    trials.weights.forget_all()
+    tidy(directory, state)
     recorder.announce(RunFinished(summary, composition.config.hparams()))
     return summary
 
@@ -138,6 +144,17 @@ def _strategy(trials: Trials, journal: Journal) -> Strategy:
     progress_file = ProgressFile(
         trials.directory.strategy, seconds=composition.config.keys.save_seconds, stop=trials.stop
     )
-    strategy = composition.strategy(limits.feasible, trials.judges.problem, progress_file, costs=limits.cost)
+    strategy = composition.strategy(
+        limits.feasible,
+        trials.judges.problem,
+        progress_file,
+        costs=limits.cost,
+        trials=trials.state.first_trials,
+    )
     trials.replay(strategy, journal)
+    if "budget.trials" in trials.recorder.added and strategy.extended_how:
+        log.warning(
+            "budget.trials: %s, so the results are not those of a run that began with as many",
+            strategy.extended_how,
+        )
     return strategy

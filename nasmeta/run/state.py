@@ -1,6 +1,7 @@
 """The state of a run: what the events of its journal add up to."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from nasmeta.run.front import Front
 from nasmeta.run.ranking import best_of
@@ -21,6 +22,20 @@ FAILURES_IN_A_ROW = 20
 """A run stops if so many trials fail at its start and none succeeds, because its settings must be wrong."""
 
 
+class Training(NamedTuple):
+    """A full training: all that its result depends on besides the run's own settings.
+
+    network: 0, or the number of a further network of the architecture. spans: the budgets that decide how it
+    is trained, besides its own iterations: none if it is the beginning of any longer training.
+    """
+
+    phase: Phase
+    arch: str
+    iterations: int
+    network: int
+    spans: tuple[int, ...]
+
+
 class RunState:
     """A fold over the journal. `apply` takes every event, whether it is read back or has just happened.
 
@@ -29,8 +44,10 @@ class RunState:
     asked: the proposed trials by number. finished: the results by phase and trial. best: the best result of
     the search so far; of equal ones, the first. latencies: milliseconds by architecture. uncountable:
     architectures whose cost cannot be counted. elapsed: seconds of wall time. has_searched: whether the
-    search phase is over. pruned: whether the run was last ended by the study of its sweep. tested: the last
-    meta-test.
+    search phase is over. pruned: whether the run was last ended by the study of its sweep. tested: the
+    meta-test with which the run has ended; None if it goes on. ends: how often it has ended. trained: the
+    number of the latest result of each full training. continued: by phase and number, the training of the
+    same phase that a full training continued.
     """
 
     def __init__(self, objectives: tuple[str, ...] = ()) -> None:
@@ -45,6 +62,9 @@ class RunState:
         self.has_searched = False
         self.pruned = False
         self.tested: Tested | None = None
+        self.ends = 0
+        self.trained: dict[Training, int] = {}
+        self.continued: dict[tuple[Phase, int], int] = {}
 
     @classmethod
     def replay(cls, events: Iterable[JournalEvent], objectives: tuple[str, ...] = ()) -> "RunState":
@@ -61,10 +81,14 @@ class RunState:
             case Started():
                 self.starts.append(event)
                 self.pruned = False
+                if event.added:
+                    self.tested = None
+                if {"budget.trials", "budget.max_seconds"} & event.added.keys():
+                    self.has_searched = False
             case Asked():
                 self.asked[event.trial] = event
             case Finished():
-                self._finish(event.phase, event.result)
+                self._finish(event)
             case Measured():
                 self.latencies[event.arch] = event.ms
             case Uncountable():
@@ -75,18 +99,50 @@ class RunState:
                 self.pruned = True
             case Tested():
                 self.tested = event
+                self.ends += 1
 
-    def _finish(self, phase: Phase, result: TrialResult) -> None:
+    def _finish(self, event: Finished) -> None:
+        phase, result = event.phase, event.result
         self.finished[phase, result.trial] = result
         if phase == "search":
             self.best = best_of([r for r in (self.best, result) if r is not None])
             if self.front is not None and result.score is not None:
                 self.front.add(result, self.latencies.get(result.arch))
+        elif phase != "tuning":
+            training = Training(phase, result.arch, result.iterations, event.network, tuple(event.spans))
+            self.trained[training] = result.trial
+            if event.continues is not None:
+                self.continued[phase, result.trial] = event.continues
 
     @property
     def searched(self) -> list[TrialResult]:
         """The results of the search's trials, in the order in which they ended."""
         return [result for (phase, _), result in self.finished.items() if phase == "search"]
+
+    @property
+    def first_trials(self) -> int | None:
+        """budget.trials before it grew; None if it never did."""
+        grown = (start.added["budget.trials"] for start in self.starts if "budget.trials" in start.added)
+        first = next(grown, [None])[0]
+        return None if first is None else int(first)
+
+    def train_seconds(self, key: tuple[Phase, int]) -> float:
+        """The seconds of a full training's meta-training, with those of the trainings that it continued."""
+        seconds, seen = 0.0, set[tuple[Phase, int]]()
+        while key in self.finished and key not in seen:
+            seconds += self.finished[key].train_seconds
+            seen.add(key)
+            key = key[0], self.continued.get(key, -1)
+        return seconds
+
+    def continuable(self) -> set[tuple[Phase, int]]:
+        """The full trainings that a longer one may continue: the longest of each network."""
+        longest: dict[tuple[Phase, str, int], Training] = {}
+        for training in self.trained:
+            key = training.phase, training.arch, training.network
+            if training.iterations >= longest.get(key, training).iterations:
+                longest[key] = training
+        return {(training.phase, self.trained[training]) for training in longest.values()}
 
     @property
     def simulated_seconds(self) -> float:

@@ -15,13 +15,13 @@ from nasmeta.run.journal import Journal
 from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.recorder import Recorder
-from nasmeta.run.records import Asked, Finished
+from nasmeta.run.records import Asked, Finished, Started
 from nasmeta.run.state import RunState
 from nasmeta.run.weights import Plan, TrialWeights
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
-from nasmeta.trial import Job, Outcome, Phase, Proposal, TrialResult
+from nasmeta.trial import Job, Outcome, Proposal, TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Trials:
         self.constraints = Constraints(composition, judges.search, self.state, recorder.record)
         self.weights = TrialWeights(directory, self.state, self._run)
         self.waiting: list[Proposal] = []
-        self.in_flight: deque[Phase] = deque()
+        self.in_flight: deque[Plan] = deque()
         self.executor: Executor = composition.config.build(
             "executor",
             run=self._run,
@@ -91,6 +91,8 @@ class Trials:
                         f"{journal.path}: trial {event.result.trial} ends but was never asked for"
                     )
                 strategy.tell(self.outcome(event.result))
+            elif isinstance(event, Started) and "budget.trials" in event.added:
+                strategy.extend(int(event.added["budget.trials"][1] or 0))
         self.waiting = list(asked.values())
         self.weights.forget_unneeded(strategy.needed())
         if self.state.front is not None:
@@ -98,7 +100,7 @@ class Trials:
 
     def start(self, proposal: Proposal) -> None:
         """Starts a trial of the search."""
-        self._submit(self.weights.search_job(Asked.of(proposal)))
+        self._submit(Plan.of(Asked.of(proposal)))
 
     def judge_all(self, plans: Sequence[Plan]) -> list[TrialResult]:
         """The results of the planned trainings. What is known is not made again.
@@ -109,7 +111,7 @@ class Trials:
         waiting = deque(plan for plan in plans if not _is_known(plan, self.state))
         while True:
             while waiting and self.has_room:
-                self._submit(self.weights.job(waiting.popleft()))
+                self._submit(waiting.popleft())
             if not self.in_flight:
                 break
             self.next_result()
@@ -121,17 +123,20 @@ class Trials:
         """Waits for the oldest trial in flight to end, and records its result."""
         return self.finish(self.in_flight.popleft(), self.executor.collect())
 
-    def finish(self, phase: Phase, result: TrialResult) -> TrialResult:
-        """Records a result. best.pt is written first, so that a kill in between repeats the trial's end."""
-        state, searching = self.state, phase == "search"
+    def finish(self, plan: Plan, result: TrialResult) -> TrialResult:
+        """Records a result. best.pt is written first, so that a kill in between repeats the trial's end.
+
+        The best.pt of a run that has ended before stays until it ends again.
+        """
+        state, phase, searching = self.state, plan.phase, plan.phase == "search"
         front = state.front if searching else None
         if front is not None and "latency" in front.objectives and result.score is not None:
             self.constraints.latency(self.composition.space.parse(result.arch))
-        event = Finished(phase=phase, elapsed=self.recorder.elapsed, result=result)
+        event = Finished(phase=phase, elapsed=self.recorder.elapsed, result=result, **plan.facts)
         state.apply(event)
         is_best = searching and state.best is event.result
         if self.judges.search.leaves_weights:
-            places = [self.directory.best] if is_best else []
+            places = [self.directory.best] if is_best and not state.ends else []
             places += [self.directory.front(result.trial)] if front and result.trial in front.trials else []
             for path in places:
                 weights = self.directory.weights(phase, result.trial)
@@ -167,13 +172,13 @@ class Trials:
         """Ends the trials that still run."""
         self.executor.close()
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, plan: Plan) -> None:
         self.recorder.start()
-        space = self.composition.space
+        job, space = self.weights.job(plan), self.composition.space
         graph = space.drawing(space.parse(job.arch))
         self.recorder.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
         self.executor.submit(job)
-        self.in_flight.append(job.phase)
+        self.in_flight.append(plan)
 
     def _run(self, job: Job) -> TrialResult:
         """Runs a job in this process."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.records import Asked
@@ -17,9 +18,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """A training that no strategy asked for: one that tries settings of the reference, or one of the finals.
+    """A training to make: a trial of the search, one that tries settings of the reference, or a full one.
 
-    start: phase and number of the trial that it continues. For the others see Job.
+    start: phase and number of the trial that it continues. spans: see Training. For the others see Job.
     """
 
     phase: Phase
@@ -28,10 +29,25 @@ class Plan:
     iterations: int
     network: int = 0
     start: tuple[Phase, int] | None = None
+    spans: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, asked: Asked) -> "Plan":
+        """That of a trial of the search, which may start from the weights of an earlier one."""
+        start: tuple[Phase, int] | None = None if asked.start is None else ("search", asked.start)
+        return cls("search", asked.trial, asked.arch, asked.iterations, start=start)
 
     @property
     def key(self) -> tuple[Phase, int]:
         return self.phase, self.trial
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the journal keeps of it besides its result: nothing for a trial of the search."""
+        if self.phase in ("search", "tuning"):
+            return {}
+        continued = {"continues": self.start[1]} if self.start and self.start[0] == self.phase else {}
+        return {"network": self.network, "spans": list(self.spans), **continued}
 
 
 class TrialWeights:
@@ -46,11 +62,6 @@ class TrialWeights:
         self._kept: set[int] = set()
         """The search's finished trials whose files are there; `_seen` results have been looked through."""
         self._seen = 0
-
-    def search_job(self, asked: Asked) -> Job:
-        """The job of a trial of the search, which may start from the weights of an earlier one."""
-        start: tuple[Phase, int] | None = None if asked.start is None else ("search", asked.start)
-        return self.job(Plan("search", asked.trial, asked.arch, asked.iterations, start=start))
 
     def plan(self, plans: Iterable[Plan]) -> None:
         """Notes trainings, so that their files can be made again."""
@@ -74,10 +85,17 @@ class TrialWeights:
         if not checkpoint.is_whole(path):
             log.warning("trial %d (%s) is trained again", trial, phase)
             searched = phase == "search"
-            asked = self._state.asked
-            self._run(self.search_job(asked[trial]) if searched else self.job(self._plans[phase, trial]))
+            plan = Plan.of(self._state.asked[trial]) if searched else self._plans[phase, trial]
+            self._run(self.job(plan))
             self._kept |= {trial} if searched else set()
         return path
+
+    def can_start(self, phase: Phase, trial: int) -> bool:
+        """Whether a longer full training can continue a finished one from its last iterate."""
+        result = self._state.finished[phase, trial]
+        if result.status == "failed" or result.kept_iteration is not None:
+            return False
+        return (phase, trial) in self._plans or checkpoint.is_whole(self._directory.weights(phase, trial))
 
     def forget_unneeded(self, needed: set[int]) -> None:
         """Deletes the files of the search's finished trials, except those `needed` to start from."""
@@ -88,7 +106,12 @@ class TrialWeights:
             checkpoint.forget(self._directory.weights("search", trial))
         self._kept &= needed
 
-    def forget_all(self) -> None:
-        """Deletes the files of all finished trials, once the run has ended."""
-        for phase, trial in self._state.finished:
-            checkpoint.forget(self._directory.weights(phase, trial))
+
+def tidy(directory: RunDirectory, state: RunState) -> None:
+    """Deletes the files of trials that a run which has ended leaves behind.
+
+    The full trainings that longer ones may continue are kept, in case the run gets a larger budget.
+    """
+    kept = state.continuable()
+    for key in state.finished:
+        checkpoint.forget(directory.weights(*key), only_previous=key in kept)

@@ -47,6 +47,7 @@ class Strategy(ABC):
     - relaxation, adaptation: set if its proposals are the relaxed network whose architecture adapts to every
       task.
     - has_goal: whether it stops at a score that its options name: an accuracy, or minus a loss.
+    - open_ended: whether it can go on for more trials than it began with.
     - unrolls: whether it differentiates the meta-learner's loss through a training step.
     """
 
@@ -55,6 +56,7 @@ class Strategy(ABC):
     learns = True
     black_box = True
     has_goal = False
+    open_ended = True
     unrolls = False
     relaxation: Relaxation | None = None
     adaptation: Adaptation | None = None
@@ -121,6 +123,15 @@ class Strategy(ABC):
     def done(self) -> bool:
         """True once every trial is asked and told, or the strategy has nothing left to propose."""
         return not self._outstanding and (self._asked >= self.trials or self._exhausted())
+
+    def extend(self, trials: int) -> None:
+        """Lets it propose so many trials in all, more than before."""
+        self.trials = trials
+
+    @property
+    def extended_how(self) -> str | None:
+        """What it does with added trials, if it would have done otherwise with all of them from the start."""
+        return None
 
     def chosen(self) -> list[Any]:
         """The architectures that the search ends with, if scores do not decide that; none by default."""

@@ -16,6 +16,7 @@ class Given(Strategy):
     """
 
     learns = False
+    open_ended = False
 
     def __init__(self, *, context: SearchContext, architectures: list[str]) -> None:
         super().__init__(context)

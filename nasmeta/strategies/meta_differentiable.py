@@ -26,6 +26,7 @@ class MetaDifferentiable(Strategy):
     """Meta-learns an adaptive architecture; the arguments are those of Relaxation and Adaptation."""
 
     learns = False
+    open_ended = False
     black_box = False
 
     def __init__(

@@ -64,6 +64,16 @@ class Recursive(Strategy):
         strategy.learn([told for told in self.history if _contains(space, told.arch)])
         return strategy
 
+    def extend(self, trials: int) -> None:
+        """Lets the rounds that are still to come share the added trials; the last one takes what is left."""
+        if self._round == self.rounds:
+            self.inner.extend(self.inner.trials + trials - self.trials)
+        super().extend(trials)
+
+    @property
+    def extended_how(self) -> str | None:
+        return "rounds that have ended keep their trials; later ones share those that are added"
+
     @property
     def budgets(self) -> tuple[int, ...]:
         return self.inner.budgets

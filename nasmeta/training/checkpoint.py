@@ -160,9 +160,9 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def forget(path: Path) -> None:
-    """Deletes a checkpoint of work in progress, and the previous one."""
-    for file in (path, _previous(path)):
+def forget(path: Path, *, only_previous: bool = False) -> None:
+    """Deletes a checkpoint of work in progress, and the previous one; or only that one."""
+    for file in (_previous(path), *([] if only_previous else [path])):
         files.remove(file, inside=_run(path))
 
 

@@ -79,6 +79,11 @@ class MetaTraining:
         self._meta_gradient = recorded_meta_gradient(learner, state)
 
     @property
+    def open_ended(self) -> bool:
+        """Whether the iterations so far would be the same with another horizon."""
+        return self._outer.open_ended
+
+    @property
     def done(self) -> bool:
         """Whether all meta-iterations are done."""
         return self.iteration >= self.iterations

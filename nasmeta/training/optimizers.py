@@ -31,6 +31,11 @@ class OuterOptimizer:
     schedule: Schedule
     warmup: float
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether the rates of earlier iterations do not depend on how many there are."""
+        return self.schedule == "constant" and self.warmup == 0
+
     def rate(self, iteration: int, iterations: int) -> float:
         """The learning rate of a meta-iteration in [0, iterations).
 

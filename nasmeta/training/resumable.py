@@ -91,6 +91,7 @@ class Resumable(Generic[T]):
         """Writes the progress to the file, atomically."""
         payload = {
             "arch": self.arch,
+            "horizon": self.training.horizon,
             "training": self.training.state_dict(),
             "statistics": self.training.state.statistics,
             "seconds": self.seconds,
@@ -103,6 +104,8 @@ class Resumable(Generic[T]):
         if payload["arch"] != self.arch:
             raise ValueError(f"it is of {payload['arch']}")
         training = self._make()  # a file that does not fit leaves no trace in another one
+        if payload["horizon"] != training.horizon and not training.open_ended:
+            raise ValueError(f"its learning rate follows a schedule of {payload['horizon']} iterations")
         training.load_state_dict(payload["training"])
         training.state.set_statistics(payload["statistics"])
         self.training, self.extra = training, payload["extra"]

@@ -87,7 +87,7 @@ def outcome(directory: Path) -> dict[str, Any]:
         return value
 
     with Journal(directory / "journal.jsonl") as journal:
-        records = [timeless(r) for r in journal.records if r["event"] not in ("started", "resumed")]
+        records = [timeless(r) for r in journal.records if "config" not in r]
     told = {"journal": records, "summary": timeless(json.loads((directory / "summary.json").read_text()))}
     if not (directory / "best.pt").exists():
         return told

@@ -1,4 +1,4 @@
-"""A finished run is not gone on with: nothing relabels what it has found."""
+"""A finished run takes no other settings: nothing relabels what it has found."""
 
 import shutil
 from pathlib import Path
@@ -31,7 +31,8 @@ def contents(run: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "forced"])
 @pytest.mark.parametrize(
-    "override", ["seed=5", "budget.trials=10", "task.shot=2", "strategy=random", "progress=true"]
+    "override",
+    ["seed=5", "budget.trials=3", "budget.valid_tasks=30", "task.shot=2", "strategy=random", "progress=true"],
 )
 def test_no_override_reaches_a_finished_run(
     run: Path, override: str, force: list[str], capfd: pytest.CaptureFixture[str]

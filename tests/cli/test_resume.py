@@ -72,7 +72,7 @@ def test_resuming_a_finished_run_changes_nothing(unbroken: Path, capsys: pytest.
 
 
 def test_a_run_killed_while_it_tidied_up_is_tidied_up_when_resumed(unbroken: Path) -> None:
-    left = unbroken / "checkpoints" / "final-00001.pt"
+    left = unbroken / "checkpoints" / "search-00001.pt"
     left.write_bytes(b"of a kill behind the last line of the journal")
     assert main(["resume", str(unbroken)]) == 0
     assert not left.exists()

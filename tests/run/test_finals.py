@@ -197,8 +197,8 @@ def test_a_run_in_which_all_fail_has_no_result(competes: bool, whole: Compositio
 
 def test_a_score_that_is_no_number_counts_as_failed() -> None:
     lost, other = Finalist("final", A), Finalist("final", B)
-    lost.take([result(0, math.nan), result(1, 0.9)])
-    other.take([result(0, 0.2), result(1, 0.2)])
+    lost.results = [result(0, math.nan), result(1, 0.9)]
+    other.results = [result(0, 0.2), result(1, 0.2)]
     assert lost.score == 0.9
     assert other.rank > lost.rank
 

@@ -20,6 +20,7 @@ from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
+from nasmeta.run.weights import Plan
 from nasmeta.strategies.base import Strategy
 from nasmeta.trial import Cost, Job, TrialResult
 from tests.cli.runs import TINY
@@ -128,7 +129,7 @@ def test_a_trial_that_ends_unasked_is_refused(composition: Composition, tmp_path
     with trials_of(composition, tmp_path) as (trials, _, strategy):
         ask(trials, strategy)
         result = trials.next_result()
-        trials.finish("search", result)
+        trials.finish(Plan("search", 0, result.arch, result.iterations), result)
     with (
         pytest.raises(RunDirectoryError, match="trial 0 ends"),
         trials_of(composition, tmp_path),

@@ -7,7 +7,7 @@ import torch
 
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.state import RunState
-from nasmeta.run.weights import Plan, TrialWeights
+from nasmeta.run.weights import Plan, TrialWeights, tidy
 from nasmeta.training import checkpoint
 from nasmeta.trial import Job
 from tests.run.events import asked, finished
@@ -22,7 +22,8 @@ class Run:
             [
                 asked(0), asked(1), finished(0, 0.5), finished(1, 0.4), asked(2, continues=0, iterations=20),
                 finished(2, 0.6, arch="arch-0"), finished(0, 0.9, "reference", arch="reference"),
-                finished(0, 0.7, "final", arch="arch-0"), finished(1, 0.8, "final", arch="arch-0"),
+                finished(0, 0.7, "final", arch="arch-0", iterations=50),
+                finished(1, 0.8, "final", arch="arch-0", iterations=100),
             ]
         )  # fmt: skip
         self.weights = TrialWeights(self.directory, self.state, self.run)
@@ -59,14 +60,14 @@ def test_only_what_later_trials_start_from_is_kept(run: Run) -> None:
     assert not {"search-00001.pt", "search-00002.pt"} & run.names()
     run.weights.forget_unneeded(set())
     assert run.names() == {"reference-00000.pt", "final-00000.pt", "final-00001.pt"}
-    run.weights.forget_all()
-    assert not run.names()
+    tidy(run.directory, run.state)
+    assert run.names() == {"reference-00000.pt", "final-00001.pt"}, "what could be continued"
 
 
 def test_a_trial_that_continues_another_starts_from_its_file(run: Run) -> None:
-    job = run.weights.search_job(run.state.asked[2])
+    job = run.weights.job(Plan.of(run.state.asked[2]))
     assert (job.start, job.iterations) == (run.directory.weights("search", 0), 20)
-    assert run.weights.search_job(run.state.asked[1]).start is None
+    assert run.weights.job(Plan.of(run.state.asked[1])).start is None
     assert not run.jobs
 
 

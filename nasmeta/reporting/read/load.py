@@ -12,6 +12,7 @@ from nasmeta.errors import RunDirectoryError
 from nasmeta.reporting.read.differences import Settings, differing_keys, written
 from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory, checked_config
+from nasmeta.run.growth import GROWING
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
 from nasmeta.run.ranking import best_of
 from nasmeta.run.records import Finished, Tested
@@ -114,8 +115,8 @@ def load_run(path: Path) -> Run:
         changes=_changes(configs),
         latencies=state.latencies,
         trials=tuple(event for event in ended if event.phase == "search"),
-        finals=tuple(event.result for event in ended if event.phase == "final"),
-        reference=_reference([event.result for event in ended if event.phase == "reference"]),
+        finals=tuple(result for (phase, _), result in state.finished.items() if phase == "final"),
+        reference=_reference([r for (phase, _), r in state.finished.items() if phase == "reference"]),
         in_flight=len(state.asked) - len(state.searched),
         elapsed=state.elapsed,
     )
@@ -211,11 +212,12 @@ def _job(sweep: Path, job: Job, command: SearchCommand) -> Run:
 
 
 def _changes(configs: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    """The settings in which the starts differ, like "task.shot: 1, 5"."""
+    """The settings in which the starts differ, like "task.shot: 1, 5", except budgets that may grow."""
     settings: list[Settings] = [dict(flat(config, "")) for config in configs]
     values = {
         key: dict.fromkeys(written(each.get(key, "-")) for each in settings)
         for key in differing_keys(settings)
+        if key not in GROWING
     }
     return tuple(f"{key}: {', '.join(found)}" for key, found in values.items())
 

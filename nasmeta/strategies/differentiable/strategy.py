@@ -44,6 +44,7 @@ class Differentiable(Strategy):
     """
 
     learns = False
+    open_ended = False
     black_box = False
 
     def __init__(

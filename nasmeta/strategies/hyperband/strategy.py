@@ -63,6 +63,7 @@ class Hyperband(Strategy):
         self.s_max = plan.halvings(self.iterations, eta, min_share)
         self.halving: list[Halving] = []
         self.asynchronous = Asynchronous(plan.budgets(self.iterations, eta, self.s_max), eta)
+        self._cut = False
         self._places: dict[int, tuple[Halving | Asynchronous, int]] = {}  # trial -> its bracket and rung
 
     @property
@@ -73,6 +74,11 @@ class Hyperband(Strategy):
     def brackets(self) -> Sequence[Halving | Asynchronous]:
         """The brackets begun so far."""
         return [self.asynchronous] if self.mode == "asha" else self.halving
+
+    @property
+    def extended_how(self) -> str | None:
+        cut = "the last bracket was cut to fit the trials before; further brackets follow it"
+        return cut if self._cut else None
 
     def _ask(self, trial: int) -> Proposal | None:
         for bracket in self.brackets:
@@ -113,6 +119,7 @@ class Hyperband(Strategy):
         rungs = plan.bracket(s, self.s_max, self.iterations, self.eta)
         if self.mode == "halving" or sum(rung.size for rung in rungs) > left:
             rungs = plan.cut(left, s, self.iterations, self.eta)
+            self._cut = True
         self.halving.append(Halving(rungs))
         return self.halving[-1]
 

@@ -1,0 +1,59 @@
+"""More for a run: the budgets that may grow when it is resumed, also after it has ended.
+
+What the run has counts as if it had asked for the larger budget from the start. What could not be the same is
+refused, or told before it begins.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from nasmeta.errors import ConfigError
+from nasmeta.run.composition import Composition
+from nasmeta.run.state import RunState
+
+GROWING = tuple(
+    f"budget.{name}"
+    for name in (
+        *("trials", "max_seconds", "reference_trials", "final_candidates", "final_iterations"),
+        *("final_rounds", "final_seeds", "test_tasks"),
+    )
+)
+"""The budgets that may grow. The score of a trial of the search depends on none of them."""
+
+
+def grown(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The budgets of which one configuration has more than another one, as [before, now] by dotted key."""
+    old, new = before.get("budget", {}), now.get("budget", {})
+    pairs = {key: (old.get(key[7:]), new.get(key[7:])) for key in GROWING if key[7:] in old}
+    return {key: list(pair) for key, pair in pairs.items() if _size(pair[0]) < _size(pair[1])}
+
+
+def _size(budget: float | None) -> float:
+    """None is no limit."""
+    return math.inf if budget is None else budget
+
+
+def check_growth(composition: Composition, state: RunState, added: Mapping[str, Any]) -> list[str]:
+    """What the added budgets do that a user might not expect, a line each.
+
+    Raises ConfigError if the strategy that the run has begun with cannot go on for more trials.
+    """
+    budget = composition.config.keys.budget
+    strategy = composition.strategy(lambda arch: True)
+    if "budget.trials" in added and state.asked and not strategy.open_ended:
+        raise ConfigError(
+            f"budget.trials: strategy {type(strategy).__name__} divides its schedule among all trials, so "
+            f"they cannot grow from {added['budget.trials'][0]}; start a new run"
+        )
+    longer = added.keys() & {"budget.final_iterations", "budget.final_rounds"}
+    if not state.trained or not longer:
+        return []
+    if budget.keep == "best":
+        return ["budget.keep=best left no last iterates to continue: the finals are trained anew"]
+    if "budget.final_iterations" in longer and not composition.problem().optimizer.open_ended:
+        return [
+            "the learning rate's schedule spans budget.final_iterations (optimizer.schedule, .warmup): the "
+            "finals are trained anew"
+        ]
+    return []
