@@ -71,13 +71,19 @@ def _parser() -> argparse.ArgumentParser:
     train_parser.add_argument("-m", action="store_true", help="a sweep: -m seed=0,1,2")
     _add_trust(train_parser)
 
-    resume_parser = commands.add_parser("resume", help="resume an interrupted run or sweep")
+    resume_parser = commands.add_parser("resume", help="resume an interrupted run or sweep; more for a run")
     resume_parser.add_argument("directory", type=_path, metavar="DIR")
     resume_parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="changes, e.g. progress=false; see --force"
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="larger budgets, e.g. budget.trials=100; or changes, see --force",
     )
     resume_parser.add_argument(
         "--force", action="store_true", help="resume even if settings that results depend on have changed"
+    )
+    resume_parser.add_argument(
+        "--retry-failed", action="store_true", help="try the run's failed trials again; the results count"
     )
     _add_trust(resume_parser)
 

@@ -1,6 +1,7 @@
 """`nasmeta resume DIR [KEY=VALUE ...]`, for a run or a sweep."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ from nasmeta.run.manifest import Job, Manifest, Numbers
 from nasmeta.run.state import RunState
 from nasmeta.run.study import Prune
 from nasmeta.runtime import files
-from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.runtime.command_lines import SearchCommand, command_line
+
+log = logging.getLogger(__name__)
 
 
 def resume(options: argparse.Namespace) -> int:
     """Resumes the run or the sweep in `options.directory`, with the changes in `options.overrides`."""
     manifest = Manifest(options.directory)
     if manifest.file.exists():
+        if options.retry_failed:
+            raise RunDirectoryError(
+                f"{manifest.path}: --retry-failed is for the trials of one run; a sweep always tries failed "
+                "jobs again; name a job: "
+                + command_line("resume", manifest.path / "NUMBER", "--retry-failed")
+            )
         _resume_sweep(options, manifest)
     else:
         _resume_run(options, RunDirectory(options.directory).load_config(), options.directory, None)
@@ -66,10 +75,21 @@ def _resume_run(
     if begun:  # the run knows what it was last started with
         stored, command = directory.load_config(), records.command(state.starts) or command
     config = reconfigured(stored, options.overrides, trusted=options.trust_code)
-    summary = finished.result(directory, state, config, options.overrides)
+    if options.retry_failed and not state.failed:
+        log.info("%s: no trial has failed, so none is tried again", path)
+    retry = options.retry_failed
+    summary = finished.result(directory, state, config, options.overrides, retry_failed=retry)
     if summary is not None:
         return show(summary, config, path)
     if command is not None:
         command = command.changed(options.overrides, CHOSEN)
     composition = Composition.of(config) if begun else ready(config)
-    return run(composition, path, command, overrides=options.overrides, force=options.force, prune=prune)
+    return run(
+        composition,
+        path,
+        command,
+        overrides=options.overrides,
+        force=options.force,
+        retry_failed=retry,
+        prune=prune,
+    )

@@ -32,10 +32,19 @@ def run(
     *,
     overrides: Sequence[str] = (),
     force: bool = False,
+    retry_failed: bool = False,
     prune: Prune | None = None,
 ) -> Numbers:
     """`complete` for the command line: prints the closing table and returns what `show` does."""
-    summary = complete(composition, path, command, overrides=overrides, force=force, prune=prune)
+    summary = complete(
+        composition,
+        path,
+        command,
+        overrides=overrides,
+        force=force,
+        retry_failed=retry_failed,
+        prune=prune,
+    )
     return show(summary, composition.config, path)
 
 
@@ -46,12 +55,14 @@ def complete(
     *,
     overrides: Sequence[str] = (),
     force: bool = False,
+    retry_failed: bool = False,
     prune: Prune | None = None,
 ) -> dict[str, Any]:
     """Begins or resumes the run in `path`; returns what summary.json holds.
 
     command: what makes the run, if that is known. overrides: the user's changes to a run that is resumed.
-    force: allow changes that results depend on. prune: asked after each trial whether to end the run early.
+    force: allow changes that results depend on. retry_failed: try failed trials again. prune: asked after
+    each trial whether to end the run early.
     """
     keep_pages()
     composition.log_notices()
@@ -67,7 +78,9 @@ def complete(
             log.warning("%s", line)
         observers = _observers(config, directory)
         try:
-            return search(composition, directory, journal, observers, stop, command, prune)
+            return search(
+                composition, directory, journal, observers, stop, command, prune, retry_failed=retry_failed
+            )
         except Interrupted as interrupted:
             raise Interrupted(f"{interrupted}; resume with: {again}") from None
         except StorageError as error:

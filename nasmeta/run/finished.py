@@ -19,9 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def result(
-    directory: RunDirectory, state: RunState, config: Config, overrides: list[str]
+    directory: RunDirectory, state: RunState, config: Config, overrides: list[str], *, retry_failed: bool
 ) -> dict[str, Any] | None:
-    """The summary of a run; None if it has not ended, its budget grows, or files have to be made again.
+    """The summary of a run; None if it has not ended or goes on, or if files have to be made again.
+
+    A run that has ended goes on if its budget grows, or failed trials are tried again (`retry_failed`).
 
     `config` is the configuration to resume with; it includes `overrides`, those of the command. Raises
     RunDirectoryError if the run has ended and the configuration differs from its own. If budgets grow or
@@ -38,7 +40,7 @@ def result(
         now = config.to_dict()
         changed = changes({"config": before["config"]}, {"config": now}) if before else {}
         added = grown(before["config"], now) if before else {}
-        if summary is None or added:  # it may go on on another machine or executor
+        if summary is None or added or retry_failed:  # it may go on on another machine or executor
             changed = {n: text for n, text in changed.items() if not is_harmless(n, same_data=True)}
         wrong = {n: text for n, text in changed.items() if n.removeprefix("config.") not in added}
         if wrong:
@@ -46,7 +48,7 @@ def result(
                 f"{directory.path}: the run is finished, and {told(wrong)} would change nothing of its "
                 f"result (what may grow: {', '.join(GROWING)}); " + _new_run(command(state.starts), overrides)
             )
-        if added:
+        if added or (retry_failed and state.failed):
             return None
         if summary is not None:
             tidy(directory, state)  # a kill may have kept the run from it

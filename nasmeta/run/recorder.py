@@ -10,7 +10,7 @@ from nasmeta.run.environment import environment, recorded
 from nasmeta.run.events import Announcer, Observer, RunStarted
 from nasmeta.run.growth import grown
 from nasmeta.run.journal import Journal
-from nasmeta.run.records import JournalEvent, Started
+from nasmeta.run.records import JournalEvent, Retried, Started
 from nasmeta.run.state import RunState
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.training.problem import Problem
@@ -41,25 +41,29 @@ class Recorder:
         """The budgets that grow with this session."""
         self._elapsed_before, self._began = state.elapsed, time.monotonic()
 
-    def announce_start(self, problem: Problem | None) -> None:
+    def announce_start(self, problem: Problem | None, *, retry_failed: bool = False) -> None:
         """Tells the observers that the run begins or is resumed.
 
         problem: that of the trials, from whose training tasks some are shown; None if no network is trained.
+        retry_failed: whether failed trials are tried again, which is recorded.
         """
         resumed = bool(self._journal.records)
         if not resumed or self.added:
             self.start()
         state, command = self.state, self._command or records.command(self.state.starts)
+        if retry_failed and state.failed:
+            self.record(Retried(trials=state.failed))
+        full = [key for key in state.finished if key[0] in ("final", "reference")]
         self.announce(
             RunStarted(
                 directory=str(self._directory.path),
                 trials=self._composition.trials,
-                finished=len(state.searched),
+                finished=sum(key[0] == "search" for key in state.finished.keys() - state.retries),
                 resumed=resumed,
                 batch_norm=self._composition.config.keys.batch_norm,
                 episode=problem.train.batch(0, 1) if problem else None,
                 best=state.best,
-                full=sum(key[0] in ("final", "reference") for key in state.finished),
+                full=len(full) if state.has_searched else 0,
                 settings=self._composition.config.hparams(),
                 overrides=command.overrides if command else (),
                 began=state.starts[0].at if state.starts else None,

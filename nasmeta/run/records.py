@@ -158,6 +158,13 @@ class Finished(_Line):
         return {**values.pop("result"), **values}
 
 
+class Retried(_Line):
+    """Failed trials are to be tried again, by phase. They keep their numbers, or are full trainings anew."""
+
+    event: Literal["retried"] = "retried"
+    trials: dict[Phase, list[Number]]
+
+
 class Measured(_Line):
     """The latency of an architecture, in milliseconds."""
 
@@ -198,7 +205,7 @@ class Tested(_Line):
     test_tasks: int | None = None
 
 
-JournalEvent = Started | Asked | Finished | Measured | Uncountable | Searched | Pruned | Tested
+JournalEvent = Started | Asked | Finished | Retried | Measured | Uncountable | Searched | Pruned | Tested
 _EVENT: TypeAdapter[JournalEvent] = TypeAdapter(Annotated[JournalEvent, Field(discriminator="event")])
 
 

@@ -22,7 +22,7 @@ from nasmeta.run.reference import entrants
 from nasmeta.run.state import RunState
 from nasmeta.run.study import Prune, numbers_of
 from nasmeta.run.trials import Trials
-from nasmeta.run.weights import tidy
+from nasmeta.run.weights import Plan, tidy
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.strategies.base import Strategy
@@ -41,12 +41,15 @@ def search(
     stop: Stop,
     command: SearchCommand | None = None,
     prune: Prune | None = None,
+    *,
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Searches, trains the best few in full, chooses one on validation, and tests it once.
 
     directory: where the run writes; the caller holds its lock. journal: that of the directory, open.
     observers: called with every event. stop: whether to stop. command: what makes the run, if that is known.
-    prune: asked after each trial whether to end the run early.
+    prune: asked after each trial whether to end the run early. retry_failed: whether failed trials are tried
+    again.
 
     Returns what summary.json holds. Raises Interrupted once everything is saved if `stop` says so, Pruned if
     `prune` does, and RunFailed if there is no result.
@@ -60,7 +63,8 @@ def search(
     if state.front is not None:
         files.make_folder(directory.pareto, inside=directory.path)
     with closing(Trials(composition, judges, directory, recorder, stop)) as trials:
-        recorder.announce_start(judges.problem if judges.search.trains_networks() else None)
+        problem = judges.problem if judges.search.trains_networks() else None
+        recorder.announce_start(problem, retry_failed=retry_failed)
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)
         strategy = _strategy(trials, journal)
@@ -75,6 +79,8 @@ def search(
 def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None) -> None:
     """The search phase: the loop of asks and tells, from wherever the journal has left it."""
     state, weights = trials.state, trials.weights
+    again = [trial for phase, trial in sorted(state.retries) if phase == "search"]
+    trials.judge_all([Plan.of(state.asked[trial]) for trial in again])
     while True:
         if state.hopeless:
             raise RunFailed(state.hopeless)

@@ -11,6 +11,7 @@ from nasmeta.run.records import (
     JournalEvent,
     Measured,
     Pruned,
+    Retried,
     Searched,
     Started,
     Tested,
@@ -47,7 +48,7 @@ class RunState:
     search phase is over. pruned: whether the run was last ended by the study of its sweep. tested: the
     meta-test with which the run has ended; None if it goes on. ends: how often it has ended. trained: the
     number of the latest result of each full training. continued: by phase and number, the training of the
-    same phase that a full training continued.
+    same phase that a full training continued. retries: the failed trials to try again.
     """
 
     def __init__(self, objectives: tuple[str, ...] = ()) -> None:
@@ -65,6 +66,7 @@ class RunState:
         self.ends = 0
         self.trained: dict[Training, int] = {}
         self.continued: dict[tuple[Phase, int], int] = {}
+        self.retries: set[tuple[Phase, int]] = set()
 
     @classmethod
     def replay(cls, events: Iterable[JournalEvent], objectives: tuple[str, ...] = ()) -> "RunState":
@@ -89,6 +91,11 @@ class RunState:
                 self.asked[event.trial] = event
             case Finished():
                 self._finish(event)
+            case Retried():
+                self.tested = None
+                keys = {(phase, trial) for phase, trials in event.trials.items() for trial in trials}
+                self.retries |= keys
+                self.trained = {t: n for t, n in self.trained.items() if (t.phase, n) not in keys}
             case Measured():
                 self.latencies[event.arch] = event.ms
             case Uncountable():
@@ -104,6 +111,7 @@ class RunState:
     def _finish(self, event: Finished) -> None:
         phase, result = event.phase, event.result
         self.finished[phase, result.trial] = result
+        self.retries.discard((phase, result.trial))
         if phase == "search":
             self.best = best_of([r for r in (self.best, result) if r is not None])
             if self.front is not None and result.score is not None:
@@ -118,6 +126,16 @@ class RunState:
     def searched(self) -> list[TrialResult]:
         """The results of the search's trials, in the order in which they ended."""
         return [result for (phase, _), result in self.finished.items() if phase == "search"]
+
+    @property
+    def failed(self) -> dict[Phase, list[int]]:
+        """The failed trials by phase, except full trainings that were tried again."""
+        full = {(training.phase, number) for training, number in self.trained.items()}
+        failed: dict[Phase, list[int]] = {}
+        for (phase, trial), result in self.finished.items():
+            if result.status == "failed" and (phase in ("search", "tuning") or (phase, trial) in full):
+                failed.setdefault(phase, []).append(trial)
+        return failed
 
     @property
     def first_trials(self) -> int | None:

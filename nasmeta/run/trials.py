@@ -15,7 +15,7 @@ from nasmeta.run.journal import Journal
 from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.recorder import Recorder
-from nasmeta.run.records import Asked, Finished, Started
+from nasmeta.run.records import Asked, Finished, Retried, Started
 from nasmeta.run.state import RunState
 from nasmeta.run.weights import Plan, TrialWeights
 from nasmeta.strategies.base import Strategy
@@ -75,6 +75,7 @@ class Trials:
         if not strategy.black_box:  # repeating its asks may train
             self.recorder.start()
         asked: dict[int, Proposal] = {}
+        again: set[int] = set()
         for event in journal.events:
             if isinstance(event, Asked):
                 proposal = strategy.ask()
@@ -85,6 +86,10 @@ class Trials:
                         "the code or the configuration has changed"
                     )
                 asked[proposal.trial] = proposal
+            elif isinstance(event, Retried):
+                again |= set(event.trials.get("search", []))
+            elif isinstance(event, Finished) and event.phase == "search" and event.result.trial in again:
+                again.remove(event.result.trial)  # the strategy was told that it had failed
             elif isinstance(event, Finished) and event.phase == "search":
                 if asked.pop(event.result.trial, None) is None:
                     raise RunDirectoryError(
@@ -188,6 +193,8 @@ class Trials:
 
 def _is_known(plan: Plan, state: RunState) -> bool:
     """Whether the training has a result. One of another architecture is from before a forced change."""
+    if plan.key in state.retries:
+        return False
     result = state.finished.get(plan.key)
     return result is not None and result.arch == plan.arch
 

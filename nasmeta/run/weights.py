@@ -98,8 +98,11 @@ class TrialWeights:
         return (phase, trial) in self._plans or checkpoint.is_whole(self._directory.weights(phase, trial))
 
     def forget_unneeded(self, needed: set[int]) -> None:
-        """Deletes the files of the search's finished trials, except those `needed` to start from."""
-        new = islice(self._state.finished, self._seen, None)
+        """Deletes the files of the search's finished trials, except those `needed` to start from.
+
+        Trials that are to be tried again keep theirs, which hold their progress.
+        """
+        new = set(islice(self._state.finished, self._seen, None)) - self._state.retries
         self._kept |= {trial for phase, trial in new if phase == "search"}
         self._seen = len(self._state.finished)
         for trial in self._kept - needed:

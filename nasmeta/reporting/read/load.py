@@ -114,7 +114,7 @@ def load_run(path: Path) -> Run:
         began=state.starts[0].at if state.starts else None,
         changes=_changes(configs),
         latencies=state.latencies,
-        trials=tuple(event for event in ended if event.phase == "search"),
+        trials=tuple({e.result.trial: e for e in ended if e.phase == "search"}.values()),
         finals=tuple(result for (phase, _), result in state.finished.items() if phase == "final"),
         reference=_reference([r for (phase, _), r in state.finished.items() if phase == "reference"]),
         in_flight=len(state.asked) - len(state.searched),
