@@ -86,8 +86,9 @@ class Beside(Executor):
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
 
-    def collect(self) -> TrialResult:
-        return self._judge(self._waiting.popleft(), lambda progress: None, lambda: False)
+    def collect(self) -> tuple[Job, TrialResult]:
+        job = self._waiting.popleft()
+        return job, self._judge(job, lambda progress: None, lambda: False)
 
 
 def run(config: Config, path: Path) -> dict[str, Any]:

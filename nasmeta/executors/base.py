@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from nasmeta.trial import Job, TrialResult
 
@@ -15,6 +15,8 @@ Judge = Callable[[Job, Callable[["Progress"], None], "Stop"], TrialResult]
 """Runs a job and reports its readings. Once `Stop` says so, it saves the progress and raises Interrupted."""
 Rebuild = Callable[[], Judge]
 """Makes a Judge that runs jobs in another process as they would run in this one. Can be pickled."""
+Order = Literal["submission", "completion"]
+"""The order in which results are told: that of the jobs, or that in which they end."""
 Follow = Callable[[Job, "Progress"], None]
 """Called with every reading of a job's metrics."""
 
@@ -35,10 +37,11 @@ def lost(job: Job, reason: str, seconds: float = 0.0) -> TrialResult:
 
 
 class Executor(ABC):
-    """Runs jobs and returns their results in the order in which the jobs were submitted.
+    """Runs jobs and returns their results.
 
-    Because of that order, a search gives the same result however long its trials take. A job is idempotent:
-    it may be submitted again after an interruption, also to another executor.
+    If these come in the order of submission, a search gives the same result however long its trials take. If
+    they come in the order of completion, no worker waits for another one's trial. A job is idempotent: it may
+    be submitted again after an interruption, also to another executor.
 
     The run passes in the arguments of config.schema.INJECTED, of which a constructor names those that it
     needs. `run` runs a job in this process. `rebuild` makes what runs jobs in another process. An executor
@@ -63,8 +66,8 @@ class Executor(ABC):
         """Accepts a job. It may run now or later."""
 
     @abstractmethod
-    def collect(self) -> TrialResult:
-        """Waits for the oldest job to end and returns its result.
+    def collect(self) -> tuple[Job, TrialResult]:
+        """Waits for the oldest job to end, or for any, and returns it with its result.
 
         Once the run has to stop, it saves the progress of every job and raises Interrupted, even if a result
         is ready. If the run told the strategy that result but asked for no further trial, it would resume

@@ -4,11 +4,14 @@ Choose it if one trial does not fill the machine: it has many cores, or a GPU th
 The workers share the cores. Each has its own copy of the data, on the device too. A trial gives the same
 result as in the run's own process with the same number of threads.
 
-Results come back in the order in which trials were submitted. For the same number of workers, a run is
-therefore the same every time, however long trials take and whenever it is killed and resumed. The price is
-that a worker that is done waits for older trials. With several workers, a strategy is asked before it is told
-the results of the trials in flight. A strategy that learns from results therefore proposes other
-architectures than with executor=serial.
+With order=submission, results come back in the order in which trials were submitted. For the same number of
+workers, a run is therefore the same every time, however long trials take and whenever it is killed and
+resumed. The price is that a worker that is done waits for older trials: 8 workers with trials of 1, 3 and 9
+units are busy for less than half of the time. With order=completion, they never wait, and what a strategy
+proposes next depends on the machine.
+
+With several workers, a strategy is asked before it is told the results of the trials in flight. A strategy
+that learns from results therefore proposes other architectures than with executor=serial.
 
 Workers ignore signals; they save and stop when the run does. If the run is killed they end within a second,
 even if they are just starting. If a worker is killed, its trial fails, and the next trial gets a new worker.
@@ -19,7 +22,6 @@ import multiprocessing
 import pickle
 import signal
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -30,7 +32,7 @@ import torch
 from pydantic import Field
 
 from nasmeta.errors import Interrupted, NasmetaError, RunFailed
-from nasmeta.executors.base import Executor, Follow, Rebuild, lost
+from nasmeta.executors.base import Executor, Follow, Order, Rebuild, lost
 from nasmeta.executors.worker import READY, serve
 from nasmeta.runtime.import_path import leave_out_current_folder
 from nasmeta.runtime.signals import SIGNALS
@@ -50,13 +52,19 @@ class ProcessExecutor(Executor):
     separate = True
 
     def __init__(
-        self, *, workers: Annotated[int, Field(ge=1, le=1024)], rebuild: Rebuild, follow: Follow, stop: Stop
+        self,
+        *,
+        workers: Annotated[int, Field(ge=1, le=1024)],
+        order: Order,
+        rebuild: Rebuild,
+        follow: Follow,
+        stop: Stop,
     ) -> None:
-        self.workers = workers
+        self.workers, self._order = workers, order
         self._rebuild, self._follow, self._stop = rebuild, follow, stop
         self._threads = max(1, torch.get_num_threads() // workers)
         self._idle: list[_Worker] = []
-        self._busy: deque[_Worker] = deque()
+        self._busy: list[_Worker] = []
         """In the order in which their jobs were submitted."""
 
     @property
@@ -72,17 +80,19 @@ class ProcessExecutor(Executor):
         self._busy.append(worker)
         worker.begin(job)
 
-    def collect(self) -> TrialResult:
-        oldest = self._busy[0]
+    def collect(self) -> tuple[Job, TrialResult]:
+        awaited = self._busy if self._order == "completion" else [self._busy[0]]
         while not self._stop():
-            answer = oldest.answer
-            if answer is None:
+            worker = next((worker for worker in awaited if worker.answer is not None), None)
+            if worker is None:
                 self._receive()
-            elif isinstance(answer, Interrupted):
-                raise answer
+            elif isinstance(worker.answer, Interrupted):
+                raise worker.answer
             else:
-                self._idle.append(self._busy.popleft())
-                return answer
+                self._busy.remove(worker)
+                self._idle.append(worker)
+                assert worker.answer is not None
+                return worker.job, worker.answer
         self._halt()
 
     def close(self) -> None:

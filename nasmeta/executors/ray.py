@@ -4,14 +4,13 @@ Choose it if one machine is too small. Every machine needs nasmeta with its extr
 system with the run's directory and the dataset's files under the same paths. Without an `address` (or
 RAY_ADDRESS), a cluster of this machine alone is started, which ends with the run.
 
-As with executor=process, results come back in the order of submission. A run is therefore the same every
-time for the same number of workers on machines of one kind. A trial's iterations cannot be followed while it
+For `order`, see executor=process. By submission, a run is the same every time for the same number of workers
+on machines of one kind. A trial's iterations cannot be followed while it
 runs. If an actor dies (its machine is taken away, or memory is short), its trial fails.
 """
 
 import asyncio
 import threading
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,7 +21,7 @@ import torch
 from pydantic import Field
 
 from nasmeta.errors import ConfigError, Interrupted, NasmetaError, RunFailed
-from nasmeta.executors.base import Executor, Rebuild, lost
+from nasmeta.executors.base import Executor, Order, Rebuild, lost
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.import_path import leave_out_current_folder, outside_current_folder
 from nasmeta.runtime.stored import UsersOnly
@@ -58,14 +57,15 @@ class RayExecutor(Executor):
         cpus: Annotated[int, Field(ge=1)],
         gpus: Annotated[float, Field(ge=0)],
         address: Address,
+        order: Order,
         rebuild: Rebuild,
         stop: Stop,
     ) -> None:
         self.workers, self._cpus, self._gpus, self._address = workers, cpus, gpus, address
-        self._rebuild, self._stop = rebuild, stop
+        self._order, self._rebuild, self._stop = order, rebuild, stop
         self._ray: Any = None
         self._idle: list[Any] = []
-        self._busy: deque[_Running] = deque()
+        self._busy: list[_Running] = []
         """In the order in which the jobs were submitted."""
 
     @classmethod
@@ -83,11 +83,14 @@ class RayExecutor(Executor):
         actor = self._idle.pop() if self._idle else self._worker.remote(self._rebuild, self._cpus, self._flag)
         self._busy.append(_Running(job, actor, actor.run.remote(job)))
 
-    def collect(self) -> TrialResult:
+    def collect(self) -> tuple[Job, TrialResult]:
+        awaited = self._busy if self._order == "completion" else [self._busy[0]]
         while not self._stop():
-            ready, _ = self._ray.wait([self._busy[0].answer], timeout=POLL_SECONDS)
-            if ready:
-                return self._result(self._busy.popleft())
+            ready, _ = self._ray.wait([running.answer for running in awaited], timeout=POLL_SECONDS)
+            ended = next((running for running in awaited if running.answer in ready), None)
+            if ended is not None:
+                self._busy.remove(ended)
+                return ended.job, self._result(ended)
         self._halt()
 
     def close(self) -> None:

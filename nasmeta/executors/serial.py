@@ -19,5 +19,6 @@ class SerialExecutor(Executor):
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
 
-    def collect(self) -> TrialResult:
-        return self._run(self._waiting.popleft())
+    def collect(self) -> tuple[Job, TrialResult]:
+        job = self._waiting.popleft()
+        return job, self._run(job)

@@ -21,7 +21,7 @@ from nasmeta.run.weights import Plan, TrialWeights
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
-from nasmeta.trial import Job, Outcome, Proposal, TrialResult
+from nasmeta.trial import Job, Outcome, Phase, Proposal, TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Trials:
         self.constraints = Constraints(composition, judges.search, self.state, recorder.record)
         self.weights = TrialWeights(directory, self.state, self._run)
         self.waiting: list[Proposal] = []
-        self.in_flight: deque[Plan] = deque()
+        self.in_flight: dict[tuple[Phase, int], Plan] = {}
         self.executor: Executor = composition.config.build(
             "executor",
             run=self._run,
@@ -125,8 +125,9 @@ class Trials:
         return [self.state.finished[plan.key] for plan in plans]
 
     def next_result(self) -> TrialResult:
-        """Waits for the oldest trial in flight to end, and records its result."""
-        return self.finish(self.in_flight.popleft(), self.executor.collect())
+        """Waits for a trial in flight to end, and records its result."""
+        job, result = self.executor.collect()
+        return self.finish(self.in_flight.pop((job.phase, job.trial)), result)
 
     def finish(self, plan: Plan, result: TrialResult) -> TrialResult:
         """Records a result. best.pt is written first, so that a kill in between repeats the trial's end.
@@ -183,7 +184,7 @@ class Trials:
         graph = space.drawing(space.parse(job.arch))
         self.recorder.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
         self.executor.submit(job)
-        self.in_flight.append(plan)
+        self.in_flight[plan.key] = plan
 
     def _run(self, job: Job) -> TrialResult:
         """Runs a job in this process."""

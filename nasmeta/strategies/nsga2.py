@@ -9,7 +9,8 @@ all objectives. Lu et al. 2019 (NSGA-Net, arXiv:1810.03522) brought it to archit
 Constraints of the run are hard: an architecture that breaks them is never proposed. Failed trials are
 dominated by all others (constrained domination). Deviations: no architecture is evaluated twice while
 variation offers new ones; a mutation is one edit of the space, while the paper flips each variable with
-probability 1/n. With several asks outstanding, a generation waits for the last tell of the one before.
+probability 1/n. With several asks outstanding, nothing waits: children are bred from the latest parents, and
+a generation ends with every `population_size` tells.
 """
 
 import math
@@ -66,10 +67,8 @@ class NSGA2(Strategy):
         self.parents: list[Member] = []
         self.children: list[Outcome] = []
 
-    def _ask(self, trial: int) -> Proposal | None:
+    def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
-        if trial % self.size == 0 and self._outstanding:
-            return None
         arch = self.fresh(lambda: self._child(rng)) if self.parents else self.draw(rng)
         return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from nasmeta.errors import Interrupted, RunFailed, StorageError
-from nasmeta.executors.base import Executor, Rebuild
+from nasmeta.executors.base import Executor, Order, Rebuild
 from nasmeta.executors.process import ProcessExecutor
 from nasmeta.executors.serial import SerialExecutor
 from nasmeta.training.meta_training import Progress
@@ -33,9 +33,12 @@ def follow(job: Job, progress: Progress) -> None:
 
 
 def process(
-    workers: int = 1, rebuild: Rebuild = toy.rebuild, stop: Callable[[], bool] = lambda: False
+    workers: int = 1,
+    rebuild: Rebuild = toy.rebuild,
+    stop: Callable[[], bool] = lambda: False,
+    order: Order = "submission",
 ) -> ProcessExecutor:
-    return ProcessExecutor(workers=workers, rebuild=rebuild, follow=follow, stop=stop)
+    return ProcessExecutor(workers=workers, order=order, rebuild=rebuild, follow=follow, stop=stop)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +68,18 @@ def test_results_come_in_the_order_of_the_jobs(executor: Executor) -> None:
     assert [(result.trial, result.arch) for result in told] == list(enumerate(archs))
 
 
+def test_results_come_as_they_end_by_completion() -> None:
+    with closing(process(workers=2, order="completion")) as executor:
+        toy.collected(executor, ["says", "says"])  # both are ready
+        told = toy.collected(executor, ["slow", "quick", "quick"])
+    assert [result.trial for result in told] == [1, 2, 0]
+
+
 @pytest.mark.filterwarnings("ignore:as torch would warn")
 def test_readings_and_log_lines_arrive(executor: Executor, caplog: pytest.LogCaptureFixture) -> None:
     READINGS.clear()
     executor.submit(job(7, "says"))
-    assert executor.collect().status == "ok"
+    assert executor.collect()[1].status == "ok"
     assert [(job.trial, reading) for job, reading in READINGS] == [(7, Progress(5, 0.5, None))]
     said = [(r.levelno, r.getMessage()) for r in caplog.records if r.name == "nasmeta.toy"]
     assert said == [(logging.WARNING, "trial 7 is odd")]
@@ -81,7 +91,7 @@ def test_workers_are_processes_of_their_own_and_stay(
     def pids() -> set[float | None]:
         for trial in range(2):
             pair.submit(job(trial, "says"))
-        return {pair.collect().proxy for _ in range(2)}
+        return {pair.collect()[1].proxy for _ in range(2)}
 
     first = pids()
     assert len(first | {os.getpid()}) == 3
@@ -92,15 +102,15 @@ def test_workers_are_processes_of_their_own_and_stay(
 def test_a_killed_worker_fails_its_trial_and_no_other(pair: Executor) -> None:
     pair.submit(job(0, "slow"))
     pair.submit(job(1, "is killed"))
-    assert pair.collect().status == "ok"
-    failed = pair.collect()
+    assert pair.collect()[1].status == "ok"
+    _, failed = pair.collect()
     assert (failed.trial, failed.status, failed.score) == (1, "failed", None)
     assert failed.reason == (
         "its worker process was killed by SIGKILL; if memory is short, use fewer executor.workers"
     )
     pair.submit(job(2, "quick"))
     pair.submit(job(3, "quick"))
-    assert [pair.collect().status for _ in range(2)] == ["ok", "ok"]
+    assert [pair.collect()[1].status for _ in range(2)] == ["ok", "ok"]
 
 
 def test_the_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +119,7 @@ def test_the_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
         assert process(workers=2)._threads == threads
     with closing(process(workers=2)) as executor:
         executor.submit(job(0, "quick"))
-        assert executor.collect().params == 3
+        assert executor.collect()[1].params == 3
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def collected(executor: Executor, archs: list[str]) -> list[TrialResult]:
         while waiting and in_flight < executor.capacity:
             executor.submit(job(*waiting.pop(0)))
             in_flight += 1
-        told.append(executor.collect())
+        told.append(executor.collect()[1])
         in_flight -= 1
     return told
 
