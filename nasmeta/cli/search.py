@@ -94,9 +94,13 @@ class BeforeRun(Callback):
             output.claim(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        from nasmeta.runtime.device import give_back
+
         global _checked
         with _refused():
             _checked = sweep.start(config)
+            if config.hydra.runtime.choices["hydra/launcher"] != "basic":
+                give_back()  # other processes run the jobs
 
 
 def _job(config: DictConfig) -> float | None:

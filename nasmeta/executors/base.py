@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 Judge = Callable[[Job, Callable[["Progress"], None], "Stop"], TrialResult]
 """Runs a job and reports its readings. Once `Stop` says so, it saves the progress and raises Interrupted."""
-Rebuild = Callable[[], Judge]
-"""Makes a Judge that runs jobs in another process as they would run in this one. Can be pickled."""
+Rebuild = Callable[..., Judge]
+"""Makes a Judge that runs jobs in another process as they would run in this one. Can be pickled.
+
+Called without arguments, it computes on the run's own device; with `device=NAME`, on that one.
+"""
 Order = Literal["submission", "completion"]
 """The order in which results are told: that of the jobs, or that in which they end."""
 Follow = Callable[[Job, "Progress"], None]

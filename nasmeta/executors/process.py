@@ -22,8 +22,9 @@ import multiprocessing
 import pickle
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Annotated, NoReturn
@@ -47,7 +48,11 @@ CONTEXT = multiprocessing.get_context("spawn")  # a fork copies the locks of tor
 
 
 class ProcessExecutor(Executor):
-    """Runs up to `workers` trials at once in processes, which are started when there is a job for them."""
+    """Runs up to `workers` trials at once in processes, which are started when there is a job for them.
+
+    devices: what they compute on, `per_device` workers on each, whatever `workers` is; None: all on the run's
+    own device. They must be of one kind, or trials give different results.
+    """
 
     separate = True
 
@@ -55,14 +60,18 @@ class ProcessExecutor(Executor):
         self,
         *,
         workers: Annotated[int, Field(ge=1, le=1024)],
+        devices: Annotated[list[str], Field(min_length=1)] | None,
+        per_device: Annotated[int, Field(ge=1, le=1024)],
         order: Order,
         rebuild: Rebuild,
         follow: Follow,
         stop: Stop,
     ) -> None:
-        self.workers, self._order = workers, order
+        self.workers = len(devices) * per_device if devices else workers
+        self._order = order
+        self._devices: Sequence[str | None] = devices or [None]
         self._rebuild, self._follow, self._stop = rebuild, follow, stop
-        self._threads = max(1, torch.get_num_threads() // workers)
+        self._threads = max(1, torch.get_num_threads() // self.workers)
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
         """In the order in which their jobs were submitted."""
@@ -74,7 +83,7 @@ class ProcessExecutor(Executor):
     def submit(self, job: Job) -> None:
         worker = next((worker for worker in self._idle if worker.process.is_alive()), None)
         if worker is None:
-            worker = _Worker(self._rebuild, self._threads)
+            worker = _Worker(self._rebuild, self._threads, self._free_device())
         else:
             self._idle.remove(worker)
         self._busy.append(worker)
@@ -104,6 +113,11 @@ class ProcessExecutor(Executor):
             worker.connection.close()
         self._idle.clear()
         self._busy.clear()
+
+    def _free_device(self) -> str | None:
+        """The device with the fewest workers; the first of equal ones."""
+        taken = [worker.device for worker in [*self._idle, *self._busy] if worker.process.is_alive()]
+        return min(self._devices, key=taken.count)
 
     def _halt(self) -> NoReturn:
         """Makes every worker save its job, then raises Interrupted."""
@@ -144,12 +158,15 @@ class ProcessExecutor(Executor):
 class _Worker:
     """The run's handle of a worker process and of its latest job.
 
-    rebuild: makes what judges trials, in the worker; threads: how many the worker computes with.
+    rebuild: makes what judges trials, in the worker; threads: how many the worker computes with; device: the
+    one that it computes on, if not the run's own.
     """
 
     job: Job
 
-    def __init__(self, rebuild: Rebuild, threads: int) -> None:
+    def __init__(self, rebuild: Rebuild, threads: int, device: str | None) -> None:
+        self.device = device
+        rebuild = rebuild if device is None else partial(rebuild, device=device)
         self.ready = False
         """Whether the worker has built what judges trials."""
         self.answer: TrialResult | Interrupted | None = None

@@ -26,7 +26,7 @@ from nasmeta.networks.execution import Execution, check
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.run.judges import Judges
-from nasmeta.runtime.device import pick
+from nasmeta.runtime.device import pick, warn_of_sharing
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.base import Strategy
@@ -97,6 +97,8 @@ class Composition:
         check_compatible(Parts(strategy, evaluator, executor, learner, keys))
         for tracker in keys.logger.values():
             resolve("logger", tracker["_target_"], trusted=True).check()
+        for name in config.groups["executor"].get("devices") or ():
+            pick(name, tf32=keys.precision == "tf32", key="executor.devices")
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises if the space is for other inputs
         return composition
@@ -176,6 +178,11 @@ class Composition:
         task = self.config.keys.task
         for notice in self.dataset.notices(shot=task.shot, query=task.query):
             _log.warning("%s", notice)
+        options = self.config.groups["executor"]
+        devices = options.get("devices") or [str(self.device)]
+        workers = options.get("per_device", 1) if options.get("devices") else options.get("workers", 1)
+        if workers > 1 and devices[0].startswith("cuda"):
+            warn_of_sharing(workers)
 
     @cached_property
     def data(self) -> Contents | None:
@@ -220,13 +227,14 @@ def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: Met
     dataset.check_episodes(split, way=way, shot=task.shot, way_key=key)
 
 
-def rebuild(config: Config, data: dict[Split, str]) -> Judge:
+def rebuild(config: Config, data: dict[Split, str], device: str) -> Judge:
     """Makes in another process what runs the jobs of a run with this configuration, and with its `trust`.
 
-    `data` holds the fingerprints of the run's data by split. Raises DataError if this process sees other
-    data.
+    device: what it computes on, whatever the configuration says. `data` holds the fingerprints of the run's
+    data by split. Raises DataError if this process sees other data.
     """
-    composition = Composition.of(config)
+    keys = config.keys.model_copy(update={"device": device})
+    composition = Composition.of(replace(config, keys=keys))
     judges = composition.judges
     judges.load()
     for split, fingerprint in data.items():

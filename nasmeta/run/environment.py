@@ -16,6 +16,7 @@ from nasmeta.run.manifest import Plan
 from nasmeta.run.records import Started
 from nasmeta.run.summary import versions
 from nasmeta.runtime.command_lines import command_line
+from nasmeta.runtime.device import kind
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def environment(composition: Composition) -> dict[str, Any]:
     return {
         "config": composition.config.to_dict(),
         "versions": versions(),
-        "device": str(composition.device),
+        "device": kind(composition.device),
         "threads": torch.get_num_threads(),
         "data": None if composition.data is None else contents.plain(composition.data),
         "table": composition.judges.search.fingerprint,

@@ -50,7 +50,9 @@ class Trials:
         self.executor: Executor = composition.config.build(
             "executor",
             run=self._run,
-            rebuild=partial(rebuild, composition.config, fingerprints(composition)),
+            rebuild=partial(
+                rebuild, composition.config, fingerprints(composition), device=str(composition.device)
+            ),
             follow=partial(_follow, recorder.announce),
             stop=stop,
         )

@@ -1,16 +1,32 @@
 """The device that a run computes on."""
 
+import logging
+import os
+import socket
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
 import torch
+from filelock import FileLock, Timeout
 
 from nasmeta.errors import ConfigError
+from nasmeta.runtime.paths import cache_folder
+
+log = logging.getLogger(__name__)
+
+LEAST_USED = "cuda:auto"
+"""Places the runs of this machine that have this name on its GPUs in turn."""
 
 
-def pick(name: str, *, tf32: bool) -> torch.device:
-    """The device named by `device: auto | cpu | cuda[:N] | mps`; auto prefers CUDA, then MPS, then the CPU.
+def pick(name: str, *, tf32: bool, key: str = "device") -> torch.device:
+    """The device named by `device: auto | cpu | cuda[:N] | cuda:auto | mps`.
 
-    Raises ConfigError if this machine has no such device. Also sets two options of the whole process:
-    convolutions are deterministic, so that a run can be resumed exactly, and CUDA's matrix products use
-    TF32 if `tf32`.
+    auto prefers CUDA, then MPS, then the CPU. cuda:auto is the same GPU for all of this process.
+
+    Raises ConfigError, which names `key`, if this machine has no such device. Also sets two options of the
+    whole process: convolutions are deterministic, so that a run can be resumed exactly, and CUDA's matrix
+    products use TF32 if `tf32`.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.deterministic = True
@@ -19,10 +35,14 @@ def pick(name: str, *, tf32: bool) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if name == LEAST_USED and torch.cuda.is_available():
+        return torch.device("cuda", _place.claim(torch.cuda.device_count()))
     try:
-        device = torch.device(name)
+        device = torch.device("cuda" if name == LEAST_USED else name)
     except RuntimeError as error:
-        raise ConfigError(f"device: {name!r} is not a device; use auto, cpu, cuda, cuda:N or mps") from error
+        raise ConfigError(
+            f"{key}: {name!r} is not a device; use auto, cpu, cuda, cuda:N, {LEAST_USED} or mps"
+        ) from error
     available = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
@@ -30,5 +50,59 @@ def pick(name: str, *, tf32: bool) -> torch.device:
     }
     if not available.get(device.type, False):
         there = ", ".join(kind for kind, there in available.items() if there)
-        raise ConfigError(f"device: {name!r} is not on this machine; use {there}, or auto")
+        raise ConfigError(f"{key}: {name!r} is not on this machine; use {there}, or auto")
     return device
+
+
+def kind(device: torch.device) -> str:
+    """What results depend on: "cpu", "mps", or a GPU's model, whichever of several equal ones it is."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+class Place:
+    """A place on one of this machine's GPUs, which this process has by a file in `folder` that it locks.
+
+    The system releases the lock when the process ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._held = folder, ExitStack()
+        self._index: int | None = None
+        self._free = count()
+
+    def claim(self, devices: int) -> int:
+        """The number of the device, out of so many, that has the first free place. Raises ConfigError."""
+        while self._index is None:
+            place = next(self._free)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(self._folder / f"{socket.gethostname()}-{place}.lock", timeout=0)
+                self._held.enter_context(lock)
+            except Timeout:
+                continue
+            except OSError as error:
+                raise ConfigError(f"device: {LEAST_USED}: {self._folder}: {error.strerror}") from error
+            self._index = place % devices
+            if place >= devices:
+                warn_of_sharing(place // devices + 1)
+        return self._index
+
+    def give_back(self) -> None:
+        """Lets another process have it. To be called by one that has only checked what others will run."""
+        self._held.close()
+        self._index, self._free = None, count()
+
+
+_place = Place(Path(cache_folder()).expanduser() / "nasmeta" / "devices")
+give_back = _place.give_back
+
+
+def warn_of_sharing(processes: int) -> None:
+    """Warns that several processes on one GPU take turns, unless NVIDIA's Multi-Process Service runs."""
+    pipe = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")) / "control"
+    if not pipe.exists():
+        log.warning(
+            "%d processes share a GPU and take turns without NVIDIA's MPS: 12 trials took one process 38 s "
+            "and four 41 s; start it with nvidia-cuda-mps-control -d, or use fewer",
+            processes,
+        )

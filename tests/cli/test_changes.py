@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nasmeta.cli.main import main
 from nasmeta.config.schema import parse
@@ -207,10 +208,11 @@ def test_a_worker_that_sees_other_images_ends_the_run(folder: Path) -> None:
     config["dataset"]["root"] = str(folder / "images")
     checked = parse(config, trusted=True)
     seen = fingerprints(Composition.of(checked))
-    assert rebuild(checked, seen)
+    judge: Any = rebuild(checked, seen, "cpu:0")
+    assert judge.__self__.problem.device == torch.device("cpu:0")
     save(folder / "images" / "val" / "class 03" / "0.png", 255)
     with pytest.raises(DataError, match="valid data"):
-        rebuild(checked, seen)
+        rebuild(checked, seen, "cpu")
 
 
 @pytest.mark.parametrize("kill_at", [2, 3, 9])  # before the configuration's file is replaced, and after

@@ -37,8 +37,18 @@ def process(
     rebuild: Rebuild = toy.rebuild,
     stop: Callable[[], bool] = lambda: False,
     order: Order = "submission",
+    devices: list[str] | None = None,
+    per_device: int = 1,
 ) -> ProcessExecutor:
-    return ProcessExecutor(workers=workers, order=order, rebuild=rebuild, follow=follow, stop=stop)
+    return ProcessExecutor(
+        workers=workers,
+        devices=devices,
+        per_device=per_device,
+        order=order,
+        rebuild=rebuild,
+        follow=follow,
+        stop=stop,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +130,16 @@ def test_the_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(process(workers=2)) as executor:
         executor.submit(job(0, "quick"))
         assert executor.collect()[1].params == 3
+
+
+def test_every_worker_has_a_device_and_a_new_one_that_of_a_dead_one() -> None:
+    assert process(devices=["cpu:0", "cpu:1"], per_device=3).capacity == 6
+    with closing(process(workers=7, rebuild=toy.rebuild_on, devices=["cpu:0", "cpu:1"])) as executor:
+        told = toy.collected(executor, ["slow", "slow", "is killed", "slow", "slow", "slow"])
+    devices = [result.reason for result in told if result.status == "ok"]
+    assert executor.capacity == 2
+    assert devices[:2] == ["cpu:0", "cpu:1"]
+    assert set(devices[-2:]) == {"cpu:0", "cpu:1"}
 
 
 @pytest.mark.parametrize(

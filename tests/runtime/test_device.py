@@ -1,0 +1,51 @@
+"""Which device a run computes on, and how runs are placed on several in turn."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from nasmeta.errors import ConfigError
+from nasmeta.runtime import device
+from nasmeta.runtime.device import LEAST_USED, Place, pick, warn_of_sharing
+
+
+def test_processes_are_placed_on_devices_in_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each Place stands for a process. One that ends frees its place for the next."""
+    places = [Place(tmp_path / "devices") for _ in range(4)]
+    assert [place.claim(2) for place in places[:2]] == [0, 1]
+    assert places[0].claim(2) == 0, "a process keeps its device"
+    assert not caplog.text
+    assert places[2].claim(2) == 0
+    assert "2 processes share a GPU" in caplog.text
+    places[1].give_back()
+    assert places[3].claim(2) == 1
+    assert places[1].claim(2) == 1
+
+
+def test_the_name_of_any_gpu_is_one_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="device: 'cuda:auto' is not on this machine"):
+            pick(LEAST_USED, tf32=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    first, second = Place(tmp_path), Place(tmp_path)
+    for place, expected in ((first, "cuda:0"), (second, "cuda:1"), (first, "cuda:0")):
+        monkeypatch.setattr(device, "_place", place)
+        assert str(pick(LEAST_USED, tf32=False)) == expected
+    with pytest.raises(ConfigError, match=r"executor\.devices: 'cuda:2' is not on this machine"):
+        pick("cuda:2", tf32=False, key="executor.devices")
+
+
+def test_sharing_a_gpu_is_no_matter_with_mps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    with caplog.at_level(logging.WARNING):
+        warn_of_sharing(4)
+        assert "4 processes share a GPU" in caplog.text
+        caplog.clear()
+        (tmp_path / "control").touch()
+        warn_of_sharing(4)
+        assert not caplog.text
