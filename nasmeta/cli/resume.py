@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta.cli.run import run, show
-from nasmeta.config.overrides import recomposed, reconfigured
-from nasmeta.config.schema import CHOSEN
+from nasmeta.config.overrides import keys_of, recomposed, reconfigured
+from nasmeta.config.schema import CHOSEN, parse
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run import finished, journal, records, sweep
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import ready
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_for_sweep
+from nasmeta.run.grid import more_jobs
 from nasmeta.run.manifest import Job, Manifest, Numbers
 from nasmeta.run.state import RunState
 from nasmeta.run.study import Prune
@@ -41,19 +42,27 @@ def resume(options: argparse.Namespace) -> int:
 
 def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     plan = manifest.read()
-    check_for_sweep(plan, manifest.path, options.overrides, trusted=options.trust_code)
     resumed = False
+
+    def config_of(overrides: list[str]) -> dict[str, Any]:
+        return recomposed(overrides, plan.options, trusted=options.trust_code).to_dict()
+
+    more = list[Job]()
+    if plan.total is not None:
+        more, options.overrides = more_jobs(plan, options.overrides, config_of)
+    check_for_sweep(plan, manifest.path, options.overrides, trusted=options.trust_code)
+    for job in more[:1]:
+        Composition.of(parse(job.config, trusted=options.trust_code))
+    given = [o.partition("=")[2] for o, key in keys_of(options.overrides).items() if key == "on_failure"]
 
     def resume_job(job: Job, path: Path, prune: Prune | None) -> Numbers:
         nonlocal resumed
         resumed = True
         return _resume_run(options, job.config, path, plan.command(job), prune)
 
-    def config_of(overrides: list[str]) -> dict[str, Any]:
-        return recomposed(overrides, plan.options, trusted=options.trust_code).to_dict()
-
     with files.locked(options.directory / "sweep.lock", "sweep"):
-        sweep.resume(manifest, resume_job, config_of)
+        manifest.extend(more)
+        sweep.resume(manifest, resume_job, config_of, on_failure=given[-1] if given else None)
     if options.overrides and not resumed:
         raise RunDirectoryError(
             f"{manifest.path}: all jobs of the sweep are done, so {' '.join(options.overrides)} changes "

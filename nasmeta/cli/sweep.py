@@ -1,5 +1,6 @@
 """Sweeps that Hydra runs: planned and written down before the first job."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ from nasmeta.runtime.validation import validated
 
 if TYPE_CHECKING:
     from nasmeta.run.composition import Composition
+
+log = logging.getLogger(__name__)
 
 
 class Refused(BaseException):
@@ -118,6 +121,9 @@ def current() -> Iterator[Sweep]:
 
 def run_job(manifest: Manifest, job: Job, run: sweep.RunJob) -> float | None:
     """Runs a job that Hydra starts; returns its validation score, or None if it failed."""
+    if sweep.has_stopped(manifest):
+        log.warning("job %d does not begin, because another one failed (on_failure=stop)", job.number)
+        return None
     with suppress(Exception):  # recorded and reported; the other jobs continue
         return sweep.run_job(manifest, job, run)["score"]
     return None
@@ -134,6 +140,8 @@ def launch_study(launcher: Launcher) -> list[Sequence[JobReturn]]:
         ended.append(launcher.launch(batch, initial_job_idx=first))
         for job in ended[-1]:
             _ = job.return_value  # raises what the job raised
+        if sweep.has_stopped(manifest):
+            break
     study.log_best(manifest)
     return ended
 

@@ -76,6 +76,7 @@ class RunKeys(BaseModel):
     compile: bool
     cuda_graphs: bool
     precision: Literal["fp32", "tf32", "bf16"]
+    on_failure: Literal["go_on", "stop"]
     save_seconds: Annotated[float, Field(ge=0)]
     logger: dict[str, dict[str, Any]]
     progress: bool

@@ -24,6 +24,7 @@ HARMLESS = (
     "config.progress",
     "config.logger",
     "config.save_seconds",
+    "config.on_failure",
     "config.executor",  # affects no trial, only, by the number in flight, what a strategy proposes
     "config.dataset.cache",
     "config.device",  # the device that is used is compared as `device`

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -165,6 +165,17 @@ class Manifest:
         with self._changing() as plan:
             jobs = plan.by_number() | {job.number: job}
             plan.jobs = [jobs[number] for number in sorted(jobs)]
+
+    def extend(self, jobs: Sequence[Job]) -> None:
+        """Adds jobs with numbers of their own. Raises RunDirectoryError if something is in their places."""
+        for job in jobs:
+            if (self.path / job.directory).exists():
+                raise RunDirectoryError(
+                    f"{self.path / job.directory}: exists, but is no job of the sweep; move it"
+                )
+        with self._changing() as plan:
+            plan.jobs += jobs
+            plan.total = len(plan.jobs)
 
     @contextmanager
     def _changing(self) -> Iterator[Plan]:

@@ -64,12 +64,14 @@ def resume(
     manifest: Manifest,
     run: RunJobIn,
     config_of: Callable[[list[str]], Any],
+    *,
+    on_failure: str | None = None,
 ) -> None:
     """Runs the jobs that are not done, one after the other in this process, in their own directories.
 
     run(job, directory, prune) begins or resumes a job. config_of(overrides) composes a job that Optuna
     proposes now. Failed jobs are tried again, since the reason may be gone, such as a full disk; those of a
-    study stay failed, since later jobs may depend on that.
+    study stay failed, since later jobs may depend on that. on_failure: replaces that of the jobs.
     """
     plan = manifest.read()
     done = sum(job.status in ("done", "pruned") for job in plan.jobs)
@@ -79,6 +81,9 @@ def resume(
     for job in plan.jobs if plan.study is None else _of_study(manifest, Study(plan.study), config_of):
         if job.status != "done":
             resume_job(manifest, job, run)
+            failed = manifest.read().by_number()[job.number].status == "failed"
+            if failed and (on_failure or job.config["on_failure"]) == "stop":
+                break
 
 
 def _of_study(manifest: Manifest, study: Study, config_of: Callable[[list[str]], Any]) -> Iterator[Job]:
@@ -103,11 +108,20 @@ def resume_job(manifest: Manifest, job: Job, run: RunJobIn) -> None:
         log.debug("job %d", job.number, exc_info=True)
 
 
+def has_stopped(manifest: Manifest) -> bool:
+    """Whether a job has failed and on_failure=stop, so that no further one may begin."""
+    jobs = manifest.read().jobs
+    return any(job.status == "failed" and job.config["on_failure"] == "stop" for job in jobs)
+
+
 def check_all_done(manifest: Manifest) -> None:
     """Raises RunFailed, which names the failed jobs, if there are any."""
-    failed = [job for job in manifest.read().jobs if job.status == "failed"]
+    jobs = manifest.read().jobs
+    failed = [job for job in jobs if job.status == "failed"]
     if failed:
         told = "; ".join(f"job {job.number} ({' '.join(job.overrides)}): {job.reason}" for job in failed)
+        waiting = sum(job.status == "planned" for job in jobs)
+        rest = f"; {waiting} did not begin" if waiting else ""
         raise RunFailed(
-            f"{len(failed)} of the sweep's jobs failed: {told}; try again: {manifest.resume_command()}"
+            f"{len(failed)} of the sweep's jobs failed: {told}{rest}; try again: {manifest.resume_command()}"
         )
