@@ -124,7 +124,7 @@ def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bo
     """Checks overrides for all unfinished jobs of the sweep in `path`.
 
     Raises RunDirectoryError for an override that results depend on, since jobs would then differ in more
-    than the sweep's settings. Raises ConfigError for one that does not fit the first unfinished job.
+    than the sweep's settings. Raises ConfigError for one that does not fit the first job that has not ended.
     """
     for override, key in keys_of(overrides).items():
         if not is_harmless(f"config.{key}"):
@@ -133,7 +133,7 @@ def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bo
                 f"{path}: {override}: the jobs of a sweep keep what their results depend on; "
                 f"change one job alone: {one}, or start a new sweep: nasmeta search -m ..."
             )
-    unfinished = [job for job in plan.jobs if job.status != "done"]
+    unfinished = [job for job in plan.jobs if job.status in ("planned", "running")]
     if overrides and unfinished:
         Composition.of(reconfigured(unfinished[0].config, overrides, trusted=trusted))
 

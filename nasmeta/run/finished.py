@@ -19,7 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def result(
-    directory: RunDirectory, state: RunState, config: Config, overrides: list[str], *, retry_failed: bool
+    directory: RunDirectory,
+    state: RunState,
+    config: Config,
+    overrides: list[str],
+    *,
+    retry_failed: bool = False,
 ) -> dict[str, Any] | None:
     """The summary of a run; None if it has not ended or goes on, or if files have to be made again.
 

@@ -37,14 +37,14 @@ def _size(budget: float | None) -> float:
 def check_growth(composition: Composition, state: RunState, added: Mapping[str, Any]) -> list[str]:
     """What the added budgets do that a user might not expect, a line each.
 
-    Raises ConfigError if the strategy that the run has begun with cannot go on for more trials.
+    Raises ConfigError if the run's strategy cannot go on for more trials.
     """
     budget = composition.config.keys.budget
     strategy = composition.strategy(lambda arch: True)
-    if "budget.trials" in added and state.asked and not strategy.open_ended:
+    if "budget.trials" in added and not strategy.open_ended:
         raise ConfigError(
-            f"budget.trials: strategy {type(strategy).__name__} divides its schedule among all trials, so "
-            f"they cannot grow from {added['budget.trials'][0]}; start a new run"
+            f"budget.trials: strategy {type(strategy).__name__} plans for all trials from the start, so they "
+            f"stay {added['budget.trials'][0]}; start a new run"
         )
     longer = added.keys() & {"budget.final_iterations", "budget.final_rounds"}
     if not state.trained or not longer:

@@ -77,7 +77,7 @@ class Trials:
         if not strategy.black_box:  # repeating its asks may train
             self.recorder.start()
         asked: dict[int, Proposal] = {}
-        again: set[int] = set()
+        told, again = set[int](), set[int]()
         for event in journal.events:
             if isinstance(event, Asked):
                 proposal = strategy.ask()
@@ -90,6 +90,8 @@ class Trials:
                 asked[proposal.trial] = proposal
             elif isinstance(event, Retried):
                 again |= set(event.trials.get("search", []))
+                if not again <= told:
+                    raise RunDirectoryError(f"{journal.path}: {event!r}: a trial that has not failed")
             elif isinstance(event, Finished) and event.phase == "search" and event.result.trial in again:
                 again.remove(event.result.trial)  # the strategy was told that it had failed
             elif isinstance(event, Finished) and event.phase == "search":
@@ -98,6 +100,7 @@ class Trials:
                         f"{journal.path}: trial {event.result.trial} ends but was never asked for"
                     )
                 strategy.tell(self.outcome(event.result))
+                told.add(event.result.trial)
             elif isinstance(event, Started) and "budget.trials" in event.added:
                 strategy.extend(int(event.added["budget.trials"][1] or 0))
         self.waiting = list(asked.values())

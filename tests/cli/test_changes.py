@@ -218,7 +218,7 @@ def test_a_worker_that_sees_other_images_ends_the_run(folder: Path) -> None:
 @pytest.mark.parametrize("kill_at", [2, 3, 9])  # before the configuration's file is replaced, and after
 def test_forced_settings_become_the_runs_own(killed: Path, kill_at: int) -> None:
     """However often it is interrupted, the plain command goes on with them."""
-    forced = ["resume", str(killed), "budget.trials=6", "budget.test_tasks=40", "--force"]
+    forced = ["resume", str(killed), "budget.valid_tasks=30", "budget.final_tasks=40", "--force"]
     assert spawn(forced, kill_at) == -signal.SIGKILL
     assert spawn(["resume", str(killed)]) == 0
     stored = json.loads((killed / "config.json").read_text())
@@ -227,19 +227,19 @@ def test_forced_settings_become_the_runs_own(killed: Path, kill_at: int) -> None
     journalled = [r["config"] for r in lines if "config" in r][-1]
     run = load_run(killed)
     for config in (stored, best, journalled, run.config):
-        assert (config["budget"]["trials"], config["budget"]["test_tasks"]) == (6, 40)
+        assert (config["budget"]["valid_tasks"], config["budget"]["final_tasks"]) == (30, 40)
     assert run.summary is not None
-    assert run.summary["trials"] == 6
-    assert run.summary["settings_changed"] == ["budget.trials: 4 -> 6", "budget.test_tasks: 20 -> 40"]
+    changed = {"budget.valid_tasks: 20 -> 30", "budget.final_tasks: 20 -> 40"}
+    assert set(run.summary["settings_changed"]) == changed
     assert run.command is not None
-    assert run.command.overrides[-2:] == ("budget.trials=6", "budget.test_tasks=40")
-    assert "budget.trials=4" not in run.command.overrides
+    assert run.command.overrides[-2:] == ("budget.valid_tasks=30", "budget.final_tasks=40")
+    assert "budget.valid_tasks=20" not in run.command.overrides
 
 
 def test_the_refusal_prints_what_goes_on_all_the_same(
     killed: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["resume", str(killed), "budget.test_tasks=40"]) == 2
+    assert main(["resume", str(killed), "budget.valid_tasks=40"]) == 2
     command = capfd.readouterr().err.strip().partition("resume anyway with: ")[2]
     assert main(shlex.split(command)[1:]) == 0
 

@@ -77,6 +77,8 @@ def test_it_ends_as_one_that_asked_for_as_much_from_the_start(
         while kill_at and killed(command, kill_at):
             command, kills = ["resume", str(directory)], kills + 1
             if kills == 1:
+                assert load_run(directory).status == "done"
+                assert load_run(directory, latest=True).status == "unfinished"
                 assert first == [(directory / file).read_bytes() for file in ("best.pt", "summary.json")]
             assert kills < 30, "the run makes no progress"
         assert kill_at == 0 or kills

@@ -15,7 +15,7 @@ from nasmeta.run.directory import RunDirectory, checked_config
 from nasmeta.run.growth import GROWING
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
 from nasmeta.run.ranking import best_of
-from nasmeta.run.records import Finished, Tested
+from nasmeta.run.records import Finished, Retried, Started, Tested
 from nasmeta.run.state import RunState
 from nasmeta.run.summary import read_summary
 from nasmeta.runtime.command_lines import SearchCommand
@@ -86,8 +86,11 @@ class Run:
         return dict(flat(self.config, ""))
 
 
-def load_run(path: Path) -> Run:
-    """The run in `path`. Raises RunDirectoryError if there is none or its files are damaged."""
+def load_run(path: Path, *, latest: bool = False) -> Run:
+    """The run in `path`. Raises RunDirectoryError if there is none or its files are damaged.
+
+    A run that has ended and goes on for more is its last result, or as far as it has come if `latest`.
+    """
     directory = RunDirectory(path)
     if not path.is_dir():
         raise RunDirectoryError(f"{path}: no such run directory; name one that `nasmeta search` made")
@@ -98,8 +101,10 @@ def load_run(path: Path) -> Run:
         )
     events = journal.events(directory.journal)
     tested = [number for number, event in enumerate(events) if isinstance(event, Tested)]
-    if tested:
-        events = events[: tested[-1] + 1]  # a later start, perhaps with other settings, gave no result
+    last = tested[-1] if tested else 0
+    goes_on = any(isinstance(e, Retried) or (isinstance(e, Started) and e.added) for e in events[last:])
+    if tested and not (latest and goes_on):
+        events = events[: last + 1]  # a later start, perhaps with other settings, gave no result
     state = RunState.replay(events)
     stored = [start.config for start in state.starts if start.config]
     different = [c for n, c in enumerate(stored) if n == 0 or c != stored[n - 1]]  # a long run starts often

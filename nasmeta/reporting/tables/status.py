@@ -27,7 +27,7 @@ def status(path: Path) -> str:
         counts = Counter(run.status for run in load_sweep(path))
         text = ", ".join(f"{count} {state}" for state, count in counts.items())
         return f"{printable(str(path))}: {text}\n\n{comparison(rows_of([path], None))}"
-    run = load_run(path)
+    run = load_run(path, latest=True)
     trusted = needs_trust(run.config)
     if run.summary is not None:
         return closing_table(run.summary, path, trusted=trusted, resumable=True)
