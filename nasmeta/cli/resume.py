@@ -48,7 +48,7 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
         return recomposed(overrides, plan.options, trusted=options.trust_code).to_dict()
 
     more = list[Job]()
-    if plan.total is not None:
+    if plan.total is not None and plan.study is None:
         more, options.overrides = more_jobs(plan, options.overrides, config_of)
     check_for_sweep(plan, manifest.path, options.overrides, trusted=options.trust_code)
     for job in more[:1]:

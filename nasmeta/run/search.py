@@ -4,7 +4,6 @@
 the same calls again, and those that have finished return what the journal holds.
 """
 
-import logging
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
@@ -19,6 +18,7 @@ from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Searched
 from nasmeta.run.reference import entrants
+from nasmeta.run.replay import replayed
 from nasmeta.run.state import RunState
 from nasmeta.run.study import Prune, numbers_of
 from nasmeta.run.trials import Trials
@@ -26,11 +26,8 @@ from nasmeta.run.weights import Plan, tidy
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.strategies.base import Strategy
-from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.training.score import Stop
 from nasmeta.trial import Proposal
-
-log = logging.getLogger(__name__)
 
 
 def search(
@@ -67,7 +64,7 @@ def search(
         recorder.announce_start(problem, retry_failed=retry_failed)
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)
-        strategy = _strategy(trials, journal)
+        strategy = replayed(trials, journal)
         propose_and_judge(strategy, trials, prune)
         finals = train_in_full(strategy, trials)
     summary = ending.test_once(trials, finals).model_dump()
@@ -76,7 +73,7 @@ def search(
     return summary
 
 
-def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None) -> None:
+def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None = None) -> None:
     """The search phase: the loop of asks and tells, from wherever the journal has left it."""
     state, weights = trials.state, trials.weights
     again = [trial for phase, trial in sorted(state.retries) if phase == "search"]
@@ -142,25 +139,3 @@ def train_in_full(strategy: Strategy, trials: Trials) -> Finals:
     opponent, *others = train_in_rounds(trials, reference, candidates, starts)
     competes = not decided or reference in decided
     return choose(opponent, others, competes=competes)
-
-
-def _strategy(trials: Trials, journal: Journal) -> Strategy:
-    """The strategy, as the journal's asks and tells have left it."""
-    composition, limits = trials.composition, trials.constraints
-    progress_file = ProgressFile(
-        trials.directory.strategy, seconds=composition.config.keys.save_seconds, stop=trials.stop
-    )
-    strategy = composition.strategy(
-        limits.feasible,
-        trials.judges.problem,
-        progress_file,
-        costs=limits.cost,
-        trials=trials.state.first_trials,
-    )
-    trials.replay(strategy, journal)
-    if "budget.trials" in trials.recorder.added and strategy.extended_how:
-        log.warning(
-            "budget.trials: %s, so the results are not those of a run that began with as many",
-            strategy.extended_how,
-        )
-    return strategy

@@ -5,20 +5,18 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
-from nasmeta.errors import Interrupted, RunDirectoryError
+from nasmeta.errors import Interrupted
 from nasmeta.executors.base import Executor
 from nasmeta.run.composition import Composition, fingerprints, rebuild
 from nasmeta.run.constraints import Constraints
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Announcer, Trained, TrialFinished, TrialStarted
-from nasmeta.run.journal import Journal
 from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.recorder import Recorder
-from nasmeta.run.records import Asked, Finished, Retried, Started
+from nasmeta.run.records import Asked, Finished
 from nasmeta.run.state import RunState
 from nasmeta.run.weights import Plan, TrialWeights
-from nasmeta.strategies.base import Strategy
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
 from nasmeta.trial import Job, Outcome, Phase, Proposal, TrialResult
@@ -66,47 +64,6 @@ class Trials:
     def clock(self) -> float:
         """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
         return self.state.simulated_seconds if self.judges.search.simulated_time else self.recorder.elapsed
-
-    def replay(self, strategy: Strategy, journal: Journal) -> None:
-        """Repeats the journal's asks and tells with the strategy; trials still in flight are `waiting`."""
-        limited = self.composition.config.keys.constraints.max_latency_ms is not None
-        if self.executor.capacity > 1 and (limited or "latency" in strategy.objectives):
-            log.warning(
-                "latencies are measured while other trials run: longer and noisier than with executor=serial"
-            )
-        if not strategy.black_box:  # repeating its asks may train
-            self.recorder.start()
-        asked: dict[int, Proposal] = {}
-        told, again = set[int](), set[int]()
-        for event in journal.events:
-            if isinstance(event, Asked):
-                proposal = strategy.ask()
-                now = proposal and Asked.of(proposal)
-                if proposal is None or now != event:
-                    raise RunDirectoryError(
-                        f"{journal.path}: it has {event!r}, the strategy now proposes {now!r}: "
-                        "the code or the configuration has changed"
-                    )
-                asked[proposal.trial] = proposal
-            elif isinstance(event, Retried):
-                again |= set(event.trials.get("search", []))
-                if not again <= told:
-                    raise RunDirectoryError(f"{journal.path}: {event!r}: a trial that has not failed")
-            elif isinstance(event, Finished) and event.phase == "search" and event.result.trial in again:
-                again.remove(event.result.trial)  # the strategy was told that it had failed
-            elif isinstance(event, Finished) and event.phase == "search":
-                if asked.pop(event.result.trial, None) is None:
-                    raise RunDirectoryError(
-                        f"{journal.path}: trial {event.result.trial} ends but was never asked for"
-                    )
-                strategy.tell(self.outcome(event.result))
-                told.add(event.result.trial)
-            elif isinstance(event, Started) and "budget.trials" in event.added:
-                strategy.extend(int(event.added["budget.trials"][1] or 0))
-        self.waiting = list(asked.values())
-        self.weights.forget_unneeded(strategy.needed())
-        if self.state.front is not None:
-            keep_front(self.directory, self.state.front.trials)
 
     def start(self, proposal: Proposal) -> None:
         """Starts a trial of the search."""

@@ -18,6 +18,7 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Event, TrialFinished
 from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
+from nasmeta.run.replay import replayed
 from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan
@@ -52,7 +53,9 @@ def trials_of(
         cost=lambda arch: Cost(1, 1),
         trains_networks=lambda: False,
     )
-    judges: Any = SimpleNamespace(search=evaluator, evaluate=lambda job, report, stop: judge(job))
+    judges: Any = SimpleNamespace(
+        search=evaluator, problem=None, evaluate=lambda job, report, stop: judge(job)
+    )
     with Journal(path / "journal.jsonl") as journal:
         state = RunState.replay(journal.events)
         recorder = Recorder(
@@ -60,9 +63,7 @@ def trials_of(
         )
         trials = Trials(composition, judges, RunDirectory(path), recorder, lambda: False)
         with closing(trials):
-            strategy = composition.strategy(trials.constraints.feasible)
-            trials.replay(strategy, journal)
-            yield trials, journal, strategy
+            yield trials, journal, replayed(trials, journal)
 
 
 def ask(trials: Trials, strategy: Strategy) -> None:
