@@ -10,10 +10,17 @@ import pytest
 
 from tests.scripts import load
 
+FEW = [f"dataset.{split}_classes=8" for split in ("train", "valid", "test")] + [
+    "dataset.size=16",
+    "budget.final_tasks=4",
+]
+
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    return load("bench/ranking.py")
+    script = load("bench/ranking.py")
+    script.RESAMPLES = 200
+    return script
 
 
 def test_perfect_reversed_and_unrelated_judgements(script: ModuleType) -> None:
@@ -69,9 +76,9 @@ def test_a_run_with_signals(
 ) -> None:
     """Both budgets train with the same initial weights, and each has a schedule of its own."""
     run = "--signals --architectures 2 --scratch-iterations 4 --json search_space=conv_small"
-    small = "task.query=2 task.meta_batch=1 budget.valid_tasks=4 budget.search_iterations=2"
+    small = [*FEW, "task.query=2", "task.meta_batch=1", "budget.valid_tasks=4", "budget.search_iterations=2"]
     pairs = tmp_path / "pairs.jsonl"
-    monkeypatch.setattr(sys, "argv", ["ranking.py", *run.split(), *small.split(), "--pairs", str(pairs)])
+    monkeypatch.setattr(sys, "argv", ["ranking.py", *run.split(), *small, "--pairs", str(pairs)])
     script.main()
     lines = json.loads(capsys.readouterr().out)
     assert [line["signal"] for line in lines] == ["accuracy", "loss", "training_speed", "params"]
@@ -85,11 +92,9 @@ def test_a_run(
 ) -> None:
     """Every architecture is judged with shared weights, with its own, and trained."""
     run = "--architectures 3 --scratch-iterations 4 --json search_space=conv_small search_space.widths=[8]"
-    small = (
-        "task.query=2 task.meta_batch=1 budget.valid_tasks=4 budget.final_tasks=4 budget.search_iterations=2"
-    )
+    small = [*FEW, "task.query=2", "task.meta_batch=1", "budget.valid_tasks=4", "budget.search_iterations=2"]
     pairs = tmp_path / "pairs.jsonl"
-    monkeypatch.setattr(sys, "argv", ["ranking.py", *run.split(), *small.split(), "--pairs", str(pairs)])
+    monkeypatch.setattr(sys, "argv", ["ranking.py", *run.split(), *small, "--pairs", str(pairs)])
     script.main()
     (line,) = json.loads(capsys.readouterr().out)
     assert (line["learner"], line["architectures"]) == ("protonet", 3)

@@ -91,9 +91,8 @@ class Beside(Executor):
         return job, self._judge(job, lambda progress: None, lambda: False)
 
 
-def run(config: Config, path: Path) -> dict[str, Any]:
+def run(composition: Composition, path: Path) -> dict[str, Any]:
     """A whole search in `path`, which is made for it."""
-    composition = Composition.of(config)
     check_feasible(composition)
     path.mkdir()
     directory = RunDirectory(path)
@@ -109,12 +108,12 @@ def test_it_runs_for_a_moment_or_is_refused_with_a_reason(
     for executor in names("executor"):
         config = config_of(strategy, evaluator, executor, table)
         cls: type[Executor] = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
-        refused = None
+        composition, refused = None, ""
         try:
-            Composition.of(config)
+            composition = Composition.of(config)
         except ConfigError as error:
             refused = str(error)
-        if refused is not None and "pip install" not in refused:
+        if refused and "pip install" not in refused:
             key, _, instead = refused.partition(": ")
             assert key.partition(".")[0] in (*GROUPS, "constraints", "budget"), refused
             assert "; use " in instead, refused
@@ -122,9 +121,10 @@ def test_it_runs_for_a_moment_or_is_refused_with_a_reason(
             continue
         if cls.separate:
             double = {"_target_": f"{__name__}.Beside"}
-            config = Config(config.keys, {**config.groups, "executor": double})
+            composition = Composition.of(Config(config.keys, {**config.groups, "executor": double}))
+        assert composition is not None
         path = tmp_path / executor
-        summary = run(config, path)
+        summary = run(composition, path)
         assert summary["best"]["arch"]
         assert summary["failed_trials"] == 0
         events = [json.loads(line)["event"] for line in (path / "journal.jsonl").read_text().splitlines()]
@@ -180,5 +180,6 @@ def test_a_table_without_costs_serves_no_limit_and_no_objective(
 
 def test_a_goal_may_be_a_share_of_the_vote(table: Path, tmp_path: Path) -> None:
     options = ["strategy=astar", "evaluator=zero_cost", "evaluator.proxy=vote", "evaluator.batches=1"]
-    summary = run(whole(table, *options, "evaluator.reference=2", "strategy.goal=1.1"), tmp_path / "run")
+    config = whole(table, *options, "evaluator.reference=2", "strategy.goal=1.1")
+    summary = run(Composition.of(config), tmp_path / "run")
     assert summary["trials"] == 3

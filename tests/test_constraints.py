@@ -1,5 +1,6 @@
 """What a search may propose, and what is said if that is nothing."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,8 @@ import pytest
 from nasmeta.cli.main import main
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
-from nasmeta.errors import ConfigError
 from nasmeta.run.composition import Composition
-from nasmeta.run.constraints import Constraints, check_feasible
+from nasmeta.run.constraints import Constraints
 from nasmeta.run.state import RunState
 from nasmeta.seeding import stream
 from tests.evaluators.tables import write_benchmark
@@ -71,8 +71,7 @@ def test_a_search_that_can_propose_nothing_is_refused_before_it_has_a_directory(
     assert not run.exists()
     line = capsys.readouterr().err.strip()
     assert "\n" not in line
-    with pytest.raises(ConfigError, match=named):
-        check_feasible(composition(*options))
+    assert re.search(named, line)
 
 
 def test_a_table_of_few_rows_says_how_many_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

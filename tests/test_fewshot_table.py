@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.cli.kills import FORK
 from tests.conftest import ROOT
 from tests.scripts import load
 
@@ -16,6 +17,7 @@ TINY = [
     "dataset.valid_classes=8",
     "dataset.test_classes=8",
     "dataset.examples=8",
+    "dataset.size=16",
     "task.meta_batch=1",
     "budget.valid_tasks=4",
     "budget.final_tasks=4",
@@ -108,6 +110,7 @@ def test_interrupted_and_continued_it_says_the_same(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut within a row of the second unit, and continued by processes of its own."""
+    monkeypatch.setattr(script, "get_context", lambda _: FORK)  # it has torch loaded
     whole, cut = tmp_path / "whole.csv", tmp_path / "cut.csv"
     monkeypatch.syspath_prepend(str(SCRIPT.parent))  # for its workers
 

@@ -171,10 +171,11 @@ def test_latencies_that_are_measured_beside_trials_are_warned_of(
     from nasmeta.run import constraints
 
     monkeypatch.setattr(constraints, "measure_latency", lambda *args: 1.0)
-    run(tmp_path / "quiet", "constraints.max_latency_ms=1000")
+    limits = ["constraints.max_latency_ms=1000", "constraints.max_params=2000"]
+    run(tmp_path / "quiet", *limits)
     assert "latencies" not in caplog.text
     monkeypatch.setattr(SerialExecutor, "capacity", 2)
-    run(tmp_path / "noisy", "constraints.max_latency_ms=1000")
+    run(tmp_path / "noisy", *limits)
     assert caplog.text.count("executor=serial") == 1
 
 

@@ -82,7 +82,7 @@ class MetaTest:
         known = set(stored.data["train"].classes)
         seen = tuple(name for name in now.classes if name in known)
         own = not any(key.split(".")[0] == "dataset" for key in typed)
-        changed = _changed(stored, config, now) if own else None
+        changed = _changed(stored, config, now, shot_is_typed="task.shot" in typed) if own else None
         return cls(stored, config, network.learner, data, state, seen, changed)
 
     def sampler(self) -> EpisodeSampler:
@@ -124,13 +124,15 @@ def _check_task(path: Path, task: TaskSpec, data: Dataset, *, way: int) -> None:
         )
 
 
-def _changed(network: TrainedNetwork, config: Config, now: SplitContents) -> str | None:
+def _changed(
+    network: TrainedNetwork, config: Config, now: SplitContents, *, shot_is_typed: bool
+) -> str | None:
     """How the test split has changed since the training; None if it has not.
 
     A dataset leaves out classes that are too small for `task.shot`, so it is compared at the stored shot.
     """
-    shot = configured(network, []).keys.task.shot
-    if shot != config.keys.task.shot:
+    if shot_is_typed:
+        shot = configured(network, []).keys.task.shot
         data: Dataset = config.build("dataset", shot=shot)
         now = data.as_trained(network.data, network.preprocessing, TEST).contents("test")
     return contents.changes(network.data, {"test": now}).get("test")

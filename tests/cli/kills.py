@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,40 @@ def spawn(arguments: list[str], kill_at: int = 0, torn: bool = False) -> int:
     process.join(120)
     assert process.exitcode is not None, "the command hangs"
     return process.exitcode
+
+
+class Started:
+    """A command that runs in a process group of its own; `out` and `err` are files with what it prints."""
+
+    def __init__(self, arguments: list[str], out: Path, err: Path) -> None:
+        self.out, self.err = out, err
+        self.process = FORK.Process(target=_apart, args=(arguments, out, err))
+        self.process.start()
+        assert self.process.pid is not None
+        self.pid = self.process.pid
+
+    def ended(self) -> tuple[int | None, str, str]:
+        """Its exit code, and what it printed, once it has ended."""
+        self.process.join(60)
+        return self.process.exitcode, self.out.read_text(), self.err.read_text()
+
+
+def _apart(arguments: list[str], out: Path, err: Path) -> None:
+    os.setsid()
+    for number, path in enumerate((out, err), 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    run_until_killed(arguments, 0, False)
+
+
+@contextmanager
+def started(arguments: list[str], folder: Path) -> Iterator[Started]:
+    """Starts a command that prints into `folder`, and kills what is left of it at the end of the block."""
+    command = Started(arguments, folder / "out", folder / "err")
+    try:
+        yield command
+    finally:
+        command.process.kill()
+        command.process.join()
 
 
 def outcome(directory: Path) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """A run killed with SIGKILL and resumed ends like one that was never interrupted, bit by bit."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from nasmeta.cli.main import main
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run.directory import RunDirectory
 from nasmeta.runtime import files
-from tests.cli.kills import kill_again_and_again, outcome, spawn
+from tests.cli.kills import kill_again_and_again, outcome, spawn, started
 from tests.cli.runs import TINY, search
 
 
@@ -91,14 +90,13 @@ def test_another_process_reproduces_the_summary_exactly(
 def test_a_signal_saves_and_says_how_to_go_on(unbroken: Path, tmp_path: Path, number: int) -> None:
     directory = tmp_path / "run"
     arguments = [*TINY, "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
-    command = [sys.executable, "-m", "nasmeta", "search", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(directory.glob("checkpoints/*.pt")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+    with started(["search", *arguments], tmp_path) as run:
+        while not list(directory.glob("checkpoints/*.pt")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(run.pid, number)
+        code, out, err = run.ended()
+    assert code == 130, err
     assert f"nasmeta resume {directory}" in err
     assert "Traceback" not in err
     assert not out

@@ -37,7 +37,6 @@ RUNS = {
         "strategy=differentiable",
         "strategy.epoch_iterations=2",
         "strategy.edges=gumbel",
-        "strategy.guard=eigenvalue",
         "strategy.architecture_lr=0.3",
     ],
     "tnas": ["strategy=meta_differentiable", "strategy.inner_scale=30", "strategy.temperature_end=0.5"],

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.cli.kills import outcome, spawn
+from tests.cli.kills import Started, outcome, spawn, started
 from tests.cli.runs import TINY
 from tests.cli.test_resume_fidelity import BASE
 from tests.cli.test_resume_fidelity import RUNS as FIDELITY
@@ -74,21 +73,13 @@ def test_a_trial_gives_the_same_wherever_it_runs(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A run of long trials, of which two have begun and are saved; in a process group of its own."""
+def running(tmp_path: Path) -> Iterator[Started]:
+    """A run of long trials, of which two have begun and are saved."""
     directory = tmp_path / "run"
     run = [*TINY, "executor=process", "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nasmeta", "search", *run],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert _soon(lambda: len(list(directory.glob("checkpoints/search-*.pt"))) == 2)
-    yield process
-    process.kill()
-    process.communicate()
+    with started(["search", *run], tmp_path) as process:
+        assert _soon(lambda: len(list(directory.glob("checkpoints/search-*.pt"))) == 2)
+        yield process
 
 
 def _soon(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
@@ -112,14 +103,12 @@ def processes(group: int) -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_an_interrupt_from_the_terminal_saves_all_trials(
-    running: "subprocess.Popen[str]", tmp_path: Path
-) -> None:
+def test_an_interrupt_from_the_terminal_saves_all_trials(running: Started, tmp_path: Path) -> None:
     """Ctrl-C reaches the workers too."""
     assert len(processes(running.pid)) >= 3
     os.killpg(running.pid, signal.SIGINT)
-    out, err = running.communicate(timeout=30)
-    assert running.returncode == 130, err
+    code, out, err = running.ended()
+    assert code == 130, err
     assert err.splitlines()[-1].endswith(f"; resume with: nasmeta resume {tmp_path / 'run'}")
     assert "Traceback" not in err
     assert not out

@@ -5,7 +5,6 @@ import os
 import pty
 import signal
 import struct
-import subprocess
 import sys
 import termios
 import time
@@ -17,39 +16,37 @@ import pytest
 import torch
 
 from nasmeta.runtime.signals import interruptible
+from tests.cli.kills import Started, started
 from tests.cli.runs import TINY
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+def running(tmp_path: Path) -> Iterator[Started]:
     """A run of many short trials, of which some are over."""
     directory = tmp_path / "run"
     arguments = [*TINY, "budget.trials=400", "strategy.population_size=20", f"hydra.run.dir={directory}"]
-    command = [sys.executable, "-m", "nasmeta", "search", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     journal = directory / "journal.jsonl"
     deadline = time.monotonic() + 100
-    while not (journal.exists() and journal.read_bytes().count(b"\n") > 20) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    yield process
-    process.kill()
-    process.communicate()
+    with started(["search", *arguments], tmp_path) as run:
+        while (
+            not (journal.exists() and journal.read_bytes().count(b"\n") > 8) and time.monotonic() < deadline
+        ):
+            time.sleep(0.02)
+        yield run
 
 
-def test_the_preemption_signal_of_slurm(running: "subprocess.Popen[str]", tmp_path: Path) -> None:
-    running.send_signal(signal.SIGUSR1)
-    _, err = running.communicate(timeout=30)
-    assert running.returncode == 130, err
+def test_the_preemption_signal_of_slurm(running: Started, tmp_path: Path) -> None:
+    os.kill(running.pid, signal.SIGUSR1)
+    code, _, err = running.ended()
+    assert code == 130, err
     assert f"nasmeta resume {tmp_path / 'run'}" in err
 
 
-def test_a_second_interrupt_stops_at_once_and_harms_nothing(
-    running: "subprocess.Popen[str]", tmp_path: Path
-) -> None:
-    running.send_signal(signal.SIGINT)
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=30)
-    assert running.returncode == 130, err
+def test_a_second_interrupt_stops_at_once_and_harms_nothing(running: Started, tmp_path: Path) -> None:
+    os.kill(running.pid, signal.SIGINT)
+    os.kill(running.pid, signal.SIGINT)
+    code, _, err = running.ended()
+    assert code == 130, err
     assert "Traceback" not in err
     assert "nasmeta: \n" not in err
     for path in (tmp_path / "run").rglob("*.pt"):

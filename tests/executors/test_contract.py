@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from nasmeta.errors import Interrupted, RunFailed, StorageError
+from nasmeta.executors import process as process_executor
 from nasmeta.executors.base import Executor, Order, Rebuild
 from nasmeta.executors.process import ProcessExecutor
 from nasmeta.executors.serial import SerialExecutor
@@ -51,6 +52,12 @@ def process(
     )
 
 
+@pytest.fixture(autouse=True)
+def _workers_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from a server that has torch loaded; those of `pair` and `abandon` import it."""
+    monkeypatch.setattr(process_executor, "CONTEXT", kills.FORK)
+
+
 @pytest.fixture(scope="module")
 def serial() -> Executor:
     def run(job: Job) -> Any:
@@ -61,7 +68,7 @@ def serial() -> Executor:
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Executor]:
-    """Two workers, which the tests share: they take a second or two to start."""
+    """Two workers as a run starts them, which the tests share: they take a second or two to start."""
     with closing(process(workers=2)) as executor:
         yield executor
 

@@ -197,13 +197,20 @@ def test_the_guard_of_skips_stops_and_goes_back(monkeypatch: pytest.MonkeyPatch)
     assert unguarded.chosen() == [bad]
 
 
-def test_the_guard_of_the_eigenvalue_goes_back_five_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guard_of_the_eigenvalue_goes_back_five_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after an interruption."""
     space = composition().space
     archs = list(space.neighbors(space.reference()))[:12]
     derived, values = iter(archs), iter([1.0] * 8 + [9.0] * 4)
     monkeypatch.setattr(BilevelTraining, "derive", lambda self: next(derived))
     monkeypatch.setattr(BilevelTraining, "curvature", lambda self, rng: next(values))
-    strategy = made("strategy.guard=eigenvalue", "budget.trials=12", "strategy.epoch_iterations=1")
+    options = ["strategy.guard=eigenvalue", "budget.trials=12", "strategy.epoch_iterations=1"]
+    interrupted = made(*options, path=tmp_path / "s.pt")
+    for _ in range(6):
+        interrupted.ask()
+    strategy = made(*options, path=tmp_path / "s.pt")
     assert [p.arch for p in play(strategy)] == archs[:8]
     assert strategy.chosen() == [archs[3]]
 
