@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasmeta.errors import RunDirectoryError
@@ -15,6 +15,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(VALUES, max_size=5))
 def test_what_is_appended_is_read_back(values: list) -> None:
     import tempfile

@@ -1,7 +1,7 @@
 """`nasmeta bench`, and the scripts of scripts/bench that need no data and no peers."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -72,13 +72,12 @@ def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFix
     assert message in capsys.readouterr().err
 
 
-def test_benchmark_peers_goes_on_with_the_peers_it_finds() -> None:
+def test_benchmark_peers_goes_on_with_the_peers_it_finds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ["--widths=8", "--tasks=2", "--passes=1", "--repeats=1", "--seconds=0", "--threads=1"]
-    run = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/benchmark_peers"), *options, "--only", "Reptile"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "Reptile, 5 steps of 10" in run.stdout
-    assert "(plain loop)" in run.stdout
+    monkeypatch.setattr(sys, "argv", ["benchmark_peers", *options, "--only", "Reptile"])
+    runpy.run_path(str(ROOT / "scripts/benchmark_peers"), run_name="__main__")
+    out = capsys.readouterr().out
+    assert "Reptile, 5 steps of 10" in out
+    assert "(plain loop)" in out

@@ -86,7 +86,7 @@ def test_killed_again_and_again(name: str, tmp_path: Path) -> None:
     assert main([*arguments, f"hydra.run.dir={tmp_path / 'unbroken'}"]) == 0
     directory = tmp_path / "run"
     command, kills = [*arguments, f"hydra.run.dir={directory}"], 0
-    while killed(command, kill_at=8):
+    while killed(command, kill_at=12):
         command, kills = ["resume", str(directory)], kills + 1
         assert kills < 20, "the run makes no progress"
     assert kills >= 2

@@ -66,7 +66,7 @@ SMALL = [
     "logger=none",
     "progress=false",
 ]
-FEW = [f"dataset.{split}_classes=10" for split in ("train", "valid", "test")]
+FEW = [*(f"dataset.{split}_classes=10" for split in ("train", "valid", "test")), "dataset.size=16"]
 """Instead of the default dataset's, whose drawings take seconds."""
 
 SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").rglob("*") if path.is_file())

@@ -18,9 +18,9 @@ from tests.hostile import sandbox
 from tests.hostile.corpus import MAKERS, Spoil, Templates, make
 from tests.hostile.mutations import Values
 
-INPUTS = int(os.environ.get("NASMETA_HOSTILE", "40"))
+INPUTS = int(os.environ.get("NASMETA_HOSTILE", "20"))
 FIRST = int(os.environ.get("NASMETA_HOSTILE_FROM", "0"))
-AT_ONCE = 20
+AT_ONCE = 10
 
 
 def arguments(pictures: Path, *more: str) -> list[str]:
