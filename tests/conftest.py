@@ -16,6 +16,7 @@ from nasmeta.runtime.text import PrintableFormatter
 from tests import shortcuts
 
 shortcuts.install()
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # without its bytecode, every process compiles nasmeta again
 
 ROOT = Path(__file__).resolve().parents[1]
 
