@@ -38,6 +38,7 @@ class MetaLearner(ABC):
     descends = True
     graph_capturable = True
     kinds: tuple[str, ...] = ("classification", "regression")
+    refusal = ""
 
     def __init__(self, *, batch_norm: BatchNormPolicy) -> None:
         self.batch_norm = batch_norm
@@ -49,8 +50,6 @@ class MetaLearner(ABC):
                 f"meta_learner: {type(self).__name__} cannot do {task.kind}: {self.refusal}; "
                 "use meta_learner=maml, reptile or finetune"
             )
-
-    refusal: str = ""
 
     def init(self, module: nn.Module, task: TaskSpec) -> MetaState:
         """The state before training: copies of the module's initial values, as leaf tensors."""

@@ -70,7 +70,9 @@ class Run:
         elif self.circumstances["command"] != list(self.command):
             raise RunDirectoryError(f"{self.directory}: was made by other settings; name another --out")
         if (self.directory / "run.lock").exists():
-            with files.locked(self.directory / "run.lock", -1):  # a process of a killed script may be at work
+            with files.locked(
+                self.directory / "run.lock", "run", wait=True
+            ):  # a process of a killed script may be at work
                 pass
         if not (self.directory / "summary.json").exists():
             begun = (self.directory / "journal.jsonl").exists()

@@ -170,6 +170,8 @@ def shortened(arguments: list[str]) -> list[str]:
     """The same command with the smallest budget: the last value of a key counts."""
     if arguments[0] == "train":
         return [*arguments, "budget.final_iterations=4"]
+    if arguments[0] == "bench":
+        return ["bench", "--seconds", "0", "--repeats", "1", *arguments[1:], *FEW]
     if arguments[0] != "search" or "--cfg" in arguments:
         return arguments
     drawn = not any(argument.startswith("dataset=") for argument in arguments)
