@@ -141,7 +141,7 @@ def test_done_is_truthful_and_asking_in_vain_changes_nothing(make: Make, outstan
 def test_it_ends_on_a_space_with_fewer_architectures_than_trials(make: Make) -> None:
     space = ToySpace(length=2, base=2)
     for outstanding in (1, 4):
-        strategy = make(space=space, trials=60)
+        strategy = make(space=space, trials=20)
         archs = asked(play(strategy, outstanding))
         assert len(set(archs)) == space.size, "it ends before everything was looked at"
         assert strategy.done()

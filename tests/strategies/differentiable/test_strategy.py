@@ -13,7 +13,7 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed
 from nasmeta.run.composition import Composition
 from nasmeta.seeding import stream
-from nasmeta.strategies.differentiable import Differentiable
+from nasmeta.strategies.differentiable import Differentiable, guard
 from nasmeta.strategies.differentiable.training import BilevelTraining
 from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.testing.strategies import told
@@ -133,8 +133,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_and_architecture_learn(kind: str) -> None:
+def test_weights_and_architecture_learn(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By every learner; what the inner loop holds is moved by the architecture's optimizer alone."""
+    monkeypatch.setattr(guard, "POWER_STEPS", 2)
     strategy = made(*KINDS[kind])
     training = strategy._running()
     before = {name: value.detach().clone() for name, value in training.state.parameters.items()}
