@@ -43,6 +43,7 @@ class Prototypes:
         numbers = f"{_number(self.scale)}, {self.zero}, {_number(self.sharpness)}, {int(self.cosine)}"
         return (
             '#include "few_shot.h"\n\n'
+            f"#define FEW_SHOT_FEATURES {features} /* numbers of an embedding */\n\n"
             f"static const char *class_names[{room}] = {{{names or 0}}};\n\n"
             f"static float class_prototypes[{room}][{features}] = {{\n{rows or '    {0}'}}};\n\n"
             f"static few_shot classes = {{{features}, {room}, {len(self.names)}, &class_prototypes[0][0], "

@@ -68,7 +68,7 @@ def activation_first(body: nn.Module) -> nn.Module:
             continue
         place = block.tail if block.shortcut is not None else block.branch
         pool = next((m for m in reversed(list(place.modules())) if isinstance(m, nn.MaxPool2d)), None)
-        if pool is None or not any(isinstance(m, nn.ReLU) for m in block.tail):
+        if pool is None or not any(isinstance(m, nn.ReLU | nn.ReLU6) for m in block.tail):
             continue
         for parent in block.modules():
             for name, child in list(parent.named_children()):
