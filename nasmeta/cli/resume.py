@@ -16,8 +16,9 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_for_sweep
 from nasmeta.run.grid import more_jobs
 from nasmeta.run.manifest import Job, Manifest, Numbers
+from nasmeta.run.pruning import Prune
 from nasmeta.run.state import RunState
-from nasmeta.run.study import Prune
+from nasmeta.run.study import with_more_trials
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand, command_line
 
@@ -42,6 +43,7 @@ def resume(options: argparse.Namespace) -> int:
 
 def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     plan = manifest.read()
+    plan.study, options.overrides = with_more_trials(plan.study, options.overrides, len(plan.jobs))
     resumed = False
 
     def config_of(overrides: list[str]) -> dict[str, Any]:
@@ -61,7 +63,10 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
         return _resume_run(options, job.config, path, plan.command(job), prune)
 
     with files.locked(options.directory / "sweep.lock", "sweep"):
-        manifest.extend(more)
+        if more:
+            manifest.extend(more)
+        if plan.study is not None:
+            manifest.keep_study(plan.study)
         sweep.resume(manifest, resume_job, config_of, on_failure=given[-1] if given else None)
     if options.overrides and not resumed:
         raise RunDirectoryError(

@@ -14,10 +14,10 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_unchanged, environment, recorded
 from nasmeta.run.growth import check_growth, grown
 from nasmeta.run.journal import Journal
-from nasmeta.run.manifest import Numbers
+from nasmeta.run.manifest import Numbers, numbers_of
+from nasmeta.run.pruning import Prune
 from nasmeta.run.search import search
 from nasmeta.run.state import RunState
-from nasmeta.run.study import Prune, numbers_of
 from nasmeta.runtime import signals
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.command_lines import SearchCommand, command_line

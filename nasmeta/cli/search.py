@@ -21,7 +21,7 @@ from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import Config, parse
 from nasmeta.run.manifest import Job, Manifest, Numbers
-from nasmeta.run.study import Prune
+from nasmeta.run.pruning import Prune
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.runtime.job_lines import told_apart
 

@@ -28,6 +28,13 @@ Numbers = dict[Measure, Number]
 """The numbers of a job's best network: its validation score, of which more is better, and its costs."""
 
 
+def numbers_of(best: dict[str, Any], score: float) -> Numbers:
+    """The numbers that a study may have as objectives and constraints, as far as they are known."""
+    costs: tuple[Measure, ...] = ("params", "flops")
+    known = {name: float(best[name]) for name in costs if best.get(name) is not None}
+    return {"score": score, **known}
+
+
 def check_inside(directory: str) -> str:
     """Returns a job's `directory`, relative to its sweep's; raises ValueError if it is not inside that."""
     parts = Path(directory).parts
@@ -40,7 +47,7 @@ class Job(BaseModel):
     """One job of a sweep.
 
     directory: relative to the sweep's. config: resolved. reason: why the job failed. numbers: those of its
-    best network. scores, notes: what a study's pruner has seen and noted (see nasmeta.run.study).
+    best network. scores, notes: what a study's pruner has seen and noted (see nasmeta.run.pruning).
     """
 
     model_config = _STRICT
@@ -176,6 +183,11 @@ class Manifest:
         with self._changing() as plan:
             plan.jobs += jobs
             plan.total = len(plan.jobs)
+
+    def keep_study(self, study: StudySettings) -> None:
+        """Replaces the settings of the study, which may ask for more jobs than before."""
+        with self._changing() as plan:
+            plan.study, plan.total = study, study.n_trials
 
     @contextmanager
     def _changing(self) -> Iterator[Plan]:

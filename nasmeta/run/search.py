@@ -15,12 +15,13 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Observer, RunFinished
 from nasmeta.run.finals import Finals, choose, train_in_rounds
 from nasmeta.run.journal import Journal
+from nasmeta.run.manifest import numbers_of
+from nasmeta.run.pruning import Prune
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Searched
 from nasmeta.run.reference import entrants
 from nasmeta.run.replay import replayed
 from nasmeta.run.state import RunState
-from nasmeta.run.study import Prune, numbers_of
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan, tidy
 from nasmeta.runtime import files

@@ -1,32 +1,25 @@
-"""A sweep whose jobs Optuna proposes: the study, and the early end of jobs that promise little.
+"""A sweep whose jobs Optuna proposes: its study.
 
 The study lives in memory and is never stored. What it asks for depends only on its settings, which include a
 seed, and on what the jobs of earlier batches gave. The manifest has both. So a resumed sweep makes the study
 again, asks it for the same jobs, and tells it what is known of them.
-
-Whether a job is pruned depends only on its own trials and on the jobs of earlier batches. Jobs of the same
-batch do not see each other, so the decision is the same however fast each of them is.
 """
 
 import inspect
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from nasmeta.errors import ConfigError, RunDirectoryError, suggest
-from nasmeta.run.manifest import Job, Manifest, Measure, Numbers, StudySettings
-from nasmeta.run.ranking import best_of
+from nasmeta.run.manifest import Job, Manifest, StudySettings
 from nasmeta.runtime.command_lines import command_line
-from nasmeta.trial import TrialResult
+from nasmeta.runtime.validation import validated
 
 log = logging.getLogger(__name__)
-
-Prune = Callable[[Sequence[TrialResult]], bool]
-"""Whether a run should end early, given the results of its search so far in the order of their ends."""
 
 
 def imported() -> Any:
@@ -54,6 +47,24 @@ def searched(overrides: Sequence[Override]) -> tuple[list[str], dict[str, str]]:
         [f"{key}={value}" for key, value in fixed.items()],
         {key: to_json(_distribution(o)) for key, o in last.items() if o.is_sweep_override()},
     )
+
+
+def with_more_trials(
+    study: StudySettings | None, overrides: Sequence[str], jobs: int
+) -> tuple[StudySettings | None, list[str]]:
+    """The study of a sweep that is resumed, with the n_trials of the overrides, and the other overrides.
+
+    jobs: how many it has already; ConfigError if it is to have fewer.
+    """
+    key = "hydra.sweeper.n_trials="
+    asked = [override.removeprefix(key) for override in overrides if override.startswith(key)]
+    if study is None or not asked:
+        return study, list(overrides)
+    if not asked[-1].isdecimal() or int(asked[-1]) < jobs:
+        raise ConfigError(f"{key}{asked[-1]}: should be a number, and at least {jobs}: that many jobs exist")
+    changed = {**study.model_dump(), "n_trials": int(asked[-1])}
+    rest = [override for override in overrides if not override.startswith(key)]
+    return validated(StudySettings, changed, "hydra.sweeper."), rest
 
 
 def _distribution(override: Override) -> Any:
@@ -100,7 +111,7 @@ def _made(kind: str, value: Any, **wanted: Any) -> Any:
         raise ConfigError(f"{key}: {value['name']}: {error}") from error
 
 
-def _empty(settings: StudySettings, sampler: Any) -> Any:
+def empty_study(settings: StudySettings, sampler: Any) -> Any:
     """A study without trials. Its name decides which bracket of Hyperband a job is in."""
     directions = ["maximize" if name == "score" else "minimize" for name in settings.objectives]
     pruner = _made("pruner", settings.pruner)
@@ -124,7 +135,7 @@ class Study:
         wanted: dict[str, Any] = {"seed": settings.seed}
         if settings.constraints and not self._own_constraints:
             wanted["constraints_func"] = lambda trial: trial.user_attrs["excess"]
-        self._study = _empty(settings, _made("sampler", settings.sampler, **wanted))
+        self._study = empty_study(settings, _made("sampler", settings.sampler, **wanted))
         self._study.stop = self._exhaust
         self._exhausted = False
         self._asked: list[Any] = []
@@ -176,7 +187,7 @@ class Study:
     def _tell(self, job: Job) -> None:
         trial = self._asked[job.number]
         if len(self.settings.objectives) == 1:  # Optuna takes reports for one objective only
-            for step, value in _steps(job.scores):
+            for step, value in steps(job.scores):
                 trial.report(value, step)
         limits = self.settings.constraints
         excess = [job.numbers.get(name, float("inf")) - limit for name, limit in limits.items()]
@@ -184,7 +195,7 @@ class Study:
         if self._own_constraints and job.numbers:
             for name, value in zip(limits, excess, strict=True):
                 trial.set_constraint(name, value)
-        self._study.tell(trial, _values(job, self.settings), state=_state(job, self.settings))
+        self._study.tell(trial, values_of(job, self.settings), state=state_of(job, self.settings))
 
     def log_best(self, manifest: Manifest) -> None:
         """Logs the best job, or those on the Pareto front of several objectives."""
@@ -203,69 +214,18 @@ def _ends(distribution: Any) -> Sequence[Any]:
     return (distribution.low, distribution.high) if choices is None else tuple(choices)
 
 
-def _steps(scores: Sequence[float | None]) -> list[tuple[int, float]]:
+def steps(scores: Sequence[float | None]) -> list[tuple[int, float]]:
     """What a pruner is told: the best score after each trial, numbered from 0, as Optuna assumes."""
     return [(step, score) for step, score in enumerate(scores) if score is not None]
 
 
-def _values(job: Job, settings: StudySettings) -> list[float] | None:
+def values_of(job: Job, settings: StudySettings) -> list[float] | None:
     """The job's objectives; None if it is not done, or lacks one."""
     known = job.status == "done" and all(name in job.numbers for name in settings.objectives)
     return [job.numbers[name] for name in settings.objectives] if known else None
 
 
-def _state(job: Job, settings: StudySettings) -> Any:
+def state_of(job: Job, settings: StudySettings) -> Any:
     states = imported().trial.TrialState
     ended = states.PRUNED if job.status == "pruned" else states.FAIL
-    return ended if _values(job, settings) is None else states.COMPLETE
-
-
-class Pruning:
-    """Decides after each trial of the job `number` whether the study ends it; see `Prune`.
-
-    It depends on the settings of the study and the listed `jobs` of earlier batches alone. scores: the best
-    score after each trial so far. notes: what the pruner has noted about the job; the pruning of later jobs
-    depends on it.
-    """
-
-    def __init__(self, settings: StudySettings, jobs: Sequence[Job], number: int) -> None:
-        self.scores: list[float | None] = []
-        self._prunes = settings.pruner["name"] != "NopPruner"
-        if not self._prunes:
-            return
-        self._study = _empty(settings, imported().samplers.RandomSampler(seed=0))
-        before = number - number % settings.n_jobs
-        for job in jobs[:before]:
-            self._study.add_trial(_ended(job, settings))
-        self._trial = [self._study.ask() for _ in range(before, number + 1)][-1]
-
-    def __call__(self, results: Sequence[TrialResult]) -> bool:
-        pruned = False
-        for step in range(len(self.scores), len(results)):
-            best = best_of(results[: step + 1])
-            self.scores.append(None if best is None else best.score)
-            if self._prunes and best is not None:
-                self._trial.report(float(best.score or 0.0), step)
-                pruned = self._trial.should_prune()
-        return pruned
-
-    @property
-    def notes(self) -> dict[str, float]:
-        return dict(self._study.trials[-1].system_attrs) if self._prunes else {}
-
-
-def _ended(job: Job, settings: StudySettings) -> Any:
-    """A job of an earlier batch as a pruner sees it."""
-    return imported().trial.create_trial(
-        state=_state(job, settings),
-        values=_values(job, settings),
-        intermediate_values=dict(_steps(job.scores)),
-        system_attrs=job.notes,
-    )
-
-
-def numbers_of(best: dict[str, Any], score: float) -> Numbers:
-    """The numbers that a study may have as objectives and constraints, as far as they are known."""
-    costs: tuple[Measure, ...] = ("params", "flops")
-    known = {name: float(best[name]) for name in costs if best.get(name) is not None}
-    return {"score": score, **known}
+    return ended if values_of(job, settings) is None else states.COMPLETE

@@ -17,8 +17,9 @@ from nasmeta.errors import Interrupted, NasmetaError, Pruned, RunFailed
 from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.manifest import Job, Manifest, Numbers, Status
+from nasmeta.run.pruning import Prune, Pruning
 from nasmeta.run.state import RunState
-from nasmeta.run.study import Prune, Pruning, Study
+from nasmeta.run.study import Study
 
 log = logging.getLogger(__name__)
 

@@ -79,6 +79,16 @@ def test_killed_and_resumed(unbroken: Path, tmp_path: Path, kill_at: int, torn: 
 
 
 @needs_optuna
+def test_a_study_takes_more_trials(unbroken: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    directory = tmp_path / "sweep"
+    assert spawn([*sweep(directory, *PRUNED, SWEPT), "hydra.sweeper.n_trials=2"]) == 0
+    assert main(["resume", str(directory), "hydra.sweeper.n_trials=1"]) == 2
+    assert "hydra.sweeper.n_trials=1: should be a number, and at least 2" in capfd.readouterr().err
+    assert spawn(["resume", str(directory), "hydra.sweeper.n_trials=5"]) == 0
+    assert (directory / "sweep.json").read_bytes() == (unbroken / "sweep.json").read_bytes()
+
+
+@needs_optuna
 def test_a_failed_trial_stops_no_other_and_stays_failed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from nasmeta.errors import ConfigError, RunDirectoryError
 from nasmeta.run.manifest import Job, Manifest, Plan, StudySettings
-from nasmeta.run.study import Pruning, Study, searched
+from nasmeta.run.pruning import Pruning
+from nasmeta.run.study import Study, searched
 from nasmeta.runtime.validation import validated
 from nasmeta.trial import TrialResult
 
