@@ -19,10 +19,11 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import UserError
 from nasmeta.reporting.figures.canvas import Figure
 from nasmeta.reporting.figures.curves import cost_figure, search_figure
+from nasmeta.reporting.figures.settings import means_figure, scores_figure
 from nasmeta.reporting.pages.drawing import drawn
-from nasmeta.reporting.pages.sweep import scores_figure
 from nasmeta.reporting.read import load as read
-from nasmeta.reporting.tables.compare import comparison, rows_of
+from nasmeta.reporting.read.rows import rows_of, settings_of
+from nasmeta.reporting.tables.compare import comparison
 from nasmeta.reporting.tables.status import status
 from nasmeta.run import finished, journal, records
 from nasmeta.run.composition import Composition
@@ -89,7 +90,7 @@ class Sweep:
     """
 
     def __init__(self, path: Path, *, trusted: bool = False) -> None:
-        self.path, self._rows = path, rows_of([path], None)
+        self.path, self._rows = path, rows_of([path])
         self.runs = [Run(row.run, trusted=trusted) for row in self._rows]
 
     @property
@@ -108,9 +109,10 @@ class Sweep:
 
     @cached_property
     def figures(self) -> dict[str, Figure]:
-        """The figures of the report by name: test, the scores of the runs that are done."""
-        figure = scores_figure(self._rows)
-        return {} if figure is None else {"test": figure}
+        """The figures of the report by name: test, scores of the settings; search, their mean curves."""
+        settings = settings_of(self._rows)
+        figures = {"test": scores_figure(settings), "search": means_figure(settings)}
+        return {name: figure for name, figure in figures.items() if figure is not None}
 
     def __repr__(self) -> str:
         return comparison(self._rows)

@@ -94,7 +94,8 @@ class TrialResult:
     reason: why a trial failed. proxy: the score of an evaluator that trains nothing, instead of an accuracy:
     any finite number; more is better. weights_version: if candidates inherit weights that the evaluator owns,
     the meta-iterations that these had had. kept_iteration: the meta-iteration whose weights are left, if it
-    was chosen among several. Numbers that an evaluator does not know are None.
+    was chosen among several. latency_ms: of one example, if that is limited or an objective. Numbers that an
+    evaluator does not know are None.
     """
 
     trial: int
@@ -114,6 +115,7 @@ class TrialResult:
     proxy: float | None = None
     weights_version: int | None = None
     kept_iteration: int | None = None
+    latency_ms: float | None = None
 
     @property
     def score(self) -> float | None:

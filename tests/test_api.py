@@ -120,7 +120,7 @@ def test_a_folder_of_runs(run: nasmeta.Run, tmp_path: Path) -> None:
     assert runs.best is not None
     assert losses[runs.best.path] == min(losses.values())
     assert "mean of 2 seeds" in repr(runs)
-    assert set(runs.figures) == {"test"}
+    assert set(runs.figures) == {"test", "search"}
     with pytest.raises(RunDirectoryError, match="gone"):
         nasmeta.load(tmp_path / "gone")
 

@@ -14,6 +14,7 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import Diverged, RunFailed
 from nasmeta.executors.serial import SerialExecutor
 from nasmeta.networks.cost import measure_cost
+from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Event, TrialFinished
@@ -156,6 +157,13 @@ def test_measured_latencies_are_recorded_and_not_measured_again(
     run(tmp_path / "a", "constraints.max_latency_ms=4.5", "budget.trials=4")
     measured = {r["arch"]: r["ms"] for r in records(tmp_path / "a", "measured")}
     assert [measured[r["arch"]] for r in records(tmp_path / "a", "asked")] == [1.0, 2.0, 3.0, 4.0]
+    ended = records(tmp_path / "a", "finished")
+    assert {r["phase"] for r in ended} >= {"search", "final", "reference"}
+    assert all(r["latency_ms"] == measured[r["arch"]] for r in ended)
+    summary = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert summary["reference"]["latency_ms"] == measured[summary["reference"]["arch"]]
+    table = closing_table(summary, tmp_path / "a")
+    assert f"{measured[summary['best']['arch']]:.3g} ms" in table
     journal = (tmp_path / "a" / "journal.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "journal.jsonl").write_text("".join(journal[:6]))

@@ -1,6 +1,8 @@
 """The arguments of every sub-command, except those of `nasmeta search`, which Hydra parses."""
 
 import argparse
+import math
+from contextlib import suppress
 from pathlib import Path
 
 from nasmeta import __version__
@@ -167,6 +169,14 @@ def _parser() -> argparse.ArgumentParser:
     report_parser = commands.add_parser("report", help="report.html of a run or a sweep")
     report_parser.add_argument("directory", type=_path, metavar="DIR")
     report_parser.add_argument("--output", type=_file, metavar="FILE", help="default: DIR/report.html")
+    report_parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=10.0,
+        metavar="SECONDS",
+        help="write it again every SECONDS (default 10) until the run has ended; the page reloads itself",
+    )
     _add_trust(report_parser)
 
     show_parser = commands.add_parser("show", help="where a run or sweep stands, also while it goes on")
@@ -177,7 +187,11 @@ def _parser() -> argparse.ArgumentParser:
         "directories", type=_path, nargs="+", metavar="DIR", help="runs, sweeps, or folders of them"
     )
     compare_parser.add_argument("--sort", metavar="KEY", help="e.g. test_accuracy, params, or any setting")
-    compare_parser.add_argument("--json", action="store_true", help="print one JSON object a run")
+    form = compare_parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object a run")
+    form.add_argument(
+        "--format", choices=["md", "csv", "latex"], help="for papers: a row a setting, means over seeds"
+    )
 
     commands.add_parser(
         "completion", help='complete commands, keys and options in bash or zsh: eval "$(nasmeta completion)"'
@@ -187,6 +201,14 @@ def _parser() -> argparse.ArgumentParser:
     list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
     list_parser.add_argument("--config-dir", type=_path, action="append", default=[], metavar="DIR")
     return parser
+
+
+def _seconds(text: str) -> float:
+    """A time span of at least a second."""
+    with suppress(ValueError):
+        if 1 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"got {text!r}; a number of seconds, at least 1")
 
 
 def _file(text: str) -> Path:

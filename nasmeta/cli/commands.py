@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import sys
+import time
 from typing import Any
 
 from nasmeta.config.conf_dir import config_directory
@@ -136,10 +137,16 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """`nasmeta report DIR [--output FILE]`."""
-    from nasmeta.reporting.pages.report import write_report
+    """`nasmeta report DIR [--output FILE] [--watch [SECONDS]]`."""
+    from nasmeta.reporting.pages.report import is_over, write_report
 
-    print(write_report(options.directory, options.output, trusted=options.trust_code))
+    directory, seconds = options.directory, options.watch
+    while seconds is not None and not is_over(directory):
+        print(
+            write_report(directory, options.output, trusted=options.trust_code, refresh=seconds), flush=True
+        )
+        time.sleep(seconds)
+    print(write_report(directory, options.output, trusted=options.trust_code))
     return 0
 
 
@@ -152,17 +159,20 @@ def show(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """`nasmeta compare DIR... [--json] [--sort KEY]`."""
-    from nasmeta.reporting.tables.compare import comparison, rows_of, warnings
+    """`nasmeta compare DIR... [--json | --format FORMAT] [--sort KEY]`."""
+    from nasmeta.reporting.read.rows import rows_of
+    from nasmeta.reporting.tables.compare import comparison, warnings
+    from nasmeta.reporting.tables.paper import paper_table
 
     rows = rows_of(options.directories, options.sort)
-    if not options.json:
-        print("\n".join(printable(line) for line in comparison(rows).split("\n")))
-        return 0
-    for row in rows:
-        print(json.dumps(row.to_dict()))
-    for warning in warnings(rows):
-        print(warning, file=sys.stderr)
+    if options.json:
+        print("\n".join(json.dumps(row.to_dict()) for row in rows))
+    else:
+        text = paper_table(rows, options.format) if options.format else comparison(rows)
+        print("\n".join(printable(line) for line in text.split("\n")))
+    if options.json or options.format:
+        for warning in warnings(rows):
+            print(warning, file=sys.stderr)
     return 0
 
 

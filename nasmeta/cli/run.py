@@ -8,6 +8,7 @@ from typing import Any
 
 from nasmeta.config.schema import Config
 from nasmeta.errors import Interrupted, StorageError
+from nasmeta.reporting.learning import Learning
 from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
@@ -102,7 +103,7 @@ def show(summary: dict[str, Any], config: Config, path: Path) -> Numbers:
 
 
 def _observers(config: Config, directory: RunDirectory) -> list[Any]:
-    observers: list[Any] = []
+    observers: list[Any] = [Learning(directory.learning)]
     if config.keys.progress:
         from nasmeta.reporting.progress import Progress
 

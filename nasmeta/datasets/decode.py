@@ -139,6 +139,13 @@ class Preprocessing(ImageReader):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def pixels(self, inputs: Tensor) -> Tensor:
+        """What was normalized [n, C, H, W], as pixels uint8 again."""
+        mean, std = (
+            torch.tensor(each, device=inputs.device)[:, None, None] for each in (self.mean, self.std)
+        )
+        return (255 * (inputs.float() * std + mean)).round().clamp(0, 255).byte()
+
     def normalize(self, pixels: Tensor) -> Tensor:
         """Pixels [n, C, H, W] uint8 as float32 inputs, as in episodes: (x / 255 - mean) / std."""
         scale = torch.tensor([1 / (255 * deviation) for deviation in self.std], device=pixels.device)

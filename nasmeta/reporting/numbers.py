@@ -18,6 +18,11 @@ def human(count: float | None) -> str:
     return f"{value:.0f}" if unit == 0 else f"{value:.1f}{UNITS[unit]}"
 
 
+def milliseconds(latency: float | None) -> str:
+    """A latency like 1.23 ms; a dash if it is not known."""
+    return "-" if latency is None else f"{latency:.3g} ms"
+
+
 def percent(accuracy: float, ci95: float | None = None) -> str:
     """A fraction with the half-width of its interval: 93.4 ± 0.4 %."""
     interval = "" if ci95 is None else f" ± {100 * ci95:.1f}"
@@ -67,6 +72,12 @@ def judged(result: TrialResult) -> str:
     if result.proxy is not None:
         return f"proxy {scored(result)}"
     return f"{'valid loss' if result.valid_accuracy is None else 'valid'} {scored(result)}"
+
+
+def costs(result: TrialResult) -> str:
+    """What is known of a network's costs: "111.9 K parameters, 1.23 ms"."""
+    known = [f"{human(result.params)} parameters"] if result.params is not None else []
+    return ", ".join([*known, *([milliseconds(result.latency_ms)] if result.latency_ms is not None else [])])
 
 
 def duration(seconds: float) -> str:

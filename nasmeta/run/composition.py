@@ -108,6 +108,12 @@ class Composition:
         """How the arithmetic of a meta-step is carried out."""
         return execution(self.config.keys)
 
+    @property
+    def measures_latency(self) -> bool:
+        """Whether latency is limited or an objective."""
+        limited = self.config.keys.constraints.max_latency_ms is not None
+        return limited or "latency" in self.objectives
+
     def strategy(
         self,
         feasible: Feasible,

@@ -24,6 +24,8 @@ class RunDirectory:
         self.journal = path / "journal.jsonl"
         self.best = path / "best.pt"
         self.summary = path / "summary.json"
+        self.per_task = path / "test.pt"
+        self.learning = path / "learning.csv"
         self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.pareto = path / "pareto"

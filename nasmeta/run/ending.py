@@ -7,7 +7,11 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+from torch import Tensor
+
 from nasmeta.errors import RunFailed
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.run import per_task
 from nasmeta.run.environment import settings_changed
 from nasmeta.run.finals import Finalist, Finals
 from nasmeta.run.finished import stored_summary
@@ -15,7 +19,8 @@ from nasmeta.run.outputs import save_network
 from nasmeta.run.records import Tested
 from nasmeta.run.summary import FORMAT, Chosen, Difference, Side, Standing, Summary, metrics, versions
 from nasmeta.run.trials import Trials
-from nasmeta.training.score import Score, ci95, score
+from nasmeta.training.problem import Problem
+from nasmeta.training.score import TASKS_AT_ONCE, Score, ci95, score
 from nasmeta.training.weights import Weights
 from nasmeta.trial import MetaTested, TrialResult
 
@@ -53,6 +58,9 @@ def test_once(trials: Trials, finals: Finals) -> Summary:
         save_network(
             trials.composition, directory.best, weights, chosen, tested=numbers, inside=directory.path
         )
+    if isinstance(best, Score):
+        beside = baseline if isinstance(baseline, Score) else None
+        per_task.save(directory.per_task, best, beside, _episode(trials, finals.chosen))
     summary = _summary(trials, finals, (chosen, best), (reference, baseline))
     checksum = summary.write(directory.summary)
     recorder.record(Tested(elapsed=recorder.elapsed, arch=chosen.arch, checksum=checksum, **numbers))
@@ -158,7 +166,23 @@ def _meta_test(trials: Trials, finalist: Finalist) -> Meta:
     judges, composition, result = trials.judges, trials.composition, finalist.network
     if not judges.search.trains_networks():
         return judges.search.test(result.arch, result.iterations)
-    problem = judges.problem.for_arch(composition.space.parse(result.arch))
-    state = problem.restored(Weights.read(trials.weights.of(finalist.phase, result.trial)))
+    problem, state = _restored(trials, finalist)
     sampler, tasks = composition.sampler("test"), composition.config.keys.budget.test_tasks
     return score(problem.learner, state, sampler, tasks, stop=trials.stop)
+
+
+def _episode(trials: Trials, finalist: Finalist) -> dict[str, Tensor] | None:
+    """The first test task with the network's answers; None if it was not trained on image files."""
+    preprocessing = trials.composition.dataset.preprocessing
+    if preprocessing is None:
+        return None
+    problem, state = _restored(trials, finalist)
+    batch = trials.composition.sampler("test").batch(0, TASKS_AT_ONCE)
+    logits = problem.learner.predict(state, *(part[:1] for part in batch[:3]))[0]
+    return per_task.shown(batch, logits, preprocessing)
+
+
+def _restored(trials: Trials, finalist: Finalist) -> tuple[Problem, MetaState]:
+    result = finalist.network
+    problem = trials.judges.problem.for_arch(trials.composition.space.parse(result.arch))
+    return problem, problem.restored(Weights.read(trials.weights.of(finalist.phase, result.trial)))

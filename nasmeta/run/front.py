@@ -31,14 +31,14 @@ class Front:
         self.objectives = objectives
         self.members: list[FrontMember] = []
 
-    def add(self, result: TrialResult, latency_ms: float | None = None) -> bool:
+    def add(self, result: TrialResult) -> bool:
         """Adds a result and returns whether it is on the front. Trials that it dominates leave.
 
         Of equal trials, the earliest stays. A failed result is on no front.
         """
         if result.score is None:
             return False
-        costs = {"params": result.params, "flops": result.flops, "latency": latency_ms}
+        costs = {"params": result.params, "flops": result.flops, "latency": result.latency_ms}
         new = FrontMember(result, {objective: _known(costs, objective) for objective in self.objectives})
         known = sorted([*self.members, new], key=lambda member: member.result.trial)
         self.members = [known[i] for i in front([self._point(member) for member in known])]
@@ -68,7 +68,6 @@ class Front:
         return [
             Member(
                 **metrics(m.result, Member),
-                latency_ms=m.costs.get("latency"),
                 checkpoint=f"pareto/{m.result.trial}.pt" if checkpoints else None,
             )
             for m in ranked

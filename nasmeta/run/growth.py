@@ -6,11 +6,13 @@ refused, or told before it begins.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasmeta.errors import ConfigError
-from nasmeta.run.composition import Composition
 from nasmeta.run.state import RunState
+
+if TYPE_CHECKING:
+    from nasmeta.run.composition import Composition
 
 GROWING = tuple(
     f"budget.{name}"
@@ -34,7 +36,7 @@ def _size(budget: float | None) -> float:
     return math.inf if budget is None else budget
 
 
-def check_growth(composition: Composition, state: RunState, added: Mapping[str, Any]) -> list[str]:
+def check_growth(composition: "Composition", state: RunState, added: Mapping[str, Any]) -> list[str]:
     """What the added budgets do that a user might not expect, a line each.
 
     Raises ConfigError if the run's strategy cannot go on for more trials.

@@ -27,8 +27,7 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
     strategy = composition.strategy(
         limits.feasible, trials.judges.problem, progress_file, costs=limits.cost, trials=state.first_trials
     )
-    limited = composition.config.keys.constraints.max_latency_ms is not None
-    if trials.executor.capacity > 1 and (limited or "latency" in strategy.objectives):
+    if trials.executor.capacity > 1 and composition.measures_latency:
         log.warning(
             "latencies are measured while other trials run: longer and noisier than with executor=serial"
         )

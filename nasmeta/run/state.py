@@ -115,7 +115,7 @@ class RunState:
         if phase == "search":
             self.best = best_of([r for r in (self.best, result) if r is not None])
             if self.front is not None and result.score is not None:
-                self.front.add(result, self.latencies.get(result.arch))
+                self.front.add(result)
         elif phase != "tuning":
             training = Training(phase, result.arch, result.iterations, event.network, tuple(event.spans))
             self.trained[training] = result.trial

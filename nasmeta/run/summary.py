@@ -46,6 +46,7 @@ class Side(_Part):
     valid_loss: float | None = None
     params: Count | None
     flops: Count | None
+    latency_ms: float | None = None
     train_seconds: Seconds
     iterations: Count | None = None
     kept_iteration: Count | None = None

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from nasmeta.errors import Interrupted
@@ -98,8 +99,9 @@ class Trials:
         """
         state, phase, searching = self.state, plan.phase, plan.phase == "search"
         front = state.front if searching else None
-        if front is not None and "latency" in front.objectives and result.score is not None:
-            self.constraints.latency(self.composition.space.parse(result.arch))
+        if result.status == "ok" and self.composition.measures_latency:
+            latency = self.constraints.latency(self.composition.space.parse(result.arch))
+            result = replace(result, latency_ms=latency)
         event = Finished(phase=phase, elapsed=self.recorder.elapsed, result=result, **plan.facts)
         state.apply(event)
         is_best = searching and state.best is event.result
@@ -121,18 +123,14 @@ class Trials:
 
     def outcome(self, result: TrialResult) -> Outcome:
         """What the strategy is told of a result."""
-        arch = self.composition.space.parse(result.arch)
-        latency = None
-        if "latency" in self.composition.objectives and result.status == "ok":
-            latency = self.constraints.latency(arch)
         return Outcome(
             trial=result.trial,
-            arch=arch,
+            arch=self.composition.space.parse(result.arch),
             score=result.score,
             iterations=result.iterations,
             params=result.params,
             flops=result.flops,
-            latency_ms=latency,
+            latency_ms=result.latency_ms,
             seconds=result.seconds,
         )
 

@@ -2,7 +2,8 @@
 
 The checkpoint is compared with other networks on the same meta-test tasks. Each is meta-trained by the same
 learner, for as many iterations, from the same seed. The others are a random architecture of the same space,
-and the hand-designed 4-conv with the width that makes it equal in parameters. If the checkpoint's
+drawn as the search draws, and the hand-designed 4-conv with the width that makes it equal in parameters. Both
+meet the limits on parameters and FLOPs that the search had to meet. If the checkpoint's
 architecture adapts to every task, the single architecture that it stands for (`for_all`) is compared too, and
 the 4-conv is as large as that. Differences are paired by task.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta import seeding
-from nasmeta.config.keys import BudgetConfig
+from nasmeta.config.keys import BudgetConfig, ConstraintsConfig
 from nasmeta.errors import RunFailed
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.state import MetaState
@@ -33,6 +34,7 @@ from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop, ci95
 from nasmeta.training.weights import Weights
+from nasmeta.trial import Cost
 
 WIDTHS = range(4, 129)
 """Channels of the 4-conv networks among which the one of equal size is chosen."""
@@ -103,7 +105,7 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     own = Rival(problem.space, problem.space.parse(stored.arch))
     first = test.score(state, stop)
     rows = [_row("checkpoint", own, state.task, first, first)]
-    for name, rival in _rivals(problem, own, state).items():
+    for name, rival in rivals_of(own, state, keys.constraints, problem.seed).items():
         rival_state = _trained(problem, rival, keys.budget, folder / f"{name}.pt", stop)
         adopt_training_population(stored, test.learner, rival_state, test.config)
         rival_state = test.learner.with_num_classes(rival_state, state.task.outputs)
@@ -112,30 +114,41 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     return {"rows": [asdict(row) for row in rows], "tasks": first.tasks, "architectures": counts}
 
 
-def _rivals(problem: Problem, own: Rival, state: MetaState) -> dict[str, Rival]:
-    space, rivals = problem.space, {}
+def rivals_of(own: Rival, state: MetaState, limits: ConstraintsConfig, seed: int) -> dict[str, Rival]:
+    """The networks that the checkpoint's own is compared with, by name, within the limits of its run."""
+    most = {"max_params": limits.max_params, "max_flops": limits.max_flops}
+    space, rivals = own.space.within(state.task, **most), {}
     for_all = own.arch
     if own.arch == ADAPTIVE:
         relaxed: Any = state.network.module
         for_all = relaxed.derive(state.parameters)
         rivals["for_all"] = Rival(space, for_all)
-    rivals["random"] = Rival(space, space.sample(seeding.stream(problem.seed, "control")))
+    rivals["random"] = Rival(space, space.sample(seeding.stream(seed, "control")))
     if len(state.task.input_shape) == 3:
         params = measure_cost(space, for_all, state.task).params
-        rivals["four_conv"] = equal_four_conv(state.task, params)
+        rivals["four_conv"] = equal_four_conv(state.task, params, **most)
     return rivals
 
 
-def equal_four_conv(task: TaskSpec, params: int) -> Rival:
-    """The 4-conv network whose number of parameters is nearest to `params`."""
+def equal_four_conv(
+    task: TaskSpec, params: int, *, max_params: float | None = None, max_flops: float | None = None
+) -> Rival:
+    """The 4-conv network whose number of parameters is nearest to `params`, of those within the limits.
 
-    def size(width: int) -> int:
+    If none is, it is the narrowest.
+    """
+
+    def cost(width: int) -> Cost:
         space = four_conv(width)
-        return measure_cost(space, space.reference(), task).params
+        return measure_cost(space, space.reference(), task)
 
-    above = bisect_left(WIDTHS, params, key=size)  # parameters grow with the width
-    width = min(WIDTHS[max(above - 1, 0) : above + 1], key=lambda width: abs(size(width) - params))
-    space = four_conv(width)
+    def too_large(width: int) -> bool:
+        return cost(width).params > (max_params or math.inf) or cost(width).flops > (max_flops or math.inf)
+
+    above = bisect_left(WIDTHS, params, key=lambda width: cost(width).params)  # costs grow with the width
+    nearest = min(WIDTHS[max(above - 1, 0) : above + 1], key=lambda width: abs(cost(width).params - params))
+    within = WIDTHS[: bisect_left(WIDTHS, True, key=too_large)]
+    space = four_conv(min([nearest, *within[-1:]]) if within else WIDTHS[0])
     return Rival(space, space.reference())
 
 

@@ -5,12 +5,16 @@ import shlex
 from collections.abc import Sequence
 from textwrap import fill
 
+import numpy as np
 from common import ROOT, Options
-from paired import Difference, Tasks, error_ratio
 from runs import Run
 from tabulate import tabulate
 
+from nasmeta import seeding
+from nasmeta.reporting.read.statistics import Difference, Tasks
 from nasmeta.runtime import files
+
+RESAMPLES = 2000
 
 ACCURACY = ["test accuracy, %", "of each seed"]
 DIFFERENCE = ["points, over seeds", "p", "points, over tasks", "p"]
@@ -101,9 +105,9 @@ def compared(one: Tasks, other: Tasks) -> list[str]:
 def difference(found: Difference) -> list[str]:
     """Cells for the columns DIFFERENCE."""
     return [
-        _interval(found.mean, found.over_seeds),
+        _interval(100 * found.mean, 100 * found.over_seeds),
         _probability(found.p_seeds),
-        _interval(found.mean, found.over_tasks),
+        _interval(100 * found.mean, 100 * found.over_tasks),
         _probability(found.p_tasks),
     ]
 
@@ -114,3 +118,20 @@ def _interval(mean: float, half: float) -> str:
 
 def _probability(p: float) -> str:
     return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def error_ratio(one: Tasks, other: Tasks) -> tuple[float, float, float]:
+    """One network's mean error divided by the other's, with its 95% bootstrap interval over tasks."""
+    rng = seeding.stream(0, "bootstrap")
+
+    def ratio(draw: bool) -> float:
+        errors = [0.0, 0.0]
+        for pair in zip(one, other, strict=True):
+            count = len(pair[0])
+            chosen = rng.integers(count, size=count) if draw else slice(None)
+            for side in (0, 1):
+                errors[side] += 1 - float(pair[side][chosen].mean())
+        return errors[0] / errors[1] if errors[1] > 0 else math.inf if errors[0] > 0 else 0.0
+
+    low, high = np.quantile([ratio(draw=True) for _ in range(RESAMPLES)], (0.025, 0.975))
+    return ratio(draw=False), float(low), float(high)

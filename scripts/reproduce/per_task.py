@@ -16,8 +16,9 @@ from typing import Any
 
 import page
 from common import Data, Options, settings
-from paired import Difference
 from runs import Run, command, in_parallel
+
+from nasmeta.reporting.read.statistics import Difference
 
 RECIPES = ("tnas", "metanas")
 VARIANTS = {
@@ -74,8 +75,8 @@ def write(options: Options, outcomes: Sequence[Outcome]) -> None:
         means = [sum(row[name]["accuracy"] for row in own) / len(own) for name in CONTROLS]
         for_all = [row["for_all"] for row in own]
         found = Difference.of_seeds(
-            [100 * row["difference"] for row in for_all],
-            [100 * row["difference_ci95"] / 1.96 for row in for_all],
+            [row["difference"] for row in for_all],
+            [row["difference_ci95"] / 1.96 for row in for_all],
         )
         rows.append([*key, *(f"{100 * mean:.1f}" for mean in means), *page.difference(found)])
     headers = ["data", "recipe", "variant", *CONTROLS.values(), *page.DIFFERENCE]

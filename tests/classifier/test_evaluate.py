@@ -13,13 +13,18 @@ import torch
 from PIL import Image
 
 from nasmeta.cli.main import main
+from nasmeta.config.keys import ConstraintsConfig
 from nasmeta.datasets import download
 from nasmeta.networks.batch_norm import EpisodicBatchNorm
+from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.policy import BatchNormPolicy
+from nasmeta.task import TaskSpec
 from nasmeta.trained import meta_test
+from nasmeta.trained.control import Rival, equal_four_conv, four_conv, rivals_of
 from nasmeta.trained.meta_test import MetaTest
 from nasmeta.training import checkpoint
 from nasmeta.training.score import Score, score
+from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
 from tests.classifier.pictures import picture
 
@@ -342,3 +347,32 @@ def test_the_control_is_trained_on_the_data_of_the_checkpoint(
     assert again["control"] == result["control"]
     whiten(images, classes(protonet, "valid"))
     assert "valid" in refused(capfd, run, "--control")
+
+
+@pytest.mark.parametrize(
+    "limits", [{}, {"max_params": 3000}, {"max_flops": 2e5}, {"max_params": 1}], ids=lambda it: str(it)
+)
+def test_the_4_conv_of_equal_size_meets_the_limits(limits: dict[str, float]) -> None:
+    """Against all widths: the nearest in parameters of those within the limits, or the narrowest."""
+    task = TaskSpec("classification", (1, 16, 16), 5, 20)
+    costs = {}
+    for width in range(4, 60):
+        space = four_conv(width)
+        costs[str(space.reference())] = measure_cost(space, space.reference(), task)
+    within = {
+        arch: cost
+        for arch, cost in costs.items()
+        if cost.params <= limits.get("max_params", 1e9) and cost.flops <= limits.get("max_flops", 1e12)
+    }
+    expected = min(within or [next(iter(costs))], key=lambda arch: abs(costs[arch].params - 10_000))
+    assert str(equal_four_conv(task, 10_000, **limits).arch) == expected
+
+
+def test_the_control_draws_as_the_search_did(protonet: Path) -> None:
+    """A run with limits is compared with a random architecture within them."""
+    limits = ConstraintsConfig(max_params=2000, max_flops=None, max_latency_ms=None)
+    network = TrainedNetwork.load(protonet, trusted=False)
+    state = network.state(torch.device("cpu"))
+    own = Rival(network.space, network.space.parse(network.arch))
+    for rival in rivals_of(own, state, limits, seed=0).values():
+        assert measure_cost(rival.space, rival.arch, state.task).params <= 2000

@@ -45,6 +45,30 @@ def test_a_run_is_resumed_behind_its_report(run: Path, tmp_path: Path) -> None:
     assert "nasmeta resume" not in (directory / "report.html").read_text()
 
 
+def test_a_watched_page_is_renewed_until_the_run_has_ended(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory = copied(run, tmp_path / "run", lines=9)
+    pages = []
+
+    def slept(seconds: float) -> None:
+        pages.append((directory / "report.html").read_text())
+        if len(pages) == 2:
+            (directory / "journal.jsonl").write_bytes((run / "journal.jsonl").read_bytes())
+            (directory / "summary.json").write_bytes((run / "summary.json").read_bytes())
+
+    monkeypatch.setattr("time.sleep", slept)
+    assert main(["report", str(directory), "--watch", "5"]) == 0
+    assert len(pages) == 2
+    assert all('http-equiv="refresh" content="5.0"' in page for page in pages)
+    assert 'http-equiv="refresh"' not in (directory / "report.html").read_text()
+    assert main(["report", str(directory), "--watch"]) == 0
+    assert len(pages) == 2, "it has ended"
+    with pytest.raises(SystemExit):
+        main(["report", str(directory), "--watch", "0"])
+    assert "--watch: got '0'" in capfd.readouterr().err
+
+
 def test_a_sweep_of_trained_networks(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +84,7 @@ def test_a_sweep_of_trained_networks(
     assert out.count("trials all failed") == 2
     assert main(["report", str(sweep)]) == 0
     page = (sweep / "report.html").read_text()
-    assert "2 of 4 jobs " in page
+    assert "2 of 4 runs " in page
     assert "trials all failed" in page
 
 
@@ -118,8 +142,7 @@ def test_what_a_stranger_wrote_does_not_steer_the_terminal(
 
 @pytest.mark.parametrize("command", ["report", "compare"])
 def test_a_directory_that_is_no_run(command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    nothing = {"report": "journal.jsonl", "compare": "name a run"}
-    for path, told in ((tmp_path, nothing[command]), (tmp_path / "none", "nasmeta search")):
+    for path, told in ((tmp_path, "name a run"), (tmp_path / "none", "nasmeta search")):
         assert main([command, str(path)]) == 2
         out, err = capfd.readouterr()
         assert not out

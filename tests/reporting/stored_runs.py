@@ -3,12 +3,14 @@
 import json
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from nasmeta.cli.main import main
+from nasmeta.reporting.read.load import Run
+from nasmeta.reporting.read.rows import Row, Setting
 from nasmeta.run import journal
 from nasmeta.run.journal import Journal, Record
 
@@ -31,6 +33,20 @@ TABLE = [
 def table_search(directory: Path, *overrides: str) -> Path:
     assert main(["search", *TABLE, f"hydra.run.dir={directory}", *overrides]) == 0
     return directory
+
+
+def setting(
+    label: str, scores: Sequence[float], ci95: float = 0.01, *, accuracy: bool = True, **numbers: Any
+) -> Setting:
+    """A setting, called by its label "key=value", with a run for each score."""
+    key, _, value = label.partition("=")
+    fixed = {"dataset": "Omniglot", "test_data": "1a2b", "way": 5, "shot": 1, "batch_norm": "support"}
+    rows = []
+    for seed, score in enumerate(scores):
+        tested = {"test_accuracy": score if accuracy else None, "test_loss": score, "test_ci95": ci95}
+        run = Run(Path(f"{label}-{seed}"), "done", {key: value, "seed": seed})
+        rows.append(Row(str(seed), run, {**fixed, **tested, "seed": seed, **numbers}, {}, {key: value}))
+    return Setting(tuple(rows))
 
 
 def records(directory: Path) -> list[Record]:
@@ -133,6 +149,7 @@ def check_self_contained(page: Page) -> None:
     assert {tag for tag, _ in page.tags} <= {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead",
         "tbody", "tr", "th", "td", "img", "code", "a", "details", "summary", "footer",
+        "figure", "figcaption", "br", "span",
     }  # fmt: skip
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     assert all(address.startswith(("data:image/", "data:text/csv;", "./")) for address in page.addresses())

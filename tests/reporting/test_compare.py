@@ -8,13 +8,15 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from nasmeta.errors import ConfigError
 from nasmeta.reporting.numbers import duration, human, percent
-from nasmeta.reporting.read.differences import differing_keys, mean_of, shown
+from nasmeta.reporting.read.differences import differing_keys, shown
 from nasmeta.reporting.read.load import Run
-from nasmeta.reporting.read.outcome import seed_groups
-from nasmeta.reporting.tables.compare import Row, columns, comparison, rows_of, short_names, warnings
+from nasmeta.reporting.read.rows import Row, rows_of, settings_of, short_names
+from nasmeta.reporting.read.statistics import mean_of
+from nasmeta.reporting.tables.compare import comparison, warnings
 from tests.reporting.stored_runs import copied, searched, summary_of
 
 MAML = {"meta_learner._target_": "nasmeta.meta_learners.maml.Maml", "meta_learner.inner_lr": 0.1}
@@ -60,15 +62,21 @@ def test_groups_that_differ_by_seed_alone() -> None:
         {"a": 2, "seed": 4},
     ]
     scores = [0.9, 0.8, 0.7, 0.6, None]
-    runs = [Run(Path(str(n)), "done", config) for n, config in enumerate(settings)]
-    numbers = [
-        {"seed": each["seed"], "test_loss": None, "reference_test_loss": None}
-        | {"is_reference": score == 0.9, "difference": None if score == 0.9 else 0.1}
-        | dict.fromkeys(("test_accuracy", "reference_test_accuracy"), score)
-        for each, score in zip(settings, scores, strict=True)
+    rows = [
+        Row(
+            str(n),
+            Run(Path(str(n)), "done", config),
+            {"seed": config["seed"], "test_loss": None, "reference_test_loss": None, "test_ci95": 0.1}
+            | {"is_reference": score == 0.9, "difference": None if score == 0.9 else 0.1}
+            | dict.fromkeys(("test_accuracy", "reference_test_accuracy"), score),
+            {},
+            {},
+        )
+        for n, (config, score) in enumerate(zip(settings, scores, strict=True))
     ]
-    groups = seed_groups(runs, numbers)
-    assert [group.tested for group in groups] == [(0, 2), (1, 3)], "and what is not tested is in none"
+    groups = settings_of(rows)
+    names = [[row.name for row in group.rows] for group in groups]
+    assert names == [["0", "2"], ["1", "3"]], "and what is not tested is in none"
     assert [group.test.mean for group in groups] == pytest.approx([0.8, 0.7])
     gains = [group.difference.mean for group in groups if group.difference is not None]
     assert gains == pytest.approx([0.05, 0.1]), "a search that ends with the reference has gained nothing"
@@ -79,11 +87,12 @@ def test_means() -> None:
     found = mean_of([0.5, None, 0.7, 0.9])
     assert found is not None
     assert (found.mean, found.n) == (pytest.approx(fmean(values)), 3)
-    assert found.standard_error == pytest.approx(stdev(values) / 3**0.5)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found.ci95 == pytest.approx((high - low) / 2)
     assert mean_of([None]) is None
     alone = mean_of([0.5])
     assert alone is not None
-    assert alone.standard_error is None
+    assert alone.ci95 is None
 
 
 def test_names_are_what_distinguishes_the_paths() -> None:
@@ -121,7 +130,7 @@ def test_the_table_has_the_numbers_of_the_summaries(sweep: Path) -> None:
     for number, (row, (strategy, seed)) in enumerate(
         zip(
             rows,
-            [(s, n) for n in "01" for s in ("RandomSearch", "RegularizedEvolution", "NSGA2")],
+            [(s, n) for n in "01" for s in ("random", "evolution", "nsga2")],
             strict=True,
         )
     ):
@@ -142,8 +151,8 @@ def test_a_line_more_for_each_group_over_seeds(sweep: Path) -> None:
     for n, (name, _, test) in enumerate(lines):
         scores = [summary_of(sweep / str(job))["best"]["test_accuracy"] for job in (n, n + 3)]
         assert name == "mean of 2 seeds"
-        assert test == percent(fmean(scores), stdev(scores) / 2**0.5)
-    assert [strategy for _, strategy, _ in lines] == ["RandomSearch", "RegularizedEvolution", "NSGA2"]
+        assert test == percent(fmean(scores), 12.706 * stdev(scores) / 2**0.5)
+    assert [strategy for _, strategy, _ in lines] == ["random", "evolution", "nsga2"]
 
 
 def test_a_run_made_twice_counts_once(sweep: Path, tmp_path: Path) -> None:
@@ -264,9 +273,23 @@ def test_an_unknown_key_to_sort_by(sweep: Path) -> None:
 
 
 def test_the_table_shows_few_settings_and_says_that_there_are_more(sine_run: Path, table_run: Path) -> None:
-    keys = ["seed", "task.shot", "strategy._target_", *(f"x.{n}" for n in range(9))]
-    assert columns(keys) == ["strategy._target_", "seed", "task.shot", "x.0", "x.1", "x.2"]
     rows: list[Row] = rows_of([sine_run, table_run], None)
+    options = [key for key in rows[0].settings if key.endswith("._target_")]
+    assert list(rows[0].shown)[: len(options)] == [key.removesuffix("._target_") for key in options]
     left = len(rows[0].settings) - 6
     assert left > 0
     assert re.search(rf"^{left} .*--json", comparison(rows), re.M)
+
+
+def test_what_was_typed_alike_is_shown_as_it_was_typed(sweep: Path, tmp_path: Path) -> None:
+    assert [row.shown for row in rows_of([sweep])][:2] == [
+        {"seed": "0", "strategy": "random"},
+        {"seed": "0", "strategy": "evolution"},
+    ]
+    other = {"budget": {"trials": 9}}
+
+    def changed(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "config": {**record["config"], **other}} if "config" in record else record
+
+    rows = rows_of([sweep / "0", copied(sweep / "0", tmp_path / "0", change=changed)])
+    assert [row.shown["budget.trials"] for row in rows] == ["8", "9"], "the configuration has another default"

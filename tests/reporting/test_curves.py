@@ -9,12 +9,13 @@ import pytest
 from matplotlib.axes import Axes
 
 from nasmeta.reporting.figures.canvas import rgb
-from nasmeta.reporting.figures.curves import MANY, Level, cost_figure, search_figure, sweep_figure
+from nasmeta.reporting.figures.curves import MANY, cost_figure, search_figure
+from nasmeta.reporting.figures.settings import scores_figure
 from nasmeta.reporting.read.load import Run, load_run
 from nasmeta.run.records import Finished
 from nasmeta.strategies.pareto import dominates
 from tests.reporting.events_of_a_run import trial_failed, trial_finished
-from tests.reporting.stored_runs import searched, summary_of
+from tests.reporting.stored_runs import searched, setting, summary_of
 
 
 def line(axes: Axes, label: str) -> tuple[list[float], list[float]]:
@@ -151,8 +152,8 @@ def test_thousands_of_trials_become_pixels() -> None:
 
 
 def test_labels_are_text_and_no_mathematics() -> None:
-    hostile = Level("dataset.root=$\\frac{1}$", (0.5, 0.7), (0.1, 0.1))
-    figure = sweep_figure([hostile, Level("seed=0", (0.6,), (0.0,))], "test accuracy (%)", True)
+    figure = scores_figure([setting("dataset.root=$\\frac{1}$", [0.5, 0.7]), setting("a=0", [0.6], ci95=0)])
+    assert figure is not None
     assert rgb(figure).min() < 100
     axes = figure.axes[0]
     mean = next(each for each in axes.get_lines() if list(each.get_xdata()) == [60.0, 60.0])  # type: ignore[arg-type]

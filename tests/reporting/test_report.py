@@ -45,7 +45,9 @@ def page_of(directory: Path, tmp_path: Path, *, trusted: bool = False) -> Page:
 
 
 def figures(page: Page) -> list[str]:
-    return [str(attrs["alt"]) for tag, attrs in page.tags if tag == "img"]
+    """What the figures show, without those of what the search preferred and of how all was learned."""
+    shown = [str(attrs["alt"]) for tag, attrs in page.tags if tag == "img"]
+    return [text for text in shown if not (text.endswith("over the search") or text.startswith("how the"))]
 
 
 SCORES = [
@@ -98,6 +100,13 @@ def test_the_ten_best_trials(table_run: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_what_the_search_preferred_and_how_all_was_learned(sine_run: Path, tmp_path: Path) -> None:
+    shown = [str(attrs["alt"]) for tag, attrs in page_of(sine_run, tmp_path).tags if tag == "img"]
+    assert "mean width, over the search" in shown
+    assert "how the networks learned" in shown
+    assert "how the test tasks went" in shown
+
+
 def test_every_trial_is_in_the_csv(sine_run: Path, tmp_path: Path) -> None:
     page = page_of(sine_run, tmp_path)
     link = next(attrs["href"] for tag, attrs in page.tags if tag == "a")
@@ -123,19 +132,21 @@ def test_regression_is_told_in_losses(sine_run: Path, tmp_path: Path) -> None:
 
 def test_the_stored_front_is_listed(front_run: Path, tmp_path: Path) -> None:
     page = page_of(front_run, tmp_path)
-    rows = page.table("trial", "validation", "parameters")
     members = summary_of(front_run)["pareto"]
+    rows = page.table("trial", "validation accuracy (%)", "parameters")[: len(members)]
     assert [row[0] for row in rows] == [str(member["trial"]) for member in members]
     assert [row[-1] for row in rows] == [member["arch"] for member in members]
 
 
 def test_latencies_that_were_measured_are_drawn(table_run: Path, tmp_path: Path) -> None:
-    directory = copied(table_run, tmp_path / "run", lines=-2)
-    assert "score against latency" not in figures(page_of(directory, tmp_path))
-    with Journal(directory / "journal.jsonl") as journal:
-        for number, trial in enumerate(searched(table_run)):
-            journal.append("measured", arch=trial["arch"], ms=0.5 + number)
-    assert figures(page_of(directory, tmp_path))[2:5] == [*SCORES[2:], "score against latency"]
+    def timed(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record, "latency_ms": 0.5 + record["trial"]} if record["event"] == "finished" else record
+
+    assert "score against latency" not in figures(page_of(table_run, tmp_path))
+    page = page_of(copied(table_run, tmp_path / "run", change=timed), tmp_path)
+    assert figures(page)[2:5] == [*SCORES[2:], "score against latency"]
+    for trial, latency in [(row[0], row[4]) for row in page.table("trial", "validation accuracy (%)")]:
+        assert latency == f"{0.5 + int(trial):.3g} ms"
 
 
 @pytest.mark.parametrize("lines", [1, 2, 9, -3, -1])
@@ -325,27 +336,36 @@ def test_controls_do_not_reorder_a_page(table_run: Path, tmp_path: Path) -> None
 
 def test_a_sweep_is_a_table_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
     page = page_of(sweep, tmp_path)
-    assert re.search(r"6 of 6 jobs .* strategy=", page.text)
+    assert re.search(r"6 of 6 runs .* strategy=", page.text)
     assert page.text.strip().startswith("Sweep over seed, strategy, 20")
-    rows = page.table("job", "seed", "strategy")
-    assert [row[:4] for row in rows] == [
-        [str(3 * seed + n), str(seed), strategy, "done"]
-        for seed in (0, 1)
-        for n, strategy in enumerate(("random", "evolution", "nsga2"))
-    ]
+    rows = page.table("run", "seed", "strategy")
     for number, row in enumerate(rows):
         best = summary_of(sweep / str(number))["best"]
-        assert row[4] == percent(best["valid_accuracy"], best["valid_ci95"])
-        assert row[5] == percent(best["test_accuracy"], best["test_ci95"])
-        assert row[-1] == human(best["params"])
-    means = page.table("setting")
-    for n, (setting, test, _, runs) in enumerate(means):
+        assert row[:4] == [
+            str(number),
+            str(number // 3),
+            ("random", "evolution", "nsga2")[number % 3],
+            percent(best["test_accuracy"], best["test_ci95"]),
+        ]
+        assert human(best["params"]) in row
+    means = page.table("setting", "test")
+    for n, (setting, test, *_, runs) in enumerate(means):
         found = [summary_of(sweep / str(job))["best"]["test_accuracy"] for job in (n, n + 3)]
         error = abs(found[0] - found[1]) / 2  # the deviation of two, by the root of two
         assert setting == ("strategy=random", "strategy=evolution", "strategy=nsga2")[n]
-        assert test == percent(sum(found) / 2, error)
+        assert test == percent(sum(found) / 2, 12.706 * error)
         assert runs == "2"
-    assert len(figures(page)) == 1
+    assert len(figures(page)) == 2
+
+
+def test_a_folder_of_runs_and_sweeps_has_a_page(sweep: Path, table_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "all of them"
+    shutil.copytree(sweep, folder / "sweep")
+    shutil.copytree(table_run, folder / "run")
+    page = page_of(folder, tmp_path)
+    assert page.text.strip().startswith("Runs in all of them")
+    assert "7 of 7 runs are done" in page.text
+    assert [row[0] for row in page.table("run")] == ["run", *(f"sweep/{n}" for n in range(6))]
 
 
 def test_a_sweeps_page_links_the_pages_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
@@ -367,7 +387,7 @@ def test_a_sweeps_page_links_the_pages_of_its_jobs(sweep: Path, tmp_path: Path) 
     assert links == ["./0/report.html", "./javascript%3Aalert%281%29%20%22%27%3C/report.html"]
     assert page.row("2", HOSTILE)
     assert HOSTILE not in (changed / "report.html").read_text()
-    assert re.search(r"5 of 6 jobs .*\(1 failed\)", page.text)
+    assert re.search(r"5 of 6 runs .*\(1 failed\)", page.text)
     write_report(changed, tmp_path / "elsewhere.html", trusted=False)
     assert "./sweep/0/report.html" in Page(tmp_path / "elsewhere.html").addresses()
 

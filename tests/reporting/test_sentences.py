@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.reporting.figures.curves import Level
 from nasmeta.reporting.tables.closing import closing_table, control_table, evaluation_line
 from nasmeta.reporting.tables.verdict import gain_of, verdict
-from nasmeta.reporting.tables.winner import sweep_verdict
+from nasmeta.reporting.tables.winner import winner
 from tests.reporting.events_of_a_run import CONV4, SMALL, side, standing, summary
+from tests.reporting.stored_runs import setting
 
 UGLY = re.compile(
     r"\b1 (tasks|seeds|trials|jobs|architectures)\b|\bNone\b|\bnan\b|  |\.\.|by 0\.0 points|-0\.0 "
@@ -188,49 +188,38 @@ def test_the_table_of_a_control(tasks: int, accuracy: float | None, counts: dict
 # Sweeps -------------------------------------------------------------------------------------------------
 
 
-def outcome_of(accuracy: float | None, **changes: Any) -> dict[str, Any]:
-    loss = 0.1 if accuracy is None else 0.2
-    fixed = {"dataset": "Omniglot", "test_data": "1a2b", "way": 5, "shot": 1, "batch_norm": "support"}
-    return {**fixed, "test_accuracy": accuracy, "test_loss": loss, **changes}
-
-
-CLASSES = [outcome_of(0.9)] * 2
-
-
 def test_a_sweep_names_its_winner() -> None:
-    levels = [Level("strategy=random", (0.90,), (0.01,)), Level("strategy=nsga2", (0.95,), (0.01,))]
-    text = sweep_verdict(levels, CLASSES)
+    text = winner([setting("strategy=random", [0.90]), setting("strategy=nsga2", [0.95])])
     assert "winner is strategy=nsga2 with test accuracy 95.0 ± 1.0 %" in text
     assert "next is strategy=random with test accuracy 90.0 ± 1.0 %" in text
     assert "chance" not in text
 
 
 def test_of_losses_the_least_wins() -> None:
-    levels = [Level("a=1", (0.3,), (0.01,)), Level("a=2", (0.1,), (0.01,))]
-    assert "winner is a=2 with test MSE 0.100 ± 0.010" in sweep_verdict(levels, [outcome_of(None)] * 2)
+    settings = [setting("a=1", [0.3], accuracy=False), setting("a=2", [0.1], accuracy=False)]
+    assert "winner is a=2 with test MSE 0.100 ± 0.010" in winner(settings)
 
 
 def test_a_lead_within_the_intervals_may_be_chance() -> None:
-    levels = [Level("a=1", (0.90, 0.92), (0.01, 0.01)), Level("a=2", (0.93,), (0.01,))]
-    text = sweep_verdict(levels, CLASSES)
+    """By Student's t, the mean of two has an interval of 12.7 standard errors to either side."""
+    text = winner([setting("a=1", [0.90, 0.92]), setting("a=2", [0.93])])
     assert "winner is a=2" in text
-    assert "a=1 with test accuracy 91.0 ± 1.0 % (mean of 2 seeds ± standard error)" in text
+    assert "a=1 with test accuracy 91.0 ± 12.7 % (mean of 2 seeds)" in text
     assert "may be chance" in text
 
 
 def test_a_tie_has_no_winner() -> None:
-    levels = [Level(f"a={n}", (0.5,), (0.1,)) for n in range(2)] + [Level("a=2", (0.4,), (0.1,))]
-    assert "no single winner: a=0, a=1 tested best" in sweep_verdict(levels, CLASSES)
+    settings = [setting(f"a={n}", [score]) for n, score in enumerate((0.5, 0.5, 0.4))]
+    assert "no single winner: a=0, a=1 tested best" in winner(settings)
 
 
 @pytest.mark.parametrize("changes, name", [({"way": 20}, "way (5, 20)"), ({"dataset": "Strokes"}, "dataset")])
-def test_jobs_that_do_not_compare_have_no_winner(changes: dict[str, Any], name: str) -> None:
-    levels = [Level("a=1", (0.5,), (0.1,)), Level("a=2", (0.9,), (0.1,))]
-    text = sweep_verdict(levels, [outcome_of(0.5), outcome_of(0.9, **changes)])
+def test_runs_that_do_not_compare_have_no_winner(changes: dict[str, Any], name: str) -> None:
+    text = winner([setting("a=1", [0.5]), setting("a=2", [0.9], **changes)])
     assert name in text
     assert "there is no winner" in text
 
 
 def test_one_setting_is_no_contest() -> None:
-    assert sweep_verdict([Level("a=1", (0.5, 0.6), (0.1, 0.1))], CLASSES) == ""
-    assert sweep_verdict([], []) == ""
+    assert winner([setting("a=1", [0.5, 0.6])]) == ""
+    assert winner([]) == ""

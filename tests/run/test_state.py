@@ -78,12 +78,9 @@ def test_a_longer_training_is_better_than_a_higher_score() -> None:
 
 def test_the_front_weighs_the_costs_by_objective() -> None:
     events = [
-        Measured(arch="arch-0", ms=9.0),
-        finished(0, 0.5),
-        Measured(arch="arch-1", ms=1.0),
-        finished(1, 0.4),
-        Measured(arch="arch-2", ms=2.0),
-        finished(2, 0.3),
+        finished(0, 0.5, latency_ms=9.0),
+        finished(1, 0.4, latency_ms=1.0),
+        finished(2, 0.3, latency_ms=2.0),
     ]
     front = RunState.replay(events, ("latency",)).front
     assert front is not None

@@ -1,22 +1,33 @@
-"""The figures of a report: the search's curve, score against cost, the jobs of a sweep.
+"""The figures of a run: the search's curve, and score against cost.
 
 Text that comes from a run is never rendered as a mathematical formula.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from nasmeta.reporting.figures.canvas import (
     Axes,
     Figure,
-    FuncFormatter,
     MaxNLocator,
-    NullFormatter,
     new_figure,
 )
-from nasmeta.reporting.numbers import human, shorten
-from nasmeta.reporting.read.differences import Mean, mean_of
+from nasmeta.reporting.figures.panel import (
+    BEST,
+    FRONT,
+    LABELS,
+    REFERENCE,
+    TRIAL,
+    drawable,
+    height,
+    legend,
+    log_axis,
+    new_axes,
+    panel,
+    scale,
+    short,
+    unit,
+)
 from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.ranking import (
     Measure,
@@ -29,13 +40,6 @@ from nasmeta.reporting.read.ranking import (
 from nasmeta.run.front import Front
 from nasmeta.trial import TrialResult
 
-TRIAL, BEST, FRONT, REFERENCE = "#8aa4bf", "#1f4e79", "#c0392b", "#2e8b57"
-SIZE = (5.2, 3.5)
-LABELS: dict[Measure, str] = {
-    "accuracy": "validation accuracy (%)",
-    "loss": "validation loss (MSE)",
-    "proxy": "proxy (more is better)",
-}
 Cost = Literal["params", "flops", "latency"]
 COSTS: dict[str, str] = {
     "params": "parameters",
@@ -44,10 +48,6 @@ COSTS: dict[str, str] = {
 }
 MANY = 400
 """With more trials than this, points are drawn as pixels and without their intervals."""
-
-LARGEST = 1e100
-
-LABEL_WIDTH = 44
 
 
 def search_figure(run: Run, over: Literal["trials", "time"]) -> Figure | None:
@@ -60,12 +60,12 @@ def search_figure(run: Run, over: Literal["trials", "time"]) -> Figure | None:
     measure = measure_of(results)
     if measure is None:
         return None
-    figure, axes = _panel(LABELS[measure])
+    figure, axes = panel(LABELS[measure])
     places, unit = _places(run, over)
     points = [(x, r) for x, r in zip(places, results, strict=True) if value_of(r, measure) is not None]
     _draw_trials(axes, points, measure, longest_trained(results))
     best = [(x, b) for x, b in zip(places, best_so_far(results), strict=True) if b is not None]
-    heights = [_height(b, measure) for _, b in best]
+    heights = [height(b, measure) for _, b in best]
     axes.step([x for x, _ in best], heights, where="post", color=BEST, lw=1.8, label="best so far", zorder=3)
     failed = [x for x, r in zip(places, results, strict=True) if r.status == "failed"]
     if failed:  # without a score there is no height: mark them on the axis
@@ -76,8 +76,8 @@ def search_figure(run: Run, over: Literal["trials", "time"]) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.set_xlim(left=0)
-    _scale(axes, [_height(r, measure) for _, r in points], measure)
-    _legend(figure, axes)
+    scale(axes, [height(r, measure) for _, r in points], measure)
+    legend(figure, axes)
     return figure
 
 
@@ -87,49 +87,22 @@ def cost_figure(run: Run, cost: Cost) -> Figure | None:
     None if no trial's cost is known.
     """
     measure = measure_of(run.results)
-    known = [
-        (place, r) for r in run.results if r.score is not None and (place := _cost(run, r, cost)) is not None
-    ]
+    known = [(place, r) for r in run.results if r.score is not None and (place := _cost(r, cost)) is not None]
     if measure is None or not known:
         return None
-    figure, axes = _panel(LABELS[measure])
+    figure, axes = panel(LABELS[measure])
     _draw_trials(axes, known, measure, longest_trained(run.results))
-    front = front_of(run.results, lambda result: _cost(run, result, cost))
+    front = front_of(run.results, lambda result: _cost(result, cost))
     places = {r.trial: place for place, r in known}
-    x, y = [places[r.trial] for r in front], [_height(r, measure) for r in front]
+    x, y = [places[r.trial] for r in front], [height(r, measure) for r in front]
     axes.step(x, y, where="post", color=FRONT, lw=1.2, zorder=3)
     axes.plot(x, y, "o", color=FRONT, ms=5, zorder=4, label="Pareto front")
     _draw_kept(axes, run, cost, measure)
-    heights = [_height(r, measure) for _, r in known] + _draw_full(axes, run, cost, measure)
+    heights = [height(r, measure) for _, r in known] + _draw_full(axes, run, cost, measure)
     _cost_axis(axes, cost, [x for x, _ in known])
-    _scale(axes, heights, measure)
-    _legend(figure, axes)
+    scale(axes, heights, measure)
+    legend(figure, axes)
     return figure
-
-
-@dataclass(frozen=True)
-class Level:
-    """A row of a sweep's figure: jobs that differ by seed alone.
-
-    scores: the test score of each job. ci95: the half-widths of their 95% intervals.
-    """
-
-    label: str
-    scores: tuple[float, ...]
-    ci95: tuple[float, ...]
-
-    @property
-    def mean(self) -> Mean:
-        """The mean of the scores over seeds."""
-        mean = mean_of(self.scores)
-        assert mean is not None, "a level has a score"
-        return mean
-
-    @property
-    def half_width(self) -> float:
-        """The half-width of a 95% interval: over tasks for one job, over seeds for several."""
-        over_seeds = self.mean.standard_error
-        return self.ci95[0] if over_seeds is None else 1.96 * over_seeds
 
 
 def front_figure(front: Front, dominated: Sequence[TrialResult]) -> Figure:
@@ -141,64 +114,15 @@ def front_figure(front: Front, dominated: Sequence[TrialResult]) -> Figure:
     assert measure is not None, "what failed is on no front"
     figure = new_figure(4.2 * len(front.objectives), 3.4)
     for number, objective in enumerate(front.objectives, 1):
-        axes = _axes(figure, LABELS[measure], (1, len(front.objectives), number))
+        axes = new_axes(figure, LABELS[measure], (1, len(front.objectives), number))
         if objective != "latency":
             costs = [getattr(result, objective) for result in dominated]
-            axes.plot(costs, [_height(r, measure) for r in dominated], "o", color=TRIAL, alpha=0.6, ms=4)
-        points = sorted((m.costs[objective], _height(m.result, measure)) for m in front.members)
+            axes.plot(costs, [height(r, measure) for r in dominated], "o", color=TRIAL, alpha=0.6, ms=4)
+        points = sorted((m.costs[objective], height(m.result, measure)) for m in front.members)
         line = "o-" if len(front.objectives) == 1 else "o"
         axes.plot(*zip(*points, strict=True), line, color=FRONT, ms=5, lw=1.2, drawstyle="steps-post")
         _cost_axis(axes, objective, [x for x, _ in points])
     return figure
-
-
-def sweep_figure(levels: Sequence[Level], what: str, percent: bool) -> Figure:
-    """A row for each level: its jobs are points with their intervals, the mean over seeds is a bar.
-
-    `what` names the score. With `percent` scores are fractions and are shown as percentages.
-    """
-    figure = new_figure(7.6, 1.1 + 0.42 * len(levels))
-    axes = figure.add_subplot()
-    unit = 100 if percent else 1
-    for place, level in enumerate(levels):
-        scores, intervals = ([unit * value for value in values] for values in (level.scores, level.ci95))
-        heights = [place + shift for shift in _spread(len(scores))]
-        bars = intervals if any(intervals) else None
-        axes.errorbar(scores, heights, xerr=bars, fmt="o", color=TRIAL, ms=4.5, lw=1)
-        if len(scores) > 1:
-            axes.plot([unit * level.mean.mean] * 2, [place - 0.3, place + 0.3], color=BEST, lw=2.2)
-    axes.set_yticks(range(len(levels)), [shorten(level.label, LABEL_WIDTH) for level in levels], fontsize=8)
-    for label in axes.get_yticklabels():
-        label.set_parse_math(False)
-    axes.set_ylim(len(levels) - 0.5, -0.5)
-    axes.set_xlabel(f"{what}; the bar is the mean over seeds", fontsize=9)
-    axes.grid(axis="x", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _spread(count: int) -> list[float]:
-    """`count` heights around 0, so that the intervals in a row of the figure do not cover each other."""
-    return [0.4 * (number / (count - 1) - 0.5) for number in range(count)] if count > 1 else [0.0]
-
-
-def _panel(label: str) -> tuple[Figure, Axes]:
-    figure = new_figure(*SIZE)
-    return figure, _axes(figure, label)
-
-
-def _axes(figure: Figure, label: str, place: tuple[int, int, int] = (1, 1, 1)) -> Axes:
-    axes = figure.add_subplot(*place)
-    axes.set_ylabel(label)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Puts the legend above the panel, where it hides no point."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=3, fontsize=8, frameon=False)
 
 
 def _draw_trials(
@@ -217,11 +141,11 @@ def _draw_trials(
         group = [(x, r) for x, r in points if (r.trial in numbers) == full]
         if not group:
             continue
-        intervals = [_drawable(_unit(measure) * (r.valid_ci95 or 0.0)) for _, r in group]
+        intervals = [drawable(unit(measure) * (r.valid_ci95 or 0.0)) for _, r in group]
         drawn = not many and measure != "proxy" and any(intervals)
         axes.errorbar(
             [x for x, _ in group],
-            [_height(r, measure) for _, r in group],
+            [height(r, measure) for _, r in group],
             yerr=intervals if drawn else None,
             fmt="o",
             ms=4,
@@ -239,9 +163,9 @@ def _draw_kept(axes: Axes, run: Run, cost: Cost, measure: Measure) -> None:
     results = {r.trial: r for r in run.results}
     kept = [results.get(member["trial"]) for member in (run.summary or {}).get("pareto") or []]
     points = [
-        (place, _height(r, measure))
+        (place, height(r, measure))
         for r in kept
-        if r is not None and value_of(r, measure) is not None and (place := _cost(run, r, cost)) is not None
+        if r is not None and value_of(r, measure) is not None and (place := _cost(r, cost)) is not None
     ]
     if points:
         x, y = zip(*points, strict=True)
@@ -259,43 +183,20 @@ def _draw_full(axes: Axes, run: Run, cost: Cost, measure: Measure) -> list[float
         (run.reference, REFERENCE, "reference, in full"),
         (chosen, BEST, "searched, in full"),
     ):
-        x = None if result is None else _cost(run, result, cost)
+        x = None if result is None else _cost(result, cost)
         if result is None or x is None:
             continue
         if value_of(result, measure) is not None:
-            heights.append(_height(result, measure))
+            heights.append(height(result, measure))
             axes.plot([x], heights[-1:], "D", mfc="none", mec=colour, ms=8, mew=2, zorder=6, label=label)
         elif result is run.reference:
             axes.axvline(x, color=colour, lw=1.2, ls="--", label="cost of the reference")
     return heights
 
 
-def _cost(run: Run, result: TrialResult, cost: Cost) -> float | None:
-    found: float | None = run.latencies.get(result.arch) if cost == "latency" else getattr(result, cost)
+def _cost(result: TrialResult, cost: Cost) -> float | None:
+    found: float | None = getattr(result, "latency_ms" if cost == "latency" else cost)
     return found
-
-
-def _height(result: TrialResult, measure: Measure) -> float:
-    value = value_of(result, measure)
-    return float("nan") if value is None else _drawable(_unit(measure) * value)
-
-
-def _drawable(height: float) -> float:
-    """`height`, limited to what axes with margins can show, since a diverged loss may be any number."""
-    return min(max(height, -LARGEST), LARGEST)
-
-
-def _unit(measure: Measure) -> float:
-    return 100.0 if measure == "accuracy" else 1.0
-
-
-def _scale(axes: Axes, heights: Sequence[float], measure: Measure) -> None:
-    """Makes the axis logarithmic if losses or proxies span more than a factor of 10.
-
-    So a loss that diverged does not hide the others.
-    """
-    if measure != "accuracy" and min(heights) > 0 and max(heights) > 10 * min(heights):
-        axes.set_yscale("log")
 
 
 def _places(run: Run, over: Literal["trials", "time"]) -> tuple[list[float], str]:
@@ -316,17 +217,5 @@ def _places(run: Run, over: Literal["trials", "time"]) -> tuple[list[float], str
 
 
 def _cost_axis(axes: Axes, cost: str, around: Sequence[float]) -> None:
-    """Labels the ticks as 10 K and 1 M, and those between if the axis spans less than a factor of 50."""
-    axes.set_xscale("log")
     axes.set_xlabel(COSTS[cost])
-    if cost == "latency":
-        return
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    narrow = max(around) < 50 * max(min(around), 1)
-    minor = FuncFormatter(lambda value, _: _tick(value) if str(f"{value:e}")[0] in "25" else "")
-    axes.xaxis.set_minor_formatter(minor if narrow else NullFormatter())
-    axes.tick_params(axis="x", which="both", labelsize=8)
-
-
-def _tick(value: float) -> str:
-    return human(value).replace(".0 ", " ")
+    log_axis(axes, around, "{:g}".format if cost == "latency" else short)

@@ -6,7 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
 
 from nasmeta.errors import RunDirectoryError
 from nasmeta.reporting.figures.canvas import Figure
@@ -16,12 +19,16 @@ from nasmeta.runtime.text import printable
 MARK = '<meta name="generator" content="nasmeta report">'
 """Marks a file as one of our pages, which may be replaced."""
 
+TILE = 96
+"""The largest side of a small picture, in pixels."""
 
-def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
+
+def write_page(template: str, output: Path, values: dict[str, Any], refresh: float | None = None) -> None:
     """Fills a template with `values`, which it escapes, and writes the page atomically.
 
-    An earlier page is replaced. Raises RunDirectoryError if the folder does not exist or another file is in
-    the way, and StorageError if the page cannot be written.
+    The page reloads itself every `refresh` seconds, unless that is None. An earlier page is replaced. Raises
+    RunDirectoryError if the folder does not exist or another file is in the way, and StorageError if the page
+    cannot be written.
     """
     _check_replaceable(output)
     environment = Environment(
@@ -32,7 +39,7 @@ def write_page(template: str, output: Path, values: dict[str, Any]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = environment.get_template(template).render(values | {"mark": MARK})
+    text = environment.get_template(template).render(values | {"mark": MARK, "refresh": refresh})
     files.write_atomically(output, text.encode("utf-8", "backslashreplace"))
 
 
@@ -67,6 +74,20 @@ def picture(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return data_uri("image/svg+xml", buffer.getvalue())
+
+
+def pictures(*figures: tuple[str, Figure | None]) -> list[tuple[str, str]]:
+    """(what it shows, its data: URI) of each figure that is not None."""
+    return [(what, picture(figure)) for what, figure in figures if figure is not None]
+
+
+def tile(image: NDArray[np.uint8]) -> str:
+    """An image [C, H, W] of 1 or 3 channels as a data: URI of PNG, of at most TILE pixels on a side."""
+    buffer = io.BytesIO()
+    picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+    picture.thumbnail((TILE, TILE))
+    picture.save(buffer, format="PNG")
+    return data_uri("image/png", buffer.getvalue())
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -1,55 +1,65 @@
 """`nasmeta report DIR`: a run as one HTML page that needs no other file."""
 
-import csv
-import io
 import time
 from pathlib import Path
 from typing import Any
 
 from nasmeta.config.schema import needs_trust
-from nasmeta.reporting.figures.canvas import Figure
-from nasmeta.reporting.figures.curves import LABELS, cost_figure, search_figure
-from nasmeta.reporting.numbers import duration, human, judged, measured, scored, shorten
-from nasmeta.reporting.pages.drawing import drawn
-from nasmeta.reporting.pages.page import data_uri, picture, when, write_page
+from nasmeta.reporting.figures.curves import cost_figure, search_figure
+from nasmeta.reporting.figures.learning import (
+    learning_figure,
+    operations_figure,
+    tasks_figure,
+    values_figures,
+)
+from nasmeta.reporting.learning import learning_curves
+from nasmeta.reporting.numbers import duration, judged, shorten
+from nasmeta.reporting.pages.drawing import drawn, preferred
+from nasmeta.reporting.pages.page import data_uri, picture, pictures, tile, when, write_page
 from nasmeta.reporting.pages.sweep import write_sweep_report
+from nasmeta.reporting.pages.trials import ARCH_WIDTH, best_trials, stored_front, trials_csv
 from nasmeta.reporting.read.differences import OPTION, shown, written
-from nasmeta.reporting.read.load import Run, is_sweep, load_run
+from nasmeta.reporting.read.load import Run, is_run, load_all, load_run
 from nasmeta.reporting.read.ranking import failures, measure_of
 from nasmeta.reporting.tables.closing import difference_line, result_rows
-from nasmeta.reporting.tables.verdict import name_of_best, verdict
-from nasmeta.run.ranking import ranked
+from nasmeta.reporting.tables.verdict import is_regression, name_of_best, verdict
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.per_task import Episode, PerTask
 from nasmeta.runtime.command_lines import command_line
-from nasmeta.runtime.text import csv_cell
-from nasmeta.trial import TrialResult
 
-TOP = 10
 REASON_WIDTH = 400
-ARCH_WIDTH = 2000
-"""The most characters of an architecture or a setting that a page shows."""
 TITLE_WIDTH = 120
 NUMBERS_LISTED = 12
 NAMES = ("nasmeta", "python", "torch", "numpy")
 
 
-def write_report(path: Path, output: Path | None, *, trusted: bool) -> Path:
-    """Writes the page of the run or sweep in `path` to `output`, and returns the path of the page.
+def write_report(path: Path, output: Path | None, *, trusted: bool, refresh: float | None = None) -> Path:
+    """Writes the page of a run, a sweep or a folder of runs to `output`, and returns the path of the page.
 
-    The default is `path`/report.html. `trusted` is as in `drawing.drawn`. Raises RunDirectoryError if there
+    The default is `path`/report.html. `trusted` is as in `drawing.drawn`. With `refresh`, the page reloads
+    itself every so many seconds. Raises RunDirectoryError if there
     is no run or sweep, or if it is damaged.
     """
     output = path / "report.html" if output is None else output
-    if is_sweep(path):
-        write_sweep_report(path, output)
+    if path.is_dir() and not is_run(path):
+        write_sweep_report(path, output, refresh)
     else:
-        write_page("report.html.jinja", output, _values(load_run(path), trusted=trusted))
+        write_page("report.html.jinja", output, _values(load_run(path), trusted=trusted), refresh)
     return output
+
+
+def is_over(path: Path) -> bool:
+    """Whether no run in `path` goes on, or is still to begin."""
+    return not any(run.status in ("unfinished", "planned") for run in load_all([path]))
 
 
 def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
     """The values for the template: text, numbers as text, pictures as data: URIs."""
-    summary = run.summary
-    measure = measure_of(run.results)
+    summary, directory = run.summary, RunDirectory(run.path)
+    curves, tasks = learning_curves(directory.learning), PerTask.load(directory.per_task)
+    graphs, values = preferred(run, trusted=trusted)
+    name = name_of_best(summary) if summary else ""
+    regression = is_regression(summary) if summary else measure_of(run.results) == "loss"
     return {
         "title": heading(run),
         "began": when(run.began),
@@ -59,20 +69,28 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
         "result": result_rows(summary) if summary else None,
         "difference": difference_line(summary) if summary else "",
         "notes": _notes(run),
-        "search": _pictures(
+        "search": pictures(
             ("score of each trial, in the order in which they ended", search_figure(run, "trials")),
             ("score of each trial over time", search_figure(run, "time")),
         ),
-        "cost": _pictures(
+        "cost": pictures(
             ("score against parameters", cost_figure(run, "params")),
             ("score against FLOPs", cost_figure(run, "flops")),
             ("score against latency", cost_figure(run, "latency")),
         ),
+        "learning": pictures(("how the networks learned", learning_figure(curves, regression))),
+        "preferred": pictures(
+            ("the operations of the networks, over the search", operations_figure(graphs)),
+            *((f"{name}, over the search", figure) for name, figure in values_figures(values)),
+        ),
+        "tasks": pictures(("how the test tasks went", tasks_figure(tasks, name, regression)))
+        if tasks and name
+        else [],
+        "episode": _episode(tasks.episode) if tasks and tasks.episode else None,
         "drawings": _drawings(run, trusted=trusted),
-        "measure": LABELS[measure] if measure else "",
-        "top": [_cells(result) for result in ranked(run.results)[:TOP]],
+        "top": best_trials(run),
         "trials": len(run.trials),
-        "front": _front(run),
+        "front": stored_front(run),
         "failures": [_failure(reason, numbers) for reason, numbers in failures(run.results)],
         "facts": _facts(run),
         "settings": [(key, shorten(written(value), ARCH_WIDTH)) for key, value in run.settings.items()],
@@ -143,9 +161,24 @@ def _notes(run: Run) -> list[str]:
     return notes
 
 
-def _pictures(*figures: tuple[str, Figure | None]) -> list[tuple[str, str]]:
-    """(what it shows, its data: URI) of each figure that is not None."""
-    return [(what, picture(figure)) for what, figure in figures if figure is not None]
+def _episode(episode: Episode) -> dict[str, list[dict[str, str]]]:
+    """The tiles of a task: its support images, and its queries from the surest answer to the least sure."""
+    support = [
+        {"data": tile(image), "text": f"class {label + 1}", "right": ""}
+        for image, label in zip(episode.support, episode.support_y.tolist(), strict=True)
+    ]
+    answers = [
+        {
+            "data": tile(image),
+            "text": f"class {row.argmax() + 1}, {100 * row.max():.0f}\N{NO-BREAK SPACE}%",
+            "right": "right" if row.argmax() == label else f"wrong: class {label + 1}",
+        }
+        for image, label, row in zip(
+            episode.query, episode.query_y.tolist(), episode.probabilities, strict=True
+        )
+    ]
+    half = (len(answers) + 1) // 2
+    return {"support": support, "surest": answers[:half], "least": answers[half:]}
 
 
 def _drawings(run: Run, *, trusted: bool) -> list[dict[str, str]]:
@@ -160,30 +193,6 @@ def _drawings(run: Run, *, trusted: bool) -> list[dict[str, str]]:
             told = {"missing": figure} if isinstance(figure, str) else {"data": picture(figure)}
             drawings.append({"name": name, "arch": shorten(arch, ARCH_WIDTH), **told})
     return drawings
-
-
-def _cells(result: TrialResult) -> list[str]:
-    cost = [human(result.params), human(result.flops), str(result.iterations), duration(result.seconds)]
-    return [str(result.trial), scored(result), *cost, shorten(result.arch, ARCH_WIDTH)]
-
-
-def _front(run: Run) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows of the front that a search with several objectives has stored, best first."""
-    headers = ["trial", "validation", "parameters", "FLOPs", "latency", "checkpoint", "architecture"]
-    rows = [
-        [
-            str(member["trial"]),
-            measured(member["valid_accuracy"], member["valid_loss"], proxy=member["proxy"]),
-            human(member["params"]),
-            human(member["flops"]),
-            "-" if member["latency_ms"] is None else f"{member['latency_ms']:.2f} ms",
-            member["checkpoint"] or "-",
-            shorten(member["arch"], ARCH_WIDTH),
-        ]
-        for member in (run.summary or {}).get("pareto") or []
-    ]
-    used = [n for n in range(len(headers)) if any(row[n] != "-" for row in rows)]
-    return [headers[n] for n in used], [[row[n] for n in used] for row in rows]
 
 
 def _failure(reason: str, numbers: list[int]) -> list[str]:
@@ -206,16 +215,3 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if run.command is not None and not run.changes:
         facts.append(("made again by", str(run.command)))
     return [(name, text) for name, text in facts if text]
-
-
-def trials_csv(run: Run) -> str:
-    """Every training of the run as a row, so that any figure can be drawn again.
-
-    Text is made harmless for spreadsheets, see `csv_cell`.
-    """
-    buffer = io.StringIO()
-    rows = run.table()
-    writer = csv.DictWriter(buffer, rows[0] if rows else [])
-    writer.writeheader()
-    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
-    return buffer.getvalue()

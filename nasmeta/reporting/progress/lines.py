@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TextIO
 
-from nasmeta.reporting.numbers import duration, human, judged, measured, score, shorten
+from nasmeta.reporting.numbers import costs, duration, judged, measured, score, shorten
 from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
 
@@ -84,8 +84,8 @@ def finished(event: TrialFinished, run_status: RunStatus) -> str:
     rest = _rest(run_status, search)
     if result.status == "failed":
         return f"{head}: failed: {shorten(result.reason or 'unknown reason', REASON_WIDTH)}{rest}"
-    cost = f"{human(result.params)} parameters, " if result.params is not None else ""
-    return f"{head}: {judged(result)}, {cost}{duration(result.seconds)}{rest}"
+    numbers = filter(None, (judged(result), costs(result), duration(result.seconds)))
+    return f"{head}: {', '.join(numbers)}{rest}"
 
 
 def _rest(run_status: RunStatus, search: bool) -> str:

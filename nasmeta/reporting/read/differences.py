@@ -1,16 +1,10 @@
-"""The keys in which the configurations of runs differ, and the runs that differ by seed alone."""
+"""The keys in which the configurations of runs differ."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import sqrt
-from statistics import fmean, stdev
-from typing import TypeVar
 
 Value = str | int | float | bool
 Settings = Mapping[str, Value]
 """A configuration's values by their dotted keys."""
-
-T = TypeVar("T")
 
 QUIET = frozenset({"progress", "logger", "save_seconds"})
 """Keys on which no result depends; a difference in them, or below them, does not count."""
@@ -59,24 +53,3 @@ def written(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value == "None" else str(value)
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over n runs and its standard error.
-
-    The standard error comes from the standard deviation with n - 1; it is None for one run.
-    """
-
-    mean: float
-    standard_error: float | None
-    n: int
-
-
-def mean_of(values: Sequence[float | None]) -> Mean | None:
-    """The mean of the values that are not None; None if there is no such value."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    error = stdev(known) / sqrt(len(known)) if len(known) > 1 else None
-    return Mean(fmean(known), error, len(known))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -34,8 +34,8 @@ class Run:
     config: resolved plain values, as of the start that led to the result. changes: settings that forced
     resumptions changed. command: repeats the run; None if unknown. environment: versions and device of that
     start. began: time of the first start, in seconds since 1970. trials: those of the search, in the order in
-    which they ended. in_flight: how many trials have begun and not ended. latencies: architecture ->
-    milliseconds, if measured. elapsed: wall time in seconds. summary: what summary.json holds, once done.
+    which they ended. in_flight: how many trials have begun and not ended. elapsed: wall time in seconds.
+    summary: what summary.json holds, once done.
     """
 
     path: Path
@@ -48,7 +48,6 @@ class Run:
     finals: tuple[TrialResult, ...] = ()
     reference: TrialResult | None = None
     in_flight: int = 0
-    latencies: dict[str, float] = field(default_factory=dict)
     elapsed: float = 0.0
     began: float | None = None
     changes: tuple[str, ...] = ()
@@ -68,7 +67,7 @@ class Run:
         return best_of(self.results)
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for each trial of the search and each full training: its phase, result and latency.
+        """A row for each trial of the search and each full training: its phase and its result.
 
         elapsed: when a trial ended, in seconds since the start.
         """
@@ -78,7 +77,7 @@ class Run:
         ]
         for phase, results in full.items():
             rows += [{"phase": phase, **vars(result), "elapsed": None} for result in results]
-        return [{**row, "latency_ms": self.latencies.get(row["arch"])} for row in rows]
+        return rows
 
     @cached_property
     def settings(self) -> dict[str, str | int | float | bool]:
@@ -118,7 +117,6 @@ def load_run(path: Path, *, latest: bool = False) -> Run:
         environment=state.starts[-1].values() if state.starts else None,
         began=state.starts[0].at if state.starts else None,
         changes=_changes(configs),
-        latencies=state.latencies,
         trials=tuple({e.result.trial: e for e in ended if e.phase == "search"}.values()),
         finals=tuple(result for (phase, _), result in state.finished.items() if phase == "final"),
         reference=_reference([r for (phase, _), r in state.finished.items() if phase == "reference"]),

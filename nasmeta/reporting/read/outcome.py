@@ -1,17 +1,17 @@
 """The outcome of a run as flat numbers: a row of a comparison or of a sweep's report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.reporting.numbers import error, interval, measured, percent
-from nasmeta.reporting.read.differences import OPTION, Mean, is_quiet, mean_of, shown
+from nasmeta.reporting.read.differences import OPTION, shown
+from nasmeta.reporting.read.statistics import Mean
 from nasmeta.reporting.tables.verdict import is_reference
 
 if TYPE_CHECKING:
     from nasmeta.reporting.read.load import Run
 
-SIDE = ("arch", "valid_accuracy", "valid_ci95", "valid_loss", "params", "flops")
+SIDE = ("arch", "valid_accuracy", "valid_ci95", "valid_loss", "params", "flops", "latency_ms")
 TESTED = ("test_accuracy", "test_ci95", "test_loss", "test_tasks")
 
 
@@ -88,48 +88,16 @@ def validated(numbers: dict[str, Any]) -> str:
     return measured(*(numbers[name] for name in ("valid_accuracy", "valid_loss", "valid_ci95", "proxy")))
 
 
-@dataclass(frozen=True)
-class SeedGroup:
-    """Runs that differ by seed alone: the index of a tested run of each seed, and the means over these."""
-
-    tested: tuple[int, ...]
-    test: Mean
-    reference: Mean | None
-    difference: Mean | None
-    accuracy: bool
-
-
-def seed_groups(runs: Sequence["Run"], numbers: Sequence[dict[str, Any]]) -> list[SeedGroup]:
-    """The groups of tested runs that are equal but for the seed; one that is like no other is a group."""
-    groups: dict[frozenset[tuple[str, str]], dict[Any, int]] = {}
-    for index, run in enumerate(runs):
-        if final_score(numbers[index]) is not None:
-            settings = run.settings.items()
-            same = frozenset((k, repr(v)) for k, v in settings if k != "seed" and not is_quiet(k))
-            by_seed = groups.setdefault(same, {})
-            by_seed[numbers[index]["seed"]] = index  # a run that was made twice counts once
-    return [_group(tuple(by_seed.values()), numbers) for by_seed in groups.values()]
-
-
-def _group(tested: tuple[int, ...], numbers: Sequence[dict[str, Any]]) -> SeedGroup:
-    each = [numbers[index] for index in tested]
-    test = mean_of([final_score(one) for one in each])
-    assert test is not None, "all are tested"
-    return SeedGroup(
-        tested=tested,
-        test=test,
-        reference=mean_of([final_score(one, "reference_") for one in each]),
-        # A search that ends with the reference has gained nothing, and counts as that.
-        difference=mean_of([0.0 if one["is_reference"] else one["difference"] for one in each]),
-        accuracy=is_accuracy(each[0]),
-    )
-
-
 def mean_text(mean: Mean | None, accuracy: bool) -> str:
-    """Mean ± standard error, written as an accuracy or a loss; a dash if there is no mean."""
+    """A mean with its interval, written as an accuracy or a loss; a dash if there is no mean."""
     if mean is None:
         return "-"
-    return (percent if accuracy else error)(mean.mean, mean.standard_error)
+    return (percent if accuracy else error)(mean.mean, mean.ci95)
+
+
+def mean_difference_text(mean: Mean | None, accuracy: bool) -> str:
+    """`difference_text` of a mean and its interval; a dash if there is none."""
+    return "-" if mean is None else difference_text(mean.mean, mean.ci95, accuracy)
 
 
 def difference_text(difference: float | None, half_width: float | None, accuracy: bool) -> str:

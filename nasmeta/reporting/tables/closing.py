@@ -5,7 +5,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from nasmeta.reporting.numbers import counted, duration, human, interval, measured, shorten
+from nasmeta.reporting.numbers import counted, duration, human, interval, measured, milliseconds, shorten
 from nasmeta.reporting.read.outcome import difference_text
 from nasmeta.reporting.tables.verdict import is_reference, is_regression, name_of_best, verdict
 from nasmeta.runtime.command_lines import command_line, typed
@@ -128,7 +128,8 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """The headers and cells of the closing table: a row for the chosen network and for the reference.
 
-    With budget.keep=best there is a column for the meta-iteration that was kept.
+    There is a column for the latency if it was measured, and with budget.keep=best one for the meta-iteration
+    that was kept.
     """
     what = "test MSE" if is_regression(summary) else "test accuracy"
     headers = ["", what, "tasks", "batch_norm", "parameters", "FLOPs", "meta-training"]
@@ -148,11 +149,15 @@ def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
         ]
         for name, row in _rows(summary)
     ]
-    kept = [row.get("kept_iteration") for _, row in _rows(summary)]
-    if any(iteration is not None for iteration in kept):
-        headers.append("kept iteration")
-        for cells, iteration in zip(rows, kept, strict=True):
-            cells.append("-" if iteration is None else iteration)
+    for name, header, text in (
+        ("latency_ms", "latency", milliseconds),
+        ("kept_iteration", "kept iteration", str),
+    ):
+        values = [row.get(name) for _, row in _rows(summary)]
+        if any(value is not None for value in values):
+            headers.append(header)
+            for cells, value in zip(rows, values, strict=True):
+                cells.append("-" if value is None else text(value))
     return headers, rows
 
 

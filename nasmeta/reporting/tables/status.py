@@ -7,11 +7,12 @@ from pathlib import Path
 from tabulate import tabulate
 
 from nasmeta.config.schema import needs_trust
-from nasmeta.reporting.numbers import duration, human, judged
+from nasmeta.reporting.numbers import costs, duration, judged
 from nasmeta.reporting.read.load import Run, is_sweep, load_run, load_sweep
 from nasmeta.reporting.read.remaining import seconds_left
+from nasmeta.reporting.read.rows import rows_of
 from nasmeta.reporting.tables.closing import closing_table
-from nasmeta.reporting.tables.compare import comparison, rows_of
+from nasmeta.reporting.tables.compare import comparison
 from nasmeta.run.directory import RunDirectory
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.text import printable
@@ -26,7 +27,7 @@ def status(path: Path) -> str:
     if is_sweep(path):
         counts = Counter(run.status for run in load_sweep(path))
         text = ", ".join(f"{count} {state}" for state, count in counts.items())
-        return f"{printable(str(path))}: {text}\n\n{comparison(rows_of([path], None))}"
+        return f"{printable(str(path))}: {text}\n\n{comparison(rows_of([path]))}"
     run = load_run(path, latest=True)
     trusted = needs_trust(run.config)
     if run.summary is not None:
@@ -58,7 +59,7 @@ def _best(run: Run) -> str:
     best = run.best
     if best is None:
         return ""
-    return f"trial {best.trial}: {judged(best)}, {human(best.params)} parameters, {printable(best.arch)}"
+    return f"trial {best.trial}: {judged(best)}, {costs(best)}, {printable(best.arch)}"
 
 
 def _full(run: Run) -> str:

@@ -1,0 +1,94 @@
+"""`nasmeta compare DIR... --format md|csv|latex`: a row for each setting, with means over seeds."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from tabulate import tabulate
+
+from nasmeta.errors import RunFailed
+from nasmeta.reporting.numbers import human
+from nasmeta.reporting.read.outcome import incomparable, mean_difference_text, mean_text
+from nasmeta.reporting.read.rows import COLUMNS, Row, Setting, settings_of
+from nasmeta.reporting.read.statistics import Mean
+from nasmeta.runtime.text import csv_cell
+
+Format = Literal["md", "csv", "latex"]
+
+NOTE = "95% intervals: over seeds by Student's t, for a single seed over tasks. The best is bold."
+
+
+def paper_table(rows: Sequence[Row], form: Format) -> str:
+    """The table as text, without a line break at its end. In CSV, accuracies are fractions.
+
+    Runs that are not tested are left out. Raises RunFailed if no run is.
+    """
+    settings = settings_of(rows)
+    if not settings:
+        raise RunFailed("no run is tested yet: there are no numbers for a table")
+    names = [name for name in settings[0].rows[0].shown if name != "seed"][:COLUMNS]
+    if form == "csv":
+        return _csv(settings, names)
+    latex = form == "latex"
+    best = _best(settings)
+    what = "test accuracy (%)" if settings[0].accuracy else "test MSE"
+    headers = [*names, what, "reference", "difference", "parameters", "FLOPs", "seeds"]
+    body = [_cells(setting, names, bold=setting.test.mean == best, latex=latex) for setting in settings]
+    table = tabulate(
+        body,
+        [_latex(text) for text in headers] if latex else headers,
+        tablefmt="latex_raw" if latex else "github",
+        disable_numparse=True,
+        colalign=["left"] * len(names) + ["right"] * 6,
+    )
+    return f"{table}\n% {NOTE}" if latex else f"{table}\n\n{NOTE}"
+
+
+def _best(settings: Sequence[Setting]) -> float | None:
+    """The best mean; None if scores do not compare."""
+    numbers = [row.numbers for setting in settings for row in setting.rows]
+    if incomparable(numbers) or len({setting.accuracy for setting in settings}) > 1:
+        return None
+    return (max if settings[0].accuracy else min)(setting.test.mean for setting in settings)
+
+
+def _cells(setting: Setting, names: Sequence[str], *, bold: bool, latex: bool) -> list[str]:
+    texts = [
+        mean_text(setting.test, setting.accuracy),
+        mean_text(setting.reference, setting.accuracy),
+        mean_difference_text(setting.difference, setting.accuracy),
+        *(human(mean.mean if (mean := setting.mean(name)) else None) for name in ("params", "flops")),
+        str(len(setting.rows)),
+    ]
+    cells = [setting.rows[0].shown[name] for name in names] + [text.removesuffix(" %") for text in texts]
+    cells = [_latex(cell) for cell in cells] if latex else [cell.replace("|", "\\|") for cell in cells]
+    if bold:
+        place = len(names)
+        cells[place] = rf"\textbf{{{cells[place]}}}" if latex else f"**{cells[place]}**"
+    return cells
+
+
+def _latex(text: str) -> str:
+    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash "))
+    return escaped.replace("~", r"\textasciitilde ").replace("^", r"\textasciicircum ").replace("±", r"$\pm$")
+
+
+def _csv(settings: Sequence[Setting], names: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    what = "test_accuracy" if settings[0].accuracy else "test_loss"
+    measured = ("test", "reference", "difference")
+    header = [what, "reference", "difference"]
+    writer.writerow(
+        [*names, *(n for name in header for n in (name, f"{name}_ci95")), "params", "flops", "seeds"]
+    )
+    for setting in settings:
+        means: list[Mean | None] = [getattr(setting, name) for name in measured]
+        numbers = [n for mean in means for n in ((mean.mean, mean.ci95) if mean else (None, None))]
+        costs = [mean and mean.mean for mean in (setting.mean("params"), setting.mean("flops"))]
+        writer.writerow(
+            [*(csv_cell(setting.rows[0].shown[name]) for name in names), *numbers, *costs, len(setting.rows)]
+        )
+    return buffer.getvalue().rstrip("\n")
