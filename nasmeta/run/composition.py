@@ -187,7 +187,7 @@ class Composition:
         options = self.config.groups["executor"]
         devices = options.get("devices") or [str(self.device)]
         workers = options.get("per_device", 1) if options.get("devices") else options.get("workers", 1)
-        if workers > 1 and devices[0].startswith("cuda"):
+        if workers > 1 and str(devices[0]).startswith("cuda"):
             warn_of_sharing(workers)
 
     @cached_property

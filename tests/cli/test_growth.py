@@ -12,7 +12,7 @@ from nasmeta.run.journal import read
 from nasmeta.strategies.random import RandomSearch
 from tests.cli.kills import outcome
 from tests.cli.runs import TINY
-from tests.cli.test_resume_strategies import FAST, UNTRAINED, killed
+from tests.cli.test_resume_strategies import FAST, TUNED, UNTRAINED, killed
 
 CHEAP = [*FAST, *UNTRAINED]
 HALVING = [
@@ -28,6 +28,7 @@ SEARCHES = {
     "evolution": ([*CHEAP, "strategy.population_size=2", "strategy.sample_size=2"], MORE),
     "nsga2": ([*CHEAP, "strategy=nsga2", "strategy.population_size=3"], MORE),
     "local_search": ([*CHEAP, "strategy=local_search", "strategy.starts=2"], MORE),
+    "tuned": ([*FAST, *TUNED], MORE),
     "asha": ([*HALVING, "strategy.mode=asha"], MORE),
     "whole brackets": ([*HALVING, "strategy.mode=hyperband", "budget.trials=3"], ["budget.trials=6"]),
     "longer finals": ([*TINY_RANDOM, CONSTANT], ["budget.final_iterations=7", "budget.final_seeds=2"]),
@@ -55,7 +56,7 @@ def ended(directory: Path) -> dict[str, Any]:
     for line in journal:
         if line["event"] == "finished" and line["phase"] != "search":
             named = {key: value for key, value in line.items() if key not in ("trial", "continues", "crc")}
-            key = [line[name] for name in ("phase", "arch", "iterations", "network", "spans")]
+            key = [line.get(name) for name in ("phase", "arch", "iterations", "network", "spans")]
             finals[json.dumps(key)] = named
     search = [r for r in journal if r["event"] == "asked" or r.get("phase") == "search"]
     search = [{key: value for key, value in line.items() if key != "crc"} for line in search]
