@@ -59,9 +59,10 @@ def keep_earlier(directory: RunDirectory, end: int) -> None:
     place = directory.earlier(end)
     if (place / directory.summary.name).is_file():
         return
-    for folder in (place.parent, place, place / directory.pareto.name):
+    front = sorted(directory.pareto.glob("*.pt"))
+    for folder in (place.parent, place, *([place / directory.pareto.name] if front else [])):
         files.make_folder(folder, inside=directory.path)
-    for path in (*sorted(directory.pareto.glob("*.pt")), directory.best, directory.summary):  # that last
+    for path in (*front, directory.best, directory.summary):  # that last: it says that all are there
         if path.is_file():
             data = files.read_bytes(path, files.MAX_TENSORS, inside=directory.path)
             copy = place / path.relative_to(directory.path)

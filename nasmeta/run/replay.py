@@ -1,12 +1,11 @@
 """The strategy of a run, as its journal has left it: what it was asked and told is repeated."""
 
 import logging
-from collections.abc import Iterable
 
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run.journal import Journal
 from nasmeta.run.outputs import keep_front
-from nasmeta.run.records import Asked, Finished, JournalEvent, Retried, Started
+from nasmeta.run.records import Asked, Finished, Retried, Started
 from nasmeta.run.trials import Trials
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.progress_file import ProgressFile
@@ -33,10 +32,7 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
         )
     if not strategy.black_box:  # repeating its asks may train
         trials.recorder.start()
-    try:
-        trials.waiting = _repeat(strategy, trials, journal.events)
-    except _Differs as differs:
-        raise RunDirectoryError(f"{journal.path}: {differs}") from None
+    trials.waiting = _repeat(strategy, trials, journal)
     trials.weights.forget_unneeded(strategy.needed())
     if state.front is not None:
         keep_front(trials.directory, state.front.trials)
@@ -48,22 +44,18 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
     return strategy
 
 
-class _Differs(Exception):
-    """The journal is not what the strategy proposes."""
-
-
-def _repeat(strategy: Strategy, trials: Trials, events: Iterable[JournalEvent]) -> list[Proposal]:
-    """Repeats the events with the strategy; returns what it has proposed and was not told of."""
+def _repeat(strategy: Strategy, trials: Trials, journal: Journal) -> list[Proposal]:
+    """Repeats the journal with the strategy; returns what it has proposed and was not told of."""
     asked: dict[int, Proposal] = {}
     told, again = set[int](), set[int]()
-    for event in events:
+    for event in journal.events:
         match event:
             case Asked():
                 proposal = strategy.ask()
                 now = proposal and Asked.of(proposal)
                 if proposal is None or now != event:
-                    raise _Differs(
-                        f"it has {event!r}, the strategy now proposes {now!r}: "
+                    raise RunDirectoryError(
+                        f"{journal.path}: it has {event!r}, the strategy now proposes {now!r}: "
                         "the code or the configuration has changed"
                     )
                 asked[proposal.trial] = proposal
@@ -71,13 +63,15 @@ def _repeat(strategy: Strategy, trials: Trials, events: Iterable[JournalEvent]) 
                 again.remove(result.trial)  # the strategy was told that it had failed
             case Finished(phase="search", result=result):
                 if asked.pop(result.trial, None) is None:
-                    raise _Differs(f"trial {result.trial} ends but was never asked for")
+                    raise RunDirectoryError(
+                        f"{journal.path}: trial {result.trial} ends but was never asked for"
+                    )
                 strategy.tell(trials.outcome(result))
                 told.add(result.trial)
             case Retried():
                 again |= set(event.trials.get("search", []))
                 if not again <= told:
-                    raise _Differs(f"{event!r}: a trial that has not failed")
+                    raise RunDirectoryError(f"{journal.path}: {event!r}: a trial that has not failed")
             case Started() if "budget.trials" in event.added:
                 strategy.extend(int(event.added["budget.trials"][1] or 0))
     return list(asked.values())

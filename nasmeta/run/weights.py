@@ -95,7 +95,8 @@ class TrialWeights:
         result = self._state.finished[phase, trial]
         if result.status == "failed" or result.kept_iteration is not None:
             return False
-        return (phase, trial) in self._plans or checkpoint.is_whole(self._directory.weights(phase, trial))
+        path = self._directory.weights(phase, trial)
+        return (phase, trial) in self._plans or (path.is_file() and checkpoint.is_whole(path))
 
     def forget_unneeded(self, needed: set[int]) -> None:
         """Deletes the files of the search's finished trials, except those `needed` to start from.
