@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.cli.kills import Started, outcome, spawn, started
+from nasmeta.cli.main import main
+from nasmeta.executors import process
+from tests.cli.kills import FORK, Started, outcome, spawn, started
 from tests.cli.runs import TINY
 from tests.cli.test_resume_fidelity import BASE
 from tests.cli.test_resume_fidelity import RUNS as FIDELITY
@@ -30,12 +32,26 @@ def name(request: pytest.FixtureRequest) -> str:
     return value
 
 
+def run_here(command: list[str]) -> int:
+    """The exit code of a command in this process; its workers are forked from a server with torch loaded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "CONTEXT", FORK)
+        return main(command)
+
+
+@pytest.fixture(scope="module")
+def unbroken(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp(name) / "run"
+    assert run_here(arguments(name, directory)) == 0
+    return directory
+
+
 def test_killed_once(name: str, unbroken: Path, tmp_path: Path) -> None:
     """With two trials in flight, of which the younger may have ended."""
     directory = tmp_path / "run"
     assert spawn(arguments(name, directory), kill_at=9) == -signal.SIGKILL
     assert len(in_flight(directory)) == 2
-    assert spawn(["resume", str(directory)]) == 0
+    assert run_here(["resume", str(directory)]) == 0
     assert outcome(directory) == outcome(unbroken)
     assert not list((directory / "checkpoints").glob("search-*"))
 
