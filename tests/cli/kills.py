@@ -11,12 +11,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from nasmeta.cli.main import main
+from nasmeta.executors import process
 from nasmeta.run.journal import Journal
 
 FORK = multiprocessing.get_context("forkserver")
@@ -29,6 +32,12 @@ FORK.set_forkserver_preload(
         *("nasmeta.cli.run", "torch._dynamo", "torch.utils.serialization", "tests.cli.composed"),
     ]
 )
+
+
+def fork_workers(patch: pytest.MonkeyPatch) -> None:
+    """Makes executor=process fork its workers from the server."""
+    forkserver.ensure_running()  # while a worker starts, signals are blocked, and would stay so in the server
+    patch.setattr(process, "CONTEXT", FORK)
 
 
 def run_until_killed(arguments: list[str], kill_at: int, torn: bool) -> None:

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from nasmeta.cli.main import main
-from nasmeta.executors import process
-from tests.cli.kills import FORK, Started, outcome, spawn, started
+from tests.cli.kills import Started, fork_workers, outcome, spawn, started
 from tests.cli.runs import TINY
 from tests.cli.test_resume_fidelity import BASE
 from tests.cli.test_resume_fidelity import RUNS as FIDELITY
@@ -35,7 +34,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def run_here(command: list[str]) -> int:
     """The exit code of a command in this process; its workers are forked from a server with torch loaded."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "CONTEXT", FORK)
+        fork_workers(patch)
         return main(command)
 
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from nasmeta.errors import Interrupted, RunFailed, StorageError
-from nasmeta.executors import process as process_executor
 from nasmeta.executors.base import Executor, Order, Rebuild
 from nasmeta.executors.process import ProcessExecutor
 from nasmeta.executors.serial import SerialExecutor
@@ -55,7 +54,7 @@ def process(
 @pytest.fixture(autouse=True)
 def _workers_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers are forked from a server that has torch loaded; those of `pair` and `abandon` import it."""
-    monkeypatch.setattr(process_executor, "CONTEXT", kills.FORK)
+    kills.fork_workers(monkeypatch)
 
 
 @pytest.fixture(scope="module")
