@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         help="accuracy that int8 may lose on meta-test tasks, in points (default 1)",
     )
     export_parser.add_argument(
-        "--output", type=_file, metavar="FILE", help="default: classifier or embedding, beside the checkpoint"
+        "--output", type=_file, metavar="FILE", help="default: classifier, embedding or parts, beside it"
     )
     _add_trust(export_parser)
 

@@ -80,11 +80,12 @@ def test_the_file_answers_as_the_classifier_does(overrides: list[str], tmp_path:
     classifier = untrained(*overrides, number=int(seeds[0][5:]) if seeds else 0)
     classifier.fit(pictures(8), ["b", "a", "d", "c"] * 2)
     path = tmp_path / "classifier.onnx"
+    queries = pictures(5)
+    expected = classifier.predict_proba(queries)  # of the network before it is prepared for the file
     write(classifier, path, ONNX, pictures(3))
     session = onnx_session(path)
-    queries = pictures(5)
     (answers,) = session.run(["probabilities"], {"pixels": classifier.pixels(queries).numpy()})
-    assert np.allclose(answers, classifier.predict_proba(queries), rtol=1e-3, atol=1e-3)
+    assert np.allclose(answers, expected, rtol=1e-3, atol=1e-3)
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["classes"]) == ["a", "b", "c", "d"]
     assert Preprocessing(**json.loads(metadata["preprocessing"])).size == 28

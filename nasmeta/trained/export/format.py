@@ -50,7 +50,8 @@ class Format(ABC):
         """Raises ConfigError if a module is not installed."""
         missing = [name for name in self.needs if find_spec(name) is None]
         if missing:
-            raise ConfigError(f"--format: needs {', '.join(missing)}; pip install 'nasmeta[{self.extra}]'")
+            what, extra = ", ".join(missing), self.extra
+            raise ConfigError(f"--format {extra}: needs {what}; pip install 'nasmeta[{extra}]'")
 
     @abstractmethod
     def converted(self, module: OfPixels, pixels: Tensor, metadata: dict[str, str]) -> bytes:
