@@ -135,7 +135,7 @@ def search(overrides: Sequence[str] = (), *, directory: str | Path | None = None
 
     directory: of the run; by default a new one in outputs/. A run that is there already is resumed, with the
     same overrides or with none. So a call that was interrupted goes on if it is made again, and a call that
-    has ended returns its result.
+    has ended returns its result. With a larger budget, a run that has ended goes on.
 
     Raises UserError if the input is wrong, RunFailed if there is no result, and Interrupted, a
     KeyboardInterrupt, once everything is saved.

@@ -65,6 +65,13 @@ def test_a_search_that_is_done_is_not_done_again(run: nasmeta.Run, monkeypatch: 
         nasmeta.search([*SHORT, "task.shot=3"], directory=run.path)
 
 
+def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
+    nasmeta.search(SHORT, directory=tmp_path / "run")
+    more = nasmeta.search([*SHORT, "budget.trials=3"], directory=tmp_path / "run")
+    assert more.summary is not None
+    assert more.summary["trials"] == 3
+
+
 @pytest.mark.parametrize("again", [TINY, []], ids=["with its overrides", "with none"])
 def test_an_interrupted_search_goes_on(
     again: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
