@@ -50,7 +50,7 @@ def learning_figure(curves: Mapping[tuple[str, int], Curve], regression: bool) -
     candidates = [curve for (phase, _), curve in sorted(curves.items()) if phase == "search"]
     step = max(1, -(-len(candidates) // CURVES))
     kinds = (
-        ("candidates", candidates[::step], TRIAL, 0.7),
+        ("candidates", candidates[::step], TRIAL, 0.9),
         ("finalists", [curve for (phase, _), curve in curves.items() if phase == "final"], BEST, 1.8),
         (
             "reference",
@@ -63,7 +63,7 @@ def learning_figure(curves: Mapping[tuple[str, int], Curve], regression: bool) -
         for number, curve in enumerate(drawn):
             x, y = _smoothed(curve, regression)
             name = label if number == 0 else None
-            (line,) = axes.plot(x, y, color=colour, lw=width, alpha=0.6 if width < 1 else 0.9, label=name)
+            (line,) = axes.plot(x, y, color=colour, lw=width, alpha=0.8 if width < 1 else 0.95, label=name)
             line.set_marker("." if len(x) == 1 else "")
     log_axis(axes, [iteration for curve in curves.values() for iteration in curve], short)
     axes.set_xlabel("meta-iterations")
