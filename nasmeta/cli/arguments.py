@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nasmeta import __version__
+from nasmeta.trained.ready import checkpoint_path
 
 DESCRIPTION = "Finds the neural network that learns new tasks fastest."
 EPILOG = """\
@@ -17,7 +18,8 @@ examples:
   nasmeta train outputs/2026-11-24/10-00-00 seed=1   train its best network again, in full
   nasmeta resume outputs/2026-11-24/10-00-00         resume an interrupted run or sweep
   nasmeta evaluate outputs/2026-11-24/10-00-00       meta-test its best.pt
-  nasmeta predict outputs/2026-11-24/10-00-00 --support cats_and_dogs --query photos
+  nasmeta predict symbols --support cats_and_dogs --query photos
+                                                     label pictures by a ready checkpoint
   nasmeta report outputs/2026-11-24/10-00-00         a page of its curves, front, architectures
   nasmeta show outputs/2026-11-24/10-00-00           where it stands, from another terminal
   nasmeta compare outputs                            a table of all runs in a folder
@@ -38,6 +40,9 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     if rest:
         options.overrides = [*options.overrides, *rest]
     return options
+
+
+CHECKPOINT = "best.pt, its run, or the name of a ready one (see `nasmeta list checkpoints`)"
 
 
 def _path(text: str) -> Path:
@@ -90,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_trust(resume_parser)
 
     evaluate_parser = commands.add_parser("evaluate", help="meta-test a checkpoint")
-    evaluate_parser.add_argument("checkpoint", type=_path, metavar="CHECKPOINT", help="best.pt, or its run")
+    evaluate_parser.add_argument("checkpoint", type=checkpoint_path, metavar="CHECKPOINT", help=CHECKPOINT)
     evaluate_parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. task.shot=5 dataset.root=FOLDER"
     )
@@ -103,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_trust(evaluate_parser)
 
     predict_parser = commands.add_parser("predict", help="label images by a checkpoint and a few examples")
-    predict_parser.add_argument("checkpoint", type=_path, metavar="CHECKPOINT", help="best.pt, or its run")
+    predict_parser.add_argument("checkpoint", type=checkpoint_path, metavar="CHECKPOINT", help=CHECKPOINT)
     predict_parser.add_argument(
         "--support", type=_path, required=True, metavar="DIR", help="labelled images: DIR/CLASS/IMAGE"
     )
@@ -116,11 +121,18 @@ def _parser() -> argparse.ArgumentParser:
     predict_parser.add_argument(
         "--json", action="store_true", help="one JSON object a line, with all probabilities, instead of CSV"
     )
+    predict_parser.add_argument(
+        "--unknown",
+        nargs="?",
+        const="unknown",
+        metavar="LABEL",
+        help="images that belong to no class get this label (default: unknown), by a calibrated distance",
+    )
     predict_parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     _add_trust(predict_parser)
 
     export_parser = commands.add_parser("export", help="write a network that runs without torch")
-    export_parser.add_argument("checkpoint", type=_path, metavar="CHECKPOINT", help="best.pt, or its run")
+    export_parser.add_argument("checkpoint", type=checkpoint_path, metavar="CHECKPOINT", help=CHECKPOINT)
     export_parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. batch_norm=running dataset.root=FOLDER"
     )

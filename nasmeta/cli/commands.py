@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import time
+from textwrap import indent
 from typing import Any
 
 from nasmeta.config.conf_dir import config_directory
@@ -37,7 +38,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result))
     else:
-        names = ("accuracy", "ci95", "loss", "tasks", "way", "shot", "batch_norm")
+        names = ("accuracy", "ci95", "loss", "tasks", "way", "shot", "batch_norm", "calibration")
         print(evaluation_line(**{name: result[name] for name in names}))
     return 0
 
@@ -73,7 +74,9 @@ def predict(options: argparse.Namespace) -> int:
     support = find_support(options.support)
     queries = find_queries(options.query)
     keep_pages()
-    classifier = FewShotClassifier.load(options.checkpoint, device=options.device, trusted=options.trust_code)
+    classifier = FewShotClassifier.load(
+        options.checkpoint, device=options.device, trusted=options.trust_code, unknown=options.unknown
+    )
     examples = fit_files(classifier, support)
     answers, unreadable = predictions(classifier, queries)
     text = as_text(answers, as_json=options.json, provisional=classifier.provisional)
@@ -81,7 +84,7 @@ def predict(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
     else:
         files.write_atomically(options.output, text.encode(errors="replace"))
-    accuracy = folder_accuracy(answers)
+    accuracy = folder_accuracy(answers, options.unknown)
     if accuracy is not None:
         shown = {file.resolve() for file in examples} & {file.resolve() for file in queries}
         warning = f"; {len(shown)} of them were among its examples" if shown else ""
@@ -179,8 +182,14 @@ def compare(options: argparse.Namespace) -> int:
 def list_options(options: argparse.Namespace) -> int:
     """`nasmeta list [GROUP]`."""
     from nasmeta.cli.catalogue import catalogue
+    from nasmeta.trained.ready import listing
 
+    if options.group == "checkpoints":
+        print(listing())
+        return 0
     print(catalogue([*options.config_dir, config_directory()], options.group))
+    if options.group is None:
+        print(f"\ncheckpoints\n{indent(listing(), '  ')}")
     return 0
 
 

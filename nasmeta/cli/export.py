@@ -11,6 +11,7 @@ from nasmeta.trained.export.export import FORMATS, Int8, write
 from nasmeta.trained.export.parts import check_parts, write_parts
 from nasmeta.trained.meta_test import MetaTest
 from nasmeta.trained.prediction import find_support, fit_files
+from nasmeta.trained.ready import FOLDER
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ def export(options: argparse.Namespace) -> int:
     format = FORMATS[name]
     format.check_installed()
     folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
+    folder = Path() if folder == FOLDER else folder
     what = "embedding" if options.support is None else "classifier"
     output: Path = options.output or folder / ("parts" if options.parts else f"{what}{format.suffix}")
     check_new(output)

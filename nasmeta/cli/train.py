@@ -17,6 +17,7 @@ from nasmeta.config.schema import CHOSEN, parse
 from nasmeta.errors import ConfigError
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trained.checkpoint import load_network
+from nasmeta.trained.ready import FOLDER, index
 
 TRUST = "--trust-code"
 
@@ -34,7 +35,7 @@ def train(arguments: list[str]) -> int:
     overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
     options = [argument for argument in rest if argument not in overrides]
     arch, stored = what, SearchCommand()
-    path = Path(what).expanduser()
+    path = FOLDER / f"{what}.pt" if what in index() else Path(what).expanduser()
     recipe = any(override.startswith("experiment=") for override in overrides)
     if path.exists():
         if recipe:

@@ -28,6 +28,7 @@ class MetaLearner(ABC):
     descends: whether the meta-gradient is the derivative of a loss.
     graph_capturable: whether the operations of a meta-step never depend on values that are drawn, or read on
     the host.
+    distance_logits: whether logits are minus squared distances from the mean embeddings of classes.
     kinds: the kinds of tasks that it can learn; `refusal` says why it cannot learn others.
     batch_norm: the run's policy for normalizing queries.
     """
@@ -37,6 +38,7 @@ class MetaLearner(ABC):
     second_order = False
     descends = True
     graph_capturable = True
+    distance_logits = False
     kinds: tuple[str, ...] = ("classification", "regression")
     refusal = ""
 

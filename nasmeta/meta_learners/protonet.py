@@ -45,6 +45,7 @@ class ProtoNet(TaskHead):
         super().__init__(batch_norm=batch_norm)
         self.distance, self.learn_temperature = distance, learn_temperature
         self.train_way, self.cosine = train_way, distance == "cosine"
+        self.distance_logits = not self.cosine
 
     def extra_parameters(self, state: MetaState) -> Parameters:
         if not self.learn_temperature:

@@ -21,8 +21,10 @@ class TaskNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits or regression outputs [n, outputs]."""
-        embeddings = self.body(x)
-        if self.cosine:
-            embeddings = F.normalize(embeddings, dim=-1)
-        outputs: Tensor = self.head(embeddings)
+        outputs: Tensor = self.head(self.embed(x))
         return outputs
+
+    def embed(self, x: Tensor) -> Tensor:
+        """What the head sees: [n, features]."""
+        embeddings: Tensor = self.body(x)
+        return F.normalize(embeddings, dim=-1) if self.cosine else embeddings

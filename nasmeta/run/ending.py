@@ -17,8 +17,19 @@ from nasmeta.run.finals import Finalist, Finals
 from nasmeta.run.finished import stored_summary
 from nasmeta.run.outputs import save_network
 from nasmeta.run.records import Tested
-from nasmeta.run.summary import FORMAT, Chosen, Difference, Side, Standing, Summary, metrics, versions
+from nasmeta.run.summary import (
+    FORMAT,
+    Calibrated,
+    Chosen,
+    Difference,
+    Side,
+    Standing,
+    Summary,
+    metrics,
+    versions,
+)
 from nasmeta.run.trials import Trials
+from nasmeta.training.calibration import Calibration, Tasks, measured
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import TASKS_AT_ONCE, Score, ci95, score
 from nasmeta.training.weights import Weights
@@ -53,24 +64,39 @@ def test_once(trials: Trials, finals: Finals) -> Summary:
     if baseline is not None and not has_result(baseline):
         baseline, reference = None, replace(reference, reason="its loss on meta-test tasks is not finite")
     numbers = tested_numbers(best)
+    calibration, calibrated = _calibrated(trials, finals.chosen, best)
     if trained:
         weights = trials.weights.of(finals.chosen.phase, chosen.trial)
         save_network(
-            trials.composition, directory.best, weights, chosen, tested=numbers, inside=directory.path
+            trials.composition,
+            directory.best,
+            weights,
+            chosen,
+            tested={**numbers, "calibration": calibrated},
+            calibration=calibration,
+            inside=directory.path,
         )
     if isinstance(best, Score):
         beside = baseline if isinstance(baseline, Score) else None
         per_task.save(directory.per_task, best, beside, _episode(trials, finals.chosen))
-    summary = _summary(trials, finals, (chosen, best), (reference, baseline))
+    summary = _summary(trials, finals, (chosen, best), (reference, baseline), calibrated)
     checksum = summary.write(directory.summary)
     recorder.record(Tested(elapsed=recorder.elapsed, arch=chosen.arch, checksum=checksum, **numbers))
     return summary
 
 
 def _summary(
-    trials: Trials, finals: Finals, best: tuple[TrialResult, Meta], reference: tuple[TrialResult, Meta | None]
+    trials: Trials,
+    finals: Finals,
+    best: tuple[TrialResult, Meta],
+    reference: tuple[TrialResult, Meta | None],
+    calibrated: dict[str, Any] | None,
 ) -> Summary:
-    """The summary of the run. best, reference: either network's full training and its meta-test."""
+    """The summary of the run.
+
+    best, reference: either network's full training and its meta-test. calibrated: how
+    well the calibration of the best fits.
+    """
     composition, state, evaluator = trials.composition, trials.state, trials.judges.search
     keys, trained, front = composition.config.keys, evaluator.trains_networks(), state.front
 
@@ -95,6 +121,7 @@ def _summary(
         chosen=_chosen(finals, len(state.searched)),
         best=side(*best),
         reference=side(*reference),
+        calibration=Calibrated(**calibrated) if calibrated else None,
         difference=None if finals.chosen is finals.reference else paired_difference(best[1], reference[1]),
         finalists=[_standing(f, f is finals.reference) for f in (finals.reference, *finals.candidates)],
         pareto=front.summary(checkpoints=evaluator.leaves_weights) if front is not None else None,
@@ -180,6 +207,18 @@ def _episode(trials: Trials, finalist: Finalist) -> dict[str, Tensor] | None:
     batch = trials.composition.sampler("test").batch(0, TASKS_AT_ONCE)
     logits = problem.learner.predict(state, *(part[:1] for part in batch[:3]))[0]
     return per_task.shown(batch, logits, preprocessing)
+
+
+def _calibrated(
+    trials: Trials, finalist: Finalist, tested: Meta
+) -> tuple[Calibration | None, dict[str, Any] | None]:
+    """A network's calibration, and how well it fits the meta-test tasks; None if there is none."""
+    if not isinstance(tested, Score):
+        return None, None
+    problem, state = _restored(trials, finalist)
+    calibration = problem.calibration(state, trials.stop)
+    tasks = Tasks(problem.learner, state, trials.composition.sampler("test"), trials.stop)
+    return calibration, measured(calibration, tasks, tested)
 
 
 def _restored(trials: Trials, finalist: Finalist) -> tuple[Problem, MetaState]:

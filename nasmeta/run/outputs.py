@@ -9,6 +9,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.summary import metrics
 from nasmeta.runtime import files
+from nasmeta.training.calibration import Calibration
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
 from nasmeta.trial import TrialResult
@@ -21,6 +22,7 @@ def save_network(
     result: TrialResult,
     *,
     tested: dict[str, Any] | None = None,
+    calibration: Calibration | None = None,
     inside: Path,
 ) -> None:
     """Writes a checkpoint that `nasmeta evaluate` reads to `path`, in the run directory `inside`.
@@ -41,6 +43,7 @@ def save_network(
         preprocessing=composition.dataset.preprocessing,
         data=composition.data or {},
         provisional=tested is None,
+        calibration=calibration,
         iterations=result.iterations,
         metrics={**metrics(result), **(tested or {})},
         trust=composition.config.trust,

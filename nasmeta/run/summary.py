@@ -65,6 +65,26 @@ class Difference(_Part):
     ci95: float
 
 
+class Calibrated(_Part):
+    """How well the calibration of the chosen network fits, on the meta-test tasks.
+
+    temperature: what its logits are divided by. error: the expected calibration error over `bins` bins.
+    loss: the negative log-likelihood. raw_error, raw_loss: those without the temperature. false_rejects: the
+    share of queries that are taken for unknown, of which the threshold aims at `rejects_aimed_at`.
+    false_accepts: the share of queries of other classes that are not. Both are None if they are not known.
+    """
+
+    temperature: Annotated[float, Field(gt=0)]
+    bins: Count
+    error: Share
+    raw_error: Share
+    loss: float
+    raw_loss: float
+    rejects_aimed_at: Share
+    false_rejects: Share | None
+    false_accepts: Share | None
+
+
 class Standing(_Part):
     """How an architecture did in the finals.
 
@@ -103,6 +123,7 @@ class Summary(_Part):
     task, batch_norm: null if the run `trained` no network, since a table's numbers do not depend on them.
     settings_changed: what `resume --force` changed; the results then mix two settings. simulated_seconds:
     the seconds that the trials would have taken, if times are simulated. best: the chosen network.
+    calibration: that of the best; None if the run trained no network, and for regression.
     difference: None if that is the reference. pareto: the front, if the strategy has several objectives.
     """
 
@@ -122,6 +143,7 @@ class Summary(_Part):
     chosen: Chosen = "searched"
     best: Side
     reference: Side
+    calibration: Calibrated | None = None
     difference: Difference | None = None
     finalists: list[Standing] = []
     pareto: list[Member] | None = None

@@ -31,7 +31,10 @@ from nasmeta.meta_learners.task_architecture import architecture_names
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.runtime.device import pick
 from nasmeta.trained.checkpoint import load_network, warn_if_provisional
+from nasmeta.trained.ready import checkpoint_path
+from nasmeta.training.calibration import UNCALIBRATED, Calibration
 from nasmeta.training.trained_network import TrainedNetwork
+from nasmeta.training.unknown import Prototypes
 
 Pictures = Picture | Iterable[Picture]
 """One picture, or several in an ordered collection; see `datasets.pictures`."""
@@ -56,6 +59,7 @@ class MetaLearned:
     preprocessing: Preprocessing
     arch: str
     provisional: bool
+    calibration: Calibration = UNCALIBRATED
 
     @classmethod
     def load(cls, path: Path, *, device: str, trusted: bool) -> "MetaLearned":
@@ -77,15 +81,17 @@ class MetaLearned:
             raise CheckpointError(
                 f"{network.path}: has no statistics for batch_norm=running; train it with that policy"
             )
-        return cls(learner, state, network.preprocessing, network.arch, network.provisional)
+        calibration = network.calibration or UNCALIBRATED
+        return cls(learner, state, network.preprocessing, network.arch, network.provisional, calibration)
 
 
 class FewShotClassifier:
     """Adapts to labelled images with `fit`, then labels others with `predict`.
 
-    checkpoint: a best.pt, or the directory of its run; it is read when it is needed first. device: auto, cpu,
-    cuda, cuda:N or mps. trusted: whether the checkpoint may name code outside nasmeta. `classes_` are the
-    labels, sorted, once it is fitted.
+    checkpoint: a best.pt, the directory of its run, or the name of a ready checkpoint; it is read when it is
+    needed first. device: auto, cpu, cuda, cuda:N or mps. trusted: whether it may name code outside nasmeta.
+    unknown: the label of images that belong to no class; None: every image gets one of the classes.
+    `classes_` are the labels, sorted, once it is fitted.
 
     With `batch_norm: support` or `running`, the answer for an image depends on that image alone. With
     `transductive`, it also depends on the other images of the same call.
@@ -93,19 +99,29 @@ class FewShotClassifier:
 
     classes_: NDArray[Any]
 
-    def __init__(self, checkpoint: str | Path, *, device: str = "auto", trusted: bool = False) -> None:
-        self.checkpoint, self.device, self.trusted = checkpoint, device, trusted
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        device: str = "auto",
+        trusted: bool = False,
+        unknown: Label | None = None,
+    ) -> None:
+        self.checkpoint, self.device, self.trusted, self.unknown = checkpoint, device, trusted, unknown
         self._support: tuple[Tensor, Tensor] | None = None
         self._network: TaskNetwork | None = None
+        self._prototypes: Prototypes | None = None
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", trusted: bool = False) -> Self:
+    def load(
+        cls, path: str | Path, *, device: str = "auto", trusted: bool = False, unknown: Label | None = None
+    ) -> Self:
         """The same as the constructor, except that the checkpoint is read at once.
 
         The dataset that it was trained on is not needed. Raises CheckpointError if the checkpoint is damaged
         or was not meta-learned on images, and ConfigError if this machine has no such device.
         """
-        classifier = cls(path, device=device, trusted=trusted)
+        classifier = cls(path, device=device, trusted=trusted, unknown=unknown)
         _ = classifier._meta_learned
         return classifier
 
@@ -118,7 +134,9 @@ class FewShotClassifier:
 
     @cached_property
     def _meta_learned(self) -> MetaLearned:
-        return MetaLearned.load(Path(self.checkpoint), device=self.device, trusted=self.trusted)
+        given = self.checkpoint
+        path = checkpoint_path(given) if isinstance(given, str) else given
+        return MetaLearned.load(path, device=self.device, trusted=self.trusted)
 
     @property
     def learner(self) -> MetaLearner:
@@ -185,6 +203,7 @@ class FewShotClassifier:
                 f"fit: {len(given)} images and {len(named)} labels; give one label for each image"
             )
         classes = sorted(set(named), key=lambda label: (str(type(label)), label))
+        self._check_unknown(classes)
         if len(classes) < 2:
             raise DataError(f"fit: labels of {len(classes)} class; a classifier needs at least 2")
         places = {label: place for place, label in enumerate(classes)}
@@ -192,16 +211,30 @@ class FewShotClassifier:
         targets = torch.tensor([places[named[i]] for i in order], device=self._device)
         inputs = self._inputs(given)[torch.tensor(order, device=self._device)]
         self._state = self._with_ways(len(classes))
-        kinds = {type(label) for label in classes}
-        self.classes_ = np.array(classes, dtype=None if len(kinds) == 1 else object)
-        self._support, self._network = (inputs, targets), None
+        self.classes_ = _array(classes)
+        self._support, self._network, self._prototypes = (inputs, targets), None, None
         return self
 
+    def _check_unknown(self, classes: Sequence[Label]) -> None:
+        if self.unknown is None:
+            return
+        if self.unknown in classes:
+            raise DataError(f"unknown={self.unknown!r}: is a class too; choose another label")
+        if self._meta_learned.calibration.threshold is None:
+            raise ConfigError(
+                f"{self.checkpoint}: has no threshold for unknown images: it is provisional, or batch_norm "
+                "is transductive; train it in full, with batch_norm=running or support"
+            )
+
     def predict(self, images: Pictures) -> NDArray[Any]:
-        """The most probable class of each image [images]. Raises DataError."""
-        probabilities = self.predict_proba(images)
+        """The most probable class of each image [images], or `unknown`. Raises DataError."""
+        probabilities, outside = self.judge(images)
         classes: NDArray[Any] = self.classes_[probabilities.argmax(1)]
-        return classes
+        if self.unknown is None:
+            return classes
+        return _array(
+            [self.unknown if out else label for label, out in zip(classes.tolist(), outside, strict=True)]
+        )
 
     def score(self, images: Pictures, labels: Iterable[Label], sample_weight: Any = None) -> float:
         """The accuracy on labelled images, a fraction. `sample_weight` is a weight for each image.
@@ -214,19 +247,34 @@ class FewShotClassifier:
 
     def predict_proba(self, images: Pictures) -> NDArray[np.float32]:
         """Probabilities [images, classes], in the order of `classes_`. Raises DataError as `fit` does."""
+        return self.judge(images)[0]
+
+    def judge(self, images: Pictures) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Probabilities [images, classes], and whether each image is too far from all classes [images].
+
+        Without a threshold in the checkpoint, no image is too far. Raises DataError as `fit` does.
+        """
         support_x, support_y = self._fitted()
+        threshold = self._meta_learned.calibration.threshold
         answers = [np.empty((0, len(self.classes_)), np.float32)]
+        outside = [np.empty(0, np.bool_)]
         first = 0
         for part in self.parts(pictures(images)):
             inputs = self._inputs(part, first)
             if self.transductive:
                 batch = (support_x[None], support_y[None], inputs[None])
                 logits = self._meta_learned.learner.predict(self._state, *batch)[0, :, : len(self.classes_)]
+                logits = logits / self.temperature
             else:
-                logits = self.network(inputs)
+                embeddings = self.network.embed(inputs)
+                logits = self.network.head(embeddings)
+            far = torch.zeros(len(part), dtype=torch.bool)
+            if threshold is not None and not self.transductive:
+                far = self.prototypes.distances(embeddings).amin(1) > threshold
             answers.append(logits.softmax(-1).cpu().numpy())
+            outside.append(far.cpu().numpy())
             first += len(part)
-        return np.concatenate(answers)
+        return np.concatenate(answers), np.concatenate(outside)
 
     def parts(self, images: Sequence[T]) -> Iterator[Sequence[T]]:
         """Splits `images` into parts that are decoded and labelled together."""
@@ -242,16 +290,25 @@ class FewShotClassifier:
 
     @property
     def network(self) -> TaskNetwork:
-        """The adapted network: normalized images [n, C, H, W] -> logits [n, classes].
+        """The adapted network: normalized images [n, C, H, W] -> logits [n, classes], calibrated.
 
+        The checkpoint's temperature is part of its head, so a softmax gives the probabilities of `predict`.
         Raises ConfigError if `batch_norm` is `transductive`.
         """
         if self._network is None:
             full = self._meta_learned.learner.adapt(self._state, *self._fitted())
             ways = len(self.classes_)
-            head = full.head.weight[:ways], full.head.bias[:ways]
+            head = (each[:ways] / self.temperature for each in (full.head.weight, full.head.bias))
             self._network = TaskNetwork(full.body, *head, cosine=full.cosine)
         return self._network
+
+    @property
+    def prototypes(self) -> Prototypes:
+        """The classes in the embedding of `network`. Raises ConfigError as that does."""
+        if self._prototypes is None:
+            support_x, support_y = self._fitted()
+            self._prototypes = Prototypes.of(self.network.embed(support_x), support_y)
+        return self._prototypes
 
     @property
     def body(self) -> nn.Module:
@@ -271,6 +328,12 @@ class FewShotClassifier:
                 "to one (--support), or meta-learn with batch_norm=running"
             )
         return network.plain_body(state.parameters, state.statistics).eval().requires_grad_(False)
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by, for as many examples as the classes have; before `fit`, for one."""
+        scatter = 2.0 if self._support is None else float((1 + 1 / self._support[1].bincount()).mean())
+        return self._meta_learned.calibration.temperature_at(scatter)
 
     def _fitted(self) -> tuple[Tensor, Tensor]:
         if self._support is None:
@@ -304,6 +367,11 @@ class FewShotClassifier:
 
     def _inputs(self, images: Sequence[Picture], first: int = 0) -> Tensor:
         return self.preprocessing.normalize(self.pixels(images, first).to(self._device))
+
+
+def _array(labels: Sequence[Label]) -> NDArray[Any]:
+    """Labels as an array, of objects if some are text and others numbers."""
+    return np.array(labels, dtype=None if len({type(label) for label in labels}) == 1 else object)
 
 
 def _labels(labels: Iterable[Label]) -> list[Label]:

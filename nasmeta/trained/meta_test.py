@@ -25,6 +25,7 @@ from nasmeta.trained.checkpoint import (
     load_network,
     warn_if_provisional,
 )
+from nasmeta.training.calibration import Tasks, measured
 from nasmeta.training.problem import episodes, execution
 from nasmeta.training.score import Score, Stop, score
 from nasmeta.training.trained_network import TrainedNetwork
@@ -96,6 +97,11 @@ class MetaTest:
         if not math.isfinite(tested.value):
             raise RunFailed(f"{self.stored.path}: the loss on meta-test tasks is not finite")
         return tested
+
+    def calibrated(self, tested: Score) -> dict[str, Any] | None:
+        """How well the checkpoint's calibration fits these tasks, on which it has the given score."""
+        tasks = Tasks(self.learner, self.state, self.sampler(), lambda: False)
+        return measured(self.stored.calibration, tasks, tested)
 
     def warn(self) -> None:
         """Logs why the result may not be comparable with one on unseen classes, or with the run's own."""
@@ -171,8 +177,9 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
     """Adapts the checkpoint to its meta-test tasks, or to those that the overrides ask for.
 
     Returns accuracy (a fraction, None for regression), ci95, loss (None if it is not finite), tasks, way,
-    shot, query, batch_norm, arch, checkpoint, provisional, and seen_classes and data_changed (see MetaTest),
-    of which it also warns. Without overrides, the numbers equal those in summary.json exactly.
+    shot, query, batch_norm, calibration (as in summary.json), arch, checkpoint, provisional, and
+    seen_classes and data_changed (see MetaTest), of which it also warns. Without overrides, the numbers
+    equal those in summary.json exactly.
     """
     test = MetaTest.of(path, overrides, trusted=trusted)
     test.warn()
@@ -186,6 +193,7 @@ def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, A
         "shot": task.shot,
         "query": test.dataset.queries("test", shot=task.shot, query=task.query),
         "batch_norm": test.config.keys.batch_norm,
+        "calibration": test.calibrated(tested),
         "arch": test.stored.arch,
         "checkpoint": str(test.stored.path),
         "provisional": test.stored.provisional,

@@ -31,11 +31,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image, its most probable class, and the probabilities of all classes."""
+    """An image, its most probable class, and the probabilities of all classes.
+
+    unknown: whether it is too far from all classes. The label is then the classifier's for such images.
+    """
 
     file: Path
     label: str
     probabilities: dict[str, float]
+    unknown: bool = False
 
 
 def fit_files(classifier: FewShotClassifier, support: Mapping[str, Sequence[Path]]) -> list[Path]:
@@ -100,12 +104,15 @@ def predictions(classifier: FewShotClassifier, files: Sequence[Path]) -> tuple[l
     answers: list[Prediction] = []
     unreadable: list[str] = []
     for part in classifier.parts(files):
-        rows, reasons = _answered(classifier, part)
+        rows, outside, reasons = _answered(classifier, part)
         read = [file for number, file in enumerate(part) if number not in reasons]
         unreadable += reasons.values()
-        for file, row in zip(read, rows.tolist(), strict=True):
+        for file, row, out in zip(read, rows.tolist(), outside.tolist(), strict=True):
             probabilities = dict(zip(classifier.classes_.tolist(), row, strict=True))
-            answers.append(Prediction(file, max(probabilities, key=probabilities.__getitem__), probabilities))
+            label, unknown = max(probabilities, key=probabilities.__getitem__), False
+            if classifier.unknown is not None and out:
+                label, unknown = str(classifier.unknown), True
+            answers.append(Prediction(file, label, probabilities, unknown))
     if files and not answers:
         raise Unreadable(dict(enumerate(unreadable)))
     return answers, unreadable
@@ -113,21 +120,21 @@ def predictions(classifier: FewShotClassifier, files: Sequence[Path]) -> tuple[l
 
 def _answered(
     classifier: FewShotClassifier, files: Sequence[Path]
-) -> tuple[NDArray[np.float32], Mapping[int, str]]:
-    """Probabilities [readable files, classes], and why each other file cannot be read, by its index."""
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], Mapping[int, str]]:
+    """What `judge` says of the readable files, and why each other file cannot be read, by its index."""
     try:
-        return classifier.predict_proba(files), {}
+        return *classifier.judge(files), {}
     except Unreadable as error:
         readable = [file for number, file in enumerate(files) if number not in error.reasons]
-        return classifier.predict_proba(readable), error.reasons
+        return *classifier.judge(readable), error.reasons
 
 
-def folder_accuracy(answers: Sequence[Prediction]) -> float | None:
+def folder_accuracy(answers: Sequence[Prediction], unknown: str | None = None) -> float | None:
     """The fraction of files whose folder has the name of the predicted class.
 
-    None unless the name of every file's folder is a class.
+    None unless the name of every file's folder is a class, or `unknown`, the label of images of none.
     """
-    if not all(answer.file.parent.name in answer.probabilities for answer in answers):
+    if not all(answer.file.parent.name in {*answer.probabilities, unknown} for answer in answers):
         return None
     return sum(answer.file.parent.name == answer.label for answer in answers) / len(answers)
 
@@ -135,16 +142,25 @@ def folder_accuracy(answers: Sequence[Prediction]) -> float | None:
 def as_text(answers: Sequence[Prediction], *, as_json: bool, provisional: bool = False) -> str:
     """CSV with the header file,label,probability; or one JSON object per line with all probabilities.
 
+    In CSV, an unknown image has no probability; in JSON it is `unknown`.
     JSON holds the names unchanged, and says whether the network is `provisional`. In CSV, the names are made
     safe for a spreadsheet by `csv_cell`.
     """
     if as_json:
-        rows = ({"file": str(a.file), "label": a.label, "probabilities": a.probabilities} for a in answers)
+        rows = (
+            {"file": str(a.file), "label": a.label, "probabilities": a.probabilities, "unknown": a.unknown}
+            for a in answers
+        )
         return "".join(f"{json.dumps({**row, 'provisional': provisional})}\n" for row in rows)
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(["file", "label", "probability"])
     table.writerows(
-        [csv_cell(str(a.file)), csv_cell(a.label), f"{a.probabilities[a.label]:.4f}"] for a in answers
+        [
+            csv_cell(str(a.file)),
+            csv_cell(a.label),
+            "" if a.unknown else f"{a.probabilities[a.label]:.4f}",
+        ]
+        for a in answers
     )
     return out.getvalue()

@@ -30,6 +30,7 @@ from nasmeta.search_spaces.joint import TunedArchitecture
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.settings import Value
 from nasmeta.task import Split, TaskSpec
+from nasmeta.training.calibration import Calibration, Tasks, fit
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import OuterOptimizer
 from nasmeta.training.score import TASKS_AT_ONCE, Score, Stop, score
@@ -219,10 +220,22 @@ class Problem:
         """The score on as many tasks as a candidate is judged on, after those."""
         return self._score(state, self.valid_tasks, 1, stop)
 
+    def calibration(self, state: MetaState, stop: Stop) -> Calibration | None:
+        """The calibration of a trained network, on the tasks that judge iterates; None for regression.
+
+        None also if the network diverges there. Raises Interrupted once `stop()` is true.
+        """
+        tasks = Tasks(self.learner, state, self.valid, stop, self._first_batch(1))
+        return fit(tasks, self.judge_iterate(state, stop))
+
     def _score(self, state: MetaState, tasks: int, after: int, stop: Stop) -> Score:
         """The score on the `tasks` meta-validation tasks after so many times `valid_tasks`."""
-        first = after * ceil(self.valid_tasks / TASKS_AT_ONCE)
+        first = self._first_batch(after)
         return score(self.learner, state, self.valid, tasks, first_batch=first, stop=stop)
+
+    def _first_batch(self, after: int) -> int:
+        """The first batch after so many times `valid_tasks` tasks."""
+        return after * ceil(self.valid_tasks / TASKS_AT_ONCE)
 
 
 def execution(keys: RunKeys) -> Execution:

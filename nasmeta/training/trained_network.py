@@ -23,7 +23,6 @@ from nasmeta.errors import CheckpointError, ConfigError
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
-from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.runtime.stored import Trust, plain
@@ -32,9 +31,10 @@ from nasmeta.search_spaces.relaxation.adaptive import with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.task import SPLITS, Kind, TaskSpec
 from nasmeta.training import checkpoint
+from nasmeta.training.calibration import Calibration
 from nasmeta.training.weights import Weights
 
-FORMAT = 3
+FORMAT = 4
 """The format of best.pt. It is raised if readers of the old format could not read the new one."""
 
 MAX_SIZE = 1 << 16
@@ -66,8 +66,8 @@ class TrainedNetwork:
     network, the others say how it was trained. adaptive: None unless every task has its own architecture.
     parameters, statistics: see Weights. preprocessing: how its images were prepared; None if it was not
     trained on images. data: the contents of its dataset's splits. provisional: whether it is a candidate of
-    a search, not trained in full. iterations: its meta-iterations. metrics: its results. trust: which values
-    of `config` the user answers for.
+    a search, not trained in full. calibration: None for such a candidate, and for regression. iterations: its
+    meta-iterations. metrics: its results. trust: which values of `config` the user answers for.
     """
 
     path: Path
@@ -80,6 +80,7 @@ class TrainedNetwork:
     preprocessing: Preprocessing | None
     data: Contents
     provisional: bool
+    calibration: Calibration | None
     iterations: int
     metrics: dict[str, Any]
     trust: Trust = field(compare=False)
@@ -111,7 +112,7 @@ class TrainedNetwork:
         """Writes the network to `path` atomically; `inside` is that of `nasmeta.runtime.files`."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         del values["path"], values["trust"]
-        for name in ("task", "adaptive", "preprocessing"):
+        for name in ("task", "adaptive", "preprocessing", "calibration"):
             values[name] = None if values[name] is None else asdict(values[name])
         values["data"] = contents.plain(self.data)
         checkpoint.save(self.path, {"format": FORMAT, "nasmeta": __version__, **values}, inside=inside)
@@ -145,7 +146,8 @@ class TrainedNetwork:
         arch = space.parse(self.arch)
         with checkpoint.fitting(self.path):
             stored = sum(value.numel() for value in self.parameters.values())
-            params = measure_cost(space, arch, self.task).params  # building a network takes memory
+            with torch.device("meta"):  # building a network takes memory
+                params = sum(value.numel() for value in space.build(arch, self.task).parameters())
             if params > stored + SLACK:
                 raise ValueError(f"{params} parameters, and {stored} are stored")
             weights = Weights(self.arch, self.parameters, self.statistics)
@@ -219,5 +221,8 @@ class _Stored(BaseModel):
     ]
     data: Annotated[Any, BeforeValidator(_data)]
     provisional: bool
+    calibration: Annotated[
+        Calibration | None, BeforeValidator(TypeAdapter(Calibration | None).validate_python)
+    ]
     iterations: int
     metrics: Annotated[dict[str, Any], BeforeValidator(plain)]

@@ -15,7 +15,8 @@ sklearn = pytest.mark.extra("sklearn")
 
 def test_parameters_are_read_and_changed(root: Path, protonet: Path, maml: Path) -> None:
     classifier = FewShotClassifier(protonet, device="cpu")
-    assert classifier.get_params() == {"checkpoint": protonet, "device": "cpu", "trusted": False}
+    expected = {"checkpoint": protonet, "device": "cpu", "trusted": False, "unknown": None}
+    assert classifier.get_params() == expected
     arch = classifier.fit(*files(root, [0, 1, 2], range(2))).arch
     assert classifier.set_params(checkpoint=maml) is classifier
     assert classifier.get_params()["checkpoint"] == maml
@@ -28,7 +29,7 @@ def test_parameters_are_read_and_changed(root: Path, protonet: Path, maml: Path)
 def test_nothing_is_read_before_it_is_needed(tmp_path: Path) -> None:
     assert (
         repr(FewShotClassifier("gone"))
-        == "FewShotClassifier(checkpoint='gone', device='auto', trusted=False)"
+        == "FewShotClassifier(checkpoint='gone', device='auto', trusted=False, unknown=None)"
     )
     pickle.loads(pickle.dumps(FewShotClassifier(tmp_path / "gone")))
 

@@ -7,6 +7,8 @@ nasmeta search dataset=strokes dataset.size=12 dataset.train_classes=5 dataset.v
     meta_learner=protonet strategy=random budget.trials=1 budget.search_iterations=2
     budget.final_candidates=1 budget.final_iterations=3 budget.valid_tasks=2 budget.test_tasks=20 task.way=3
     task.query=2 batch_norm=running device=cpu seed=1
+
+When format 4 came, the file got the calibration that it asks for.
 """
 
 import json
@@ -21,7 +23,7 @@ from nasmeta.cli.main import main
 from nasmeta.trained.classifier import FewShotClassifier
 from nasmeta.training.trained_network import FORMAT, TrainedNetwork
 
-STORED = Path(__file__).parent / "stored" / "best-3.pt"
+STORED = Path(__file__).parent / "stored" / "best-4.pt"
 
 
 def test_it_is_of_the_current_format() -> None:

@@ -152,3 +152,22 @@ def test_the_line_of_an_evaluation() -> None:
     assert evaluation_line(accuracy=None, ci95=0.01, loss=0.123, **common) == (
         "MSE 0.123 ± 0.010 (95% interval over 600 tasks), 1-shot regression, batch_norm support"
     )
+
+
+def test_the_calibration_is_said_before_and_after(tmp_path: Path) -> None:
+    calibration = {
+        "temperature": 2.5, "bins": 15, "raw_error": 0.12, "error": 0.034, "raw_loss": 0.9, "loss": 0.75,
+        "rejects_aimed_at": 0.1, "false_rejects": 0.08, "false_accepts": 0.42,
+    }  # fmt: skip
+    common = {"loss": 0.2, "tasks": 600, "way": 5, "shot": 1, "batch_norm": "support"}
+    for text in (
+        closing_table({**summary(side(), side(), None), "calibration": calibration}, tmp_path),
+        evaluation_line(accuracy=0.934, ci95=0.004, **common, calibration=calibration),
+    ):
+        assert "12.0 -> 3.4 points" in text
+        assert "0.900 -> 0.750" in text
+        assert "false rejects 8.0 % (aimed at 10 %), false accepts 42.0 %" in text
+    for unknown in ({"false_accepts": None}, {"false_accepts": None, "false_rejects": None}):
+        text = evaluation_line(accuracy=0.934, ci95=0.004, **common, calibration={**calibration, **unknown})
+        assert "false accepts" not in text
+        assert ("false rejects" in text) == ("false_rejects" not in unknown)

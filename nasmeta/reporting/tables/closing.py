@@ -41,13 +41,34 @@ def evaluation_line(
     way: int,
     shot: int,
     batch_norm: str,
+    calibration: dict[str, Any] | None = None,
 ) -> str:
-    """A meta-test on one line: accuracy 93.4 ± 0.4 % (95% interval over 600 tasks), 5-way 1-shot, ..."""
+    """A meta-test as text: accuracy 93.4 ± 0.4 % (95% interval over 600 tasks), 5-way 1-shot, ...
+
+    A second line says how well the probabilities fit, if there is a `calibration`.
+    """
     regression = accuracy is None
     what = f"{'MSE' if regression else 'accuracy'} {measured(accuracy, loss, interval(ci95, tasks))}"
     over = "of 1 task" if tasks == 1 else f"95% interval over {tasks} tasks"
     kind = f"{shot}-shot regression" if regression else f"{way}-way {shot}-shot"
-    return f"{what} ({over}), {kind}, batch_norm {batch_norm}"
+    line = f"{what} ({over}), {kind}, batch_norm {batch_norm}"
+    return f"{line}\n{calibration_line(calibration)}" if calibration else line
+
+
+def calibration_line(calibration: dict[str, Any]) -> str:
+    """How well probabilities fit, before and after the temperature, and how unknown queries are told."""
+    line = (
+        f"probabilities: calibration error {100 * calibration['raw_error']:.1f} -> "
+        f"{100 * calibration['error']:.1f} points ({calibration['bins']} bins), log-likelihood loss "
+        f"{calibration['raw_loss']:.3f} -> {calibration['loss']:.3f}, by temperature "
+        f"{calibration['temperature']:.3g}"
+    )
+    if calibration["false_rejects"] is None:
+        return line
+    rejects, aim = (100 * calibration[key] for key in ("false_rejects", "rejects_aimed_at"))
+    line += f"\nunknown classes: false rejects {rejects:.1f} % (aimed at {aim:.0f} %)"
+    accepts = calibration["false_accepts"]
+    return line if accepts is None else f"{line}, false accepts {100 * accepts:.1f} %"
 
 
 def control_table(compared: dict[str, Any]) -> str:
@@ -170,7 +191,10 @@ def _table(summary: dict[str, Any]) -> str:
 def _comparison(summary: dict[str, Any]) -> str:
     if not summary.get("reference"):
         return ""
-    return "\n".join(part for part in (difference_line(summary), verdict(summary)) if part)
+    lines = [difference_line(summary), verdict(summary)]
+    if summary.get("calibration"):
+        lines.append(calibration_line(summary["calibration"]))
+    return "\n".join(line for line in lines if line)
 
 
 def difference_line(summary: dict[str, Any]) -> str:

@@ -88,7 +88,7 @@ def write_parts(
             tuple(support),
             np.array(means, np.float32).reshape(-1, session(blank)[-1].shape[1]),
             *format.scale(file.read_bytes()),
-            sharpness=float(learner.sharpness(classifier.state)),
+            sharpness=float(learner.sharpness(classifier.state)) / classifier.temperature,
             cosine=learner.cosine,
         )
         (made / "classes.h").write_text(known.header())
