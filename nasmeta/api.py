@@ -66,7 +66,7 @@ class Run:
 
     @cached_property
     def figures(self) -> dict[str, Figure]:
-        """The figures of the report by name: trials, time, params, flops, latency, and architecture."""
+        """The figures of the report by name: trials, time, params, flops, memory, latency, architecture."""
         best = self.best
         drawing = drawn(self._stored, best["arch"], trusted=self._trusted) if best else None
         figures = {
@@ -74,6 +74,7 @@ class Run:
             "time": search_figure(self._stored, "time"),
             "params": cost_figure(self._stored, "params"),
             "flops": cost_figure(self._stored, "flops"),
+            "memory": cost_figure(self._stored, "memory"),
             "latency": cost_figure(self._stored, "latency"),
             "architecture": drawing,
         }

@@ -1,6 +1,7 @@
 """A trial: what strategies, executors, evaluators and runs tell each other about one architecture."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +23,44 @@ errors; or the loss on the latest meta-training tasks, which is lower the faster
 
 @dataclass(frozen=True)
 class Cost:
-    """params: the size of all parameters together; flops: operations of one example's forward pass."""
+    """What a network costs; networks/cost.py and networks/memory.py say how it is counted.
+
+    params: the size of all parameters together. flops: of one example's forward pass, 2 per multiply-add.
+    memory: bytes of one example's activations at their peak. flash: bytes of the parameters. A table knows
+    only the first two.
+    """
 
     params: int
     flops: int
+    memory: int | None = None
+    flash: int | None = None
+
+
+COUNTED = tuple(field.name for field in fields(Cost))
+"""The names of the costs that are counted. Results have fields of the same names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The most that a network may cost, in the units of Cost; None is no limit.
+
+    bits: the width of a number in a deployed network, for memory and flash.
+    """
+
+    params: float | None = None
+    flops: float | None = None
+    memory: float | None = None
+    flash: float | None = None
+    bits: Literal[8, 32] = 32
+
+    def __bool__(self) -> bool:
+        """Whether there is any limit."""
+        return any(getattr(self, name) is not None for name in COUNTED)
+
+    def allow(self, cost: Cost) -> bool:
+        """Whether `cost` is within all limits."""
+        limits = ((getattr(cost, name), getattr(self, name)) for name in COUNTED)
+        return all(limit is None or value <= limit for value, limit in limits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +83,16 @@ class Proposal:
 class Outcome:
     """What a strategy is told of a trial. `score` is to be maximized; None means that the trial failed.
 
-    Costs are None if the evaluator does not know them (a table without such columns). latency_ms: of one
-    example; None if no objective needs it. seconds: what this trial took, without the trial that it continues
-    (simulated if the evaluator reads a table).
+    costs: by objective, latency in milliseconds; None if the evaluator does not know them (a table without
+    such columns), or if no objective needs the latency. seconds: what this trial took, without the trial that
+    it continues (simulated if the evaluator reads a table).
     """
 
     trial: int
     arch: Any
     score: float | None
     iterations: int
-    params: int | None
-    flops: int | None
-    latency_ms: float | None = None
+    costs: Mapping[str, float | None]
     seconds: float = 0.0
 
 
@@ -88,8 +121,8 @@ class TrialResult:
     interval over tasks. valid_loss: per query. train_loss: the mean over the latest training tasks, see
     MetaTraining.late_loss. criterion: which of these is the score.
 
-    flops: of one image's forward pass, 2 per multiply-add. train_seconds: spent in meta-training. seconds: in
-    all. Neither includes what a continued trial took before.
+    params, flops, memory, flash: see Cost. train_seconds: spent in meta-training. seconds: in all. Neither
+    includes what a continued trial took before.
 
     reason: why a trial failed. proxy: the score of an evaluator that trains nothing, instead of an accuracy:
     any finite number; more is better. weights_version: if candidates inherit weights that the evaluator owns,
@@ -109,6 +142,8 @@ class TrialResult:
     criterion: Criterion = "accuracy"
     params: int | None
     flops: int | None
+    memory: int | None = None
+    flash: int | None = None
     train_seconds: float
     seconds: float
     reason: str | None = None
@@ -116,6 +151,11 @@ class TrialResult:
     weights_version: int | None = None
     kept_iteration: int | None = None
     latency_ms: float | None = None
+
+    @property
+    def costs(self) -> dict[str, float | None]:
+        """What the network costs, by objective."""
+        return {name: getattr(self, name) for name in COUNTED} | {"latency": self.latency_ms}
 
     @property
     def score(self) -> float | None:

@@ -96,7 +96,7 @@ def page() -> str:
             continue
         parts.append(f"\n## {group}: {about}\n\nThe default is `{group}={option}`.\n")
         for path in sorted((conf / group).glob("*.yaml")):
-            prefix = f"logger.{path.stem}." if group == "logger" else f"{group}."
+            prefix = {"logger": f"logger.{path.stem}.", "target": ""}.get(group, f"{group}.")
             parts.append(table(f"`{group}={path.stem}`", path.read_text(encoding="utf-8"), prefix))
     return "".join(parts)
 

@@ -52,7 +52,7 @@ def test_a_run_tells_what_it_found(run: nasmeta.Run) -> None:
     assert run.best == summary["best"]
     assert run.config["budget"]["trials"] == 2
     assert summary["best"]["arch"] in repr(run)
-    assert {"trials", "time", "params", "flops", "architecture"} == set(run.figures)
+    assert {"trials", "time", "params", "flops", "memory", "architecture"} == set(run.figures)
     assert run.figures["trials"]._repr_png_().startswith(b"\x89PNG")
 
 

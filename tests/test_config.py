@@ -55,7 +55,7 @@ def test_yaml_keys_are_the_constructor_arguments_and_nothing_has_a_default(group
 
 RECIPES = sorted(
     (path.parent.name, path.stem)
-    for folder in ("experiment", "debug")
+    for folder in ("experiment", "target", "debug")
     for path in (config_directory() / folder).glob("*.yaml")
 )
 
@@ -67,7 +67,7 @@ def test_every_recipe_composes_and_fits_together(group: str, option: str) -> Non
 
 def test_every_folder_of_options_is_a_group_that_is_checked() -> None:
     folders = {path.name for path in config_directory().iterdir() if path.is_dir()}
-    assert folders - {"experiment", "debug", "hydra"} == set(CHOSEN)
+    assert folders - {"experiment", "target", "debug", "hydra"} == set(CHOSEN)
 
 
 def test_the_stored_form_is_parsed_back() -> None:

@@ -8,10 +8,12 @@ import pytest
 from nasmeta.cli.main import main
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
+from nasmeta.errors import ConfigError
 from nasmeta.run.composition import Composition
-from nasmeta.run.constraints import Constraints
+from nasmeta.run.constraints import Constraints, check_feasible
 from nasmeta.run.state import RunState
 from nasmeta.seeding import stream
+from nasmeta.strategies import base
 from tests.evaluators.tables import write_benchmark
 from tests.evaluators.test_tabular import CELLS
 
@@ -50,9 +52,36 @@ def test_costs_are_relative_to_the_reference_that_meets_the_limits() -> None:
     assert 0 < limited.costs_of_reference()["params"] <= limit
 
 
+def test_memory_is_limited_in_kib_at_the_given_bits() -> None:
+    quarter = constraints(composition("constraints.max_memory_kib=61.25", "constraints.bits=8"))
+    four_conv = quarter.reference
+    assert four_conv.widths == [64] * 4
+    assert quarter.feasible(four_conv)
+    floats = constraints(composition("constraints.max_memory_kib=61.25"))
+    assert floats.reference.widths == [16] * 4
+    assert not floats.feasible(four_conv)
+    assert f"constraints.max_memory_kib=61.25, the least is 245 ({four_conv})" in floats.reasons()
+
+
+def test_memory_and_flash_are_objectives() -> None:
+    whole = composition("strategy=nsga2", "strategy.objectives=[memory,flash]", "constraints.bits=8")
+    assert constraints(whole).costs_of_reference() == {"memory": 62_720, "flash": 112_532}
+
+
+def test_what_no_draw_meets_is_refused_before_a_network_for_all_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(base, "FEASIBLE_DRAWS", 3)
+    check_feasible(composition("experiment=darts_quick", "constraints.max_memory_kib=1000"))
+    with pytest.raises(ConfigError, match=r"constraints\.max_memory_kib=1, the least is \d+"):
+        check_feasible(composition("experiment=darts_quick", "constraints.max_memory_kib=1"))
+
+
 @pytest.mark.parametrize(
     "overrides,named",
     [
+        ("constraints.max_memory_kib=0.01", r"constraints\.max_memory_kib=0\.01, the least is [\d.]+ \(fc"),
+        ("constraints.max_flash_kib=0.1", r"constraints\.max_flash_kib=0\.1, the least is \d+"),
         ("constraints.max_params=1", r"constraints\.max_params=1, the least is \d+"),
         ("constraints.max_flops=2 strategy=random", r"constraints\.max_flops=2, the least is \d+"),
         (

@@ -91,9 +91,7 @@ def test_the_strategy_the_run_and_the_report_have_one_front(cloud: list[Point], 
         mutation_prob=0.6,
     )
     told = [
-        Outcome(
-            trial=r.trial, arch=r.arch, score=r.valid_accuracy, iterations=5, params=r.params, flops=r.flops
-        )
+        Outcome(trial=r.trial, arch=r.arch, score=r.valid_accuracy, iterations=5, costs=r.costs)
         for r in judged
     ]
     strategy.size = len(told)

@@ -5,12 +5,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from nasmeta.runtime.validation import Strict
+from nasmeta.search_spaces.count import Bits
 from nasmeta.search_spaces.settings import Tune
+from nasmeta.trial import Limits
 
-SETTINGS = ("experiment", "debug")
+SETTINGS = ("experiment", "target", "debug")
 """The groups whose options set keys of others. A configuration that is composed has only those values."""
 
 Count = Annotated[int, Field(ge=1, le=10**12)]
+Positive = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=1, le=65536)]
 
 
@@ -48,16 +51,31 @@ class BudgetConfig(BaseModel):
     keep: Literal["last", "best"]
     judge_every: Count
     patience: Count | None
-    max_seconds: Annotated[float, Field(gt=0)] | None
+    max_seconds: Positive | None
 
 
 class ConstraintsConfig(BaseModel):
-    """Limits on every candidate's parameters, FLOPs and milliseconds; null is no limit."""
+    """Limits on what every candidate costs, and the operations that it may have; null is no limit.
+
+    bits: the width of a number in the deployed network, for memory and flash.
+    """
 
     model_config = Strict
     max_params: Count | None
     max_flops: Count | None
-    max_latency_ms: Annotated[float, Field(gt=0)] | None
+    max_memory_kib: Positive | None
+    max_flash_kib: Positive | None
+    max_latency_ms: Positive | None
+    bits: Bits
+    operations: list[str] | None
+
+    @property
+    def limits(self) -> Limits:
+        """The limits on what is counted."""
+        memory, flash = (kib and 1024 * kib for kib in (self.max_memory_kib, self.max_flash_kib))
+        return Limits(
+            params=self.max_params, flops=self.max_flops, memory=memory, flash=flash, bits=self.bits
+        )
 
 
 class RunKeys(BaseModel):

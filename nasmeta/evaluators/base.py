@@ -14,7 +14,7 @@ from nasmeta.networks.cost import measure_cost
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop
-from nasmeta.trial import Cost, Criterion, MetaTested, TrialResult
+from nasmeta.trial import COUNTED, Cost, Criterion, MetaTested, TrialResult
 
 Report = Callable[[Progress], None]
 """Called with each reading of a trial's metrics."""
@@ -86,7 +86,7 @@ class Evaluator(ABC):
     continues: ClassVar[bool] = False
     """Whether a trial can resume the finished meta-training of another one (`start`)."""
 
-    costs: tuple[str, ...] = ("params", "flops", "latency")
+    costs: tuple[str, ...] = (*COUNTED, "latency")
     """What is known of a network besides its score."""
 
     criterion: Criterion = "accuracy"
@@ -114,11 +114,11 @@ class Evaluator(ABC):
         return None
 
     def cost(self, arch: Any) -> Cost | None:
-        """Parameters and FLOPs of an architecture, as results have them; None if they are not known.
+        """The cost of an architecture, as results have it; None if it is not known.
 
         Raises ArchitectureError if it cannot be built for the run's tasks.
         """
-        return measure_cost(self.problem.space, arch, self.problem.task)
+        return measure_cost(self.problem.space, arch, self.problem.task, self.problem.bits)
 
     def test(self, arch: str, iterations: int) -> MetaTested:
         """The meta-test of an architecture, for an evaluator that leaves no weights."""
@@ -165,8 +165,7 @@ class Evaluator(ABC):
                 iterations=iterations,
                 status="failed",
                 reason=failure(error),
-                params=None if cost is None else cost.params,
-                flops=None if cost is None else cost.flops,
+                **_fields(cost),
                 train_seconds=seconds if self.leaves_weights else 0.0,
                 seconds=seconds,
             )
@@ -180,8 +179,7 @@ class Evaluator(ABC):
             valid_loss=found.loss,
             train_loss=found.train_loss,
             criterion=self.criterion,
-            params=None if cost is None else cost.params,
-            flops=None if cost is None else cost.flops,
+            **_fields(cost),
             train_seconds=found.train_seconds,
             seconds=found.train_seconds if self.simulated_time else time.monotonic() - began,
             proxy=found.proxy,
@@ -195,3 +193,8 @@ class Evaluator(ABC):
 
         `report` and `stop` are those of `evaluate`.
         """
+
+
+def _fields(cost: Cost | None) -> dict[str, Any]:
+    """The fields of a result that say what the network costs."""
+    return dict.fromkeys(COUNTED) if cost is None else vars(cost)

@@ -5,6 +5,7 @@ from torch import nn
 from nasmeta.networks.batch_norm import EpisodicBatchNorm
 from nasmeta.networks.forward_pass import ForwardPass
 from nasmeta.networks.kernels.stacked import StackedConv2d
+from nasmeta.search_spaces.ops import StridedPointwise
 
 
 def adopt(module: nn.Module, current: ForwardPass) -> list[EpisodicBatchNorm]:
@@ -32,10 +33,10 @@ def adopt(module: nn.Module, current: ForwardPass) -> list[EpisodicBatchNorm]:
 
 
 def make_plain(module: nn.Module) -> None:
-    """Undoes `adopt`, in place: every layer is torch's own, and norms have the population's moments."""
+    """Makes every layer torch's own, in place; norms have the population's moments."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, EpisodicBatchNorm | StackedConv2d):
+            if isinstance(child, EpisodicBatchNorm | StackedConv2d | StridedPointwise):
                 setattr(parent, name, child.plain())
 
 

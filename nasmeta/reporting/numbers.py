@@ -18,6 +18,11 @@ def human(count: float | None) -> str:
     return f"{value:.0f}" if unit == 0 else f"{value:.1f}{UNITS[unit]}"
 
 
+def kib(size: int | None) -> str:
+    """Bytes as kibibytes: 61.2 KiB; a dash if they are not known."""
+    return "-" if size is None else f"{size / 1024:.1f} KiB"
+
+
 def milliseconds(latency: float | None) -> str:
     """A latency like 1.23 ms; a dash if it is not known."""
     return "-" if latency is None else f"{latency:.3g} ms"

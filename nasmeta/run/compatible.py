@@ -17,8 +17,14 @@ from nasmeta.executors.base import Executor
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.strategies.base import Strategy
 
-LIMITED = {"max_params": "params", "max_flops": "flops", "max_latency_ms": "latency"}
-"""The cost that each key of `constraints` limits, with its name in Evaluator.costs."""
+LIMITED = {
+    "max_params": "params",
+    "max_flops": "flops",
+    "max_memory_kib": "memory",
+    "max_flash_kib": "flash",
+    "max_latency_ms": "latency",
+}
+"""The cost that each key of `constraints` limits, as Evaluator.costs names it. The measured one is last."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.run.judges import Judges
 from nasmeta.runtime.device import pick, warn_of_sharing
+from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.base import Strategy
@@ -78,11 +79,8 @@ class Composition:
         config.build("augment").check(task)
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
-        limits = keys.constraints
-        space = config.build("search_space").within(
-            task, max_params=limits.max_params, max_flops=limits.max_flops
-        )
-        space = searched_space(config, space)
+        space = searched_space(config, config.build("search_space").within(task, keys.constraints.limits))
+        _check_operations(space, keys.constraints.operations)
         composition = cls(
             config, pick(keys.device, tf32=keys.precision == "tf32"), dataset, learner, space, task
         )
@@ -223,6 +221,16 @@ def _relaxed(plain: Composition, relaxation: Relaxation, adaptation: Adaptation 
     space = with_adaptive(plain.space, relaxation)
     measure_cost(space, ADAPTIVE, plain.task)  # raises if the space has no relaxed network
     return replace(plain, learner=learner, space=space, adaptive=Adaptive(relaxation, adaptation))
+
+
+def _check_operations(space: SearchSpace[Any], allowed: list[str] | None) -> None:
+    """Raises ConfigError if networks of the space may have operations that are not allowed."""
+    others = [name for name in space.used if name not in {*(allowed or space.used), "input", "output"}]
+    if others:
+        raise ConfigError(
+            f"search_space: its networks may have {', '.join(others)}, which constraints.operations (the "
+            "target's) lacks; use search_space=conv_mcu, or leave them out of the search space"
+        )
 
 
 def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: MetaLearner) -> None:

@@ -1,5 +1,6 @@
 """Decides which architectures a search may propose, and whether it can begin at all."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
@@ -12,6 +13,7 @@ from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.limits import FAILURES, failure
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.latency import measure_latency
+from nasmeta.run.compatible import LIMITED
 from nasmeta.run.composition import Composition
 from nasmeta.run.records import JournalEvent, Measured, Uncountable
 from nasmeta.run.state import RunState
@@ -20,7 +22,7 @@ from nasmeta.trial import Cost
 
 
 class Constraints:
-    """The run's limits on parameters, FLOPs and latency, and the check that a network can be built.
+    """The run's limits on what a network costs, and the check that it can be built.
 
     Costs are those that the evaluator reports. A cost that it does not know exceeds every limit. So does the
     cost of a network that fails, or takes too long, when it is counted. Without limits, such a network is
@@ -43,46 +45,48 @@ class Constraints:
         self._limits = limits or composition.config.keys.constraints
         self._state, self._record = state, record
         self._refusals: Counter[str] = Counter()
-        self._least: dict[str, float] = {}
+        self._least: dict[str, tuple[float, str]] = {}
         self._unbuildable = ""
 
     def feasible(self, arch: Any) -> bool:
         """Whether a strategy may propose `arch`."""
-        limits = self._limits
         try:
             cost = self._counted(arch)
         except ArchitectureError as error:
             self._refusals["search_space"] += 1
             self._unbuildable = str(error)
             return False
-        costs: dict[str, Callable[[], float | None]] = {
-            "max_params": lambda: cost.params if cost else None,
-            "max_flops": lambda: cost.flops if cost else None,
-            "max_latency_ms": lambda: self.latency(arch) if cost else None,  # last: it is measured
-        }
-        return all(self._within(key, getattr(limits, key), value_of) for key, value_of in costs.items())
+        return all(self._within(key, arch, cost) for key in LIMITED)
 
-    def _within(self, key: str, limit: float | None, value_of: Callable[[], float | None]) -> bool:
+    def _within(self, key: str, arch: Any, cost: Cost | None) -> bool:
         """Whether a cost is within its limit, or there is no limit. An unknown cost exceeds every limit."""
+        limit = getattr(self._limits, key)
         if limit is None:
             return True
-        value = value_of()
+        value = None if cost is None else self._value(LIMITED[key], arch, cost)
+        if value is not None and key.endswith("_kib"):
+            value /= 1024
         if value is not None and value <= limit:
             return True
         self._refusals[key] += 1
         if value is not None:
-            self._least[key] = min(value, self._least.get(key, value))
+            self._least[key] = min((value, str(arch)), self._least.get(key, (math.inf, "")))
         return False
 
+    def _value(self, name: str, arch: Any, cost: Cost) -> float | None:
+        value: float | None = self.latency(arch) if name == "latency" else getattr(cost, name)
+        return value
+
     def reasons(self) -> str:
-        """Why architectures were not feasible so far, with the least cost among those beyond each limit."""
+        """Why architectures were not feasible so far, with the cheapest of those beyond each limit."""
         parts = []
         for key, count in self._refusals.most_common():
             if key == "search_space":
                 parts.append(f"{count} cannot be judged, the last one because {self._unbuildable}")
             else:
-                limit = f"constraints.{key}={getattr(self._limits, key)}"
-                least = f", the least is {self._least[key]}" if key in self._least else ""
+                limit = f"constraints.{key}={getattr(self._limits, key):.12g}"
+                value, arch = self._least.get(key, (None, ""))
+                least = "" if value is None else f", the least is {round(value, 2):.12g} ({arch})"
                 parts.append(f"{count} are beyond {limit}{least}: raise it")
         return "; ".join(parts)
 
@@ -90,7 +94,8 @@ class Constraints:
         """The cost of a feasible architecture; zero if it cannot be counted."""
         if str(arch) in self._state.uncountable:
             return Cost(0, 0)
-        return measure_cost(self._composition.space, arch, self._composition.task)
+        whole = self._composition
+        return measure_cost(whole.space, arch, whole.task, whole.config.keys.constraints.bits)
 
     def _counted(self, arch: Any) -> Cost | None:
         """The evaluator's cost, None if it is not known or cannot be counted; raises ArchitectureError."""
@@ -121,7 +126,7 @@ class Constraints:
         Looking accuracies up gives none for such a network, so it then stays the space's reference.
         """
         space = self._composition.space
-        if not self._evaluator.trains_networks() or not any(self._limits.model_dump().values()):
+        if not self._evaluator.trains_networks() or not any(getattr(self._limits, key) for key in LIMITED):
             return space.reference()
         apart = Constraints(self._composition, self._evaluator, self._state, self._record)
         return space.reference_within(apart.feasible)
@@ -134,10 +139,8 @@ class Constraints:
         except ArchitectureError:  # a table may have no row for it
             cost = self.cost(arch)
         assert cost is not None, "run/compatible.py refuses objectives that the evaluator does not know"
-        return {
-            objective: self.latency(arch) if objective == "latency" else getattr(cost, objective)
-            for objective in whole.objectives
-        }
+        values = {objective: self._value(objective, arch, cost) for objective in whole.objectives}
+        return {objective: value for objective, value in values.items() if value is not None}
 
 
 def ready(config: Config) -> Composition:
@@ -155,17 +158,21 @@ def ready(config: Config) -> Composition:
 
 
 def check_feasible(composition: Composition) -> None:
-    """Raises ConfigError if a search would end at once because its strategy finds no feasible architecture.
+    """Raises ConfigError if a search would find no feasible architecture.
 
-    A limit on latency is ignored here. Measuring takes time, and only a run can record what it measured.
+    A strategy that trains a network for all architectures is not asked, since it would first train for an
+    epoch: random draws stand for what it may find. A limit on latency is ignored here.
+    Measuring takes time, and only a run can record what it measured.
     """
     limits = composition.config.keys.constraints.model_copy(update={"max_latency_ms": None})
     state = RunState()
     constraints = Constraints(composition, composition.judges.search, state, state.apply, limits)
     strategy = composition.strategy(constraints.feasible, composition.judges.problem, costs=constraints.cost)
-    if not strategy.black_box:  # it would first train for an epoch
-        return
     try:
-        strategy.ask()
+        if strategy.black_box:
+            strategy.ask()
+        elif limits.limits and strategy.adaptation is None:
+            rng = strategy.stream("feasible")
+            strategy.fresh(lambda: composition.space.sample(rng))
     except NothingFeasible as error:
         raise ConfigError(f"search_space: {error}: {constraints.reasons()}") from error

@@ -109,6 +109,7 @@ def _summary(
         command=_command(),
         seed=keys.seed,
         device=str(composition.device),
+        bits=keys.constraints.bits,
         versions=versions(),
         kind=composition.task.kind,
         task=keys.task.model_dump() if trained else None,

@@ -38,7 +38,7 @@ class Front:
         """
         if result.score is None:
             return False
-        costs = {"params": result.params, "flops": result.flops, "latency": result.latency_ms}
+        costs = result.costs
         new = FrontMember(result, {objective: _known(costs, objective) for objective in self.objectives})
         known = sorted([*self.members, new], key=lambda member: member.result.trial)
         self.members = [known[i] for i in front([self._point(member) for member in known])]

@@ -23,14 +23,14 @@ _STRICT = ConfigDict(strict=True, extra="forbid")
 Status = Literal["planned", "running", "done", "pruned", "failed"]
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Measure = Literal["score", "params", "flops"]
+Measure = Literal["score", "params", "flops", "memory", "flash"]
 Numbers = dict[Measure, Number]
 """The numbers of a job's best network: its validation score, of which more is better, and its costs."""
 
 
 def numbers_of(best: dict[str, Any], score: float) -> Numbers:
     """The numbers that a study may have as objectives and constraints, as far as they are known."""
-    costs: tuple[Measure, ...] = ("params", "flops")
+    costs: tuple[Measure, ...] = ("params", "flops", "memory", "flash")
     known = {name: float(best[name]) for name in costs if best.get(name) is not None}
     return {"score": score, **known}
 

@@ -15,6 +15,7 @@ from nasmeta import __version__
 from nasmeta.errors import RunDirectoryError
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import command_line
+from nasmeta.search_spaces.count import Bits
 from nasmeta.task import Kind
 from nasmeta.trial import TrialResult
 
@@ -46,6 +47,8 @@ class Side(_Part):
     valid_loss: float | None = None
     params: Count | None
     flops: Count | None
+    memory: Count | None = None
+    flash: Count | None = None
     latency_ms: float | None = None
     train_seconds: Seconds
     iterations: Count | None = None
@@ -113,6 +116,8 @@ class Member(_Part):
     proxy: float | None = None
     params: Count | None
     flops: Count | None
+    memory: Count | None = None
+    flash: Count | None = None
     latency_ms: float | None
     checkpoint: str | None
 
@@ -121,6 +126,7 @@ class Summary(_Part):
     """What a run has found. Accuracies are fractions.
 
     task, batch_norm: null if the run `trained` no network, since a table's numbers do not depend on them.
+    bits: the width of the numbers that memory and flash, in bytes, are counted for.
     settings_changed: what `resume --force` changed; the results then mix two settings. simulated_seconds:
     the seconds that the trials would have taken, if times are simulated. best: the chosen network.
     calibration: that of the best; None if the run trained no network, and for regression.
@@ -131,6 +137,7 @@ class Summary(_Part):
     command: str
     seed: Annotated[int, Field(ge=0)]
     device: str
+    bits: Bits | None = None
     versions: dict[str, str]
     kind: Kind
     task: dict[str, int] | None

@@ -128,9 +128,7 @@ class Trials:
             arch=self.composition.space.parse(result.arch),
             score=result.score,
             iterations=result.iterations,
-            params=result.params,
-            flops=result.flops,
-            latency_ms=result.latency_ms,
+            costs=result.costs,
             seconds=result.seconds,
         )
 

@@ -13,6 +13,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
+from nasmeta.trial import Limits
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
@@ -122,7 +123,7 @@ class SearchSpace(ABC, Generic[A]):
         """
         return self
 
-    def within(self, task: TaskSpec, *, max_params: float | None, max_flops: float | None) -> SearchSpace[A]:
+    def within(self, task: TaskSpec, limits: Limits) -> SearchSpace[A]:
         """The same space, with draws whose networks for `task` cost about what the limits allow.
 
         Where a limit is None, the cost of the hand-designed network guides the draws. By default, draws do
@@ -172,6 +173,11 @@ class SearchSpace(ABC, Generic[A]):
             f"search_space: {type(self).__name__} does not say how its networks share weights; use "
             "search_space=conv, mlp, nasbench201 or darts, or evaluator=scratch"
         )
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The operations that its networks may have, as configured; by default all that there are."""
+        return self.operations
 
     @property
     def size(self) -> int | None:

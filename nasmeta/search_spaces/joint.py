@@ -175,6 +175,10 @@ class JointSpace(SearchSpace[TunedArchitecture]):
         return self.space.morph(old.arch, new.arch, weights, fresh, rng)
 
     @property
+    def used(self) -> tuple[str, ...]:
+        return self.space.used
+
+    @property
     def size(self) -> int | None:
         combinations = prod(len(setting.levels) for setting in self.settings)
         return None if self.space.size is None else self.space.size * combinations

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
@@ -53,6 +54,12 @@ class StridedPointwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x[:, :, :: self.step, :: self.step])
+
+    def plain(self) -> nn.Conv2d:
+        """The same layer as torch's own, to deploy: with a stride instead of a slice, which copies."""
+        conv = nn.Conv2d(self.in_channels, self.out_channels, 1, self.step, bias=False, device="meta")
+        conv.weight = self.weight
+        return conv
 
 
 class GlobalAveragePool(nn.Module):

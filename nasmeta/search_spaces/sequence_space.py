@@ -12,9 +12,10 @@ Every edit can be undone by one edit.
 A space that knows its limits (`within`) draws architectures that spend them. The number of parameters is
 log-uniform between a quarter of the limit and the limit, and widths do not shrink from input to output: a
 drawn form is scaled to the number, and what is left widens single blocks, from the last to the first. Without
-a limit on parameters, it is that of the hand-designed network (the widest that meets a limit on FLOPs). FLOPs
-are at most the limit, or else FLOPS times those of the hand-designed network. One draw in eight is not scaled
-but repaired, so that every architecture within these limits has a positive probability.
+a limit on parameters, it is that of the hand-designed network (the widest that meets the other limits). FLOPs
+are at most the limit, or else FLOPS times those of the hand-designed network. Memory and flash are limited
+only if the run limits them. One draw in eight is not scaled but repaired, so that every architecture within
+these limits has a positive probability.
 """
 
 import math
@@ -33,8 +34,9 @@ import numpy as np
 from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces import options, sequence, tokens
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.count import Bits
 from nasmeta.task import TaskSpec
-from nasmeta.trial import Cost
+from nasmeta.trial import Cost, Limits
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.morphism import Weights
@@ -60,11 +62,11 @@ WIDEST = 1024
 
 @dataclass(frozen=True)
 class Allowance:
-    """What networks for `task` may cost."""
+    """What networks for `task` may cost: at most `params` parameters, and all else within `limits`."""
 
     task: TaskSpec
     params: float
-    flops: float
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """A random architecture, whatever it costs. Every architecture has a positive probability."""
 
     @abstractmethod
-    def cost(self, arch: A, task: TaskSpec) -> Cost:
+    def cost(self, arch: A, task: TaskSpec, bits: Bits = 32) -> Cost:
         """What measure_cost counts, by formulas and without torch: a thousand times as fast."""
 
     @abstractmethod
@@ -171,23 +173,20 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
 
     # Draws that spend a budget
 
-    def within(
-        self, task: TaskSpec, *, max_params: float | None, max_flops: float | None
-    ) -> "SequenceSpace[A, B]":
+    def within(self, task: TaskSpec, limits: Limits) -> "SequenceSpace[A, B]":
         space = copy(self)
-
-        def fits(arch: A) -> bool:
-            cost = space.cost(arch, task)
-            return cost.params <= (max_params or math.inf) and cost.flops <= (max_flops or math.inf)
-
-        limited = max_params is not None or max_flops is not None
         try:
             largest = space.buildable(task)
-            opponent = largest.reference_within(fits) if limited else largest.reference()
+            opponent = largest.reference()
+            if limits:
+                opponent = largest.reference_within(
+                    lambda arch: limits.allow(space.cost(arch, task, limits.bits))
+                )
             cost = space.cost(opponent, task)
         except ArchitectureError:  # the space is for other inputs, which building a network says better
             return space
-        space._allowance = Allowance(task, max_params or cost.params, max_flops or FLOPS * cost.flops)
+        flops = limits.flops or FLOPS * cost.flops
+        space._allowance = Allowance(task, limits.params or cost.params, replace(limits, flops=flops))
         return space
 
     def buildable(self, task: TaskSpec) -> "SequenceSpace[A, B]":
@@ -214,8 +213,9 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
     def _allows(self, arch: A, params: float = math.inf) -> bool:
         """Whether `arch` costs at most what is allowed, and at most `params`."""
         assert self._allowance is not None
-        cost = self.cost(arch, self._allowance.task)
-        return cost.params <= min(params, self._allowance.params) and cost.flops <= self._allowance.flops
+        allowed = self._allowance
+        cost = self.cost(arch, allowed.task, allowed.limits.bits)
+        return cost.params <= min(params, allowed.params) and allowed.limits.allow(cost)
 
     def scaled_to(self, arch: A, params: float) -> A | None:
         """`arch` with ascending widths, scaled by one factor as far as `params` and the limits let it.

@@ -17,9 +17,9 @@ from nasmeta import seeding
 from nasmeta.errors import ConfigError, NothingFeasible
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Outcome, Proposal
+from nasmeta.trial import COUNTED, Outcome, Proposal
 
-OBJECTIVES = ("params", "flops", "latency")
+OBJECTIVES = (*COUNTED, "latency")
 """The costs that a strategy may minimize while it maximizes the score."""
 
 FEASIBLE_DRAWS = 1000

@@ -117,11 +117,11 @@ class NSGA2(Strategy):
         """The objectives of a trial, all to be minimized; a failure is infinite in all of them."""
         if told.score is None:
             return (math.inf,) * (1 + len(self.objectives))
-        costs = {"params": told.params, "flops": told.flops, "latency": told.latency_ms}
-        unknown = [name for name in self.objectives if costs[name] is None]
+        costs = [told.costs.get(name) for name in self.objectives]
+        unknown = [name for name, cost in zip(self.objectives, costs, strict=True) if cost is None]
         if unknown:
             raise RunFailed(
                 f"strategy.objectives: the evaluator does not know the {unknown[0]} of {told.arch}; "
                 "use evaluator=scratch or other objectives"
             )
-        return (-told.score, *(float(costs[name] or 0) for name in self.objectives))
+        return (-told.score, *(float(cost or 0) for cost in costs))

@@ -34,7 +34,7 @@ from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop, ci95
 from nasmeta.training.weights import Weights
-from nasmeta.trial import Cost
+from nasmeta.trial import Cost, Limits
 
 WIDTHS = range(4, 129)
 """Channels of the 4-conv networks among which the one of equal size is chosen."""
@@ -116,8 +116,7 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
 
 def rivals_of(own: Rival, state: MetaState, limits: ConstraintsConfig, seed: int) -> dict[str, Rival]:
     """The networks that the checkpoint's own is compared with, by name, within the limits of its run."""
-    most = {"max_params": limits.max_params, "max_flops": limits.max_flops}
-    space, rivals = own.space.within(state.task, **most), {}
+    space, rivals = own.space.within(state.task, limits.limits), {}
     for_all = own.arch
     if own.arch == ADAPTIVE:
         relaxed: Any = state.network.module
@@ -126,13 +125,11 @@ def rivals_of(own: Rival, state: MetaState, limits: ConstraintsConfig, seed: int
     rivals["random"] = Rival(space, space.sample(seeding.stream(seed, "control")))
     if len(state.task.input_shape) == 3:
         params = measure_cost(space, for_all, state.task).params
-        rivals["four_conv"] = equal_four_conv(state.task, params, **most)
+        rivals["four_conv"] = equal_four_conv(state.task, params, limits.limits)
     return rivals
 
 
-def equal_four_conv(
-    task: TaskSpec, params: int, *, max_params: float | None = None, max_flops: float | None = None
-) -> Rival:
+def equal_four_conv(task: TaskSpec, params: int, limits: Limits) -> Rival:
     """The 4-conv network whose number of parameters is nearest to `params`, of those within the limits.
 
     If none is, it is the narrowest.
@@ -140,14 +137,11 @@ def equal_four_conv(
 
     def cost(width: int) -> Cost:
         space = four_conv(width)
-        return measure_cost(space, space.reference(), task)
-
-    def too_large(width: int) -> bool:
-        return cost(width).params > (max_params or math.inf) or cost(width).flops > (max_flops or math.inf)
+        return measure_cost(space, space.reference(), task, limits.bits)
 
     above = bisect_left(WIDTHS, params, key=lambda width: cost(width).params)  # costs grow with the width
     nearest = min(WIDTHS[max(above - 1, 0) : above + 1], key=lambda width: abs(cost(width).params - params))
-    within = WIDTHS[: bisect_left(WIDTHS, True, key=too_large)]
+    within = WIDTHS[: bisect_left(WIDTHS, True, key=lambda width: not limits.allow(cost(width)))]
     space = four_conv(min([nearest, *within[-1:]]) if within else WIDTHS[0])
     return Rival(space, space.reference())
 

@@ -26,6 +26,7 @@ from nasmeta.networks.network import Parameters
 from nasmeta.networks.out_of_memory import DoesNotFit, retry_on_oom, with_fewer_tasks
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.count import Bits
 from nasmeta.search_spaces.joint import TunedArchitecture
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.settings import Value
@@ -55,7 +56,7 @@ class Problem:
     `save_seconds` seconds.
 
     `train` and `valid` are loaded at first use, or by `load`. load_train: takes the seed of the episodes.
-    tuned: needed if `space` has TunedArchitectures.
+    tuned: needed if `space` has TunedArchitectures. bits: the width of a number where a network is deployed.
     """
 
     space: SearchSpace[Any]
@@ -73,6 +74,7 @@ class Problem:
     save_seconds: float
     tuned: Tuned | None = None
     final_tasks: int | None = None
+    bits: Bits = 32
 
     @classmethod
     def of(
@@ -102,6 +104,7 @@ class Problem:
             execution=execution(keys),
             save_seconds=keys.save_seconds,
             tuned=partial(_tuned, config),
+            bits=keys.constraints.bits,
         )
 
     def for_arch(self, arch: Any) -> "Problem":

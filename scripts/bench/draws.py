@@ -38,8 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_pages()
     composition = Composition.of(parse(composed(options.overrides), trusted=True))
-    limits, task = composition.config.keys.constraints, composition.task
-    space = composition.space.within(task, max_params=limits.max_params, max_flops=limits.max_flops)
+    space, task = composition.space, composition.task
     rng = seeding.stream(composition.config.keys.seed, "bench", "draws")
     groups: dict[str, list[Any]] = {
         "relatives": space.relatives(),

@@ -199,7 +199,7 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[list[Line], list[di
 
 def drawn(composition: Composition, evaluator: Evaluator, count: int) -> list[str]:
     """Different random architectures that can be built for the tasks within the constraints."""
-    space, limits = composition.space, composition.config.keys.constraints
+    space, limits = composition.space, composition.config.keys.constraints.limits
     rng = seeding.stream(composition.config.keys.seed, "ranking")
     found: dict[str, None] = {}
     for _ in range(1000 * count):
@@ -209,8 +209,7 @@ def drawn(composition: Composition, evaluator: Evaluator, count: int) -> list[st
         except ArchitectureError:
             continue
         assert cost is not None
-        limited = ((cost.params, limits.max_params), (cost.flops, limits.max_flops))
-        if all(limit is None or value <= limit for value, limit in limited):
+        if limits.allow(cost):
             found[str(arch)] = None
         if len(found) == count:
             return list(found)

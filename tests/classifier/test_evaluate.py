@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from nasmeta.cli.main import main
-from nasmeta.config.keys import ConstraintsConfig
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.datasets import download
 from nasmeta.networks.batch_norm import EpisodicBatchNorm
 from nasmeta.networks.cost import measure_cost
@@ -26,6 +27,7 @@ from nasmeta.training import checkpoint
 from nasmeta.training.score import Score, score
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
+from nasmeta.trial import Limits
 from tests.classifier.pictures import picture
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -350,29 +352,27 @@ def test_the_control_is_trained_on_the_data_of_the_checkpoint(
 
 
 @pytest.mark.parametrize(
-    "limits", [{}, {"max_params": 3000}, {"max_flops": 2e5}, {"max_params": 1}], ids=lambda it: str(it)
+    "limits",
+    [Limits(), Limits(params=3000), Limits(flops=2e5), Limits(params=1), Limits(memory=8000)],
+    ids=str,
 )
-def test_the_4_conv_of_equal_size_meets_the_limits(limits: dict[str, float]) -> None:
+def test_the_4_conv_of_equal_size_meets_the_limits(limits: Limits) -> None:
     """Against all widths: the nearest in parameters of those within the limits, or the narrowest."""
     task = TaskSpec("classification", (1, 16, 16), 5, 20)
     costs = {}
     for width in range(4, 60):
         space = four_conv(width)
         costs[str(space.reference())] = measure_cost(space, space.reference(), task)
-    within = {
-        arch: cost
-        for arch, cost in costs.items()
-        if cost.params <= limits.get("max_params", 1e9) and cost.flops <= limits.get("max_flops", 1e12)
-    }
+    within = {arch: cost for arch, cost in costs.items() if limits.allow(cost)}
     expected = min(within or [next(iter(costs))], key=lambda arch: abs(costs[arch].params - 10_000))
-    assert str(equal_four_conv(task, 10_000, **limits).arch) == expected
+    assert str(equal_four_conv(task, 10_000, limits).arch) == expected
 
 
 def test_the_control_draws_as_the_search_did(protonet: Path) -> None:
     """A run with limits is compared with a random architecture within them."""
-    limits = ConstraintsConfig(max_params=2000, max_flops=None, max_latency_ms=None)
+    constraints = parse(composed(["constraints.max_params=2000"]), trusted=True).keys.constraints
     network = TrainedNetwork.load(protonet, trusted=False)
     state = network.state(torch.device("cpu"))
     own = Rival(network.space, network.space.parse(network.arch))
-    for rival in rivals_of(own, state, limits, seed=0).values():
+    for rival in rivals_of(own, state, constraints, seed=0).values():
         assert measure_cost(rival.space, rival.arch, state.task).params <= 2000

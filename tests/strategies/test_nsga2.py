@@ -29,7 +29,7 @@ def nsga2(population: int = 6, objectives: list[str] | None = None, **rest: Any)
 
 
 def outcome(trial: int, arch: Digits, score: float | None, params: int) -> Outcome:
-    return Outcome(trial=trial, arch=arch, score=score, iterations=5, params=params, flops=1)
+    return Outcome(trial=trial, arch=arch, score=score, iterations=5, costs={"params": params})
 
 
 def judged(proposal: Proposal) -> Outcome:
@@ -40,8 +40,7 @@ def judged(proposal: Proposal) -> Outcome:
         arch=arch,
         score=distance_score(arch),
         iterations=proposal.iterations,
-        params=sum(arch.values),
-        flops=1,
+        costs={"params": sum(arch.values)},
         seconds=1.0,
     )
 
@@ -57,7 +56,7 @@ def run(strategy: Strategy) -> list[Outcome]:
 
 
 def volume(history: list[Outcome]) -> float:
-    return hypervolume([(-(t.score or 0.0), float(t.params)) for t in history], (15.0, 21.0))
+    return hypervolume([(-(t.score or 0.0), float(t.costs["params"] or 0)) for t in history], (15.0, 21.0))
 
 
 def test_the_front_is_larger_than_random_searchs() -> None:
@@ -69,7 +68,7 @@ def test_the_front_is_larger_than_random_searchs() -> None:
 def test_survivors_come_front_by_front_and_the_lonely_first() -> None:
     strategy = nsga2(4, trials=8)
     history = run(strategy)
-    points = {t.trial: (-(t.score or 0.0), float(t.params)) for t in history}
+    points = {t.trial: (-(t.score or 0.0), float(t.costs["params"] or 0)) for t in history}
     kept = {member.told.trial for member in strategy.parents}
     assert len(kept) == 4
     for trial in set(points) - kept:

@@ -12,11 +12,15 @@ SiLU nearly so; tanh saturates, and its networks score near zero.
 The values span many orders of magnitude: compare ranks.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
+from torch.overrides import TorchFunctionMode
 
 from nasmeta.evaluators.zero_cost.untrained import Untrained
-from nasmeta.networks.cost import WithoutNorms
 from nasmeta.networks.forward_pass import Kernels
+from nasmeta.networks.memory import NORMS
 
 
 def synflow(net: Untrained) -> float:
@@ -30,3 +34,19 @@ def synflow(net: Untrained) -> float:
     weights = [absolute[name] for name in net.weights()]
     gradients = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
     return float(sum((w.detach() * g).sum() for w, g in zip(weights, gradients, strict=True)))
+
+
+class WithoutNorms(TorchFunctionMode):
+    """A context in which torch's normalizations return their input."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if func in NORMS:
+            return args[0] if args else named["input"]
+        return func(*args, **named)

@@ -28,7 +28,7 @@ COLOURS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("conv", "sep", "res", "dil", "nor_conv", "linear", "project"), "#bcd7f0"),
     (("bn", "gn", "batch", "layer"), "#e4e4e4"),
     (("add", "sum", "concat"), "#f6c9c4"),
-    (("relu", "gelu", "silu", "tanh"), "#fbe3b5"),
+    (("relu", "relu6", "gelu", "silu", "tanh"), "#fbe3b5"),
     (("max", "avg", "stride", "flatten", "gap"), "#c9e6c3"),
     (("se",), "#dccdf2"),
 )

@@ -40,10 +40,12 @@ from nasmeta.reporting.read.ranking import (
 from nasmeta.run.front import Front
 from nasmeta.trial import TrialResult
 
-Cost = Literal["params", "flops", "latency"]
+Cost = Literal["params", "flops", "memory", "flash", "latency"]
 COSTS: dict[str, str] = {
     "params": "parameters",
     "flops": "FLOPs of one forward pass",
+    "memory": "activations of one example (bytes)",
+    "flash": "deployed parameters (bytes)",
     "latency": "latency of one example (ms)",
 }
 MANY = 400

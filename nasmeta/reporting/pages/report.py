@@ -76,6 +76,7 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
         "cost": pictures(
             ("score against parameters", cost_figure(run, "params")),
             ("score against FLOPs", cost_figure(run, "flops")),
+            ("score against memory", cost_figure(run, "memory")),
             ("score against latency", cost_figure(run, "latency")),
         ),
         "learning": pictures(("how the networks learned", learning_figure(curves, regression))),

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 
 from nasmeta.reporting.figures.panel import LABELS
-from nasmeta.reporting.numbers import duration, human, milliseconds, scored, shorten
+from nasmeta.reporting.numbers import duration, human, kib, milliseconds, scored, shorten
 from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.ranking import measure_of
 from nasmeta.run.ranking import ranked
@@ -37,14 +37,16 @@ def stored_front(run: Run) -> Table:
 def _table(run: Run, results: Sequence[TrialResult], checkpoints: Sequence[str] = ()) -> Table:
     """The columns that have something to show. checkpoints: the file of each result, or a dash."""
     measure = measure_of(run.results)
-    headers = ["trial", LABELS[measure] if measure else "", "parameters", "FLOPs", "latency"]
-    headers += ["iterations", "time", "checkpoint", "architecture"]
+    headers = ["trial", LABELS[measure] if measure else "", "parameters", "FLOPs", "memory", "flash"]
+    headers += ["latency", "iterations", "time", "checkpoint", "architecture"]
     rows = [
         [
             str(result.trial),
             scored(result),
             human(result.params),
             human(result.flops),
+            kib(result.memory),
+            kib(result.flash),
             milliseconds(result.latency_ms),
             str(result.iterations),
             duration(result.seconds),

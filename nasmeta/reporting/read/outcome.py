@@ -7,11 +7,12 @@ from nasmeta.reporting.numbers import error, interval, measured, percent
 from nasmeta.reporting.read.differences import OPTION, shown
 from nasmeta.reporting.read.statistics import Mean
 from nasmeta.reporting.tables.verdict import is_reference
+from nasmeta.trial import COUNTED
 
 if TYPE_CHECKING:
     from nasmeta.reporting.read.load import Run
 
-SIDE = ("arch", "valid_accuracy", "valid_ci95", "valid_loss", "params", "flops", "latency_ms")
+SIDE = ("arch", "valid_accuracy", "valid_ci95", "valid_loss", *COUNTED, "latency_ms")
 TESTED = ("test_accuracy", "test_ci95", "test_loss", "test_tasks")
 
 
@@ -39,7 +40,7 @@ def outcome(run: "Run") -> dict[str, Any]:
         "is_reference": bool(summary and is_reference(summary)),
         "proxy": run.best.proxy if run.best and summary is None else None,
         **{name: best.get(name) for name in TESTED},
-        **{f"reference_{name}": reference.get(name) for name in (*TESTED, "params", "flops")},
+        **{f"reference_{name}": reference.get(name) for name in (*TESTED, *COUNTED)},
         **_difference(summary),
         "trials": len(run.trials),
         "failed_trials": len(run.failed),

@@ -1,11 +1,12 @@
 """What `search` and `evaluate` print on stdout when they are done."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from nasmeta.reporting.numbers import counted, duration, human, interval, measured, milliseconds, shorten
+from nasmeta.reporting.numbers import counted, duration, human, interval, kib, measured, milliseconds, shorten
 from nasmeta.reporting.read.outcome import difference_text
 from nasmeta.reporting.tables.verdict import is_reference, is_regression, name_of_best, verdict
 from nasmeta.runtime.command_lines import command_line, typed
@@ -149,37 +150,37 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """The headers and cells of the closing table: a row for the chosen network and for the reference.
 
-    There is a column for the latency if it was measured, and with budget.keep=best one for the meta-iteration
-    that was kept.
+    There are columns for memory, flash and latency if they are known, and for the meta-iteration that was
+    kept if it was chosen (budget.keep=best).
     """
     what = "test MSE" if is_regression(summary) else "test accuracy"
-    headers = ["", what, "tasks", "batch_norm", "parameters", "FLOPs", "meta-training"]
-    rows = [
-        [
-            name,
-            measured(
-                row.get("test_accuracy"),
-                row.get("test_loss"),
-                interval(row.get("test_ci95"), row.get("test_tasks")),
-            ),
-            row.get("test_tasks") if row.get("test_tasks") is not None else "-",
-            row["batch_norm"] or "-",
-            human(row["params"]),
-            human(row["flops"]),
-            duration(row["train_seconds"]),
-        ]
-        for name, row in _rows(summary)
-    ]
-    for name, header, text in (
-        ("latency_ms", "latency", milliseconds),
-        ("kept_iteration", "kept iteration", str),
-    ):
-        values = [row.get(name) for _, row in _rows(summary)]
-        if any(value is not None for value in values):
-            headers.append(header)
-            for cells, value in zip(rows, values, strict=True):
-                cells.append("-" if value is None else text(value))
-    return headers, rows
+    bits = {8: " (int8)", 32: " (float)"}.get(summary.get("bits") or 0, "")
+    optional = f"memory{bits}", f"flash{bits}", "latency", "kept iteration"
+    columns: dict[str, Callable[[dict[str, Any]], Any]] = {
+        what: lambda row: measured(
+            row.get("test_accuracy"),
+            row.get("test_loss"),
+            interval(row.get("test_ci95"), row.get("test_tasks")),
+        ),
+        "tasks": lambda row: _or_dash(row.get("test_tasks")),
+        "batch_norm": lambda row: row["batch_norm"] or "-",
+        "parameters": lambda row: human(row["params"]),
+        "FLOPs": lambda row: human(row["flops"]),
+        f"memory{bits}": lambda row: kib(row.get("memory")),
+        f"flash{bits}": lambda row: kib(row.get("flash")),
+        "latency": lambda row: milliseconds(row.get("latency_ms")),
+        "meta-training": lambda row: duration(row["train_seconds"]),
+        "kept iteration": lambda row: _or_dash(row.get("kept_iteration")),
+    }
+    rows = _rows(summary)
+    cells = {header: [cell(row) for _, row in rows] for header, cell in columns.items()}
+    shown = [header for header in columns if header not in optional or set(cells[header]) != {"-"}]
+    body = zip(*(cells[header] for header in shown), strict=True)
+    return ["", *shown], [[name, *values] for (name, _), values in zip(rows, body, strict=True)]
+
+
+def _or_dash(value: Any) -> Any:
+    return "-" if value is None else value
 
 
 def _table(summary: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from nasmeta.reporting.numbers import counted, duration, human, interval, milliseconds, shorten
+from nasmeta.reporting.numbers import counted, duration, human, interval, kib, milliseconds, shorten
 from nasmeta.reporting.read.outcome import (
     difference_text,
     final_text,
@@ -23,7 +23,8 @@ SAME = "is the reference"
 """Shown instead of a difference if the search chose the reference itself."""
 
 NUMBERS = (
-    *("test", "tasks", "reference", "difference", "parameters", "FLOPs", "latency"),
+    *("test", "tasks", "reference", "difference", "parameters", "FLOPs"),
+    *("memory", "flash", "latency"),
     *("trials", "failed", "wall time"),
 )
 """Columns that are aligned to the right."""
@@ -90,6 +91,8 @@ def cells(row: Row) -> dict[str, str]:
         "difference": SAME if numbers["is_reference"] else difference,
         "parameters": human(numbers["params"]),
         "FLOPs": human(numbers["flops"]),
+        "memory": kib(numbers["memory"]),
+        "flash": kib(numbers["flash"]),
         "latency": milliseconds(numbers["latency_ms"]),
         "trials": str(numbers["trials"]),
         "failed": str(numbers["failed_trials"]),

@@ -16,6 +16,7 @@ from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.reporting.read.differences import Settings, is_quiet
 from nasmeta.run.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.runtime.text import printable
+from nasmeta.trial import COUNTED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from nasmeta.trial import TrialResult
 
 STEPS_PER_TRIAL = 1000
-RESULTS = ("test_accuracy", "valid_accuracy", "params", "flops", "train_seconds")
-REGRESSION_RESULTS = ("test_loss", "valid_loss", "params", "flops", "train_seconds")
+RESULTS = ("test_accuracy", "valid_accuracy", *COUNTED, "train_seconds")
+REGRESSION_RESULTS = ("test_loss", "valid_loss", *COUNTED, "train_seconds")
 NAMING = ("dataset", "meta_learner", "search_space", "strategy")
 """The groups whose options name a run."""
 
@@ -40,9 +41,9 @@ class Tracker(ABC):
 
     The number of tags does not depend on the number of trials:
 
-    - `search/valid_accuracy`, `best_valid_accuracy`, `params`, `flops`, `seconds`, `failed` (1 or 0), by
-      trial number. For regression: `search/valid_loss` and `best_valid_loss`. If the evaluator trains
-      nothing: `search/proxy` and `best_proxy`.
+    - `search/valid_accuracy`, `best_valid_accuracy`, `params`, `flops`, `memory`, `flash` (in bytes),
+      `seconds`, `failed` (1 or 0), by trial number. For regression: `search/valid_loss` and
+      `best_valid_loss`. If the evaluator trains nothing: `search/proxy` and `best_proxy`.
     - `search/hypervolume` by trial number and `pareto/front`, if the strategy has several objectives; see
       `nasmeta.run.front`. The latter is a picture of scores against costs, each time the front changes.
     - `train/loss`, `train/accuracy` of the search's trials, one after the other on one axis. Trial n owns
@@ -144,8 +145,8 @@ class Tracker(ABC):
         self._scalar("search/seconds", result.seconds, result.trial)
         graph = self._graphs.pop(result.trial, None)
         if not failed:
-            self._scalar("search/params", result.params, result.trial)
-            self._scalar("search/flops", result.flops, result.trial)
+            for name in COUNTED:
+                self._scalar(f"search/{name}", getattr(result, name), result.trial)
             self._valid("search/", result, result.trial)
         if self._run_status.best is not None:
             self._valid("search/best_", self._run_status.best, result.trial)

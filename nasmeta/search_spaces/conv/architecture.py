@@ -30,7 +30,7 @@ OPERATIONS: dict[str, tuple[str, int]] = {
     "res5": ("res", 5),
 }
 NORMS: tuple[str, ...] = ("bn", "gn")
-ACTIVATIONS: tuple[str, ...] = ("relu", "gelu", "silu")
+ACTIVATIONS: tuple[str, ...] = ("relu", "gelu", "silu", "relu6")
 DOWNSAMPLES: tuple[str, ...] = ("none", "max", "avg", "stride")
 HEADS: tuple[str, ...] = ("flatten", "gap")
 

@@ -1,42 +1,49 @@
 """The cost of conv networks by formulas: what networks.cost counts, without building anything."""
 
 from nasmeta.search_spaces.conv.architecture import ConvArchitecture, ConvBlock, halved, image_shape
+from nasmeta.search_spaces.count import IMAGE, Bits, Count
 from nasmeta.task import TaskSpec
 from nasmeta.trial import Cost
 
 
-def cost(arch: ConvArchitecture, task: TaskSpec) -> Cost:
-    """Parameters, and FLOPs of one image's forward pass, of the network of `arch` for `task`."""
+def cost(arch: ConvArchitecture, task: TaskSpec, bits: Bits) -> Cost:
+    """The cost of the network of `arch` for `task`, with numbers of so many bits where it is deployed."""
     channels, height, width = image_shape(arch, task)
-    params = flops = 0
-    for number, block in enumerate(arch.blocks):
+    count, x = Count(channels * height * width), IMAGE
+    for block in arch.blocks:
         size = halved(height, block), halved(width, block)
-        convolved = size if block.downsample == "stride" else (height, width)
-        block_cost = _block(block, channels, height * width, convolved[0] * convolved[1], first=number == 0)
-        params, flops = params + block_cost.params, flops + block_cost.flops
+        x = _block(count, x, block, channels, (height, width), size[0] * size[1])
         channels, (height, width) = block.width, size
-    features = channels * height * width if arch.head == "flatten" else channels
-    head = features * task.outputs
-    return Cost(params + head + task.outputs, flops + 2 * head)
+    if arch.head == "gap":
+        x = count.write(channels, x)
+    count.product(x, count.sizes[x] * task.outputs, task.outputs, bias=True)
+    return count.cost(bits)
 
 
-def _block(block: ConvBlock, channels: int, before: int, after: int, *, first: bool) -> Cost:
-    """The cost of a block; before, after: positions of the map before and after its convolutions."""
+def _block(count: Count, x: int, block: ConvBlock, channels: int, size: tuple[int, int], halved: int) -> int:
+    """Adds a block that reads the map x of this size, of whose positions downsampling leaves `halved`."""
     width, area, inner = block.width, block.kernel**2, max(block.width // 4, 4)
-    norms = 2 * width
-    # The weights of each convolution, and the positions that it is applied to.
+    stride, before = 2 if block.downsample == "stride" else 1, size[0] * size[1]
+    after = halved if stride == 2 else before
+
+    def padded(x: int, channels: int) -> int:
+        return count.padded(x, channels, size, block.kernel, stride)
+
+    def convolution(x: int, weights: int, width: int, positions: int = after) -> int:
+        return count.norm(count.product(x, weights, width, positions), width, folds=block.norm == "bn")
+
     if block.op == "conv":
-        convolutions = [(channels * width * area, after)]
+        y = convolution(padded(x, channels), channels * width * area, width)
     elif block.op == "sep":
-        convolutions = [(channels * area, after), (channels * width, after)]
+        y = count.product(padded(x, channels), channels * area, channels, after)
+        y = convolution(y, channels * width, width)
     else:
-        convolutions = [(channels * inner, before), (inner * inner * area, after), (inner * width, after)]
-        norms += 4 * inner
-    if block.shortcut and (first or channels != width or block.downsample == "stride"):
-        convolutions.append((channels * width, after))
-        norms += 2 * width
+        y = padded(convolution(x, channels * inner, inner, before), inner)
+        y = convolution(convolution(y, inner * inner * area, inner), inner * width, width)
     if block.se:
-        convolutions.append((2 * width * inner, 1))
-        norms += width + inner  # the biases
-    weights = sum(weights for weights, _ in convolutions)
-    return Cost(weights + norms, sum(2 * weights * positions for weights, positions in convolutions))
+        squeezed = count.product(count.write(width, y), width * inner, inner, bias=True)
+        y = count.write(width * after, y, count.product(squeezed, inner * width, width, bias=True))
+    if block.shortcut:
+        projected = x == IMAGE or channels != width or stride == 2
+        y = count.write(width * after, y, convolution(x, channels * width, width) if projected else x)
+    return count.write(width * halved, y) if block.downsample in ("max", "avg") else y

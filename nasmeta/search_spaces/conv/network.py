@@ -12,7 +12,7 @@ from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskSpec
 
 POOLINGS: dict[str, Callable[[int], nn.Module]] = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
-MONOTONE = {"relu"}
+MONOTONE = {"relu", "relu6"}
 """The activations f with max(f(a), f(b)) = f(max(a, b)); GELU and SiLU dip below zero."""
 
 

@@ -39,6 +39,7 @@ ODDS: dict[str, float] = {
     "bn": 1,
     "gn": 2,
     "relu": 4,
+    "relu6": 1,
     "gelu": 2,
     "silu": 1,
     "max": 12,

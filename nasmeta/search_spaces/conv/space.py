@@ -24,6 +24,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.conv import architecture, cost, sampling, weights
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, skips
+from nasmeta.search_spaces.count import Bits
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.sequence_space import SequenceSpace
 from nasmeta.search_spaces.sharing import Sharing
@@ -168,6 +169,12 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         return None
 
     @property
+    def used(self) -> tuple[str, ...]:
+        shortcuts = self.skips[-1] or any(token.startswith("res") for token in self.ops)
+        parts = ("se",) * self.ses[-1] + ("project", "add") * shortcuts
+        return (*self.ops, *self.norms, *self.activations, *self.downsamples, *self.heads, *parts)
+
+    @property
     def size(self) -> int:
         shapes = sum(len(skips(token, self.skips)) for token in self.ops)
         plain = shapes * len(self.widths) * len(self.norms) * len(self.activations) * len(self.ses)
@@ -195,8 +202,8 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
     def draw(self, rng: np.random.Generator) -> ConvArchitecture:
         return sampling.sample(self, rng)
 
-    def cost(self, arch: ConvArchitecture, task: TaskSpec) -> Cost:
-        return cost.cost(arch, task)
+    def cost(self, arch: ConvArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost:
+        return cost.cost(arch, task, bits)
 
     def decide(self, choose: Choose) -> ConvArchitecture:
         """Decides the number of blocks, then each block's attributes, then the head.

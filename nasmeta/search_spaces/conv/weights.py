@@ -10,7 +10,8 @@ Morphism: the new network computes the old one's function if it differs only by
   operation);
 - larger kernels of the same kind of operation;
 - inserted blocks that are as wide as their input and have a shortcut (skip or res), ReLU, no downsampling,
-  and a block before them that ends in ReLU. Their last norm begins at zero, so they add nothing.
+  and a block before them that ends in ReLU or ReLU6, or that have ReLU6 and the block before them too. Their
+  last norm begins at zero, so they add nothing.
 
 Under group norm, widening changes the function, because the groups change with the width. So it does for
 ProtoNet, which compares embeddings: copied features of the last block count more. All other edits (other

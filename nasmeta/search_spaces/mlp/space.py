@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from nasmeta.search_spaces import options, sequence
+from nasmeta.search_spaces.count import IMAGE, Bits, Count
 from nasmeta.search_spaces.decisions import Choose
 from nasmeta.search_spaces.mlp import architecture, weights
 from nasmeta.search_spaces.mlp.architecture import MlpArchitecture, MlpLayer
@@ -133,15 +134,16 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
         rows = zip(widths, activations, norms, skips, fits, strict=True)
         return MlpArchitecture(tuple(MlpLayer(w, a, norm, skip and fit) for w, a, norm, skip, fit in rows))
 
-    def cost(self, arch: MlpArchitecture, task: TaskSpec) -> Cost:
-        units, params, weights = prod(task.input_shape), task.outputs, 0
+    def cost(self, arch: MlpArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost:
+        count, x = Count(prod(task.input_shape)), IMAGE
         for layer in arch.blocks:
-            weights += units * layer.width
-            # Under batch norm a layer has no bias.
-            params += layer.width * {"none": 1, "layer": 3, "batch": 2}[layer.norm]
-            units = layer.width
-        weights += units * task.outputs
-        return Cost(params + weights, 2 * weights)
+            batch = layer.norm == "batch"
+            y = count.product(x, count.sizes[x] * layer.width, layer.width, bias=not batch)
+            if layer.norm != "none":
+                y = count.norm(y, layer.width, folds=batch)
+            x = count.write(layer.width, y, x) if layer.skip else y
+        count.product(x, count.sizes[x] * task.outputs, task.outputs, bias=True)
+        return count.cost(bits)
 
     def decide(self, choose: Choose) -> MlpArchitecture:
         """Decides the number of layers, then their attributes. A layer can skip only after one as wide."""

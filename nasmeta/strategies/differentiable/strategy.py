@@ -113,7 +113,8 @@ class Differentiable(Strategy):
         if not feasible and not self._goes_on():
             raise RunFailed(
                 f"none of the {len(archs)} architectures that the search derived is within the constraints: "
-                "raise constraints.max_params or constraints.max_flops, or search with another strategy"
+                "raise constraints.max_params, .max_flops, .max_memory_kib or .max_flash_kib, or search with "
+                "another strategy"
             )
         return feasible
 
