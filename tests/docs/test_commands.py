@@ -43,6 +43,7 @@ EXTRAS = {
     "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
     "hydra/sweeper=optuna": "optuna",
     "export": "onnxruntime",
+    "tflite-int8": "litert_torch",
 }
 """What an argument needs that a user installs first."""
 
