@@ -89,6 +89,7 @@ class RunKeys(BaseModel):
     budget: BudgetConfig
     constraints: ConstraintsConfig
     tune: Tune
+    history: list[str]
     task_parallel: Literal["auto", "loop", "threads", "vmap"]
     task_chunk: Count | None
     compile: bool

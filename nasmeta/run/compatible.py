@@ -89,6 +89,12 @@ def _unknown_cost(parts: Parts) -> str | None:
 
 TABLE: tuple[Row, ...] = (
     row(
+        "history",
+        lambda p: bool(p.keys.history) and not p.strategy.learns,
+        "strategy {strategy} cannot use the trials of other runs",
+        "strategy=evolution, predictor or local_search, or history=[]",
+    ),
+    row(
         "compile",
         lambda p: p.keys.compile and p.strategy.relaxation is not None,
         "the relaxed network of strategy {strategy} changes while it learns",

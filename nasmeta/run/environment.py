@@ -40,6 +40,7 @@ DECIDES_PROPOSALS = (
     "config.seed",
     "config.search_space",
     "config.strategy",
+    "config.history",
     "config.constraints",
     "config.budget.search_iterations",
 )
@@ -73,7 +74,7 @@ def settings_changed(starts: Iterable[Started]) -> list[str]:
         for before, now in pairwise(_known(starts))
         if before != now
         for name, text in changes(before, now).items()
-        if not is_harmless(name, same_data=_same_data(before, now))
+        if not is_harmless(name, same_data=same_data(before, now))
         and name.removeprefix("config.") not in GROWING
     ]
 
@@ -100,16 +101,16 @@ def check_unchanged(
     before, now: the environments of the last start and of this one. overrides: those of this start's command.
     """
     changed = {} if before is None else changes(before, now)
-    same_data = before is not None and _same_data(before, now)
+    same = before is not None and same_data(before, now)
     added = {} if before is None else grown(before["config"], now["config"])
     harmful = {
         name: text
         for name, text in changed.items()
-        if not is_harmless(name, same_data=same_data) and name.removeprefix("config.") not in added
+        if not is_harmless(name, same_data=same) and name.removeprefix("config.") not in added
     }
     if harmful and not force:
         ways = "start a new run"
-        if not (asked and any(_is_below(name, DECIDES_PROPOSALS) for name in harmful)):
+        if not (asked and any(is_below(name, DECIDES_PROPOSALS) for name in harmful)):
             forced = command_line("resume", path, *overrides, "--force", trusted=needs_trust(now["config"]))
             ways = f"resume anyway with: {forced}"
         raise RunDirectoryError(
@@ -146,7 +147,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
     return changed | _data_changes(before.get("data"), now.get("data"))
 
 
-def _same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+def same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return before["data"] is not None and bool(before["data"] == now["data"])
 
 
@@ -173,10 +174,10 @@ def is_harmless(name: str, *, same_data: bool = False) -> bool:
 
     `same_data`: whether the data is known to be the same; then its place may change too.
     """
-    return _is_below(name, (*HARMLESS, *(WHERE_DATA_LIES if same_data else ())))
+    return is_below(name, (*HARMLESS, *(WHERE_DATA_LIES if same_data else ())))
 
 
-def _is_below(name: str, names: Iterable[str]) -> bool:
+def is_below(name: str, names: Iterable[str]) -> bool:
     return any(name == above or name.startswith(f"{above}.") for above in names)
 
 

@@ -165,6 +165,13 @@ class Retried(_Line):
     trials: dict[Phase, list[Number]]
 
 
+class Learned(_Line):
+    """The search begins with the trials of earlier runs; they have negative numbers."""
+
+    event: Literal["learned"] = "learned"
+    results: list[Annotated[TrialResult, BeforeValidator(_result)]]
+
+
 class Measured(_Line):
     """The latency of an architecture, in milliseconds."""
 
@@ -205,7 +212,9 @@ class Tested(_Line):
     test_tasks: int | None = None
 
 
-JournalEvent = Started | Asked | Finished | Retried | Measured | Uncountable | Searched | Pruned | Tested
+JournalEvent = (
+    Started | Learned | Asked | Finished | Retried | Measured | Uncountable | Searched | Pruned | Tested
+)
 _EVENT: TypeAdapter[JournalEvent] = TypeAdapter(Annotated[JournalEvent, Field(discriminator="event")])
 
 

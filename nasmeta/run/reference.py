@@ -8,6 +8,7 @@ from nasmeta.run.ranking import best_of, ranked
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan
 from nasmeta.search_spaces.joint import JointSpace, TunedArchitecture
+from nasmeta.trial import TrialResult
 
 DRAWS = 100
 """How often settings are drawn anew, at most, until they differ from all that were tried before."""
@@ -20,7 +21,8 @@ def entrants(trials: Trials, decided: list[str]) -> tuple[str, list[str]]:
     settings stand for all that the search tried with its architecture.
     """
     space, number = trials.composition.space, trials.composition.config.keys.budget.final_candidates
-    best = [result.arch for result in ranked(sorted(trials.state.searched, key=lambda r: r.trial))]
+    tried = [*_allowed(trials), *trials.state.searched]
+    best = [result.arch for result in ranked(sorted(tried, key=lambda r: r.trial))]
     found = list(dict.fromkeys([*decided, *best]))
     reference = opponent(trials, found[:number])
     if decided:
@@ -30,6 +32,12 @@ def entrants(trials: Trials, decided: list[str]) -> tuple[str, list[str]]:
         return str(space.parse(arch).arch) if isinstance(space, JointSpace) else arch
 
     return reference, [arch for arch in found if network(arch) != network(reference)][:number]
+
+
+def _allowed(trials: Trials) -> list[TrialResult]:
+    """The trials of earlier runs whose architectures meet the limits of this one."""
+    space, feasible = trials.composition.space, trials.constraints.feasible
+    return [result for result in trials.state.learned if feasible(space.parse(result.arch))]
 
 
 def opponent(trials: Trials, candidates: list[str]) -> str:

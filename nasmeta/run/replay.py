@@ -32,6 +32,8 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
         )
     if not strategy.black_box:  # repeating its asks may train
         trials.recorder.start()
+    if state.learned:
+        strategy.learn([trials.outcome(result) for result in state.learned])
     trials.waiting = _repeat(strategy, trials, journal)
     trials.weights.forget_unneeded(strategy.needed())
     if state.front is not None:

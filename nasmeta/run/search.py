@@ -12,8 +12,10 @@ from nasmeta.errors import Interrupted, NothingFeasible, Pruned, RunFailed
 from nasmeta.run import ending, outputs, records
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
+from nasmeta.run.environment import environment
 from nasmeta.run.events import Observer, RunFinished
 from nasmeta.run.finals import Finals, choose, train_in_rounds
+from nasmeta.run.history import learn
 from nasmeta.run.journal import Journal
 from nasmeta.run.manifest import numbers_of
 from nasmeta.run.pruning import Prune
@@ -63,6 +65,7 @@ def search(
     with closing(Trials(composition, judges, directory, recorder, stop)) as trials:
         problem = judges.problem if judges.search.trains_networks() else None
         recorder.announce_start(problem, retry_failed=retry_failed)
+        learn(composition.config.keys.history, recorder, environment(composition))
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)
         strategy = replayed(trials, journal)

@@ -9,6 +9,7 @@ from nasmeta.run.records import (
     Asked,
     Finished,
     JournalEvent,
+    Learned,
     Measured,
     Pruned,
     Retried,
@@ -42,18 +43,19 @@ class RunState:
 
     objectives: the strategy's costs; with some, the run has a Pareto front.
 
-    asked: the proposed trials by number. finished: the results by phase and trial. best: the best result of
-    the search so far; of equal ones, the first. latencies: milliseconds by architecture. uncountable:
-    architectures whose cost cannot be counted. elapsed: seconds of wall time. has_searched: whether the
-    search phase is over. pruned: whether the run was last ended by the study of its sweep. tested: the
-    meta-test with which the run has ended; None if it goes on. ends: how often it has ended. trained: the
-    number of the latest result of each full training. continued: by phase and number, the training of the
-    same phase that a full training continued. retries: the failed trials to try again.
+    learned: the trials of earlier runs. asked: the proposed trials by number. finished: the results by phase
+    and trial. best: the best result of the search so far; of equal ones, the first. latencies: milliseconds
+    by architecture. uncountable: architectures whose cost cannot be counted. elapsed: seconds of wall time.
+    has_searched: whether the search phase is over. pruned: whether the run was last ended by the study of its
+    sweep. tested: the meta-test with which the run has ended; None if it goes on. ends: how often it has
+    ended. trained: the number of the latest result of each full training. continued: by phase and number, the
+    training of the same phase that a full training continued. retries: the failed trials to try again.
     """
 
     def __init__(self, objectives: tuple[str, ...] = ()) -> None:
         self.front = Front(objectives) if objectives else None
         self.starts: list[Started] = []
+        self.learned: list[TrialResult] = []
         self.asked: dict[int, Asked] = {}
         self.finished: dict[tuple[Phase, int], TrialResult] = {}
         self.best: TrialResult | None = None
@@ -87,6 +89,8 @@ class RunState:
                     self.tested = None
                 if {"budget.trials", "budget.max_seconds"} & event.added.keys():
                     self.has_searched = False
+            case Learned():
+                self.learned = event.results
             case Asked():
                 self.asked[event.trial] = event
             case Finished():

@@ -1,0 +1,71 @@
+"""A warm start: a new search begins with what the trials of earlier runs have shown.
+
+The trials are copied into the journal of the new run, which then no longer needs the earlier ones. They are
+none of its trials, but the best of them may enter its finals.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nasmeta.errors import RunDirectoryError
+from nasmeta.run import journal
+from nasmeta.run.directory import RunDirectory
+from nasmeta.run.environment import changes, is_below, is_harmless, recorded, same_data, told
+from nasmeta.run.recorder import Recorder
+from nasmeta.run.records import Learned
+from nasmeta.run.state import RunState
+from nasmeta.trial import TrialResult
+
+log = logging.getLogger(__name__)
+
+MAY_DIFFER = (
+    *("config.seed", "config.strategy", "config.history", "config.constraints", "config.budget"),
+    *("config.task_parallel", "config.task_chunk", "config.compile", "config.cuda_graphs"),
+    *("versions", "device"),
+)
+"""Names that may differ between two runs whose scores compare, with all names below them."""
+
+COMPARED = "config.budget.search_iterations"
+"""The one budget that decides what a score means."""
+
+
+def learn(runs: Sequence[str], recorder: Recorder, now: Mapping[str, Any]) -> None:
+    """Copies the search trials of earlier runs into the journal, unless it has them already.
+
+    runs: the directories. now: the environment of the new run. Raises RunDirectoryError, before anything is
+    recorded, if one of them is no run, has no trial, or differs in more than MAY_DIFFER.
+    """
+    if not runs or recorder.state.learned:
+        return
+    results = [result for path in runs for result in _trials(Path(path).expanduser(), now)]
+    numbered = [replace(result, trial=number) for number, result in enumerate(results, -len(results))]
+    recorder.record(Learned(results=numbered))
+    log.info("history: the search begins with %d trials of %d earlier run(s)", len(numbered), len(runs))
+
+
+def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:
+    """The finished search trials of a run whose scores compare with those of the run `now`."""
+    state = RunState.replay(journal.events(RunDirectory(path).journal))
+    before = recorded(state.starts)
+    if before is None:
+        raise RunDirectoryError(f"history: {path} is not the directory of a run; name one that has a journal")
+    same = same_data(before, now)
+    differs = {name: text for name, text in changes(before, now).items() if _matters(name, same=same)}
+    if differs:
+        raise RunDirectoryError(
+            f"history: the scores of {path} do not compare with those of this run: {told(differs)}; "
+            "use a run with the same settings, or leave it out"
+        )
+    if not state.searched:
+        raise RunDirectoryError(f"history: {path} has no finished trial; leave it out")
+    return state.searched
+
+
+def _matters(name: str, *, same: bool) -> bool:
+    """Whether scores compare no longer if the value of this name differs."""
+    if name == COMPARED:
+        return True
+    return not (is_below(name, MAY_DIFFER) or is_harmless(name, same_data=same))
