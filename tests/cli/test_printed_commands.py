@@ -86,7 +86,7 @@ def half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "forced"])
-@pytest.mark.parametrize("override", ["seed=2,3,4", "seed=5", "budget.trials=9", "experiment=rea"])
+@pytest.mark.parametrize("override", ["task.shot=4,5", "budget.trials=9", "experiment=rea"])
 def test_a_sweep_refuses_what_would_make_its_jobs_others(
     half_done: Path, override: str, force: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
