@@ -18,6 +18,7 @@ BEST: dict[str, Any] = {
     "config": {},
     "adaptive": None,
     "preprocessing": None,
+    "calibration": None,
     "parameters": {"w": torch.arange(6.0).reshape(2, 3)},
     "statistics": {},
     "data": {

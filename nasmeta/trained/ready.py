@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta.errors import CheckpointError, suggest
+from nasmeta.runtime import files
 
 FOLDER = Path(__file__).parent / "checkpoints"
 
 
 def index() -> dict[str, dict[str, Any]]:
     """What index.json says of each checkpoint, by name."""
-    entries: dict[str, dict[str, Any]] = json.loads((FOLDER / "index.json").read_text(encoding="utf-8"))
+    entries: dict[str, dict[str, Any]] = json.loads(files.read_bytes(FOLDER / "index.json", files.MAX_TEXT))
     return entries
 
 

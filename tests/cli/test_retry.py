@@ -66,7 +66,7 @@ def test_killed_while_it_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
             failing(patch, {0, 2})
             assert main(begun(directory, RANDOM)) == 0
     command, kills = ["resume", str(tmp_path / "run"), "--retry-failed"], 0
-    while killed(command, 5):
+    while killed(command, 9):
         command, kills = ["resume", str(tmp_path / "run")], kills + 1
         assert kills < 20
     assert main(["resume", str(tmp_path / "unbroken"), "--retry-failed"]) == 0

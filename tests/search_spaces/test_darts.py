@@ -186,7 +186,9 @@ def test_isomorphic_genotypes_cost_the_same() -> None:
     arch = SPACE.parse(METANAS)
     twins = [DartsGenotype(arch.normal, cell) for cell in renumbered(arch.reduce)]
     assert len(twins) > 1
-    assert len({measure_cost(SPACE, twin, IMAGES) for twin in twins}) == 1
+    costs = [measure_cost(SPACE, twin, IMAGES) for twin in twins]
+    # Peak memory depends on the order in which a cell's nodes are computed.
+    assert len({(cost.params, cost.flops, cost.flash) for cost in costs}) == 1
 
 
 # Graphs
