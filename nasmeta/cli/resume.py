@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from nasmeta.cli.run import run, show
+from nasmeta.cli.run import complete, show
 from nasmeta.config.overrides import keys_of, recomposed, reconfigured
 from nasmeta.config.schema import CHOSEN, parse
 from nasmeta.errors import RunDirectoryError
@@ -98,7 +98,7 @@ def _resume_run(
     if command is not None:
         command = command.changed(options.overrides, CHOSEN)
     composition = Composition.of(config) if begun else ready(config)
-    return run(
+    summary = complete(
         composition,
         path,
         command,
@@ -107,3 +107,4 @@ def _resume_run(
         retry_failed=retry,
         prune=prune,
     )
+    return show(summary, config, path)

@@ -26,29 +26,6 @@ from nasmeta.runtime.command_lines import SearchCommand, command_line
 log = logging.getLogger(__name__)
 
 
-def run(
-    composition: Composition,
-    path: Path,
-    command: SearchCommand | None,
-    *,
-    overrides: Sequence[str] = (),
-    force: bool = False,
-    retry_failed: bool = False,
-    prune: Prune | None = None,
-) -> Numbers:
-    """`complete` for the command line: prints the closing table and returns what `show` does."""
-    summary = complete(
-        composition,
-        path,
-        command,
-        overrides=overrides,
-        force=force,
-        retry_failed=retry_failed,
-        prune=prune,
-    )
-    return show(summary, composition.config, path)
-
-
 def complete(
     composition: Composition,
     path: Path,

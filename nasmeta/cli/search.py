@@ -60,13 +60,14 @@ def search(arguments: list[str]) -> int:
 
 
 def _begin(config: Config, path: Path, command: SearchCommand, prune: Prune | None = None) -> Numbers:
-    from nasmeta.cli.run import run
+    from nasmeta.cli.run import complete, show
     from nasmeta.run.constraints import ready
 
     global _checked
     checked, _checked = _checked, None
     same = checked is not None and checked.config == config
-    return run(checked if checked is not None and same else ready(config), path, command, prune=prune)
+    composition = checked if checked is not None and same else ready(config)
+    return show(complete(composition, path, command, prune=prune), config, path)
 
 
 @contextmanager

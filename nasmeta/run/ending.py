@@ -78,7 +78,8 @@ def test_once(trials: Trials, finals: Finals) -> Summary:
         )
     if isinstance(best, Score):
         beside = baseline if isinstance(baseline, Score) else None
-        per_task.save(directory.per_task, best, beside, _episode(trials, finals.chosen))
+        temperature = calibrated["temperature"] if calibrated else 1.0
+        per_task.save(directory.per_task, best, beside, _episode(trials, finals.chosen, temperature))
     summary = _summary(trials, finals, (chosen, best), (reference, baseline), calibrated)
     checksum = summary.write(directory.summary)
     recorder.record(Tested(elapsed=recorder.elapsed, arch=chosen.arch, checksum=checksum, **numbers))
@@ -199,15 +200,18 @@ def _meta_test(trials: Trials, finalist: Finalist) -> Meta:
     return score(problem.learner, state, sampler, tasks, stop=trials.stop)
 
 
-def _episode(trials: Trials, finalist: Finalist) -> dict[str, Tensor] | None:
-    """The first test task with the network's answers; None if it was not trained on image files."""
+def _episode(trials: Trials, finalist: Finalist, temperature: float) -> dict[str, Tensor] | None:
+    """The first test task with the network's answers; None if it was not trained on image files.
+
+    temperature: divides the logits, as `nasmeta predict` does.
+    """
     preprocessing = trials.composition.dataset.preprocessing
     if preprocessing is None:
         return None
     problem, state = _restored(trials, finalist)
     batch = trials.composition.sampler("test").batch(0, TASKS_AT_ONCE)
     logits = problem.learner.predict(state, *(part[:1] for part in batch[:3]))[0]
-    return per_task.shown(batch, logits, preprocessing)
+    return per_task.shown(batch, logits / temperature, preprocessing)
 
 
 def _calibrated(

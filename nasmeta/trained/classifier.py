@@ -7,10 +7,7 @@ classifier.predict(["who.jpg"])
 It is an estimator of scikit-learn, which need not be installed.
 """
 
-import math
-import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
 from inspect import signature
@@ -24,65 +21,24 @@ from torch import Tensor, nn
 
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.datasets.pictures import Picture, pictures, sources
-from nasmeta.errors import CheckpointError, ConfigError, DataError
+from nasmeta.errors import ConfigError, DataError
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.meta_learners.task_architecture import architecture_names
 from nasmeta.networks.task_network import TaskNetwork
-from nasmeta.runtime.device import pick
-from nasmeta.trained.checkpoint import load_network, warn_if_provisional
+from nasmeta.trained.labels import Label, as_array, as_labels
+from nasmeta.trained.meta_learned import MetaLearned
 from nasmeta.trained.ready import checkpoint_path
-from nasmeta.training.calibration import UNCALIBRATED, Calibration
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.unknown import Prototypes
 
 Pictures = Picture | Iterable[Picture]
 """One picture, or several in an ordered collection; see `datasets.pictures`."""
 
-Label = str | int | float
-
 T = TypeVar("T")
 
 AT_ONCE = 256
 """How many images are decoded and labelled together, so that a folder of any size fits in memory."""
-
-
-@dataclass(frozen=True)
-class MetaLearned:
-    """A checkpoint that was read for a classifier: the network with all that using it needs.
-
-    provisional: whether the network is a candidate of a search that was not trained in full.
-    """
-
-    learner: MetaLearner
-    state: MetaState
-    preprocessing: Preprocessing
-    arch: str
-    provisional: bool
-    calibration: Calibration = UNCALIBRATED
-
-    @classmethod
-    def load(cls, path: Path, *, device: str, trusted: bool) -> "MetaLearned":
-        """Raises CheckpointError and ConfigError as `FewShotClassifier.load`."""
-        network = load_network(path, trusted=trusted)
-        found = cls.of(network, network.learner, network.state(pick(device, tf32=False)))
-        warn_if_provisional(network)
-        return found
-
-    @classmethod
-    def of(cls, network: TrainedNetwork, learner: MetaLearner, state: MetaState) -> "MetaLearned":
-        """The loaded network, used by this learner. Raises CheckpointError as `FewShotClassifier.load`."""
-        if network.preprocessing is None:
-            raise CheckpointError(
-                f"{network.path}: was meta-learned on {network.task.kind} tasks without image files; a "
-                "classifier needs dataset=image_folder, omniglot or strokes"
-            )
-        if learner.lacks_population(state):
-            raise CheckpointError(
-                f"{network.path}: has no statistics for batch_norm=running; train it with that policy"
-            )
-        calibration = network.calibration or UNCALIBRATED
-        return cls(learner, state, network.preprocessing, network.arch, network.provisional, calibration)
 
 
 class FewShotClassifier:
@@ -197,7 +153,7 @@ class FewShotClassifier:
         image or a label cannot be read, or if the learner cannot tell so many classes apart. The classifier
         then stays as it was.
         """
-        given, named = pictures(images), _labels(labels)
+        given, named = pictures(images), as_labels(labels)
         if len(given) != len(named):
             raise DataError(
                 f"fit: {len(given)} images and {len(named)} labels; give one label for each image"
@@ -211,7 +167,7 @@ class FewShotClassifier:
         targets = torch.tensor([places[named[i]] for i in order], device=self._device)
         inputs = self._inputs(given)[torch.tensor(order, device=self._device)]
         self._state = self._with_ways(len(classes))
-        self.classes_ = _array(classes)
+        self.classes_ = as_array(classes)
         self._support, self._network, self._prototypes = (inputs, targets), None, None
         return self
 
@@ -232,7 +188,7 @@ class FewShotClassifier:
         classes: NDArray[Any] = self.classes_[probabilities.argmax(1)]
         if self.unknown is None:
             return classes
-        return _array(
+        return as_array(
             [self.unknown if out else label for label, out in zip(classes.tolist(), outside, strict=True)]
         )
 
@@ -241,7 +197,7 @@ class FewShotClassifier:
 
         Raises DataError as `fit` does.
         """
-        named = _labels(labels)
+        named = as_labels(labels)
         right = [a == b for a, b in zip(self.predict(images).tolist(), named, strict=True)]
         return float(np.average(right, weights=sample_weight))
 
@@ -367,24 +323,3 @@ class FewShotClassifier:
 
     def _inputs(self, images: Sequence[Picture], first: int = 0) -> Tensor:
         return self.preprocessing.normalize(self.pixels(images, first).to(self._device))
-
-
-def _array(labels: Sequence[Label]) -> NDArray[Any]:
-    """Labels as an array, of objects if some are text and others numbers."""
-    return np.array(labels, dtype=None if len({type(label) for label in labels}) == 1 else object)
-
-
-def _labels(labels: Iterable[Label]) -> list[Label]:
-    """The labels as plain text and numbers. Raises DataError if they are something else, or have no order."""
-    values: Any = labels.tolist() if hasattr(labels, "tolist") else labels
-    if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
-        raise DataError(f"labels: got {reprlib.repr(values)}; pass a list with a label for each image")
-    return [_label(value, number) for number, value in enumerate(values)]
-
-
-def _label(value: Any, number: int) -> Label:
-    if getattr(value, "shape", None) == ():  # a scalar of NumPy or torch
-        value = value.item()
-    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise DataError(f"label {number}: got {reprlib.repr(value)}; a label is text or a finite number")

@@ -18,10 +18,11 @@ from nasmeta.datasets.decode import Preprocessing
 from nasmeta.errors import ConfigError, RunFailed
 from nasmeta.meta_learners.base import adopt_population
 from nasmeta.run.composition import Composition
-from nasmeta.trained.classifier import FewShotClassifier, MetaLearned
+from nasmeta.trained.classifier import FewShotClassifier
 from nasmeta.trained.export import format
 from nasmeta.trained.export.export import FORMATS, Int8, write
 from nasmeta.trained.export.pixels import OfPixels
+from nasmeta.trained.meta_learned import MetaLearned
 from tests.classifier.pictures import files
 
 pytestmark = pytest.mark.extra("onnx")

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from nasmeta.reporting.pages.report import write_report
+from nasmeta.run.per_task import PerTask
+from nasmeta.trained.classifier import FewShotClassifier
 from tests.reporting.stored_runs import Page, check_self_contained, summary_of
 
 
@@ -24,3 +28,14 @@ def test_the_page_shows_a_test_task(protonet: Path, tmp_path: Path) -> None:
     told = page.text.count("right") + page.text.count("wrong: class")
     assert told >= 9
     assert summary_of(protonet)["best"]["test_tasks"] > 0
+
+
+def test_the_answers_shown_are_those_of_the_classifier(running: Path) -> None:
+    found = PerTask.load(running / "test.pt")
+    assert found is not None
+    episode = found.episode
+    assert episode is not None
+    support, query = (list(images.transpose(0, 2, 3, 1)) for images in (episode.support, episode.query))
+    classifier = FewShotClassifier(running).fit(support, episode.support_y.tolist())
+    assert abs(classifier.temperature - 1) > 1e-3, "else a forgotten temperature would not show"
+    assert np.allclose(classifier.predict_proba(query), episode.probabilities, atol=1e-5)
