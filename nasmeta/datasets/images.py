@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -29,6 +29,10 @@ class ImageDataset(Dataset):
         self._reader = ImageReader(channels, size, glyph)
         self._tables: dict[Split, ImageTable] = {}
         self._on_device: dict[tuple[Split, torch.device], ImageTable] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the tables on the host. Another process may have other devices."""
+        return {**vars(self), "_on_device": {}}
 
     @abstractmethod
     def class_counts(self, split: Split) -> Mapping[str, int]:

@@ -53,6 +53,8 @@ class Executor(ABC):
 
     separate: ClassVar[bool] = False
     """Whether jobs run in processes that share no memory with the run's."""
+    ships_data: ClassVar[bool] = False
+    """Whether `rebuild` brings the loaded data along, so that workers read no files of it."""
 
     @classmethod
     def check_installed(cls) -> None:

@@ -1,16 +1,20 @@
 """Several trials at once on a Ray cluster, each in an actor on one of its machines.
 
 Choose it if one machine is too small. Every machine needs nasmeta with its extra `ray`, and a shared file
-system with the run's directory and the dataset's files under the same paths. Without an `address` (or
-RAY_ADDRESS), a cluster of this machine alone is started, which ends with the run.
+system with the run's directory under the same path. The data is put into Ray's object store once, from where
+each machine fetches it. Without an `address` (or RAY_ADDRESS), a cluster of this machine alone is started,
+which ends with the run.
 
 For `order`, see executor=process. By submission, a run is the same every time for the same number of workers
 on machines of one kind. A trial's iterations cannot be followed while it
-runs. If an actor dies (its machine is taken away, or memory is short), its trial fails.
+runs. If a machine is taken away, its trials go on elsewhere from what they have saved. If an actor dies alone
+(memory is short), its trial fails.
 """
 
 import asyncio
+import logging
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -28,6 +32,8 @@ from nasmeta.runtime.stored import UsersOnly
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
 from nasmeta.trial import Job, TrialResult
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 """Seconds between two checks of whether to stop."""
@@ -49,6 +55,7 @@ class RayExecutor(Executor):
     """
 
     separate = True
+    ships_data = True
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class RayExecutor(Executor):
         self.workers, self._cpus, self._gpus, self._address = workers, cpus, gpus, address
         self._order, self._rebuild, self._stop = order, rebuild, stop
         self._ray: Any = None
+        self._actors: list[Any] = []
         self._idle: list[Any] = []
         self._busy: list[_Running] = []
         """In the order in which the jobs were submitted."""
@@ -80,26 +88,31 @@ class RayExecutor(Executor):
     def submit(self, job: Job) -> None:
         if self._ray is None:
             self._connect()
-        actor = self._idle.pop() if self._idle else self._worker.remote(self._rebuild, self._cpus, self._flag)
-        self._busy.append(_Running(job, actor, actor.run.remote(job)))
+        self._busy.append(self._started(job))
 
     def collect(self) -> tuple[Job, TrialResult]:
-        awaited = self._busy if self._order == "completion" else [self._busy[0]]
         while not self._stop():
+            awaited = self._busy if self._order == "completion" else self._busy[:1]
             ready, _ = self._ray.wait([running.answer for running in awaited], timeout=POLL_SECONDS)
             ended = next((running for running in awaited if running.answer in ready), None)
-            if ended is not None:
-                self._busy.remove(ended)
+            if ended is None:
+                continue
+            place = self._busy.index(ended)
+            if self._was_taken_away(ended):
+                log.warning("the machine of trial %d is gone; the trial goes on elsewhere", ended.job.trial)
+                self._forget(ended.actor)
+                self._busy[place] = self._started(ended.job)
+            else:
+                del self._busy[place]
                 return ended.job, self._result(ended)
         self._halt()
 
     def close(self) -> None:
         if self._ray is None:
             return
-        for actor in [*self._idle, *(running.actor for running in self._busy), self._flag]:
+        for actor in [*self._actors, self._flag]:
             self._ray.kill(actor)
-        self._idle.clear()
-        self._busy.clear()
+        self._actors, self._idle, self._busy = [], [], []
         self._ray.shutdown()
         self._ray = None
 
@@ -113,6 +126,7 @@ class RayExecutor(Executor):
             reason = " ".join(str(error).split())
             raise ConfigError(f"executor.address: {self._address!r}: {reason}") from error
         self._ray = ray
+        self._built = ray.put(self._rebuild)
         self._flag = ray.remote(num_cpus=0)(_Flag).remote()
         self._worker = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus)(_Worker)
         there = ray.cluster_resources()
@@ -124,6 +138,50 @@ class RayExecutor(Executor):
                     f"{there.get(key, 0):g}; use fewer, or a smaller executor.{name}"
                 )
 
+    def _started(self, job: Job) -> "_Running":
+        """Starts a job on an idle actor or a new one; if all CPUs are taken, after the job of another one."""
+        if self._idle:
+            actor = self._idle.pop()
+        elif self._has_room():
+            actor = self._worker.remote(self._built, self._cpus, self._flag)
+            self._actors.append(actor)
+        else:
+            actor = min(self._actors, key=self._queue)
+        return _Running(job, actor, actor.run.remote(job))
+
+    def _has_room(self) -> bool:
+        """Whether the cluster may have room for another actor. Without any, it waits for a machine."""
+        there, number = self._ray.cluster_resources(), len(self._actors) + 1
+        fits = number * self._cpus <= there.get("CPU", 0) and number * self._gpus <= there.get("GPU", 0)
+        return fits or not self._actors
+
+    def _queue(self, actor: Any) -> int:
+        """How many jobs an actor has."""
+        return sum(running.actor is actor for running in self._busy)
+
+    def _was_taken_away(self, running: "_Running") -> bool:
+        """Whether the machine of a job that has ended is gone. Waits until Ray knows what became of it."""
+        errors, call = self._ray.exceptions, running.answer
+        while not self._stop():
+            try:
+                self._ray.get(call)
+            except errors.ActorUnavailableError:
+                time.sleep(POLL_SECONDS)
+                call = running.actor.is_there.remote()
+            except errors.ActorDiedError as error:
+                return "its node has died" in str(error)
+            except Exception:  # of the job itself
+                return False
+            else:
+                return call is not running.answer  # it is there again, but the answer is lost
+        return True  # not known; the run stops, and its trial has not failed
+
+    def _forget(self, actor: Any) -> None:
+        """Does without an actor from now on."""
+        self._ray.kill(actor)
+        self._actors = [other for other in self._actors if other is not actor]
+        self._idle = [other for other in self._idle if other is not actor]
+
     def _result(self, running: "_Running") -> TrialResult:
         try:
             answer = self._ray.get(running.answer)
@@ -132,6 +190,7 @@ class RayExecutor(Executor):
         except self._ray.exceptions.RayActorError as error:
             if "creation task" in str(error):  # it never started
                 raise RunFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+            self._forget(running.actor)
             return lost(running.job, "its worker died")
         if isinstance(answer, NasmetaError):
             raise answer
@@ -187,6 +246,9 @@ class _Worker:
             return self._judge(job, _not_followed, self._stopping.is_set)
         except (Interrupted, NasmetaError) as error:
             return error
+
+    def is_there(self) -> None:
+        """Answers once the job that it runs has ended."""
 
     def _listen(self, flag: Any) -> None:
         with suppress(Exception):  # the run has ended, and this actor ends with it

@@ -18,7 +18,7 @@ from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.limits import FAILURES
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES
 from nasmeta.evaluators.zero_cost.untrained import Untrained
-from nasmeta.executors.base import Judge
+from nasmeta.executors.base import Executor, Judge
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.networks.cost import measure_cost
@@ -91,8 +91,7 @@ class Composition:
             space = composition.space
         composition = replace(composition, objectives=strategy.objectives, trials=strategy.trials)
         evaluator = composition.judges.search
-        executor = resolve("executor", config.groups["executor"]["_target_"], trusted=True)
-        check_compatible(Parts(strategy, evaluator, executor, learner, keys))
+        check_compatible(Parts(strategy, evaluator, composition.executor, learner, keys))
         for tracker in keys.logger.values():
             resolve("logger", tracker["_target_"], trusted=True).check()
         for name in config.groups["executor"].get("devices") or ():
@@ -100,6 +99,12 @@ class Composition:
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises if the space is for other inputs
         return composition
+
+    @property
+    def executor(self) -> type[Executor]:
+        """The class of the executor."""
+        found: type[Executor] = resolve("executor", self.config.groups["executor"]["_target_"], trusted=True)
+        return found
 
     @property
     def execution(self) -> Execution:
@@ -241,14 +246,15 @@ def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: Met
     dataset.check_episodes(split, way=way, shot=task.shot, way_key=key)
 
 
-def rebuild(config: Config, data: dict[Split, str], device: str) -> Judge:
+def rebuild(config: Config, data: dict[Split, str], device: str, dataset: Dataset | None = None) -> Judge:
     """Makes in another process what runs the jobs of a run with this configuration, and with its `trust`.
 
     device: what it computes on, whatever the configuration says. `data` holds the fingerprints of the run's
-    data by split. Raises DataError if this process sees other data.
+    data by split. dataset: the run's, with its data; None to read the files. Raises DataError if this process
+    sees other data.
     """
     keys = config.keys.model_copy(update={"device": device})
-    composition = Composition.of(replace(config, keys=keys))
+    composition = Composition.of(replace(config, keys=keys), dataset)
     judges = composition.judges
     judges.load()
     for split, fingerprint in data.items():

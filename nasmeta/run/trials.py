@@ -50,7 +50,11 @@ class Trials:
             "executor",
             run=self._run,
             rebuild=partial(
-                rebuild, composition.config, fingerprints(composition), device=str(composition.device)
+                rebuild,
+                composition.config,
+                fingerprints(composition),
+                device=str(composition.device),
+                dataset=composition.dataset if composition.executor.ships_data else None,
             ),
             follow=partial(_follow, recorder.announce),
             stop=stop,

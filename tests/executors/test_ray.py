@@ -1,19 +1,28 @@
 """Trials on a Ray cluster, here of this machine alone."""
 
+import multiprocessing
+import os
+import pickle
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed, StorageError
 from nasmeta.executors import ray as module
 from nasmeta.executors.ray import RayExecutor
+from nasmeta.run.composition import Composition, fingerprints, rebuild
 from nasmeta.training.trained_network import TrainedNetwork
 from tests.cli.kills import outcome
 from tests.cli.runs import TINY
@@ -144,3 +153,81 @@ def test_what_was_searched_with_ray_predicts_where_ray_is_not(tmp_path: Path, pa
     done = subprocess.run([sys.executable, "-c", PREDICT, *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["file", *images]
+
+
+def test_a_machine_that_is_taken_away_costs_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own: a process that has had one cluster cannot have one of another kind."""
+    monkeypatch.delenv("RAY_OVERRIDE_RESOURCES")
+    alone = multiprocessing.get_context("spawn").Process(target=take_a_machine_away, args=(tmp_path,))
+    alone.start()
+    alone.join()
+    assert alone.exitcode == 0
+
+
+def take_a_machine_away(folder: Path) -> None:
+    """Three machines with a trial each; afterwards two, and all results in the order of the jobs."""
+    from ray.cluster_utils import Cluster
+
+    soon = {f"health_check_{name}": n for name, n in SOON.items()}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": soon}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        with closing(executor(workers=3, address=cluster.address)) as three:
+            for trial in range(3):
+                three.submit(job(trial, "patient", folder))
+            wait_for(lambda: len(pids(folder)) == 3)
+            cluster.remove_node(machines[0], allow_graceful=False)
+            wait_for(lambda: not all(map(is_alive, pids(folder))))
+            (folder / "go").touch()
+            told = [three.collect()[1] for _ in range(3)]
+            three.submit(job(3, "quick"))
+            told.append(three.collect()[1])
+        assert [(result.trial, result.status) for result in told] == [(n, "ok") for n in range(4)]
+        assert len(pids(folder)) == 4, "one trial began twice"
+    finally:
+        cluster.shutdown()
+
+
+SOON = {"initial_delay_ms": 0, "period_ms": 1000, "failure_threshold": 3}
+"""So that Ray notices within seconds that a machine is gone."""
+
+
+def pids(folder: Path) -> list[str]:
+    return [line for file in folder.glob("*.pt") for line in file.read_text().splitlines()]
+
+
+def is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    while not happened():
+        time.sleep(0.02)
+
+
+def test_workers_read_no_files_of_the_data(tmp_path: Path) -> None:
+    """What is sent to them has the images in it, and they compute as the run itself does."""
+    root = tmp_path / "pictures"
+    for label in range(12):
+        for number in range(4):
+            save(root / f"c{label:02}" / f"{number}.png", 20 * label + number)
+    overrides = ["dataset=image_folder", f"dataset.root={root}", "dataset.size=12", "dataset.channels=1"]
+    rest = [word for word in [*SMALL, *RAY] if not word.startswith("dataset")]
+    composition = Composition.of(parse(composed([*overrides, *rest]), trusted=True))
+    composition.judges.load()
+    sent = pickle.dumps(
+        partial(rebuild, composition.config, fingerprints(composition), "cpu", composition.dataset)
+    )
+    shutil.rmtree(root)
+    shutil.rmtree(Path(composition.config.groups["dataset"]["cache"]).expanduser(), ignore_errors=True)
+    arch = str(composition.space.reference())
+    results = [
+        judge(replace(job(0, arch, tmp_path), iterations=1), lambda progress: None, lambda: False)
+        for judge in (composition.judges.evaluate, pickle.loads(sent)())
+    ]
+    assert results[0].valid_accuracy == results[1].valid_accuracy

@@ -52,6 +52,11 @@ def judge(job: Job, report: Any, stop: Any) -> TrialResult:
             raise StorageError("w.pt: cannot be written")
         case "has a bug":
             raise TypeError("no such\nthing")
+        case "patient":
+            with job.weights.open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            while not job.weights.with_name("go").exists():
+                time.sleep(0.01)
         case "endless":
             job.weights.write_text(str(os.getpid()))
             while not stop():
