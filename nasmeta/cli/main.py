@@ -32,23 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     handler.setFormatter(PrintableFormatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
-        if arguments[:1] == ["search"]:
-            if {"--help", "-h"} & set(arguments):
-                from nasmeta.cli.search_help import search_help
-
-                print(search_help(arguments))
-                return 0
-            from nasmeta.cli.search import search
-
-            return search(arguments[1:])
-        if arguments[:1] == ["train"]:
-            from nasmeta.cli.train import train
-
-            return train(arguments[1:])
-        options = parsed(arguments)
-        code = COMMANDS[options.command](options)
-        sys.stdout.flush()
-        return code
+        return _dispatch(arguments)
     except KeyboardInterrupt as interrupt:  # includes Interrupted
         _tell(str(interrupt) or "interrupted")
         return INTERRUPTED
@@ -65,6 +49,35 @@ def main(arguments: list[str] | None = None) -> int:
             traceback.print_exc()
         _tell(f"{error.filename or 'a file'}: {error.strerror or error}")
         return StorageError.exit_code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """Runs the command that the arguments name. Raises BrokenPipeError if a reader of its output is gone."""
+    try:
+        code = _run(arguments)
+    except SystemExit:  # argparse has printed its help
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["search"]:
+        if {"--help", "-h"} & set(arguments):
+            from nasmeta.cli.search_help import search_help
+
+            print(search_help(arguments))
+            return 0
+        from nasmeta.cli.search import search
+
+        return search(arguments[1:])
+    if arguments[:1] == ["train"]:
+        from nasmeta.cli.train import train
+
+        return train(arguments[1:])
+    options = parsed(arguments)
+    return COMMANDS[options.command](options)
 
 
 def _tell(text: str) -> None:

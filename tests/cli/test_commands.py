@@ -221,15 +221,15 @@ def test_user_options_come_from_a_directory_of_theirs(
     assert main([*arguments, "strategy=mine"]) == 0
 
 
-@pytest.mark.parametrize("command", [["list"], ["search", "--cfg", "job"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("command", [["list"], ["search", "--cfg", "job"], ["train", "--help"]], ids=" ".join)
 def test_a_reader_that_goes_away_is_no_error(command: list[str]) -> None:
     """As `| head` does."""
     reads, writes = os.pipe()
     os.close(reads)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    words = [sys.executable, "-m", "nasmeta", *command]
     try:
-        ended = subprocess.run(
-            [sys.executable, "-m", "nasmeta", *command], stdout=writes, stderr=subprocess.PIPE
-        )
+        ended = subprocess.run(words, stdout=writes, stderr=subprocess.PIPE, env=buffered)
     finally:
         os.close(writes)
     assert ended.stderr == b""
