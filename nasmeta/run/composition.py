@@ -138,34 +138,12 @@ class Composition:
             iterations=keys.budget.search_iterations,
             feasible=feasible,
             costs=costs or partial(measure_cost, self.space, task=self.task),
-            proxies=self._proxy,
+            proxies=partial(_zero_cost, self.task, self.problem),
             problem=problem or self.problem(),
             progress_file=progress_file or ProgressFile(),
         )
         strategy: Strategy = self.config.build("strategy", context=context)
         return strategy
-
-    def _proxy(self, name: str, batches: int) -> Callable[[Any], float]:
-        """A function from architectures to the zero-cost score `name` on a training's first `batches`.
-
-        It returns NaN if the score cannot be computed. Raises ConfigError if there is no such score, or if it
-        is not for these tasks.
-        """
-        if name not in PROXIES:
-            raise ConfigError(f"strategy.proxy: {name!r} is not a zero-cost score; {suggest(name, PROXIES)}")
-        if name in CLASSIFICATION_ONLY and self.task.kind != "classification":
-            raise ConfigError(
-                f"strategy.proxy: {name} is for classification, and these tasks have no classes"
-            )
-        problem = self.problem()
-
-        def score(arch: Any) -> float:
-            try:
-                return PROXIES[name](Untrained.of(problem, arch, batches))
-            except FAILURES:
-                return math.nan
-
-        return score
 
     def evaluator(self, problem: Problem) -> Evaluator:
         """A new evaluator for the search, which judges architectures on `problem`."""
@@ -226,6 +204,29 @@ def _relaxed(plain: Composition, relaxation: Relaxation, adaptation: Adaptation 
     space = with_adaptive(plain.space, relaxation)
     measure_cost(space, ADAPTIVE, plain.task)  # raises if the space has no relaxed network
     return replace(plain, learner=learner, space=space, adaptive=Adaptive(relaxation, adaptation))
+
+
+def _zero_cost(
+    task: TaskSpec, make_problem: Callable[[], Problem], name: str, batches: int
+) -> Callable[[Any], float]:
+    """A function from architectures to the zero-cost score `name` on a training's first `batches`.
+
+    It returns NaN if the score cannot be computed. Raises ConfigError if there is no such score, or if it is
+    not for these tasks.
+    """
+    if name not in PROXIES:
+        raise ConfigError(f"strategy.proxy: {name!r} is not a zero-cost score; {suggest(name, PROXIES)}")
+    if name in CLASSIFICATION_ONLY and task.kind != "classification":
+        raise ConfigError(f"strategy.proxy: {name} is for classification, and these tasks have no classes")
+    problem = make_problem()
+
+    def score(arch: Any) -> float:
+        try:
+            return PROXIES[name](Untrained.of(problem, arch, batches))
+        except FAILURES:
+            return math.nan
+
+    return score
 
 
 def _check_operations(space: SearchSpace[Any], allowed: list[str] | None) -> None:
