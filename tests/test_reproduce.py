@@ -15,9 +15,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from nasmeta.cli.main import main as nasmeta
 from nasmeta.errors import DataError, RunDirectoryError, RunFailed
+from nasmeta.trained.export.export import FORMATS
+from nasmeta.trained.export.format import Session
+from nasmeta.trained.export.onnx import Onnx
+from nasmeta.trained.export.pixels import OfPixels
 from tests.conftest import ROOT
 from tests.scripts import load_beside
 
@@ -94,6 +99,12 @@ TOGETHER = [
     ("searched", "all maml full maml-full searched searched-full reference"),
     ("searched", "all maml quick maml-quick random"),
     *(("learners", f"all 5-way-5-shot full full-5-way-5-shot {learner}") for learner in LEARNERS),
+    *(("small_devices", f"all {form}") for form in ("quick", "full")),
+    *(
+        ("small_devices", f"all {f} searched searched-{f} {limit}-KiB")
+        for f in ("quick", "full")
+        for limit in (64, 32)
+    ),
     ("per_task", "tnas-quick tnas-quick-long tnas-rates tnas-pruning"),
     ("per_task", "metanas-quick metanas-quick-long metanas-rates metanas-pruning"),
     ("per_task", "tnas-full tnas-full-long"),
@@ -147,7 +158,7 @@ def run(common: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     def run(name: str, out: Path, *words: str) -> None:
         experiment = script(name)
         monkeypatch.setattr(experiment.Run, "_run", here)
-        arguments = [f"{name}.py", "--quick", "--datasets", "strokes", "--out", str(out), *words, *TINY]
+        arguments = [f"{name}.py", "--quick", "--datasets", "strokes", "--out", str(out), *TINY, *words]
         monkeypatch.setattr(sys, "argv", arguments)
         assert experiment.main() == []
 
@@ -165,7 +176,7 @@ def table(page: Path, number: int = 0) -> list[list[str]]:
 def test_searched_and_killed_it_goes_on(run: Callable[..., None], tmp_path: Path) -> None:
     """Killed in a process of its own, which leaves one of nasmeta behind."""
     words = ["--learners", "protonet", "--seeds", "0", "meta_learner.train_way=5"]
-    killed = started(tmp_path, *words, *TINY)
+    killed = started(tmp_path, *TINY, *words)
     first = tmp_path / "strokes" / "protonet" / "searched-0"
     while not (first / "journal.jsonl").exists():
         assert killed.poll() is None, killed.communicate()
@@ -189,7 +200,7 @@ def test_searched_and_killed_it_goes_on(run: Callable[..., None], tmp_path: Path
 def test_what_is_done_is_not_run_again(
     run: Callable[..., None], common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["--learners", "reptile", "--tasks", "5-way-1-shot", "--seeds", "3", "task.meta_batch=2"]
+    words = ["--learners", "reptile", "--tasks", "5-way-1-shot", "--seeds", "3"]
     run("learners", tmp_path, *words)
     page = tmp_path / "learners-quick.md"
     (row,) = table(page)
@@ -216,6 +227,42 @@ def test_per_task(run: Callable[..., None], tmp_path: Path) -> None:
     (row,) = table(tmp_path / "per_task-quick.md")
     assert row[:3] == ["strokes", "tnas", "as it is"]
     assert float(row[9].split()[0]) == pytest.approx(float(row[3]) - float(row[4]), abs=0.11)
+
+
+class Unchanged(Onnx):
+    """A format whose files in int8 compute what the network computes."""
+
+    needs = ()
+
+    def converted(self, module: OfPixels, pixels: Tensor, metadata: dict[str, str]) -> bytes:
+        self.module = module
+        return b""
+
+    def quantized(self, data: bytes, pixels: Tensor) -> bytes:
+        return b""
+
+    def session(self, data: bytes) -> Session:
+        return lambda pixels: [output.numpy() for output in self.module(pixels)]
+
+
+def test_small_devices(run: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "onnx", Unchanged())
+    words = ["--networks", "4-conv-64", "32-KiB", "--seeds", "0", "--formats", "onnx"]
+    run("small_devices", tmp_path, *words, "batch_norm=running", "meta_learner.train_way=5")
+    page = tmp_path / "small_devices-quick.md"
+    reference, found, scaled = table(page)
+    names = ["4-conv-64", "32-KiB", "32-KiB, scaled"]
+    assert [row[1] for row in (reference, found, scaled)] == names
+    assert reference[6].count("conv3-64") == 4
+    assert float(found[4]) <= 32
+    against_scaled, against_reference = table(page, 1)
+    assert against_scaled[1:3] == ["32-KiB - scaled", f"{float(found[2]) - float(scaled[2]):+.2f}"]
+    assert against_reference[1:3] == ["32-KiB - 4-conv-64", f"{float(found[2]) - float(reference[2]):+.2f}"]
+    for row, name in zip(table(page, 2), names, strict=False):
+        assert row[1:3] == [name, "onnx"]
+        assert (row[3], row[6]) == (row[4], "+0.0")
+        stored = json.loads((tmp_path / "strokes" / f"{name}-0" / "summary.json").read_text())
+        assert float(row[3]) == pytest.approx(100 * stored["best"]["test_accuracy"], abs=0.01)
 
 
 def test_a_failed_run_is_named_and_the_others_go_on(runs: ModuleType) -> None:

@@ -51,7 +51,7 @@ def trained(options: Options, data: Data, task: str, learner: str, seed: int) ->
     overrides = [*data.overrides, *(word for group in groups for word in has[group])]
     reference, _ = reference_of([*overrides, *options.overrides])
     run = options.train(f"{data.name}/{task}/{learner}", reference, overrides, seed=seed)
-    run.make(options.threads).per_task()
+    run.make(options.threads)
     return Trained(data.name, task, learner, run)
 
 

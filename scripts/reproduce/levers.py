@@ -56,7 +56,6 @@ def search(options: Options, data: Data, lever: str, seed: int) -> Search:
     limits = within(reference_of([*shared, *options.overrides])[1])
     where = f"{data.name}/{lever.replace(', ', ',').replace(' ', '-')}"
     run = options.search(where, [*shared, *limits, *left_out], seed=seed).make(options.threads)
-    run.per_task()
     return Search(data.name, lever, run)
 
 

@@ -23,10 +23,10 @@ import torch
 
 from nasmeta.errors import NasmetaError, RunDirectoryError, RunFailed
 from nasmeta.run import journal, records
-from nasmeta.run.directory import read_config
+from nasmeta.run.directory import RunDirectory, read_config
+from nasmeta.run.per_task import PerTask
 from nasmeta.run.summary import read_summary
 from nasmeta.runtime import files
-from nasmeta.trained.meta_test import MetaTest
 
 T = TypeVar("T")
 
@@ -127,15 +127,17 @@ class Run:
         continued = [asked[event.continues] for event in asked.values() if event.continues is not None]
         return sum(each.iterations for each in asked.values()) - sum(each.iterations for each in continued)
 
+    def tested(self) -> PerTask:
+        """The accuracies on each meta-test task, of best.pt and of the reference."""
+        path = RunDirectory(self.directory).per_task
+        found = PerTask.load(path)
+        if found is None:
+            raise RunFailed(f"{path}: is missing or damaged")
+        return found
+
     def per_task(self) -> np.ndarray:
-        """The accuracy of best.pt on each of its meta-test tasks, computed once."""
-        stored = self._beside("npy")
-        if not stored.exists():
-            with composing:
-                test = MetaTest.of(self.directory / "best.pt", [], trusted=False)
-            with files.replacing(stored) as file:
-                np.save(file, test.score(test.state).per_task.numpy())
-        return np.load(stored)
+        """The accuracy of best.pt on each of its meta-test tasks."""
+        return self.tested().best
 
 
 def hardware() -> dict[str, Any]:

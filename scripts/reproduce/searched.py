@@ -53,9 +53,7 @@ def match(options: Options, data: Data, learner: str, seed: int) -> Match:
 
     def run(contender: str, *more: str) -> Run:
         where = f"{data.name}/{learner}/{contender}"
-        made = options.search(where, [*shared, *more], seed=seed).make(options.threads)
-        made.per_task()
-        return made
+        return options.search(where, [*shared, *more], seed=seed).make(options.threads)
 
     searched = run("searched", *strategy)
     as_many = f"budget.trials={random_trials(searched)}"

@@ -22,7 +22,7 @@ from nasmeta.meta_learners.task_head import TaskHead
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.runtime import files
 from nasmeta.trained.classifier import FewShotClassifier
-from nasmeta.trained.export.check import accuracies, training_images
+from nasmeta.trained.export.check import Accuracies, accuracies, training_images
 from nasmeta.trained.export.format import Format, Session, compared
 from nasmeta.trained.export.onnx import Onnx
 from nasmeta.trained.export.pixels import Head, OfPixels, activation_first
@@ -112,9 +112,9 @@ def write(
         quantized = format.quantized(data, int8.images)
         finished = format.finished(quantized, metadata)
         session = format.session(finished)
-        _check(
-            classifier, format, int8, session, lambda: format.deviations(data, quantized, int8.images[:20])
-        )
+        if int8.test is not None:
+            found = _measured(classifier, format, int8, session)
+            _check(found, int8.max_loss, lambda: format.deviations(data, quantized, int8.images[:20]))
         size = f"{len(finished) / 1024:.1f} KiB (in float32 {size})"
     arena = None if int8 is None else format.arena(finished, pixels)
     files.write_atomically(path, finished)
@@ -134,31 +134,32 @@ def _of_task(network: TaskNetwork, classifier: FewShotClassifier) -> OfPixels:
     return OfPixels(activation_first(network.body), Head(network), classifier.preprocessing).cpu()
 
 
-def _check(
-    classifier: FewShotClassifier,
-    format: Format,
-    int8: Int8,
-    session: Session,
-    deviations: Callable[[], dict[str, float]],
-) -> None:
-    """Logs the accuracies of float and int8. Raises RunFailed if int8 loses more than it may."""
-    if int8.test is None:
-        return
+def int8_accuracies(classifier: FewShotClassifier, format: Format, int8: Int8) -> Accuracies:
+    """The accuracies of the network and of its file in int8, which is not kept. Raises as `write` does."""
+    data = format.converted(_module(classifier, fitted=False), int8.images[:2], {})
+    return _measured(classifier, format, int8, format.session(format.quantized(data, int8.images)))
+
+
+def _measured(classifier: FewShotClassifier, format: Format, int8: Int8, session: Session) -> Accuracies:
+    """The accuracies on the meta-test tasks of the network and of what `session` runs."""
+    test = int8.test
+    assert test is not None
 
     def of_task(network: TaskNetwork, pixels: Tensor) -> Session:
-        module = _of_task(network, classifier)
-        data = format.converted(module, pixels, {})
+        data = format.converted(_of_task(network, classifier), pixels, {})
         return format.session(format.quantized(data, torch.cat([pixels, int8.images])))
 
-    learner = int8.test.learner
-    shared = isinstance(learner, TaskHead) and learner.shares_body(int8.test.state)
-    body = classifier.body if shared else None
-    found = accuracies(int8.test, classifier.preprocessing, body, session, of_task)
+    shared = isinstance(test.learner, TaskHead) and test.learner.shares_body(test.state)
+    return accuracies(test, classifier.preprocessing, classifier.body if shared else None, session, of_task)
+
+
+def _check(found: Accuracies, max_loss: float, deviations: Callable[[], dict[str, float]]) -> None:
+    """Logs the accuracies of float and int8. Raises RunFailed if int8 loses more than it may."""
     log.info("%s", found)
-    if found.loss > int8.max_loss:
+    if found.loss > max_loss:
         worst = sorted(deviations().items(), key=lambda item: item[1])[:WORST_LAYERS]
         layers = ", ".join(f"{name} ({ratio:.0f} dB)" for name, ratio in worst)
         raise RunFailed(
-            f"int8 loses {found.loss:.1f} points, more than --max-loss={int8.max_loss:g}, so nothing was "
+            f"int8 loses {found.loss:.1f} points, more than --max-loss={max_loss:g}, so nothing was "
             f"written; the layers with the lowest signal-to-noise ratio: {layers}"
         )
