@@ -15,7 +15,6 @@ TINY = [
     "device=cpu",
     "logger=none",
     "progress=false",
-    "save_seconds=0",
     "task.shot=5",
     "task.query=5",
     "task.meta_batch=2",
@@ -29,6 +28,9 @@ TINY = [
     "strategy.population_size=2",
     "strategy.sample_size=2",
 ]
+SAVED = [*TINY, "save_seconds=0"]
+"""For runs that are killed, at a counted write: they save after every iteration."""
+
 SHORT = [
     *TINY,
     "budget.trials=2",

@@ -21,7 +21,7 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal, read
 from nasmeta.training import checkpoint
 from tests.cli.kills import spawn
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 from tests.datasets.pictures import save
 from tests.datasets.test_image_folder import fill
 
@@ -29,7 +29,7 @@ from tests.datasets.test_image_folder import fill
 @pytest.fixture(scope="module")
 def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("killed") / "run"
-    assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], 18) == -signal.SIGKILL
+    assert spawn(["search", *SAVED, f"hydra.run.dir={directory}"], 18) == -signal.SIGKILL
     return directory
 
 
@@ -121,7 +121,7 @@ def killed_on_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split, first in (("train", 0), ("val", 3), ("test", 6)):
         fill(folder / "images" / split, 3, first=first)
     kept = [
-        o for o in TINY if "=" in o and not o.startswith(("dataset", "search_space", "meta_learner", "task"))
+        o for o in SAVED if "=" in o and not o.startswith(("dataset", "search_space", "meta_learner", "task"))
     ]
     arguments = [
         "search",

@@ -16,7 +16,7 @@ from nasmeta.cli.main import main
 from nasmeta.errors import CheckpointError
 from nasmeta.training import checkpoint
 from tests.cli.kills import FORK, outcome, spawn
-from tests.cli.runs import TINY, search
+from tests.cli.runs import SAVED, search
 
 KILL_AT = 20  # in the third trial's training, after two of its checkpoints
 Damage = Callable[[Path], None]
@@ -44,14 +44,14 @@ def lose(path: Path) -> None:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("unbroken") / "run"
-    assert spawn(["search", *TINY, f"hydra.run.dir={directory}"]) == 0
+    assert spawn(["search", *SAVED, f"hydra.run.dir={directory}"]) == 0
     return directory
 
 
 @pytest.fixture(scope="module")
 def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("killed") / "run"
-    assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], KILL_AT) == -signal.SIGKILL
+    assert spawn(["search", *SAVED, f"hydra.run.dir={directory}"], KILL_AT) == -signal.SIGKILL
     return directory
 
 
@@ -163,7 +163,7 @@ def run_on_a_full_disk(arguments: list[str], limit: int, said: Path) -> None:
 @pytest.mark.parametrize("limit", [5000, 9000])
 def test_a_full_disk_stops_the_run_unharmed(unbroken: Path, tmp_path: Path, limit: int) -> None:
     directory, said = tmp_path / "run", tmp_path / "said"
-    arguments = ["search", *TINY, f"hydra.run.dir={directory}"]
+    arguments = ["search", *SAVED, f"hydra.run.dir={directory}"]
     process = FORK.Process(target=run_on_a_full_disk, args=(arguments, limit, said))
     process.start()
     process.join(120)

@@ -142,7 +142,7 @@ def test_an_unfinished_run_may_grow_too(tmp_path: Path) -> None:
 
 def test_a_training_under_another_schedule_does_not_go_on(tmp_path: Path) -> None:
     """Interrupted in the finals, then given a longer schedule: what was begun is dropped."""
-    overrides = [*TINY_RANDOM, COSINE, "budget.final_iterations=8"]
+    overrides = [*TINY_RANDOM, COSINE, "budget.final_iterations=8", "save_seconds=0"]
     assert main(begun(tmp_path / "whole", [*overrides, "budget.final_iterations=9"])) == 0
     assert killed(begun(tmp_path / "run", overrides), 24)
     assert list((tmp_path / "run" / "checkpoints").glob("reference*.pt"))

@@ -73,8 +73,8 @@ def test_validation_decides_between_it_and_the_candidates(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "executor, kill_at",  # of 19 writes; by workers, those of the run itself alone are counted
-    [*(("serial", number) for number in range(14, 20)), ("process", 8)],
+    "executor, kill_at",  # of 13 writes; by workers, those of the run itself alone are counted
+    [*(("serial", number) for number in range(8, 14)), ("process", 8)],
 )
 def test_killed_and_resumed(unbroken: Path, tmp_path: Path, executor: str, kill_at: int) -> None:
     directory = tmp_path / "run"

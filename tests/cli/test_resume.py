@@ -15,23 +15,23 @@ from nasmeta.errors import RunDirectoryError
 from nasmeta.run.directory import RunDirectory
 from nasmeta.runtime import files
 from tests.cli.kills import kill_again_and_again, outcome, spawn, started
-from tests.cli.runs import TINY, search
+from tests.cli.runs import SAVED, search
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("unbroken") / "run"
-    assert spawn(["search", *TINY, f"hydra.run.dir={directory}"]) == 0
+    assert spawn(["search", *SAVED, f"hydra.run.dir={directory}"]) == 0
     return directory
 
 
 def test_two_unbroken_runs_are_the_same(unbroken: Path, tmp_path: Path) -> None:
-    assert spawn(["search", *TINY, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
+    assert spawn(["search", *SAVED, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
     assert outcome(tmp_path / "run") == outcome(unbroken)
 
 
 def test_another_seed_is_another_run(unbroken: Path, tmp_path: Path) -> None:
-    assert spawn(["search", *TINY, f"hydra.run.dir={tmp_path / 'run'}", "seed=1"]) == 0
+    assert spawn(["search", *SAVED, f"hydra.run.dir={tmp_path / 'run'}", "seed=1"]) == 0
     assert outcome(tmp_path / "run") != outcome(unbroken)
 
 
@@ -41,7 +41,7 @@ def test_another_seed_is_another_run(unbroken: Path, tmp_path: Path) -> None:
 )
 def test_killed_once(unbroken: Path, tmp_path: Path, kill_at: int, torn: bool) -> None:
     directory = tmp_path / "run"
-    assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], kill_at, torn) == -signal.SIGKILL
+    assert spawn(["search", *SAVED, f"hydra.run.dir={directory}"], kill_at, torn) == -signal.SIGKILL
     assert spawn(["resume", str(directory)]) == 0
     assert outcome(directory) == outcome(unbroken)
 
@@ -49,7 +49,7 @@ def test_killed_once(unbroken: Path, tmp_path: Path, kill_at: int, torn: bool) -
 def test_killed_before_there_is_a_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Without its configuration, the first write, there is nothing to go on with or in the way."""
     directory = tmp_path / "run"
-    command = ["search", *TINY, f"hydra.run.dir={directory}"]
+    command = ["search", *SAVED, f"hydra.run.dir={directory}"]
     assert spawn(command, 1) == -signal.SIGKILL
     assert main(["resume", str(directory)]) == 2
     assert f"{directory}" in capfd.readouterr().err
@@ -58,7 +58,7 @@ def test_killed_before_there_is_a_run(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 def test_killed_again_and_again(unbroken: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    assert kill_again_and_again(["search", *TINY, f"hydra.run.dir={directory}"], directory, 11) >= 4
+    assert kill_again_and_again(["search", *SAVED, f"hydra.run.dir={directory}"], directory, 11) >= 4
     assert outcome(directory) == outcome(unbroken)
 
 
@@ -89,7 +89,7 @@ def test_another_process_reproduces_the_summary_exactly(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_signal_saves_and_says_how_to_go_on(unbroken: Path, tmp_path: Path, number: int) -> None:
     directory = tmp_path / "run"
-    arguments = [*TINY, "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
+    arguments = [*SAVED, "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
     deadline = time.monotonic() + 60
     with started(["search", *arguments], tmp_path) as run:
         while not list(directory.glob("checkpoints/*.pt")) and time.monotonic() < deadline:
@@ -107,7 +107,7 @@ def test_a_signal_saves_and_says_how_to_go_on(unbroken: Path, tmp_path: Path, nu
 def test_a_changed_strategy_is_noticed(tmp_path: Path) -> None:
     """A journal that the code does not reproduce is refused, rather than mixed with another search."""
     directory = tmp_path / "run"
-    assert spawn(["search", *TINY, f"hydra.run.dir={directory}"], 20) == -signal.SIGKILL
+    assert spawn(["search", *SAVED, f"hydra.run.dir={directory}"], 20) == -signal.SIGKILL
     config = directory / "config.json"
     config.write_text(config.read_text().replace('"seed": 0', '"seed": 5'))
     assert spawn(["resume", str(directory)]) == 2

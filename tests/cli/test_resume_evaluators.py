@@ -8,7 +8,7 @@ import pytest
 from nasmeta.cli.main import main
 from nasmeta.search_spaces.nasbench201 import Nasbench201Space
 from tests.cli.kills import outcome, spawn
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 from tests.evaluators.tables import write_few_shot
 
 
@@ -17,7 +17,7 @@ def arguments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if request.param == "zero_cost":
         return [
             "search",
-            *TINY,
+            *SAVED,
             "evaluator=zero_cost",
             "evaluator.proxy=vote",
             "evaluator.voters=[snip,naswot]",
@@ -26,7 +26,7 @@ def arguments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     start = space.initial()
     table = tmp_path_factory.mktemp("table") / "table.csv"
     write_few_shot(table, map(str, [start, *space.neighbors(start)]), iterations=(3, 4))
-    kept = [o for o in TINY if not o.startswith(("dataset", "search_space", "meta_learner"))]
+    kept = [o for o in SAVED if not o.startswith(("dataset", "search_space", "meta_learner"))]
     return ["search", *kept, "search_space=nasbench201", "evaluator=tabular", f"evaluator.table={table}",
             "strategy.start=initial", "budget.trials=12", "budget.max_seconds=25"]  # fmt: skip
 

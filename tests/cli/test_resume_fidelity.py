@@ -16,10 +16,10 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal
 from nasmeta.strategies.pareto import dominates
 from tests.cli.kills import kill_again_and_again, outcome
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 
-# TINY without the options of evolution, which the others do not have.
-BASE = [override for override in TINY if not override.startswith("strategy.")]
+# SAVED without the options of evolution, which the others do not have.
+BASE = [override for override in SAVED if not override.startswith("strategy.")]
 RUNS = {
     "hyperband": [
         "strategy=hyperband",

@@ -8,7 +8,7 @@ import torch
 
 from nasmeta.run.journal import read
 from tests.cli.kills import kill_again_and_again, outcome, spawn
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 
 ROUNDS = [
     *("budget.trials=4", "budget.final_candidates=3", "budget.final_rounds=2", "budget.final_seeds=2"),
@@ -17,7 +17,7 @@ ROUNDS = [
 
 
 def arguments(directory: Path, *overrides: str) -> list[str]:
-    return ["search", *TINY, *ROUNDS, *overrides, f"hydra.run.dir={directory}"]
+    return ["search", *SAVED, *ROUNDS, *overrides, f"hydra.run.dir={directory}"]
 
 
 @pytest.fixture(scope="module")

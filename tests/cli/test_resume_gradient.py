@@ -10,7 +10,7 @@ import torch
 
 from nasmeta.cli.main import main
 from tests.cli.kills import kill_again_and_again, outcome, spawn
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 
 SMALL = [
     "dataset=strokes",
@@ -31,7 +31,7 @@ SMALL = [
     "budget.search_iterations=2",
     "budget.final_iterations=2",
 ]
-BASE = [o for o in TINY if not o.startswith(("strategy.", "dataset", "search_space", "task.shot"))]
+BASE = [o for o in SAVED if not o.startswith(("strategy.", "dataset", "search_space", "task.shot"))]
 RUNS = {
     "gdas": [
         "strategy=differentiable",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.cli.kills import kill_again_and_again, outcome, spawn
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 
 IMAGES = [
     *("dataset=strokes", "dataset.train_classes=8", "dataset.valid_classes=6", "dataset.test_classes=6"),
@@ -17,7 +17,7 @@ IMAGES = [
     *("meta_learner=protonet", "task.way=2", "task.shot=1", "task.query=2", "batch_norm=running"),
 ]
 KEEP = ["augment=handwriting", "budget.keep=best", "budget.judge_every=2", "budget.final_iterations=5"]
-BASE = [o for o in TINY if not o.startswith(("dataset", "search_space", "meta_learner", "task."))]
+BASE = [o for o in SAVED if not o.startswith(("dataset", "search_space", "meta_learner", "task."))]
 
 
 def arguments(directory: Path, *overrides: str) -> list[str]:

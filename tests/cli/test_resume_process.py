@@ -14,7 +14,7 @@ import torch
 
 from nasmeta.cli.main import main
 from tests.cli.kills import Started, fork_workers, outcome, spawn, started
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 from tests.cli.test_resume_fidelity import BASE
 from tests.cli.test_resume_fidelity import RUNS as FIDELITY
 
@@ -91,7 +91,7 @@ def test_a_trial_gives_the_same_wherever_it_runs(tmp_path: Path) -> None:
 def running(tmp_path: Path) -> Iterator[Started]:
     """A run of long trials, of which two have begun and are saved."""
     directory = tmp_path / "run"
-    run = [*TINY, "executor=process", "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
+    run = [*SAVED, "executor=process", "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
     with started(["search", *run], tmp_path) as process:
         assert _soon(lambda: len(list(directory.glob("checkpoints/search-*.pt"))) == 2)
         yield process

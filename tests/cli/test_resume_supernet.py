@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.kills import outcome, spawn
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 
 RUNS = {
     "spos": [
@@ -20,7 +20,7 @@ RUNS = {
 
 
 def arguments(name: str, directory: Path) -> list[str]:
-    kept = [o for o in TINY if name == "spos" or not o.startswith("strategy.")]
+    kept = [o for o in SAVED if name == "spos" or not o.startswith("strategy.")]
     run = ["evaluator=supernet", "search_space.widths=[16,24]", "search_space.max_layers=2", *RUNS[name]]
     return ["search", *kept, *run, f"hydra.run.dir={directory}"]
 

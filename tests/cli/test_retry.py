@@ -64,7 +64,7 @@ def test_killed_while_it_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for directory in (tmp_path / "unbroken", tmp_path / "run"):
         with monkeypatch.context() as patch:
             failing(patch, {0, 2})
-            assert main(begun(directory, RANDOM)) == 0
+            assert main(begun(directory, [*RANDOM, "save_seconds=0"])) == 0
     command, kills = ["resume", str(tmp_path / "run"), "--retry-failed"], 0
     while killed(command, 9):
         command, kills = ["resume", str(tmp_path / "run")], kills + 1

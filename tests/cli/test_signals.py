@@ -17,14 +17,14 @@ import torch
 
 from nasmeta.runtime.signals import interruptible
 from tests.cli.kills import Started, started
-from tests.cli.runs import TINY
+from tests.cli.runs import SAVED
 
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Started]:
     """A run of many short trials, of which some are over."""
     directory = tmp_path / "run"
-    arguments = [*TINY, "budget.trials=400", "strategy.population_size=20", f"hydra.run.dir={directory}"]
+    arguments = [*SAVED, "budget.trials=400", "strategy.population_size=20", f"hydra.run.dir={directory}"]
     journal = directory / "journal.jsonl"
     deadline = time.monotonic() + 100
     with started(["search", *arguments], tmp_path) as run:
@@ -96,7 +96,7 @@ def test_under_nohup_a_run_outlives_its_terminal() -> None:
 def test_a_terminal_that_is_closed_stops_the_run_and_saves_it(tmp_path: Path) -> None:
     """The terminal refuses what is written from then on: the bars' last lines and the hint."""
     directory = tmp_path / "run"
-    arguments = [*TINY, "progress=true", "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
+    arguments = [*SAVED, "progress=true", "budget.search_iterations=100000", f"hydra.run.dir={directory}"]
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-m", "nasmeta", "search", *arguments])

@@ -20,7 +20,7 @@ SWEPT = "meta_learner.inner_lr=interval(0.001,0.05)"
 
 
 def sweep(directory: Path, *overrides: str) -> list[str]:
-    return ["search", *SHORT, f"hydra.sweep.dir={directory}", *OPTUNA, *overrides]
+    return ["search", *SHORT, "save_seconds=0", f"hydra.sweep.dir={directory}", *OPTUNA, *overrides]
 
 
 @pytest.fixture(scope="module")

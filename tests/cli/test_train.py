@@ -39,7 +39,7 @@ def test_an_architecture_is_trained_whatever_kills_it(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
 
     def arguments(directory: Path) -> list[str]:
-        return ["train", ARCH, *SETTINGS, f"hydra.run.dir={directory}"]
+        return ["train", ARCH, *SETTINGS, "save_seconds=0", f"hydra.run.dir={directory}"]
 
     assert spawn(arguments(whole)) == 0
     assert kill_again_and_again(arguments(killed), killed, 7) >= 2

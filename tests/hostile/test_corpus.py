@@ -53,7 +53,13 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
             save(pictures / str(label) / f"{number}.png", (25 * label, 90 * number, 0), (16, 16))
     run, interrupted, sweep = (folder / name for name in ("run", "interrupted", "sweep"))
     assert spawn([*arguments(pictures), "logger=tensorboard", f"hydra.run.dir={run}"]) == 0
-    killed = ["search", *SHORT, "budget.search_iterations=20", f"hydra.run.dir={interrupted}"]
+    killed = [
+        "search",
+        *SHORT,
+        "save_seconds=0",
+        "budget.search_iterations=20",
+        f"hydra.run.dir={interrupted}",
+    ]
     assert spawn(killed, kill_at=14, torn=True) == -signal.SIGKILL
     jobs = ["search", "-m", *SHORT, "seed=1,2", f"hydra.sweep.dir={sweep}"]
     assert spawn(jobs) == 0

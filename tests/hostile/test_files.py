@@ -53,7 +53,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Kind:
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Kind:
     """A run that was killed during a training, with two generations of its checkpoint."""
     directory = tmp_path_factory.mktemp("interrupted") / "run"
-    command = ["search", *SHORT, "budget.search_iterations=20", f"hydra.run.dir={directory}"]
+    command = [
+        "search",
+        *SHORT,
+        "save_seconds=0",
+        "budget.search_iterations=20",
+        f"hydra.run.dir={directory}",
+    ]
     assert spawn(command, kill_at=14, torn=True) == -signal.SIGKILL
     assert list(directory.glob("checkpoints/*.previous"))
     return Kind(directory, ["resume", "report"])
