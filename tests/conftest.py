@@ -24,6 +24,7 @@ EXTRAS = {
     "datasets": ("fontTools", "resvg_py"),
     "joblib": ("hydra_plugins", "hydra_plugins.hydra_joblib_launcher"),
     "mlflow": ("mlflow", "sqlalchemy"),
+    "mlflow_server": ("mlflow", "flask"),  # pip install mlflow
     "onnx": ("onnxruntime", "onnxscript"),
     "optuna": ("optuna",),
     "pandas": ("pandas",),

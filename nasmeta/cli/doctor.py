@@ -210,7 +210,8 @@ def _cost(composition: Composition) -> Found:
     each = f"{1000 * iteration:.0f} ms a meta-iteration, {1000 * judged:.1f} ms a test task, {peak}"
     if not composition.judges.search.continues:
         return "ok", each
-    search = budget.trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)
+    trials = budget.trials + (budget.reference_trials if keys.tune else 0)
+    search = trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)
     rounds = schedule(
         budget.final_candidates,
         rounds=budget.final_rounds,

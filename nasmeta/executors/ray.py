@@ -6,9 +6,9 @@ each machine fetches it. Without an `address` (or RAY_ADDRESS), a cluster of thi
 which ends with the run.
 
 For `order`, see executor=process. By submission, a run is the same every time for the same number of workers
-on machines of one kind. A trial's iterations cannot be followed while it
-runs. If a machine is taken away, its trials go on elsewhere from what they have saved. If an actor dies alone
-(memory is short), its trial fails.
+on machines of one kind. A trial's readings come with its result, since a message for each would cost more
+than it is worth. If a machine is taken away, its trials go on elsewhere from what they have saved. If an
+actor dies alone (memory is short), its trial fails.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 
 from nasmeta.errors import ConfigError, Interrupted, NasmetaError, RunFailed
-from nasmeta.executors.base import Executor, Order, Rebuild, lost
+from nasmeta.executors.base import Executor, Follow, Order, Rebuild, lost
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.import_path import leave_out_current_folder, outside_current_folder
 from nasmeta.runtime.stored import UsersOnly
@@ -41,6 +41,9 @@ POLL_SECONDS = 0.1
 SAVING_SECONDS = 60.0
 """How long stopped trials may take to save, in seconds."""
 
+
+Answer = TrialResult | Interrupted | NasmetaError
+"""How a job ends in a worker."""
 
 Address = Annotated[
     str | None,
@@ -66,10 +69,11 @@ class RayExecutor(Executor):
         address: Address,
         order: Order,
         rebuild: Rebuild,
+        follow: Follow,
         stop: Stop,
     ) -> None:
         self.workers, self._cpus, self._gpus, self._address = workers, cpus, gpus, address
-        self._order, self._rebuild, self._stop = order, rebuild, stop
+        self._order, self._rebuild, self._follow, self._stop = order, rebuild, follow, stop
         self._ray: Any = None
         self._actors: list[Any] = []
         self._idle: list[Any] = []
@@ -184,7 +188,7 @@ class RayExecutor(Executor):
 
     def _result(self, running: "_Running") -> TrialResult:
         try:
-            answer = self._ray.get(running.answer)
+            answer = self._told(running)
         except self._ray.exceptions.RayTaskError as error:
             raise RunFailed(f"a worker failed: {' '.join(str(error.cause).split())}") from error
         except self._ray.exceptions.RayActorError as error:
@@ -195,14 +199,26 @@ class RayExecutor(Executor):
         if isinstance(answer, NasmetaError):
             raise answer
         self._idle.append(running.actor)
-        result: TrialResult = answer
-        return result
+        assert isinstance(answer, TrialResult)
+        return answer
+
+    def _told(self, running: "_Running") -> "Answer":
+        """How a job has ended, once its readings are passed on."""
+        readings: list[Progress]
+        answer: Answer
+        readings, answer = self._ray.get(running.answer)
+        for progress in readings:
+            self._follow(running.job, progress)
+        return answer
 
     def _halt(self) -> NoReturn:
         """Makes every worker save its job, then raises Interrupted."""
         self._flag.set.remote()
-        answers = [running.answer for running in self._busy]
-        self._ray.wait(answers, num_returns=len(answers), timeout=SAVING_SECONDS)
+        answers = {running.answer: running for running in self._busy}
+        saved, _ = self._ray.wait(list(answers), num_returns=len(answers), timeout=SAVING_SECONDS)
+        for answer in saved:
+            with suppress(Exception):  # a worker that failed has nothing to tell
+                self._told(answers[answer])
         raise Interrupted(f"stopped with {len(answers)} of its trials in progress")
 
 
@@ -241,11 +257,13 @@ class _Worker:
         self._stopping = threading.Event()
         threading.Thread(target=self._listen, args=(flag,), daemon=True).start()
 
-    def run(self, job: Job) -> TrialResult | Interrupted | NasmetaError:
+    def run(self, job: Job) -> tuple[list[Progress], Answer]:
+        """Judges a job; returns its readings, and how it ended."""
+        readings: list[Progress] = []
         try:
-            return self._judge(job, _not_followed, self._stopping.is_set)
+            return readings, self._judge(job, readings.append, self._stopping.is_set)
         except (Interrupted, NasmetaError) as error:
-            return error
+            return readings, error
 
     def is_there(self) -> None:
         """Answers once the job that it runs has ended."""
@@ -254,7 +272,3 @@ class _Worker:
         with suppress(Exception):  # the run has ended, and this actor ends with it
             import_module("ray").get(flag.wait.remote())
             self._stopping.set()
-
-
-def _not_followed(progress: Progress) -> None:
-    """Drops a reading: a message for each would cost more than it is worth."""

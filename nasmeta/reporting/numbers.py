@@ -1,6 +1,7 @@
 """How numbers read in text: percent, errors, counts, durations, shortened strings."""
 
 import math
+import time
 
 from nasmeta.runtime.text import printable
 from nasmeta.trial import TrialResult
@@ -99,6 +100,11 @@ def duration(seconds: float) -> str:
             rest = whole % size // below
             return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
     return f"{whole} s"
+
+
+def when(began: float | None) -> str:
+    """A time in seconds since 1970 as local time, like 2026-11-26 15:22; "" if it is not known."""
+    return "" if began is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(began))
 
 
 def counted(count: int, thing: str) -> str:

@@ -26,6 +26,7 @@ from nasmeta.networks.execution import Execution, check
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.run.judges import Judges
+from nasmeta.run.placement import check_devices, sharing
 from nasmeta.runtime.device import pick, warn_of_sharing
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
@@ -94,8 +95,7 @@ class Composition:
         check_compatible(Parts(strategy, evaluator, composition.executor, learner, keys))
         for tracker in keys.logger.values():
             resolve("logger", tracker["_target_"], trusted=True).check()
-        for name in config.groups["executor"].get("devices") or ():
-            pick(name, tf32=keys.precision == "tf32", key="executor.devices")
+        check_devices(config.groups["executor"], composition.device, tf32=keys.precision == "tf32")
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises if the space is for other inputs
         return composition
@@ -165,10 +165,8 @@ class Composition:
         task = self.config.keys.task
         for notice in self.dataset.notices(shot=task.shot, query=task.query):
             _log.warning("%s", notice)
-        options = self.config.groups["executor"]
-        devices = options.get("devices") or [str(self.device)]
-        workers = options.get("per_device", 1) if options.get("devices") else options.get("workers", 1)
-        if workers > 1 and str(devices[0]).startswith("cuda"):
+        workers = sharing(self.config.groups["executor"], self.device)
+        if workers > 1:
             warn_of_sharing(workers)
 
     @cached_property

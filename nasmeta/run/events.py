@@ -20,10 +20,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RunStarted:
-    """The run begins, or is `resumed` after `finished` of its `trials` and `full` of its full trainings.
+    """The run begins, or is `resumed` after `finished` of its `trials`.
 
-    settings: the configuration by dotted key. overrides: those of the command, as far as they are known.
-    began: when the run first started, in seconds since 1970.
+    ended: all that has ended, by phase and number. searching: whether its search goes on. settings: the
+    configuration by dotted key. overrides: those of the command, as far as they are known. began: when the
+    run first started, in seconds since 1970.
     """
 
     directory: str
@@ -35,7 +36,8 @@ class RunStarted:
     """A meta-training batch to show; None if the run trains no network."""
     best: TrialResult | None = None
     """The best trial so far of a resumed run."""
-    full: int = 0
+    ended: Mapping[tuple[Phase, int], TrialResult] = field(default_factory=dict)
+    searching: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     began: float | None = None

@@ -53,7 +53,6 @@ class Recorder:
         state, command = self.state, self._command or records.command(self.state.starts)
         if retry_failed and state.failed:
             self.record(Retried(trials=state.failed))
-        full = [key for key in state.finished if key[0] in ("final", "reference")]
         self.announce(
             RunStarted(
                 directory=str(self._directory.path),
@@ -63,7 +62,8 @@ class Recorder:
                 batch_norm=self._composition.config.keys.batch_norm,
                 episode=problem.train.batch(0, 1) if problem else None,
                 best=state.best,
-                full=len(full) if state.has_searched else 0,
+                ended=state.finished,
+                searching=not state.has_searched,
                 settings=self._composition.config.hparams(),
                 overrides=command.overrides if command else (),
                 began=state.starts[0].at if state.starts else None,

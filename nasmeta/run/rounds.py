@@ -29,11 +29,14 @@ def schedule(candidates: int, *, rounds: int, iterations: int, networks: int) ->
     return [*shorter, Round(last, iterations, networks)]
 
 
-def trainings(rounds: Sequence[Round]) -> list[int]:
-    """The meta-iterations of every training in these rounds, in order, without those of earlier rounds."""
+def trainings(rounds: Sequence[Round], ended: Sequence[int] = ()) -> list[int]:
+    """The meta-iterations of every training in these rounds, in order, without those of earlier rounds.
+
+    ended: the iterations of the trainings that have ended, which are left out.
+    """
     lengths, before = list[int](), 0
     for each in rounds:
         of_one = [each.iterations - before, *[each.iterations] * (each.networks - 1)]
-        lengths += of_one * (each.candidates + 1)
+        lengths += (of_one * (each.candidates + 1))[ended.count(each.iterations) :]
         before = each.iterations
     return lengths

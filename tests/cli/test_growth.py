@@ -13,6 +13,7 @@ from nasmeta.strategies.random import RandomSearch
 from tests.cli.kills import outcome
 from tests.cli.runs import TINY
 from tests.cli.test_resume_strategies import FAST, TUNED, UNTRAINED, killed
+from tests.reporting.stored_runs import Page
 
 CHEAP = [*FAST, *UNTRAINED]
 HALVING = [
@@ -95,7 +96,9 @@ def test_it_ends_as_one_that_asked_for_as_much_from_the_start(
     assert "not those of a run that began with as many" not in err
 
 
-def test_a_full_training_goes_on_where_it_had_stopped(tmp_path: Path) -> None:
+def test_a_full_training_goes_on_where_it_had_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(begun(tmp_path, [*TINY_RANDOM, CONSTANT])) == 0
     assert main(["resume", str(tmp_path), "budget.final_iterations=7"]) == 0
     lines, _ = read(tmp_path / "journal.jsonl")
@@ -111,6 +114,11 @@ def test_a_full_training_goes_on_where_it_had_stopped(tmp_path: Path) -> None:
     assert len(both) == 2
     assert best["train_seconds"] == pytest.approx(sum(both))
     assert load_run(tmp_path).changes == ()
+    assert main(["show", str(tmp_path)]) == 0
+    assert main(["report", str(tmp_path)]) == 0
+    for told in (capsys.readouterr().out, Page(tmp_path / "report.html").text):
+        assert "budget.final_iterations 4 -> 7" in told
+        assert "earlier/1" in told
 
 
 def test_a_cut_bracket_is_told_before_it_begins(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,16 @@
 """`history=[RUN]`: a search begins with the trials of an earlier run."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nasmeta.cli.main import main
+from nasmeta.reporting.numbers import judged
+from nasmeta.reporting.read.load import load_run
+from nasmeta.reporting.read.origins import warm_start
 from nasmeta.run.journal import read
 from tests.cli.kills import outcome
 from tests.cli.test_growth import begun
@@ -71,6 +75,21 @@ def test_the_best_of_the_earlier_run_enters_the_finals_if_it_meets_the_limits(
         assert main(begun(directory, [*limited, f"history=[{earlier}]"])) == 0
         finals = [line["arch"] for line in lines(directory, "finished") if line["phase"] == "final"]
         assert (best["arch"] in finals) is enters
+
+
+def test_what_the_trials_of_an_earlier_run_brought(earlier: Path, tmp_path: Path) -> None:
+    warm = [*CHEAP, *LEARNING["evolution"], "seed=1", f"history=[{earlier}]"]
+    assert main(begun(tmp_path, warm)) == 0
+    known, own = load_run(earlier), load_run(tmp_path)
+    assert warm_start(known) == ""
+    assert known.best is not None
+    assert own.best is not None
+    for best, whose in ((known.best, "an earlier one"), (own.best, "this run")):
+        chosen = {"chosen": "searched", "best": {"arch": best.arch}}
+        told = warm_start(replace(own, summary=chosen))
+        assert told.startswith(f"{len(known.trials)} trials of {earlier}, the best: {judged(known.best)}; ")
+        assert f"own: {judged(own.best)}; " in told
+        assert told.endswith(f"network is of {whose}")
 
 
 def refused(directory: Path, overrides: list[str], capfd: pytest.CaptureFixture[str]) -> str:

@@ -1,8 +1,11 @@
 """Sweeps: killed and resumed they end as if never interrupted; a failing job stops no other."""
 
 import json
+import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,42 @@ def test_jobs_side_by_side_are_those_of_one_after_the_other(
     assert main(sweep(directory, "-m", "meta_learner.inner_lr=1e30,0.01", *parallel)) == 1
     assert "job 0 (" in capfd.readouterr().err
     assert [job["status"] for job in jobs(directory)] == ["failed", "done"]
+
+
+STAND_INS = """
+import os
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from nasmeta.datasets.sinusoid import Sinusoid
+from nasmeta.runtime import device
+
+def stand_in(name, index):
+    Path(__file__).with_name(f"{os.getpid()}.{index}").touch()
+    return torch.device("cpu", index)
+
+two = SimpleNamespace(is_available=lambda: True, device_count=lambda: 2)
+device.torch = SimpleNamespace(cuda=two, backends=torch.backends, device=stand_in)
+
+class Mine(Sinusoid):
+    pass
+"""
+
+
+@pytest.mark.extra("joblib")
+def test_jobs_side_by_side_have_devices_of_their_own(unbroken: Path, tmp_path: Path) -> None:
+    """Two CPU devices stand for two GPUs. The process that begins the sweep keeps none."""
+    (tmp_path / "mine.py").write_text(STAND_INS)
+    places = {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    options = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "device=cuda:auto"]
+    command = sweep(tmp_path / "sweep", *GRID, *options, "dataset._target_=mine.Mine")
+    run = subprocess.Popen([sys.executable, "-m", "nasmeta", *command], env=os.environ | places)
+    assert run.wait(120) == 0
+    taken = [path.suffixes for path in tmp_path.glob("*.[01]") if path.stem != str(run.pid)]
+    assert sorted(taken) == [[".0"], [".1"]]
+    for number in range(3):
+        tensors = (outcome(place / str(number))["tensors"] for place in (tmp_path / "sweep", unbroken))
+        assert next(tensors) == next(tensors)
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,9 @@ from nasmeta.executors import ray as module
 from nasmeta.executors.ray import RayExecutor
 from nasmeta.run.composition import Composition, fingerprints, rebuild
 from nasmeta.training.trained_network import TrainedNetwork
-from tests.cli.kills import outcome
-from tests.cli.runs import TINY
 from tests.datasets.pictures import save
 from tests.executors import toy
+from tests.executors.test_equal_results import searched
 from tests.executors.toy import job
 
 pytestmark = pytest.mark.extra("ray")
@@ -35,7 +34,7 @@ pytestmark = pytest.mark.extra("ray")
 
 def executor(workers: int = 2, stop: threading.Event | None = None, **options: object) -> RayExecutor:
     defaults = {"cpus": 1, "gpus": 0.0, "address": "local", "order": "submission", "rebuild": toy.rebuild}
-    settings = defaults | options
+    settings = defaults | {"follow": lambda job, progress: None} | options
     return RayExecutor(workers=workers, stop=(stop or threading.Event()).is_set, **settings)  # type: ignore[arg-type]
 
 
@@ -83,9 +82,9 @@ def test_what_ends_a_run_ends_it_from_a_worker_too(pair: RayExecutor) -> None:
 
 def test_stopped_all_jobs_are_saved(tmp_path: Path, pair: RayExecutor) -> None:
     pair.close()  # one cluster a process
-    stopping = threading.Event()
-    with closing(executor(stop=stopping)) as one:
-        one.submit(job(0, "quick"))
+    stopping, readings = threading.Event(), list[int]()
+    with closing(executor(stop=stopping, follow=lambda job, progress: readings.append(job.trial))) as one:
+        one.submit(job(0, "says"))
         one.submit(job(1, "endless", tmp_path))
         while not (tmp_path / "1.pt").exists():
             time.sleep(0.02)
@@ -93,6 +92,7 @@ def test_stopped_all_jobs_are_saved(tmp_path: Path, pair: RayExecutor) -> None:
         with pytest.raises(Interrupted, match="stopped with 2 "):
             one.collect()
         assert (tmp_path / "1.pt").read_text() == "saved"
+    assert readings == [0], "and what is read of them is kept"
 
 
 def test_what_cannot_begin_is_said(pair: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,18 +110,9 @@ def test_what_cannot_begin_is_said(pair: RayExecutor, monkeypatch: pytest.Monkey
 
 
 def test_a_search_is_that_of_one_trial_after_the_other(tmp_path: Path, pair: RayExecutor) -> None:
-    """Random search, whose proposals depend on no result: bit by bit."""
     pair.close()
-    settings = [*(word for word in TINY if not word.startswith("strategy.")), "strategy=random"]
-    ended = []
-    for name in ("serial", "ray"):
-        directory = tmp_path / name
-        extra = ["executor.address=local"] if name == "ray" else []
-        assert main(["search", *settings, f"hydra.run.dir={directory}", f"executor={name}", *extra]) == 0
-        result = outcome(directory)
-        result["journal"] = [r for r in result["journal"] if r["event"] != "asked"]
-        ended.append(result)
-    assert ended[0] == ended[1]
+    by_ray = ["executor=ray", "executor.workers=2", "executor.address=local"]
+    assert searched(tmp_path / "ray", *by_ray) == searched(tmp_path / "serial", "executor=serial")
 
 
 SMALL = [

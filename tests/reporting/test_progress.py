@@ -95,23 +95,24 @@ def test_readings_come_at_most_every_half_minute() -> None:
 
 
 def test_full_trainings_are_named_and_not_counted() -> None:
+    full = {"iterations": 20, "train_seconds": 80.0, "seconds": 81.0}
     lines = lines_of(
         run_started(trials=1),
         41.0,
         trial_finished(0, 0.9, best=True),
-        trial_started(0, "final", "a", 500),
-        trial_finished(0, 0.91, best=True, phase="final"),
-        trial_started(0, "reference", "b", 500),
-        trial_finished(0, 0.92, best=False, phase="reference"),
+        trial_started(0, "final", "a", 20),
+        81.0,
+        trial_finished(0, 0.91, best=True, phase="final", **full),
+        trial_started(0, "reference", "b", 20),
+        81.0,
+        trial_finished(0, 0.92, best=False, phase="reference", **full),
     )
-    assert lines[2] == "final trial 0: training a for 500 iterations"
+    assert lines[2] == "final trial 0: training a for 20 iterations"
     assert lines[3].startswith("final trial 0 conv3")
-    assert lines[4] == "reference: training b for 500 iterations"
+    assert lines[4] == "reference: training b for 20 iterations"
     assert lines[5].startswith("reference conv3")
     left = [line.rpartition("about ")[2] for line in lines if "left" in line]
-    assert left == ["2 min 44 s left", "42 s left", "0.7 s left"], (
-        "trainings and the test; the last one alone"
-    )
+    assert left == ["2 min 44 s left", "1 min 23 s left", "2.0 s left"], "trainings and the test"
 
 
 def test_regression_shows_losses() -> None:

@@ -8,7 +8,7 @@ import pytest
 from nasmeta.cli.main import main
 from nasmeta.reporting.read.remaining import seconds_left
 from nasmeta.run.directory import RunDirectory
-from nasmeta.trial import TrialResult
+from nasmeta.trial import Phase, TrialResult
 from tests.reporting.stored_runs import copied, records, searched
 
 SETTINGS = {
@@ -33,22 +33,35 @@ TRIAL = TrialResult(
     train_seconds=20.0,
     seconds=22.0,
 )
+ALL: tuple[tuple[Phase, int], ...] = (("final", 0), ("final", 1), ("reference", 0))
 
 
 def test_the_time_left_counts_every_phase() -> None:
     """A meta-iteration takes 0.2 s and a judgement of 10 tasks 2 s."""
     search, training, test = 22.0, 1000 * 0.2 + 2.0, 2 * 50 * 0.2
-    assert seconds_left(SETTINGS, [], trials=5, full=0) is None
+    assert seconds_left(SETTINGS, [], trials=5, ended={}) is None
     whole = 3 * search + 3 * training + test
-    assert seconds_left(SETTINGS, [TRIAL] * 2, trials=3, full=0) == pytest.approx(whole)
+    assert seconds_left(SETTINGS, [TRIAL] * 2, trials=3, ended={}) == pytest.approx(whole)
     full = replace(TRIAL, iterations=1000, train_seconds=200.0, seconds=202.0)
-    assert seconds_left(SETTINGS, [TRIAL, full], trials=0, full=1) == pytest.approx(2 * training + test)
-    assert seconds_left(SETTINGS, [TRIAL], trials=0, full=3) == pytest.approx(test)
+    left = seconds_left(SETTINGS, [TRIAL, full], trials=0, ended={("final", 0): full})
+    assert left == pytest.approx(2 * training + test)
+    assert seconds_left(SETTINGS, [TRIAL], trials=0, ended=dict.fromkeys(ALL, full)) == pytest.approx(test)
+    short = seconds_left(SETTINGS, [TRIAL], trials=0, ended=dict.fromkeys(ALL, TRIAL))
+    assert short == pytest.approx(3 * training + test), "of before budget.final_iterations grew"
+
+
+def test_the_time_left_counts_the_settings_of_the_reference() -> None:
+    settings = {**SETTINGS, "tune.optimizer.lr": "[0.1, 0.01]", "budget.reference_trials": 4}
+    plain, tuned = (
+        seconds_left(each, [TRIAL], trials=1, ended={("tuning", 0): TRIAL}) for each in (SETTINGS, settings)
+    )
+    assert plain is not None
+    assert tuned == pytest.approx(plain + 3 * 22.0)
 
 
 def test_failed_trials_set_no_pace() -> None:
     failed = replace(TRIAL, status="failed", train_seconds=1e6, seconds=1e6)
-    once, twice = (seconds_left(SETTINGS, [TRIAL, *[failed] * n], trials=2, full=0) for n in (0, 1))
+    once, twice = (seconds_left(SETTINGS, [TRIAL, *[failed] * n], trials=2, ended={}) for n in (0, 1))
     assert once is not None
     assert twice == once
 

@@ -1,9 +1,16 @@
 """What every tracker is told of a run, and what MLflow and Weights & Biases keep of it."""
 
-from collections.abc import Callable, Mapping
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -160,13 +167,11 @@ def show(make: Made, directory: Path) -> None:
         tracker.close()
 
 
-@pytest.mark.extra("mlflow")
-def test_mlflow_keeps_a_resumed_run_as_one(tmp_path: Path) -> None:
+def check_mlflow(address: str) -> None:
+    """What MLflow has of the run that `show` makes, in the experiment "mine"."""
     from mlflow import MlflowClient
 
-    place = tmp_path / "mlruns"
-    show(lambda directory: MLflow(directory=directory, place=str(place), experiment="mine"), tmp_path / "run")
-    client = MlflowClient(tracking_uri=f"sqlite:///{place / 'mlflow.db'}")
+    client = MlflowClient(tracking_uri=address)
     experiment = client.get_experiment_by_name("mine")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
@@ -175,8 +180,59 @@ def test_mlflow_keeps_a_resumed_run_as_one(tmp_path: Path) -> None:
     assert run.data.metrics["test_accuracy"] == 0.934
     history = client.get_metric_history(run.info.run_id, "search/valid_accuracy")
     assert [(metric.step, metric.value) for metric in history] == [(0, 0.9), (1, 0.8)]
-    found = {path.relative_to(place).parts[-1] for path in (place / "artifacts").rglob("*") if path.is_file()}
-    assert found >= {"best.pt", "000000.png"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"best.pt", "episode", "best"}
+    pictures = client.list_artifacts(run.info.run_id, "episode/support_and_query")
+    assert [file.path.rpartition("/")[2] for file in pictures] == ["000000.png", "000001.png"]
+
+
+@pytest.mark.extra("mlflow")
+def test_mlflow_keeps_a_resumed_run_as_one(tmp_path: Path) -> None:
+    place = tmp_path / "mlruns"
+    show(lambda directory: MLflow(directory=directory, place=str(place), experiment="mine"), tmp_path / "run")
+    check_mlflow(f"sqlite:///{place / 'mlflow.db'}")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """The address of an `mlflow server` that keeps everything in a folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    places = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        "artifacts",
+    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1", *places]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while not _answers(f"{address}/health"):
+            alive = process.poll() is None and time.monotonic() < deadline
+            assert alive, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.extra("mlflow_server")
+def test_a_server_of_mlflow_keeps_a_resumed_run_as_one(
+    tmp_path: Path, server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show(lambda directory: MLflow(directory=directory, place=server, experiment="mine"), tmp_path / "run")
+    check_mlflow(server)
+    assert not capsys.readouterr().out, "which is for results"
 
 
 @pytest.mark.extra("wandb")

@@ -100,6 +100,9 @@ def test_four_candidates_in_three_rounds_cost_what_two_in_one_do() -> None:
     four, two = (schedule(n, rounds=r, iterations=20, networks=1) for n, r in ((4, 3), (2, 1)))
     assert sum(trainings(four)) == sum(trainings(two)) == 3 * 20
     assert trainings(schedule(2, rounds=2, iterations=20, networks=2)) == [10] * 3 + [10, 20] * 2
+    assert trainings(four, [5, 5, 20, 40]) == trainings(four)[2:-1], (
+        "40: of before the budget grew or changed"
+    )
 
 
 def test_the_better_half_survives_each_round(whole: Composition, tmp_path: Path) -> None:

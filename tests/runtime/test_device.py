@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nasmeta.errors import ConfigError
+from nasmeta.run.placement import check_devices, sharing
 from nasmeta.runtime import device
 from nasmeta.runtime.device import LEAST_USED, Place, pick, warn_of_sharing
 
@@ -49,3 +50,27 @@ def test_sharing_a_gpu_is_no_matter_with_mps(
         (tmp_path / "control").touch()
         warn_of_sharing(4)
         assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    "executor,share",
+    [
+        ({}, 1),
+        ({"workers": 4, "devices": None, "per_device": 1}, 4),
+        ({"workers": 4, "devices": ["cuda:0", "cuda:1"], "per_device": 2}, 2),
+        ({"workers": 4, "devices": ["cpu"], "per_device": 2}, 1),
+        ({"workers": 4, "gpus": 1}, 1),
+        ({"workers": 4, "gpus": 0.5}, 2),
+        ({"workers": 2, "gpus": 0.1}, 2),
+    ],
+)
+def test_how_many_workers_share_a_gpu(executor: dict[str, object], share: int) -> None:
+    assert sharing(executor, torch.device("cuda")) == share
+    assert sharing({**executor, "devices": None}, torch.device("cpu")) == 1
+
+
+def test_workers_on_ray_that_see_no_gpu_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"executor\.gpus: 0"):
+        check_devices({"workers": 2, "gpus": 0}, torch.device("cuda"), tf32=False)
+    check_devices({"workers": 2, "gpus": 0.5}, torch.device("cuda"), tf32=False)
+    check_devices({"workers": 2, "gpus": 0}, torch.device("cpu"), tf32=False)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import time
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +91,3 @@ def tile(image: NDArray[np.uint8]) -> str:
 
 def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def when(began: float | None) -> str:
-    """A time in seconds since 1970 as local time, like 2026-11-26 15:22; "" if it is not known."""
-    return "" if began is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(began))

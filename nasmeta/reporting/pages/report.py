@@ -13,13 +13,14 @@ from nasmeta.reporting.figures.learning import (
     values_figures,
 )
 from nasmeta.reporting.learning import learning_curves
-from nasmeta.reporting.numbers import duration, judged, shorten
+from nasmeta.reporting.numbers import duration, judged, shorten, when
 from nasmeta.reporting.pages.drawing import drawn, preferred
-from nasmeta.reporting.pages.page import data_uri, picture, pictures, tile, when, write_page
+from nasmeta.reporting.pages.page import data_uri, picture, pictures, tile, write_page
 from nasmeta.reporting.pages.sweep import write_sweep_report
 from nasmeta.reporting.pages.trials import ARCH_WIDTH, best_trials, stored_front, trials_csv
 from nasmeta.reporting.read.differences import OPTION, shown, written
 from nasmeta.reporting.read.load import Run, is_run, load_all, load_run
+from nasmeta.reporting.read.origins import growth, warm_start
 from nasmeta.reporting.read.ranking import failures, measure_of
 from nasmeta.reporting.tables.closing import difference_line, result_rows
 from nasmeta.reporting.tables.verdict import is_regression, name_of_best, verdict
@@ -153,6 +154,10 @@ def _notes(run: Run) -> list[str]:
         notes.append(
             f"Settings were changed while it ran ({changed}): its trials do not all have the same ones."
         )
+    if grown := growth(run):
+        notes.append(f"The run's budget grew: {grown}.")
+    if brought := warm_start(run):
+        notes.append(f"The search began with {shorten(brought, REASON_WIDTH)}.")
     if summary is None:
         return notes
     if not summary["trained"]:

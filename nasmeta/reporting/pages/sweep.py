@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from nasmeta.reporting.figures.settings import means_figure, scores_figure
-from nasmeta.reporting.numbers import counted, shorten
-from nasmeta.reporting.pages.page import pictures, when, write_page
+from nasmeta.reporting.numbers import counted, shorten, when
+from nasmeta.reporting.pages.page import pictures, write_page
 from nasmeta.reporting.read.load import is_sweep
 from nasmeta.reporting.read.rows import Row, Setting, rows_of, settings_of
 from nasmeta.reporting.tables.compare import cells, headers_of, mean_cells, problems

@@ -6,7 +6,7 @@ from typing import Any
 
 from nasmeta.reporting.read.remaining import seconds_left
 from nasmeta.run.events import Event, RunStarted, TrialFinished, TrialStarted
-from nasmeta.trial import TrialResult
+from nasmeta.trial import Phase, TrialResult
 
 
 class RunStatus:
@@ -27,23 +27,26 @@ class RunStatus:
         self._clock = clock
         self._started = clock()
         self._settings: Mapping[str, Any] = {}
-        self._full = 0
-        self._ended: list[TrialResult] = []
+        self._searching = True
+        self._ended: dict[tuple[Phase, int], TrialResult] = {}
+        self._results: list[TrialResult] = []
         """The results of this session."""
 
     def __call__(self, event: Event) -> None:
         match event:
             case RunStarted():
                 self.trials, self.finished = event.trials, event.finished
-                self._full, self._settings = event.full, event.settings
+                self._ended, self._settings = dict(event.ended), event.settings
+                self._searching = event.searching
                 self._started = self._clock()
                 self.best = event.best
             case TrialStarted():
                 self.running[event.phase, event.trial] = event
+                self._searching = self._searching and event.phase == "search"
             case TrialFinished():
                 self.running.pop((event.phase, event.trial), None)
-                self._ended.append(event.result)
-                self._full += event.phase in ("final", "reference")
+                self._results.append(event.result)
+                self._ended[event.phase, event.trial] = event.result
                 if event.phase == "search":
                     self.finished += 1
                     self.failed += event.result.status == "failed"
@@ -59,7 +62,7 @@ class RunStatus:
         take less time than one after the other. None until a trial that trains a network has ended in this
         session.
         """
-        trials = 0 if self._full else max(self.trials - self.finished, 0)
-        left = seconds_left(self._settings, self._ended, trials=trials, full=self._full)
-        worked = sum(result.seconds for result in self._ended)
+        trials = max(self.trials - self.finished, 0) if self._searching else 0
+        left = seconds_left(self._settings, self._results, trials=trials, ended=self._ended)
+        worked = sum(result.seconds for result in self._results)
         return None if left is None else left * (self._clock() - self._started) / worked

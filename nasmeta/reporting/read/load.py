@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +35,7 @@ class Run:
     resumptions changed. command: repeats the run; None if unknown. environment: versions and device of that
     start. began: time of the first start, in seconds since 1970. trials: those of the search, in the order in
     which they ended. in_flight: how many trials have begun and not ended. elapsed: wall time in seconds.
-    summary: what summary.json holds, once done.
+    summary: what summary.json holds, once done. state: what the events of its journal add up to.
     """
 
     path: Path
@@ -52,6 +52,7 @@ class Run:
     began: float | None = None
     changes: tuple[str, ...] = ()
     summary: dict[str, Any] | None = None
+    state: RunState = field(default_factory=RunState)
 
     @property
     def results(self) -> list[TrialResult]:
@@ -122,6 +123,7 @@ def load_run(path: Path, *, latest: bool = False) -> Run:
         reference=_reference([r for (phase, _), r in state.finished.items() if phase == "reference"]),
         in_flight=len(state.asked) - len(state.searched),
         elapsed=state.elapsed,
+        state=state,
     )
     if state.tested is not None:
         summary = read_summary(directory.summary, state.tested.checksum)

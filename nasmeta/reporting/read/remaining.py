@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from nasmeta.run.rounds import schedule, trainings
-from nasmeta.trial import TrialResult
+from nasmeta.trial import Phase, TrialResult
 
 RECENT = 10
 """Only so many of the last trials set the pace, because strategies go from small networks to larger ones."""
@@ -34,13 +34,16 @@ class Pace:
 
 
 def seconds_left(
-    settings: Mapping[str, Any], results: Sequence[TrialResult], *, trials: int, full: int
+    settings: Mapping[str, Any],
+    results: Sequence[TrialResult],
+    *,
+    trials: int,
+    ended: Mapping[tuple[Phase, int], TrialResult],
 ) -> float | None:
     """Estimated seconds until the run has ended; None as long as no trial tells how fast it is.
 
     settings: the configuration by dotted key. results: those of trials that set the pace. trials: how many
-    are left of the search. full: how many full trainings have ended, the reference's too. One trial at a time
-    is assumed.
+    are left of the search. ended: all that has ended, by phase and number. One trial at a time is assumed.
     """
     pace = Pace.of(results)
     if pace is None:
@@ -51,7 +54,10 @@ def seconds_left(
         iterations=settings["budget.final_iterations"],
         networks=settings["budget.final_seeds"],
     )
-    left = trainings(rounds)[full:]
+    full = [result.iterations for (phase, _), result in ended.items() if phase in ("final", "reference")]
+    if not full and any(key.startswith("tune.") for key in settings):
+        trials += max(settings["budget.reference_trials"] - sum(phase == "tuning" for phase, _ in ended), 0)
+    left = trainings(rounds, full)
     tasks = len(left) * settings["budget.final_tasks"] + 2 * settings["budget.test_tasks"]
     judging = tasks / settings["budget.valid_tasks"] * pace.judgement
     return float(trials * pace.trial + sum(left) * pace.iteration + judging)

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from nasmeta.config.schema import needs_trust
 from nasmeta.reporting.numbers import costs, duration, judged
 from nasmeta.reporting.read.load import Run, is_sweep, load_run, load_sweep
+from nasmeta.reporting.read.origins import growth, warm_start
 from nasmeta.reporting.read.remaining import seconds_left
 from nasmeta.reporting.read.rows import rows_of
 from nasmeta.reporting.tables.closing import closing_table
@@ -30,23 +31,24 @@ def status(path: Path) -> str:
         return f"{printable(str(path))}: {text}\n\n{comparison(rows_of([path]))}"
     run = load_run(path, latest=True)
     trusted = needs_trust(run.config)
+    origins = [("budget grew", growth(run)), ("history", warm_start(run))]
     if run.summary is not None:
-        return closing_table(run.summary, path, trusted=trusted, resumable=True)
+        table = closing_table(run.summary, path, trusted=trusted, resumable=True)
+        return f"{table}\n\n{_rows(origins)}".rstrip()
     if run.status == "failed":
         return f"{printable(str(path))}: failed: {run.reason}"
     rows = [("trials", _trials(run)), ("best", _best(run)), ("in full", _full(run)), ("time", _time(run))]
+    rows += origins
     again = command_line("resume", path, trusted=trusted)
     standing = f"not finished; it last wrote {_silence(path)} ago"
     onward = "If it was interrupted, resume it"
     if run.status == "pruned":
         standing, onward = "pruned: the study of its sweep ended it early", "To go on all the same"
-    return "\n".join(
-        [
-            f"{printable(str(path))}: {standing}",
-            tabulate([row for row in rows if row[1]], tablefmt="plain"),
-            f"{onward}: {again}",
-        ]
-    )
+    return f"{printable(str(path))}: {standing}\n{_rows(rows)}\n{onward}: {again}"
+
+
+def _rows(rows: list[tuple[str, str]]) -> str:
+    return tabulate([row for row in rows if row[1]], tablefmt="plain")
 
 
 def _trials(run: Run) -> str:
@@ -72,10 +74,10 @@ def _full(run: Run) -> str:
 
 
 def _time(run: Run) -> str:
-    full = [*run.finals, *([run.reference] if run.reference else [])]
-    searched = bool(full) or "strategy.architectures" in run.settings  # or the network was given
+    ended = run.state.finished
+    searched = run.state.has_searched or "strategy.architectures" in run.settings  # the network was given
     trials = 0 if searched else max(int(run.settings["budget.trials"]) - len(run.trials), 0)
-    left = seconds_left(run.settings, [*run.results, *full], trials=trials, full=len(full))
+    left = seconds_left(run.settings, list(ended.values()), trials=trials, ended=ended)
     rest = "" if left is None else f", about {duration(left)} left with full trainings and test"
     return f"{duration(run.elapsed)} so far{rest}"
 

@@ -1,6 +1,7 @@
 """A run in MLflow: in a folder, or on a server."""
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,9 @@ from nasmeta.runtime.stored import UsersOnly
 
 FOLDER = "mlruns"
 Place = Annotated[str, UsersOnly("it is written to, or contacted", harmless=lambda place: place == FOLDER)]
+
+PATIENCE = "4"
+"""How often a server that does not answer is asked again, which takes half a minute; MLflow's 7 take four."""
 
 
 class MLflow(Tracker):
@@ -28,6 +32,8 @@ class MLflow(Tracker):
         self._run = ""
 
     def begin(self, name: str, identity: str, settings: Settings) -> None:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", PATIENCE)
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the closing table is there
         mlflow = self._imported()
         for chatty in ("mlflow", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
