@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from nasmeta.cli.output import check_new
 from nasmeta.errors import DataError
+from nasmeta.runtime import files
 from nasmeta.trained.classifier import FewShotClassifier
 from nasmeta.trained.export.export import FORMATS, Int8, write
 from nasmeta.trained.export.parts import check_parts, write_parts
@@ -25,7 +25,7 @@ def export(options: argparse.Namespace) -> int:
     folder = Path() if folder == FOLDER else folder
     what = "embedding" if options.support is None else "classifier"
     output: Path = options.output or folder / ("parts" if options.parts else f"{what}{format.suffix}")
-    check_new(output)
+    files.check_new(output)
     support = None if options.support is None else find_support(options.support)
     test = _meta_test(options) if int8 or options.overrides else None
     if test is None:

@@ -1,4 +1,4 @@
-"""What commands write to: the directory of a new run or sweep, made under a new name; a file that is new."""
+"""The directory of a new run or sweep, made under a new name."""
 
 import os
 from contextlib import suppress
@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasmeta.config.arguments_of_hydra import in_quotes
 from nasmeta.config.schema import needs_trust
-from nasmeta.errors import RunDirectoryError, UserError
+from nasmeta.errors import RunDirectoryError
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.manifest import MANIFEST, Manifest
 from nasmeta.runtime import files
@@ -88,11 +88,3 @@ def _again(directory: Path) -> str:
         trusted = needs_trust(RunDirectory(directory).load_config())
         return command_line("resume", directory, trusted=trusted)
     return command_line("resume", directory)
-
-
-def check_new(output: Path | None) -> None:
-    """Raises UserError if a command's output would overwrite a file, or if its folder does not exist."""
-    if output is not None and os.path.lexists(output):
-        raise UserError(f"{output}: exists already (--output); name another file, or remove it")
-    if output is not None and not output.parent.is_dir():
-        raise UserError(f"{output.parent}: no such folder (--output)")

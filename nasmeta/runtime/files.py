@@ -190,6 +190,14 @@ def check_plain(*paths: Path) -> None:
                 raise Refused(path, f"{_kind(found)} instead of a folder or a regular file")
 
 
+def check_new(output: Path | None) -> None:
+    """Raises UserError if a command's output would overwrite a file, or if its folder does not exist."""
+    if output is not None and os.path.lexists(output):
+        raise UserError(f"{output}: exists already (--output); name another file, or remove it")
+    if output is not None and not output.parent.is_dir():
+        raise UserError(f"{output.parent}: no such folder (--output)")
+
+
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether `path` is below `folder` after all links are followed; neither has to exist."""
     if "\0" in str(path):
