@@ -136,6 +136,14 @@ def _process_as_it_was() -> Iterator[None]:
     os.environ.update(environment)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the figures of a page and draws none, which takes most of its time: for tests of its text."""
+    from nasmeta.reporting.figures.canvas import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda self, file, **options: file.write(b"<svg/>"))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real images, which is never committed. Tests that need it are skipped without it."""

@@ -26,6 +26,7 @@ def test_report_prints_where_the_page_is(
     assert capfd.readouterr().out == f"{tmp_path / 'x.html'}\n"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_only_a_report_is_replaced(run: Path, tmp_path: Path) -> None:
     assert main(["report", str(run), "--output", str(tmp_path / "x.html")]) == 0
     assert main(["report", str(run), "--output", str(tmp_path / "x.html")]) == 0
@@ -34,6 +35,7 @@ def test_only_a_report_is_replaced(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "thesis.html").read_text() == "<html>mine</html>"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_is_resumed_behind_its_report(run: Path, tmp_path: Path) -> None:
     directory = copied(run, tmp_path / "run", lines=9)
     assert main(["report", str(directory)]) == 0
@@ -45,6 +47,7 @@ def test_a_run_is_resumed_behind_its_report(run: Path, tmp_path: Path) -> None:
     assert "nasmeta resume" not in (directory / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_watched_page_is_renewed_until_the_run_has_ended(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,7 @@ def test_the_numbers_of_a_run_are_those_of_its_summary(table_run: Path, tmp_path
     assert "details" in {tag for tag, _ in page.tags}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_ten_best_trials(table_run: Path, tmp_path: Path) -> None:
     expected = sorted(searched(table_run), key=lambda r: -float(r["valid_accuracy"]))[:10]
     assert page_of(table_run, tmp_path).table("trial", "validation accuracy (%)") == [
@@ -107,6 +108,7 @@ def test_what_the_search_preferred_and_how_all_was_learned(sine_run: Path, tmp_p
     assert "how the test tasks went" in shown
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_trial_is_in_the_csv(sine_run: Path, tmp_path: Path) -> None:
     page = page_of(sine_run, tmp_path)
     link = next(attrs["href"] for tag, attrs in page.tags if tag == "a")
@@ -119,6 +121,7 @@ def test_every_trial_is_in_the_csv(sine_run: Path, tmp_path: Path) -> None:
     assert [float(row["elapsed"]) for row in rows] == [r["elapsed"] for r in searched(sine_run)]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_regression_is_told_in_losses(sine_run: Path, tmp_path: Path) -> None:
     page = page_of(sine_run, tmp_path)
     assert page.row("", "test MSE")
@@ -130,6 +133,7 @@ def test_regression_is_told_in_losses(sine_run: Path, tmp_path: Path) -> None:
     assert "searched - reference, on the same tasks: " in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_stored_front_is_listed(front_run: Path, tmp_path: Path) -> None:
     page = page_of(front_run, tmp_path)
     members = summary_of(front_run)["pareto"]
@@ -149,6 +153,7 @@ def test_latencies_that_were_measured_are_drawn(table_run: Path, tmp_path: Path)
         assert latency == f"{0.5 + int(trial):.3g} ms"
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("lines", [1, 2, 9, -3, -1])
 def test_a_run_that_has_not_ended_says_how_to_go_on(lines: int, table_run: Path, tmp_path: Path) -> None:
     directory = copied(table_run, tmp_path / "a run", lines=lines)
@@ -210,6 +215,7 @@ def test_what_a_stranger_wrote_is_text(table_run: Path, tmp_path: Path) -> None:
     assert "Not drawn: " in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_spreadsheet_finds_no_formula(table_run: Path, tmp_path: Path) -> None:
     changed = copied(
         table_run, tmp_path / "run", change=lambda r: {**r, "arch": "=1+1"} if "arch" in r else r
@@ -220,6 +226,7 @@ def test_a_spreadsheet_finds_no_formula(table_run: Path, tmp_path: Path) -> None
     assert {row["arch"] for row in rows} == {"'=1+1"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_configuration_that_names_foreign_code_runs_none_of_it(table_run: Path, tmp_path: Path) -> None:
     proof = tmp_path / "proof"
 
@@ -237,6 +244,7 @@ def test_a_configuration_that_names_foreign_code_runs_none_of_it(table_run: Path
     assert not proof.exists(), "and what is no search space is not built, trusted or not"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_where_the_page_is_written(table_run: Path, tmp_path: Path) -> None:
     directory = copied(table_run, tmp_path / "run")
     before = contents(directory)
@@ -250,6 +258,7 @@ def test_where_the_page_is_written(table_run: Path, tmp_path: Path) -> None:
         write_report(directory, directory, trusted=False)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_is_called_by_what_was_searched_where_and_when(table_run: Path, tmp_path: Path) -> None:
     page = page_of(table_run, tmp_path)
     heading = page.text.split("nasmeta")[0]
@@ -258,10 +267,12 @@ def test_a_page_is_called_by_what_was_searched_where_and_when(table_run: Path, t
     assert f"{table_run.resolve()}, started {time.strftime('%Y-%m-%d %H:%M', began)}" in page.text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_trained_is_named_by_its_task(sine_run: Path, tmp_path: Path) -> None:
     assert "in MlpSpace: Maml on Sinusoid, 5-shot regression, 20" in page_of(sine_run, tmp_path).text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_page_of_a_run_of_unknown_settings_has_its_folders_name(table_run: Path, tmp_path: Path) -> None:
     def unknown(record: dict[str, Any]) -> dict[str, Any]:
         return {**record, "config": {"x": 1}} if "config" in record else record
@@ -270,6 +281,7 @@ def test_a_page_of_a_run_of_unknown_settings_has_its_folders_name(table_run: Pat
     assert page.text.strip().startswith("a run, 20")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_reference_found_again_is_one_row(table_run: Path, tmp_path: Path) -> None:
     def reference_chosen(s: dict[str, Any]) -> dict[str, Any]:
         return {**s, "chosen": "reference", "best": s["reference"], "difference": None}
@@ -281,6 +293,7 @@ def test_the_reference_found_again_is_one_row(table_run: Path, tmp_path: Path) -
     assert not [row for row in page.rows if row[:1] == ["searched"]]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_settings_after_the_test_gave_no_result(table_run: Path, tmp_path: Path) -> None:
     directory = copied(table_run, tmp_path / "run")
     start = records(table_run)[0]
@@ -293,6 +306,7 @@ def test_settings_after_the_test_gave_no_result(table_run: Path, tmp_path: Path)
     assert "999" not in [cell for row in page.rows for cell in row]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_settings_that_were_forced_on_the_way_are_told(table_run: Path, tmp_path: Path) -> None:
     whole = copied(table_run, tmp_path / "whole", lines=9)
     start = records(table_run)[0]
@@ -303,6 +317,7 @@ def test_settings_that_were_forced_on_the_way_are_told(table_run: Path, tmp_path
     assert not [row for row in page.rows if row[:1] == ["made again by"]]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_text_of_megabytes_is_shortened(table_run: Path, tmp_path: Path) -> None:
     long = "conv3-8.bn.relu.max_" * 200_000
 
@@ -322,6 +337,7 @@ def test_no_journal_names_an_architecture_of_megabytes(table_run: Path, tmp_path
         load_run(copied(table_run, tmp_path / "run", change=longer))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_controls_do_not_reorder_a_page(table_run: Path, tmp_path: Path) -> None:
     def hostile(record: dict[str, Any]) -> dict[str, Any]:
         return {**record, "arch": "a\u202eb\x1b[2J"} if "arch" in record else record
@@ -358,6 +374,7 @@ def test_a_sweep_is_a_table_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
     assert len(figures(page)) == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_of_runs_and_sweeps_has_a_page(sweep: Path, table_run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "all of them"
     shutil.copytree(sweep, folder / "sweep")
@@ -368,6 +385,7 @@ def test_a_folder_of_runs_and_sweeps_has_a_page(sweep: Path, table_run: Path, tm
     assert [row[0] for row in page.table("run")] == ["run", *(f"sweep/{n}" for n in range(6))]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_sweeps_page_links_the_pages_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
     changed = tmp_path / "sweep"
     shutil.copytree(sweep, changed)
