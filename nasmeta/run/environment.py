@@ -43,6 +43,7 @@ DECIDES_PROPOSALS = (
     "config.history",
     "config.constraints",
     "config.budget.search_iterations",
+    "config.budget.trials",
 )
 """Names that a strategy's proposals depend on; with other values it would not repeat the journal's trials."""
 

@@ -46,7 +46,7 @@ def test_harmless_changes_are_named_and_pass(killed: Path, caplog: pytest.LogCap
     assert "save_seconds changed (0.0 -> 5.0)" in caplog.text
 
 
-@pytest.mark.parametrize("override", ["seed=3", "strategy=random"])
+@pytest.mark.parametrize("override", ["seed=3", "strategy=random", "budget.trials=1"])
 def test_what_the_strategy_proposes_by_cannot_change(
     killed: Path, override: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,8 +35,8 @@ class MLflow(Tracker):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", PATIENCE)
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # the closing table is there
         mlflow = self._imported()
-        for chatty in ("mlflow", "alembic"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+        for chatty, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("urllib3", "ERROR")):
+            logging.getLogger(chatty).setLevel(level)  # urllib3 warns each time that it asks again
         address, artifacts = self._place, None
         if "://" not in self._place:
             folder = Path(self._place).expanduser().absolute()
