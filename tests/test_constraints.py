@@ -92,8 +92,13 @@ def test_what_no_draw_meets_is_refused_before_a_network_for_all_is_trained(
     ],
 )
 def test_a_search_that_can_propose_nothing_is_refused_before_it_has_a_directory(
-    overrides: str, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    overrides: str,
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(base, "FEASIBLE_DRAWS", 50)  # the other 950 are as little feasible
     run = tmp_path / "run"
     options = [*SMALL, *overrides.split()]
     assert main(["search", *options, f"hydra.run.dir={run}"]) == 2

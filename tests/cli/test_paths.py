@@ -18,7 +18,7 @@ from nasmeta.config.schema import _schema, parse, resolve
 from nasmeta.evaluators.tabular.open_table import located
 from nasmeta.runtime.paths import absolute_folder
 from tests.cli.runs import SHORT, jobs
-from tests.test_config import OPTIONS
+from tests.test_config import OPTIONS, shipped
 
 WORDS = """
     ~/pictures /bücher /写真 /a=b /a(b /a)b /a[b /a{b /a}b /a'b /a"b /a#b /a&b /a,b /a;b /a:b
@@ -94,7 +94,7 @@ def test_in_a_sweep_a_comma_separates_values(value: str, jobs: list[str] | None)
 def test_the_keys_of_paths_are_those_of_the_options() -> None:
     found = set()
     for group, option in OPTIONS:
-        target = resolve(group, composed([f"{group}={option}"])[group]["_target_"], trusted=True)
+        target = resolve(group, shipped(group, option)[group]["_target_"], trusted=True)
         for name, field in _schema(group, target).model_fields.items():
             if {absolute_folder, located} & {getattr(mark, "func", None) for mark in marks(field)}:
                 found.add(f"{group}.{name}")
