@@ -29,7 +29,7 @@ QUICK_SEEDS, FULL_SEEDS = [0, 1, 2], [0, 1, 2, 3, 4]
 GREY = "dataset=image_folder dataset.size=28 dataset.channels=1"
 DATASETS = {
     "omniglot-small": "dataset=omniglot dataset.variant=small",
-    "icons": f"{GREY} task.query=10",
+    "icons": f"{GREY} task.query=5",
     "glyphs": f"{GREY} dataset.min_images=8 task.query=5",
     "emoji": "dataset=image_folder dataset.size=32 dataset.min_images=6 task.query=5",
     "strokes": "dataset=strokes",
