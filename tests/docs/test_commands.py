@@ -78,6 +78,7 @@ def commands(block: str, folder: Path) -> list[list[str]]:
     functions = "".join(
         f"{name}() {{ printf '%s\\0' {name} \"$@\"; printf '\\n\\0'; }}\n" for name in (*RECORDED, *SCRIPTS)
     )
+    functions += 'taskset() { shift 2; "$@"; }\n'  # -c CORES, then the command
     done = subprocess.run(["bash", "-c", functions + block], cwd=folder, capture_output=True, check=True)
     parts = done.stdout.decode().split("\n\0")
     assert parts[-1] == "", f"a command of the block is not recorded: {parts[-1]!r}"
