@@ -176,7 +176,7 @@ class FewShotClassifier:
             return
         if self.unknown in classes:
             raise DataError(f"unknown={self.unknown!r}: is a class too; choose another label")
-        if self._meta_learned.calibration.threshold is None:
+        if self.threshold is None:
             raise ConfigError(
                 f"{self.checkpoint}: has no threshold for unknown images: it is provisional, or batch_norm "
                 "is transductive; train it in full, with batch_norm=running or support"
@@ -211,7 +211,7 @@ class FewShotClassifier:
         Without a threshold in the checkpoint, no image is too far. Raises DataError as `fit` does.
         """
         support_x, support_y = self._fitted()
-        threshold = self._meta_learned.calibration.threshold
+        threshold = self.threshold
         answers = [np.empty((0, len(self.classes_)), np.float32)]
         outside = [np.empty(0, np.bool_)]
         first = 0
@@ -284,6 +284,11 @@ class FewShotClassifier:
                 "to one (--support), or meta-learn with batch_norm=running"
             )
         return network.plain_body(state.parameters, state.statistics).eval().requires_grad_(False)
+
+    @property
+    def threshold(self) -> float | None:
+        """The distance beyond which an image belongs to no class; None if it was not calibrated."""
+        return self._meta_learned.calibration.threshold
 
     @property
     def temperature(self) -> float:

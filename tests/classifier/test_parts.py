@@ -13,6 +13,7 @@ from nasmeta.cli.main import main
 from nasmeta.errors import ConfigError
 from nasmeta.trained.classifier import FewShotClassifier
 from nasmeta.trained.export.parts import FEW_SHOT, Prototypes, check_parts
+from nasmeta.training import unknown as unknowns
 from tests.classifier.pictures import files
 from tests.classifier.test_export import onnx_session, support, untrained
 
@@ -28,11 +29,14 @@ int main(void)
     const float query[{features}] = {query};
     const int8_t query8[{features}] = {query8};
     float probabilities[16];
-    int known = few_shot_{add}(&classes, &{examples}[0][0], 3);
-    int best = few_shot_{classify}(&classes, {asked}, probabilities);
+    int known = few_shot_add{suffix}(&classes, &{examples}[0][0], 3);
+    int best = few_shot_classify{suffix}(&classes, {asked}, probabilities);
     printf("%d %d %s", known, best, class_names[0]);
+    printf(" %d", few_shot_unknown{suffix}(&classes, {asked}));
     for (int c = 0; c < classes.classes; c++) printf(" %.9g", probabilities[c]);
-    return few_shot_add(&(few_shot){{1, 0, 0, NULL, 1, 0, 1, 0}}, query, 1) != -1;
+    classes.threshold = 0;
+    return few_shot_unknown{suffix}(&classes, {asked}) ||
+           few_shot_add(&(few_shot){{1, 0, 0, NULL, NULL, 1, 0, 1, 0, 0}}, query, 1) != -1;
 }}
 """
 
@@ -44,12 +48,19 @@ def c_array(values: np.ndarray) -> str:
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
 @pytest.mark.parametrize("cosine", [False, True], ids=["euclidean", "cosine"])
 @pytest.mark.parametrize("int8", [False, True], ids=["float", "int8"])
-def test_c_answers_as_python_does(int8: bool, cosine: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unknown", [False, True], ids=["known", "unknown"])
+def test_c_answers_as_python_does(unknown: bool, int8: bool, cosine: bool, tmp_path: Path) -> None:
     rng = seeding.stream(0, "few_shot.h")
     known8, added8 = (rng.integers(-128, 128, (n, FEATURES), dtype=np.int8) for n in (2, 3))
     query8 = np.clip(added8.mean(0) + rng.normal(0, 30, FEATURES), -128, 127).astype(np.int8)
     known, added, query = ((x.astype(np.float32) - ZERO) * SCALE for x in (known8, added8, query8))
-    prototypes = Prototypes(('na"ïve?', "b"), known, SCALE, ZERO, SHARPNESS, cosine)
+    centres = torch.from_numpy(np.concatenate([known, added.mean(0, keepdims=True)]))
+    q = torch.from_numpy(query)
+    distances = unknowns.Prototypes(centres, 1 + 1 / torch.tensor([1, 4, 3])).distances(q[None])
+    threshold = float(distances.min()) * (0.99 if unknown else 1.01)
+    prototypes = Prototypes(
+        ('na"ïve?', "b"), known, (1, 4), SCALE, ZERO, SHARPNESS, cosine, threshold=threshold
+    )
     (tmp_path / "classes.h").write_text(prototypes.header())
     text = PROGRAM.format(
         features=FEATURES,
@@ -57,21 +68,18 @@ def test_c_answers_as_python_does(int8: bool, cosine: bool, tmp_path: Path) -> N
         added8=c_array(added8),
         query=c_array(query),
         query8=c_array(query8),
-        add="add_int8" if int8 else "add",
-        classify="classify_int8" if int8 else "classify",
+        suffix="_int8" if int8 else "",
         examples="added8" if int8 else "added",
         asked="query8" if int8 else "query",
     )
     (tmp_path / "main.c").write_text(text)
     flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", f"-I{FEW_SHOT.parent}"]
     subprocess.run(["gcc", *flags, "main.c", "-o", "main", "-lm"], cwd=tmp_path, check=True)
-    place, best, name, *probabilities = subprocess.check_output([tmp_path / "main"]).decode().split()
+    place, best, name, outside, *probabilities = subprocess.check_output([tmp_path / "main"]).decode().split()
 
-    centres = torch.from_numpy(np.concatenate([known, added.mean(0, keepdims=True)]))
-    q = torch.from_numpy(query)
     closeness = torch.cosine_similarity(q[None], centres) if cosine else -(q - centres).square().sum(1)
     expected = (SHARPNESS * closeness).softmax(0).numpy()
-    assert (int(place), int(best), name) == (2, expected.argmax(), 'na"ïve?')
+    assert (int(place), int(best), name, bool(int(outside))) == (2, expected.argmax(), 'na"ïve?', unknown)
     assert np.allclose([float(p) for p in probabilities], expected, rtol=1e-4, atol=1e-7)
 
 

@@ -15,10 +15,12 @@ typedef struct {
     int capacity;      /* classes that there is room for */
     int classes;       /* classes that are known */
     float *prototypes; /* [capacity][features] */
+    int *examples;     /* [capacity]: how many examples each prototype is the mean of */
     float scale;       /* an int8 number q of an embedding means (q - zero) * scale */
     int zero;
     float sharpness; /* what distances, or cosines, are multiplied by before the softmax */
     int cosine;      /* 1: compare directions; 0: compare by the squared distance */
+    float threshold; /* an image whose squared distance is larger belongs to no class; 0: not calibrated */
 } few_shot;
 
 static inline float few_shot_number(const few_shot *known, const float *real, const int8_t *quantized, int i)
@@ -36,6 +38,7 @@ static inline int few_shot_add_any(few_shot *known, const float *real, const int
         for (int e = 0; e < examples; e++)
             mean[i] += few_shot_number(known, real, quantized, e * known->features + i) / examples;
     }
+    known->examples[known->classes] = examples;
     return known->classes++;
 }
 
@@ -88,6 +91,33 @@ static inline int few_shot_classify(const few_shot *known, const float *embeddin
 static inline int few_shot_classify_int8(const few_shot *known, const int8_t *embedding, float *probabilities)
 {
     return few_shot_classify_any(known, NULL, embedding, probabilities);
+}
+
+static inline int few_shot_unknown_any(const few_shot *known, const float *real, const int8_t *quantized)
+{
+    for (int c = 0; c < known->classes; c++) {
+        const float *mean = known->prototypes + (size_t)c * known->features;
+        float distance = 0;
+        for (int i = 0; i < known->features; i++) {
+            float difference = few_shot_number(known, real, quantized, i) - mean[i];
+            distance += difference * difference;
+        }
+        /* The mean of n examples scatters by 1/n of what an image does. */
+        if (distance <= known->threshold * (1 + 1.0f / known->examples[c]))
+            return 0;
+    }
+    return known->threshold > 0;
+}
+
+/* Returns 1 if an image is too far from every known class to belong to one, or else 0. */
+static inline int few_shot_unknown(const few_shot *known, const float *embedding)
+{
+    return few_shot_unknown_any(known, embedding, NULL);
+}
+
+static inline int few_shot_unknown_int8(const few_shot *known, const int8_t *embedding)
+{
+    return few_shot_unknown_any(known, NULL, embedding);
 }
 
 #endif

@@ -26,28 +26,36 @@ FEW_SHOT = Path(__file__).with_name("few_shot.h")
 
 @dataclass(frozen=True)
 class Prototypes:
-    """What few_shot.h knows; its struct says what the numbers are. means: [classes, features], by name."""
+    """What few_shot.h knows; its struct says what the numbers are.
+
+    means: [classes, features]; examples: how many each is the mean of; both in the order of `names`.
+    """
 
     names: tuple[str, ...]
     means: NDArray[np.float32]
+    examples: tuple[int, ...]
     scale: float
     zero: int
     sharpness: float
     cosine: bool
+    threshold: float | None
 
     def header(self) -> str:
         """The text of `classes.h`."""
         features, room = self.means.shape[1], max(ROOM, len(self.names))
         rows = "".join(f"    {{{', '.join(f'{x:.8e}f' for x in row)}}},\n" for row in self.means.tolist())
+        examples = ", ".join(map(str, self.examples))
         names = ", ".join(f'"{_escaped(name)}"' for name in self.names)
-        numbers = f"{_number(self.scale)}, {self.zero}, {_number(self.sharpness)}, {int(self.cosine)}"
+        numbers = f"{_number(self.scale)}, {self.zero}, {_number(self.sharpness)}"
         return (
             '#include "few_shot.h"\n\n'
             f"#define FEW_SHOT_FEATURES {features} /* numbers of an embedding */\n\n"
             f"static const char *class_names[{room}] = {{{names or 0}}};\n\n"
             f"static float class_prototypes[{room}][{features}] = {{\n{rows or '    {0}'}}};\n\n"
+            f"static int class_examples[{room}] = {{{examples or 0}}};\n\n"
             f"static few_shot classes = {{{features}, {room}, {len(self.names)}, &class_prototypes[0][0], "
-            f"{numbers}}};\n"
+            f"class_examples,\n                           {numbers}, {int(self.cosine)}, "
+            f"{_number(self.threshold or 0)}}};\n"
         )
 
 
@@ -87,9 +95,11 @@ def write_parts(
         known = Prototypes(
             tuple(support),
             np.array(means, np.float32).reshape(-1, session(blank)[-1].shape[1]),
+            tuple(map(len, support.values())),
             *format.scale(file.read_bytes()),
             sharpness=float(learner.sharpness(classifier.state)) / classifier.temperature,
             cosine=learner.cosine,
+            threshold=classifier.threshold,
         )
         (made / "classes.h").write_text(known.header())
         (made / "few_shot.h").write_text(FEW_SHOT.read_text())
