@@ -41,7 +41,6 @@ POLL_SECONDS = 0.1
 SAVING_SECONDS = 60.0
 """How long stopped trials may take to save, in seconds."""
 
-
 Answer = TrialResult | Interrupted | NasmetaError
 """How a job ends in a worker."""
 
@@ -202,7 +201,7 @@ class RayExecutor(Executor):
         assert isinstance(answer, TrialResult)
         return answer
 
-    def _told(self, running: "_Running") -> "Answer":
+    def _told(self, running: "_Running") -> Answer:
         """How a job has ended, once its readings are passed on."""
         readings: list[Progress]
         answer: Answer

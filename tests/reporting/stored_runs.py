@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta.cli.main import main
+from nasmeta.reporting.pages.report import write_report
 from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.rows import Row, Setting
 from nasmeta.run import journal
 from nasmeta.run.journal import Journal, Record
+
+HOSTILE = "<script>alert(1)</script>"
 
 TABLE = [
     "search_space=conv_small",
@@ -153,3 +156,17 @@ def check_self_contained(page: Page) -> None:
     }  # fmt: skip
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     assert all(address.startswith(("data:image/", "data:text/csv;", "./")) for address in page.addresses())
+
+
+def page_of(directory: Path, tmp_path: Path, *, trusted: bool = False) -> Page:
+    output = tmp_path / "page.html"
+    assert write_report(directory, output, trusted=trusted) == output
+    page = Page(output)
+    check_self_contained(page)
+    return page
+
+
+def figures(page: Page) -> list[str]:
+    """What the figures show, without those of what the search preferred and of how all was learned."""
+    shown = [str(attrs["alt"]) for tag, attrs in page.tags if tag == "img"]
+    return [text for text in shown if not (text.endswith("over the search") or text.startswith("how the"))]

@@ -1,11 +1,8 @@
-"""The page of a run and of a sweep: what is on it, and that nothing on it can do harm."""
+"""The page of a run: what is on it, and that nothing on it can do harm."""
 
 import base64
 import csv
 import io
-import json
-import os
-import re
 import shutil
 import time
 from pathlib import Path
@@ -21,34 +18,17 @@ from nasmeta.reporting.read.load import load_run
 from nasmeta.reporting.tables.verdict import verdict
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal
-from nasmeta.run.manifest import MANIFEST
 from tests.cli.test_resume_gradient import arguments as gradient_arguments
 from tests.reporting.stored_runs import (
-    Page,
-    check_self_contained,
+    HOSTILE,
     contents,
     copied,
+    figures,
+    page_of,
     records,
     searched,
     summary_of,
 )
-
-HOSTILE = "<script>alert(1)</script>"
-
-
-def page_of(directory: Path, tmp_path: Path, *, trusted: bool = False) -> Page:
-    output = tmp_path / "page.html"
-    assert write_report(directory, output, trusted=trusted) == output
-    page = Page(output)
-    check_self_contained(page)
-    return page
-
-
-def figures(page: Page) -> list[str]:
-    """What the figures show, without those of what the search preferred and of how all was learned."""
-    shown = [str(attrs["alt"]) for tag, attrs in page.tags if tag == "img"]
-    return [text for text in shown if not (text.endswith("over the search") or text.startswith("how the"))]
-
 
 SCORES = [
     "score of each trial, in the order in which they ended",
@@ -345,69 +325,6 @@ def test_controls_do_not_reorder_a_page(table_run: Path, tmp_path: Path) -> None
     page = page_of(copied(table_run, tmp_path / "run", change=hostile), tmp_path)
     assert "a\\u202eb\\x1b[2J" in page.text
     assert not {"\u202e", "\x1b"} & set(page.text)
-
-
-# Sweeps -------------------------------------------------------------------------------------------------
-
-
-def test_a_sweep_is_a_table_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
-    page = page_of(sweep, tmp_path)
-    assert re.search(r"6 of 6 runs .* strategy=", page.text)
-    assert page.text.strip().startswith("Sweep over seed, strategy, 20")
-    rows = page.table("run", "seed", "strategy")
-    for number, row in enumerate(rows):
-        best = summary_of(sweep / str(number))["best"]
-        assert row[:4] == [
-            str(number),
-            str(number // 3),
-            ("random", "evolution", "nsga2")[number % 3],
-            percent(best["test_accuracy"], best["test_ci95"]),
-        ]
-        assert human(best["params"]) in row
-    means = page.table("setting", "test")
-    for n, (setting, test, *_, runs) in enumerate(means):
-        found = [summary_of(sweep / str(job))["best"]["test_accuracy"] for job in (n, n + 3)]
-        error = abs(found[0] - found[1]) / 2  # the deviation of two, by the root of two
-        assert setting == ("strategy=random", "strategy=evolution", "strategy=nsga2")[n]
-        assert test == percent(sum(found) / 2, 12.706 * error)
-        assert runs == "2"
-    assert len(figures(page)) == 2
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_folder_of_runs_and_sweeps_has_a_page(sweep: Path, table_run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "all of them"
-    shutil.copytree(sweep, folder / "sweep")
-    shutil.copytree(table_run, folder / "run")
-    page = page_of(folder, tmp_path)
-    assert page.text.strip().startswith("Runs in all of them")
-    assert "7 of 7 runs are done" in page.text
-    assert [row[0] for row in page.table("run")] == ["run", *(f"sweep/{n}" for n in range(6))]
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_sweeps_page_links_the_pages_of_its_jobs(sweep: Path, tmp_path: Path) -> None:
-    changed = tmp_path / "sweep"
-    shutil.copytree(sweep, changed)
-    odd = "javascript:alert(1) \"'<"
-    os.rename(changed / "1", changed / odd)
-    plan = json.loads((changed / MANIFEST).read_text())
-    plan["jobs"][1]["directory"] = odd
-    plan["jobs"][2].update(status="failed", reason=HOSTILE)
-    shutil.rmtree(changed / "2")
-    (changed / MANIFEST).write_text(json.dumps(plan))
-    for job in ("0", odd):
-        write_report(changed / job, None, trusted=False)
-    write_report(changed, None, trusted=False)
-    page = Page(changed / "report.html")
-    check_self_contained(page)
-    links = [str(attrs["href"]) for tag, attrs in page.tags if tag == "a"]
-    assert links == ["./0/report.html", "./javascript%3Aalert%281%29%20%22%27%3C/report.html"]
-    assert page.row("2", HOSTILE)
-    assert HOSTILE not in (changed / "report.html").read_text()
-    assert re.search(r"5 of 6 runs .*\(1 failed\)", page.text)
-    write_report(changed, tmp_path / "elsewhere.html", trusted=False)
-    assert "./sweep/0/report.html" in Page(tmp_path / "elsewhere.html").addresses()
 
 
 def test_the_records_used_here_are_those_of_a_run(table_run: Path) -> None:

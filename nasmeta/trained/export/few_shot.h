@@ -20,7 +20,7 @@ typedef struct {
     int zero;
     float sharpness; /* what distances, or cosines, are multiplied by before the softmax */
     int cosine;      /* 1: compare directions; 0: compare by the squared distance */
-    float threshold; /* an image whose squared distance is larger belongs to no class; 0: not calibrated */
+    float threshold; /* of the squared distance from any class, beyond which an image is unknown; 0: none */
 } few_shot;
 
 static inline float few_shot_number(const few_shot *known, const float *real, const int8_t *quantized, int i)
@@ -53,22 +53,40 @@ static inline int few_shot_add_int8(few_shot *known, const int8_t *embeddings, i
     return few_shot_add_any(known, NULL, embeddings, examples);
 }
 
+/* The squared distance of an embedding from the mean of class c. */
+static inline float few_shot_distance(const few_shot *known, const float *real, const int8_t *quantized, int c)
+{
+    const float *mean = known->prototypes + (size_t)c * known->features;
+    float distance = 0;
+    for (int i = 0; i < known->features; i++) {
+        float difference = few_shot_number(known, real, quantized, i) - mean[i];
+        distance += difference * difference;
+    }
+    return distance;
+}
+
+static inline float few_shot_cosine(const few_shot *known, const float *real, const int8_t *quantized, int c)
+{
+    const float *mean = known->prototypes + (size_t)c * known->features;
+    float dot = 0, own = 0, other = 0;
+    for (int i = 0; i < known->features; i++) {
+        float x = few_shot_number(known, real, quantized, i);
+        dot += x * mean[i];
+        own += x * x;
+        other += mean[i] * mean[i];
+    }
+    return dot / sqrtf(own * other + 1e-24f);
+}
+
 static inline int few_shot_classify_any(const few_shot *known, const float *real, const int8_t *quantized,
                                         float *probabilities)
 {
     int best = -1;
     float sum = 0, highest = 0;
     for (int c = 0; c < known->classes; c++) {
-        const float *mean = known->prototypes + (size_t)c * known->features;
-        float distance = 0, dot = 0, own = 0, other = 0;
-        for (int i = 0; i < known->features; i++) {
-            float x = few_shot_number(known, real, quantized, i);
-            distance += (x - mean[i]) * (x - mean[i]);
-            dot += x * mean[i];
-            own += x * x;
-            other += mean[i] * mean[i];
-        }
-        float logit = known->sharpness * (known->cosine ? dot / sqrtf(own * other + 1e-24f) : -distance);
+        float closeness = known->cosine ? few_shot_cosine(known, real, quantized, c)
+                                        : -few_shot_distance(known, real, quantized, c);
+        float logit = known->sharpness * closeness;
         probabilities[c] = logit;
         if (best < 0 || logit > highest) {
             best = c;
@@ -96,14 +114,9 @@ static inline int few_shot_classify_int8(const few_shot *known, const int8_t *em
 static inline int few_shot_unknown_any(const few_shot *known, const float *real, const int8_t *quantized)
 {
     for (int c = 0; c < known->classes; c++) {
-        const float *mean = known->prototypes + (size_t)c * known->features;
-        float distance = 0;
-        for (int i = 0; i < known->features; i++) {
-            float difference = few_shot_number(known, real, quantized, i) - mean[i];
-            distance += difference * difference;
-        }
         /* The mean of n examples scatters by 1/n of what an image does. */
-        if (distance <= known->threshold * (1 + 1.0f / known->examples[c]))
+        float limit = known->threshold * (1 + 1.0f / known->examples[c]);
+        if (few_shot_distance(known, real, quantized, c) <= limit)
             return 0;
     }
     return known->threshold > 0;
