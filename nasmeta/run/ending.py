@@ -14,6 +14,7 @@ from nasmeta.meta_learners.state import MetaState
 from nasmeta.run import per_task
 from nasmeta.run.environment import settings_changed
 from nasmeta.run.finals import Finalist, Finals
+from nasmeta.run.finished import stored_summary
 from nasmeta.run.outputs import save_network
 from nasmeta.run.records import Tested
 from nasmeta.run.summary import (
@@ -41,11 +42,14 @@ Meta = Score | MetaTested
 def test_once(trials: Trials, finals: Finals) -> Summary:
     """Tests the chosen network and the reference, writes best.pt and summary.json, and returns the summary.
 
-    Raises RunFailed if the chosen network diverges.
+    A run that has tested them returns what it stored. Raises RunFailed if the chosen network diverges.
     """
     recorder, directory = trials.recorder, trials.directory
     chosen, reference = finals.chosen.network, finals.reference.network
     trained = trials.judges.search.trains_networks()
+    done = stored_summary(directory, trials.state.tested, trained=trained)
+    if done is not None:
+        return done
     recorder.start()
     best = _meta_test(trials, finals.chosen)
     if not has_result(best):

@@ -41,7 +41,7 @@ def result(
         before = recorded(state.starts)
         target = config.groups["evaluator"]["_target_"]
         trained = resolve("evaluator", target, trusted=True).trains_networks()
-        summary = _stored_summary(directory, state.tested, trained=trained)
+        summary = stored_summary(directory, state.tested, trained=trained)
         now = config.to_dict()
         changed = changes({"config": before["config"]}, {"config": now}) if before else {}
         added = grown(before["config"], now) if before else {}
@@ -60,11 +60,14 @@ def result(
     return None if summary is None else summary.model_dump()
 
 
-def _stored_summary(directory: RunDirectory, tested: Tested, *, trained: bool) -> Summary | None:
-    """The summary of a run that has ended; None if its files have to be made again.
+def stored_summary(directory: RunDirectory, tested: Tested | None, *, trained: bool) -> Summary | None:
+    """The summary of a run that has ended; None if it has not, or if its files have to be made again.
 
-    tested: the event of its meta-test. trained: whether the run must also have a readable best.pt.
+    tested: the event of its meta-test, if it has one. trained: whether the run must also have a readable
+    best.pt.
     """
+    if tested is None:
+        return None
     try:
         summary = Summary.read(directory.summary, tested.checksum)
         if trained:
