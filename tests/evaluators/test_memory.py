@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
@@ -93,7 +93,7 @@ def steps_of(module: nn.Module, task: TaskSpec) -> list[Step]:
     storage: dict[fx.Node, Hashable] = {}
     steps = []
     for node in traced.graph.nodes:
-        if node.op == "output" or "tensor_meta" not in node.meta:
+        if node.op in ("output", "get_attr") or "tensor_meta" not in node.meta:  # parameters are in flash
             continue
         reads = [storage[source] for source in node.all_input_nodes if source in storage]
         layer = layers[str(node.target)] if node.op == "call_module" else None
@@ -144,6 +144,7 @@ def brute_force(module: nn.Module, task: TaskSpec) -> int:
 
 
 @settings(max_examples=25, deadline=None)
+@example(207, "darts")  # whose peak is where the parameters of a factorized reduction are read
 @given(st.integers(0, 10**9), st.sampled_from(["conv", "conv", "conv", "mlp", "nasbench201", "darts"]))
 def test_random_networks(number: int, name: str) -> None:
     smaller = {"nasbench201": {"width": 4, "repeats": 1}, "darts": {"width": 4, "layers": 3}}
