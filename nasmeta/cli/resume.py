@@ -2,9 +2,11 @@
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nasmeta.cli import launcher
 from nasmeta.cli.run import complete, show
 from nasmeta.config.overrides import keys_of, recomposed, reconfigured
 from nasmeta.config.schema import CHOSEN, parse
@@ -43,8 +45,9 @@ def resume(options: argparse.Namespace) -> int:
 
 def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     plan = manifest.read()
-    plan.study, options.overrides = with_more_trials(plan.study, options.overrides, len(plan.jobs))
-    resumed = False
+    by = launcher.chosen(options.overrides)
+    rest = [override for override in options.overrides if override not in by]
+    plan.study, options.overrides = with_more_trials(plan.study, rest, len(plan.jobs))
 
     def config_of(overrides: list[str]) -> dict[str, Any]:
         return recomposed(overrides, plan.options, trusted=options.trust_code).to_dict()
@@ -56,24 +59,32 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     for job in more[:1]:
         Composition.of(parse(job.config, trusted=options.trust_code))
     given = [o.partition("=")[2] for o, key in keys_of(options.overrides).items() if key == "on_failure"]
-
-    def resume_job(job: Job, path: Path, prune: Prune | None) -> Numbers:
-        nonlocal resumed
-        resumed = True
-        return _resume_run(options, job.config, path, plan.command(job), prune)
-
     with files.locked(options.directory / "sweep.lock", "sweep"):
         if more:
             manifest.extend(more)
         if plan.study is not None:
             manifest.keep_study(plan.study)
-        sweep.resume(manifest, resume_job, config_of, on_failure=given[-1] if given else None)
+        resumed = sweep.resume(
+            manifest,
+            partial(_resume_job, options, plan.options),
+            config_of,
+            launch=partial(launcher.launch, manifest.path, by) if by else sweep.one_by_one,
+            on_failure=given[-1] if given else None,
+        )
     if options.overrides and not resumed:
         raise RunDirectoryError(
             f"{manifest.path}: all jobs of the sweep are done, so {' '.join(options.overrides)} changes "
             "nothing; start a new sweep: nasmeta search -m ..."
         )
     sweep.check_all_done(manifest)
+
+
+def _resume_job(
+    options: argparse.Namespace, stored: list[str], job: Job, path: Path, prune: Prune | None
+) -> Numbers:
+    """Begins or resumes a job of a sweep, whose command had the options `stored`."""
+    command = SearchCommand(tuple(stored), tuple(job.overrides))
+    return _resume_run(options, job.config, path, command, prune)
 
 
 def _resume_run(

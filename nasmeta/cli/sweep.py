@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from nasmeta.cli import launcher as launchers
 from nasmeta.cli import output
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import parse
@@ -47,7 +48,8 @@ class Refused(BaseException):
 def start(config: DictConfig) -> "Composition | None":
     """Checks the jobs of a sweep and writes its manifest; returns what was built to check the first job."""
     options = list(command_of(config.hydra).options)
-    plan = _planned(config).model_copy(update={"options": options})
+    launcher = launchers.chosen(config.hydra.overrides.hydra)
+    plan = _planned(config).model_copy(update={"options": options, "launcher": launcher})
     composition = _check_data(plan)
     output.claim(config, "sweep")
     _current.begin(Path(str(config.hydra.sweep.dir)), plan)

@@ -6,7 +6,7 @@ each machine fetches it. Without an `address` (or RAY_ADDRESS), a cluster of thi
 which ends with the run.
 
 For `order`, see executor=process. By submission, a run is the same every time for the same number of workers
-on machines of one kind. A trial's readings come with its result, since a message for each would cost more
+on machines of one kind. Workers send their readings once a second, since a message for each would cost more
 than it is worth. If a machine is taken away, its trials go on elsewhere from what they have saved. If an
 actor dies alone (memory is short), its trial fails.
 """
@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from math import inf
 from typing import Annotated, Any, NoReturn
 
 import torch
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 """Seconds between two checks of whether to stop."""
+
+SEND_SECONDS = 1.0
+"""Seconds between two messages of a worker about its trial."""
 
 SAVING_SECONDS = 60.0
 """How long stopped trials may take to save, in seconds."""
@@ -99,6 +103,7 @@ class RayExecutor(Executor):
             ready, _ = self._ray.wait([running.answer for running in awaited], timeout=POLL_SECONDS)
             ended = next((running for running in awaited if running.answer in ready), None)
             if ended is None:
+                self._pass_on()
                 continue
             place = self._busy.index(ended)
             if self._was_taken_away(ended):
@@ -113,7 +118,7 @@ class RayExecutor(Executor):
     def close(self) -> None:
         if self._ray is None:
             return
-        for actor in [*self._actors, self._flag]:
+        for actor in [*self._actors, self._between]:
             self._ray.kill(actor)
         self._actors, self._idle, self._busy = [], [], []
         self._ray.shutdown()
@@ -130,7 +135,10 @@ class RayExecutor(Executor):
             raise ConfigError(f"executor.address: {self._address!r}: {reason}") from error
         self._ray = ray
         self._built = ray.put(self._rebuild)
-        self._flag = ray.remote(num_cpus=0)(_Flag).remote()
+        here = import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        self._between = ray.remote(num_cpus=0, scheduling_strategy=here)(_Between).remote()
         self._worker = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus)(_Worker)
         there = ray.cluster_resources()
         for name, key, each in (("cpus", "CPU", self._cpus), ("gpus", "GPU", self._gpus)):
@@ -146,7 +154,7 @@ class RayExecutor(Executor):
         if self._idle:
             actor = self._idle.pop()
         elif self._has_room():
-            actor = self._worker.remote(self._built, self._cpus, self._flag)
+            actor = self._worker.remote(self._built, self._cpus, self._between)
             self._actors.append(actor)
         else:
             actor = min(self._actors, key=self._queue)
@@ -203,16 +211,19 @@ class RayExecutor(Executor):
 
     def _told(self, running: "_Running") -> Answer:
         """How a job has ended, once its readings are passed on."""
-        readings: list[Progress]
-        answer: Answer
-        readings, answer = self._ray.get(running.answer)
-        for progress in readings:
-            self._follow(running.job, progress)
+        answer: Answer = self._ray.get(running.answer)
+        self._pass_on()
         return answer
+
+    def _pass_on(self) -> None:
+        """Passes on the readings that workers have sent."""
+        for job, readings in self._ray.get(self._between.taken.remote()):
+            for progress in readings:
+                self._follow(job, progress)
 
     def _halt(self) -> NoReturn:
         """Makes every worker save its job, then raises Interrupted."""
-        self._flag.set.remote()
+        self._between.stop.remote()
         answers = {running.answer: running for running in self._busy}
         saved, _ = self._ray.wait(list(answers), num_returns=len(answers), timeout=SAVING_SECONDS)
         for answer in saved:
@@ -230,44 +241,69 @@ class _Running:
     answer: Any
 
 
-class _Flag:
-    """An actor that tells workers when to stop; a worker that runs a job takes no calls itself."""
+class _Between:
+    """An actor between the run and its workers, on the run's own machine.
+
+    A worker that runs a job takes no calls, so it is told here when to stop. What it reads of its job it
+    leaves here, until the run takes it.
+    """
 
     def __init__(self) -> None:
-        self._raised = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._readings: list[tuple[Job, list[Progress]]] = []
 
-    async def set(self) -> None:
-        self._raised.set()
+    async def stop(self) -> None:
+        self._stopping.set()
 
     async def wait(self) -> None:
-        await self._raised.wait()
+        await self._stopping.wait()
+
+    async def leave(self, job: Job, readings: list[Progress]) -> None:
+        self._readings.append((job, readings))
+
+    async def taken(self) -> list[tuple[Job, list[Progress]]]:
+        taken, self._readings = self._readings, []
+        return taken
 
 
 class _Worker:
     """An actor that judges trials in the main thread of its own process.
 
-    rebuild: makes what judges trials; threads: how many it computes with; flag: the _Flag to watch.
+    rebuild: makes what judges trials; threads: how many it computes with; between: the _Between of the run.
     """
 
-    def __init__(self, rebuild: Rebuild, threads: int, flag: Any) -> None:
+    def __init__(self, rebuild: Rebuild, threads: int, between: Any) -> None:
         torch.set_num_threads(threads)
         keep_pages()
         self._judge = rebuild()
+        self._ray, self._between = import_module("ray"), between
         self._stopping = threading.Event()
-        threading.Thread(target=self._listen, args=(flag,), daemon=True).start()
+        threading.Thread(target=self._listen, daemon=True).start()
 
-    def run(self, job: Job) -> tuple[list[Progress], Answer]:
-        """Judges a job; returns its readings, and how it ended."""
+    def run(self, job: Job) -> Answer:
+        """Judges a job, and sends its readings; returns how it ended, once all of them have arrived."""
         readings: list[Progress] = []
+        sent = -inf
+
+        def report(progress: Progress) -> None:
+            nonlocal sent
+            readings.append(progress)
+            if time.monotonic() - sent >= SEND_SECONDS:
+                self._between.leave.remote(job, readings)
+                readings.clear()
+                sent = time.monotonic()
+
         try:
-            return readings, self._judge(job, readings.append, self._stopping.is_set)
+            return self._judge(job, report, self._stopping.is_set)
         except (Interrupted, NasmetaError) as error:
-            return readings, error
+            return error
+        finally:
+            self._ray.get(self._between.leave.remote(job, readings))
 
     def is_there(self) -> None:
         """Answers once the job that it runs has ended."""
 
-    def _listen(self, flag: Any) -> None:
+    def _listen(self) -> None:
         with suppress(Exception):  # the run has ended, and this actor ends with it
-            import_module("ray").get(flag.wait.remote())
+            self._ray.get(self._between.wait.remote())
             self._stopping.set()

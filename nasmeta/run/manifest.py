@@ -95,7 +95,8 @@ class Plan(BaseModel):
 
     total: the most jobs that there will be; null if the sweeper decides that. jobs: those that could not be
     planned ahead are added when they begin. options: the command's options, such as `--config-dir`, that a
-    job needs if it is run by itself. study: that of Optuna's sweeper.
+    job needs if it is run by itself. launcher: the overrides that chose it, for the command that resumes the
+    sweep; they have an effect only if a user types them. study: that of Optuna's sweeper.
     """
 
     model_config = _STRICT
@@ -103,6 +104,7 @@ class Plan(BaseModel):
     sweeper: str
     total: Annotated[int, Field(ge=0)] | None
     options: list[str] = []
+    launcher: list[str] = []
     study: StudySettings | None = None
     jobs: list[Job]
 
@@ -152,7 +154,7 @@ class Manifest:
         plan = self.read()
         composes = plan.study is not None and bool(plan.options)
         trusted = composes or any(needs_trust(job.config) for job in plan.jobs)
-        return command_line("resume", self.path, trusted=trusted)
+        return command_line("resume", self.path, *plan.launcher, trusted=trusted)
 
     def make_directory(self, job: Job) -> None:
         """Makes a job's directory; raises UserError if a link is in its place or on the way to it."""
@@ -183,6 +185,16 @@ class Manifest:
         with self._changing() as plan:
             plan.jobs += jobs
             plan.total = len(plan.jobs)
+
+    def forget_failures(self) -> None:
+        """Plans the jobs that have failed again."""
+        with self._changing() as plan:
+            plan.jobs = [
+                job.model_copy(update={"status": "planned", "reason": None})
+                if job.status == "failed"
+                else job
+                for job in plan.jobs
+            ]
 
     def keep_study(self, study: StudySettings) -> None:
         """Replaces the settings of the study, which may ask for more jobs than before."""

@@ -9,7 +9,8 @@ The jobs that Optuna proposes cannot be planned ahead; they are added when they 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 RunJob = Callable[[Prune | None], Numbers]
 """Runs a job, which may be pruned, and returns the numbers of its best network."""
+
+Launch = Callable[[Sequence[Job], Callable[[Job], None]], None]
+"""Runs the second argument for each of the jobs."""
 
 RunJobIn = Callable[[Job, Path, Prune | None], Numbers]
 """The same, for a job and its directory."""
@@ -61,16 +65,23 @@ def run_job(manifest: Manifest, job: Job, run: RunJob) -> Numbers:
     return numbers
 
 
+def one_by_one(jobs: Sequence[Job], run: Callable[[Job], None]) -> None:
+    """Runs jobs one after the other in this process."""
+    for job in jobs:
+        run(job)
+
+
 def resume(
     manifest: Manifest,
     run: RunJobIn,
     config_of: Callable[[list[str]], Any],
     *,
+    launch: Launch = one_by_one,
     on_failure: str | None = None,
-) -> None:
-    """Runs the jobs that are not done, one after the other in this process, in their own directories.
+) -> bool:
+    """Runs the jobs that are not done, in their own directories. Returns whether there were any.
 
-    run(job, directory, prune) begins or resumes a job. config_of(overrides) composes a job that Optuna
+    run(job, directory, prune): begins or resumes a job. config_of(overrides): composes a job that Optuna
     proposes now. Failed jobs are tried again, since the reason may be gone, such as a full disk; those of a
     study stay failed, since later jobs may depend on that. on_failure: replaces that of the jobs.
     """
@@ -79,29 +90,45 @@ def resume(
     log.info("%s: %d of %d jobs are done", manifest.path, done, plan.total or len(plan.jobs))
     if plan.total is None:
         log.warning("%s proposes no further jobs once it is interrupted", plan.sweeper)
-    for job in plan.jobs if plan.study is None else _of_study(manifest, Study(plan.study), config_of):
-        if job.status != "done":
-            resume_job(manifest, job, run)
-            failed = manifest.read().by_number()[job.number].status == "failed"
-            if failed and (on_failure or job.config["on_failure"]) == "stop":
-                break
+    if plan.study is None:
+        if failed(manifest):
+            manifest.forget_failures()
+        batches = iter([[job for job in plan.jobs if job.status != "done"]])
+    else:
+        batches = _of_study(manifest, Study(plan.study), config_of)
+    stops = partial(has_stopped, manifest, on_failure, failed(manifest))
+    any_left = False
+    for jobs in batches:
+        if jobs:
+            any_left = True
+            launch(jobs, partial(resume_job, manifest, run, stops))
+        if stops():
+            break
+    return any_left
 
 
-def _of_study(manifest: Manifest, study: Study, config_of: Callable[[list[str]], Any]) -> Iterator[Job]:
-    """The jobs of a study that have not ended, as it proposes them."""
+def _of_study(manifest: Manifest, study: Study, config_of: Callable[[list[str]], Any]) -> Iterator[list[Job]]:
+    """The jobs of a study that have not ended, in the batches that it proposes."""
     for first, batch in study.batches(manifest):
-        known = manifest.read().by_number()
+        known, jobs = manifest.read().by_number(), list[Job]()
         for number, overrides in enumerate(batch, first):
             if number not in known:
                 config = config_of(overrides)
-                yield Job(number=number, directory=str(number), overrides=overrides, config=config)
-            elif known[number].status not in ("pruned", "failed"):
-                yield known[number]
+                jobs.append(Job(number=number, directory=str(number), overrides=overrides, config=config))
+            elif known[number].status not in ("done", "pruned", "failed"):
+                jobs.append(known[number])
+        yield jobs
     study.log_best(manifest)
 
 
-def resume_job(manifest: Manifest, job: Job, run: RunJobIn) -> None:
-    """Runs one job. If it fails, the manifest and the log say so; only Interrupted is raised."""
+def resume_job(manifest: Manifest, run: RunJobIn, stops: Callable[[], bool], job: Job) -> None:
+    """Runs a job unless the sweep stops. If it fails, the manifest and the log say so.
+
+    Only Interrupted is raised.
+    """
+    if stops():
+        log.warning("job %d does not begin, because another one failed (on_failure=stop)", job.number)
+        return
     log.info("job %d: %s", job.number, " ".join(job.overrides))
     try:
         run_job(manifest, job, lambda prune: run(job, manifest.path / job.directory, prune))
@@ -109,10 +136,21 @@ def resume_job(manifest: Manifest, job: Job, run: RunJobIn) -> None:
         log.debug("job %d", job.number, exc_info=True)
 
 
-def has_stopped(manifest: Manifest) -> bool:
-    """Whether a job has failed and on_failure=stop, so that no further one may begin."""
-    jobs = manifest.read().jobs
-    return any(job.status == "failed" and job.config["on_failure"] == "stop" for job in jobs)
+def failed(manifest: Manifest) -> frozenset[int]:
+    """The numbers of the jobs that have failed."""
+    return frozenset(job.number for job in manifest.read().jobs if job.status == "failed")
+
+
+def has_stopped(
+    manifest: Manifest, on_failure: str | None = None, before: frozenset[int] = frozenset()
+) -> bool:
+    """Whether a job has failed and on_failure=stop, so that no further one may begin.
+
+    on_failure: replaces that of the jobs. before: the jobs that had failed already.
+    """
+    jobs = manifest.read().by_number()
+    new = failed(manifest) - before
+    return any((on_failure or jobs[number].config["on_failure"]) == "stop" for number in new)
 
 
 def check_all_done(manifest: Manifest) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,7 @@ from nasmeta.runtime.paths import cache_folder
 log = logging.getLogger(__name__)
 
 LEAST_USED = "cuda:auto"
-"""Places the runs of this machine that have this name on its GPUs in turn."""
+"""Places the runs that have this name on the GPUs of their machine in turn."""
 
 
 def pick(name: str, *, tf32: bool, key: str = "device") -> torch.device:
@@ -36,7 +36,10 @@ def pick(name: str, *, tf32: bool, key: str = "device") -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if name == LEAST_USED and torch.cuda.is_available():
-        return torch.device("cuda", _place.claim(torch.cuda.device_count()))
+        seen = range(torch.cuda.device_count())
+        return torch.device(
+            "cuda", _place.claim([str(torch.cuda.get_device_properties(n).uuid) for n in seen])
+        )
     try:
         device = torch.device("cuda" if name == LEAST_USED else name)
     except RuntimeError as error:
@@ -60,9 +63,10 @@ def kind(device: torch.device) -> str:
 
 
 class Place:
-    """A place on one of this machine's GPUs, which this process has by a file in `folder` that it locks.
+    """A place on a GPU, which this process has by a file in `folder` that it locks.
 
-    The system releases the lock when the process ends.
+    The system releases the lock when the process ends. Places have the names of their GPUs and not their
+    numbers, since a cluster may show each process one GPU of a machine, and all of them as number 0.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,21 +74,24 @@ class Place:
         self._index: int | None = None
         self._free = count()
 
-    def claim(self, devices: int) -> int:
-        """The number of the device, out of so many, that has the first free place. Raises ConfigError."""
+    def claim(self, devices: Sequence[str]) -> int:
+        """The number of the first device with a free place. Raises ConfigError.
+
+        devices: what no other device has as its name, on any machine.
+        """
         while self._index is None:
-            place = next(self._free)
+            turn, index = divmod(next(self._free), len(devices))
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(self._folder / f"{socket.gethostname()}-{place}.lock", timeout=0)
+                lock = FileLock(self._folder / f"{devices[index]}-{turn}.lock", timeout=0)
                 self._held.enter_context(lock)
             except Timeout:
                 continue
             except OSError as error:
                 raise ConfigError(f"device: {LEAST_USED}: {self._folder}: {error.strerror}") from error
-            self._index = place % devices
-            if place >= devices:
-                warn_of_sharing(place // devices + 1)
+            self._index = index
+            if turn:
+                warn_of_sharing(turn + 1)
         return self._index
 
     def give_back(self) -> None:

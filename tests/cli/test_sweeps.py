@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_the_manifest_lists_every_job_by_its_resolved_configuration(unbroken: Pa
     assert {job["status"] for job in listed} == {"done"}
 
 
-# Writes: the plan, a job's beginning, its ~30 lines and checkpoints, its end; then the next job.
+# Writes: the plan, a job's beginning, its 18 or so lines and checkpoints, its end; then the next job.
 @pytest.mark.parametrize("kill_at,torn", [(1, True), (2, False), (40, True)])
 def test_killed_and_resumed(unbroken: Path, tmp_path: Path, kill_at: int, torn: bool) -> None:
     directory = tmp_path / "sweep"
@@ -84,18 +85,30 @@ def test_jobs_side_by_side_are_those_of_one_after_the_other(
 
 STAND_INS = """
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 import torch
 from nasmeta.datasets.sinusoid import Sinusoid
+from nasmeta.run.journal import Journal
 from nasmeta.runtime import device
 
 def stand_in(name, index):
     Path(__file__).with_name(f"{os.getpid()}.{index}").touch()
     return torch.device("cpu", index)
 
-two = SimpleNamespace(is_available=lambda: True, device_count=lambda: 2)
+two = SimpleNamespace(
+    is_available=lambda: True, device_count=lambda: 2, get_device_properties=lambda n: SimpleNamespace(uuid=n)
+)
 device.torch = SimpleNamespace(cuda=two, backends=torch.backends, device=stand_in)
+
+def held(self, event, append=Journal.append, **values):
+    told = append(self, event, **values)
+    while event == "finished" and Path(__file__).with_name("hold").exists():
+        time.sleep(0.01)
+    return told
+
+Journal.append = held
 
 class Mine(Sinusoid):
     pass
@@ -104,15 +117,38 @@ class Mine(Sinusoid):
 
 @pytest.mark.extra("joblib")
 def test_jobs_side_by_side_have_devices_of_their_own(unbroken: Path, tmp_path: Path) -> None:
-    """Two CPU devices stand for two GPUs. The process that begins the sweep keeps none."""
+    """Two CPU devices stand for two GPUs. All jobs are killed after their first trials, and resumed.
+
+    The process that begins the sweep keeps no device.
+    """
     (tmp_path / "mine.py").write_text(STAND_INS)
     places = {"PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    directory, hold = tmp_path / "sweep", tmp_path / "hold"
     options = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "device=cuda:auto"]
-    command = sweep(tmp_path / "sweep", *GRID, *options, "dataset._target_=mine.Mine")
-    run = subprocess.Popen([sys.executable, "-m", "nasmeta", *command], env=os.environ | places)
-    assert run.wait(120) == 0
-    taken = [path.suffixes for path in tmp_path.glob("*.[01]") if path.stem != str(run.pid)]
-    assert sorted(taken) == [[".0"], [".1"]]
+
+    def started(*words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "nasmeta", *words]
+        return subprocess.Popen(command, env=os.environ | places, start_new_session=True)
+
+    def taken(run: subprocess.Popen[bytes]) -> list[str]:
+        files = [path for path in tmp_path.glob("*.[01]") if path.stem != str(run.pid)]
+        return sorted(path.suffix for path in files)
+
+    hold.touch()
+    killed = started(*sweep(directory, *GRID, *options, "dataset._target_=mine.Mine"))
+    journals = [directory / str(number) / "journal.jsonl" for number in (0, 1)]
+    while not all(path.exists() and '"finished"' in path.read_text() for path in journals):
+        assert killed.poll() is None
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert taken(killed) == [".0", ".1"]
+    for path in [hold, *tmp_path.glob("*.[01]")]:
+        path.unlink()
+    resumed = started("resume", str(directory), *options[:2], "--trust-code")
+    assert resumed.wait(120) == 0
+    assert taken(resumed) == [".0", ".1"]
+    assert all('"resumed"' in path.read_text() for path in journals)
     for number in range(3):
         tensors = (outcome(place / str(number))["tensors"] for place in (tmp_path / "sweep", unbroken))
         assert next(tensors) == next(tensors)

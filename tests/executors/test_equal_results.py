@@ -18,12 +18,17 @@ RANDOM = [
 
 
 def searched(directory: Path, *overrides: str) -> dict[str, Any]:
-    """What a random search gives, its trials in the order of their numbers, and how its networks learned."""
+    """What a random search gives."""
     assert main(["search", *RANDOM, f"hydra.run.dir={directory}", *overrides]) == 0
-    ended = outcome(directory)
-    trials = [line for line in ended.pop("journal") if line["event"] == "finished"]
-    ended["trials"] = sorted(trials, key=lambda line: (line["phase"], line["trial"]))
-    return ended | {"curves": learning_curves(directory / "learning.csv")}
+    return ended(directory)
+
+
+def ended(directory: Path) -> dict[str, Any]:
+    """What a run gave, its trials in the order of their numbers, and how its networks learned."""
+    told = outcome(directory)
+    trials = [line for line in told.pop("journal") if line["event"] == "finished"]
+    told["trials"] = sorted(trials, key=lambda line: (line["phase"], line["trial"]))
+    return told | {"curves": learning_curves(directory / "learning.csv")}
 
 
 @pytest.fixture(scope="module")

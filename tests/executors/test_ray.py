@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -24,9 +25,10 @@ from nasmeta.executors import ray as module
 from nasmeta.executors.ray import RayExecutor
 from nasmeta.run.composition import Composition, fingerprints, rebuild
 from nasmeta.training.trained_network import TrainedNetwork
+from tests.cli.kills import spawn
 from tests.datasets.pictures import save
 from tests.executors import toy
-from tests.executors.test_equal_results import searched
+from tests.executors.test_equal_results import RANDOM, ended, searched
 from tests.executors.toy import job
 
 pytestmark = pytest.mark.extra("ray")
@@ -115,6 +117,18 @@ def test_a_search_is_that_of_one_trial_after_the_other(tmp_path: Path, pair: Ray
     assert searched(tmp_path / "ray", *by_ray) == searched(tmp_path / "serial", "executor=serial")
 
 
+def test_a_search_that_is_killed_is_resumed_exactly(tmp_path: Path, pair: RayExecutor) -> None:
+    pair.close()
+    directory = tmp_path / "ray"
+    by_ray = ["executor=ray", "executor.workers=2", "executor.address=local"]
+    command = ["search", *RANDOM, *by_ray, f"hydra.run.dir={directory}"]
+    assert spawn(command, kill_at=8) == -signal.SIGKILL
+    assert spawn(["resume", str(directory)]) == 0
+    assert '"event":"resumed"' in (directory / "journal.jsonl").read_text()
+    whole = searched(tmp_path / "serial", "executor=serial")
+    assert {**ended(directory), "curves": None} == {**whole, "curves": None}
+
+
 SMALL = [
     *("dataset=strokes", "dataset.size=12", "dataset.examples=4", "dataset.train_classes=4"),
     *("dataset.valid_classes=4", "dataset.test_classes=4", "task.way=2", "task.shot=1", "task.query=1"),
@@ -156,7 +170,10 @@ def test_a_machine_that_is_taken_away_costs_no_trial(tmp_path: Path, monkeypatch
 
 
 def take_a_machine_away(folder: Path) -> None:
-    """Three machines with a trial each; afterwards two, and all results in the order of the jobs."""
+    """Three machines with a trial each; afterwards two, and all results in the order of the jobs.
+
+    The trial that begins twice is read twice.
+    """
     from ray.cluster_utils import Cluster
 
     soon = {f"health_check_{name}": n for name, n in SOON.items()}
@@ -164,7 +181,9 @@ def take_a_machine_away(folder: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
-        with closing(executor(workers=3, address=cluster.address)) as three:
+        readings = list[int]()
+        options = {"address": cluster.address, "follow": lambda job, progress: readings.append(job.trial)}
+        with closing(executor(workers=3, **options)) as three:
             for trial in range(3):
                 three.submit(job(trial, "patient", folder))
             wait_for(lambda: len(pids(folder)) == 3)
@@ -176,6 +195,8 @@ def take_a_machine_away(folder: Path) -> None:
             told.append(three.collect()[1])
         assert [(result.trial, result.status) for result in told] == [(n, "ok") for n in range(4)]
         assert len(pids(folder)) == 4, "one trial began twice"
+        assert sorted(set(readings)) == [0, 1, 2]
+        assert len(readings) == 4
     finally:
         cluster.shutdown()
 

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,14 +16,25 @@ from nasmeta.runtime.device import LEAST_USED, Place, pick, warn_of_sharing
 def test_processes_are_placed_on_devices_in_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Each Place stands for a process. One that ends frees its place for the next."""
     places = [Place(tmp_path / "devices") for _ in range(4)]
-    assert [place.claim(2) for place in places[:2]] == [0, 1]
-    assert places[0].claim(2) == 0, "a process keeps its device"
+    assert [place.claim("ab") for place in places[:2]] == [0, 1]
+    assert places[0].claim("ab") == 0, "a process keeps its device"
     assert not caplog.text
-    assert places[2].claim(2) == 0
+    assert places[2].claim("ab") == 0
     assert "2 processes share a GPU" in caplog.text
     places[1].give_back()
-    assert places[3].claim(2) == 1
-    assert places[1].claim(2) == 1
+    assert places[3].claim("ab") == 1
+    assert places[1].claim("ab") == 1
+
+
+def test_processes_that_see_one_gpu_each_do_not_share_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Slurm shows every job its own GPUs, numbered from 0."""
+    first, second, third = (Place(tmp_path) for _ in range(3))
+    assert [first.claim("a"), second.claim("b")] == [0, 0]
+    assert not caplog.text
+    assert third.claim("ba") == 0
+    assert "2 processes share a GPU" in caplog.text
 
 
 def test_the_name_of_any_gpu_is_one_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -31,6 +43,7 @@ def test_the_name_of_any_gpu_is_one_of_this_machine(monkeypatch: pytest.MonkeyPa
             pick(LEAST_USED, tf32=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: SimpleNamespace(uuid=f"gpu {n}"))
     first, second = Place(tmp_path), Place(tmp_path)
     for place, expected in ((first, "cuda:0"), (second, "cuda:1"), (first, "cuda:0")):
         monkeypatch.setattr(device, "_place", place)
