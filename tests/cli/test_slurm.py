@@ -42,16 +42,19 @@ def asked(command: str, environment: dict[str, str]) -> str:
     return done.stdout.strip()
 
 
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 def test_a_job_that_slurm_takes_away_goes_on(tmp_path: Path, slurm: dict[str, str]) -> None:
     directory = tmp_path / "sweep"
     launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.max_num_timeout=3"]
     command = ["search", *SHORT, *LONGER, f"hydra.sweep.dir={directory}", "-m", "seed=0,1", *launcher]
     log = (tmp_path / "log").open("w")
     sweep = subprocess.Popen([sys.executable, "-m", "nasmeta", *command], env=slurm, stdout=log, stderr=log)
-    progress = directory / "0" / "checkpoints" / "search-00000.pt"
-    deadline = time.monotonic() + 60
-    while not progress.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for(directory / "0" / "checkpoints" / "search-00000.pt")
     (first,) = [
         line for line in asked("squeue --noheader --format %F_%K", slurm).split() if line.endswith("_0")
     ]
@@ -63,6 +66,26 @@ def test_a_job_that_slurm_takes_away_goes_on(tmp_path: Path, slurm: dict[str, st
     assert {job["status"] for job in jobs(directory)} == {"done"}
     events = (directory / "0" / "journal.jsonl").read_text()
     assert '"event":"resumed"' in events
+    alone = tmp_path / "alone"
+    assert spawn(["search", *SHORT, *LONGER, "seed=0", f"hydra.run.dir={alone}"]) == 0
+    assert outcome(directory / "0") == outcome(alone)
+
+
+def test_a_sweep_that_is_gone_is_resumed_by_slurm(tmp_path: Path, slurm: dict[str, str]) -> None:
+    """Both the command and its jobs are killed."""
+    directory, launcher = tmp_path / "sweep", "hydra/launcher=submitit_slurm"
+    command = ["search", *SHORT, *LONGER, f"hydra.sweep.dir={directory}", "-m", "seed=0,1", launcher]
+    sweep = subprocess.Popen([sys.executable, "-m", "nasmeta", *command], env=slurm)
+    wait_for(directory / "0" / "checkpoints" / "search-00000.pt")
+    sweep.kill()
+    asked("scancel --signal=KILL --full --state=RUNNING", slurm)
+    asked("scancel --state=PENDING", slurm)
+    while asked("squeue --noheader", slurm):
+        time.sleep(0.1)
+    assert {job["status"] for job in jobs(directory)} == {"running", "planned"}
+    resumed = [sys.executable, "-m", "nasmeta", "resume", str(directory), launcher]
+    subprocess.run(resumed, env=slurm, check=True, timeout=120)
+    assert {job["status"] for job in jobs(directory)} == {"done"}
     alone = tmp_path / "alone"
     assert spawn(["search", *SHORT, *LONGER, "seed=0", f"hydra.run.dir={alone}"]) == 0
     assert outcome(directory / "0") == outcome(alone)
