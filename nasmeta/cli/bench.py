@@ -11,9 +11,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nasmeta.meta_learners.base import adopt_population
 from nasmeta.run.composition import Composition
-from nasmeta.task import TaskBatch
 from nasmeta.training.cuda_graphs import recorded_predict
 
 MATRIX = 2048
@@ -59,13 +57,12 @@ def benchmark(
     state, learner = training.state, composition.learner
     batch = problem.train.batch(0, keys.task.meta_batch)
     valid = problem.valid.batch(0, keys.task.meta_batch)
-    if learner.lacks_population(state):
-        adopt_population(learner, state, [batch])
-        counted.set_statistics({name: value.to("meta") for name, value in state.statistics.items()})
+    training.finish()
+    counted.set_statistics({name: value.to("meta") for name, value in state.statistics.items()})
     predict = recorded_predict(learner, state)
     rate = matmul_rate(composition.device)
 
-    one = TaskBatch(*(part[:1].to("meta") for part in batch))
+    one = type(batch)._make(part[:1].to("meta") for part in batch)
     training_flops = _flops(lambda: learner.meta_gradient(counted, one, 0))
     evaluation_flops = _flops(lambda: learner.predict(counted, *(part[:1].to("meta") for part in valid[:3])))
     jobs: list[tuple[str, Callable[[], object], int]] = [

@@ -19,12 +19,10 @@ from nasmeta.cli.bench import peak_mib, times
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, NasmetaError
-from nasmeta.meta_learners.base import adopt_population
 from nasmeta.reporting.numbers import duration
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import check_feasible
 from nasmeta.run.rounds import schedule, trainings
-from nasmeta.task import SPLITS
 from nasmeta.training.gradient_check import gradient_error, is_derivative
 
 TOLERANCE = 1e-4
@@ -162,11 +160,9 @@ def _constraints(composition: Composition) -> Found:
 
 def _data(composition: Composition) -> Found:
     """The classes and images of every split, and what to know about them."""
-    contents = composition.data or {}
     parts = []
-    for split in SPLITS:
+    for split, held in (composition.data or {}).items():
         composition.sampler(split)
-        held = contents[split]
         sizes = f"{len(held.classes)} classes, " if held.classes else ""
         images = f"{held.images:,} images, " if held.images is not None else ""
         parts.append(f"{split}: {sizes}{images}fingerprint {held.fingerprint[:8]}")
@@ -201,8 +197,7 @@ def _cost(composition: Composition) -> Found:
     budget, problem = keys.budget, composition.problem()
     training = problem.training(_network(composition), 10**9)
     iteration = statistics.median(times(training.step, composition.device, 0.0, STEPS))
-    if learner.lacks_population(training.state):
-        adopt_population(learner, training.state, [problem.train.batch(0, keys.task.meta_batch)])
+    training.finish()
     tasks = problem.valid.batch(0, keys.task.meta_batch)[:3]
     answer = lambda: learner.predict(training.state, *tasks)  # noqa: E731
     judged = statistics.median(times(answer, composition.device, 0.0, STEPS)) / keys.task.meta_batch
