@@ -54,6 +54,7 @@ def benchmark(
     architecture = space.parse(arch) if arch else space.reference()
     training = problem.training(architecture, 10**9)
     counted = replace(problem, device=torch.device("meta")).initial_state(architecture)
+    counted.network.execution = replace(counted.network.execution, precision="fp32")  # meta has no autocast
     state, learner = training.state, composition.learner
     batch = problem.train.batch(0, keys.task.meta_batch)
     valid = problem.valid.batch(0, keys.task.meta_batch)

@@ -37,8 +37,9 @@ def test_one_json_object_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["flops"] > rows[2]["flops"], "training takes derivatives of the query loss too"
 
 
-def test_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", *QUICK, "--arch", ARCH, *SMALL]) == 0
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_table(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *QUICK, "--arch", ARCH, *SMALL, f"precision={precision}"]) == 0
     text = capsys.readouterr().out
     assert ARCH in text
     assert "5-way 1-shot" in text

@@ -22,7 +22,7 @@ from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import sgd
-from tests.meta_learners.options import VARIANTS, short
+from tests.meta_learners.options import LEARNERS, VARIANTS, short
 
 CPU = torch.device("cpu")
 TASKS = 3
@@ -104,7 +104,7 @@ def test_smaller_halves_down_to_one_task(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Execution("threads").smaller(tasks=20) == Execution("threads", task_chunk=4)
 
 
-@pytest.mark.parametrize("name", ["protonet", "fomaml", "reptile", "ridge"])
+@pytest.mark.parametrize("name", LEARNERS)
 def test_half_precision_is_near_and_leaves_float32(name: str) -> None:
     learner = short(name, "support")
     full = outcome(learner, Execution("loop"), torch.float32)
