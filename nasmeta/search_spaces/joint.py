@@ -55,7 +55,7 @@ class JointSpace(SearchSpace[TunedArchitecture]):
     """The architectures of `space`, each with every combination of the levels of `settings`.
 
     The initial and the reference architecture have the configured settings. A mutation changes the
-    architecture or one setting, each with probability 1/2.
+    architecture or one setting, each with probability 1/2. If there is one architecture, it changes a setting.
     """
 
     def __init__(self, space: SearchSpace[Any], settings: Sequence[Setting]) -> None:
@@ -92,7 +92,7 @@ class JointSpace(SearchSpace[TunedArchitecture]):
         return tuple((s.key, s.levels[int(rng.integers(len(s.levels)))]) for s in self.settings)
 
     def mutate(self, arch: TunedArchitecture, rng: np.random.Generator) -> TunedArchitecture:
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and self.space.size != 1:
             return TunedArchitecture(self.space.mutate(arch.arch, rng), arch.settings)
         setting = self.settings[int(rng.integers(len(self.settings)))]
         near = setting.near(dict(arch.settings)[setting.key])

@@ -108,6 +108,14 @@ def test_a_mutation_changes_either(toy: JointSpace) -> None:
     assert 150 < changed[True] < 250
 
 
+def test_a_single_architecture_still_has_settings() -> None:
+    """So a fixed network is tuned by the strategy that searches for one."""
+    alone = joint(ToySpace(1, 1), ALL)
+    rng = stream(0, "alone")
+    start = alone.reference()
+    assert {alone.mutate(start, rng) for _ in range(100)} == set(alone.neighbors(start))
+
+
 def test_every_setting_can_be_reached_by_edits(toy: JointSpace) -> None:
     seen: set[Value] = {RATE.default}
     waiting = [RATE.default]
