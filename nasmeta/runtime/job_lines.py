@@ -9,7 +9,10 @@ from typing import TextIO
 
 
 class PrefixedLines(io.TextIOBase):
-    """Writes whole lines to `stream`, each after `prefix`. It is no terminal, so that no bars are drawn."""
+    """Writes whole lines to `stream`, each after `prefix`, which a line may have already.
+
+    It is no terminal, so that no bars are drawn.
+    """
 
     def __init__(self, stream: TextIO, prefix: str) -> None:
         self._stream, self._prefix = stream, prefix
@@ -21,7 +24,7 @@ class PrefixedLines(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")
         if lines:
-            self._stream.write("".join(f"{self._prefix}{line}\n" for line in lines))
+            self._stream.write("".join(f"{self._prefix}{line.removeprefix(self._prefix)}\n" for line in lines))
             self._stream.flush()
         return len(text)
 

@@ -31,7 +31,7 @@ def test_messages_and_prints_name_the_job_until_it_ends(
 ) -> None:
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stderr)])
     with told_apart(7):
-        logging.getLogger("nasmeta").warning("one")
+        logging.getLogger("nasmeta").warning("job 7: one")
         print("two", file=sys.stderr)
         print("three", end="", file=sys.stderr)
     logging.getLogger("nasmeta").warning("four")
