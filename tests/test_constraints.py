@@ -1,5 +1,6 @@
 """What a search may propose, and what is said if that is nothing."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from nasmeta.errors import ConfigError
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import Constraints, check_feasible
 from nasmeta.run.state import RunState
+from nasmeta.search_spaces.mlp.space import MlpSpace
 from nasmeta.seeding import stream
 from nasmeta.strategies import base
+from tests.cli.runs import search
 from tests.evaluators.tables import write_benchmark
 from tests.evaluators.test_tabular import CELLS
 
@@ -50,6 +53,23 @@ def test_costs_are_relative_to_the_reference_that_meets_the_limits() -> None:
     limited = constraints(composition(*nsga2, f"constraints.max_params={limit}"))
     assert limited.costs_of_reference() == {"params": limited.cost(limited.reference).params}
     assert 0 < limited.costs_of_reference()["params"] <= limit
+
+
+def test_the_reference_is_narrower_than_any_candidate_if_it_must() -> None:
+    small = constraints(composition("search_space=conv", "constraints.max_params=100"))
+    assert str(small.reference).startswith("conv3-1.bn")
+    assert small.reference_fits
+
+
+def test_a_reference_beyond_the_limits_is_never_chosen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MlpSpace, "reference_within", lambda self, fits: self.reference())
+    assert search(tmp_path / "run", "constraints.max_params=1000", "seed=3") == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert "the reference is beyond the limits" in capsys.readouterr().err
+    assert summary["chosen"] != "reference"
+    assert summary["best"]["params"] <= 1000 < summary["reference"]["params"]
 
 
 def test_memory_is_limited_in_kib_at_the_given_bits() -> None:

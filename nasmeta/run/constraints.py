@@ -1,5 +1,6 @@
 """Decides which architectures a search may propose, and whether it can begin at all."""
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from nasmeta.run.records import JournalEvent, Measured, Uncountable
 from nasmeta.run.state import RunState
 from nasmeta.task import SPLITS
 from nasmeta.trial import Cost
+
+log = logging.getLogger(__name__)
 
 
 class Constraints:
@@ -43,6 +46,7 @@ class Constraints:
     ) -> None:
         self._composition, self._evaluator = composition, evaluator
         self._limits = limits or composition.config.keys.constraints
+        self._limited = any(getattr(self._limits, key) is not None for key in LIMITED)
         self._state, self._record = state, record
         self._refusals: Counter[str] = Counter()
         self._least: dict[str, tuple[float, str]] = {}
@@ -123,13 +127,26 @@ class Constraints:
     def reference(self) -> Any:
         """The hand-designed network that the search has to beat, made cheaper until it meets the limits.
 
-        Looking accuracies up gives none for such a network, so it then stays the space's reference.
+        Looking accuracies up gives none for such a network, so it then stays the space's reference. It does
+        too, with a warning, if no network of its form meets them.
         """
         space = self._composition.space
-        if not self._evaluator.trains_networks() or not any(getattr(self._limits, key) for key in LIMITED):
+        if not self._evaluator.trains_networks() or not self._limited:
             return space.reference()
-        apart = Constraints(self._composition, self._evaluator, self._state, self._record)
-        return space.reference_within(apart.feasible)
+        fits = self._apart().feasible
+        found = space.reference_within(fits)
+        if not fits(found):
+            log.warning("%s: the reference is beyond the limits; it is trained to compare, not to win", found)
+        return found
+
+    @property
+    def reference_fits(self) -> bool:
+        """Whether the reference meets the limits. It does not if no network of its form does."""
+        return not self._limited or self._apart().feasible(self.reference)
+
+    def _apart(self) -> "Constraints":
+        """The same limits, whose refusals do not count as those of architectures that a strategy drew."""
+        return Constraints(self._composition, self._evaluator, self._state, self._record)
 
     def costs_of_reference(self) -> dict[str, float]:
         """The costs of the reference, as far as they are objectives of the strategy."""

@@ -135,11 +135,12 @@ def _ask(strategy: Strategy, trials: Trials) -> Proposal | None:
 def train_in_full(strategy: Strategy, trials: Trials) -> Finals:
     """The finals: the best candidates and the reference are trained in full, and one of them is chosen.
 
-    The reference is chosen if validation prefers it, unless the strategy itself has decided what to choose.
+    The reference is chosen if validation prefers it and it meets the limits, unless the strategy itself has
+    decided what to choose.
     """
     decided = [str(arch) for arch in strategy.chosen()]
     reference, candidates = entrants(trials, decided)
     starts = {trials.state.finished["search", trial].arch: trial for trial in strategy.final_starts()}
     opponent, *others = train_in_rounds(trials, reference, candidates, starts)
-    competes = not decided or reference in decided
+    competes = reference in decided if decided else trials.constraints.reference_fits
     return choose(opponent, others, competes=competes)

@@ -24,7 +24,9 @@ class PrefixedLines(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")
         if lines:
-            self._stream.write("".join(f"{self._prefix}{line.removeprefix(self._prefix)}\n" for line in lines))
+            self._stream.write(
+                "".join(f"{self._prefix}{line.removeprefix(self._prefix)}\n" for line in lines)
+            )
             self._stream.flush()
         return len(text)
 

@@ -55,7 +55,7 @@ class JointSpace(SearchSpace[TunedArchitecture]):
     """The architectures of `space`, each with every combination of the levels of `settings`.
 
     The initial and the reference architecture have the configured settings. A mutation changes the
-    architecture or one setting, each with probability 1/2. If there is one architecture, it changes a setting.
+    architecture or one setting, each with probability 1/2; of a space with one architecture, a setting.
     """
 
     def __init__(self, space: SearchSpace[Any], settings: Sequence[Setting]) -> None:

@@ -259,11 +259,8 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
 
     def reference_within(self, fits: Callable[[A], bool]) -> A:
         """The widest hand-designed network that fits, with one width, which need not be in `widths`."""
-        narrowest = min(self.widths)
-        fitting = bisect_left(
-            range(narrowest, WIDEST + 1), True, key=lambda width: not fits(self.reference_of(width))
-        )
-        return self.reference_of(narrowest + fitting - 1) if fitting else self.reference()
+        widest = bisect_left(range(1, WIDEST + 1), True, key=lambda width: not fits(self.reference_of(width)))
+        return self.reference_of(widest) if widest else self.reference()
 
     def cheaper(self, arch: A, rng: np.random.Generator) -> A | None:
         """One block a notch narrower, wide ones more likely; or, if all are narrow, one block less."""
