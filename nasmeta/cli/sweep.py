@@ -1,6 +1,7 @@
 """Sweeps that Hydra runs: planned and written down before the first job."""
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import parse
 from nasmeta.errors import ArchitectureError, ConfigError, DataError, NasmetaError
 from nasmeta.run import sweep
-from nasmeta.run.manifest import Job, Manifest, Plan, StudySettings, check_inside
+from nasmeta.run.manifest import PLAIN_LAUNCHER, Job, Manifest, Plan, StudySettings, check_inside
 from nasmeta.run.study import Study, searched
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand
@@ -48,7 +49,8 @@ class Refused(BaseException):
 def start(config: DictConfig) -> "Composition | None":
     """Checks the jobs of a sweep and writes its manifest; returns what was built to check the first job."""
     options = list(command_of(config.hydra).options)
-    launcher = launchers.chosen(config.hydra.overrides.hydra)
+    chosen = launchers.chosen(config.hydra.overrides.hydra)
+    launcher = chosen if all(re.fullmatch(PLAIN_LAUNCHER, each) for each in chosen) else []
     plan = _planned(config).model_copy(update={"options": options, "launcher": launcher})
     composition = _check_data(plan)
     output.claim(config, "sweep")

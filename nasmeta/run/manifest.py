@@ -90,13 +90,17 @@ class StudySettings(BaseModel):
     space: Annotated[dict[str, str], Field(min_length=1)]
 
 
+PLAIN_LAUNCHER = r"hydra/launcher=[\w-]+|hydra\.launcher\.[a-z]\w*=[\w:.-]+"
+"""An override of a launcher that names no code and no command: a sweep from elsewhere may suggest it."""
+
+
 class Plan(BaseModel):
     """What a manifest holds.
 
     total: the most jobs that there will be; null if the sweeper decides that. jobs: those that could not be
     planned ahead are added when they begin. options: the command's options, such as `--config-dir`, that a
     job needs if it is run by itself. launcher: the overrides that chose it, for the command that resumes the
-    sweep; they have an effect only if a user types them. study: that of Optuna's sweeper.
+    sweep, if all are plain; they have an effect only if a user types them. study: that of Optuna's sweeper.
     """
 
     model_config = _STRICT
@@ -104,7 +108,7 @@ class Plan(BaseModel):
     sweeper: str
     total: Annotated[int, Field(ge=0)] | None
     options: list[str] = []
-    launcher: list[str] = []
+    launcher: list[Annotated[str, Field(pattern=rf"^({PLAIN_LAUNCHER})$")]] = []
     study: StudySettings | None = None
     jobs: list[Job]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nasmeta.cli.main import main
-from nasmeta.run.manifest import MANIFEST
+from nasmeta.run.manifest import MANIFEST, Manifest
 from nasmeta.runtime import files
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
@@ -143,6 +143,8 @@ def test_jobs_side_by_side_have_devices_of_their_own(unbroken: Path, tmp_path: P
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     assert taken(killed) == [".0", ".1"]
+    command = [*map(str, ("nasmeta", "resume", directory)), *options[:2], "--trust-code"]
+    assert set(Manifest(directory).resume_command().split()) == set(command)
     for path in [hold, *tmp_path.glob("*.[01]")]:
         path.unlink()
     resumed = started("resume", str(directory), *options[:2], "--trust-code")
@@ -211,6 +213,8 @@ def test_two_processes_on_one_sweep(unbroken: Path, capfd: pytest.CaptureFixture
         ({"directory": "/tmp/elsewhere"}, "directory: "),
         ({"status": "lost"}, "status"),
         ({"number": -1}, "number"),
+        ({"launcher": ["hydra.launcher._target_=os.system"]}, "launcher.0"),
+        ({"launcher": ["hydra.launcher.setup=[false]"]}, "launcher.0"),
     ],
     ids=str,
 )
@@ -218,7 +222,7 @@ def test_a_hostile_manifest_is_refused(
     unbroken: Path, tmp_path: Path, change: dict[str, Any], told: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     plan = json.loads((unbroken / MANIFEST).read_text())
-    plan["jobs"][1].update(change)
+    (plan if "launcher" in change else plan["jobs"][1]).update(change)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / MANIFEST).write_text(json.dumps(plan))
     assert main(["resume", str(tmp_path / "sweep")]) == 2
