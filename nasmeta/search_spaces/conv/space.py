@@ -132,7 +132,7 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
             )
             separable = (first, *(replace(b, op="sep", kernel=3) for b in later))
             doubled = [half * 2 ** min(i + 1, 3) for i in range(count)]
-            for pooling in [each for each in ("max", "avg") if each in self.downsamples] or ["stride"]:
+            for pooling in [each for each in self.downsamples if each != "stride"] or self.downsamples:
                 pooled = (b if b.downsample == "none" else replace(b, downsample=pooling) for b in separable)
                 yield self.with_widths(replace(fewer, blocks=tuple(pooled)), doubled)
         yield self.with_widths(replace(fewer, blocks=residual), grows)
