@@ -17,7 +17,7 @@ from nasmeta.run.constraints import ready
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_for_sweep
 from nasmeta.run.grid import more_jobs
-from nasmeta.run.manifest import Job, Manifest, Numbers
+from nasmeta.run.manifest import Job, Manifest, Numbers, Plan
 from nasmeta.run.pruning import Prune
 from nasmeta.run.state import RunState
 from nasmeta.run.study import with_more_trials
@@ -66,7 +66,7 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
             manifest.keep_study(plan.study)
         resumed = sweep.resume(
             manifest,
-            partial(_resume_job, options, plan.options),
+            partial(_resume_job, options, plan),
             config_of,
             launch=partial(launcher.launch, manifest.path, by) if by else sweep.one_by_one,
             on_failure=given[-1] if given else None,
@@ -80,11 +80,10 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
 
 
 def _resume_job(
-    options: argparse.Namespace, stored: list[str], job: Job, path: Path, prune: Prune | None
+    options: argparse.Namespace, plan: Plan, job: Job, path: Path, prune: Prune | None
 ) -> Numbers:
-    """Begins or resumes a job of a sweep, whose command had the options `stored`."""
-    command = SearchCommand(tuple(stored), tuple(job.overrides))
-    return _resume_run(options, job.config, path, command, prune)
+    """Begins or resumes a job of the sweep in its directory `path`; can be pickled."""
+    return _resume_run(options, job.config, path, plan.command(job), prune)
 
 
 def _resume_run(

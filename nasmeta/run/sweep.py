@@ -148,9 +148,8 @@ def has_stopped(
 
     on_failure: replaces that of the jobs. before: the jobs that had failed already.
     """
-    jobs = manifest.read().by_number()
-    new = failed(manifest) - before
-    return any((on_failure or jobs[number].config["on_failure"]) == "stop" for number in new)
+    new = [job for job in manifest.read().jobs if job.status == "failed" and job.number not in before]
+    return any((on_failure or job.config["on_failure"]) == "stop" for job in new)
 
 
 def check_all_done(manifest: Manifest) -> None:

@@ -118,6 +118,7 @@ def test_a_search_is_that_of_one_trial_after_the_other(tmp_path: Path, pair: Ray
 
 
 def test_a_search_that_is_killed_is_resumed_exactly(tmp_path: Path, pair: RayExecutor) -> None:
+    """But for its learning curves: what was read within a second before the kill is lost."""
     pair.close()
     directory = tmp_path / "ray"
     by_ray = ["executor=ray", "executor.workers=2", "executor.address=local"]

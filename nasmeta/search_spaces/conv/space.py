@@ -107,8 +107,7 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         return self._uniform(width, blocks, downs, head="flatten")
 
     def forms(self) -> Iterator[ConvArchitecture]:
-        """Separable convolutions, with either pooling; shortcuts; a larger last map; group norm; wider last
-        blocks, in two ways.
+        """Separable convolutions with either pooling; shortcuts; larger last maps; group norm; wide ends.
 
         A larger last map is averaged: flattened, it would be a long embedding. Separable convolutions after
         the first block allow widths twice as large for as many parameters. Of the two poolings, the average
