@@ -204,7 +204,7 @@ def test_what_is_done_is_not_run_again(
     run("learners", tmp_path, *words)
     page = tmp_path / "learners-quick.md"
     (row,) = table(page)
-    assert row[:6] == ["strokes", "5-way-1-shot", "reptile", "support", "2", "2"]
+    assert row[:7] == ["strokes", "5-way-1-shot", "reptile", "support", "2", "2", "2"]
     before, journal = page.read_text(), tmp_path / "strokes/5-way-1-shot/reptile-3/journal.jsonl"
     lines = journal.read_bytes()
     run("learners", tmp_path, *words)

@@ -10,10 +10,13 @@ from typing import BinaryIO
 from nasmeta.run.events import Event, Trained
 from nasmeta.runtime import files
 
-HEADER = ("phase", "trial", "iteration", "loss", "accuracy")
+HEADER = ("phase", "trial", "iteration", "of", "loss", "accuracy")
 
 Curve = dict[int, tuple[float, float | None]]
-"""Iteration -> loss and accuracy (None for regression), means since the reading before."""
+"""Iteration -> loss and accuracy (None for regression), as `Progress` explains them."""
+
+Key = tuple[str, int, str]
+"""The phase, the trial, and what was read: `train` or `judged`."""
 
 
 class Learning:
@@ -29,7 +32,7 @@ class Learning:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Trained):
             accuracy = "" if event.accuracy is None else f"{event.accuracy:.6g}"
-            self._write((event.phase, event.trial, event.iteration, f"{event.loss:.6g}", accuracy))
+            self._write((event.phase, event.trial, event.iteration, event.of, f"{event.loss:.6g}", accuracy))
 
     def _write(self, cells: tuple[object, ...]) -> None:
         if self._file is None:
@@ -44,16 +47,16 @@ class Learning:
             self._file.close()
 
 
-def learning_curves(path: Path) -> dict[tuple[str, int], Curve]:
-    """The curves of a run's trainings by phase and trial; none if there is no such file.
+def learning_curves(path: Path) -> dict[Key, Curve]:
+    """The curves of a run's trainings; none if there is no such file.
 
     Lines that are not readings are skipped.
     """
-    curves: dict[tuple[str, int], Curve] = {}
-    for phase, trial, iteration, loss, accuracy in _lines(path):
+    curves: dict[Key, Curve] = {}
+    for phase, trial, iteration, of, loss, accuracy in _lines(path):
         with suppress(ValueError):
             reading = float(loss), float(accuracy) if accuracy else None
-            curves.setdefault((phase, int(trial)), {})[int(iteration)] = reading
+            curves.setdefault((phase, int(trial), of), {})[int(iteration)] = reading
     return curves
 
 

@@ -14,6 +14,7 @@ from nasmeta.trial import Phase, TrialResult
 if TYPE_CHECKING:
     from nasmeta.run.front import Front
     from nasmeta.task import TaskBatch
+    from nasmeta.training.meta_training import Reading
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class Trained:
-    """A reading within a trial: means of loss and accuracy (None for regression) since the last reading."""
+    """A reading within a trial: loss and accuracy (None for regression), as `Progress` explains them."""
 
     phase: Phase
     trial: int
@@ -64,6 +65,7 @@ class Trained:
     iterations: int
     loss: float
     accuracy: float | None
+    of: "Reading" = "train"
 
 
 @dataclass(frozen=True)

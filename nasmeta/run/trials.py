@@ -163,5 +163,5 @@ def _is_known(plan: Plan, state: RunState) -> bool:
 
 
 def _follow(announce: Announcer, job: Job, progress: Progress) -> None:
-    numbers = progress.iteration, job.iterations, progress.loss, progress.accuracy
+    numbers = progress.iteration, job.iterations, progress.loss, progress.accuracy, progress.of
     announce(Trained(job.phase, job.trial, *numbers))

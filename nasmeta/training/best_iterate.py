@@ -10,7 +10,7 @@ from nasmeta.networks.network import Parameters
 from nasmeta.training.meta_training import MetaTraining, Progress
 from nasmeta.training.problem import Problem
 from nasmeta.training.resumable import Resumable
-from nasmeta.training.score import Stop
+from nasmeta.training.score import Score, Stop
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def run_and_keep_best(
     while True:
         if best.judged < training.iteration and (training.done or training.iteration % keep.every == 0):
             saved.save()  # judging may be interrupted
-            best.judge(training, stop)
+            score = best.judge(training, stop)
+            report(Progress(training.iteration, score.loss, score.accuracy, of="judged"))
             saved.extra["best"] = best.state_dict()
         idle = best.judged - best.iteration
         if training.done or (keep.patience is not None and idle >= keep.patience * keep.every):
@@ -76,7 +77,7 @@ class BestIterate:
             self.iteration, self.value, self.judged = saved["iteration"], saved["value"], saved["judged"]
             self.parameters = saved["parameters"]
 
-    def judge(self, training: MetaTraining, stop: Stop) -> None:
+    def judge(self, training: MetaTraining, stop: Stop) -> Score:
         """Judges the current iterate with statistics of its own, and changes nothing in the training.
 
         Raises Interrupted once `stop()` is true.
@@ -91,6 +92,7 @@ class BestIterate:
             self.iteration, self.value = training.iteration, score.value
             self.parameters = {name: value.detach().clone() for name, value in state.parameters.items()}
         self.judged = training.iteration
+        return score
 
     def state_dict(self) -> dict[str, Any]:
         """What a later BestIterate goes on from: tensors and plain values."""

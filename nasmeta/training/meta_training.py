@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,13 +36,21 @@ BLOCK = 1024
 """Meta-iterations by which the memory for metrics grows."""
 
 
+Reading = Literal["train", "judged"]
+"""What loss and accuracy are of: the training tasks, or the tasks that iterates are judged on (keep=best)."""
+
+
 @dataclass(frozen=True)
 class Progress:
-    """Mean metrics over the meta-iterations since the last `read`; accuracy is None for regression."""
+    """A reading of a training, at an iteration; accuracy is None for regression.
+
+    Of the training tasks, loss and accuracy are means over the meta-iterations since the last `read`.
+    """
 
     iteration: int
     loss: float
     accuracy: float | None
+    of: Reading = "train"
 
 
 class MetaTraining:

@@ -28,6 +28,11 @@ converged. Accuracies under different `batch_norm` do not compare: `transductive
 a task.
 """
 
+ENOUGH = (
+    "*Enough*: after so many meta-iterations, validation accuracy was first within one point of the best that it"
+    " had at any judgement; a mean over the seeds."
+)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -55,6 +60,12 @@ def trained(options: Options, data: Data, task: str, learner: str, seed: int) ->
     return Trained(data.name, task, learner, run)
 
 
+def enough(run: Run) -> int:
+    """The meta-iterations after which an iterate was within one point of the best one."""
+    judged = run.judged()
+    return min(at for at, accuracy in judged.items() if accuracy >= max(judged.values()) - 0.01)
+
+
 def write(options: Options, trainings: Sequence[Trained]) -> None:
     rows = []
     for data, task, learner in dict.fromkeys((each.data, each.task, each.learner) for each in trainings):
@@ -68,13 +79,14 @@ def write(options: Options, trainings: Sequence[Trained]) -> None:
                 learner,
                 config["batch_norm"],
                 f"{iterations:,}",
+                f"{sum(map(enough, own)) / len(own):,.0f}",
                 f"{iterations * config['task']['meta_batch']:,}",
                 f"{sum(best['train_seconds'] for best in summaries) / len(own):.0f} s",
                 *page.accuracy([run.per_task() for run in own]),
             ]
         )
-    headers = ["data", "task", "learner", "batch_norm", "meta-iterations", "tasks seen", "training"]
-    tables = [page.table([*headers, *page.ACCURACY], rows)]
+    headers = ["data", "task", "learner", "batch_norm", "meta-iterations", "enough", "tasks seen", "training"]
+    tables = [page.table([*headers, *page.ACCURACY], rows), ENOUGH]
     page.write(options, "Learners on the reference", TEXT, tables, [each.run for each in trainings])
 
 

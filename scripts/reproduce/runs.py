@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from nasmeta.errors import NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.reporting.learning import learning_curves
 from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory, read_config
 from nasmeta.run.per_task import PerTask
@@ -126,6 +127,11 @@ class Run:
         asked = {event.trial: event for event in events if isinstance(event, records.Asked)}
         continued = [asked[event.continues] for event in asked.values() if event.continues is not None]
         return sum(each.iterations for each in asked.values()) - sum(each.iterations for each in continued)
+
+    def judged(self) -> dict[int, float]:
+        """The validation accuracies of the reference's iterates (budget.keep=best), by meta-iteration."""
+        curves = learning_curves(RunDirectory(self.directory).learning)
+        return {at: accuracy or 0.0 for at, (_, accuracy) in curves["reference", 0, "judged"].items()}
 
     def tested(self) -> PerTask:
         """The accuracies on each meta-test task, of best.pt and of the reference."""

@@ -16,6 +16,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.testing import evaluators as contract
 from nasmeta.training import checkpoint
 from nasmeta.training.best_iterate import KeepBest
+from nasmeta.training.meta_training import Progress
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import TASKS_AT_ONCE, Score, score
 from nasmeta.trial import Criterion
@@ -70,7 +71,12 @@ def test_the_best_iterate_is_that_of_a_training_without_judgements(problem: Prob
     best = max(judged, key=lambda iteration: judged[iteration][0])
     assert len(set(values)) > 1
     assert best != ITERATIONS, "the last iterate tells nothing: choose another seed"
-    result = contract.judged(evaluator(problem), ARCH, ITERATIONS, tmp_path / "w.pt")
+    readings: list[Progress] = []
+    result = evaluator(problem).evaluate(
+        ARCH, ITERATIONS, 7, tmp_path / "w.pt", report=readings.append, stop=lambda: False
+    )
+    told = {reading.iteration: reading.accuracy for reading in readings if reading.of == "judged"}
+    assert told == {iteration: value for iteration, (value, *_) in judged.items()}
     saved = checkpoint.load(tmp_path / "w.pt")
     assert saved["extra"]["best"]["iteration"] == best
     left = saved["training"]["parameters"], saved["statistics"]

@@ -44,5 +44,5 @@ def test_a_search_by_processes_is_that_of_one_trial_after_the_other(
 ) -> None:
     fork_workers(monkeypatch)
     assert searched(tmp_path / "run", "executor=process", override) == serial
-    assert {phase for phase, _ in serial["curves"]} == {"search", "final", "reference"}
+    assert {phase for phase, *_ in serial["curves"]} == {"search", "final", "reference"}
     assert all(len(curve) == 2 for curve in serial["curves"].values())

@@ -1,6 +1,7 @@
 """How networks learned and what a search came to prefer: the file, the figures, the test's first task."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -46,11 +47,13 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     again = Learning(path)
     again(reading("search", 0, 20, 0.75))  # after a kill some iterations are done again
     again(reading("final", 0, 10, None))
+    again(replace(reading("final", 0, 10), of="judged"))
     again.close()
-    assert path.read_text().startswith("phase,trial,iteration,loss,accuracy\n")
+    assert path.read_text().startswith("phase,trial,iteration,of,loss,accuracy\n")
     assert learning_curves(path) == {
-        ("search", 0): {10: (0.75, 0.25), 20: (0.25, 0.75)},
-        ("final", 0): {10: (1.0, None)},
+        ("search", 0, "train"): {10: (0.75, 0.25), 20: (0.25, 0.75)},
+        ("final", 0, "train"): {10: (1.0, None)},
+        ("final", 0, "judged"): {10: (0.5, 0.5)},
     }
 
 
@@ -59,10 +62,12 @@ def test_nothing_is_written_where_nothing_is_trained(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", ["search,x,1,1,1\n", "a,b\n", '"', "\x00\x00,,,,\n", "search,1,1,one,\n"])
+@pytest.mark.parametrize(
+    "text", ["search,x,1,train,1,1\n", "a,b\n", '"', "\x00\x00,,,,,\n", "search,1,1,train,one,\n"]
+)
 def test_lines_that_are_no_readings_are_skipped(text: str, tmp_path: Path) -> None:
-    (tmp_path / "learning.csv").write_text(f"search,3,10,0.5,\n{text}")
-    assert learning_curves(tmp_path / "learning.csv") == {("search", 3): {10: (0.5, None)}}
+    (tmp_path / "learning.csv").write_text(f"search,3,10,train,0.5,\n{text}")
+    assert learning_curves(tmp_path / "learning.csv") == {("search", 3, "train"): {10: (0.5, None)}}
 
 
 def lines(axes: Axes) -> list[list[float]]:
@@ -71,14 +76,16 @@ def lines(axes: Axes) -> list[list[float]]:
 
 def test_every_training_is_a_curve() -> None:
     curves = {
-        ("search", 0): {10: (0.0, 0.2), 20: (0.0, 0.4)},
-        ("search", 1): {10: (0.0, 0.1)},
-        ("final", 0): {10 * n: (0.0, n / 100) for n in range(1, 41)},
-        ("reference", 0): {10: (0.0, 0.9)},
+        ("search", 0, "train"): {10: (0.0, 0.2), 20: (0.0, 0.4)},
+        ("search", 1, "train"): {10: (0.0, 0.1)},
+        ("final", 0, "train"): {10 * n: (0.0, n / 100) for n in range(1, 41)},
+        ("final", 0, "judged"): {200: (0.0, 0.3), 400: (0.0, 0.5)},
+        ("reference", 0, "train"): {10: (0.0, 0.9)},
     }
     figure = learning_figure(curves, regression=False)
     assert figure is not None
-    candidate, other, finalist, reference = lines(figure.axes[0])
+    candidate, other, finalist, judged, reference = lines(figure.axes[0])
+    assert judged == pytest.approx([30, 50])
     assert candidate == pytest.approx([20, 40])
     assert (other, reference) == (pytest.approx([10]), pytest.approx([90]))
     assert finalist == pytest.approx([n + 0.5 for n in range(1, 41, 2)]), "a mean over a twentieth"

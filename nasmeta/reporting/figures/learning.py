@@ -20,7 +20,7 @@ from nasmeta.reporting.figures.panel import (
     panel,
     short,
 )
-from nasmeta.reporting.learning import Curve
+from nasmeta.reporting.learning import Curve, Key
 from nasmeta.run.per_task import PerTask
 from nasmeta.search_spaces.graph import ArchitectureGraph
 
@@ -39,32 +39,30 @@ OPERATIONS = 16
 BINS = 24
 
 
-def learning_figure(curves: Mapping[tuple[str, int], Curve], regression: bool) -> Figure | None:
+def learning_figure(curves: Mapping[Key, Curve], regression: bool) -> Figure | None:
     """The accuracy on meta-training tasks, or the loss for regression, by meta-iteration.
 
-    Candidates are thin, the finalists and the reference are thick. None if there are no readings.
+    Candidates are thin, the finalists and the reference are thick. Dashed: the accuracy on the validation
+    tasks that judge iterates (budget.keep=best). None if there are no readings.
     """
     if not curves:
         return None
-    figure, axes = panel("meta-training loss (MSE)" if regression else "meta-training accuracy (%)")
-    candidates = [curve for (phase, _), curve in sorted(curves.items()) if phase == "search"]
-    step = max(1, -(-len(candidates) // CURVES))
-    kinds = (
-        ("candidates", candidates[::step], TRIAL, 0.9),
-        ("finalists", [curve for (phase, _), curve in curves.items() if phase == "final"], BEST, 1.8),
-        (
-            "reference",
-            [curve for (phase, _), curve in curves.items() if phase == "reference"],
-            REFERENCE,
-            1.8,
-        ),
-    )
-    for label, drawn, colour, width in kinds:
-        for number, curve in enumerate(drawn):
+    figure, axes = panel("loss (MSE)" if regression else "accuracy (%)")
+
+    def draw(phase: str, of: str, label: str, colour: str, width: float, style: str) -> None:
+        drawn = [curve for key, curve in sorted(curves.items()) if (key[0], key[2]) == (phase, of)]
+        for number, curve in enumerate(drawn[:: max(1, -(-len(drawn) // CURVES))]):
             x, y = _smoothed(curve, regression)
             name = label if number == 0 else None
-            (line,) = axes.plot(x, y, color=colour, lw=width, alpha=0.8 if width < 1 else 0.95, label=name)
+            (line,) = axes.plot(
+                x, y, style, color=colour, lw=width, alpha=0.8 if width < 1 else 0.95, label=name
+            )
             line.set_marker("." if len(x) == 1 else "")
+
+    draw("search", "train", "candidates", TRIAL, 0.9, "-")
+    for phase, label, colour in (("final", "finalists", BEST), ("reference", "reference", REFERENCE)):
+        draw(phase, "train", label, colour, 1.8, "-")
+        draw(phase, "judged", f"{label} on validation tasks", colour, 1.2, "--")
     log_axis(axes, [iteration for curve in curves.values() for iteration in curve], short)
     axes.set_xlabel("meta-iterations")
     legend(figure, axes)

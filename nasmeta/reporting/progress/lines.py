@@ -68,9 +68,9 @@ def started(event: RunStarted) -> str:
 
 
 def reading(event: Trained) -> str:
-    """What a reading says: "train loss 0.412, train accuracy 88.1 %"."""
-    accuracy = "" if event.accuracy is None else f", train accuracy {measured(event.accuracy, None)}"
-    return f"train loss {measured(None, event.loss)}{accuracy}"
+    """What a reading says: "train loss 0.412, train accuracy 88.1 %", or "judged ..."."""
+    accuracy = "" if event.accuracy is None else f", {event.of} accuracy {measured(event.accuracy, None)}"
+    return f"{event.of} loss {measured(None, event.loss)}{accuracy}"
 
 
 def finished(event: TrialFinished, run_status: RunStatus) -> str:

@@ -132,9 +132,9 @@ class Tracker(ABC):
     def _read(self, event: Trained) -> None:
         if event.phase == "search":
             share = (STEPS_PER_TRIAL - 1) * event.iteration // event.iterations
-            step, prefix = STEPS_PER_TRIAL * event.trial + share, "train/"
+            step, prefix = STEPS_PER_TRIAL * event.trial + share, f"{event.of}/"
         else:
-            step, prefix = event.iteration, f"{_family(event)}/train_"
+            step, prefix = event.iteration, f"{_family(event)}/{event.of}_"
         self._scalar(f"{prefix}loss", event.loss, step)
         self._scalar(f"{prefix}accuracy", event.accuracy, step)
 
