@@ -29,8 +29,8 @@ a task.
 """
 
 ENOUGH = (
-    "*Enough*: after so many meta-iterations, validation accuracy was first within one point of the best that "
-    "it had; a mean over the seeds."
+    "*Enough*: after so many meta-iterations, validation accuracy was first within one point of its best; a "
+    "mean over the seeds."
 )
 
 
