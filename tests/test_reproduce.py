@@ -95,8 +95,8 @@ def test_data_sets_are_found_by_name_and_by_folder(common: ModuleType, tmp_path:
 
 LEARNERS = ["protonet", "ridge", "maml", "fomaml", "anil", "boil", "meta_sgd", "reptile", "finetune"]
 TOGETHER = [
-    ("searched", "all protonet quick protonet-quick searched searched-quick"),
-    ("searched", "all maml full maml-full searched searched-full reference"),
+    ("searched", "all protonet quick protonet-quick searched searched-protonet-quick"),
+    ("searched", "all maml full maml-full searched searched-maml-full reference"),
     ("searched", "all maml quick maml-quick random"),
     *(("learners", f"all 5-way-5-shot full full-5-way-5-shot {learner}") for learner in LEARNERS),
     *(("small_devices", f"all {form}") for form in ("quick", "full")),

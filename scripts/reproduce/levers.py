@@ -51,7 +51,7 @@ def main() -> list[str]:
 def search(options: Options, data: Data, lever: str, seed: int) -> Search:
     has, without, form = settings(searched.__file__), settings(__file__), options.form
     left_out = without[lever] if lever in without else without[f"{lever}, {form}"]
-    groups = ("all", "protonet", form, f"protonet-{form}", "searched", f"searched-{form}")
+    groups = ("all", "protonet", form, f"protonet-{form}", "searched", f"searched-protonet-{form}")
     shared = [*data.overrides, *(word for group in groups for word in has[group])]
     limits = within(reference_of([*shared, *options.overrides])[1])
     where = f"{data.name}/{lever.replace(', ', ',').replace(' ', '-')}"

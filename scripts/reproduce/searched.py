@@ -49,7 +49,7 @@ def match(options: Options, data: Data, learner: str, seed: int) -> Match:
     has, form = settings(__file__), options.form
     shared = [*data.overrides, *has["all"], *has[learner], *has[form], *has[f"{learner}-{form}"]]
     shared += within(reference_of([*shared, *options.overrides])[1])
-    strategy = [*has["searched"], *has[f"searched-{form}"]]
+    strategy = [*has["searched"], *has[f"searched-{learner}-{form}"]]
 
     def run(contender: str, *more: str) -> Run:
         where = f"{data.name}/{learner}/{contender}"
