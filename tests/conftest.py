@@ -16,6 +16,8 @@ from nasmeta.runtime.text import PrintableFormatter
 from tests import shortcuts
 
 shortcuts.install()
+if not torch.cuda.is_available():  # before anything imports Triton
+    os.environ["TRITON_INTERPRET"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # without its bytecode, every process compiles nasmeta again
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +34,7 @@ EXTRAS = {
     "sklearn": ("sklearn",),
     "tflite": ("litert_torch", "ai_edge_litert", "ai_edge_quantizer"),
     "slurm": ("hydra_plugins", "hydra_plugins.hydra_submitit_launcher"),
+    "triton": ("triton",),
     "wandb": ("wandb",),
 }
 """The modules that an extra installs. `hydra_plugins` exists only if some plug-in of Hydra is installed."""

@@ -89,6 +89,7 @@ def benchmark(
         "query": composition.dataset.queries("train", shot=keys.task.shot, query=keys.task.query),
         "meta_batch": keys.task.meta_batch,
         "cuda_graphs": state.network.execution.cuda_graphs,
+        "kernels": keys.kernels,
         "precision": keys.precision,
         "device": str(composition.device),
         "threads": torch.get_num_threads(),

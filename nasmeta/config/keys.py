@@ -94,6 +94,7 @@ class RunKeys(BaseModel):
     task_chunk: Count | None
     compile: bool
     cuda_graphs: bool
+    kernels: Literal["torch", "triton"] = "torch"
     precision: Literal["fp32", "tf32", "bf16"]
     on_failure: Literal["go_on", "stop"]
     save_seconds: Annotated[float, Field(ge=0)]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasmeta.networks.forward_pass import ForwardPass, Kernels
+from nasmeta.networks.forward_pass import Activation, ForwardPass, Kernels, Pooling
 from nasmeta.networks.kernels import stacked
 from nasmeta.networks.kernels.batch_norm import (
     all_but_channels,
@@ -28,6 +28,7 @@ class EpisodicBatchNorm(nn.Module):
     norm: the layer that it replaces; it takes over weight and bias.
     current: the network's pass, which the network sets before each call.
     pool: the 2x2 max-pooling that follows the norm, or None.
+    activation, pooling: what follows the norm, which it computes if the current pass `fuses`.
     Calls take x [n, C] or [n, C, H, W].
     """
 
@@ -35,9 +36,15 @@ class EpisodicBatchNorm(nn.Module):
     variance: Tensor
 
     def __init__(
-        self, norm: nn.BatchNorm1d | nn.BatchNorm2d, current: ForwardPass, pool: nn.Module | None = None
+        self,
+        norm: nn.BatchNorm1d | nn.BatchNorm2d,
+        current: ForwardPass,
+        pool: nn.Module | None = None,
+        activation: Activation = "none",
+        pooling: Pooling = "none",
     ) -> None:
         super().__init__()
+        self.activation, self.pooling = activation, pooling
         self.eps, self.pool, self.current = norm.eps, pool, current
         self.kind = type(norm)
         self.weight, self.bias = norm.weight, norm.bias
@@ -49,6 +56,8 @@ class EpisodicBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         statistics = self.current.statistics
         rows = len(x) // statistics.tasks if statistics.rows is None else statistics.rows
+        if self.current.fuses(x):
+            return self._by_triton(x, rows)
         of_batch = not (statistics.record or statistics.population)
         if self.current.kernels is Kernels.STACKED and of_batch:
             y = below_vmap(partial(stacked.norm, rows=rows, eps=self.eps), x, self.weight, self.bias)
@@ -60,6 +69,31 @@ class EpisodicBatchNorm(nn.Module):
             return pooling(x, self.weight, self.bias, rows, self.eps)
         pooled: Tensor = self.pool(self._normalized(x, rows))
         return pooled
+
+    def _by_triton(self, x: Tensor, rows: int) -> Tensor:
+        """The norm with the activation and the pooling that follow."""
+        if self.current.stacked:
+            return below_vmap(partial(self._of_tasks, rows=rows), x, self.weight, self.bias)
+        tasks = x.unflatten(0, (self.current.statistics.tasks, -1))
+        weight, bias = (p.expand(len(tasks), -1) for p in (self.weight, self.bias))
+        return self._of_tasks(tasks, weight, bias, rows=rows).flatten(0, 1)
+
+    def _of_tasks(self, x: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
+        """x [T, n, C, ...]; weight and bias are [T, C]."""
+        from nasmeta.networks.kernels.triton.norm import norm_activation_pool  # the only use of Triton
+
+        given = self.mean.expand_as(weight), self.variance.expand_as(weight)
+        y = norm_activation_pool(
+            x.view(*x.shape, *[1] * (5 - x.dim())),
+            weight,
+            bias,
+            rows,
+            self.eps,
+            self.activation,
+            self.pooling,
+            given if self.current.statistics.population else None,
+        )
+        return y.flatten(x.dim() - 1) if x.dim() < 5 else y
 
     def _pools_first(self, x: Tensor) -> bool:
         """Whether pooling before normalizing is possible and pays."""

@@ -12,6 +12,9 @@
   32 tasks, MAML and Reptile: 9 to 18 times as fast as `loop`).
 
 `task_chunk` limits the tasks that are in memory at once, for vmap and threads.
+
+`kernels` says what computes the layers: torch, or Triton's kernels (kernels/triton/) where they can. Those
+were not run on a GPU yet. Without one, Triton's interpreter runs them on the CPU, slowly, to test them.
 """
 
 import os
@@ -19,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Literal, TypeVar
 
 import torch
@@ -28,6 +32,7 @@ from nasmeta.errors import ConfigError
 
 Parallel = Literal["auto", "loop", "threads", "vmap"]
 Precision = Literal["fp32", "tf32", "bf16"]
+Implementation = Literal["torch", "triton"]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -42,6 +47,7 @@ class Execution:
     precision: fp32, tf32 (CUDA only), or bf16 by autocast.
     cuda_graphs: whether meta-steps and predictions are recorded as CUDA graphs (training/cuda_graphs.py). It
     is ignored on a CPU and with threads.
+    kernels: torch or triton, which computes what it can and leaves the rest to torch.
     """
 
     task_parallel: Parallel = "loop"
@@ -49,6 +55,7 @@ class Execution:
     compile: bool = False
     precision: Precision = "fp32"
     cuda_graphs: bool = False
+    kernels: Implementation = "torch"
 
     def resolved(self, module: nn.Module, device: torch.device) -> "Execution":
         """The same with `auto` resolved for `module` on `device`, and `cuda_graphs` off if impossible."""
@@ -97,6 +104,24 @@ def check(execution: Execution, device: torch.device, second_order: bool) -> Non
         raise ConfigError(
             "compile: torch.compile cannot differentiate twice, as second-order MAML does; "
             "use compile=false, or meta_learner=fomaml"
+        )
+    if execution.kernels == "triton":
+        _check_triton(execution, device)
+
+
+def _check_triton(execution: Execution, device: torch.device) -> None:
+    if find_spec("triton") is None:
+        raise ConfigError(
+            "kernels: triton is not installed: pip install 'nasmeta[triton]', or use kernels=torch"
+        )
+    if device.type != "cuda" and not (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
+        raise ConfigError(
+            f"kernels: triton is for GPUs, and device is {device.type}; use kernels=torch, or "
+            "TRITON_INTERPRET=1 in the environment to test its kernels on a CPU"
+        )
+    if execution.compile:
+        raise ConfigError(
+            "compile: torch.compile has kernels of its own; use compile=false, or kernels=torch"
         )
 
 

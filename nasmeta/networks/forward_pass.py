@@ -2,8 +2,16 @@
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Literal
+
+import torch
+from torch import Tensor
 
 from nasmeta.networks.policy import OWN, Statistics
+
+Activation = Literal["none", "relu", "gelu", "silu"]
+Pooling = Literal["none", "max", "avg"]
+"""What may follow a norm in the same operation; pooling is of 2x2 windows."""
 
 
 class Kernels(Enum):
@@ -24,11 +32,24 @@ class Kernels(Enum):
 
 @dataclass
 class ForwardPass:
-    """The pass that a network is computing; all of its layers refer to one of these."""
+    """The pass that a network is computing; all of its layers refer to one of these.
+
+    triton: whether kernels/triton/ computes what it can, before `kernels` is asked.
+    twice: whether the pass is differentiated twice.
+    stacked: whether it is inside torch.vmap, where every task has its own weights.
+    """
 
     statistics: Statistics = OWN
     kernels: Kernels = Kernels.FUSED
+    triton: bool = False
+    twice: bool = False
+    stacked: bool = False
 
     def become(self, other: "ForwardPass") -> None:
         """Takes over the values of `other`."""
-        self.statistics, self.kernels = other.statistics, other.kernels
+        vars(self).update(vars(other))
+
+    def fuses(self, x: Tensor) -> bool:
+        """Whether a norm of x computes the activation and the pooling after it too, by kernels/triton/."""
+        once = not self.twice and not self.statistics.record
+        return self.triton and once and x.dtype in (torch.float32, torch.bfloat16)

@@ -3,6 +3,7 @@
 import copy
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -75,9 +76,11 @@ class Network:
     ) -> Tensor:
         names = self.body_names if part else self.names
         values = {name: parameters[name] for name in names}
+        triton = self.execution.kernels == "triton" and kernels is not Kernels.PLAIN
+        how = ForwardPass(statistics, kernels, triton, twice=kernels is Kernels.TWICE)
         if parameters[self.names[0]].dim() == self.module.get_parameter(self.names[0]).dim():
-            return self._forward(part, values, x, ForwardPass(statistics, kernels))
-        each = ForwardPass(statistics, Kernels.STACKED)
+            return self._forward(part, values, x, how)
+        each = replace(how, kernels=Kernels.STACKED, stacked=True)
         outputs: Tensor = torch.vmap(lambda values, x: self._forward(part, values, x, each))(values, x)
         return outputs
 
@@ -85,7 +88,7 @@ class Network:
         call: Callable[..., Tensor] = self._compiled if self.execution.compile else self._copy
         mixed = self.execution.precision == "bf16"
         if mixed or self.execution.compile:
-            how = ForwardPass(how.statistics, Kernels.PLAIN)
+            how = replace(how, kernels=Kernels.PLAIN)
         if not mixed:
             return call(part, values, x, how)
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 MAY_DIFFER = (
     *("config.seed", "config.strategy", "config.history", "config.constraints", "config.budget"),
-    *("config.task_parallel", "config.task_chunk", "config.compile", "config.cuda_graphs"),
+    *("config.task_parallel", "config.task_chunk", "config.compile", "config.cuda_graphs", "config.kernels"),
     *("versions", "device"),
 )
 """Names that may differ between two runs whose scores compare, with all names below them."""

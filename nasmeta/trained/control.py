@@ -43,7 +43,7 @@ LOOKED_AT = 20
 """Number of test tasks whose architectures are counted, at most."""
 
 
-EXECUTION = ("device=", "precision=", "task_parallel=", "task_chunk=", "compile=", "cuda_graphs=")
+EXECUTION = ("device=", "precision=", "task_parallel=", "task_chunk=", "compile=", "cuda_graphs=", "kernels=")
 """Overrides that say how numbers are computed, but not which; they also apply to the trainings."""
 
 TRAINING: tuple[Split, ...] = ("train", "valid")

@@ -28,11 +28,13 @@ def gradient_error(learner: MetaLearner, state: MetaState, batch: TaskBatch) -> 
 
     Both are taken along one random direction in the space of all parameters, with tasks computed side by side
     as in the run. Only for a learner of which `is_derivative` is true. `state` is changed: it is in float64
-    afterwards, neither compiled nor recorded.
+    afterwards, computed by torch's own kernels, neither compiled nor recorded.
     """
     state.network.module.double()
     execution = state.network.execution
-    state.network.execution = replace(execution, compile=False, precision="fp32", cuda_graphs=False)
+    state.network.execution = replace(
+        execution, compile=False, precision="fp32", cuda_graphs=False, kernels="torch"
+    )
     state.parameters = {
         name: value.detach().double().requires_grad_() for name, value in state.parameters.items()
     }

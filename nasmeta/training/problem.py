@@ -243,7 +243,9 @@ class Problem:
 
 def execution(keys: RunKeys) -> Execution:
     """How the arithmetic of a meta-step is carried out."""
-    return Execution(keys.task_parallel, keys.task_chunk, keys.compile, keys.precision, keys.cuda_graphs)
+    return Execution(
+        keys.task_parallel, keys.task_chunk, keys.compile, keys.precision, keys.cuda_graphs, keys.kernels
+    )
 
 
 def episodes(

@@ -13,6 +13,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import MetaLearner, adopt_population
 from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks import execution as module
 from nasmeta.networks import network
 from nasmeta.networks.execution import Execution, check
 from nasmeta.networks.kernels import stacked
@@ -145,12 +146,29 @@ def test_auto_is_decided_by_the_network_and_the_device(monkeypatch: pytest.Monke
         (Execution(precision="tf32"), False, "^precision: tf32"),
         (Execution("threads", compile=True), False, "^compile: .* threads"),
         (Execution(compile=True), True, "^compile: .* twice"),
+        (Execution(kernels="triton"), False, "^kernels: triton is not installed"),
     ],
 )
-def test_what_cannot_go_together_is_refused(execution: Execution, second_order: bool, message: str) -> None:
+def test_what_cannot_go_together_is_refused(
+    execution: Execution, second_order: bool, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=message):
         check(execution, CPU, second_order)
     check(Execution("threads", precision="bf16"), CPU, True)
+
+
+def test_triton_is_for_gpus_and_its_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Execution(kernels="triton")
+    monkeypatch.setattr(module, "find_spec", lambda name: name)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    check(asked, CPU, second_order=True)
+    with pytest.raises(ConfigError, match=r"^compile: .*kernels=torch"):
+        check(replace(asked, compile=True), CPU, second_order=False)
+    monkeypatch.delenv("TRITON_INTERPRET")
+    check(asked, torch.device("cuda"), second_order=True)
+    with pytest.raises(ConfigError, match=r"^kernels: .*device is cpu.*kernels=torch"):
+        check(asked, CPU, second_order=False)
 
 
 def test_running_out_of_memory_is_told_from_other_errors() -> None:

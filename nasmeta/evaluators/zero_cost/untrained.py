@@ -36,7 +36,8 @@ class Untrained:
     def of(cls, problem: Problem, arch: Any, batches: int, stop: Stop = lambda: False) -> "Untrained":
         """An architecture as a trial would start it, with the first `batches` of its meta-training.
 
-        It computes in single precision and uncompiled, whatever the run does: neither pays for a few batches.
+        It computes in single precision by torch's kernels, whatever the run does: others do
+        not pay for a few batches.
         Raises ArchitectureError if it cannot be built. Reading its batches raises Interrupted once `stop()`
         is true.
         """
@@ -48,7 +49,9 @@ class Untrained:
                 yield problem.train.batch(iteration, problem.meta_batch)
 
         cost = measure_cost(problem.space, arch, problem.task)
-        plain = replace(problem, execution=replace(problem.execution, compile=False, precision="fp32"))
+        plain = replace(
+            problem, execution=replace(problem.execution, compile=False, precision="fp32", kernels="torch")
+        )
         return cls(problem.learner, plain.initial_state(arch), episodes, cost)
 
     def tasks(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
