@@ -1,0 +1,144 @@
+"""Triton's convolutions of tasks with weights of their own, by its interpreter, beside PyTorch."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nasmeta.networks.kernels.triton import convolution_reference as reference
+
+pytestmark = pytest.mark.extra("triton")
+
+SHAPES = [  # tasks, images, channels, height, width, outputs, kernel, stride, padding
+    (1, 1, 1, 5, 5, 1, 1, 1, 0),
+    (3, 2, 1, 7, 6, 5, 3, 1, 1),
+    (2, 3, 17, 7, 6, 20, 3, 2, 1),
+    (1, 1, 3, 5, 4, 66, 3, 1, 0),
+    (1, 2, 2, 7, 6, 3, 5, 1, 2),
+    (2, 2, 4, 6, 6, 4, 1, 2, 0),
+    (1, 2, 2, 13, 12, 2, 3, 1, 1),
+]
+"""Odd sizes; maps and channels of more than one block, of less, and of blocks that are not full."""
+
+
+@pytest.fixture(scope="module")
+def convolution() -> ModuleType:
+    from nasmeta.networks.kernels.triton import convolution
+
+    return convolution
+
+
+def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, generator=generator, dtype=dtype).requires_grad_()
+
+
+def images_and_weight(shape: Sequence[int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    tasks, n, channels, height, width, outputs, kernel = shape[:7]
+    x = drawn(tasks, n, channels, height, width, dtype=dtype)
+    return x, drawn(tasks, outputs, channels, kernel, kernel, dtype=dtype)
+
+
+def all_derivatives(convolve: Callable[[Tensor, Tensor], Tensor], x: Tensor, w: Tensor) -> list[Tensor]:
+    """The result, both first derivatives, and the derivatives of their squares."""
+    y = convolve(x, w)
+    first = torch.autograd.grad(y.sin().sum(), [x, w], create_graph=True)
+    return [y, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), [x, w])]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_values_and_two_derivatives(convolution: ModuleType, shape: tuple[int, ...]) -> None:
+    x, w = images_and_weight(shape)
+    stride, padding = shape[7:]
+    ours = all_derivatives(partial(convolution.convolve, stride=stride, padding=padding), x, w)
+    torch.testing.assert_close(
+        ours, all_derivatives(partial(reference.forward, stride=stride, padding=padding), x, w)
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES[2:4], ids=str)
+def test_the_reference_states_the_three_operations(shape: tuple[int, ...]) -> None:
+    """Beside torch's own convolution and its derivatives."""
+    x, w = images_and_weight(shape)
+    kernel, stride, padding = shape[6:]
+    y = torch.stack([torch.conv2d(*task, None, stride, padding) for task in zip(x, w, strict=True)])
+    gy = drawn(*y.shape).detach()
+    found = [
+        reference.forward(x, w, stride, padding),
+        reference.by_input(gy, w, (x.shape[-2], x.shape[-1]), stride, padding),
+        reference.by_weight(gy, x, kernel, stride, padding),
+    ]
+    torch.testing.assert_close(found, [y, *torch.autograd.grad(y, [x, w], gy)])
+
+
+def test_third_derivatives_are_of_the_second(convolution: ModuleType) -> None:
+    """By finite differences."""
+    x, w = images_and_weight((1, 1, 2, 4, 3, 2, 3))
+    gy = drawn(1, 1, 2, 2, 2)
+
+    def derivatives(x: Tensor, w: Tensor, gy: Tensor) -> tuple[Tensor, ...]:
+        y = convolution.convolve(x, w, 2, 1)
+        return torch.autograd.grad(y, [x, w], gy, create_graph=True)
+
+    assert torch.autograd.gradgradcheck(derivatives, (x, w, gy), fast_mode=True)
+
+
+def test_layouts_change_nothing_and_the_result_is_channels_last(convolution: ModuleType) -> None:
+    """Images and weights in other layouts, and a weight that all tasks share."""
+    x, w = images_and_weight((2, 3, 4, 5, 6, 3, 3))
+    y = convolution.convolve(x, w, 1, 1)
+    assert y.movedim(2, -1).is_contiguous()
+    last = x.detach().movedim(2, -1).contiguous().movedim(-1, 2)
+    for weight in (w.movedim(2, -1).contiguous().movedim(-1, 2), w.mT.contiguous().mT):
+        assert torch.equal(convolution.convolve(last, weight, 1, 1), y)
+    shared = w[0].detach().requires_grad_()
+    y = convolution.convolve(x, shared.expand_as(w), 1, 1)
+    expected = torch.conv2d(x.flatten(0, 1), shared, padding=1).unflatten(0, (2, 3))
+    torch.testing.assert_close(y, expected)
+    gradients = (torch.autograd.grad(result.sin().sum(), shared) for result in (y, expected))
+    torch.testing.assert_close(*gradients)
+
+
+def test_long_sums_are_split_in_a_fixed_order(
+    convolution: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the places each, the last one smaller, not a multiple of the block; twice the same bits."""
+    monkeypatch.setattr(convolution, "ROWS", 50)
+    monkeypatch.setattr(convolution, "PROGRAMS", 6)
+    x, w = images_and_weight((1, 3, 2, 8, 7, 3, 3), torch.float32)
+    gy = drawn(1, 3, 3, 8, 7, dtype=torch.float32)
+    one, other = (torch.autograd.grad(convolution.convolve(x, w, 1, 1), w, gy.detach())[0] for _ in range(2))
+    assert torch.equal(one, other)
+    torch.testing.assert_close(one, reference.by_weight(gy, x, 3, 1, 1).detach())
+
+
+@pytest.fixture
+def bfloat16_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's interpreter multiplies the bits of bfloat16 as integers; a GPU does not."""
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    of_float32 = InterpreterBuilder.create_dot
+
+    def create_dot(self: Any, a: Any, b: Any, *others: Any) -> Any:
+        for factor in (a, b):
+            if factor.data.dtype == np.uint16:
+                factor.data = (factor.data.astype(np.uint32) << 16).view(np.float32)
+        return of_float32(self, a, b, *others)
+
+    monkeypatch.setattr(InterpreterBuilder, "create_dot", create_dot)
+
+
+@pytest.mark.usefixtures("bfloat16_products")
+def test_bfloat16_has_sums_of_float32(convolution: ModuleType) -> None:
+    x, w = images_and_weight((2, 2, 17, 5, 6, 3, 3), torch.bfloat16)
+    y = convolution.convolve(x, w, 1, 1)
+    exact = reference.forward(x.float(), w.float(), 1, 1)
+    assert y.dtype == torch.bfloat16
+    found = [y, *torch.autograd.grad(y.sum(), [x, w])]
+    expected = [exact.bfloat16(), *torch.autograd.grad(exact.sum(), [x, w])]
+    torch.testing.assert_close(found, expected, rtol=2**-7, atol=1e-6)  # its last bit, which is cut off
