@@ -104,6 +104,33 @@ def test_triton_has_the_same_numbers_without_waiting(
     assert all(value.isfinite().all() for value in one)
 
 
+@pytest.mark.parametrize("precision, rounding", [("fp32", 1e-5), ("tf32", 2e-3), ("bf16", 1e-2)])
+@pytest.mark.parametrize("kernel, stride", [(1, 1), (3, 1), (3, 2), (5, 2)])
+@pytest.mark.parametrize("channels", [1, 48])
+def test_convolutions_of_triton_are_torchs_and_the_same_twice(
+    channels: int, kernel: int, stride: int, precision: str, rounding: float
+) -> None:
+    """With both derivatives, for several blocks of places and channels; beside double precision."""
+    from nasmeta.networks.kernels import stacked
+    from nasmeta.networks.kernels.triton.convolution import convolve
+
+    device.pick("cuda", tf32=precision == "tf32")
+    draw = torch.Generator("cuda").manual_seed(0)
+    x = torch.randn(3, 40, channels, 15, 14, generator=draw, device="cuda")
+    w = torch.randn(3, 80, channels, kernel, kernel, generator=draw, device="cuda")
+    half = precision == "bf16"
+    x, w = (tensor.bfloat16() if half else tensor for tensor in (x, w))
+    found = [
+        (y, *torch.autograd.grad(y.square().sum(), inputs))
+        for way, dtype in ((convolve, x.dtype), (convolve, x.dtype), (stacked.convolve, torch.float64))
+        for inputs in [[tensor.detach().to(dtype).requires_grad_() for tensor in (x, w)]]
+        for y in [way(*inputs, stride, kernel // 2)]
+    ]
+    for one, again, exact in zip(*found, strict=True):
+        assert torch.equal(one, again)
+        assert (one - exact).norm() < rounding * exact.norm()
+
+
 def trained(name: str, policy: BatchNormPolicy, execution: Execution) -> tuple[MetaTraining, list[Tensor]]:
     """After a few meta-iterations, and the parameters, metrics and scores that they led to."""
     training = begun(name, policy, execution)

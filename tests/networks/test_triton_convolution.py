@@ -1,4 +1,4 @@
-"""Triton's convolutions of tasks with weights of their own, by its interpreter, beside PyTorch."""
+"""Triton's convolutions of tasks with weights of their own, beside PyTorch; on a CPU by its interpreter."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,9 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.networks.execution import Execution
 from nasmeta.networks.kernels.triton import convolution_reference as reference
+from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
+from tests import scripts
+from tests.meta_learners.options import learner as of_option
 
 pytestmark = pytest.mark.extra("triton")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 SHAPES = [  # tasks, images, channels, height, width, outputs, kernel, stride, padding
     (1, 1, 1, 5, 5, 1, 1, 1, 0),
@@ -35,7 +41,7 @@ def convolution() -> ModuleType:
 
 def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randn(*shape, generator=generator, dtype=dtype).requires_grad_()
+    return torch.randn(*shape, generator=generator, dtype=dtype).to(DEVICE).requires_grad_()
 
 
 def images_and_weight(shape: Sequence[int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -142,3 +148,44 @@ def test_bfloat16_has_sums_of_float32(convolution: ModuleType) -> None:
     found = [y, *torch.autograd.grad(y.sum(), [x, w])]
     expected = [exact.bfloat16(), *torch.autograd.grad(exact.sum(), [x, w])]
     torch.testing.assert_close(found, expected, rtol=2**-7, atol=1e-6)  # its last bit, which is cut off
+
+
+def meta_gradient(name: str, execution: Execution, dtype: torch.dtype = torch.float64) -> Gradients:
+    learner = of_option(name, "support", train_steps=1)
+    state = init(learner, conv_network(width=2).to(dtype)).to(torch.device(DEVICE))
+    state.network.execution = execution
+    batch = BlobSampler("train", query=1, dtype=dtype, device=DEVICE).batch(0, 2)
+    return learner.meta_gradient(state, batch, 0)
+
+
+def test_a_meta_step_of_second_order(convolution: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, convolve = [], convolution.convolve
+
+    def spy(x: Tensor, weight: Tensor, **how: int) -> Tensor:
+        calls.append(x.shape[:2])
+        return convolve(x, weight, **how)
+
+    monkeypatch.setattr(convolution, "convolve", spy)
+    expected = meta_gradient("maml", Execution("vmap"))
+    assert not calls
+    found = meta_gradient("maml", Execution("vmap", kernels="triton"))
+    torch.testing.assert_close(found, expected)
+    assert calls == [(2, 5)] * 2 + [(2, 10)] * 2, "a step on five images, then all, through two layers"
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="a GPU computes it: tests/test_cuda.py")
+def test_the_interpreter_leaves_bfloat16_to_torch() -> None:
+    half = [Execution("vmap", precision="bf16", kernels=kernels) for kernels in ("torch", "triton")]
+    losses = [meta_gradient("fomaml", execution, torch.float32)[1]["loss"] for execution in half]
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0.05)
+
+
+def test_the_bench_prints_a_line_for_each_shape(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--seconds=0", "1x1x2x3x2x3x1", "2x1x1x4x2x1x2"]
+    monkeypatch.setattr("sys.argv", ["convolutions.py", *arguments])
+    scripts.load("bench/convolutions.py").main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[-2:]] == arguments[1:]
+    assert all(len(cell.split()) == 3 for line in lines[-2:] for cell in line.split("|")[2:5])

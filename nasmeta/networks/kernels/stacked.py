@@ -51,7 +51,7 @@ def pool(x: Tensor) -> Tensor:
 
 
 class StackedConv2d(nn.Conv2d):
-    """An nn.Conv2d that uses `convolve` if the current pass has stacked kernels.
+    """An nn.Conv2d that computes all tasks of a stacked pass at once: by Triton's kernels, or by `convolve`.
 
     conv: the layer that it replaces, with the same weight and bias. current: the network's pass.
     """
@@ -68,11 +68,17 @@ class StackedConv2d(nn.Conv2d):
         return square and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.current.kernels is not Kernels.STACKED or not grouped_are_slow(x.device):
+        if self.current.triton and self.current.stacked and triton_multiplies(x):
+            from nasmeta.networks.kernels.triton import convolution  # only with kernels=triton
+
+            of_tasks = convolution.convolve
+        elif self.current.kernels is Kernels.STACKED and grouped_are_slow(x.device):
+            of_tasks = convolve
+        else:
             return super().forward(x)
         (stride, _), padding = self.stride, int(self.padding[0])
-        y = below_vmap(partial(convolve, stride=stride, padding=padding), x, self.weight)
-        return y if self.bias is None else y + self.bias[:, None, None]
+        y = below_vmap(partial(of_tasks, stride=stride, padding=padding), x, self.weight)
+        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
 
     def plain(self) -> nn.Conv2d:
         """The same layer as torch's own."""
@@ -90,6 +96,11 @@ def _options(conv: nn.Conv2d) -> dict[str, Any]:
 def grouped_are_slow(device: torch.device) -> bool:
     """Whether matrix products beat grouped convolutions; on a CPU they take up to six times as long."""
     return device.type != "cpu"
+
+
+def triton_multiplies(x: Tensor) -> bool:
+    """Whether Triton does so in the dtype of the pass; its interpreter takes bfloat16 for integers."""
+    return x.device.type != "cpu" or not torch.is_autocast_enabled("cpu")
 
 
 def below_vmap(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:

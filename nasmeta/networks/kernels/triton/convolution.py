@@ -54,8 +54,11 @@ class Geometry(NamedTuple):
 def convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """Convolves x [T, n, C, H, W] with weight [T, O, C, k, k] of the same dtype; returns [T, n, O, H', W'].
 
-    The result lies in memory as [T, n, H', W', O]. Differentiable any number of times.
+    The result lies in memory as [T, n, H', W', O]. Under autocast it has that dtype, as torch's convolutions.
+    Differentiable any number of times.
     """
+    if torch.is_autocast_enabled(x.device.type):
+        x, weight = (tensor.to(torch.get_autocast_dtype(x.device.type)) for tensor in (x, weight))
     geometry = Geometry(weight.shape[-1], stride, padding, *x.shape[-2:])
     y: Tensor = _Forward.apply(x, weight, geometry)
     return y
