@@ -3,7 +3,11 @@
 On a machine without a GPU, Triton's interpreter runs the kernels on the CPU.
 """
 
+import os
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -318,3 +322,29 @@ def test_the_reference_network_is_fused_block_by_block() -> None:
 def test_passes_that_fuse(how: ForwardPass, expected: bool) -> None:
     assert how.fuses(torch.zeros(1)) == expected
     assert not how.fuses(torch.zeros(1, dtype=torch.float64))
+
+
+COMPILED = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from nasmeta.networks.kernels.triton import norm_kernels
+
+known = {"ACTIVATION": "relu", "MAX": True, "K": 2, "SPLITS": 32, "P": 32, "C": 64}
+types = {"x": "*bf16", "y": "*bf16", "gx": "*bf16", "gy": "*bf16", "eps": "fp32", "by_m": "fp32"}
+sizes = {"m", "span", "splits", "positions", "n", "height", "width", "channels"}
+for name in ("split_moments", "merge_moments", "forward", "sums", "backward"):
+    kernel = getattr(norm_kernels, name)
+    kinds = {arg: "constexpr" if arg in known else "i32" if arg in sizes else types.get(arg, "*fp32")
+             for arg in kernel.arg_names}
+    constants = {(n,): known[arg] for n, arg in enumerate(kernel.arg_names) if arg in known}
+    code = compile(ASTSource(kernel, kinds, constants), target=GPUTarget("cuda", 90, 32)).asm
+    print(name, len(code["cubin"]) > 0)
+"""
+
+
+@needs_triton
+def test_the_kernels_compile_for_a_card(tmp_path: Path) -> None:
+    """The interpreter takes more than the compiler does, which needs no GPU either."""
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
+    assert done.stdout.count("True") == 5, done.stderr
