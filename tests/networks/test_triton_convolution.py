@@ -1,17 +1,23 @@
 """Triton's convolutions of tasks with weights of their own, beside PyTorch; on a CPU by its interpreter."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.networks import layers
 from nasmeta.networks.execution import Execution
+from nasmeta.networks.forward_pass import ForwardPass, Kernels
 from nasmeta.networks.kernels.triton import convolution_reference as reference
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests import scripts
@@ -150,11 +156,11 @@ def test_bfloat16_has_sums_of_float32(convolution: ModuleType) -> None:
     torch.testing.assert_close(found, expected, rtol=2**-7, atol=1e-6)  # its last bit, which is cut off
 
 
-def meta_gradient(name: str, execution: Execution, dtype: torch.dtype = torch.float64) -> Gradients:
-    learner = of_option(name, "support", train_steps=1)
-    state = init(learner, conv_network(width=2).to(dtype)).to(torch.device(DEVICE))
+def meta_gradient(execution: Execution) -> Gradients:
+    learner = of_option("maml", "support", train_steps=1)
+    state = init(learner, conv_network(width=2).double()).to(torch.device(DEVICE))
     state.network.execution = execution
-    batch = BlobSampler("train", query=1, dtype=dtype, device=DEVICE).batch(0, 2)
+    batch = BlobSampler("train", query=1, dtype=torch.float64, device=DEVICE).batch(0, 2)
     return learner.meta_gradient(state, batch, 0)
 
 
@@ -166,18 +172,20 @@ def test_a_meta_step_of_second_order(convolution: ModuleType, monkeypatch: pytes
         return convolve(x, weight, **how)
 
     monkeypatch.setattr(convolution, "convolve", spy)
-    expected = meta_gradient("maml", Execution("vmap"))
+    expected = meta_gradient(Execution("vmap"))
     assert not calls
-    found = meta_gradient("maml", Execution("vmap", kernels="triton"))
+    found = meta_gradient(Execution("vmap", kernels="triton"))
     torch.testing.assert_close(found, expected)
     assert calls == [(2, 5)] * 2 + [(2, 10)] * 2, "a step on five images, then all, through two layers"
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="a GPU computes it: tests/test_cuda.py")
 def test_the_interpreter_leaves_bfloat16_to_torch() -> None:
-    half = [Execution("vmap", precision="bf16", kernels=kernels) for kernels in ("torch", "triton")]
-    losses = [meta_gradient("fomaml", execution, torch.float32)[1]["loss"] for execution in half]
-    torch.testing.assert_close(*losses, rtol=0.05, atol=0.05)
+    network, x = nn.Sequential(nn.Conv2d(2, 3, 3)), drawn(2, 2, 5, 5, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = network(x)
+        layers.adopt(network, ForwardPass(kernels=Kernels.PLAIN, triton=True, stacked=True))
+        assert torch.equal(network(x), expected)
 
 
 def test_the_bench_prints_a_line_for_each_shape(
@@ -189,3 +197,27 @@ def test_the_bench_prints_a_line_for_each_shape(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[-2:]] == arguments[1:]
     assert all(len(cell.split()) == 3 for line in lines[-2:] for cell in line.split("|")[2:5])
+
+
+COMPILED = """
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compile
+from nasmeta.networks.kernels.triton import convolution_kernels
+
+sizes = {"ROWS": 64, "COLUMNS": 64, "TERMS": 32}
+known = {"K": 3, "STRIDE": 2, "BY_INPUT": True, "PRECISION": "tf32", **sizes}
+types = {"source": "*fp32", "weight": "*fp32", "slopes": "*fp32", "images": "*fp32", "out": "*fp32"}
+for name in ("over_channels", "over_places"):
+    kernel = getattr(convolution_kernels, name)
+    kinds = {arg: "constexpr" if arg in known else types.get(arg, "i32") for arg in kernel.arg_names}
+    constants = {(n,): known[arg] for n, arg in enumerate(kernel.arg_names) if arg in known}
+    code = compile(ASTSource(kernel, kinds, constants), target=GPUTarget("cuda", 90, 32)).asm
+    print(name, "wgmma" in code["ptx"])
+"""
+
+
+def test_the_kernels_compile_for_the_matrix_units_of_a_card(tmp_path: Path) -> None:
+    """The interpreter takes more than the compiler does, which needs no GPU either."""
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
+    assert done.stdout.count("True") == 2, done.stderr
