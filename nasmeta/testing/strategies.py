@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from nasmeta.config.overrides import composed
-from nasmeta.config.schema import Config, parse, resolve
+from nasmeta.config.schema import Config, parse
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.progress_file import ProgressFile
@@ -50,13 +50,6 @@ def made(option: str, *overrides: str, **changes: Any) -> Strategy:
     configuration = _configuration(option, *overrides)
     strategy: Strategy = configuration.build("strategy", context=context(**changes))
     return strategy
-
-
-def class_of(option: str) -> type[Strategy]:
-    """The class of an option of conf/strategy."""
-    target = _configuration(option).groups["strategy"]["_target_"]
-    cls: type[Strategy] = resolve("strategy", target, trusted=True)
-    return cls
 
 
 @cache

@@ -1,7 +1,6 @@
 """The options of conf/meta_learner and conf/optimizer, found by their files, and some variants of them."""
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 """Every option, and those values that lead through other code: (option, overrides)."""
 
 
-def configured(group: str, name: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+def configured(group: str, name: str) -> tuple[Any, dict[str, Any]]:
     """The class or function that an option names, and its arguments."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         options = dict(compose(overrides=[f"+{group}={name}"])[group])

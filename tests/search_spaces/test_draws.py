@@ -151,14 +151,14 @@ def test_repair_meets_limits(name: str, task: TaskSpec, share: float) -> None:
         return measure_cost(space, arch, task).params <= limit
 
     found = 0
-    for arch in [space.reference(), *(space.sample(rng) for _ in range(8))]:
+    for arch in [space.reference(), *(space.sample(rng) for _ in range(4))]:
         repaired = space.repair(arch, fits, rng)
         if repaired is not None:
             assert fits(repaired)
             assert space.parse(str(repaired)) == repaired
             assert repaired == arch or not fits(arch)
             found += 1
-    assert found >= 8
+    assert found >= 4
 
 
 @pytest.mark.parametrize("name, task, share", REPAIRED)

@@ -25,15 +25,16 @@ from nasmeta.seeding import stream
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.hyperband import models
 from nasmeta.strategies.surrogate import ensemble, sampler
-from nasmeta.testing.strategies import SPACE, Make, asked, class_of, made, play, replay, told
+from nasmeta.testing.strategies import SPACE, Make, asked, made, play, replay, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from nasmeta.trial import Outcome
 from tests.conftest import ROOT
+from tests.meta_learners.options import configured
 from tests.search_spaces.shipped import FILES, shipped
 
 FILES_OF_STRATEGIES = (path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
 # Strategies that train networks themselves have tests of their own.
-OPTIONS = sorted(name for name in FILES_OF_STRATEGIES if class_of(name).black_box)
+OPTIONS = sorted(name for name in FILES_OF_STRATEGIES if configured("strategy", name)[0].black_box)
 LIGHTER = {
     "predictor": ["strategy.mutants=20", "strategy.immigrants=5"],
     "reinforce": ["strategy.units=8"],
