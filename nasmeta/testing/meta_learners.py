@@ -137,7 +137,7 @@ def train(
 
 
 def learning(
-    learner: MetaLearner, optimizer: OuterOptimizer, *, iterations: int = 32, tasks: int = 10
+    learner: MetaLearner, optimizer: OuterOptimizer, *, iterations: int = 40, tasks: int = 10
 ) -> tuple[float, float]:
     """The accuracy on unseen blobs, before and after meta-training."""
     valid = BlobSampler("valid")
