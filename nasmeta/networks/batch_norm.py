@@ -80,7 +80,7 @@ class EpisodicBatchNorm(nn.Module):
 
     def _of_tasks(self, x: Tensor, weight: Tensor, bias: Tensor, rows: int) -> Tensor:
         """x [T, n, C, ...]; weight and bias are [T, C]."""
-        from nasmeta.networks.kernels.triton.norm import norm_activation_pool  # the only use of Triton
+        from nasmeta.networks.kernels.triton.norm import norm_activation_pool  # imports Triton
 
         given = self.mean.expand_as(weight), self.variance.expand_as(weight)
         y = norm_activation_pool(

@@ -36,8 +36,9 @@ class Untrained:
     def of(cls, problem: Problem, arch: Any, batches: int, stop: Stop = lambda: False) -> "Untrained":
         """An architecture as a trial would start it, with the first `batches` of its meta-training.
 
-        It computes in single precision by torch's kernels, whatever the run does: others do
-        not pay for a few batches.
+        It computes in single precision by torch's own kernels and uncompiled, whatever the run does: nothing
+        else pays for a few batches.
+
         Raises ArchitectureError if it cannot be built. Reading its batches raises Interrupted once `stop()`
         is true.
         """
