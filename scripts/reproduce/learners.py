@@ -60,10 +60,13 @@ def trained(options: Options, data: Data, task: str, learner: str, seed: int) ->
     return Trained(data.name, task, learner, run)
 
 
-def enough(run: Run) -> int:
-    """The meta-iterations after which an iterate was within one point of the best one."""
-    judged = run.judged()
-    return min(at for at, accuracy in judged.items() if accuracy >= max(judged.values()) - 0.01)
+def enough(runs: Sequence[Run]) -> str:
+    """The mean meta-iterations until an iterate was within a point of the best; "" if none is judged."""
+    judged = [run.judged() for run in runs]
+    if not all(judged):
+        return ""
+    first = [min(at for at, value in each.items() if value >= max(each.values()) - 0.01) for each in judged]
+    return f"{sum(first) / len(first):,.0f}"
 
 
 def write(options: Options, trainings: Sequence[Trained]) -> None:
@@ -79,7 +82,7 @@ def write(options: Options, trainings: Sequence[Trained]) -> None:
                 learner,
                 config["batch_norm"],
                 f"{iterations:,}",
-                f"{sum(map(enough, own)) / len(own):,.0f}",
+                enough(own),
                 f"{iterations * config['task']['meta_batch']:,}",
                 f"{sum(best['train_seconds'] for best in summaries) / len(own):.0f} s",
                 *page.accuracy([run.per_task() for run in own]),

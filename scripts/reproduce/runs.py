@@ -129,9 +129,11 @@ class Run:
         return sum(each.iterations for each in asked.values()) - sum(each.iterations for each in continued)
 
     def judged(self) -> dict[int, float]:
-        """The validation accuracies of the reference's iterates (budget.keep=best), by meta-iteration."""
+        """Validation accuracies of the reference's iterates by meta-iteration; none without keep=best."""
         curves = learning_curves(RunDirectory(self.directory).learning)
-        return {at: accuracy or 0.0 for at, (_, accuracy) in curves["reference", 0, "judged"].items()}
+        return {
+            at: accuracy or 0.0 for at, (_, accuracy) in curves.get(("reference", 0, "judged"), {}).items()
+        }
 
     def tested(self) -> PerTask:
         """The accuracies on each meta-test task, of best.pt and of the reference."""
