@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
+from nasmeta.meta_learners.base import adopt_population
 from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.meta_learners.state import MetaState
@@ -58,6 +59,7 @@ def outcome(
     batch = train.batch(0, 3)
     valid = BlobSampler("valid", query=2, dtype=dtype, device=place).batch(0, 3)
     learner.meta_gradient(state, batch, 0)  # loads libraries, which may wait
+    adopt_population(learner, state, [train.batch(1, 3)])
     learner.predict(state, *valid[:3])
     torch.cuda.set_sync_debug_mode("error" if place == "cuda" else "default")
     gradients, metrics = learner.meta_gradient(state, batch, 0)

@@ -12,6 +12,7 @@ with Triton (kernels=triton), by windows (what kernels=torch does on a GPU) and 
 import argparse
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,8 @@ SHAPES = [
     *("32x80x1x28x64x3x1", "32x80x64x14x64x3x1", "32x80x64x7x64x3x1"),  # with 15 queries a class
     *("4x80x64x14x64x3x1", "32x80x16x28x16x5x1", "32x80x32x28x64x3x2", "32x80x32x14x128x1x1"),
 ]
+CALLS = 5
+"""The calls of a recording."""
 
 
 def main() -> None:
@@ -41,6 +44,8 @@ def main() -> None:
     place = device.pick(options.device, tf32=options.precision == "tf32")
     if place.type == "cpu":  # only to see that it runs
         os.environ["TRITON_INTERPRET"] = "1"
+    else:
+        torch.cuda.set_stream(torch.cuda.Stream())  # nothing can be recorded on the default stream
     from nasmeta.networks.kernels.triton import convolution
 
     ways = {"triton": convolution.convolve, "windows": stacked.convolve, "groups": grouped}
@@ -50,14 +55,13 @@ def main() -> None:
         tasks, n, channels, size, outputs, kernel, stride = map(int, shape.split("x"))
         draw = torch.Generator(place).manual_seed(0)
         x = torch.randn(tasks, n, size, size, channels, generator=draw, device=place, dtype=dtype)
-        w = torch.randn(tasks, outputs, channels, kernel, kernel, generator=draw, device=place, dtype=dtype)
-        images, weight = x.movedim(-1, 2).requires_grad_(), w.requires_grad_()
+        weight = torch.randn(
+            tasks, outputs, channels, kernel, kernel, generator=draw, device=place, dtype=dtype
+        )
+        images = x.movedim(-1, 2)
         times = {
             name: [
-                1000
-                * Timer("call()", globals={"call": call})
-                .blocked_autorange(min_run_time=options.seconds)
-                .median
+                milliseconds(call, options.seconds)
                 for call in operations(convolve, images, weight, stride, kernel // 2)
             ]
             for name, convolve in ways.items()
@@ -72,11 +76,29 @@ def operations(
     convolve: Callable[..., Tensor], x: Tensor, w: Tensor, stride: int, padding: int
 ) -> Iterator[Callable[[], object]]:
     """The three operations, one after the other."""
-    y = convolve(x, w, stride, padding)
-    slope = torch.ones_like(y)
-    yield lambda: convolve(x.detach(), w.detach(), stride, padding)
-    for place in (x, w):
-        yield lambda place=place: torch.autograd.grad(y, place, slope, retain_graph=True)
+    yield lambda: convolve(x, w, stride, padding)
+    for of_x in (True, False):
+        images, weight = x.detach().requires_grad_(of_x), w.detach().requires_grad_(not of_x)
+        y, place = convolve(images, weight, stride, padding), images if of_x else weight
+        slope = torch.ones_like(y)
+        yield partial(torch.autograd.grad, y, place, slope, retain_graph=True)
+
+
+def milliseconds(call: Callable[[], object], seconds: float) -> float:
+    """The median time of a call; on a GPU recorded, so that Python does not count."""
+    if torch.cuda.is_available():
+        call()
+        recorded = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(recorded, stream=torch.cuda.current_stream()):
+            for _ in range(CALLS):
+                call()
+        return milliseconds_of(recorded.replay, seconds) / CALLS
+    return milliseconds_of(call, seconds)
+
+
+def milliseconds_of(call: Callable[[], object], seconds: float) -> float:
+    timer = Timer("call()", globals={"call": call})
+    return float(1000 * timer.blocked_autorange(min_run_time=seconds).median)
 
 
 def grouped(x: Tensor, w: Tensor, stride: int, padding: int) -> Tensor:

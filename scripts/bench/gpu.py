@@ -3,8 +3,8 @@
 
     scripts/bench/gpu.py [--device cuda] [--seconds 0.3] [--meta-batches 32 4] [--profile] [KEY=VALUE ...]
 
-The network is 4-conv-64 on images of 28x28, the tasks are 5-way 1-shot with 15 queries a class. Prints tasks a
-second (medians), and the seconds until a new network is trained at full speed, its recording included. With
+The network is 4-conv-64 on images of 28x28, the tasks are 5-way 1-shot with 15 queries a class. Prints tasks
+a second (medians), and the seconds until a new network is trained at full speed, its recording included. With
 --profile there are the kernels of a meta-step too, by the share of its time.
 """
 
@@ -69,8 +69,10 @@ def main() -> None:
                     print(*rows[-1], flush=True)
                     if options.profile and meta_batch == options.meta_batches[0]:
                         profiles.append((name, kernels_of(step)))
-    print(f"\n{torch.cuda.get_device_name() if options.device == 'cuda' else options.device}, "
-          f"torch {torch.__version__}; tasks a second\n")
+    print(
+        f"\n{torch.cuda.get_device_name() if options.device == 'cuda' else options.device}, "
+        f"torch {torch.__version__}; tasks a second\n"
+    )
     head = ["learner", "precision", "meta-batch", "kernels", "training", "evaluation", "seconds to build"]
     print(tabulate(rows, head, tablefmt="github", disable_numparse=True))
     for name, table in profiles:
@@ -78,7 +80,7 @@ def main() -> None:
 
 
 def measured(keys: list[str], meta_batch: int, seconds: float) -> tuple[list[str], Callable[[], object]]:
-    """Training and evaluation in tasks a second, and the seconds to build; then one meta-step as a function."""
+    """Training and evaluation in tasks a second, and the seconds to build; and a function that trains on."""
     composition = Composition.of(parse(composed(["dataset=strokes", *keys]), trusted=True))
     problem, device = composition.problem(), composition.device
     problem.load()
@@ -112,8 +114,12 @@ def kernels_of(step: Callable[[], object]) -> str:
     found = sorted(profiler.key_averages(), key=lambda row: -row.self_device_time_total)
     total = sum(row.self_device_time_total for row in found)
     rows = [
-        [row.key[:100], row.count / STEPS, f"{row.self_device_time_total / STEPS / 1000:.3f}",
-         f"{100 * row.self_device_time_total / total:.1f}"]
+        [
+            row.key[:100],
+            row.count / STEPS,
+            f"{row.self_device_time_total / STEPS / 1000:.3f}",
+            f"{100 * row.self_device_time_total / total:.1f}",
+        ]
         for row in found[:ROWS]
     ]
     rows.append(["all", sum(row.count for row in found) / STEPS, f"{total / STEPS / 1000:.3f}", "100"])

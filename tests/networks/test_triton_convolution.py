@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.networks import layers
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.forward_pass import ForwardPass, Kernels
+from nasmeta.networks.kernels import stacked
 from nasmeta.networks.kernels.triton import convolution_reference as reference
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests import scripts
@@ -179,6 +181,26 @@ def test_a_meta_step_of_second_order(convolution: ModuleType, monkeypatch: pytes
     assert calls == [(2, 5)] * 2 + [(2, 10)] * 2, "a step on five images, then all, through two layers"
 
 
+@pytest.mark.parametrize(
+    "channels, calls", [(1, 1), (stacked.FEW_CHANNELS, 1), (stacked.FEW_CHANNELS + 1, 0)]
+)
+def test_shared_weights_of_few_channels(
+    convolution: ModuleType, monkeypatch: pytest.MonkeyPatch, channels: int, calls: int
+) -> None:
+    """Beside torch's layer; those of more channels are left to torch."""
+    counted = Mock(wraps=convolution.convolve)
+    monkeypatch.setattr(convolution, "convolve", counted)
+    layer = nn.Conv2d(channels, 3, 3, padding=1).double().to(DEVICE)
+    x = drawn(2, channels, 5, 4)
+    inputs = [x, layer.weight, layer.bias]
+    expected = layer(x)
+    found = stacked.StackedConv2d(layer, ForwardPass(triton=True))(x)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(y.sin().sum(), inputs) for y in (found, expected)]
+    torch.testing.assert_close(*gradients)
+    assert counted.call_count == calls
+
+
 @pytest.mark.skipif(DEVICE == "cuda", reason="a GPU computes it: tests/test_cuda.py")
 def test_the_interpreter_leaves_bfloat16_to_torch() -> None:
     network, x = nn.Sequential(nn.Conv2d(2, 3, 3)), drawn(2, 2, 5, 5, dtype=torch.float32)
@@ -204,7 +226,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
 from nasmeta.networks.kernels.triton import convolution_kernels
 
-sizes = {"ROWS": 64, "COLUMNS": 64, "TERMS": 32}
+sizes = {"ROWS": 64, "COLUMNS": 64, "TERMS": 32, "SPAN": 32}
 known = {"K": 3, "STRIDE": 2, "BY_INPUT": True, "PRECISION": "tf32", **sizes}
 types = {"source": "*fp32", "weight": "*fp32", "slopes": "*fp32", "images": "*fp32", "out": "*fp32"}
 for name in ("over_channels", "over_places"):

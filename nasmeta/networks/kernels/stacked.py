@@ -17,6 +17,11 @@ from torch import Tensor, nn
 from nasmeta.networks.forward_pass import ForwardPass, Kernels
 from nasmeta.networks.kernels.batch_norm import normalize
 
+FEW_CHANNELS = 4
+"""Up to how many channels Triton's kernels convolve images for shared weights, as in the first layer.
+
+cuDNN has no fast kernels for so few."""
+
 
 def convolve(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """Convolves x [T, n, C, H, W] with weight [T, O, C, k, k]; returns [T, n, O, H', W'].
@@ -68,17 +73,28 @@ class StackedConv2d(nn.Conv2d):
         return square and conv.groups == 1 and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.current.triton and self.current.stacked and triton_multiplies(x):
-            from nasmeta.networks.kernels.triton import convolution  # only with kernels=triton
-
-            of_tasks = convolution.convolve
-        elif self.current.kernels is Kernels.STACKED and grouped_are_slow(x.device):
-            of_tasks = convolve
-        else:
+        """x [n, C, H, W], inside torch.vmap if the tasks have weights of their own."""
+        convolve_tasks = self._of_tasks(x)
+        if convolve_tasks is None:
             return super().forward(x)
         (stride, _), padding = self.stride, int(self.padding[0])
-        y = below_vmap(partial(of_tasks, stride=stride, padding=padding), x, self.weight)
+        of_tasks = partial(convolve_tasks, stride=stride, padding=padding)
+        if self.current.stacked:
+            y = below_vmap(of_tasks, x, self.weight)
+        else:
+            y = of_tasks(x.unsqueeze(0), self.weight.unsqueeze(0)).squeeze(0)
         return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
+
+    def _of_tasks(self, x: Tensor) -> Callable[..., Tensor] | None:
+        """What convolves [T, n, C, H, W] faster than torch does, or None."""
+        pays = self.current.stacked or self.in_channels <= FEW_CHANNELS
+        if self.current.triton and pays and triton_multiplies(x):
+            from nasmeta.networks.kernels.triton import convolution  # only with kernels=triton
+
+            return convolution.convolve
+        if self.current.kernels is Kernels.STACKED and grouped_are_slow(x.device):
+            return convolve
+        return None
 
     def plain(self) -> nn.Conv2d:
         """The same layer as torch's own."""
