@@ -40,16 +40,16 @@ def test_processes_that_see_one_gpu_each_do_not_share_it(
 def test_the_name_of_any_gpu_is_one_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="device: 'cuda:auto' is not on this machine"):
-            pick(LEAST_USED, tf32=False)
+            pick(LEAST_USED, "fp32")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: SimpleNamespace(uuid=f"gpu {n}"))
     first, second = Place(tmp_path), Place(tmp_path)
     for place, expected in ((first, "cuda:0"), (second, "cuda:1"), (first, "cuda:0")):
         monkeypatch.setattr(device, "_place", place)
-        assert str(pick(LEAST_USED, tf32=False)) == expected
+        assert str(pick(LEAST_USED, "fp32")) == expected
     with pytest.raises(ConfigError, match=r"executor\.devices: 'cuda:2' is not on this machine"):
-        pick("cuda:2", tf32=False, key="executor.devices")
+        pick("cuda:2", "fp32", key="executor.devices")
 
 
 def test_sharing_a_gpu_is_no_matter_with_mps(
@@ -84,6 +84,6 @@ def test_how_many_workers_share_a_gpu(executor: dict[str, object], share: int) -
 
 def test_workers_on_ray_that_see_no_gpu_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"executor\.gpus: 0"):
-        check_devices({"workers": 2, "gpus": 0}, torch.device("cuda"), tf32=False)
-    check_devices({"workers": 2, "gpus": 0.5}, torch.device("cuda"), tf32=False)
-    check_devices({"workers": 2, "gpus": 0}, torch.device("cpu"), tf32=False)
+        check_devices({"workers": 2, "gpus": 0}, torch.device("cuda"), "fp32")
+    check_devices({"workers": 2, "gpus": 0.5}, torch.device("cuda"), "fp32")
+    check_devices({"workers": 2, "gpus": 0}, torch.device("cpu"), "fp32")
