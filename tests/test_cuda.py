@@ -6,6 +6,7 @@ Skipped where there is no CUDA device, so CI does not run them: CONTRIBUTING.md 
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -102,6 +103,17 @@ def test_triton_has_the_same_numbers_without_waiting(
     )
     torch.testing.assert_close(one[0], other[0], rtol=1e-2, atol=1e-3)
     assert all(value.isfinite().all() for value in one)
+
+
+def test_auto_is_triton_and_torchs_own_precision() -> None:
+    place = device.pick("cuda", "auto")
+    auto = Execution("auto", precision="auto", kernels="auto")
+    recent = torch.cuda.get_device_capability() >= (8, 0)
+    expected = "triton" if recent and find_spec("triton") else "torch"
+    assert auto.resolved(conv_network(), place).kernels == expected
+    assert auto.in_use(place)["kernels"] == expected
+    assert torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize("precision, rounding", [("fp32", 1e-5), ("tf32", 2e-3), ("bf16", 1e-2)])

@@ -1,6 +1,9 @@
 """Which device a run computes on, and how runs are placed on several in turn."""
 
 import logging
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +13,7 @@ import torch
 from nasmeta.errors import ConfigError
 from nasmeta.run.placement import check_devices, sharing
 from nasmeta.runtime import device
-from nasmeta.runtime.device import LEAST_USED, Place, pick, warn_of_sharing
+from nasmeta.runtime.device import LEAST_USED, Place, Precision, pick, warn_of_sharing
 
 
 def test_processes_are_placed_on_devices_in_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -50,6 +53,34 @@ def test_the_name_of_any_gpu_is_one_of_this_machine(monkeypatch: pytest.MonkeyPa
         assert str(pick(LEAST_USED, "fp32")) == expected
     with pytest.raises(ConfigError, match=r"executor\.devices: 'cuda:2' is not on this machine"):
         pick("cuda:2", "fp32", key="executor.devices")
+
+
+@pytest.fixture
+def options_of_torch() -> Iterator[None]:
+    """Puts back what `pick` sets."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(
+    "precision, convolutions, products",
+    [("auto", True, False), ("fp32", False, False), ("tf32", True, True), ("bf16", False, False)],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_what_uses_tf32(
+    precision: Precision, convolutions: bool, products: bool, before: bool, options_of_torch: None
+) -> None:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = before
+    pick("cpu", precision)
+    assert torch.backends.cudnn.allow_tf32 is convolutions
+    assert torch.backends.cuda.matmul.allow_tf32 is products
+
+
+def test_auto_is_what_torch_does_by_default() -> None:
+    code = "import torch; print(torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_sharing_a_gpu_is_no_matter_with_mps(
