@@ -6,6 +6,7 @@ Skipped where there is no CUDA device, so CI does not run them: CONTRIBUTING.md 
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ LAUNCHED, RECORDED = Execution("vmap"), Execution("vmap", cuda_graphs=True)
 
 @pytest.fixture(autouse=True)
 def _as_in_a_run() -> None:
-    device.pick("cuda", tf32=False)
+    device.pick("cuda", "fp32")
 
 
 @pytest.fixture
@@ -106,17 +107,28 @@ def test_triton_has_the_same_numbers_without_waiting(
     assert all(value.isfinite().all() for value in one)
 
 
+def test_auto_is_triton_and_torchs_own_precision() -> None:
+    place = device.pick("cuda", "auto")
+    auto = Execution("auto", precision="auto", kernels="auto")
+    recent = torch.cuda.get_device_capability() >= (8, 0)
+    expected = "triton" if recent and find_spec("triton") else "torch"
+    assert auto.resolved(conv_network(), place).kernels == expected
+    assert auto.in_use(place)["kernels"] == expected
+    assert torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.mark.parametrize("precision, rounding", [("fp32", 1e-5), ("tf32", 2e-3), ("bf16", 1e-2)])
 @pytest.mark.parametrize("kernel, stride", [(1, 1), (3, 1), (3, 2), (5, 2)])
 @pytest.mark.parametrize("channels", [1, 48])
 def test_convolutions_of_triton_are_torchs_and_the_same_twice(
-    channels: int, kernel: int, stride: int, precision: str, rounding: float
+    channels: int, kernel: int, stride: int, precision: Any, rounding: float
 ) -> None:
     """With both derivatives, for several blocks of places and channels; beside double precision."""
     from nasmeta.networks.kernels import stacked
     from nasmeta.networks.kernels.triton.convolution import convolve
 
-    device.pick("cuda", tf32=precision == "tf32")
+    device.pick("cuda", precision)
     draw = torch.Generator("cuda").manual_seed(0)
     x = torch.randn(3, 40, channels, 15, 14, generator=draw, device="cuda")
     w = torch.randn(3, 80, channels, kernel, kernel, generator=draw, device="cuda")
@@ -213,7 +225,7 @@ def test_what_cannot_be_recorded_is_launched(caplog: pytest.LogCaptureFixture) -
 @pytest.mark.parametrize("name", ["protonet", "fomaml", "reptile"])
 def test_other_precisions_are_near(name: str, precision: Any) -> None:
     _, full = trained(name, "support", LAUNCHED)
-    device.pick("cuda", tf32=precision == "tf32")
+    device.pick("cuda", precision)
     _, other = trained(name, "support", Execution("vmap", precision=precision, cuda_graphs=True))
     assert float((full[-1].mean() - other[-1].mean()).abs()) < 0.1
     assert not torch.equal(full[0], other[0])

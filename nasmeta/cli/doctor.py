@@ -72,7 +72,7 @@ def examine(overrides: list[str]) -> Iterator[Finding]:
     except NasmetaError as error:
         yield Finding("wrong", "composition", str(error))
         return
-    yield _finding("device", lambda: _device(composition.device))
+    yield _finding("device", lambda: _device(composition))
     yield _finding("constraints", lambda: _constraints(composition))
     if not composition.judges.search.trains_networks():
         yield Finding("ok", "table", "results are looked up, no network is trained")
@@ -138,8 +138,10 @@ def _outputs() -> Found:
     return ("ok" if free >= FREE_MIB else "wrong", text)
 
 
-def _device(device: torch.device) -> Found:
-    threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
+def _device(composition: Composition) -> Found:
+    device = composition.device
+    used = ", ".join(f"{key} {value}" for key, value in composition.execution.in_use(device).items())
+    threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores; {used}"
     if device.type != "cuda":
         return "ok", f"{device}, {threads}"
     card = torch.cuda.get_device_properties(device)

@@ -94,8 +94,8 @@ class RunKeys(BaseModel):
     task_chunk: Count | None
     compile: bool
     cuda_graphs: bool
-    kernels: Literal["torch", "triton"] = "torch"
-    precision: Literal["fp32", "tf32", "bf16"]
+    kernels: Literal["auto", "torch", "triton"] = "torch"  # of runs that began before there was the key
+    precision: Literal["auto", "fp32", "tf32", "bf16"]
     on_failure: Literal["go_on", "stop"]
     save_seconds: Annotated[float, Field(ge=0)]
     logger: dict[str, dict[str, Any]]

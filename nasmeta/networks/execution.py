@@ -13,8 +13,18 @@
 
 `task_chunk` limits the tasks that are in memory at once, for vmap and threads.
 
-`kernels` says what computes the layers: torch, or Triton's kernels (kernels/triton/) where they can. Those
-were not run on a GPU yet. Without one, Triton's interpreter runs them on the CPU, slowly, to test them.
+`kernels` says what computes the layers:
+- torch: PyTorch's own.
+- triton: Triton's (kernels/triton/) where they can, on a GPU. Without one, Triton's interpreter runs them on
+  the CPU, slowly, to test them.
+- auto: triton on a GPU of compute capability 8.0 or more, if Triton is installed and the network is not
+  compiled; torch on a CPU and everywhere else.
+
+`precision` says how float32 is multiplied:
+- fp32: as it is.
+- tf32: convolutions and matrix products in TF32, on a GPU.
+- bf16: the network runs under autocast.
+- auto: PyTorch's own default, which is fp32 with TF32 for convolutions on a GPU, and fp32 on a CPU.
 """
 
 import os
@@ -29,10 +39,10 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
+from nasmeta.runtime.device import Precision
 
 Parallel = Literal["auto", "loop", "threads", "vmap"]
-Precision = Literal["fp32", "tf32", "bf16"]
-Implementation = Literal["torch", "triton"]
+Implementation = Literal["auto", "torch", "triton"]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -44,10 +54,12 @@ class Execution:
     task_parallel: loop, threads, vmap or auto; the head of this file says what each does.
     task_chunk: the most tasks in memory at once, at least 1 (None: no limit).
     compile: whether the network runs through torch.compile.
-    precision: fp32, tf32 (CUDA only), or bf16 by autocast.
+    precision: auto, fp32, tf32 (CUDA only), or bf16 by autocast. TF32 is an option of the process, which
+    `nasmeta.runtime.device.pick` sets.
     cuda_graphs: whether meta-steps and predictions are recorded as CUDA graphs (training/cuda_graphs.py). It
     is ignored on a CPU and with threads.
-    kernels: torch or triton, which computes what it can and leaves the rest to torch.
+    kernels: torch, triton, which computes what it can and leaves the rest to torch, or auto, which is torch
+    until it is resolved.
     """
 
     task_parallel: Parallel = "loop"
@@ -58,9 +70,25 @@ class Execution:
     kernels: Implementation = "torch"
 
     def resolved(self, module: nn.Module, device: torch.device) -> "Execution":
-        """The same with `auto` resolved for `module` on `device`, and `cuda_graphs` off if impossible."""
+        """The same with `auto` resolved for `module` on `device`, and `cuda_graphs` off if impossible.
+
+        `precision` stays, since `auto` differs from fp32 only in options of the process.
+        """
         graphs = self.cuda_graphs and device.type == "cuda" and self.task_parallel != "threads"
-        return replace(self, task_parallel=self._parallel(module, device), cuda_graphs=graphs)
+        parallel, kernels = self._parallel(module, device), self._kernels(device)
+        return replace(self, task_parallel=parallel, cuda_graphs=graphs, kernels=kernels)
+
+    def in_use(self, device: torch.device) -> dict[str, str]:
+        """The kernels and the precision that results on `device` depend on, with `auto` resolved."""
+        tf32 = "fp32 with tf32 convolutions" if _is_ampere(device) else "fp32"
+        precision = tf32 if self.precision == "auto" else self.precision
+        return {"kernels": self._kernels(device), "precision": precision}
+
+    def _kernels(self, device: torch.device) -> Implementation:
+        if self.kernels != "auto":
+            return self.kernels
+        able = _is_ampere(device) and not self.compile and find_spec("triton") is not None
+        return "triton" if able else "torch"
 
     def _parallel(self, module: nn.Module, device: torch.device) -> Parallel:
         if self.task_parallel != "auto":
@@ -97,7 +125,9 @@ class Execution:
 def check(execution: Execution, device: torch.device, second_order: bool) -> None:
     """Raises ConfigError if settings exclude each other, or if the device does not support one."""
     if execution.precision == "tf32" and device.type != "cuda":
-        raise ConfigError(f"precision: tf32 is a mode of CUDA devices, not of {device.type}; use fp32, bf16")
+        raise ConfigError(
+            f"precision: tf32 is a mode of CUDA devices, not of {device.type}; use auto, fp32, bf16"
+        )
     if execution.compile and execution.task_parallel == "threads":
         raise ConfigError("compile: a compiled network is not run in threads; use task_parallel=auto, loop")
     if execution.compile and second_order:
@@ -107,6 +137,11 @@ def check(execution: Execution, device: torch.device, second_order: bool) -> Non
         )
     if execution.kernels == "triton":
         _check_triton(execution, device)
+
+
+def _is_ampere(device: torch.device) -> bool:
+    """Whether it is a GPU of compute capability 8.0 or more, whose matrix units take TF32."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _check_triton(execution: Execution, device: torch.device) -> None:

@@ -82,9 +82,8 @@ class Composition:
             _check_episodes(dataset, split, config, learner)
         space = searched_space(config, config.build("search_space").within(task, keys.constraints.limits))
         _check_operations(space, keys.constraints.operations)
-        composition = cls(
-            config, pick(keys.device, tf32=keys.precision == "tf32"), dataset, learner, space, task
-        )
+        device = pick(keys.device, keys.precision)
+        composition = cls(config, device, dataset, learner, space, task)
         check(composition.execution, composition.device, learner.second_order)
         strategy = composition.strategy(lambda arch: True)
         if strategy.relaxation is not None:
@@ -95,7 +94,7 @@ class Composition:
         check_compatible(Parts(strategy, evaluator, composition.executor, learner, keys))
         for tracker in keys.logger.values():
             resolve("logger", tracker["_target_"], trusted=True).check()
-        check_devices(config.groups["executor"], composition.device, tf32=keys.precision == "tf32")
+        check_devices(config.groups["executor"], composition.device, keys.precision)
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises if the space is for other inputs
         return composition

@@ -110,6 +110,7 @@ def _summary(
         command=_command(),
         seed=keys.seed,
         device=str(composition.device),
+        execution=composition.execution.in_use(composition.device) if trained else {},
         bits=keys.constraints.bits,
         versions=versions(),
         kind=composition.task.kind,

@@ -56,6 +56,7 @@ def environment(composition: Composition) -> dict[str, Any]:
         "config": composition.config.to_dict(),
         "versions": versions(),
         "device": kind(composition.device),
+        "execution": composition.execution.in_use(composition.device),
         "threads": torch.get_num_threads(),
         "data": None if composition.data is None else contents.plain(composition.data),
         "table": composition.judges.search.fingerprint,
@@ -74,15 +75,20 @@ def settings_changed(starts: Iterable[Started]) -> list[str]:
         f"{name.removeprefix('config.')}: {text}"
         for before, now in pairwise(_known(starts))
         if before != now
-        for name, text in changes(before, now).items()
-        if not is_harmless(name, same_data=same_data(before, now))
-        and name.removeprefix("config.") not in GROWING
+        for name, text in harmful_changes(before, now).items()
+        if name.removeprefix("config.") not in GROWING
     ]
 
 
 def _known(starts: Iterable[Started]) -> list[dict[str, Any]]:
-    names = ("config", "versions", "device", "threads", "data", "table")
-    return [{name: getattr(start, name) for name in names} for start in starts if start.config]
+    names = ("config", "versions", "device", "execution", "threads", "data", "table")
+    known = [{name: getattr(start, name) for name in names} for start in starts if start.config]
+    return [start | {"execution": start["execution"] or _as_configured(start["config"])} for start in known]
+
+
+def _as_configured(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The execution of a start that did not record it, because there was no `auto` yet."""
+    return {"kernels": config.get("kernels", "torch"), "precision": config.get("precision", "fp32")}
 
 
 def check_unchanged(
@@ -102,13 +108,9 @@ def check_unchanged(
     before, now: the environments of the last start and of this one. overrides: those of this start's command.
     """
     changed = {} if before is None else changes(before, now)
-    same = before is not None and same_data(before, now)
     added = {} if before is None else grown(before["config"], now["config"])
-    harmful = {
-        name: text
-        for name, text in changed.items()
-        if not is_harmless(name, same_data=same) and name.removeprefix("config.") not in added
-    }
+    harmful = {} if before is None else harmful_changes(before, now)
+    harmful = {name: text for name, text in harmful.items() if name.removeprefix("config.") not in added}
     if harmful and not force:
         ways = "start a new run"
         if not (asked and any(is_below(name, DECIDES_PROPOSALS) for name in harmful)):
@@ -146,6 +148,22 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
     keys = [key for key in {**old, **new} if old.get(key, _NOTHING) != new.get(key, _NOTHING)]
     changed = {key: f"{old.get(key, _NOTHING)} -> {new.get(key, _NOTHING)}" for key in keys}
     return changed | _data_changes(before.get("data"), now.get("data"))
+
+
+def harmful_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """The `changes` that results depend on."""
+    same, alike = same_data(before, now), used_alike(before, now)
+    return {
+        name: text
+        for name, text in changes(before, now).items()
+        if not is_harmless(name, same_data=same) and name not in alike
+    }
+
+
+def used_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
+    """The settings of whose values the same comes, though they may differ: `auto`, and what it stands for."""
+    then = before["execution"]
+    return {f"config.{name}" for name, used in now["execution"].items() if then.get(name) == used}
 
 
 def same_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import changes, is_below, is_harmless, recorded, same_data, told
+from nasmeta.run.environment import changes, is_below, is_harmless, recorded, same_data, told, used_alike
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Learned
 from nasmeta.run.state import RunState
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 MAY_DIFFER = (
     *("config.seed", "config.strategy", "config.history", "config.constraints", "config.budget"),
     *("config.task_parallel", "config.task_chunk", "config.compile", "config.cuda_graphs", "config.kernels"),
-    *("versions", "device"),
+    *("versions", "device", "execution"),
 )
 """Names that may differ between two runs whose scores compare, with all names below them."""
 
@@ -52,8 +52,12 @@ def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:
     before = recorded(state.starts)
     if before is None:
         raise RunDirectoryError(f"history: {path} is not the directory of a run; name one that has a journal")
-    same = same_data(before, now)
-    differs = {name: text for name, text in changes(before, now).items() if _matters(name, same=same)}
+    same, alike = same_data(before, now), used_alike(before, now)
+    differs = {
+        name: text
+        for name, text in changes(before, now).items()
+        if _matters(name, same=same) and name not in alike
+    }
     if differs:
         raise RunDirectoryError(
             f"history: the scores of {path} do not compare with those of this run: {told(differs)}; "

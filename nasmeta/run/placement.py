@@ -6,16 +6,16 @@ from typing import Any
 import torch
 
 from nasmeta.errors import ConfigError
-from nasmeta.runtime.device import pick
+from nasmeta.runtime.device import Precision, pick
 
 
-def check_devices(executor: Mapping[str, Any], device: torch.device, *, tf32: bool) -> None:
+def check_devices(executor: Mapping[str, Any], device: torch.device, precision: Precision) -> None:
     """Raises ConfigError if the workers of an executor, given by its options, lack what they compute on.
 
-    device: the run's own. tf32: see `pick`.
+    device: the run's own. precision: see `pick`.
     """
     for name in executor.get("devices") or ():
-        pick(name, tf32=tf32, key="executor.devices")
+        pick(name, precision, key="executor.devices")
     if device.type == "cuda" and executor.get("gpus") == 0:
         raise ConfigError(
             "executor.gpus: 0, so that workers see no GPU, and the run computes on one; give each worker a "

@@ -78,6 +78,7 @@ class Started(_Line):
     config: dict[str, Any] = {}
     versions: dict[str, Any] = {}
     device: str | None = None
+    execution: dict[str, Any] = {}
     threads: int | None = None
     data: Annotated[Any, AfterValidator(_check_data)] = None
     table: str | None = None

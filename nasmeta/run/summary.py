@@ -126,6 +126,7 @@ class Summary(_Part):
     """What a run has found. Accuracies are fractions.
 
     task, batch_norm: null if the run `trained` no network, since a table's numbers do not depend on them.
+    execution: the kernels and the precision that were in use on the device.
     bits: the width of the numbers that memory and flash, in bytes, are counted for.
     settings_changed: what `resume --force` changed; the results then mix two settings. simulated_seconds:
     the seconds that the trials would have taken, if times are simulated. best: the chosen network.
@@ -137,6 +138,7 @@ class Summary(_Part):
     command: str
     seed: Annotated[int, Field(ge=0)]
     device: str
+    execution: dict[str, str] = {}
     bits: Bits | None = None
     versions: dict[str, str]
     kind: Kind

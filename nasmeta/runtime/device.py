@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import torch
 from filelock import FileLock, Timeout
@@ -15,20 +16,23 @@ from nasmeta.runtime.paths import cache_folder
 
 log = logging.getLogger(__name__)
 
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+
 LEAST_USED = "cuda:auto"
 """Places the runs that have this name on the GPUs of their machine in turn."""
 
 
-def pick(name: str, *, tf32: bool, key: str = "device") -> torch.device:
+def pick(name: str, precision: Precision, key: str = "device") -> torch.device:
     """The device named by `device: auto | cpu | cuda[:N] | cuda:auto | mps`.
 
     auto prefers CUDA, then MPS, then the CPU. cuda:auto is the same GPU for all of this process.
 
-    Raises ConfigError, which names `key`, if this machine has no such device. Also sets two options of the
-    whole process: convolutions are deterministic, so that a run can be resumed exactly, and CUDA's matrix
-    products use TF32 if `tf32`.
+    Raises ConfigError, which names `key`, if this machine has no such device. Also sets options of the whole
+    process. Convolutions are deterministic, so that a run can be resumed exactly. On a CUDA device they use
+    TF32 if `precision` is auto (as PyTorch does by default) or tf32, and matrix products do if it is tf32.
     """
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = precision in ("auto", "tf32")
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     if name == "auto":

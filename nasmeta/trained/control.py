@@ -98,7 +98,7 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
         learner=as_trained.learner,
         task=stored.task,
         dataset=own_data(stored, [test.config, own_config], TRAINING),
-        device=pick(keys.device, tf32=keys.precision == "tf32"),
+        device=pick(keys.device, keys.precision),
     )
     folder = stored.path.parent / "control"
     files.make_folder(folder, inside=folder.parent)

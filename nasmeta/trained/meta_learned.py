@@ -31,7 +31,7 @@ class MetaLearned:
     def load(cls, path: Path, *, device: str, trusted: bool) -> "MetaLearned":
         """Raises CheckpointError and ConfigError as `FewShotClassifier.load`."""
         network = load_network(path, trusted=trusted)
-        found = cls.of(network, network.learner, network.state(pick(device, tf32=False)))
+        found = cls.of(network, network.learner, network.state(pick(device, "fp32")))
         warn_if_provisional(network)
         return found
 

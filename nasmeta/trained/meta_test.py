@@ -67,7 +67,7 @@ class MetaTest:
         config = configured(stored, [*overrides, *_implied(stored, overrides, typed)])
         keys = config.keys
         network = stored.changed(config)
-        device = pick(keys.device, tf32=keys.precision == "tf32")
+        device = pick(keys.device, keys.precision)
         check(execution(keys), device, network.learner.second_order)
         try:
             data = buildable(lambda: dataset(stored, config, TEST, divided_anew=bool(typed & DIVISION)))

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.2, help="for each figure")
     parser.add_argument("shapes", nargs="*", metavar="SHAPE")
     options = parser.parse_args()
-    place = device.pick(options.device, tf32=options.precision == "tf32")
+    place = device.pick(options.device, options.precision)
     if place.type == "cpu":  # only to see that it runs
         os.environ["TRITON_INTERPRET"] = "1"
     else:

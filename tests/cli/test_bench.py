@@ -19,7 +19,7 @@ ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"
 
 
 def test_one_json_object_a_row(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--json", *QUICK, "--arch", ARCH, "meta_learner=maml", *SMALL]) == 0
+    assert main(["bench", "--json", *QUICK, "--arch", ARCH, "meta_learner=maml", "device=cpu", *SMALL]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["what"] for row in rows] == [
         "meta-training",
@@ -28,6 +28,7 @@ def test_one_json_object_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     for row in rows:
         assert row["arch"] == ARCH
+        assert (row["kernels"], row["precision"]) == ("torch", "fp32"), "what auto stands for on a CPU"
         assert row["repeats"] >= 2
         assert 0 < row["slowest"] <= row["tasks_per_second"] <= row["fastest"]
         assert row["share"] == pytest.approx(
@@ -43,6 +44,7 @@ def test_a_table(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert ARCH in text
     assert "5-way 1-shot" in text
+    assert f"precision {precision}" in text
     assert "tasks/s" in text
 
 

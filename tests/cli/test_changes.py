@@ -14,6 +14,7 @@ import torch
 from nasmeta.cli.main import main
 from nasmeta.config.schema import parse
 from nasmeta.errors import DataError
+from nasmeta.networks.execution import Execution
 from nasmeta.reporting.read.load import load_run
 from nasmeta.run import environment, summary
 from nasmeta.run.composition import Composition, fingerprints, rebuild
@@ -83,6 +84,49 @@ def test_another_device_is_named(killed: Path, monkeypatch: pytest.MonkeyPatch) 
     same: dict[str, Any] = {"config": {"seed": 0}, "versions": {}, "device": "cpu", "threads": 1}
     assert environment.changes(same, same) == {}
     assert environment.changes(same, {**same, "device": "cuda"}) == {"device": "cpu -> cuda"}
+
+
+def test_what_auto_stands_for_may_be_named(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["resume", str(killed), "kernels=torch", "precision=fp32"]) == 0
+    assert "kernels changed (auto -> torch)" in caplog.text
+    assert "precision changed (auto -> fp32)" in caplog.text
+
+
+def test_another_precision_is_named(killed: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(killed), "precision=bf16"]) == 2
+    assert "execution.precision changed (fp32 -> bf16)" in capfd.readouterr().err
+
+
+def test_auto_that_stands_for_something_else_is_named(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The same configuration on the same GPU, from which Triton was removed, or to which it was added."""
+    used = {"kernels": "triton", "precision": "fp32"}
+    monkeypatch.setattr(Execution, "in_use", lambda self, device: used)
+    assert main(["resume", str(killed)]) == 2
+    assert "execution.kernels changed (torch -> triton)" in capfd.readouterr().err
+    assert main(["resume", str(killed), "--force"]) == 0
+    written = json.loads((killed / "summary.json").read_text())
+    assert written["execution"] == used
+    assert written["settings_changed"] == ["execution.kernels: torch -> triton"]
+
+
+@pytest.mark.parametrize("overrides", [[], ["kernels=auto", "precision=auto"]])
+def test_a_run_of_before_there_was_auto(killed: Path, overrides: list[str]) -> None:
+    """Its configuration said what was used; it goes on with that, or with what is the same on its device."""
+    config, path = killed / "config.json", killed / "journal.jsonl"
+    named = {"kernels": "torch", "precision": "fp32"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | named))
+    records, _ = read(path)
+    path.unlink()
+    with Journal(path) as journal:
+        for record in records:
+            kept = {k: v for k, v in record.items() if k not in ("v", "event", "execution")}
+            if "config" in kept:
+                kept["config"] = kept["config"] | named
+            journal.append(record["event"], **kept)
+    assert main(["resume", str(killed), *overrides]) == 0
+    assert json.loads((killed / "summary.json").read_text())["settings_changed"] == []
 
 
 def test_a_run_that_recorded_nothing_is_not_held_to_it(killed: Path) -> None:

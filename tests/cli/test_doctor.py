@@ -28,8 +28,9 @@ def findings(capsys: pytest.CaptureFixture[str], *overrides: str) -> tuple[int, 
 
 
 def test_a_run_that_works(capsys: pytest.CaptureFixture[str]) -> None:
-    code, found = findings(capsys, *SMALL)
+    code, found = findings(capsys, *SMALL, "device=cpu")
     assert code == 0
+    assert "kernels torch, precision fp32" in found["device"]["text"]
     assert {"versions", "device", "outputs", "data", "meta-gradient", "cost"} <= set(found)
     assert torch.__version__.split("+")[0] in found["versions"]["text"]
     assert "train: 10 classes" in found["data"]["text"]

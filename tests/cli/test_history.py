@@ -92,6 +92,10 @@ def test_what_the_trials_of_an_earlier_run_brought(earlier: Path, tmp_path: Path
         assert told.endswith(f"network is of {whose}")
 
 
+def test_the_same_precision_by_another_name(earlier: Path, tmp_path: Path) -> None:
+    assert main(begun(tmp_path, [*CHEAP, "precision=fp32", "kernels=torch", f"history=[{earlier}]"])) == 0
+
+
 def refused(directory: Path, overrides: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     """The last line of the error of a run that is refused before it proposes anything."""
     capfd.readouterr()
@@ -102,7 +106,13 @@ def refused(directory: Path, overrides: list[str], capfd: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     "override",
-    ["evaluator.proxy=flops", "budget.search_iterations=2", "task.shot=4", "search_space.max_layers=2"],
+    [
+        "evaluator.proxy=flops",
+        "precision=bf16",
+        "budget.search_iterations=2",
+        "task.shot=4",
+        "search_space.max_layers=2",
+    ],
 )
 def test_other_settings_are_refused(
     override: str, earlier: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -1,8 +1,10 @@
 """How a meta-step is carried out changes nothing but rounding, and bounds what is in memory."""
 
 import gc
+import sys
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -138,6 +140,59 @@ def test_auto_is_decided_by_the_network_and_the_device(monkeypatch: pytest.Monke
         assert auto.resolved(mlp, CPU).task_parallel == "vmap"
         assert auto.resolved(conv, cuda).task_parallel == "vmap"
         assert Execution("loop").resolved(conv, cuda).task_parallel == "loop"
+
+
+@pytest.mark.parametrize(
+    "device, capability, installed, compiled, kernels, precision",
+    [
+        ("cpu", (9, 0), True, False, "torch", "fp32"),
+        ("mps", (9, 0), True, False, "torch", "fp32"),
+        ("cuda", (9, 0), True, False, "triton", "fp32 with tf32 convolutions"),
+        ("cuda:1", (8, 0), True, False, "triton", "fp32 with tf32 convolutions"),
+        ("cuda", (7, 5), True, False, "torch", "fp32"),
+        ("cuda", (9, 0), False, False, "torch", "fp32 with tf32 convolutions"),
+        ("cuda", (9, 0), True, True, "torch", "fp32 with tf32 convolutions"),
+    ],
+)
+def test_auto_kernels_and_precision_are_decided_by_the_device(
+    device: str,
+    capability: tuple[int, int],
+    installed: bool,
+    compiled: bool,
+    kernels: str,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(module, "find_spec", lambda name: name if installed else None)
+    auto = Execution("loop", compile=compiled, precision="auto", kernels="auto")
+    place, conv = torch.device(device), nn.Sequential(nn.Conv2d(1, 1, 1))
+    check(auto, place, second_order=not compiled)
+    assert auto.resolved(conv, place).kernels == kernels
+    assert auto.in_use(place) == {"kernels": kernels, "precision": precision}
+
+
+@pytest.mark.parametrize("kernels", ["torch", "triton"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_what_is_named_is_in_use(kernels: Any, precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    named = Execution("loop", precision=precision, kernels=kernels)
+    for device in (CPU, torch.device("cuda")):
+        assert named.resolved(nn.Identity(), device) == named
+        assert named.in_use(device) == {"kernels": kernels, "precision": precision}
+
+
+def test_kernels_that_nothing_resolved_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("norm", "convolution"):
+        monkeypatch.setitem(
+            sys.modules, f"nasmeta.networks.kernels.triton.{name}", None
+        )  # not to be imported
+    learner = short("protonet", "support")
+    auto, plain = Execution("loop", precision="auto", kernels="auto"), Execution("loop")
+    for one, other in zip(
+        outcome(learner, auto, torch.float32), outcome(learner, plain, torch.float32), strict=True
+    ):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

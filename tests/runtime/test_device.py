@@ -1,6 +1,9 @@
 """Which device a run computes on, and how runs are placed on several in turn."""
 
 import logging
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +13,7 @@ import torch
 from nasmeta.errors import ConfigError
 from nasmeta.run.placement import check_devices, sharing
 from nasmeta.runtime import device
-from nasmeta.runtime.device import LEAST_USED, Place, pick, warn_of_sharing
+from nasmeta.runtime.device import LEAST_USED, Place, Precision, pick, warn_of_sharing
 
 
 def test_processes_are_placed_on_devices_in_turn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -40,16 +43,44 @@ def test_processes_that_see_one_gpu_each_do_not_share_it(
 def test_the_name_of_any_gpu_is_one_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="device: 'cuda:auto' is not on this machine"):
-            pick(LEAST_USED, tf32=False)
+            pick(LEAST_USED, "fp32")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda n: SimpleNamespace(uuid=f"gpu {n}"))
     first, second = Place(tmp_path), Place(tmp_path)
     for place, expected in ((first, "cuda:0"), (second, "cuda:1"), (first, "cuda:0")):
         monkeypatch.setattr(device, "_place", place)
-        assert str(pick(LEAST_USED, tf32=False)) == expected
+        assert str(pick(LEAST_USED, "fp32")) == expected
     with pytest.raises(ConfigError, match=r"executor\.devices: 'cuda:2' is not on this machine"):
-        pick("cuda:2", tf32=False, key="executor.devices")
+        pick("cuda:2", "fp32", key="executor.devices")
+
+
+@pytest.fixture
+def options_of_torch() -> Iterator[None]:
+    """Puts back what `pick` sets."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(
+    "precision, convolutions, products",
+    [("auto", True, False), ("fp32", False, False), ("tf32", True, True), ("bf16", False, False)],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_what_uses_tf32(
+    precision: Precision, convolutions: bool, products: bool, before: bool, options_of_torch: None
+) -> None:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = before
+    pick("cpu", precision)
+    assert torch.backends.cudnn.allow_tf32 is convolutions
+    assert torch.backends.cuda.matmul.allow_tf32 is products
+
+
+def test_auto_is_what_torch_does_by_default() -> None:
+    code = "import torch; print(torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
 
 
 def test_sharing_a_gpu_is_no_matter_with_mps(
@@ -84,6 +115,6 @@ def test_how_many_workers_share_a_gpu(executor: dict[str, object], share: int) -
 
 def test_workers_on_ray_that_see_no_gpu_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"executor\.gpus: 0"):
-        check_devices({"workers": 2, "gpus": 0}, torch.device("cuda"), tf32=False)
-    check_devices({"workers": 2, "gpus": 0.5}, torch.device("cuda"), tf32=False)
-    check_devices({"workers": 2, "gpus": 0}, torch.device("cpu"), tf32=False)
+        check_devices({"workers": 2, "gpus": 0}, torch.device("cuda"), "fp32")
+    check_devices({"workers": 2, "gpus": 0.5}, torch.device("cuda"), "fp32")
+    check_devices({"workers": 2, "gpus": 0}, torch.device("cpu"), "fp32")

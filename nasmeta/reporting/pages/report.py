@@ -209,10 +209,11 @@ def _failure(reason: str, numbers: list[int]) -> list[str]:
 def _facts(run: Run) -> list[tuple[str, str]]:
     """What the run was made with, and the command that repeats it."""
     source = run.summary or run.environment or {}
-    versions = source.get("versions") or {}
+    versions, execution = source.get("versions") or {}, source.get("execution") or {}
     facts = [
         ("seed", str(run.settings.get("seed", "unknown"))),
         ("device", str(source.get("device", "unknown"))),
+        ("execution", ", ".join(f"{name} {value}" for name, value in execution.items())),
         ("versions", ", ".join(f"{name} {versions[name]}" for name in NAMES if name in versions)),
         ("trials", f"{len(run.trials)}, {len(run.failed)} of them failed"),
         ("wall time", duration(run.summary["wall_seconds"] if run.summary else run.elapsed)),

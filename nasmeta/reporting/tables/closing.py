@@ -131,7 +131,8 @@ def benchmark_table(setting: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     what = (
         f"{setting['learner']}, {setting['way']}-way {setting['shot']}-shot, {setting['query']} queries, "
         f"{setting['meta_batch']} tasks a meta-batch, batch_norm {setting['batch_norm']}, "
-        f"task_parallel {setting['task_parallel']}"
+        f"task_parallel {setting['task_parallel']}, kernels {setting['kernels']}, "
+        f"precision {setting['precision']}"
     )
     machine = (
         f"{setting['device']}, {setting['threads']} threads, torch {setting['torch']}, "
