@@ -13,6 +13,9 @@ Activation = Literal["none", "relu", "gelu", "silu"]
 Pooling = Literal["none", "max", "avg"]
 """What may follow a norm in the same operation; pooling is of 2x2 windows."""
 
+PIECEWISE_LINEAR: tuple[Activation, ...] = ("none", "relu")
+"""Activations whose second derivative is 0."""
+
 
 class Kernels(Enum):
     """What computes the layers; results are equal up to rounding.
@@ -49,7 +52,13 @@ class ForwardPass:
         """Takes over the values of `other`."""
         vars(self).update(vars(other))
 
-    def fuses(self, x: Tensor) -> bool:
-        """Whether a norm of x computes the activation and the pooling after it too, by kernels/triton/."""
-        once = not self.twice and not self.statistics.record
-        return self.triton and once and x.dtype in (torch.float32, torch.bfloat16)
+    def fuses(self, x: Tensor, activation: Activation) -> bool:
+        """Whether a norm of x computes `activation` and the pooling after it too, by kernels/triton/.
+
+        In a pass that is differentiated twice, that takes a piecewise linear activation and the moments of
+        all rows.
+        """
+        own = self.statistics.rows is None and not self.statistics.population
+        enough = not self.twice or (own and activation in PIECEWISE_LINEAR)
+        computed = enough and not self.statistics.record and x.dtype in (torch.float32, torch.bfloat16)
+        return self.triton and computed

@@ -43,15 +43,16 @@ def make_plain(module: nn.Module) -> None:
 class Fusible(nn.Module):
     """An activation or a pooling that the norm before it may compute.
 
-    layer: the layer. current: the network's pass.
+    layer: the layer. current: the network's pass. activation: what the norm would compute, which says whether
+    it does; for a pooling, the activation between them.
     """
 
-    def __init__(self, layer: nn.Module, current: ForwardPass) -> None:
+    def __init__(self, layer: nn.Module, current: ForwardPass, activation: Activation) -> None:
         super().__init__()
-        self.layer, self.current = layer, current
+        self.layer, self.current, self.activation = layer, current, activation
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x if self.current.fuses(x) else self.layer(x)
+        y: Tensor = x if self.current.fuses(x, self.activation) else self.layer(x)
         return y
 
     def plain(self) -> nn.Module:
@@ -84,11 +85,11 @@ def _norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, following: list[Place], current
         setattr(*following[0], nn.Identity())
     if layers[number:] and (found := _activation(layers[number])) and (pool is None or found == "relu"):
         activation = found  # ReLU of a maximum is the maximum of ReLUs
-        setattr(*following[number], Fusible(layers[number], current))
+        setattr(*following[number], Fusible(layers[number], current, activation))
         number += 1
     if layers[number:] and pool is None and (kind := _pooling(layers[number])):
         pooling = kind
-        setattr(*following[number], Fusible(layers[number], current))
+        setattr(*following[number], Fusible(layers[number], current, activation))
     return EpisodicBatchNorm(norm, current, pool, activation, pooling)
 
 

@@ -19,7 +19,7 @@ from nasmeta import seeding
 from nasmeta.meta_learners.base import adopt_population
 from nasmeta.networks.batch_norm import EpisodicBatchNorm
 from nasmeta.networks.execution import Execution
-from nasmeta.networks.forward_pass import ForwardPass
+from nasmeta.networks.forward_pass import ForwardPass, Kernels
 from nasmeta.networks.layers import Fusible, adopt, make_plain
 from nasmeta.networks.policy import Statistics
 from nasmeta.search_spaces.conv.space import ConvSpace
@@ -39,6 +39,11 @@ SHAPES = [  # without pooling, with max-pooling, with average pooling, in turn
     *((1, 2, 130, 2, 3, 1), (2, 2, 20, 3, 3, 1), (2, 5, 16, 2, 2, 5)),
     *((1, 1, 4, 9, 9, 1), (2, 7, 5, 6, 6, 4), (1, 2, 17, 2, 5, 2)),
     *((2, 3, 1, 1, 7, 3), (2, 2, 33, 3, 2, 1), (2, 3, 2, 5, 5, 2)),
+]
+TWICE = [  # T, n, C, H, W
+    *(((2, 3, 5, 5, 4), "relu", "max"), ((1, 2, 20, 3, 5), "relu", "avg")),
+    *(((2, 4, 1, 2, 3), "relu", "none"), ((1, 4, 4, 3, 3), "none", "max")),
+    *(((2, 2, 3, 4, 5), "none", "avg"), ((1, 7, 130, 1, 1), "none", "none")),
 ]
 CASES = [
     (SHAPES[number], activation, pooling)
@@ -81,10 +86,21 @@ def derived(function: Any, tensors: tuple[Tensor, ...], *how: Any) -> list[Tenso
     return [y.detach(), *torch.autograd.grad(y, leaves, direction)]
 
 
-def doubled(function: Any, tensors: tuple[Tensor, ...], *how: Any) -> list[Tensor]:
-    """The same in double precision."""
+def derived_twice(function: Any, tensors: tuple[Tensor, ...], *how: Any) -> list[Tensor]:
+    """What `derived` returns, differentiated along fixed directions by the direction and the tensors."""
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    y = function(*leaves, *how)
+    direction = torch.linspace(-1, 1, y.numel(), device=DEVICE).sin().view(y.shape).to(y.dtype)
+    first = torch.autograd.grad(y, leaves, direction.requires_grad_(), create_graph=True)
+    slopes = [torch.linspace(1, 9, g.numel(), device=DEVICE).sin().view(g.shape).to(g.dtype) for g in first]
+    return list(torch.autograd.grad(first, [direction, *leaves], slopes, materialize_grads=True))
+
+
+def doubled(function: Any, tensors: tuple[Tensor, ...], *how: Any, derived: Any = derived) -> list[Tensor]:
+    """What `derived` returns, in double precision."""
     precise = [part and tuple(p.double() for p in part) if isinstance(part, tuple) else part for part in how]
-    return derived(function, tuple(tensor.double() for tensor in tensors), *precise)
+    found: list[Tensor] = derived(function, tuple(tensor.double() for tensor in tensors), *precise)
+    return found
 
 
 def assert_near(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
@@ -171,13 +187,78 @@ def test_what_is_not_a_number_stays_so() -> None:
 
 
 @needs_triton
-def test_a_second_derivative_is_refused() -> None:
+@pytest.mark.parametrize("shape, activation, pooling", TWICE, ids=str)
+def test_second_derivatives_are_those_of_the_formulas(
+    shape: tuple[int, ...], activation: str, pooling: str
+) -> None:
+    from nasmeta.networks.kernels.triton.norm import norm_activation_pool, reference
+
+    tensors, how = drawn(shape), (shape[1], EPS, activation, pooling, None)
+    found = derived_twice(norm_activation_pool, tensors, *how)
+    assert_near(found, doubled(reference, tensors, *how, derived=derived_twice), 5e-5)
+
+
+@needs_triton
+@pytest.mark.usefixtures("small_tiles")
+def test_tiles_and_splits_change_no_second_derivative() -> None:
+    from nasmeta.networks.kernels.triton.norm import norm_activation_pool, reference
+
+    tensors, how = drawn((2, 3, 18, 5, 3)), (3, EPS, "relu", "max", None)
+    found = derived_twice(norm_activation_pool, tensors, *how)
+    assert_near(found, doubled(reference, tensors, *how, derived=derived_twice), 5e-5)
+
+
+@needs_triton
+def test_second_derivatives_in_half_precision() -> None:
+    from nasmeta.networks.kernels.triton.norm import norm_activation_pool, reference
+
+    x, gamma, beta = drawn((2, 5, 6, 4, 4))
+    tensors, how = (x.bfloat16(), gamma, beta), (5, EPS, "relu", "avg", None)
+    found = derived_twice(norm_activation_pool, tensors, *how)
+    assert [tensor.dtype for tensor in found] == [*[torch.bfloat16] * 2, *[torch.float32] * 2]
+    assert_near(found, doubled(reference, tensors, *how, derived=derived_twice), 2e-2)
+
+
+@needs_triton
+@pytest.mark.parametrize("used", [0, 1, 2], ids=["x", "gamma", "beta"])
+def test_first_derivatives_that_nothing_depends_on_have_no_slope(used: int) -> None:
+    """Autograd gives none for weights that do not adapt."""
+    from nasmeta.networks.kernels.triton.norm import norm_activation_pool, reference
+
+    def squared(function: Any, tensors: tuple[Tensor, ...], *how: Any) -> list[Tensor]:
+        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        y = function(*leaves, *how).square().sum()
+        (slope,) = torch.autograd.grad(y, leaves[used], create_graph=True)
+        return list(torch.autograd.grad(slope.square().sum(), leaves))
+
+    tensors, how = drawn((2, 3, 4, 3, 5)), (3, EPS, "relu", "max", None)
+    found = squared(norm_activation_pool, tensors, *how)
+    assert_near(found, doubled(reference, tensors, *how, derived=squared), 1e-4)
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    "rows, activation, given", [(2, "gelu", False), (2, "silu", False), (1, "relu", False), (2, "relu", True)]
+)
+def test_other_second_derivatives_are_refused(rows: int, activation: Any, given: bool) -> None:
     from nasmeta.networks.kernels.triton.norm import norm_activation_pool
 
-    x, gamma, beta = (tensor.requires_grad_() for tensor in drawn((1, 2, 3, 2, 2, 0)))
-    y = norm_activation_pool(x, gamma, beta, 2, EPS, "relu", "max")
+    x, gamma, beta = (tensor.requires_grad_() for tensor in drawn((1, 2, 3, 2, 2)))
+    moments = (torch.zeros_like(beta), torch.ones_like(beta)) if given else None
+    y = norm_activation_pool(x, gamma, beta, rows, EPS, activation, "max", moments)
     with pytest.raises(RuntimeError, match="differentiable once"):
         torch.autograd.grad(y.sum(), x, create_graph=True)
+
+
+@needs_triton
+def test_a_third_derivative_is_refused() -> None:
+    from nasmeta.networks.kernels.triton.norm import norm_activation_pool
+
+    x, gamma, beta = (tensor.requires_grad_() for tensor in drawn((1, 2, 3, 2, 2)))
+    y = norm_activation_pool(x, gamma, beta, 2, EPS, "none", "none").square().sum()
+    (first,) = torch.autograd.grad(y, gamma, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiable twice"):
+        torch.autograd.grad(first.sum(), x, create_graph=True)
 
 
 @needs_triton
@@ -207,7 +288,7 @@ def batch(name: str) -> TaskBatch:
 
 
 def outcome(name: str, policy: str, execution: Execution, *, predict: bool = True) -> list[Tensor]:
-    """A meta-gradient, metrics and predictions."""
+    """A meta-gradient, metrics and predictions; MAML's gradient is of second order."""
     options = {"train_way": None} if name == "protonet" else {"train_steps": 1, "test_steps": 1}
     learner = of_option(name, policy, **options)
     state = init(learner, network(), TaskSpec("classification", (1, 6, 6), 2, 40)).to(torch.device(DEVICE))
@@ -224,6 +305,7 @@ def outcome(name: str, policy: str, execution: Execution, *, predict: bool = Tru
     "name, policy, parallel",
     [
         *(("protonet", "support", "vmap"), ("fomaml", "running", "vmap"), ("maml", "support", "loop")),
+        ("maml", "transductive", "vmap"),
     ],
 )
 def test_a_meta_step_is_the_same_by_either_kernels(
@@ -232,24 +314,32 @@ def test_a_meta_step_is_the_same_by_either_kernels(
     from nasmeta.networks.kernels.triton import norm
 
     seen, apply = [], norm.norm_activation_pool
+    launched, launch = [], norm._launch
 
     def spy(*arguments: Any) -> Tensor:
         seen.append((len(arguments[0]), *arguments[5:7]))
         return apply(*arguments)
 
+    def spy_on_kernels(kernel: Any, *arguments: Any, **constants: Any) -> None:
+        launched.append(kernel)
+        launch(kernel, *arguments, **constants)
+
     monkeypatch.setattr(norm, "norm_activation_pool", spy)
+    monkeypatch.setattr(norm, "_launch", spy_on_kernels)
     expected = outcome(name, policy, Execution(parallel))
     assert not seen
     found = outcome(name, policy, Execution(parallel, kernels="triton"))
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-5)
     assert {what[1:] for what in seen} == {("relu", "max"), ("gelu", "none")}
     assert max(tasks for tasks, *_ in seen) == (1 if parallel == "loop" else 2)
+    assert (norm.kernels.second_backward in launched) == (name == "maml")
 
 
 @needs_triton
-def test_a_meta_step_in_half_precision() -> None:
+@pytest.mark.parametrize("name", ["fomaml", "maml"])
+def test_a_meta_step_in_half_precision(name: str) -> None:
     both = [Execution("vmap", precision="bf16", kernels=kernels) for kernels in ("torch", "triton")]
-    losses = [outcome("fomaml", "support", execution, predict=False)[-2] for execution in both]
+    losses = [outcome(name, "support", execution, predict=False)[-2] for execution in both]
     torch.testing.assert_close(*losses, rtol=0.1, atol=0.05)
 
 
@@ -310,18 +400,36 @@ def test_the_reference_network_is_fused_block_by_block() -> None:
 
 
 @pytest.mark.parametrize(
-    "how, expected",
+    "how, activation, expected",
     [
-        (ForwardPass(), False),
-        (ForwardPass(triton=True), True),
-        (ForwardPass(triton=True, twice=True), False),
-        (ForwardPass(Statistics(record=True), triton=True), False),
-        (ForwardPass(Statistics(population=True), triton=True, stacked=True), True),
+        (ForwardPass(), "relu", False),
+        (ForwardPass(triton=True), "gelu", True),
+        (ForwardPass(triton=True, twice=True), "gelu", False),
+        (ForwardPass(triton=True, twice=True), "silu", False),
+        (ForwardPass(triton=True, twice=True), "relu", True),
+        (ForwardPass(triton=True, twice=True), "none", True),
+        (ForwardPass(Statistics(rows=1), triton=True, twice=True), "relu", False),
+        (ForwardPass(Statistics(population=True), triton=True, twice=True), "relu", False),
+        (ForwardPass(Statistics(record=True), triton=True), "relu", False),
+        (ForwardPass(Statistics(population=True), triton=True, stacked=True), "silu", True),
     ],
 )
-def test_passes_that_fuse(how: ForwardPass, expected: bool) -> None:
-    assert how.fuses(torch.zeros(1)) == expected
-    assert not how.fuses(torch.zeros(1, dtype=torch.float64))
+def test_passes_that_fuse(how: ForwardPass, activation: Any, expected: bool) -> None:
+    assert how.fuses(torch.zeros(1), activation) == expected
+    assert not how.fuses(torch.zeros(1, dtype=torch.float64), activation)
+
+
+@needs_triton
+@pytest.mark.parametrize("layers", [(nn.GELU(), nn.MaxPool2d(2)), (nn.ReLU(), nn.AvgPool2d(2))], ids=str)
+def test_what_follows_a_norm_is_computed_once_in_a_pass_differentiated_twice(layers: Any) -> None:
+    """The norm, the activation and the pooling agree who computes it."""
+    x, current = drawn((1, 3, 2, 4, 4))[0][0], ForwardPass(kernels=Kernels.TWICE, twice=True)
+    network = nn.Sequential(nn.BatchNorm2d(2), *layers).to(DEVICE)
+    expected = network(x)
+    adopt(network, current)
+    for statistics in (Statistics(), Statistics(rows=3)):
+        current.become(ForwardPass(statistics, Kernels.TWICE, triton=True, twice=True))
+        torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-5)
 
 
 COMPILED = """
@@ -330,9 +438,11 @@ from triton.compiler import ASTSource, compile
 from nasmeta.networks.kernels.triton import norm_kernels
 
 known = {"ACTIVATION": "relu", "MAX": True, "K": 2, "SPLITS": 32, "P": 32, "C": 64}
-types = {"x": "*bf16", "y": "*bf16", "gx": "*bf16", "gy": "*bf16", "eps": "fp32", "by_m": "fp32"}
+images = ("x", "y", "gx", "gy", "u", "by_x", "by_gy")
+types = {**dict.fromkeys(images, "*bf16"), "eps": "fp32", "by_m": "fp32"}
 sizes = {"m", "span", "splits", "positions", "n", "height", "width", "channels"}
-for name in ("split_moments", "merge_moments", "forward", "sums", "backward"):
+first = ("split_moments", "merge_moments", "forward", "sums", "backward")
+for name in (*first, "second_sums", "second_backward"):
     kernel = getattr(norm_kernels, name)
     kinds = {arg: "constexpr" if arg in known else "i32" if arg in sizes else types.get(arg, "*fp32")
              for arg in kernel.arg_names}
@@ -347,4 +457,4 @@ def test_the_kernels_compile_for_a_card(tmp_path: Path) -> None:
     """The interpreter takes more than the compiler does, which needs no GPU either."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True)
-    assert done.stdout.count("True") == 5, done.stderr
+    assert done.stdout.count("True") == 7, done.stderr

@@ -12,13 +12,25 @@ and for g = f'(z) * (dL/dy, brought back to the positions that the pooling took 
 
 without the last term if the moments are given. Sums are in float32, whatever x is.
 
+MAML differentiates dL/dx, dL/dgamma and dL/dbeta again. Let u, p, q be the slopes of the three, f'' = 0, and
+the moments those of all n positions. With zh = (x - mu) r, the means A of g, B of zh g, U of u, V of zh u and
+W of u g, and I = W - A U - B V:
+
+    d/d(dL/dy) = pool_g(f'(z) (gamma r (u - U - zh V) + p zh + q))
+    d/dx = r ((p - gamma r V) g - gamma r B u - (B (p - 2 gamma r V) + gamma r I) zh
+              - p A + gamma r (A V + B U))
+    d/dgamma = n r I,  d/dbeta = 0
+
+where pool_g takes what the pooling took, or the mean. kernels/batch_norm.py has the same without f and pool.
+
 Images lie in memory as [T, n, H, W, C], so a task is a matrix with a row for each position. Nothing can be
 normalized before the last of m positions is read, and programs of one grid cannot wait for each other. So
 there are two passes over x forward (moments, then the rest) and two backward (sums, then dL/dx). Backward,
 z is computed again, since reading it would take as long as reading x. With 2x2 pooling, all of this reads and
-writes 5.75 times the size of x. Sums have a fixed order, so the same input gives the same bits.
+writes 5.75 times the size of x, and second derivatives as much again (two passes over x and u). Sums have a
+fixed order, so the same input gives the same bits.
 
-The kernels are in norm_kernels.py. They were not run on a GPU yet.
+The kernels are in norm_kernels.py. Those of second derivatives were not run on a GPU yet.
 """
 
 from collections.abc import Callable
@@ -29,7 +41,7 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor
 
-from nasmeta.networks.forward_pass import Activation, Pooling
+from nasmeta.networks.forward_pass import PIECEWISE_LINEAR, Activation, Pooling
 from nasmeta.networks.kernels.triton import norm_kernels as kernels
 
 Moments = tuple[Tensor, Tensor]
@@ -76,18 +88,24 @@ def norm_activation_pool(
     pooling: Pooling,
     moments: Moments | None = None,
 ) -> Tensor:
-    """pool(activation(norm(x))) of x [T, n, C, H, W] -> [T, n, C, H', W'], differentiable once.
+    """pool(activation(norm(x))) of x [T, n, C, H, W] -> [T, n, C, H', W'].
+
+    Twice differentiable if `activation` is none or relu and all rows give the moments, once otherwise. Raises
+    RuntimeError if that is not enough.
 
     x: in float32 or bfloat16, which the result has too; copied unless it is channels_last.
     gamma, beta: [T, C], in float32. rows: a task is normalized by the moments of its first `rows` images.
     moments: means and variances [T, C] in float32 to normalize by instead; they count as constants.
     pooling: over windows of 2 x 2, which leave out the last of an odd number of rows or columns.
     """
-    y: Tensor = _NormActivationPool.apply(x, gamma, beta, rows, eps, activation, pooling, moments)
-    return y
+    given = (_channels_last(x), gamma.contiguous(), beta.contiguous())
+    y: Tensor = _NormActivationPool.apply(*given, rows, eps, activation, pooling, moments)
+    return y.permute(0, 1, 4, 2, 3)
 
 
 class _NormActivationPool(torch.autograd.Function):
+    """The operation on x [T, n, H, W, C]."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -100,7 +118,6 @@ class _NormActivationPool(torch.autograd.Function):
         pooling: Pooling,
         moments: Moments | None,
     ) -> Tensor:
-        x, gamma, beta = _channels_last(x), gamma.contiguous(), beta.contiguous()
         tasks, n, height, width, channels = x.shape
         if moments is None:
             m = rows * height * width
@@ -114,26 +131,59 @@ class _NormActivationPool(torch.autograd.Function):
         _launch(kernels.forward, _tiles(y), *given, y, *x.shape[1:], **how)
         ctx.save_for_backward(*given)
         ctx.m, ctx.how = m, how
-        return y.permute(0, 1, 4, 2, 3)
+        ctx.twice = activation in PIECEWISE_LINEAR and moments is None and rows == n
+        return y
 
     @staticmethod
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # asked for by create_graph
+        if torch.is_grad_enabled() and not ctx.twice:  # asked for by create_graph
             raise RuntimeError("norm_activation_pool is differentiable once")
-        x, k = ctx.saved_tensors[0], ctx.how["K"]
-        tasks, channels = len(x), x.shape[-1]
-        gy, gx = _channels_last(gy), torch.empty_like(x)
-        given = (gy, *ctx.saved_tensors)
+        gradients = _Backward.apply(gy.contiguous(), *ctx.saved_tensors, ctx.m, ctx.how)
+        return (*gradients, *[None] * 5)
+
+
+class _Backward(torch.autograd.Function):
+    """The first derivatives: (dL/dy, x, gamma, beta) -> dL/dx, dL/dgamma, dL/dbeta; mu and r depend on x."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """`arguments`: dL/dy, x, gamma, beta, mu, r, m (0 for given moments) and the kernels' constants."""
+        *given, m, how = arguments
+        gy, x = given[:2]
+        gx = torch.empty_like(x)
         splits, span = _splits(_tiles(gy))
-        sums = x.new_empty(2, tasks, splits, channels, dtype=torch.float32)
-        _launch(kernels.sums, splits, *given, *sums, span, *x.shape[1:], **ctx.how)
+        sums = x.new_empty(2, len(x), splits, x.shape[-1], dtype=torch.float32)
+        _launch(kernels.sums, splits, *given, *sums, span, *x.shape[1:], **how)
         ggamma, gbeta = sums.sum(2)
-        windows = x[:, :, ::k, ::k]  # with those at the edge that the pooling leaves out
-        by_m = 1 / ctx.m if ctx.m else 0.0
+        by_m = 1 / m if m else 0.0
         _launch(
-            kernels.backward, _tiles(windows), *given, ggamma, gbeta, gx, ctx.m, by_m, *x.shape[1:], **ctx.how
+            *(kernels.backward, _tiles(_windows(x, how["K"])), *given),
+            *(ggamma, gbeta, gx, m, by_m, *x.shape[1:]),
+            **how,
         )
-        return gx.permute(0, 1, 4, 2, 3), ggamma, gbeta, None, None, None, None, None
+        ctx.save_for_backward(*given, ggamma, gbeta)
+        ctx.m, ctx.how = m, how
+        return gx, ggamma, gbeta
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor | None, ...]:
+        """The derivatives of sum(u dL/dx) + sum(p dL/dgamma) + sum(q dL/dbeta)."""
+        if torch.is_grad_enabled():  # once_differentiable would look at u, p and q, but not at x and gamma
+            raise RuntimeError("norm_activation_pool is differentiable twice")
+        *given, ggamma, gbeta = ctx.saved_tensors
+        gy, x, gamma = given[:3]
+        u, p, q = u.contiguous(), p.contiguous(), q.contiguous()
+        by_gy, by_x, by_gamma = (torch.empty_like(tensor) for tensor in (gy, x, gamma))
+        tiles = _tiles(_windows(x, ctx.how["K"]))
+        splits, span = _splits(tiles)
+        sums = x.new_empty(3, len(x), splits, x.shape[-1], dtype=torch.float32)
+        _launch(kernels.second_sums, splits, u, *given, *sums, span, *x.shape[1:], **ctx.how)
+        _launch(
+            *(kernels.second_backward, tiles, u, p, q, *given, ggamma, gbeta, *sums.sum(2)),
+            *(by_gy, by_x, by_gamma, ctx.m, 1 / ctx.m, *x.shape[1:]),
+            **ctx.how,
+        )
+        return by_gy, by_x, by_gamma, *[None] * 5
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -152,6 +202,11 @@ def _moments(x: Tensor, m: int, eps: float) -> Moments:
         kernels.merge_moments, 1, means, squares, mean, rstd, m, span, splits, eps, channels, SPLITS=SPLITS
     )
     return mean, rstd
+
+
+def _windows(x: Tensor, k: int) -> Tensor:
+    """The first position of each k x k window of x [T, n, H, W, C], with those that reach over an edge."""
+    return x[:, :, ::k, ::k]
 
 
 def _tile(channels: int) -> tuple[int, int]:

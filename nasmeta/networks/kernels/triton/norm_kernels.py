@@ -135,6 +135,31 @@ def _largest(
     return largest, which
 
 
+@triton.jit
+def _taken(
+    x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
+    ACTIVATION: tl.constexpr, MAX: tl.constexpr, K: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    """Which element of each window a max-pooling takes [P, C]."""
+    if MAX:
+        _, which = _largest(
+            x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
+            ACTIVATION, K, P, C,
+        )  # fmt: skip
+    else:
+        which = tl.zeros([P, C], tl.int32)
+    return which
+
+
+@triton.jit
+def _share(z, which, k, ACTIVATION: tl.constexpr, MAX: tl.constexpr, K: tl.constexpr):
+    """dy/dz of the k-th element of each window."""
+    share = _slope(z, ACTIVATION) / (1 if MAX else K * K)
+    if MAX:
+        share = tl.where(which == k, share, 0.0)
+    return share
+
+
 @_jit
 def forward(
     x, gamma, beta, mean, rstd, y, n, height, width, channels,
@@ -178,18 +203,15 @@ def sums(
     for tile in range(split * span, tl.minimum((split + 1) * span, tl.cdiv(windows, P))):
         window = tile * P + tl.arange(0, P)
         there = window < windows
-        share = _read(gy, window, there, channel, channels) / (1 if MAX else K * K)
-        if MAX:
-            _, which = _largest(
-                x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
-                ACTIVATION, K, P, C,
-            )  # fmt: skip
+        slope = _read(gy, window, there, channel, channels)
+        which = _taken(
+            x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
+            ACTIVATION, MAX, K, P, C,
+        )  # fmt: skip
         for k in tl.static_range(K * K):
             position, _ = _element(window, k, high, wide, height, width, K)
             apart = _read(x, position, there, channel, channels) - mean
-            g = share * _slope(apart * scale + beta, ACTIVATION)
-            if MAX:
-                g = tl.where(which == k, g, 0.0)
+            g = slope * _share(apart * scale + beta, which, k, ACTIVATION, MAX, K)
             sum_g += g
             sum_gz += g * (apart * rstd)
     place = (task * tl.num_programs(0) + split) * channels + channel
@@ -213,17 +235,97 @@ def backward(
     scale = _of_task(gamma, channel, channels) * rstd
     by_gamma, by_beta = _of_task(by_gamma, channel, channels), _of_task(by_beta, channel, channels)
     pooled, has = _element(window, 0, high, wide, height // K, width // K, 1)
-    share = _read(gy, pooled, there & has, channel, channels) / (1 if MAX else K * K)
-    if MAX:
-        _, which = _largest(
-            x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
-            ACTIVATION, K, P, C,
-        )  # fmt: skip
+    slope = _read(gy, pooled, there & has, channel, channels)
+    which = _taken(
+        x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
+        ACTIVATION, MAX, K, P, C,
+    )  # fmt: skip
     for k in tl.static_range(K * K):
         position, inside = _element(window, k, high, wide, height, width, K)
         apart = _read(x, position, there & inside, channel, channels) - mean
-        g = share * _slope(apart * scale + beta, ACTIVATION)
-        if MAX:
-            g = tl.where(which == k, g, 0.0)
+        g = slope * _share(apart * scale + beta, which, k, ACTIVATION, MAX, K)
         through_moments = tl.where((position < m)[:, None], by_m * (by_beta + apart * rstd * by_gamma), 0.0)
         _write(gx, position, there & inside, channel, channels, scale * (g - through_moments))
+
+
+@_jit
+def second_sums(
+    u, gy, x, gamma, beta, mean, rstd, sum_u, sum_zu, sum_ug, span, n, height, width, channels,
+    ACTIVATION: tl.constexpr, MAX: tl.constexpr, K: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    """sum(u), sum(zh u) and sum(u g) over a split of a task's windows, with those that are left out."""
+    split, channel = tl.program_id(0), tl.program_id(1) * C + tl.arange(0, C)
+    task, high, wide = tl.program_id(2).to(tl.int64), tl.cdiv(height, K), tl.cdiv(width, K)
+    windows = n * high * wide
+    x, u = x + task * n * height * width * channels, u + task * n * height * width * channels
+    gy += task * n * (height // K) * (width // K) * channels
+    mean, beta = _of_task(mean, channel, channels), _of_task(beta, channel, channels)
+    rstd = _of_task(rstd, channel, channels)
+    scale = _of_task(gamma, channel, channels) * rstd
+    of_u, of_zu = tl.zeros([P, C], tl.float32), tl.zeros([P, C], tl.float32)
+    of_ug = tl.zeros([P, C], tl.float32)
+    for tile in range(split * span, tl.minimum((split + 1) * span, tl.cdiv(windows, P))):
+        window = tile * P + tl.arange(0, P)
+        there = window < windows
+        pooled, has = _element(window, 0, high, wide, height // K, width // K, 1)
+        slope = _read(gy, pooled, there & has, channel, channels)
+        which = _taken(
+            x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
+            ACTIVATION, MAX, K, P, C,
+        )  # fmt: skip
+        for k in tl.static_range(K * K):
+            position, inside = _element(window, k, high, wide, height, width, K)
+            apart = _read(x, position, there & inside, channel, channels) - mean
+            by_gx = _read(u, position, there & inside, channel, channels)
+            of_u += by_gx
+            of_zu += by_gx * (apart * rstd)
+            of_ug += by_gx * slope * _share(apart * scale + beta, which, k, ACTIVATION, MAX, K)
+    place = (task * tl.num_programs(0) + split) * channels + channel
+    tl.store(sum_u + place, tl.sum(of_u, 0), channel < channels)
+    tl.store(sum_zu + place, tl.sum(of_zu, 0), channel < channels)
+    tl.store(sum_ug + place, tl.sum(of_ug, 0), channel < channels)
+
+
+@_jit
+def second_backward(
+    u, p, q, gy, x, gamma, beta, mean, rstd, sum_zg, sum_g, sum_u, sum_zu, sum_ug,
+    by_gy, by_x, by_gamma, m, by_m, n, height, width, channels,
+    ACTIVATION: tl.constexpr, MAX: tl.constexpr, K: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
+):  # fmt: skip
+    """The derivatives of sum(u dL/dx) + p dL/dgamma + q dL/dbeta by dL/dy, x and gamma; by_m is 1 / m."""
+    window, channel = tl.program_id(0) * P + tl.arange(0, P), tl.program_id(1) * C + tl.arange(0, C)
+    task, high, wide = tl.program_id(2).to(tl.int64), tl.cdiv(height, K), tl.cdiv(width, K)
+    there = window < n * high * wide
+    x, u = x + task * n * height * width * channels, u + task * n * height * width * channels
+    by_x += task * n * height * width * channels
+    gy += task * n * (height // K) * (width // K) * channels
+    by_gy += task * n * (height // K) * (width // K) * channels
+    mean, beta = _of_task(mean, channel, channels), _of_task(beta, channel, channels)
+    rstd = _of_task(rstd, channel, channels)
+    scale = _of_task(gamma, channel, channels) * rstd
+    p, q = _of_task(p, channel, channels), _of_task(q, channel, channels)
+    mean_g, mean_zg = _of_task(sum_g, channel, channels) * by_m, _of_task(sum_zg, channel, channels) * by_m
+    mean_u, mean_zu = _of_task(sum_u, channel, channels) * by_m, _of_task(sum_zu, channel, channels) * by_m
+    inner = _of_task(sum_ug, channel, channels) * by_m - mean_g * mean_u - mean_zg * mean_zu
+    of_g, of_u = rstd * (p - scale * mean_zu), -rstd * scale * mean_zg
+    of_z = -rstd * (mean_zg * (p - 2 * scale * mean_zu) + scale * inner)
+    constant = -rstd * (p * mean_g - scale * (mean_g * mean_zu + mean_zg * mean_u))
+    if tl.program_id(0) == 0:
+        place = by_gamma + task * channels + channel[None, :]
+        tl.store(place, m * rstd * inner, (channel < channels)[None, :])
+    pooled, has = _element(window, 0, high, wide, height // K, width // K, 1)
+    slope = _read(gy, pooled, there & has, channel, channels)
+    which = _taken(
+        x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
+        ACTIVATION, MAX, K, P, C,
+    )  # fmt: skip
+    gathered = tl.zeros([P, C], tl.float32)
+    for k in tl.static_range(K * K):
+        position, inside = _element(window, k, high, wide, height, width, K)
+        apart = _read(x, position, there & inside, channel, channels) - mean
+        by_gx = _read(u, position, there & inside, channel, channels)
+        zh, share = apart * rstd, _share(apart * scale + beta, which, k, ACTIVATION, MAX, K)
+        gathered += share * (scale * (by_gx - mean_u - zh * mean_zu) + p * zh + q)
+        value = of_g * (slope * share) + of_u * by_gx + of_z * zh + constant
+        _write(by_x, position, there & inside, channel, channels, value)
+    _write(by_gy, pooled, there & has, channel, channels, gathered)
