@@ -6,11 +6,12 @@ Skipped where there is no CUDA device, so CI does not run them: CONTRIBUTING.md 
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 import torch
+from packaging.version import Version
 from torch import Tensor
 
 from nasmeta.config.overrides import composed
@@ -19,7 +20,7 @@ from nasmeta.meta_learners.base import adopt_population
 from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.meta_learners.state import MetaState
-from nasmeta.networks.execution import Execution
+from nasmeta.networks.execution import TRITON, Execution
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
 from nasmeta.runtime import device
@@ -111,7 +112,7 @@ def test_auto_is_triton_and_torchs_own_precision() -> None:
     place = device.pick("cuda", "auto")
     auto = Execution("auto", precision="auto", kernels="auto")
     recent = torch.cuda.get_device_capability() >= (8, 0)
-    expected = "triton" if recent and find_spec("triton") else "torch"
+    expected = "triton" if recent and Version(version("triton")) >= TRITON else "torch"
     assert auto.resolved(conv_network(), place).kernels == expected
     assert auto.in_use(place)["kernels"] == expected
     assert torch.backends.cudnn.allow_tf32

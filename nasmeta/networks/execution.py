@@ -27,15 +27,17 @@
 - auto: PyTorch's own default, which is fp32 with TF32 for convolutions on a GPU, and fp32 on a CPU.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, TypeVar
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
@@ -45,6 +47,10 @@ Parallel = Literal["auto", "loop", "threads", "vmap"]
 Implementation = Literal["auto", "torch", "triton"]
 T = TypeVar("T")
 R = TypeVar("R")
+
+TRITON = Version("3.6")
+"""The first version of Triton that multiplies float32 as kernels/triton/ asks for."""
+NO_VERSION = Version("0")
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Execution:
     def _kernels(self, device: torch.device) -> Implementation:
         if self.kernels != "auto":
             return self.kernels
-        able = _is_ampere(device) and not self.compile and find_spec("triton") is not None
+        able = _is_ampere(device) and not self.compile and _triton_version() >= TRITON
         return "triton" if able else "torch"
 
     def _parallel(self, module: nn.Module, device: torch.device) -> Parallel:
@@ -144,10 +150,21 @@ def _is_ampere(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def _triton_version() -> Version:
+    """NO_VERSION if Triton is not installed."""
+    for name in ("triton", "pytorch-triton"):  # the latter is of PyTorch's nightly builds
+        with contextlib.suppress(PackageNotFoundError):
+            return Version(version(name))
+    return NO_VERSION
+
+
 def _check_triton(execution: Execution, device: torch.device) -> None:
-    if find_spec("triton") is None:
+    found = _triton_version()
+    if found < TRITON:
+        state = f"installed as {found}" if found > NO_VERSION else "not installed"
         raise ConfigError(
-            "kernels: triton is not installed: pip install 'nasmeta[triton]', or use kernels=torch"
+            f"kernels: triton is {state}: pip install 'nasmeta[triton]' ({TRITON} or newer), or use "
+            "kernels=torch"
         )
     if device.type != "cuda" and not (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
         raise ConfigError(

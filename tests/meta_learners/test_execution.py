@@ -3,7 +3,9 @@
 import gc
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import pytest
@@ -142,29 +144,41 @@ def test_auto_is_decided_by_the_network_and_the_device(monkeypatch: pytest.Monke
         assert Execution("loop").resolved(conv, cuda).task_parallel == "loop"
 
 
+def versions(of_triton: str | None) -> Callable[[str], str]:
+    """importlib.metadata.version with this Triton, or without one."""
+
+    def version(name: str) -> str:
+        if of_triton is None or name != "triton":
+            raise PackageNotFoundError(name)
+        return of_triton
+
+    return version
+
+
 @pytest.mark.parametrize(
     "device, capability, installed, compiled, kernels, precision",
     [
         ("cpu", (9, 0), True, False, "torch", "fp32"),
         ("mps", (9, 0), True, False, "torch", "fp32"),
-        ("cuda", (9, 0), True, False, "triton", "fp32 with tf32 convolutions"),
-        ("cuda:1", (8, 0), True, False, "triton", "fp32 with tf32 convolutions"),
-        ("cuda", (7, 5), True, False, "torch", "fp32"),
-        ("cuda", (9, 0), False, False, "torch", "fp32 with tf32 convolutions"),
-        ("cuda", (9, 0), True, True, "torch", "fp32 with tf32 convolutions"),
+        ("cuda", (9, 0), "3.6.0", False, "triton", "fp32 with tf32 convolutions"),
+        ("cuda:1", (8, 0), "3.10.0", False, "triton", "fp32 with tf32 convolutions"),
+        ("cuda", (7, 5), "3.6.0", False, "torch", "fp32"),
+        ("cuda", (9, 0), "3.5.1", False, "torch", "fp32 with tf32 convolutions"),
+        ("cuda", (9, 0), None, False, "torch", "fp32 with tf32 convolutions"),
+        ("cuda", (9, 0), "3.6.0", True, "torch", "fp32 with tf32 convolutions"),
     ],
 )
 def test_auto_kernels_and_precision_are_decided_by_the_device(
     device: str,
     capability: tuple[int, int],
-    installed: bool,
+    installed: str | None,
     compiled: bool,
     kernels: str,
     precision: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(module, "find_spec", lambda name: name if installed else None)
+    monkeypatch.setattr(module, "version", versions(installed))
     auto = Execution("loop", compile=compiled, precision="auto", kernels="auto")
     place, conv = torch.device(device), nn.Sequential(nn.Conv2d(1, 1, 1))
     check(auto, place, second_order=not compiled)
@@ -207,7 +221,7 @@ def test_kernels_that_nothing_resolved_are_torchs(monkeypatch: pytest.MonkeyPatc
 def test_what_cannot_go_together_is_refused(
     execution: Execution, second_order: bool, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "version", versions(None))
     with pytest.raises(ConfigError, match=message):
         check(execution, CPU, second_order)
     check(Execution("threads", precision="bf16"), CPU, True)
@@ -215,8 +229,11 @@ def test_what_cannot_go_together_is_refused(
 
 def test_triton_is_for_gpus_and_its_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Execution(kernels="triton")
-    monkeypatch.setattr(module, "find_spec", lambda name: name)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(module, "version", versions("3.5.1"))
+    with pytest.raises(ConfigError, match=r"^kernels: triton is installed as 3\.5\.1.*3\.6 or newer"):
+        check(asked, CPU, second_order=True)
+    monkeypatch.setattr(module, "version", versions("3.6.0"))
     check(asked, CPU, second_order=True)
     with pytest.raises(ConfigError, match=r"^compile: .*kernels=torch"):
         check(replace(asked, compile=True), CPU, second_order=False)
