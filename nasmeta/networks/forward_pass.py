@@ -60,5 +60,5 @@ class ForwardPass:
         """
         own = self.statistics.rows is None and not self.statistics.population
         enough = not self.twice or (own and activation in PIECEWISE_LINEAR)
-        computed = enough and not self.statistics.record and x.dtype in (torch.float32, torch.bfloat16)
-        return self.triton and computed
+        known = x.dtype in (torch.float32, torch.bfloat16)
+        return self.triton and not self.statistics.record and known and enough

@@ -265,12 +265,12 @@ def test_a_third_derivative_is_refused() -> None:
 def test_shapes_on_the_meta_device() -> None:
     from nasmeta.networks.kernels.triton.norm import norm_activation_pool
 
-    x, gamma, beta = (tensor.to("meta").requires_grad_() for tensor in drawn((2, 3, 20, 5, 7, 0)))
-    y = norm_activation_pool(x, gamma, beta, 2, EPS, "relu", "max")
+    leaves = [tensor.to("meta").requires_grad_() for tensor in drawn((2, 3, 20, 5, 7))]
+    y = norm_activation_pool(*leaves, 3, EPS, "relu", "max")
     assert y.shape == (2, 3, 20, 2, 3)
-    assert [g.shape for g in torch.autograd.grad(y.sum(), [x, gamma, beta])] == [
-        *(x.shape, gamma.shape, beta.shape)
-    ]
+    first = torch.autograd.grad(y, leaves, torch.ones_like(y), create_graph=True)
+    second = torch.autograd.grad(first, leaves, first, materialize_grads=True)
+    assert [g.shape for g in first] == [g.shape for g in second] == [leaf.shape for leaf in leaves]
 
 
 def network() -> FewShotNetwork:
@@ -420,7 +420,9 @@ def test_passes_that_fuse(how: ForwardPass, activation: Any, expected: bool) -> 
 
 
 @needs_triton
-@pytest.mark.parametrize("layers", [(nn.GELU(), nn.MaxPool2d(2)), (nn.ReLU(), nn.AvgPool2d(2))], ids=str)
+@pytest.mark.parametrize(
+    "layers", [(nn.GELU(), nn.MaxPool2d(2)), (nn.ReLU(), nn.AvgPool2d(2))], ids=["gelu", "relu"]
+)
 def test_what_follows_a_norm_is_computed_once_in_a_pass_differentiated_twice(layers: Any) -> None:
     """The norm, the activation and the pooling agree who computes it."""
     x, current = drawn((1, 3, 2, 4, 4))[0][0], ForwardPass(kernels=Kernels.TWICE, twice=True)

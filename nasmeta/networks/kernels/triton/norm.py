@@ -50,6 +50,8 @@ TILE = 2048
 """How many numbers of a tensor a program holds at once."""
 SPLITS = 32
 """How many programs share a sum over the positions of a task at most."""
+SECOND_WARPS = 8
+"""Warps of a program for second derivatives; 4, the default, have too few registers for a tile of x and u."""
 
 FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]]
 FUNCTIONS = {"none": lambda z: z, "relu": F.relu, "gelu": F.gelu, "silu": F.silu}
@@ -174,14 +176,14 @@ class _Backward(torch.autograd.Function):
         gy, x, gamma = given[:3]
         u, p, q = u.contiguous(), p.contiguous(), q.contiguous()
         by_gy, by_x, by_gamma = (torch.empty_like(tensor) for tensor in (gy, x, gamma))
-        tiles = _tiles(_windows(x, ctx.how["K"]))
+        tiles, how = _tiles(_windows(x, ctx.how["K"])), {**ctx.how, "num_warps": SECOND_WARPS}
         splits, span = _splits(tiles)
         sums = x.new_empty(3, len(x), splits, x.shape[-1], dtype=torch.float32)
-        _launch(kernels.second_sums, splits, u, *given, *sums, span, *x.shape[1:], **ctx.how)
+        _launch(kernels.second_sums, splits, u, *given, *sums, span, *x.shape[1:], **how)
         _launch(
             *(kernels.second_backward, tiles, u, p, q, *given, ggamma, gbeta, *sums.sum(2)),
             *(by_gy, by_x, by_gamma, ctx.m, 1 / ctx.m, *x.shape[1:]),
-            **ctx.how,
+            **how,
         )
         return by_gy, by_x, by_gamma, *[None] * 5
 
@@ -229,8 +231,8 @@ def _splits(tiles: int) -> tuple[int, int]:
 def _launch(kernel: Any, programs: int, *arguments: Any, **constants: Any) -> None:
     """Starts so many programs for every C channels of every task.
 
-    `arguments` begin with a tensor [T, ...] and end with the number of channels. Nothing happens on the meta
-    device.
+    `arguments` begin with a tensor [T, ...] and end with the number of channels. `constants` are known when
+    the kernel is compiled. Nothing happens on the meta device.
     """
     x, channels = arguments[0], arguments[-1]
     p, c = _tile(channels)

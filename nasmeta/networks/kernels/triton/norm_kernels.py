@@ -152,12 +152,12 @@ def _taken(
 
 
 @triton.jit
-def _share(z, which, k, ACTIVATION: tl.constexpr, MAX: tl.constexpr, K: tl.constexpr):
-    """dy/dz of the k-th element of each window."""
-    share = _slope(z, ACTIVATION) / (1 if MAX else K * K)
+def _back(value, z, which, k, ACTIVATION: tl.constexpr, MAX: tl.constexpr):
+    """value f'(z) of the k-th element of each window where the pooling takes it, 0 elsewhere."""
+    back = value * _slope(z, ACTIVATION)
     if MAX:
-        share = tl.where(which == k, share, 0.0)
-    return share
+        back = tl.where(which == k, back, 0.0)
+    return back
 
 
 @_jit
@@ -203,7 +203,7 @@ def sums(
     for tile in range(split * span, tl.minimum((split + 1) * span, tl.cdiv(windows, P))):
         window = tile * P + tl.arange(0, P)
         there = window < windows
-        slope = _read(gy, window, there, channel, channels)
+        share = _read(gy, window, there, channel, channels) / (1 if MAX else K * K)
         which = _taken(
             x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
             ACTIVATION, MAX, K, P, C,
@@ -211,7 +211,7 @@ def sums(
         for k in tl.static_range(K * K):
             position, _ = _element(window, k, high, wide, height, width, K)
             apart = _read(x, position, there, channel, channels) - mean
-            g = slope * _share(apart * scale + beta, which, k, ACTIVATION, MAX, K)
+            g = _back(share, apart * scale + beta, which, k, ACTIVATION, MAX)
             sum_g += g
             sum_gz += g * (apart * rstd)
     place = (task * tl.num_programs(0) + split) * channels + channel
@@ -235,7 +235,7 @@ def backward(
     scale = _of_task(gamma, channel, channels) * rstd
     by_gamma, by_beta = _of_task(by_gamma, channel, channels), _of_task(by_beta, channel, channels)
     pooled, has = _element(window, 0, high, wide, height // K, width // K, 1)
-    slope = _read(gy, pooled, there & has, channel, channels)
+    share = _read(gy, pooled, there & has, channel, channels) / (1 if MAX else K * K)
     which = _taken(
         x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
         ACTIVATION, MAX, K, P, C,
@@ -243,7 +243,7 @@ def backward(
     for k in tl.static_range(K * K):
         position, inside = _element(window, k, high, wide, height, width, K)
         apart = _read(x, position, there & inside, channel, channels) - mean
-        g = slope * _share(apart * scale + beta, which, k, ACTIVATION, MAX, K)
+        g = _back(share, apart * scale + beta, which, k, ACTIVATION, MAX)
         through_moments = tl.where((position < m)[:, None], by_m * (by_beta + apart * rstd * by_gamma), 0.0)
         _write(gx, position, there & inside, channel, channels, scale * (g - through_moments))
 
@@ -268,7 +268,7 @@ def second_sums(
         window = tile * P + tl.arange(0, P)
         there = window < windows
         pooled, has = _element(window, 0, high, wide, height // K, width // K, 1)
-        slope = _read(gy, pooled, there & has, channel, channels)
+        share = _read(gy, pooled, there & has, channel, channels) / (1 if MAX else K * K)
         which = _taken(
             x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
             ACTIVATION, MAX, K, P, C,
@@ -279,7 +279,7 @@ def second_sums(
             by_gx = _read(u, position, there & inside, channel, channels)
             of_u += by_gx
             of_zu += by_gx * (apart * rstd)
-            of_ug += by_gx * slope * _share(apart * scale + beta, which, k, ACTIVATION, MAX, K)
+            of_ug += by_gx * _back(share, apart * scale + beta, which, k, ACTIVATION, MAX)
     place = (task * tl.num_programs(0) + split) * channels + channel
     tl.store(sum_u + place, tl.sum(of_u, 0), channel < channels)
     tl.store(sum_zu + place, tl.sum(of_zu, 0), channel < channels)
@@ -314,7 +314,7 @@ def second_backward(
         place = by_gamma + task * channels + channel[None, :]
         tl.store(place, m * rstd * inner, (channel < channels)[None, :])
     pooled, has = _element(window, 0, high, wide, height // K, width // K, 1)
-    slope = _read(gy, pooled, there & has, channel, channels)
+    share = _read(gy, pooled, there & has, channel, channels) / (1 if MAX else K * K)
     which = _taken(
         x, window, there, channel, channels, mean, scale, beta, high, wide, height, width,
         ACTIVATION, MAX, K, P, C,
@@ -324,8 +324,10 @@ def second_backward(
         position, inside = _element(window, k, high, wide, height, width, K)
         apart = _read(x, position, there & inside, channel, channels) - mean
         by_gx = _read(u, position, there & inside, channel, channels)
-        zh, share = apart * rstd, _share(apart * scale + beta, which, k, ACTIVATION, MAX, K)
-        gathered += share * (scale * (by_gx - mean_u - zh * mean_zu) + p * zh + q)
-        value = of_g * (slope * share) + of_u * by_gx + of_z * zh + constant
+        z, zh = apart * scale + beta, apart * rstd
+        by_g = scale * (by_gx - mean_u - zh * mean_zu) + p * zh + q
+        gathered += _back(by_g, z, which, k, ACTIVATION, MAX)
+        g = _back(share, z, which, k, ACTIVATION, MAX)
+        value = of_g * g + of_u * by_gx + of_z * zh + constant
         _write(by_x, position, there & inside, channel, channels, value)
-    _write(by_gy, pooled, there & has, channel, channels, gathered)
+    _write(by_gy, pooled, there & has, channel, channels, gathered / (1 if MAX else K * K))
