@@ -6,6 +6,7 @@ Each option of conf/optimizer names one of the functions at the end; its keys ar
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Annotated, Any, Literal
 
 import torch
@@ -54,9 +55,19 @@ def _outer(
     optimizer: type[torch.optim.Optimizer], lr: float, schedule: Schedule, warmup: float, **options: Any
 ) -> OuterOptimizer:
     def make(parameters: list[Tensor] | list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return optimizer(parameters, lr=lr, foreach=True, **options)  # type: ignore[call-arg]
+        return optimizer(parameters, lr=lr, **_together(optimizer, parameters), **options)
 
     return OuterOptimizer(make, lr, schedule, warmup)
+
+
+def _together(
+    optimizer: type[torch.optim.Optimizer], parameters: list[Tensor] | list[dict[str, Any]]
+) -> dict[str, bool]:
+    """How all parameters are updated at once: on a GPU by one kernel, where torch has it."""
+    first = parameters[0]
+    place = first["params"][0] if isinstance(first, dict) else first
+    fused = place.device.type == "cuda" and "fused" in signature(optimizer).parameters
+    return {"fused": True} if fused else {"foreach": True}
 
 
 def adam(
