@@ -27,7 +27,7 @@ from nasmeta.runtime import device
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
 from nasmeta.training.meta_training import MetaTraining
-from nasmeta.training.optimizers import adam
+from nasmeta.training.optimizers import adam, sgd
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import score
 from tests.meta_learners.options import VARIANTS, short
@@ -194,6 +194,22 @@ def test_resumed_training_has_the_same_bits() -> None:
     while not second.done:
         second.step()
     assert all(torch.equal(one, other) for one, other in zip(told(second), unbroken, strict=True))
+
+
+@pytest.mark.parametrize("make", [adam, sgd], ids=["adam", "sgd"])
+def test_the_optimizer_of_one_kernel_does_as_on_a_cpu(make: Any) -> None:
+    options = {"beta1": 0.9, "beta2": 0.999} if make is adam else {"momentum": 0.9, "nesterov": True}
+    outer = make(lr=0.1, weight_decay=0.01, schedule="constant", warmup=0.0, **options)
+    found = []
+    for place in ("cuda", "cpu"):
+        parameter = torch.linspace(-1, 1, 24, dtype=torch.float64, device=place).view(2, 3, 4, 1)
+        optimizer = outer.make([parameter.requires_grad_()])
+        for _ in range(3):
+            parameter.grad = parameter.detach().square()
+            optimizer.step()
+        found.append(parameter.detach().cpu())
+        assert bool(optimizer.defaults["fused"]) == (place == "cuda")
+    torch.testing.assert_close(*found)
 
 
 class Reads(ProtoNet):

@@ -55,19 +55,16 @@ def _outer(
     optimizer: type[torch.optim.Optimizer], lr: float, schedule: Schedule, warmup: float, **options: Any
 ) -> OuterOptimizer:
     def make(parameters: list[Tensor] | list[dict[str, Any]]) -> torch.optim.Optimizer:
-        return optimizer(parameters, lr=lr, **_together(optimizer, parameters), **options)
+        together = {"fused" if _one_kernel(optimizer, parameters[0]) else "foreach": True}
+        return optimizer(parameters, lr=lr, **together, **options)  # type: ignore[call-arg,arg-type]
 
     return OuterOptimizer(make, lr, schedule, warmup)
 
 
-def _together(
-    optimizer: type[torch.optim.Optimizer], parameters: list[Tensor] | list[dict[str, Any]]
-) -> dict[str, bool]:
-    """How all parameters are updated at once: on a GPU by one kernel, where torch has it."""
-    first = parameters[0]
-    place = first["params"][0] if isinstance(first, dict) else first
-    fused = place.device.type == "cuda" and "fused" in signature(optimizer).parameters
-    return {"fused": True} if fused else {"foreach": True}
+def _one_kernel(optimizer: type[torch.optim.Optimizer], first: Tensor | dict[str, Any]) -> bool:
+    """Whether torch has one kernel that updates all parameters, of which `first` is one or a group."""
+    one = first["params"][0] if isinstance(first, dict) else first
+    return one.device.type == "cuda" and "fused" in signature(optimizer).parameters
 
 
 def adam(

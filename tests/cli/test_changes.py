@@ -87,9 +87,9 @@ def test_another_device_is_named(killed: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_auto_stands_for_may_be_named(killed: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert main(["resume", str(killed), "kernels=torch", "precision=fp32"]) == 0
+    assert main(["resume", str(killed), "kernels=torch", "precision=auto"]) == 0
     assert "kernels changed (auto -> torch)" in caplog.text
-    assert "precision changed (auto -> fp32)" in caplog.text
+    assert "precision changed (fp32 -> auto)" in caplog.text
 
 
 def test_another_precision_is_named(killed: Path, capfd: pytest.CaptureFixture[str]) -> None:
