@@ -30,7 +30,7 @@ z is computed again, since reading it would take as long as reading x. With 2x2 
 writes 5.75 times the size of x, and second derivatives as much again (two passes over x and u). Sums have a
 fixed order, so the same input gives the same bits.
 
-The kernels are in norm_kernels.py. Those of second derivatives were not run on a GPU yet.
+The kernels are in norm_kernels.py.
 """
 
 from collections.abc import Callable
