@@ -17,8 +17,8 @@
 - torch: PyTorch's own.
 - triton: Triton's (kernels/triton/) where they can, on a GPU. Without one, Triton's interpreter runs them on
   the CPU, slowly, to test them.
-- auto: triton on a GPU of compute capability 8.0 or more, if Triton is installed and the network is not
-  compiled; torch on a CPU and everywhere else.
+- auto: triton on a GPU of compute capability 8.0 or more, if Triton is installed and can build kernels and
+  the network is not compiled; torch on a CPU and everywhere else.
 
 `precision` says how float32 is multiplied:
 - fp32: as it is.
@@ -28,11 +28,12 @@
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, TypeVar
 
@@ -47,6 +48,8 @@ Parallel = Literal["auto", "loop", "threads", "vmap"]
 Implementation = Literal["auto", "torch", "triton"]
 T = TypeVar("T")
 R = TypeVar("R")
+
+log = logging.getLogger(__name__)
 
 TRITON = Version("3.6")
 """The first version of Triton that multiplies float32 as kernels/triton/ asks for."""
@@ -94,7 +97,7 @@ class Execution:
         if self.kernels != "auto":
             return self.kernels
         able = _is_ampere(device) and not self.compile and _triton_version() >= TRITON
-        return "triton" if able else "torch"
+        return "triton" if able and _triton_works(device) else "torch"
 
     def _parallel(self, module: nn.Module, device: torch.device) -> Parallel:
         if self.task_parallel != "auto":
@@ -156,6 +159,21 @@ def _triton_version() -> Version:
         with contextlib.suppress(PackageNotFoundError):
             return Version(version(name))
     return NO_VERSION
+
+
+@cache
+def _triton_works(device: torch.device) -> bool:
+    """Whether Triton can build a kernel and run it there, for which it needs a C compiler; logs why not."""
+    from nasmeta.networks.kernels.triton.norm import norm_activation_pool  # imports Triton
+
+    images, ones = torch.ones(1, 1, 16, 2, 2, device=device), torch.ones(1, 16, device=device)
+    try:
+        norm_activation_pool(images, ones, ones, 1, 1e-5, "none", "none")
+    except Exception as error:  # of a compiler, a linker or a driver
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        log.warning("kernels: torch computes the layers, since Triton cannot build its kernels: %s", reason)
+        return False
+    return True
 
 
 def _check_triton(execution: Execution, device: torch.device) -> None:

@@ -179,6 +179,7 @@ def test_auto_kernels_and_precision_are_decided_by_the_device(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(module, "version", versions(installed))
+    monkeypatch.setattr(module, "_triton_works", lambda device: True)
     auto = Execution("loop", compile=compiled, precision="auto", kernels="auto")
     place, conv = torch.device(device), nn.Sequential(nn.Conv2d(1, 1, 1))
     check(auto, place, second_order=not compiled)
@@ -194,6 +195,25 @@ def test_what_is_named_is_in_use(kernels: Any, precision: Any, monkeypatch: pyte
     for device in (CPU, torch.device("cuda")):
         assert named.resolved(nn.Identity(), device) == named
         assert named.in_use(device) == {"kernels": kernels, "precision": precision}
+
+
+@pytest.mark.extra("triton")
+def test_auto_is_torch_where_triton_cannot_build(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where there is no C compiler."""
+    from nasmeta.networks.kernels.triton import norm
+
+    def build(*arguments: Any) -> Tensor:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+
+    monkeypatch.setattr(norm, "norm_activation_pool", build)
+    module._triton_works.cache_clear()
+    assert not module._triton_works(CPU)
+    assert "torch computes the layers, since Triton cannot build its kernels: Failed to find C" in caplog.text
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(module, "_triton_works", lambda device: False)
+    assert Execution(kernels="auto").in_use(torch.device("cuda"))["kernels"] == "torch"
 
 
 def test_kernels_that_nothing_resolved_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
