@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._dynamo.utils import counters
 
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import MetaLearner, adopt_population
@@ -121,6 +120,8 @@ def test_half_precision_is_near_and_leaves_float32(name: str) -> None:
 
 def test_a_compiled_network_is_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced and differentiated as for any backend; the default one would compile C++ for half a minute."""
+    from torch._dynamo.utils import counters  # takes a second to import
+
     traced = torch.compile(network.functional_call, backend="aot_eager")
     monkeypatch.setattr(network, "_compile", lambda: traced)
     learner = short("protonet", "support")
