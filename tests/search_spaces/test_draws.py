@@ -131,6 +131,19 @@ def test_relatives_are_varied_members_within_the_limits(name: str, task: TaskSpe
     assert all(limit / 2 < whole.cost(arch, task).params <= limit for arch in relatives)
 
 
+def test_a_relative_of_conv_has_twice_the_depth() -> None:
+    """It pools as often as the reference, by averages; a space without the depth for it has others."""
+    space = sequences("conv")
+    count = len(space.reference().blocks)
+    (deep,) = [arch for arch in space.relatives() if len(arch.blocks) == 2 * count]
+    assert [block.downsample for block in deep.blocks] == ["none", "avg"] * count
+    assert {(block.op, block.norm, block.activation) for block in deep.blocks} == {("conv", "bn", "relu")}
+    shallow = sequences("conv", max_blocks=2 * count - 1)
+    assert len(shallow.relatives()) == len(space.relatives()) - 1
+    downs = sequences("conv", max_downsamples=count - 1).relatives()
+    assert any(len(arch.blocks) == 2 * count for arch in downs), "with a pooling less"
+
+
 def test_a_space_for_other_inputs_has_no_allowance() -> None:
     space = sequences("conv")
     elsewhere = space.within(NUMBERS, Limits(params=1000))
