@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ConfigError
-from nasmeta.meta_learners.gradients import Gradients, Mean
+from nasmeta.meta_learners.gradients import Gradients, Mean, laid_out_as
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Network, Parameters
@@ -70,8 +70,8 @@ class MetaLearner(ABC):
     def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The gradient that the outer optimizer descends, averaged over the tasks of the batch.
 
-        Returns a gradient for every entry of state.parameters, and metrics as scalar tensors on the device:
-        "loss", and for classification "accuracy". Never waits for the device.
+        Returns a gradient for every entry of state.parameters, with its shape and strides, and metrics as
+        scalar tensors on the device: "loss", and for classification "accuracy". Never waits for the device.
         """
         execution = state.network.execution
         pieces = [list(batch)] if self.batches_tasks else execution.pieces(batch)
@@ -83,7 +83,8 @@ class MetaLearner(ABC):
         for piece, result in zip(pieces, execution.map(gradient_of, pieces), strict=True):
             gradients.add(result[0], len(piece[0]))
             metrics.add(result[1], len(piece[0]))
-        return gradients.get(), metrics.get()
+        mean = gradients.get()
+        return {name: laid_out_as(state.parameters[name], mean[name]) for name in mean}, metrics.get()
 
     def phase(self, iteration: int) -> Hashable:
         """The part of `iteration` that `meta_gradient` depends on; equal phases do equal operations."""

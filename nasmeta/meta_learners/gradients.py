@@ -35,6 +35,16 @@ def gradient(loss: Tensor, parameters: Parameters, *, create_graph: bool = False
     return dict(zip(parameters, gradients, strict=True))
 
 
+def laid_out_as(parameter: Tensor, slope: Tensor) -> Tensor:
+    """`slope` with the strides of `parameter`, as an optimizer that is one kernel on a GPU needs it.
+
+    Convolutions of channels_last images give the gradient of their weight in channels_last.
+    """
+    if slope.stride() == parameter.stride():
+        return slope
+    return torch.empty_like(parameter, requires_grad=False).copy_(slope)
+
+
 def gradient_step(
     parameters: Parameters, loss: Tensor, rates: Mapping[str, Tensor | float], *, create_graph: bool
 ) -> Parameters:

@@ -174,6 +174,7 @@ class MetaLearnerContract:
         assert set(gradients) == set(state.parameters)
         for name, gradient in gradients.items():
             assert gradient.shape == state.parameters[name].shape, name
+            assert gradient.stride() == state.parameters[name].stride(), name
             assert not gradient.requires_grad, name
             assert torch.isfinite(gradient).all(), name
         assert set(metrics) == {"loss", "accuracy"}

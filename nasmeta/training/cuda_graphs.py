@@ -107,19 +107,11 @@ class _Recording(Generic[R]):
         return self._outputs
 
 
-def _laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient in the memory layout of its parameter, as an optimizer of one kernel needs it on a GPU."""
-    if gradient.device.type != "cuda" or gradient.stride() == parameter.stride():
-        return gradient
-    return torch.empty_like(parameter).copy_(gradient)
-
-
 def recorded_meta_gradient(learner: MetaLearner, state: MetaState) -> Recorded[Gradients]:
     """learner.meta_gradient, to be called with a batch, an iteration and its phase."""
 
     def meta_gradient(state: MetaState, batch: Sequence[Tensor], iteration: int) -> Gradients:
-        gradients, metrics = learner.meta_gradient(state, TaskBatch(*batch), iteration)
-        return {name: _laid_out_as(state.parameters[name], g) for name, g in gradients.items()}, metrics
+        return learner.meta_gradient(state, TaskBatch(*batch), iteration)
 
     return Recorded(state, meta_gradient, able=learner.graph_capturable)
 
