@@ -61,7 +61,7 @@ def main() -> None:
         images = x.movedim(-1, 2)
         times = {
             name: [
-                milliseconds(call, options.seconds)
+                milliseconds(call, options.seconds, recorded=place.type == "cuda")
                 for call in operations(convolve, images, weight, stride, kernel // 2)
             ]
             for name, convolve in ways.items()
@@ -84,21 +84,18 @@ def operations(
         yield partial(torch.autograd.grad, y, place, slope, retain_graph=True)
 
 
-def milliseconds(call: Callable[[], object], seconds: float) -> float:
-    """The median time of a call; on a GPU recorded, so that Python does not count."""
-    if torch.cuda.is_available():
+def milliseconds(call: Callable[[], object], seconds: float, *, recorded: bool) -> float:
+    """The median time of a call; `recorded` as a CUDA graph, so that Python does not count."""
+    job, calls = call, 1
+    if recorded:
         call()
-        recorded = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(recorded, stream=torch.cuda.current_stream()):
-            for _ in range(CALLS):
+        graph, calls = torch.cuda.CUDAGraph(), CALLS
+        with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+            for _ in range(calls):
                 call()
-        return milliseconds_of(recorded.replay, seconds) / CALLS
-    return milliseconds_of(call, seconds)
-
-
-def milliseconds_of(call: Callable[[], object], seconds: float) -> float:
-    timer = Timer("call()", globals={"call": call})
-    return float(1000 * timer.blocked_autorange(min_run_time=seconds).median)
+        job = graph.replay
+    timer = Timer("job()", globals={"job": job})
+    return float(1000 * timer.blocked_autorange(min_run_time=seconds).median / calls)
 
 
 def grouped(x: Tensor, w: Tensor, stride: int, padding: int) -> Tensor:

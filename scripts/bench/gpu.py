@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from itertools import product
 
 import torch
 from tabulate import tabulate
@@ -21,6 +22,7 @@ from nasmeta.cli.bench import times
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.run.composition import Composition
+from nasmeta.runtime import device
 from nasmeta.training.cuda_graphs import recorded_predict
 
 LEARNERS = {
@@ -47,32 +49,21 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other settings, for all rows")
     options = parser.parse_args()
     rows, profiles = [], []
-    for learner in options.learners:
-        for precision in options.precisions:
-            for meta_batch in options.meta_batches:
-                for kernels in options.kernels:
-                    name = [learner, precision, meta_batch, kernels]
-                    keys = [
-                        *LEARNERS[learner],
-                        f"precision={precision}",
-                        f"task.meta_batch={meta_batch}",
-                        f"kernels={kernels}",
-                        f"device={options.device}",
-                        *options.overrides,
-                    ]
-                    try:
-                        figures, step = measured(keys, meta_batch, options.seconds)
-                    except RuntimeError as error:
-                        rows.append([*name, str(error).splitlines()[0][:60]])
-                        continue
-                    rows.append([*name, *figures])
-                    print(*rows[-1], flush=True)
-                    if options.profile and meta_batch == options.meta_batches[0]:
-                        profiles.append((name, kernels_of(step)))
-    print(
-        f"\n{torch.cuda.get_device_name() if options.device == 'cuda' else options.device}, "
-        f"torch {torch.__version__}; tasks a second\n"
-    )
+    choices = (options.learners, options.precisions, options.meta_batches, options.kernels)
+    for learner, precision, meta_batch, kernels in product(*choices):
+        name = [learner, precision, meta_batch, kernels]
+        keys = [f"precision={precision}", f"task.meta_batch={meta_batch}", f"kernels={kernels}"]
+        keys = [*LEARNERS[learner], *keys, f"device={options.device}", *options.overrides]
+        try:
+            figures, step = measured(keys, meta_batch, options.seconds)
+        except RuntimeError as error:  # the other rows are measured
+            rows.append([*name, str(error).splitlines()[0][:60]])
+            continue
+        rows.append([*name, *figures])
+        print(*rows[-1], flush=True)
+        if options.profile and meta_batch == options.meta_batches[0]:
+            profiles.append((name, kernels_of(step)))
+    print(f"\n{device.kind(torch.device(options.device))}, torch {torch.__version__}; tasks a second\n")
     head = ["learner", "precision", "meta-batch", "kernels", "training", "evaluation", "seconds to build"]
     print(tabulate(rows, head, tablefmt="github", disable_numparse=True))
     for name, table in profiles:
@@ -82,24 +73,24 @@ def main() -> None:
 def measured(keys: list[str], meta_batch: int, seconds: float) -> tuple[list[str], Callable[[], object]]:
     """Training and evaluation in tasks a second, and the seconds to build; and a function that trains on."""
     composition = Composition.of(parse(composed(["dataset=strokes", *keys]), trusted=True))
-    problem, device = composition.problem(), composition.device
+    problem, place = composition.problem(), composition.device
     problem.load()
     batch, valid = (s.batch(0, meta_batch) for s in (problem.train, problem.valid))
-    _wait(device)
+    _wait(place)
     start = time.perf_counter()
     training = problem.training(problem.space.reference(), 10**9)
     for _ in range(3):
         training.step_on(batch)
-    _wait(device)
+    _wait(place)
     built = time.perf_counter() - start
 
     def step() -> None:
         training.step_on(batch)
 
-    trained = statistics.median(times(step, device, seconds, 5))
+    trained = statistics.median(times(step, place, seconds, 5))
     training.finish()
     predict = recorded_predict(composition.learner, training.state)
-    evaluated = statistics.median(times(lambda: predict(valid[:3]), device, seconds, 5))
+    evaluated = statistics.median(times(lambda: predict(valid[:3]), place, seconds, 5))
     return [f"{meta_batch / trained:,.0f}", f"{meta_batch / evaluated:,.0f}", f"{built:.2f}"], step
 
 
@@ -126,9 +117,9 @@ def kernels_of(step: Callable[[], object]) -> str:
     return str(tabulate(rows, ["kernel", "calls", "ms", "%"], tablefmt="github", disable_numparse=True))
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _wait(place: torch.device) -> None:
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
 
 
 if __name__ == "__main__":

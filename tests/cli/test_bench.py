@@ -11,6 +11,7 @@ from nasmeta.cli.main import main
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.policy import Statistics
+from tests import scripts
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["dataset.train_classes=10", "task.query=2", "task.meta_batch=2", "dataset.size=16"]
@@ -73,6 +74,22 @@ def test_population_statistics_are_there_before_evaluation_is_timed(
 def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *QUICK, *SMALL, *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_bench_of_a_gpu_has_a_row_for_each_choice(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, where it only shows that it runs."""
+    choices = ["--learners", "protonet", "--precisions", "fp32", "--meta-batches", "1", "--seconds", "0"]
+    few = [*(f"dataset.{split}_classes=10" for split in ("train", "valid", "test")), "dataset.size=16"]
+    keys = [*few, "search_space.widths=[8]", "task.query=1"]
+    monkeypatch.setattr(
+        "sys.argv", ["gpu.py", "--device", "cpu", *choices, "--kernels", "torch", "--", *keys]
+    )
+    scripts.load("bench/gpu.py").main()
+    row = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert [cell.strip() for cell in row[1:5]] == ["protonet", "fp32", "1", "torch"]
+    assert all(float(cell.replace(",", "")) > 0 for cell in row[5:8])
 
 
 def test_benchmark_peers_goes_on_with_the_peers_it_finds(
