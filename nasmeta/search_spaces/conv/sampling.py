@@ -1,8 +1,8 @@
 """The forms of random conv architectures; sequence_space.py scales them to a budget.
 
 The odds follow what makes draws poor after a few hundred meta-iterations (docs/learning.md): strided
-convolutions, batch norm of maps of one pixel, embeddings of many numbers, 1x1 convolutions, SiLU, and many or
-narrow first blocks.
+convolutions, batch norm of maps of one pixel, embeddings of many numbers, 1x1 convolutions, SiLU, many or
+narrow first blocks, and, under MAML, group norm.
 
 - depth: odds 1/(1 + distance to the hand-designed network's).
 - number of downsamplings: uniform, within the depth. Their places: with probability 3/4 spread evenly, the
@@ -36,8 +36,8 @@ ODDS: dict[str, float] = {
     "res1": 1,
     "res3": 4,
     "res5": 2,
-    "bn": 1,
-    "gn": 2,
+    "bn": 4,
+    "gn": 1,
     "relu": 4,
     "relu6": 1,
     "gelu": 2,
