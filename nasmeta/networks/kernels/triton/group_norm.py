@@ -5,18 +5,18 @@ For each image and each group of its channels, with the moments of the m numbers
     z = gamma zh + beta,  zh = (x - mu) r,  r = (var + eps)^-1/2    (Wu & He 2018, arXiv:1803.08494)
     y = pool(f(z))                                                  over windows of K x K positions
 
-and for g = f'(z) * (dL/dy, brought back to the positions that the pooling took it from), with the sums over the
-positions of an image's channel A = sum(g) and B = sum(g zh):
+and for g = f'(z) * (dL/dy, brought back to the positions that the pooling took it from), with A = sum(g) and
+B = sum(g zh) over the positions of a channel of an image:
 
-    dL/dbeta = sum of A over a task's images,  dL/dgamma = sum of B
-    dL/dx = r (gamma g - (sum of gamma A over the group + zh sum of gamma B) / m)
+    dL/dbeta, dL/dgamma: the sums of A and B over the images of a task
+    dL/dx = r (gamma g - (sum(gamma A) + zh sum(gamma B)) / m)      with sums over the channels of the group
 
 A channel has the moments mu_c and var_c. Those of a group are the means of mu_c and of var_c + (mu_c - mu)^2,
 as its channels have equally many positions. Sums are in float32, whatever x is.
 
 Images lie in memory as [T, n, H, W, C], as in norm.py. But here a program can read all that it needs for the
 moments itself, so there is one kernel forward and one backward. Either reads its part of an image twice, and
-the second time it may still be in the cache. Sums have a fixed order, so the same input gives the same bits.
+the second time that may still be in the cache. Sums have a fixed order, so the same input gives the same bits.
 
 The kernels are in group_norm_kernels.py.
 """
@@ -34,7 +34,7 @@ from nasmeta.networks.kernels.triton.norm import FUNCTIONS, POOLINGS, channels_l
 TILE = 2048
 """How many numbers of an image a program holds at once."""
 LANES = 32
-"""How many of them are of one position, unless a group has more: 128 bytes in float32, a line of the cache."""
+"""How many of them are at one position, unless a group needs more: 128 bytes of float32, a line of the cache."""
 
 
 def reference(
