@@ -16,7 +16,7 @@ as its channels have equally many positions. Sums are in float32, whatever x is.
 
 Images lie in memory as [T, n, H, W, C], as in norm.py. But here a program can read all that it needs for the
 moments itself, so there is one kernel forward and one backward. Either reads its part of an image twice, and
-the second time that may still be in the cache. Sums have a fixed order, so the same input gives the same bits.
+that may still be in the cache the second time. Sums have a fixed order, so that equal inputs give equal bits.
 
 The kernels are in group_norm_kernels.py.
 """
@@ -34,7 +34,7 @@ from nasmeta.networks.kernels.triton.norm import FUNCTIONS, POOLINGS, channels_l
 TILE = 2048
 """How many numbers of an image a program holds at once."""
 LANES = 32
-"""How many of them are at one position, unless a group needs more: 128 bytes of float32, a line of the cache."""
+"""How many of them are at one position, unless a group needs more: in float32, a line of the cache."""
 
 
 def reference(
