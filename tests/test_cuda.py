@@ -4,7 +4,7 @@ Skipped where there is no CUDA device, so CI does not run them: CONTRIBUTING.md 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from packaging.version import Version
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
@@ -50,12 +50,21 @@ def never_waits() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("default")
 
 
+def group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(1, channels)
+
+
 def outcome(
-    name: str, policy: BatchNormPolicy, execution: Execution, place: str, dtype: torch.dtype = torch.float64
+    name: str,
+    policy: BatchNormPolicy,
+    execution: Execution,
+    place: str,
+    dtype: torch.dtype = torch.float64,
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
 ) -> list[Tensor]:
     """Metrics, a meta-gradient and predictions, brought to the host."""
     learner = short(name, policy)
-    state = init(learner, conv_network(width=4).to(dtype)).to(torch.device(place))
+    state = init(learner, conv_network(norm, width=4).to(dtype)).to(torch.device(place))
     state.network.execution = execution
     train = BlobSampler("train", way=learner.train_way or 5, query=2, dtype=dtype, device=place)
     batch = train.batch(0, 3)
@@ -106,6 +115,44 @@ def test_triton_has_the_same_numbers_without_waiting(
     )
     torch.testing.assert_close(one[0], other[0], rtol=1e-2, atol=1e-3)
     assert all(value.isfinite().all() for value in one)
+
+
+@pytest.mark.parametrize("task_parallel", ["vmap", "loop"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_group_norms_of_triton_have_the_same_numbers_without_waiting(
+    name: str, task_parallel: Any, never_waits: None
+) -> None:
+    def by(kernels: Any) -> list[Tensor]:
+        execution = Execution(task_parallel, kernels=kernels)
+        return outcome(name, BatchNormPolicy.SUPPORT, execution, "cuda", torch.float32, group_norm)
+
+    one, other = by("triton"), by("torch")
+    torch.testing.assert_close(one[0], other[0], rtol=1e-2, atol=1e-3)
+    assert all(value.isfinite().all() for value in one)
+
+
+@pytest.mark.parametrize("activation, pooling", [("gelu", "avg"), ("relu", "max"), ("silu", "none")])
+@pytest.mark.parametrize("dtype, rounding", [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("channels, groups", [(64, 8), (48, 8), (12, 2), (5, 1), (130, 2)])
+def test_group_norms_of_triton_are_the_formulas_and_the_same_twice(
+    channels: int, groups: int, dtype: torch.dtype, rounding: float, activation: Any, pooling: Any
+) -> None:
+    """With all derivatives, for several tiles and programs an image; beside double precision."""
+    from nasmeta.networks.kernels.triton.group_norm import group_norm_activation_pool, reference
+
+    draw = torch.Generator("cuda").manual_seed(0)
+    x = torch.randn(3, 40, channels, 15, 14, generator=draw, device="cuda").to(dtype)
+    gamma, beta = torch.randn(2, 3, channels, generator=draw, device="cuda")
+    found = []
+    for way in (group_norm_activation_pool, group_norm_activation_pool, reference):
+        inputs = [t.double() if way is reference else t.clone() for t in (x, gamma, beta)]
+        leaves = [tensor.requires_grad_() for tensor in inputs]
+        y = way(*leaves, groups, 1e-5, activation, pooling)
+        direction = torch.linspace(-1, 1, y.numel(), device="cuda").sin().view(y.shape).to(dtype)
+        found.append((y, *torch.autograd.grad(y, leaves, direction.to(y.dtype))))
+    for one, again, exact in zip(*found, strict=True):
+        assert torch.equal(one, again)
+        assert (one - exact).norm() < rounding * exact.norm()
 
 
 def test_auto_is_triton_and_torchs_own_precision() -> None:

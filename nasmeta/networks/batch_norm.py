@@ -56,7 +56,7 @@ class EpisodicBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         statistics = self.current.statistics
         rows = len(x) // statistics.tasks if statistics.rows is None else statistics.rows
-        if self.current.fuses(x, self.activation):
+        if self.current.fuses(x, self.activation, "batch"):
             return self._by_triton(x, rows)
         of_batch = not (statistics.record or statistics.population)
         if self.current.kernels is Kernels.STACKED and of_batch:

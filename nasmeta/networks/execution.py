@@ -17,8 +17,9 @@
 - torch: PyTorch's own.
 - triton: Triton's (kernels/triton/) where they can, on a GPU. Without one, Triton's interpreter runs them on
   the CPU, slowly, to test them.
-- auto: triton on a GPU of compute capability 8.0 or more, if Triton is installed and can build kernels and
-  the network is not compiled; torch on a CPU and everywhere else.
+- auto: what was measured to be faster. That is triton on a GPU of compute capability 8.0 or more, if Triton
+  is installed and can build kernels and the network is not compiled, but for group norms, whose kernels no
+  GPU has run yet; it is torch on a CPU and everywhere else.
 
 `precision` says how float32 is multiplied:
 - fp32: as it is.
@@ -69,6 +70,7 @@ class Execution:
     is ignored on a CPU and with threads.
     kernels: torch, triton, which computes what it can and leaves the rest to torch, or auto, which is torch
     until it is resolved.
+    measured_only: whether triton leaves to torch what was not measured to be faster, which `auto` stands for.
     """
 
     task_parallel: Parallel = "loop"
@@ -77,6 +79,7 @@ class Execution:
     precision: Precision = "fp32"
     cuda_graphs: bool = False
     kernels: Implementation = "torch"
+    measured_only: bool = False
 
     def resolved(self, module: nn.Module, device: torch.device) -> "Execution":
         """The same with `auto` resolved for `module` on `device`, and `cuda_graphs` off if impossible.
@@ -84,14 +87,21 @@ class Execution:
         `precision` stays, since `auto` differs from fp32 only in options of the process.
         """
         graphs = self.cuda_graphs and device.type == "cuda" and self.task_parallel != "threads"
-        parallel, kernels = self._parallel(module, device), self._kernels(device)
-        return replace(self, task_parallel=parallel, cuda_graphs=graphs, kernels=kernels)
+        return replace(
+            self,
+            task_parallel=self._parallel(module, device),
+            cuda_graphs=graphs,
+            kernels=self._kernels(device),
+            measured_only=self.measured_only or self.kernels == "auto",
+        )
 
     def in_use(self, device: torch.device) -> dict[str, str]:
         """The kernels and the precision that results on `device` depend on, with `auto` resolved."""
         tf32 = "fp32 with tf32 convolutions" if _is_ampere(device) else "fp32"
         precision = tf32 if self.precision == "auto" else self.precision
-        return {"kernels": self._kernels(device), "precision": precision}
+        everything = self.kernels == "triton" and not self.measured_only
+        kernels = "triton with group norms" if everything else self._kernels(device)
+        return {"kernels": kernels, "precision": precision}
 
     def _kernels(self, device: torch.device) -> Implementation:
         if self.kernels != "auto":

@@ -12,6 +12,7 @@ from nasmeta.networks.policy import OWN, Statistics
 Activation = Literal["none", "relu", "gelu", "silu"]
 Pooling = Literal["none", "max", "avg"]
 """What may follow a norm in the same operation; pooling is of 2x2 windows."""
+Norm = Literal["batch", "group"]
 
 PIECEWISE_LINEAR: tuple[Activation, ...] = ("none", "relu")
 """Activations whose second derivative is 0."""
@@ -38,6 +39,7 @@ class ForwardPass:
     """The pass that a network is computing; all of its layers refer to one of these.
 
     triton: whether kernels/triton/ computes what it can, before `kernels` is asked.
+    group_norms: whether that includes group norms.
     twice: whether the pass is differentiated twice.
     stacked: whether it is inside torch.vmap, where every task has its own weights.
     """
@@ -45,6 +47,7 @@ class ForwardPass:
     statistics: Statistics = OWN
     kernels: Kernels = Kernels.FUSED
     triton: bool = False
+    group_norms: bool = False
     twice: bool = False
     stacked: bool = False
 
@@ -52,13 +55,16 @@ class ForwardPass:
         """Takes over the values of `other`."""
         vars(self).update(vars(other))
 
-    def fuses(self, x: Tensor, activation: Activation) -> bool:
+    def fuses(self, x: Tensor, activation: Activation, norm: Norm) -> bool:
         """Whether a norm of x computes `activation` and the pooling after it too, by kernels/triton/.
 
-        In a pass that is differentiated twice, that takes a piecewise linear activation and the moments of
-        all rows.
+        In a pass that is differentiated twice, that takes batch norm, a piecewise linear activation and the
+        moments of all rows. Group norms are those of images [n, C, H, W].
         """
+        if not self.triton or x.dtype not in (torch.float32, torch.bfloat16):
+            return False
+        if norm == "group":
+            return self.group_norms and not self.twice and x.dim() == 4
         own = self.statistics.rows is None and not self.statistics.population
         enough = not self.twice or (own and activation in PIECEWISE_LINEAR)
-        known = x.dtype in (torch.float32, torch.bfloat16)
-        return self.triton and not self.statistics.record and known and enough
+        return not self.statistics.record and enough

@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 
 from nasmeta.networks.batch_norm import EpisodicBatchNorm
-from nasmeta.networks.forward_pass import Activation, ForwardPass, Pooling
+from nasmeta.networks.forward_pass import Activation, ForwardPass, Norm, Pooling
+from nasmeta.networks.group_norm import FusedGroupNorm
 from nasmeta.networks.kernels.stacked import StackedConv2d
 from nasmeta.search_spaces.ops import Block, StridedPointwise
 
@@ -12,12 +13,12 @@ Place = tuple[nn.Module, str]
 
 
 def adopt(module: nn.Module, current: ForwardPass) -> list[EpisodicBatchNorm]:
-    """Replaces the batch norms and plain convolutions inside `module`, in place; returns its norms in order.
+    """Replaces the norms and plain convolutions inside `module`, in place; returns its batch norms in order.
 
-    The new layers compute as `current` says. A norm takes over the 2x2 max-pooling that follows it in a
+    The new layers compute as `current` says. A batch norm takes over the 2x2 max-pooling that follows it in a
     Sequential. On one core, ProtoNet trains in 72 to 82 % of the time and predicts in 68 to 73 % (4-conv-64,
     28x28, CPU time, medians of 7 interleaved repetitions on 2026-11-26). Other learners take 63 to 103 %.
-    Raises ValueError if a norm has no weight and bias.
+    Raises ValueError if a batch norm has no weight and bias; such a group norm stays torch's.
     """
     for parent in list(module.modules()):
         for places in _sequences(parent):
@@ -28,7 +29,9 @@ def adopt(module: nn.Module, current: ForwardPass) -> list[EpisodicBatchNorm]:
                 elif isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
                     if not child.affine:
                         raise ValueError(f"{name}: a batch norm without weight and bias is not supported")
-                    setattr(owner, name, _norm(child, places[number + 1 :], current))
+                    setattr(owner, name, _batch_norm(child, places[number + 1 :], current))
+                elif type(child) is nn.GroupNorm and child.affine:
+                    setattr(owner, name, _group_norm(child, places[number + 1 :], current))
     return [m for m in module.modules() if isinstance(m, EpisodicBatchNorm)]
 
 
@@ -36,7 +39,9 @@ def make_plain(module: nn.Module) -> None:
     """Makes every layer torch's own, in place; norms have the population's moments."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, EpisodicBatchNorm | Fusible | StackedConv2d | StridedPointwise):
+            if isinstance(
+                child, EpisodicBatchNorm | FusedGroupNorm | Fusible | StackedConv2d | StridedPointwise
+            ):
                 setattr(parent, name, child.plain())
 
 
@@ -44,15 +49,15 @@ class Fusible(nn.Module):
     """An activation or a pooling that the norm before it may compute.
 
     layer: the layer. current: the network's pass. activation: what the norm would compute, which says whether
-    it does; for a pooling, the activation between them.
+    it does; for a pooling, the activation between them. norm: the kind of the norm.
     """
 
-    def __init__(self, layer: nn.Module, current: ForwardPass, activation: Activation) -> None:
+    def __init__(self, layer: nn.Module, current: ForwardPass, activation: Activation, norm: Norm) -> None:
         super().__init__()
-        self.layer, self.current, self.activation = layer, current, activation
+        self.layer, self.current, self.activation, self.norm = layer, current, activation, norm
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x if self.current.fuses(x, self.activation) else self.layer(x)
+        y: Tensor = x if self.current.fuses(x, self.activation, self.norm) else self.layer(x)
         return y
 
     def plain(self) -> nn.Module:
@@ -74,23 +79,44 @@ def _sequences(parent: nn.Module) -> list[list[Place]]:
     return [[place] for place in places]
 
 
-def _norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, following: list[Place], current: ForwardPass) -> nn.Module:
+def _batch_norm(
+    norm: nn.BatchNorm1d | nn.BatchNorm2d, following: list[Place], current: ForwardPass
+) -> EpisodicBatchNorm:
     """Our norm, which takes over the max-pooling that follows and may compute what follows besides."""
-    layers = [getattr(owner, name) for owner, name in following]
-    activation: Activation = "none"
-    pooling: Pooling = "none"
-    pool, number = None, 0
-    if layers and _pooling(layers[0]) == "max":
-        pool, pooling, number = layers[0], "max", 1
-        setattr(*following[0], nn.Identity())
-    if layers[number:] and (found := _activation(layers[number])) and (pool is None or found == "relu"):
-        activation = found  # ReLU of a maximum is the maximum of ReLUs
-        setattr(*following[number], Fusible(layers[number], current, activation))
-        number += 1
-    if layers[number:] and pool is None and (kind := _pooling(layers[number])):
-        pooling = kind
-        setattr(*following[number], Fusible(layers[number], current, activation))
+    activation, pooling, places = _computable(following)
+    first = getattr(*places[0]) if places else None
+    pool = first if first is not None and _pooling(first) == "max" else None
+    if pool is not None:
+        setattr(*places.pop(0), nn.Identity())
+    _make_fusible(places, current, activation, "batch")
     return EpisodicBatchNorm(norm, current, pool, activation, pooling)
+
+
+def _group_norm(norm: nn.GroupNorm, following: list[Place], current: ForwardPass) -> FusedGroupNorm:
+    """Our norm, which may compute what follows."""
+    activation, pooling, places = _computable(following)
+    _make_fusible(places, current, activation, "group")
+    return FusedGroupNorm(norm, current, activation, pooling)
+
+
+def _make_fusible(places: list[Place], current: ForwardPass, activation: Activation, norm: Norm) -> None:
+    for owner, name in places:
+        setattr(owner, name, Fusible(getattr(owner, name), current, activation, norm))
+
+
+def _computable(following: list[Place]) -> tuple[Activation, Pooling, list[Place]]:
+    """The activation and the pooling that a norm before `following` may compute, and where these are."""
+    layers = [getattr(owner, name) for owner, name in following[:2]]
+    match [(_activation(layer), _pooling(layer)) for layer in layers]:
+        case [(None, "max"), ("relu", None)]:  # ReLU of a maximum is the maximum of ReLUs
+            return "relu", "max", following[:2]
+        case [(None, pooling), *_] if pooling:
+            return "none", pooling, following[:1]
+        case [(activation, None), (None, pooling)] if activation and pooling:
+            return activation, pooling, following[:2]
+        case [(activation, None), *_] if activation:
+            return activation, "none", following[:1]
+    return "none", "none", []
 
 
 def _activation(layer: nn.Module) -> Activation | None:

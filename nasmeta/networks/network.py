@@ -77,7 +77,8 @@ class Network:
         names = self.body_names if part else self.names
         values = {name: parameters[name] for name in names}
         triton = self.execution.kernels == "triton" and kernels is not Kernels.PLAIN
-        how = ForwardPass(statistics, kernels, triton, twice=kernels is Kernels.TWICE)
+        group_norms = triton and not self.execution.measured_only
+        how = ForwardPass(statistics, kernels, triton, group_norms, twice=kernels is Kernels.TWICE)
         if parameters[self.names[0]].dim() == self.module.get_parameter(self.names[0]).dim():
             return self._forward(part, values, x, how)
         each = replace(how, kernels=Kernels.STACKED, stacked=True)

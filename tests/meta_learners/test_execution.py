@@ -184,7 +184,9 @@ def test_auto_kernels_and_precision_are_decided_by_the_device(
     auto = Execution("loop", compile=compiled, precision="auto", kernels="auto")
     place, conv = torch.device(device), nn.Sequential(nn.Conv2d(1, 1, 1))
     check(auto, place, second_order=not compiled)
-    assert auto.resolved(conv, place).kernels == kernels
+    resolved = auto.resolved(conv, place)
+    assert (resolved.kernels, resolved.measured_only) == (kernels, True)
+    assert resolved.resolved(conv, place) == resolved
     assert auto.in_use(place) == {"kernels": kernels, "precision": precision}
 
 
@@ -193,9 +195,10 @@ def test_auto_kernels_and_precision_are_decided_by_the_device(
 def test_what_is_named_is_in_use(kernels: Any, precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     named = Execution("loop", precision=precision, kernels=kernels)
+    used = "triton with group norms" if kernels == "triton" else kernels
     for device in (CPU, torch.device("cuda")):
         assert named.resolved(nn.Identity(), device) == named
-        assert named.in_use(device) == {"kernels": kernels, "precision": precision}
+        assert named.in_use(device) == {"kernels": used, "precision": precision}
 
 
 @pytest.mark.extra("triton")

@@ -27,12 +27,18 @@ from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
 from nasmeta.testing.meta_learners import BlobSampler, init
 from tests.meta_learners.options import learner as of_option
+from tests.networks.norms import (
+    ACTIVATIONS,
+    DEVICE,
+    EPS,
+    POOLINGS,
+    assert_near,
+    derived,
+    doubled,
+    drawn,
+)
 
 needs_triton = pytest.mark.extra("triton")
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-ACTIVATIONS, POOLINGS = ("none", "relu", "gelu", "silu"), ("none", "max", "avg")
-EPS = 1e-5
-
 # T, n, C, H, W, rows: odd sizes, one channel, channels that fill no block or several, one task, fewer rows.
 SHAPES = [  # without pooling, with max-pooling, with average pooling, in turn
     *((2, 7, 7, 1, 1, 3), (2, 3, 3, 5, 4, 2), (1, 4, 1, 4, 7, 4)),
@@ -69,23 +75,6 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(norm, "SPLITS", 4)
 
 
-def drawn(shape: tuple[int, ...], seed: int = 0, offset: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
-    """x, gamma and beta; gamma has both signs, and x is channels_last."""
-    tasks, n, channels, height, width, *_ = shape
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(tasks, n, height, width, channels, generator=generator) + offset
-    gamma, beta = torch.randn(2, tasks, channels, generator=generator)
-    return x.permute(0, 1, 4, 2, 3).to(DEVICE), gamma.to(DEVICE), beta.to(DEVICE)
-
-
-def derived(function: Any, tensors: tuple[Tensor, ...], *how: Any) -> list[Tensor]:
-    """The result of function(*tensors, *how), and its derivatives by the tensors along a fixed direction."""
-    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
-    y = function(*leaves, *how)
-    direction = torch.linspace(-1, 1, y.numel(), device=DEVICE).sin().view(y.shape).to(y.dtype)
-    return [y.detach(), *torch.autograd.grad(y, leaves, direction)]
-
-
 def derived_twice(function: Any, tensors: tuple[Tensor, ...], *how: Any) -> list[Tensor]:
     """What `derived` returns, differentiated along fixed directions by the direction and the tensors."""
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]
@@ -94,20 +83,6 @@ def derived_twice(function: Any, tensors: tuple[Tensor, ...], *how: Any) -> list
     first = torch.autograd.grad(y, leaves, direction.requires_grad_(), create_graph=True)
     slopes = [torch.linspace(1, 9, g.numel(), device=DEVICE).sin().view(g.shape).to(g.dtype) for g in first]
     return list(torch.autograd.grad(first, [direction, *leaves], slopes, materialize_grads=True))
-
-
-def doubled(function: Any, tensors: tuple[Tensor, ...], *how: Any, derived: Any = derived) -> list[Tensor]:
-    """What `derived` returns, in double precision."""
-    precise = [part and tuple(p.double() for p in part) if isinstance(part, tuple) else part for part in how]
-    found: list[Tensor] = derived(function, tuple(tensor.double() for tensor in tensors), *precise)
-    return found
-
-
-def assert_near(found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
-    """Within `tolerance` of the largest number of each tensor."""
-    for one, other in zip(found, expected, strict=True):
-        assert one.shape == other.shape
-        assert float((one.double() - other).abs().max()) <= tolerance * max(1.0, float(other.abs().max()))
 
 
 @needs_triton
@@ -415,8 +390,8 @@ def test_the_reference_network_is_fused_block_by_block() -> None:
     ],
 )
 def test_passes_that_fuse(how: ForwardPass, activation: Any, expected: bool) -> None:
-    assert how.fuses(torch.zeros(1), activation) == expected
-    assert not how.fuses(torch.zeros(1, dtype=torch.float64), activation)
+    assert how.fuses(torch.zeros(1), activation, "batch") == expected
+    assert not how.fuses(torch.zeros(1, dtype=torch.float64), activation, "batch")
 
 
 @needs_triton

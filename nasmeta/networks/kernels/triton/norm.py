@@ -100,7 +100,7 @@ def norm_activation_pool(
     moments: means and variances [T, C] in float32 to normalize by instead; they count as constants.
     pooling: over windows of 2 x 2, which leave out the last of an odd number of rows or columns.
     """
-    given = (_channels_last(x), gamma.contiguous(), beta.contiguous())
+    given = (channels_last(x), gamma.contiguous(), beta.contiguous())
     y: Tensor = _NormActivationPool.apply(*given, rows, eps, activation, pooling, moments)
     return y.permute(0, 1, 4, 2, 3)
 
@@ -188,7 +188,7 @@ class _Backward(torch.autograd.Function):
         return by_gy, by_x, by_gamma, *[None] * 5
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
     """[T, n, C, H, W] -> [T, n, H, W, C], which lies in memory in this order."""
     return x.permute(0, 1, 3, 4, 2).contiguous()
 
