@@ -176,6 +176,8 @@ def shortened(arguments: list[str]) -> list[str]:
         return ["bench", "--seconds", "0", "--repeats", "1", *arguments[1:], *FEW]
     if arguments[0] != "search" or "--cfg" in arguments:
         return arguments
+    if "evaluator=tabular" in arguments:  # costs little as it is, and its table has few budgets
+        return [*arguments, "budget.trials=2", "logger=none", "progress=false", *FEW]
     drawn = not any(argument.startswith("dataset=") for argument in arguments)
     return [*arguments, *SMALL, *(FEW if drawn else [])]
 

@@ -1,5 +1,6 @@
 """docs/configuration.md is what the YAML files say."""
 
+import re
 import subprocess
 import sys
 
@@ -10,11 +11,23 @@ from tests.scripts import load
 
 reference = load("configuration_reference.py")
 
+CONTINUED = re.compile(r"^ *\w+:.* # .*\n {8,}# ", re.MULTILINE)
+"""A comment beside a value that another line goes on with: the page has the first line only."""
+
 
 def test_the_page_is_current() -> None:
     script = ROOT / "scripts" / "configuration_reference.py"
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_key_has_a_meaning() -> None:
+    """A comment that is missing, or that goes on behind the next line, is seen on the page alone."""
+    page = reference.PAGE.read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows
+    assert not [row for row in rows if row.endswith("|  |")]
+    assert not [path for path in (ROOT / "conf").rglob("*.yaml") if CONTINUED.search(path.read_text())]
 
 
 @pytest.mark.parametrize(
