@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed, overridden
-from nasmeta.config.schema import CHOSEN, GROUPS, INJECTED, parse, resolve
+from nasmeta.config.schema import CHOSEN, GROUPS, INJECTED, flat, parse, resolve
+from nasmeta.config.shipped import closest
 from nasmeta.errors import ConfigError
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
@@ -38,6 +39,13 @@ def test_every_option_composes_and_is_valid(group: str, option: str) -> None:
     config = parse(shipped(group, option), trusted=False)
     if group not in ("dataset", "evaluator", "executor", "strategy"):
         assert config.build(group, batch_norm=BatchNormPolicy.SUPPORT) is not None
+
+
+@pytest.mark.parametrize("group,option", OPTIONS, ids=str)
+def test_every_option_is_the_closest_to_its_own_values(group: str, option: str) -> None:
+    stored = parse(shipped(group, option), trusted=False).to_dict()[group]
+    if stored:  # loggers are several options of a group
+        assert closest(group, dict(flat(stored, ""))) == option
 
 
 @pytest.mark.parametrize("group,option", OPTIONS, ids=str)

@@ -6,10 +6,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from nasmeta.config.arguments_of_hydra import in_quotes
-from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import GROUPS, Config
-from nasmeta.config.yaml_files import read_mapping, read_text
+from nasmeta.config.shipped import closest
 from nasmeta.errors import ConfigError
 
 MADE_ANEW = ("strategy", "evaluator", "logger")
@@ -23,28 +22,22 @@ def as_overrides(config: Config) -> list[str]:
     """
     stored = config.to_dict()
     groups = {group: config.used(group) for group in GROUPS if group not in MADE_ANEW}
-    chosen = [f"{group}={_closest(group, values)}" for group, values in groups.items()]
+    chosen = [f"{group}={_option(group, values)}" for group, values in groups.items()]
     before = dict(_leaves(_composed(chosen), ""))
     kept = {key: value for key, value in {**stored, **groups}.items() if key not in MADE_ANEW}
     changed = ((key, value) for key, value in _leaves(kept, "") if key not in before or before[key] != value)
     return [*chosen, *(f"{key}={literal(value)}" for key, value in changed)]
 
 
-def _closest(group: str, values: Mapping[str, Any]) -> str:
-    """The shipped option of the same target that shares the most values."""
-    equal = {}
-    for path in sorted((config_directory() / group).glob("*.yaml")):
-        option = read_mapping(path, read_text(path))
-        if "defaults" in option:
-            option = _composed([f"{group}={path.stem}"])[group]
-        if option["_target_"] == values["_target_"] and option.keys() == values.keys():
-            equal[path.stem] = sum(option[key] == values[key] for key in option)
-    if not equal:
+def _option(group: str, values: Mapping[str, Any]) -> str:
+    """The shipped option that is closest to the values of a group; raises ConfigError if there is none."""
+    option = closest(group, values)
+    if option is None:
         raise ConfigError(
             f"{group}: {values['_target_']} is not an option that nasmeta has; train the architecture by its "
             f"string: nasmeta train ARCH {group}=NAME"
         )
-    return max(equal, key=lambda name: equal[name])
+    return option
 
 
 def _composed(overrides: list[str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ HARMLESS = (
     "config.dataset.cache",
     "config.device",  # the device that is used is compared as `device`
     "versions.python",
-    "threads",  # the last digits may depend on it, as README says
+    "threads",  # the last digits may depend on it
 )
 """Names that may change, with all names below them, because no result depends on them."""
 

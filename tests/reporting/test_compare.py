@@ -35,7 +35,10 @@ def test_options_differ_by_their_name_and_their_keys_only_among_themselves() -> 
     assert differing_keys([MAML, PROTONET]) == ["meta_learner._target_"]
     other = {**MAML, "meta_learner.inner_lr": 0.2}
     assert differing_keys([MAML, PROTONET, other]) == ["meta_learner._target_", "meta_learner.inner_lr"]
-    assert shown("meta_learner._target_", MAML) == ("meta_learner", "Maml")
+    assert shown("meta_learner._target_", MAML) == ("meta_learner", "maml")
+    first_order = {**MAML, "meta_learner.second_order": False, "meta_learner.inner_lr": 0.4}
+    assert shown("meta_learner._target_", first_order) == ("meta_learner", "fomaml")
+    assert shown("meta_learner._target_", {"meta_learner._target_": "mine.Mine"}) == ("meta_learner", "Mine")
     assert shown("meta_learner.inner_lr", PROTONET) == ("meta_learner.inner_lr", "-")
     nested = [
         {

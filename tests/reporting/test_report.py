@@ -242,14 +242,14 @@ def test_where_the_page_is_written(table_run: Path, tmp_path: Path) -> None:
 def test_a_page_is_called_by_what_was_searched_where_and_when(table_run: Path, tmp_path: Path) -> None:
     page = page_of(table_run, tmp_path)
     heading = page.text.split("nasmeta")[0]
-    assert "RegularizedEvolution in ConvSpace: the table fewshot_conv, 20" in heading
+    assert "evolution in conv_small: the table fewshot_conv, 20" in heading
     began = time.localtime(records(table_run)[0]["at"])
     assert f"{table_run.resolve()}, started {time.strftime('%Y-%m-%d %H:%M', began)}" in page.text
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_what_is_trained_is_named_by_its_task(sine_run: Path, tmp_path: Path) -> None:
-    assert "in MlpSpace: Maml on Sinusoid, 5-shot regression, 20" in page_of(sine_run, tmp_path).text
+    assert "in mlp: fomaml on sinusoid, 5-shot regression, 20" in page_of(sine_run, tmp_path).text
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -110,10 +110,10 @@ def test_a_runs_name_says_what_it_is() -> None:
     settings = parse(composed(["meta_learner=fomaml", "optimizer.lr=0.01", "seed=3"]), trusted=True).hparams()
     typed = ("meta_learner=fomaml", "optimizer.lr=0.01", "seed=3", "progress=false", "logger.mlflow.place=x")
     name = run_name(run_started(settings=settings, overrides=typed))
-    assert name == "strokes_5way1shot_fomaml_convspace_regularizedevolution_optimizer.lr=0.01_seed3"
+    assert name == "strokes_5way1shot_fomaml_conv_evolution_optimizer.lr=0.01_seed3"
     place = run_name(run_started(settings=settings, overrides=("dataset.root=/home/it's", "budget.trials=5")))
     assert place.endswith("_dataset.root=-home-it-s_budget.trials=5_seed3")
-    assert place.startswith("strokes_5way1shot_maml_")
+    assert place.startswith("strokes_5way1shot_fomaml_")
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])

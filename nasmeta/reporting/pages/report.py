@@ -18,7 +18,7 @@ from nasmeta.reporting.pages.drawing import drawn, preferred
 from nasmeta.reporting.pages.page import data_uri, picture, pictures, tile, write_page
 from nasmeta.reporting.pages.sweep import write_sweep_report
 from nasmeta.reporting.pages.trials import ARCH_WIDTH, best_trials, stored_front, trials_csv
-from nasmeta.reporting.read.differences import OPTION, shown, written
+from nasmeta.reporting.read.differences import option_name, written
 from nasmeta.reporting.read.load import Run, is_run, load_all, load_run
 from nasmeta.reporting.read.origins import growth, warm_start
 from nasmeta.reporting.read.ranking import failures, measure_of
@@ -101,14 +101,17 @@ def _values(run: Run, *, trusted: bool) -> dict[str, Any]:
 
 
 def heading(run: Run) -> str:
-    """The title of a run's page, for example "Evolution in ConvSpace: MAML on Omniglot, 5-way 1-shot".
+    """The title of a run's page, for example "evolution in conv: maml on omniglot, 5-way 1-shot".
 
     It is the directory's name if the strategy or the search space is not known.
     """
-    option = {group: _option(run, group) for group in ("strategy", "search_space", "meta_learner", "dataset")}
+    groups = ("strategy", "search_space", "meta_learner", "dataset")
+    option = {group: option_name(group, run.settings) for group in groups}
     if not option["strategy"] or not option["search_space"]:
         return run.path.resolve().name
-    search = f"{option['strategy']} in {option['search_space']}"
+    # The strategy of `nasmeta train` is no option, so it has the name of its class.
+    how = "training" if option["strategy"] == "Given" else option["strategy"]
+    search = f"{how} in {option['search_space']}"
     table = run.settings.get("evaluator.table")
     if table not in (None, "None"):
         return shorten(f"{search}: the table {table}", TITLE_WIDTH)
@@ -121,11 +124,6 @@ def _task(run: Run) -> str:
         return ""
     regression = run.summary["kind"] == "regression" if run.summary else measure_of(run.results) == "loss"
     return f", {shot}-shot regression" if regression else f", {way}-way {shot}-shot"
-
-
-def _option(run: Run, group: str) -> str:
-    key = group + OPTION
-    return shown(key, run.settings)[1] if key in run.settings else ""
 
 
 def standing(run: Run) -> str:

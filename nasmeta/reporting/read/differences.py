@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from nasmeta.config.shipped import closest
+
 Value = str | int | float | bool
 Settings = Mapping[str, Value]
 """A configuration's values by their dotted keys."""
@@ -41,11 +43,21 @@ def _options_around(key: str, settings: Settings) -> tuple[Value | None, ...]:
 
 
 def shown(key: str, settings: Settings) -> tuple[str, str]:
-    """A key and its value as a table shows them. An option is shown as its group and its class name."""
-    value = settings.get(key, "-")
+    """A key and its value as a table shows them. An option is shown as its group and its name."""
     if key.endswith(OPTION):
-        return key.removesuffix(OPTION), str(value).rpartition(".")[2]
-    return key, written(value)
+        where = key.removesuffix(OPTION)
+        return where, option_name(where, settings) or "-"
+    return key, written(settings.get(key, "-"))
+
+
+def option_name(where: str, settings: Settings) -> str:
+    """The name of the option at a key, such as "meta_learner" or "strategy.inner"; "" if there is none.
+
+    An option that nasmeta does not ship has the name of its class.
+    """
+    own = {key.removeprefix(f"{where}."): value for key, value in settings.items()}
+    target = str(settings.get(where + OPTION, ""))
+    return closest(where.partition(".")[0], own) or target.rpartition(".")[2]
 
 
 def written(value: Value) -> str:

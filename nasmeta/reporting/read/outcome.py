@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.reporting.numbers import error, interval, measured, percent
-from nasmeta.reporting.read.differences import OPTION, shown
+from nasmeta.reporting.read.differences import option_name
 from nasmeta.reporting.read.statistics import Mean
 from nasmeta.reporting.tables.verdict import is_reference
 from nasmeta.trial import COUNTED
@@ -31,7 +31,7 @@ def outcome(run: "Run") -> dict[str, Any]:
         "status": run.status,
         "reason": run.reason,
         "seed": run.settings.get("seed"),
-        "dataset": shown("dataset" + OPTION, run.settings)[1] if trains else None,
+        "dataset": option_name("dataset", run.settings) if trains else None,
         "test_data": _test_data(run) if trains else None,
         "way": run.settings.get("task.way") if trains else None,
         "shot": run.settings.get("task.shot") if trains else None,

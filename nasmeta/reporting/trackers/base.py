@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nasmeta.errors import ConfigError
 from nasmeta.reporting.progress.run_status import RunStatus
-from nasmeta.reporting.read.differences import Settings, is_quiet
+from nasmeta.reporting.read.differences import Settings, is_quiet, option_name
 from nasmeta.run.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
 from nasmeta.runtime.text import printable
 from nasmeta.trial import COUNTED
@@ -201,7 +201,7 @@ def run_name(event: RunStarted) -> str:
     """What a run is, in one word: its main options, what its command sets besides, and its seed."""
     settings = event.settings
     typed = {key: value for key, _, value in (o.lstrip("+").partition("=") for o in event.overrides)}
-    words = [typed.pop(group, "") or _option(settings, group) for group in NAMING]
+    words = [typed.pop(group, "") or option_name(group, settings) for group in NAMING]
     words.insert(1, f"{settings.get('task.way')}way{settings.get('task.shot')}shot")
     told = {"seed", "task.way", "task.shot", "device", "executor", "hydra"}
     others = (key for key in typed if key not in told and key.partition(".")[0] not in told)
@@ -209,10 +209,6 @@ def run_name(event: RunStarted) -> str:
     lengths = accumulate(len(word) + 1 for word in words)
     kept = [word for word, length in zip(words, lengths, strict=True) if length <= NAME_WIDTH]
     return re.sub(r"[^\w.=+-]+", "-", "_".join(kept)) + f"_seed{settings.get('seed')}"
-
-
-def _option(settings: Settings, group: str) -> str:
-    return str(settings.get(f"{group}._target_", "")).rpartition(".")[2].lower()
 
 
 def _shown(settings: Settings) -> Settings:

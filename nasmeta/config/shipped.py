@@ -1,0 +1,38 @@
+"""The options that nasmeta ships, and which of them a group's values began as."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nasmeta.config.conf_dir import config_directory
+from nasmeta.config.yaml_files import read_mapping, read_text
+
+
+def closest(group: str, values: Mapping[str, Any]) -> str | None:
+    """The name of the option of `group` that has the target of `values` and shares the most of them.
+
+    values: those of the group by key, with its `_target_`; lists and None may be text. Returns None if no
+    option has that target.
+    """
+    target = str(values.get("_target_"))
+    shared = {
+        name: sum(str(value) == str(values.get(key)) for key, value in option.items())
+        for name, option in _options(group).items()
+        if option["_target_"] == target
+    }
+    return max(shared, key=lambda name: shared[name], default=None)
+
+
+@cache
+def _options(group: str) -> dict[str, dict[str, Any]]:
+    """The values of each option of `group`, by its name, as they stand in its YAML file."""
+    return {path.stem: _values(path) for path in sorted((config_directory() / group).glob("*.yaml"))}
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """The values of an option's file over those of the option that it is based on."""
+    values = read_mapping(path, read_text(path))
+    bases = [name for name in values.pop("defaults", []) if isinstance(name, str) and name != "_self_"]
+    inherited = (_values(path.with_name(f"{name}.yaml")) for name in bases)
+    return {key: value for option in (*inherited, values) for key, value in option.items()}
