@@ -44,10 +44,11 @@ Cost = Literal["params", "flops", "memory", "flash", "latency"]
 COSTS: dict[str, str] = {
     "params": "parameters",
     "flops": "FLOPs of one forward pass",
-    "memory": "activations of one example (bytes)",
-    "flash": "deployed parameters (bytes)",
+    "memory": "activations of one example (KiB)",
+    "flash": "deployed parameters (KiB)",
     "latency": "latency of one example (ms)",
 }
+COUNTS, BYTES = ("params", "flops"), ("memory", "flash")
 MANY = 400
 """With more trials than this, points are drawn as pixels and without their intervals."""
 
@@ -197,8 +198,9 @@ def _draw_full(axes: Axes, run: Run, cost: Cost, measure: Measure) -> list[float
 
 
 def _cost(result: TrialResult, cost: Cost) -> float | None:
+    """The cost in the unit of its axis."""
     found: float | None = getattr(result, "latency_ms" if cost == "latency" else cost)
-    return found
+    return found / 1024 if found is not None and cost in BYTES else found
 
 
 def _places(run: Run, over: Literal["trials", "time"]) -> tuple[list[float], str]:
@@ -220,4 +222,4 @@ def _places(run: Run, over: Literal["trials", "time"]) -> tuple[list[float], str
 
 def _cost_axis(axes: Axes, cost: str, around: Sequence[float]) -> None:
     axes.set_xlabel(COSTS[cost])
-    log_axis(axes, around, "{:g}".format if cost == "latency" else short)
+    log_axis(axes, around, short if cost in COUNTS else "{:g}".format)

@@ -5,7 +5,14 @@ Text that comes from a run is never rendered as a mathematical formula.
 
 from collections.abc import Callable, Sequence
 
-from nasmeta.reporting.figures.canvas import Axes, Figure, FuncFormatter, NullFormatter, new_figure
+from nasmeta.reporting.figures.canvas import (
+    Axes,
+    Figure,
+    FuncFormatter,
+    MaxNLocator,
+    NullFormatter,
+    new_figure,
+)
 from nasmeta.reporting.numbers import human
 from nasmeta.reporting.read.ranking import Measure, value_of
 from nasmeta.trial import TrialResult
@@ -73,16 +80,21 @@ def scale(axes: Axes, heights: Sequence[float], measure: Measure) -> None:
 
 
 def log_axis(axes: Axes, around: Sequence[float], text: Callable[[float], str]) -> None:
-    """Makes the horizontal axis logarithmic, with its ticks as `text`.
+    """Writes the ticks of the horizontal axis as `text`, and makes it logarithmic if values are far apart.
 
-    Those between powers of ten are labelled too if the values `around` span less than a factor of 50.
+    It stays linear if the values `around` span less than a factor of 3. Ticks between powers of ten are
+    labelled too if they span less than a factor of 50.
     """
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
+    axes.tick_params(axis="x", which="both", labelsize=8)
+    if max(around) < 3 * min(around):
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        return
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     minor = FuncFormatter(lambda value, _: text(value) if str(f"{value:e}")[0] in "25" else "")
     narrow = max(around) < 50 * min(around)
     axes.xaxis.set_minor_formatter(minor if narrow else NullFormatter())
-    axes.tick_params(axis="x", which="both", labelsize=8)
 
 
 def short(value: float) -> str:
