@@ -69,7 +69,8 @@ def random_trials(searched: Run) -> int:
 
 def write(options: Options, matches: Sequence[Match]) -> None:
     rows, differences = [], []
-    for data, learner in dict.fromkeys((each.data, each.learner) for each in matches):
+    pairs = dict.fromkeys((each.data, each.learner) for each in matches)
+    for data, learner in pairs:
         own = [each.runs for each in matches if (each.data, each.learner) == (data, learner)]
         tasks = {name: [runs[name].per_task() for runs in own] for name in CONTENDERS}
         for name in CONTENDERS:
@@ -83,7 +84,8 @@ def write(options: Options, matches: Sequence[Match]) -> None:
     compared = ["data", "learner", "compared", *page.COMPARED]
     tables = [page.table(headers, rows), page.table(compared, differences), page.HOW_COMPARED]
     runs = [run for each in matches for run in each.runs.values()]
-    page.write(options, "Searched, random and reference", TEXT, tables, runs)
+    data_sets, learners = (", ".join(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+    page.write(options, f"Searched, random and reference: {learners} on {data_sets}", TEXT, tables, runs)
 
 
 if __name__ == "__main__":
