@@ -75,7 +75,7 @@ def composition(space: str, learner: str, evaluator: str) -> Composition:
 @cache
 def samplers(learner: str) -> tuple[EpisodeSampler, EpisodeSampler]:
     """Training and validation tasks, drawn once for all spaces."""
-    problem = composition("conv", learner, "scratch").problem()
+    problem = composition("conv", learner, "scratch").problem
     return problem.train, problem.valid
 
 
@@ -93,7 +93,7 @@ def test_space_learner_and_evaluator_compose(
     space: str, learner: str, evaluator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = composition(space, learner, evaluator)
-    problem = whole.problem()
+    problem = whole.problem
     train, valid = samplers(learner)
     monkeypatch.setattr(Problem, "train", property(lambda _: train))
     monkeypatch.setattr(Problem, "valid", property(lambda _: valid))

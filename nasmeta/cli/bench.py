@@ -50,7 +50,7 @@ def benchmark(
     `repeats` times and for at least `seconds`.
     """
     space, keys = composition.space, composition.config.keys
-    problem = composition.problem()
+    problem = composition.problem
     architecture = space.parse(arch) if arch else space.reference()
     training = problem.training(architecture, 10**9)
     counted = replace(problem, device=torch.device("meta")).initial_state(architecture)

@@ -175,7 +175,7 @@ def _data(composition: Composition) -> Found:
 
 def _meta_gradient(composition: Composition) -> Found:
     """Compares the meta-gradient of one network on two tasks with differences of its meta-loss."""
-    learner, problem = composition.learner, composition.problem()
+    learner, problem = composition.learner, composition.problem
     if not is_derivative(learner):
         name = type(learner).__name__
         return "note", f"not compared: {name}, as composed, does not follow the derivative"
@@ -196,7 +196,7 @@ def _network(composition: Composition) -> Any:
 def _cost(composition: Composition) -> Found:
     """The time and memory of the run, from a few timed meta-iterations of one network."""
     keys, learner = composition.config.keys, composition.learner
-    budget, problem = keys.budget, composition.problem()
+    budget, problem = keys.budget, composition.problem
     training = problem.training(_network(composition), 10**9)
     iteration = statistics.median(times(training.step, composition.device, 0.0, STEPS))
     training.finish()

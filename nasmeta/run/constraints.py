@@ -184,7 +184,7 @@ def check_feasible(composition: Composition) -> None:
     limits = composition.config.keys.constraints.model_copy(update={"max_latency_ms": None})
     state = RunState()
     constraints = Constraints(composition, composition.judges.search, state, state.apply, limits)
-    strategy = composition.strategy(constraints.feasible, composition.judges.problem, costs=constraints.cost)
+    strategy = composition.strategy(constraints.feasible, costs=constraints.cost)
     try:
         if strategy.black_box:
             strategy.ask()

@@ -53,7 +53,7 @@ def check_growth(composition: "Composition", state: RunState, added: Mapping[str
         return []
     if budget.keep == "best":
         return ["budget.keep=best left no last iterates to continue: the finals are trained anew"]
-    if "budget.final_iterations" in longer and not composition.problem().optimizer.open_ended:
+    if "budget.final_iterations" in longer and not composition.problem.optimizer.open_ended:
         return [
             "the learning rate's schedule spans budget.final_iterations (optimizer.schedule, .warmup): the "
             "finals are trained anew"

@@ -24,7 +24,7 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
         trials.directory.strategy, seconds=composition.config.keys.save_seconds, stop=trials.stop
     )
     strategy = composition.strategy(
-        limits.feasible, trials.judges.problem, progress_file, costs=limits.cost, trials=state.first_trials
+        limits.feasible, progress_file, costs=limits.cost, trials=state.first_trials
     )
     if trials.executor.capacity > 1 and composition.measures_latency:
         log.warning(

@@ -54,7 +54,7 @@ class Trials:
                 composition.config,
                 fingerprints(composition),
                 device=str(composition.device),
-                dataset=composition.dataset if composition.executor.ships_data else None,
+                dataset=composition.dataset if composition.config.target("executor").ships_data else None,
             ),
             follow=partial(_follow, recorder.announce),
             stop=stop,

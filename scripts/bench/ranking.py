@@ -118,7 +118,7 @@ def prepared(learner: str, options: argparse.Namespace, *overrides: str) -> tupl
     """What the overrides compose, and its problem with the data loaded."""
     given = [*overrides, *options.overrides, f"meta_learner={learner}"]
     composition = Composition.of(parse(composed(given), trusted=True))
-    problem = composition.problem()
+    problem = composition.problem
     problem.load()
     return composition, problem
 

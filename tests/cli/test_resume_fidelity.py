@@ -89,7 +89,7 @@ def test_hyperband_continues_the_meta_training_it_promotes(tmp_path: Path) -> No
     promoted = [r for r in asked.values() if r["continues"] is not None]
     assert promoted
     composition = Composition.of(parse(RunDirectory(directory).load_config(), trusted=True))
-    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=composition.problem(), keep=None)
+    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=composition.problem, keep=None)
     for record in promoted:
         before = asked[record["continues"]]
         assert (record["arch"], record["iterations"]) == (before["arch"], 2 * before["iterations"])
@@ -168,7 +168,7 @@ def test_recursive_inherits_the_weights_of_the_best_before_the_round(tmp_path: P
 def test_an_inherited_training_begins_with_the_morphed_weights(tmp_path: Path) -> None:
     """Nothing trained, nothing forgotten: a wider network after 0 more iterations scores like the old one."""
     composition = Composition.of(parse(composed([*BASE, "search_space.min_layers=1"]), trusted=True))
-    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=composition.problem(), keep=None)
+    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=composition.problem, keep=None)
     files = [tmp_path / name for name in ("old", "new", "fresh")]
 
     def loss(arch: str, iterations: int, weights: Path, start: Path | None) -> float:

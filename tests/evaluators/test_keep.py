@@ -42,7 +42,7 @@ def composition(*overrides: str) -> Composition:
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    return composition().problem()
+    return composition().problem
 
 
 def evaluator(problem: Problem, every: int = EVERY, patience: int | None = None) -> Scratch:

@@ -66,7 +66,7 @@ def test_judging_and_proxies_count_too(tmp_path: Path, monkeypatch: pytest.Monke
 
     more = ["evaluator=zero_cost", "evaluator.proxy=grad_norm"] if where == "proxy" else []
     composition = Composition.of(parse(composed([*TINY, *more, "evaluator.max_seconds=0.2"]), trusted=True))
-    problem = composition.problem()
+    problem = composition.problem
     arch = str(problem.space.initial())
     sampler = type(problem.valid if where == "score" else problem.train)
     batch = sampler.batch

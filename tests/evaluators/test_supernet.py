@@ -34,7 +34,7 @@ def problem(space: str = "conv_small", learner: str = "protonet", device: str = 
     whole = Composition.of(parse(composed(overrides), trusted=False))
     way = whole.learner.train_way or TASK.outputs
     return replace(
-        whole.problem(),
+        whole.problem,
         task=TASK,
         device=torch.device(device),
         load_train=lambda _: BlobSampler("train", way=way, device=device),
