@@ -20,6 +20,7 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Event, TrialFinished
 from nasmeta.run.journal import Journal
 from nasmeta.run.judges import Judges
+from nasmeta.run.recorder import Recorder
 from nasmeta.run.search import search
 from nasmeta.training.problem import Problem
 from nasmeta.trial import Job
@@ -33,7 +34,9 @@ def run(
     composition = Composition.of(parse(composed([*TINY, *overrides]), trusted=True))
     directory = RunDirectory(path)
     with Journal(directory.journal) as journal:
-        return search(composition, directory, journal, observers or [], stop)
+        recorder = Recorder(composition, directory, journal)
+        recorder.announce.observers += observers or []
+        return search(composition, recorder, stop)
 
 
 def records(path: Path, event: str, **values: Any) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,25 @@ def environment(composition: Composition) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Start:
+    """The start of a run, or one of its later starts, which resume it.
+
+    before: the environment of the start before it; None if it is the first. now: its own environment. added:
+    the budgets that grow with it, as [before, now] by dotted key.
+    """
+
+    before: dict[str, Any] | None
+    now: dict[str, Any]
+    added: dict[str, list[Any]]
+
+    @classmethod
+    def of(cls, composition: Composition, starts: Iterable[Started]) -> "Start":
+        """The start of this composition, after the earlier `starts`."""
+        before, now = recorded(starts), environment(composition)
+        return cls(before, now, grown(before["config"], now["config"]) if before else {})
+
+
 def recorded(starts: Iterable[Started]) -> dict[str, Any] | None:
     """The environment at the last of a run's starts; None for a new run."""
     known = _known(starts)
@@ -91,26 +111,21 @@ def _as_configured(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"kernels": config.get("kernels", "torch"), "precision": config.get("precision", "fp32")}
 
 
-def check_unchanged(
-    path: Path,
-    before: Mapping[str, Any] | None,
-    now: Mapping[str, Any],
-    *,
-    force: bool,
-    asked: bool,
-    overrides: Iterable[str],
-) -> None:
-    """Warns of what has changed since the last start.
+def check_unchanged(path: Path, start: Start, *, force: bool, asked: bool, overrides: Iterable[str]) -> None:
+    """Warns of what has changed since the last start of the run in `path`.
 
     Raises RunDirectoryError if results depend on a change, unless `force`; budgets may grow (growth.py). The
     message offers `--force` unless it would not help, because trials were `asked` for and the strategy would
-    now propose others.
-    before, now: the environments of the last start and of this one. overrides: those of this start's command.
+    now propose others. overrides: those of this start's command.
     """
-    changed = {} if before is None else changes(before, now)
-    added = {} if before is None else grown(before["config"], now["config"])
-    harmful = {} if before is None else harmful_changes(before, now)
-    harmful = {name: text for name, text in harmful.items() if name.removeprefix("config.") not in added}
+    before, now = start.before, start.now
+    if before is None:
+        return
+    harmful = {
+        name: text
+        for name, text in harmful_changes(before, now).items()
+        if name.removeprefix("config.") not in start.added
+    }
     if harmful and not force:
         ways = "start a new run"
         if not (asked and any(is_below(name, DECIDES_PROPOSALS) for name in harmful)):
@@ -120,7 +135,7 @@ def check_unchanged(
             f"{path}: since this run was last started, {told(harmful)}: its results would mix two settings "
             f"(what may grow: {', '.join(GROWING)}); undo that, or {ways}"
         )
-    if changed:
+    if changed := changes(before, now):
         log.warning("since this run was last started, %s", told(changed))
 
 

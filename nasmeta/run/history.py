@@ -32,14 +32,15 @@ COMPARED = "config.budget.search_iterations"
 """The one budget that decides what a score means."""
 
 
-def learn(runs: Sequence[str], recorder: Recorder, now: Mapping[str, Any]) -> None:
-    """Copies the search trials of earlier runs into the journal, unless it has them already.
+def learn(runs: Sequence[str], recorder: Recorder) -> None:
+    """Copies the search trials of earlier `runs`, given by their directories, into the journal.
 
-    runs: the directories. now: the environment of the new run. Raises RunDirectoryError, before anything is
-    recorded, if one of them is no run, has no trial, or differs in more than MAY_DIFFER.
+    Does nothing if it has them already. Raises RunDirectoryError, before anything is recorded, if one of them
+    is no run, has no trial, or differs in more than MAY_DIFFER.
     """
     if not runs or recorder.state.learned:
         return
+    now = recorder.beginning.now
     results = [result for path in runs for result in _trials(Path(path).expanduser(), now)]
     numbered = [replace(result, trial=number) for number, result in enumerate(results, -len(results))]
     recorder.record(Learned(results=numbered))

@@ -14,7 +14,7 @@ from nasmeta.trial import Proposal
 log = logging.getLogger(__name__)
 
 
-def replayed(trials: Trials, journal: Journal) -> Strategy:
+def replayed(trials: Trials) -> Strategy:
     """A new strategy that has repeated the journal. Trials still in flight are `waiting` to be started.
 
     Raises RunDirectoryError if the journal is not what the strategy proposes.
@@ -34,11 +34,11 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
         trials.recorder.start()
     if state.learned:
         strategy.learn([trials.outcome(result) for result in state.learned])
-    trials.waiting = _repeat(strategy, trials, journal)
+    trials.waiting = _repeat(strategy, trials, trials.recorder.journal)
     trials.weights.forget_unneeded(strategy.needed())
     if state.front is not None:
         keep_front(trials.directory, state.front.trials)
-    if "budget.trials" in trials.recorder.added and strategy.extended_how:
+    if "budget.trials" in trials.recorder.beginning.added and strategy.extended_how:
         log.warning(
             "budget.trials: %s, so the results are not those of a run that began with as many",
             strategy.extended_how,

@@ -4,19 +4,15 @@
 the same calls again, and those that have finished return what the journal holds.
 """
 
-from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 from nasmeta.errors import Interrupted, NothingFeasible, Pruned, RunFailed
 from nasmeta.run import ending, outputs, records
 from nasmeta.run.composition import Composition
-from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import environment
-from nasmeta.run.events import Observer, RunFinished
+from nasmeta.run.events import RunFinished
 from nasmeta.run.finals import Finals, choose, train_in_rounds
 from nasmeta.run.history import learn
-from nasmeta.run.journal import Journal
 from nasmeta.run.manifest import numbers_of
 from nasmeta.run.pruning import Prune
 from nasmeta.run.recorder import Recorder
@@ -27,7 +23,6 @@ from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan, tidy
 from nasmeta.runtime import files
-from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.score import Stop
 from nasmeta.trial import Proposal
@@ -35,40 +30,34 @@ from nasmeta.trial import Proposal
 
 def search(
     composition: Composition,
-    directory: RunDirectory,
-    journal: Journal,
-    observers: Sequence[Observer],
+    recorder: Recorder,
     stop: Stop,
-    command: SearchCommand | None = None,
     prune: Prune | None = None,
     *,
     retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Searches, trains the best few in full, chooses one on validation, and tests it once.
 
-    directory: where the run writes; the caller holds its lock. journal: that of the directory, open.
-    observers: called with every event. stop: whether to stop. command: what makes the run, if that is known.
-    prune: asked after each trial whether to end the run early. retry_failed: whether failed trials are tried
-    again.
+    recorder: writes down what happens, in the run's directory, whose lock the caller holds. stop: whether to
+    stop. prune: asked after each trial whether to end the run early. retry_failed: whether failed trials are
+    tried again.
 
     Returns what summary.json holds. Raises Interrupted once everything is saved if `stop` says so, Pruned if
     `prune` does, and RunFailed if there is no result.
     """
-    judges = composition.judges
+    judges, state, directory = composition.judges, recorder.state, recorder.directory
     judges.load()
-    journal.durable = judges.search.trains_networks()
-    state = RunState.replay(journal.events, composition.objectives)
-    recorder = Recorder(composition, directory, journal, state, observers, command)
+    recorder.journal.durable = judges.search.trains_networks()
     files.make_folder(directory.checkpoints, inside=directory.path)
     if state.front is not None:
         files.make_folder(directory.pareto, inside=directory.path)
-    with closing(Trials(composition, judges, directory, recorder, stop)) as trials:
+    with closing(Trials(composition, judges, recorder, stop)) as trials:
         problem = judges.problem if judges.search.trains_networks() else None
         recorder.announce_start(problem, retry_failed=retry_failed)
-        learn(composition.config.keys.history, recorder, environment(composition))
+        learn(composition.config.keys.history, recorder)
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)
-        strategy = replayed(trials, journal)
+        strategy = replayed(trials)
         propose_and_judge(strategy, trials, prune)
         finals = train_in_full(strategy, trials)
     summary = ending.test_once(trials, finals).model_dump()

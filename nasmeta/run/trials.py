@@ -10,7 +10,6 @@ from nasmeta.errors import Interrupted
 from nasmeta.executors.base import Executor
 from nasmeta.run.composition import Composition, fingerprints, rebuild
 from nasmeta.run.constraints import Constraints
-from nasmeta.run.directory import RunDirectory
 from nasmeta.run.events import Announcer, Trained, TrialFinished, TrialStarted
 from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
@@ -26,24 +25,17 @@ log = logging.getLogger(__name__)
 
 
 class Trials:
-    """The trials of the run in `directory`, as far as its `recorder` and its state know them.
+    """The trials of a run, as far as its `recorder` and the state of that know them.
 
     judges: what judges them. stop: whether to stop. waiting: the proposals of an interrupted run that have to
     be started again. `close` ends what still runs.
     """
 
-    def __init__(
-        self,
-        composition: Composition,
-        judges: Judges,
-        directory: RunDirectory,
-        recorder: Recorder,
-        stop: Stop,
-    ) -> None:
-        self.composition, self.judges, self.directory = composition, judges, directory
+    def __init__(self, composition: Composition, judges: Judges, recorder: Recorder, stop: Stop) -> None:
+        self.composition, self.judges, self.directory = composition, judges, recorder.directory
         self.recorder, self.state, self.stop = recorder, recorder.state, stop
         self.constraints = Constraints(composition, judges.search, self.state, recorder.record)
-        self.weights = TrialWeights(directory, self.state, self._run)
+        self.weights = TrialWeights(self.directory, self.state, self._run)
         self.waiting: list[Proposal] = []
         self.in_flight: dict[tuple[Phase, int], Plan] = {}
         self.executor: Executor = composition.config.build(

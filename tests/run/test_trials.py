@@ -19,7 +19,6 @@ from nasmeta.run.events import Event, TrialFinished
 from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.replay import replayed
-from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan
 from nasmeta.strategies.base import Strategy
@@ -57,13 +56,11 @@ def trials_of(
         search=evaluator, problem=None, evaluate=lambda job, report, stop: judge(job)
     )
     with Journal(path / "journal.jsonl") as journal:
-        state = RunState.replay(journal.events)
-        recorder = Recorder(
-            composition, RunDirectory(path), journal, state, [([] if seen is None else seen).append]
-        )
-        trials = Trials(composition, judges, RunDirectory(path), recorder, lambda: False)
+        recorder = Recorder(composition, RunDirectory(path), journal)
+        recorder.announce.observers.append(([] if seen is None else seen).append)
+        trials = Trials(composition, judges, recorder, lambda: False)
         with closing(trials):
-            yield trials, journal, replayed(trials, journal)
+            yield trials, journal, replayed(trials)
 
 
 def ask(trials: Trials, strategy: Strategy) -> None:
