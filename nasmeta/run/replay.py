@@ -9,7 +9,6 @@ from nasmeta.run.records import Asked, Finished, Retried, Started
 from nasmeta.run.trials import Trials
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.progress_file import ProgressFile
-from nasmeta.trial import Proposal
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +45,21 @@ def replayed(trials: Trials) -> Strategy:
     return strategy
 
 
-def _repeat(strategy: Strategy, trials: Trials, journal: Journal) -> list[Proposal]:
+def _repeat(strategy: Strategy, trials: Trials, journal: Journal) -> list[Asked]:
     """Repeats the journal with the strategy; returns what it has proposed and was not told of."""
-    asked: dict[int, Proposal] = {}
+    asked: dict[int, Asked] = {}
     told, again = set[int](), set[int]()
     for event in journal.events:
         match event:
             case Asked():
                 proposal = strategy.ask()
                 now = proposal and Asked.of(proposal)
-                if proposal is None or now != event:
+                if now != event:
                     raise RunDirectoryError(
                         f"{journal.path}: it has {event!r}, the strategy now proposes {now!r}: "
                         "the code or the configuration has changed"
                     )
-                asked[proposal.trial] = proposal
+                asked[event.trial] = event
             case Finished(phase="search", result=result) if result.trial in again:
                 again.remove(result.trial)  # the strategy was told that it had failed
             case Finished(phase="search", result=result):

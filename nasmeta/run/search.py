@@ -25,7 +25,6 @@ from nasmeta.run.weights import Plan, tidy
 from nasmeta.runtime import files
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.score import Stop
-from nasmeta.trial import Proposal
 
 
 def search(
@@ -69,8 +68,8 @@ def search(
 def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None = None) -> None:
     """The search phase: the loop of asks and tells, from wherever the journal has left it."""
     state, weights = trials.state, trials.weights
-    again = [trial for phase, trial in sorted(state.retries) if phase == "search"]
-    trials.judge_all([Plan.of(state.asked[trial]) for trial in again])
+    again = [state.asked[trial] for phase, trial in sorted(state.retries) if phase == "search"]
+    trials.judge_all([Plan.of(asked) for asked in again])
     while True:
         if state.hopeless:
             raise RunFailed(state.hopeless)
@@ -78,10 +77,10 @@ def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None = 
             trials.recorder.record(records.Pruned(elapsed=trials.recorder.elapsed))
             raise _pruned(state)
         while trials.has_room:
-            proposal = trials.waiting.pop(0) if trials.waiting else _ask(strategy, trials)
-            if proposal is None:
+            asked = trials.waiting.pop(0) if trials.waiting else _ask(strategy, trials)
+            if asked is None:
                 break
-            trials.start(proposal)
+            trials.start(Plan.of(asked))
         if not trials.in_flight:
             break
         strategy.tell(trials.outcome(trials.next_result()))
@@ -106,8 +105,8 @@ def _pruned(state: RunState) -> Pruned:
     )
 
 
-def _ask(strategy: Strategy, trials: Trials) -> Proposal | None:
-    """The next proposal, recorded; None if there is none now, or the search phase is over."""
+def _ask(strategy: Strategy, trials: Trials) -> Asked | None:
+    """The next proposal as it is recorded; None if there is none now, or the search phase is over."""
     limit, state = trials.composition.config.keys.budget.max_seconds, trials.state
     late = limit is not None and trials.clock >= limit
     if strategy.done() or state.has_searched or (late and state.best is not None):
@@ -116,9 +115,11 @@ def _ask(strategy: Strategy, trials: Trials) -> Proposal | None:
         proposal = strategy.ask()
     except NothingFeasible as error:
         raise RunFailed(f"search_space: {error}: {trials.constraints.reasons()}") from error
-    if proposal is not None:
-        trials.recorder.record(Asked.of(proposal))
-    return proposal
+    if proposal is None:
+        return None
+    asked = Asked.of(proposal)
+    trials.recorder.record(asked)
+    return asked
 
 
 def train_in_full(strategy: Strategy, trials: Trials) -> Finals:

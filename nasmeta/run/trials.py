@@ -19,7 +19,7 @@ from nasmeta.run.state import RunState
 from nasmeta.run.weights import Plan, TrialWeights
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
-from nasmeta.trial import Job, Outcome, Phase, Proposal, TrialResult
+from nasmeta.trial import Job, Outcome, Phase, TrialResult
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class Trials:
     """The trials of a run, as far as its `recorder` and the state of that know them.
 
-    judges: what judges them. stop: whether to stop. waiting: the proposals of an interrupted run that have to
-    be started again. `close` ends what still runs.
+    judges: what judges them. stop: whether to stop. waiting: what an interrupted run asked for and has to
+    start again. `close` ends what still runs.
     """
 
     def __init__(self, composition: Composition, judges: Judges, recorder: Recorder, stop: Stop) -> None:
@@ -36,7 +36,7 @@ class Trials:
         self.recorder, self.state, self.stop = recorder, recorder.state, stop
         self.constraints = Constraints(composition, judges.search, self.state, recorder.record)
         self.weights = TrialWeights(self.directory, self.state, self._run)
-        self.waiting: list[Proposal] = []
+        self.waiting: list[Asked] = []
         self.in_flight: dict[tuple[Phase, int], Plan] = {}
         self.executor: Executor = composition.config.build(
             "executor",
@@ -62,9 +62,14 @@ class Trials:
         """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
         return self.state.simulated_seconds if self.judges.search.simulated_time else self.recorder.elapsed
 
-    def start(self, proposal: Proposal) -> None:
-        """Starts a trial of the search."""
-        self._submit(Plan.of(Asked.of(proposal)))
+    def start(self, plan: Plan) -> None:
+        """Starts a planned training."""
+        self.recorder.start()
+        job, space = self.weights.job(plan), self.composition.space
+        graph = space.drawing(space.parse(job.arch))
+        self.recorder.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
+        self.executor.submit(job)
+        self.in_flight[plan.key] = plan
 
     def judge_all(self, plans: Sequence[Plan]) -> list[TrialResult]:
         """The results of the planned trainings. What is known is not made again.
@@ -75,7 +80,7 @@ class Trials:
         waiting = deque(plan for plan in plans if not _is_known(plan, self.state))
         while True:
             while waiting and self.has_room:
-                self._submit(waiting.popleft())
+                self.start(waiting.popleft())
             if not self.in_flight:
                 break
             self.next_result()
@@ -131,14 +136,6 @@ class Trials:
     def close(self) -> None:
         """Ends the trials that still run."""
         self.executor.close()
-
-    def _submit(self, plan: Plan) -> None:
-        self.recorder.start()
-        job, space = self.weights.job(plan), self.composition.space
-        graph = space.drawing(space.parse(job.arch))
-        self.recorder.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
-        self.executor.submit(job)
-        self.in_flight[plan.key] = plan
 
     def _run(self, job: Job) -> TrialResult:
         """Runs a job in this process."""

@@ -66,8 +66,9 @@ def trials_of(
 def ask(trials: Trials, strategy: Strategy) -> None:
     proposal = strategy.ask()
     assert proposal is not None
-    trials.recorder.record(records.Asked.of(proposal))
-    trials.start(proposal)
+    asked = records.Asked.of(proposal)
+    trials.recorder.record(asked)
+    trials.start(Plan.of(asked))
 
 
 def test_a_trial_is_started_awaited_and_recorded(composition: Composition, tmp_path: Path) -> None:
@@ -105,9 +106,9 @@ def test_a_trial_that_was_in_flight_is_started_again(composition: Composition, t
         ask(trials, strategy)
         asked = trials.state.asked[1]
     with trials_of(composition, tmp_path) as (trials, journal, strategy):
-        assert [records.Asked.of(proposal) for proposal in trials.waiting] == [asked]
+        assert trials.waiting == [asked]
         before = len(journal.records)
-        trials.start(trials.waiting.pop())
+        trials.start(Plan.of(trials.waiting.pop()))
         assert trials.next_result().arch == asked.arch
         assert [line["event"] for line in journal.records[before:]] == ["resumed", "finished"]
 
