@@ -149,7 +149,7 @@ def search(overrides: Sequence[str] = (), *, directory: str | Path | None = None
         config = parse(composed(list(overrides)), trusted=True)
         command = SearchCommand(overrides=tuple(overrides))
     else:
-        config = reconfigured(place.load_config(), [], trusted=False)
+        config = reconfigured(place.load_config(state.starts), [], trusted=False)
     if not begun or finished.result(place, state, config, list(overrides)) is None:
         composition = Composition.of(config) if state.starts else ready(config)
         if not begun:

@@ -75,7 +75,7 @@ class Recorder:
         self._has_started = True
         before, now, added = self.beginning.before, self.beginning.now, self.beginning.added
         changed = before is not None and before["config"] != now["config"]
-        changed = changed or self.directory.config_is_stale()
+        changed = changed or self.directory.config_is_stale(self.state.starts)
         replaces = {"replaces": self.directory.config_checksum()} if changed else {}
         typed = {name: list(words) for name, words in vars(self._command).items()} if self._command else {}
         event = "extended" if added else "resumed" if self.journal.records else "started"
