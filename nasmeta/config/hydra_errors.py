@@ -28,13 +28,14 @@ def explain(error: Exception) -> Exception:
         return stumbled if _raised_by_hydra(error) else error
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override}: Hydra cannot read this override: {text.splitlines()[0]}")
+        return ConfigError(f"{error.override}: not an override; write KEY=VALUE or GROUP=OPTION")
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
         return ConfigError(_not_overridden(match.group(1), error.__cause__, text))
-    if isinstance(error, OmegaConfBaseException) and error.full_key:
-        return ConfigError(f"{error.full_key}: {text.splitlines()[0]}")
+    for cause in (error, error.__cause__):  # of a wrong type, Hydra's own error says only where it is
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return ConfigError(f"{cause.full_key}: {str(cause).splitlines()[0]}")
     return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
 
 
@@ -58,6 +59,7 @@ def _missing_option(text: str) -> str:
     if f"{group}={option}" in EXTRAS:
         extra = EXTRAS[f"{group}={option}"]
         return f"{group}={option}: is not installed: pip install 'nasmeta[{extra}]'"
+    options += [name.partition("=")[2] for name in EXTRAS if name.startswith(f"{group}=")]
     if not group:
         return f"{option}: no such configuration"
     valid = suggest(option, options) if options else f"see `nasmeta list {group}`"
@@ -67,7 +69,11 @@ def _missing_option(text: str) -> str:
 def _origin(text: str) -> str:
     """The user's file that Hydra's message is about; empty if it is about the command line."""
     match = re.match(r"In '([^']+)'", text)
-    return "" if match is None or match[1] == "search" else f" (in the defaults list of {match[1]}.yaml)"
+    return (
+        ""
+        if match is None or match[1] in ("search", "hydra/config")
+        else f" (in the defaults list of {match[1]}.yaml)"
+    )
 
 
 def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
@@ -84,5 +90,7 @@ def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     parent = unknown.rpartition(".")[0]
     names = [str(name) for name in beside] if isinstance(beside, DictConfig) else []
     known = [name for name in names if name not in ("_target_", "hydra")]
+    if parent == "hydra.launcher" and not known:
+        return f"{unknown}: the chosen launcher has no settings; choose one that has: {', '.join(EXTRAS)}"
     valid = [f"{parent}.{name}" if parent else name for name in known]
     return f"{unknown}: no such key; {suggest(unknown, valid)}"

@@ -15,6 +15,9 @@ from nasmeta.runtime import files, stored
 
 log = logging.getLogger(__name__)
 
+NAME_ONE = "name one that `nasmeta search` made"
+"""The end of a message about a directory that holds no run."""
+
 
 class RunDirectory:
     """The paths of the files in the run directory `path`. Making the object touches no file."""
@@ -66,7 +69,7 @@ class RunDirectory:
         warning. starts: those of the journal; None to read it.
         """
         if not self.path.is_dir():
-            raise RunDirectoryError(f"{self.path}: no such run directory")
+            raise RunDirectoryError(f"{self.path}: no such run directory; {NAME_ONE}")
         if starts is None:
             starts = [event for event in journal.events(self.journal) if isinstance(event, Started)]
         try:
@@ -76,9 +79,8 @@ class RunDirectory:
             problem = f"{self.config}: older than the last start of the run"
         except RunDirectoryError as error:
             if not starts:
-                raise RunDirectoryError(
-                    f"{error}; start the run again, or copy the file from a run with the same settings"
-                ) from error
+                remedy = "start the run again, or copy the file from a run with the same settings"
+                raise RunDirectoryError(f"{error}; {remedy if self.config.exists() else NAME_ONE}") from error
             problem = str(error)
         log.warning("%s; taken from the journal instead", problem)
         return checked_config(self.journal, starts[-1].config)

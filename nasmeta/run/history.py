@@ -35,16 +35,23 @@ COMPARED = "config.budget.search_iterations"
 def learn(runs: Sequence[str], recorder: Recorder) -> None:
     """Copies the search trials of earlier `runs`, given by their directories, into the journal.
 
-    Does nothing if it has them already. Raises RunDirectoryError, before anything is recorded, if one of them
-    is no run, has no trial, or differs in more than MAY_DIFFER.
+    Does nothing if it has them already. Raises RunDirectoryError as `earlier_trials`, before anything is
+    recorded.
     """
     if not runs or recorder.state.learned:
         return
-    now = recorder.beginning.now
-    results = [result for path in runs for result in _trials(Path(path).expanduser(), now)]
+    results = earlier_trials(runs, recorder.beginning.now)
     numbered = [replace(result, trial=number) for number, result in enumerate(results, -len(results))]
     recorder.record(Learned(results=numbered))
     log.info("history: the search begins with %d trials of %d earlier run(s)", len(numbered), len(runs))
+
+
+def earlier_trials(runs: Sequence[str], now: Mapping[str, Any]) -> list[TrialResult]:
+    """The finished search trials of earlier runs, for a run with the environment `now`.
+
+    Raises RunDirectoryError if one of them is no run, has no trial, or differs in more than MAY_DIFFER.
+    """
+    return [result for path in runs for result in _trials(Path(path).expanduser(), now)]
 
 
 def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:

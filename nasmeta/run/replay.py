@@ -57,7 +57,7 @@ def _repeat(strategy: Strategy, trials: Trials, journal: Journal) -> list[Asked]
                 if now != event:
                     raise RunDirectoryError(
                         f"{journal.path}: it has {event!r}, the strategy now proposes {now!r}: "
-                        "the code or the configuration has changed"
+                        "the code or the configuration has changed; start a new run"
                     )
                 asked[event.trial] = event
             case Finished(phase="search", result=result) if result.trial in again:
@@ -65,14 +65,16 @@ def _repeat(strategy: Strategy, trials: Trials, journal: Journal) -> list[Asked]
             case Finished(phase="search", result=result):
                 if asked.pop(result.trial, None) is None:
                     raise RunDirectoryError(
-                        f"{journal.path}: trial {result.trial} ends but was never asked for"
+                        f"{journal.path}: trial {result.trial} ends but was never asked for; start a new run"
                     )
                 strategy.tell(trials.outcome(result))
                 told.add(result.trial)
             case Retried():
                 again |= set(event.trials.get("search", []))
                 if not again <= told:
-                    raise RunDirectoryError(f"{journal.path}: {event!r}: a trial that has not failed")
+                    raise RunDirectoryError(
+                        f"{journal.path}: {event!r}: a trial that has not failed; start a new run"
+                    )
             case Started() if "budget.trials" in event.added:
                 strategy.extend(int(event.added["budget.trials"][1] or 0))
     return list(asked.values())

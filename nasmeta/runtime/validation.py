@@ -40,6 +40,9 @@ def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
     key = prefix + ".".join(names)
     if problem["type"] == "missing":
         return f"{key}: missing; add {key}=VALUE"
+    if problem["type"] == "model_type":
+        inner = ", ".join(f"{key}.{name}" for name in _fields(place))
+        return f"{key}: got {problem['input']!r}, has keys of its own: {inner}"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{key}: got {problem['input']!r}, {message}"
 

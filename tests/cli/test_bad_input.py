@@ -17,8 +17,10 @@ CASES = {
     "+optimizer.lrr=3": r"optimizer\.lrr: no such key; did you mean 'lr'\?",
     "evaluator=supernet evaluator.finetune=3": r"did you mean 'evaluator\.finetune_iterations'\?",
     "~budget.trials": r"budget\.trials: missing",
+    "hydra.launcher.n_jobs=2": r"hydra\.launcher\.n_jobs: .*: hydra/launcher=joblib, hydra/launcher=submitit",
     # options
     "meta_learner=mamll": r"meta_learner=mamll: no such option; did you mean 'maml'\?",
+    "hydra/launcher=slurm": r"hydra/launcher=slurm: no such option; did you mean 'submitit_slurm'\?",
     "meta_lerner=maml": r"meta_lerner: no such key; did you mean 'meta_learner'\?",
     "experiment=nothing": r"experiment=nothing: no such option",
     "strategy=null": r"every group needs an option",
@@ -27,11 +29,12 @@ CASES = {
     # types
     "task.way=five": r"task\.way: got 'five', should be a valid integer",
     "task.way=2.5": r"task\.way: got 2\.5, should be a valid integer",
-    "task=5": r"task: got 5",
+    "task=5": r"task: got 5, has keys of its own: task\.way, task\.shot, ",
     "seed=null": r"seed: got None, should be a valid integer",
     "logger=tensorbord": r"logger=tensorbord: no such option; did you mean 'tensorboard'",
     "logger.mlflow=7": r"logger\.mlflow",
     "logger.tensorboard._target_=os.system": r"logger\.tensorboard\._target_: 'os\.system' is not a subclass",
+    "hydra.job.num=x": r"hydra\.job\.num: .*'x'.* Integer",
     # values
     "seed=-1": r"seed: got -1, should be greater than or equal to 0",
     "optimizer.lr=-0.1": r"optimizer\.lr: got -0\.1, should be greater than 0",
@@ -57,6 +60,7 @@ CASES = {
     "dataset=sinusoid meta_learner=maml": r"search_space=mlp",
     # syntax
     "task.way=[1": r"task\.way: got '\[1'",
+    "trials": r"trials: not an override; write KEY=VALUE or GROUP=OPTION",
     "=5": r"every group needs an option",
 }
 

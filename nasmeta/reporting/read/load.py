@@ -11,7 +11,7 @@ from nasmeta.config.schema import flat
 from nasmeta.errors import RunDirectoryError
 from nasmeta.reporting.read.differences import Settings, differing_keys, written
 from nasmeta.run import journal, records
-from nasmeta.run.directory import RunDirectory, checked_config
+from nasmeta.run.directory import NAME_ONE, RunDirectory, checked_config
 from nasmeta.run.growth import GROWING
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
 from nasmeta.run.ranking import best_of
@@ -93,11 +93,10 @@ def load_run(path: Path, *, latest: bool = False) -> Run:
     """
     directory = RunDirectory(path)
     if not path.is_dir():
-        raise RunDirectoryError(f"{path}: no such run directory; name one that `nasmeta search` made")
+        raise RunDirectoryError(f"{path}: no such run directory; {NAME_ONE}")
     if not is_run(path):
         raise RunDirectoryError(
-            f"{path}: not a run directory: it has no journal.jsonl, config.json or {MANIFEST}; "
-            "name one that `nasmeta search` made"
+            f"{path}: not a run directory: it has no journal.jsonl, config.json or {MANIFEST}; {NAME_ONE}"
         )
     events = journal.events(directory.journal)
     tested = [number for number, event in enumerate(events) if isinstance(event, Tested)]
