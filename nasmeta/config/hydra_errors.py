@@ -69,11 +69,9 @@ def _missing_option(text: str) -> str:
 def _origin(text: str) -> str:
     """The user's file that Hydra's message is about; empty if it is about the command line."""
     match = re.match(r"In '([^']+)'", text)
-    return (
-        ""
-        if match is None or match[1] in ("search", "hydra/config")
-        else f" (in the defaults list of {match[1]}.yaml)"
-    )
+    if match is None or match[1] in ("search", "hydra/config"):
+        return ""
+    return f" (in the defaults list of {match[1]}.yaml)"
 
 
 def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
