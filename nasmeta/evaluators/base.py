@@ -34,11 +34,11 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What an evaluator found, in the terms of TrialResult; None is what it does not know."""
+    """What an evaluator found: fields of TrialResult. None is what it does not know."""
 
-    accuracy: float | None = None
-    ci95: float | None = None
-    loss: float | None = None
+    valid_accuracy: float | None = None
+    valid_ci95: float | None = None
+    valid_loss: float | None = None
     train_loss: float | None = None
     proxy: float | None = None
     train_seconds: float = 0.0
@@ -62,9 +62,9 @@ class Judgement:
         if not math.isfinite(score.loss):
             raise Diverged(f"the meta-validation loss is {score.loss}")
         return cls(
-            accuracy=score.accuracy,
-            ci95=score.ci95,
-            loss=score.loss,
+            valid_accuracy=score.accuracy,
+            valid_ci95=score.ci95,
+            valid_loss=score.loss,
             train_loss=train_loss,
             train_seconds=train_seconds,
             kept_iteration=kept_iteration,
@@ -174,17 +174,10 @@ class Evaluator(ABC):
             arch=arch,
             iterations=iterations,
             status="ok",
-            valid_accuracy=found.accuracy,
-            valid_ci95=found.ci95,
-            valid_loss=found.loss,
-            train_loss=found.train_loss,
             criterion=self.criterion,
-            **_fields(cost),
-            train_seconds=found.train_seconds,
             seconds=found.train_seconds if self.simulated_time else time.monotonic() - began,
-            proxy=found.proxy,
-            weights_version=found.weights_version,
-            kept_iteration=found.kept_iteration,
+            **_fields(cost),
+            **vars(found),
         )
 
     @abstractmethod

@@ -14,6 +14,7 @@ from nasmeta.errors import ConfigError, RunDirectoryError
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand, command_line
 from nasmeta.runtime.stored import plain
+from nasmeta.runtime.validation import first_problem
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +138,7 @@ class Manifest:
             data = files.read_bytes(self.file, files.MAX_TABLE, inside=self.path)
             plan = Plan.model_validate(json.loads(data))
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            raise self._damaged(f"{key}: {problem['msg']}") from error
+            raise self._damaged(first_problem(error)) from error
         except OSError as error:
             raise RunDirectoryError(f"{self.file}: cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:

@@ -95,7 +95,7 @@ class Tabular(Evaluator):
         if found is None:
             raise ArchitectureError(self.budget_error(iterations) or f"the table has no row of {arch}")
         seconds = self.seconds_per_iteration * iterations if found.seconds is None else found.seconds
-        return Judgement(accuracy=found.accuracy, ci95=found.ci95, train_seconds=seconds)
+        return Judgement(valid_accuracy=found.accuracy, valid_ci95=found.ci95, train_seconds=seconds)
 
     def test(self, arch: str, iterations: int) -> MetaTested:
         return self.table.test(arch, iterations)
