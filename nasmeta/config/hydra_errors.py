@@ -59,7 +59,8 @@ def _missing_option(text: str) -> str:
     if f"{group}={option}" in EXTRAS:
         extra = EXTRAS[f"{group}={option}"]
         return f"{group}={option}: is not installed: pip install 'nasmeta[{extra}]'"
-    options += [name.partition("=")[2] for name in EXTRAS if name.startswith(f"{group}=")]
+    installable = [name.partition("=")[2] for name in EXTRAS if name.startswith(f"{group}=")]
+    options += [name for name in installable if name not in options]
     if not group:
         return f"{option}: no such configuration"
     valid = suggest(option, options) if options else f"see `nasmeta list {group}`"

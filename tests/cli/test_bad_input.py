@@ -20,7 +20,7 @@ CASES = {
     "hydra.launcher.n_jobs=2": r"hydra\.launcher\.n_jobs: .*: hydra/launcher=joblib, hydra/launcher=submitit",
     # options
     "meta_learner=mamll": r"meta_learner=mamll: no such option; did you mean 'maml'\?",
-    "hydra/launcher=slurm": r"hydra/launcher=slurm: no such option; did you mean 'submitit_slurm'\?",
+    "hydra/launcher=slurm": r"hydra/launcher=slurm: no such option; valid: .*, submitit_slurm",
     "meta_lerner=maml": r"meta_lerner: no such key; did you mean 'meta_learner'\?",
     "experiment=nothing": r"experiment=nothing: no such option",
     "strategy=null": r"every group needs an option",
