@@ -9,6 +9,7 @@ from typing import Any
 from nasmeta.config.schema import Config
 from nasmeta.errors import Interrupted, StorageError
 from nasmeta.reporting.learning import Learning
+from nasmeta.reporting.numbers import validation_score
 from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
@@ -72,9 +73,7 @@ def complete(
 def show(summary: dict[str, Any], config: Config, path: Path) -> Numbers:
     """Prints a run's closing table; returns the numbers of its best network."""
     print(closing_table(summary, path, trusted=config.needs_trust, resumable=True))
-    best = summary["best"]
-    accuracy, loss = best["valid_accuracy"], best["valid_loss"]
-    return numbers_of(best, float(-loss if accuracy is None else accuracy))
+    return numbers_of(summary["best"], validation_score(summary["best"]))
 
 
 def _observers(config: Config, directory: RunDirectory) -> list[Any]:
