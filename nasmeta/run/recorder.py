@@ -8,7 +8,7 @@ from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import Start
 from nasmeta.run.events import Announcer, RunStarted
 from nasmeta.run.journal import Journal
-from nasmeta.run.records import JournalEvent, Retried, Started
+from nasmeta.run.records import JournalEvent, Started
 from nasmeta.run.state import RunState
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.training.problem import Problem
@@ -35,18 +35,15 @@ class Recorder:
         self._has_started = False
         self._elapsed_before, self._began = self.state.elapsed, time.monotonic()
 
-    def announce_start(self, problem: Problem | None, *, retry_failed: bool = False) -> None:
+    def announce_start(self, problem: Problem | None) -> None:
         """Tells the observers that the run begins or is resumed.
 
         problem: that of the trials, from whose training tasks some are shown; None if no network is trained.
-        retry_failed: whether failed trials are tried again, which is recorded.
         """
         resumed = bool(self.journal.records)
         if not resumed or self.beginning.added:
             self.start()
         state, command = self.state, self._command or records.command(self.state.starts)
-        if retry_failed and state.failed:
-            self.record(Retried(trials=state.failed))
         self.announce(
             RunStarted(
                 directory=str(self.directory.path),

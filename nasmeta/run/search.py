@@ -51,8 +51,9 @@ def search(
     if state.front is not None:
         files.make_folder(directory.pareto, inside=directory.path)
     with closing(Trials(composition, judges, recorder, stop)) as trials:
-        problem = judges.problem if judges.search.trains_networks() else None
-        recorder.announce_start(problem, retry_failed=retry_failed)
+        if retry_failed and state.failed:
+            recorder.record(records.Retried(trials=state.failed))
+        recorder.announce_start(judges.problem if judges.search.trains_networks() else None)
         learn(composition.config.keys.history, recorder)
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)
