@@ -82,7 +82,7 @@ def _flops_of_a_task(
 ) -> tuple[int, int]:
     """The operations of one task in meta-training and in evaluation, counted on the meta device.
 
-    state: a network of `arch`, with its statistics. batch, valid: of whose first tasks the shapes are taken.
+    state: a network of `arch`, with its statistics. batch, valid: tasks of meta-training and of evaluation.
     """
     counted = replace(problem, device=torch.device("meta")).initial_state(arch)
     counted.network.execution = replace(counted.network.execution, precision="fp32")  # meta has no autocast

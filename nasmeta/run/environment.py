@@ -176,7 +176,7 @@ def harmful_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
 
 
 def used_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
-    """The settings of whose values the same comes, though they may differ: `auto`, and what it stands for."""
+    """The settings whose values differ and mean the same, such as `auto` and what it stands for."""
     then = before["execution"]
     return {f"config.{name}" for name, used in now["execution"].items() if then.get(name) == used}
 

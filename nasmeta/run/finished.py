@@ -26,14 +26,14 @@ def result(
     *,
     retry_failed: bool = False,
 ) -> dict[str, Any] | None:
-    """The summary of a run; None if it has not ended or goes on, or if files have to be made again.
+    """The summary of a run that has ended; None if there is something to do.
 
-    A run that has ended goes on if its budget grows, or failed trials are tried again (`retry_failed`).
+    That is so if the run has not ended, if its budget grows, if failed trials are tried again
+    (`retry_failed`), or if files have to be made again. The journal stays as it is.
 
-    `config` is the configuration to resume with; it includes `overrides`, those of the command. Raises
-    RunDirectoryError if the run has ended and the configuration differs from its own. If budgets grow or
-    files have to be made again, only differences that the result depends on are refused. The journal stays
-    as it is.
+    state: what its journal says. config: the one to resume with, which includes `overrides`, those of the
+    command. Raises RunDirectoryError if the run has ended and the configuration differs from its own. If
+    there is something to do, only differences that the result depends on are refused.
     """
     if state.tested is None:
         return None

@@ -1,7 +1,7 @@
 """A warm start: a new search begins with what the trials of earlier runs have shown.
 
-The trials are copied into the journal of the new run, which then no longer needs the earlier ones. They are
-none of its trials, but the best of them may enter its finals.
+The trials are copied into the journal of the new run, which then no longer needs the earlier ones. They do
+not count as its trials, but the best of them may enter its finals.
 """
 
 import logging
@@ -77,7 +77,7 @@ def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:
 
 
 def _matters(name: str, *, same: bool) -> bool:
-    """Whether scores compare no longer if the value of this name differs."""
+    """Whether scores do not compare if the value of this name differs."""
     if name == COMPARED:
         return True
     return not (is_below(name, MAY_DIFFER) or is_harmless(name, same_data=same))

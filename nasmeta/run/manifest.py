@@ -190,7 +190,7 @@ class Manifest:
             plan.total = len(plan.jobs)
 
     def forget_failures(self) -> None:
-        """Plans the jobs that have failed again."""
+        """Makes the failed jobs planned ones, to be tried again."""
         with self._changing() as plan:
             plan.jobs = [
                 job.model_copy(update={"status": "planned", "reason": None})

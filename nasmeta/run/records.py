@@ -160,7 +160,7 @@ class Finished(_Line):
 
 
 class Retried(_Line):
-    """Failed trials are to be tried again, by phase. They keep their numbers, or are full trainings anew."""
+    """Failed trials are tried again, by phase. They keep their numbers, but full trainings get new ones."""
 
     event: Literal["retried"] = "retried"
     trials: dict[Phase, list[Number]]
