@@ -72,6 +72,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path}: no such run directory; {NAME_ONE}")
         if starts is None:
             starts = [event for event in journal.events(self.journal) if isinstance(event, Started)]
+        starts = [start for start in starts if start.config]
         try:
             config = read_config(self.config)
             if not self.config_is_stale(starts):
