@@ -34,8 +34,8 @@ class ImageEpisodeSampler(EpisodeSampler):
     The indices are drawn on the host from `stream(seed, "episodes", split, iteration)`, so the episodes are
     the same on every device. They go to the device in one transfer. There the images are gathered and
     normalized to (x / 255 - mean) / std, with one mean and std for each channel. Image tensors are
-    channels_last in memory: for x [T, N, C, H, W] of a batch, x[t] and merge_tasks(x) have the strides
-    (H*W*C, 1, W*C, C), also if C = 1.
+    channels_last in memory: for x [T, N, C, H, W] of a batch, x[t] has the strides (H*W*C, 1, W*C, C), also
+    if C = 1.
     """
 
     def __init__(
@@ -94,12 +94,3 @@ class ImageEpisodeSampler(EpisodeSampler):
     def _images(self, pixels: Tensor, tasks: int) -> Tensor:
         """A view of pixels [T * N, H * W * C] as [T, N, C, H, W] in channels_last memory."""
         return pixels.view(tasks, -1, *self._image_shape).permute(0, 1, 4, 2, 3)
-
-
-def merge_tasks(images: Tensor) -> Tensor:
-    """A view of images [T, N, C, H, W] as [T * N, C, H, W] that stays channels_last.
-
-    `flatten(0, 1)` does the same if C > 1. But for grey images it gives the channel a stride of H * W, which
-    convolutions take for the channels-first layout.
-    """
-    return images.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)
