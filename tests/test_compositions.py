@@ -18,6 +18,7 @@ from nasmeta.config.schema import parse
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import ConfigError
 from nasmeta.run.composition import Composition
+from nasmeta.testing.evaluators import judged
 from nasmeta.training.problem import Problem
 from tests.evaluators.tables import write_few_shot
 
@@ -99,7 +100,7 @@ def test_space_learner_and_evaluator_compose(
     monkeypatch.setattr(Problem, "valid", property(lambda _: valid))
     arch = str(whole.space.initial())
     judge = whole.evaluator(problem)
-    result = judge.evaluate(arch, 1, 0, tmp_path / "weights.pt", report=lambda _: None, stop=lambda: False)
+    result = judged(judge, arch, 1, tmp_path / "weights.pt")
     assert result.status == "ok", result.reason
     assert result.score is not None
     assert result.params

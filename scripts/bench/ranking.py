@@ -45,7 +45,7 @@ from nasmeta.evaluators.supernet.evaluator import Supernet
 from nasmeta.run.composition import Composition
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.training.problem import Problem
-from nasmeta.trial import TrialResult
+from nasmeta.trial import Job, TrialResult
 
 RESAMPLES = 1000
 
@@ -218,7 +218,8 @@ def drawn(composition: Composition, evaluator: Evaluator, count: int) -> list[st
 
 def judged(evaluator: Evaluator, arch: str, iterations: int, path: Path, what: str) -> TrialResult:
     began = time.perf_counter()
-    result = evaluator.evaluate(arch, iterations, 0, path, report=lambda _: None, stop=lambda: False)
+    job = Job(phase="search", trial=0, arch=arch, iterations=iterations, weights=path)
+    result = evaluator.evaluate(job, lambda _: None, lambda: False)
     took = time.perf_counter() - began
     name = type(evaluator).__name__
     print(f"{name} {what}: {result.score} {result.reason or ''} in {took:.1f} s", file=sys.stderr)

@@ -15,6 +15,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal
 from nasmeta.strategies.pareto import dominates
+from nasmeta.testing.evaluators import judged
 from tests.cli.kills import kill_again_and_again, outcome
 from tests.cli.runs import SAVED
 
@@ -93,9 +94,7 @@ def test_hyperband_continues_the_meta_training_it_promotes(tmp_path: Path) -> No
     for record in promoted:
         before = asked[record["continues"]]
         assert (record["arch"], record["iterations"]) == (before["arch"], 2 * before["iterations"])
-        whole = scratch.evaluate(
-            record["arch"], record["iterations"], 0, tmp_path / "w", report=lambda _: None, stop=lambda: False
-        )
+        whole = judged(scratch, record["arch"], record["iterations"], tmp_path / "w")
         assert whole.valid_loss == searched[record["trial"]]["valid_loss"]
         (tmp_path / "w").unlink()
     longest = sorted(
@@ -172,9 +171,7 @@ def test_an_inherited_training_begins_with_the_morphed_weights(tmp_path: Path) -
     files = [tmp_path / name for name in ("old", "new", "fresh")]
 
     def loss(arch: str, iterations: int, weights: Path, start: Path | None) -> float:
-        result = scratch.evaluate(
-            arch, iterations, 0, weights, start=start, report=lambda _: None, stop=lambda: False
-        )
+        result = judged(scratch, arch, iterations, weights, start=start)
         assert result.valid_loss is not None, result.reason
         return result.valid_loss
 
