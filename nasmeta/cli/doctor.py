@@ -74,7 +74,7 @@ def examine(overrides: list[str]) -> Iterator[Finding]:
         return
     yield _finding("device", lambda: _device(composition))
     yield _finding("constraints", lambda: _constraints(composition))
-    if not composition.judges.search.trains_networks():
+    if not composition.trains_networks:
         yield Finding("ok", "table", "results are looked up, no network is trained")
         return
     data = _finding("data", lambda: _data(composition))
@@ -205,7 +205,7 @@ def _cost(composition: Composition) -> Found:
     judged = statistics.median(times(answer, composition.device, 0.0, STEPS)) / keys.task.meta_batch
     peak = f"{peak_mib(composition.device):,.0f} MiB"
     each = f"{1000 * iteration:.0f} ms a meta-iteration, {1000 * judged:.1f} ms a test task, {peak}"
-    if not composition.judges.search.continues:
+    if not composition.evaluators.search.continues:
         return "ok", each
     trials = budget.trials + (budget.reference_trials if keys.tune else 0)
     search = trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)

@@ -25,7 +25,7 @@ from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.execution import Execution, check
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
-from nasmeta.run.judges import Judges
+from nasmeta.run.evaluators import Evaluators
 from nasmeta.run.placement import check_devices, sharing
 from nasmeta.runtime.device import pick, warn_of_sharing
 from nasmeta.search_spaces.base import SearchSpace
@@ -90,7 +90,7 @@ class Composition:
             composition = _relaxed(composition, strategy.relaxation, strategy.adaptation)
             space = composition.space
         composition = replace(composition, objectives=strategy.objectives, trials=strategy.trials)
-        evaluator = composition.judges.search
+        evaluator = composition.evaluators.search
         check_compatible(Parts(strategy, evaluator, config.target("executor"), learner, keys))
         for tracker in keys.logger.values():
             resolve("logger", tracker["_target_"], trusted=True).check()
@@ -144,9 +144,14 @@ class Composition:
         return evaluator
 
     @cached_property
-    def judges(self) -> Judges:
-        """What judges the run's trials. It is made once for a command, and loads its data when told to."""
-        return Judges(self.evaluator(self.problem), self.problem, self.config.keys.budget)
+    def evaluators(self) -> Evaluators:
+        """They judge the run's trials. They are made once for a command, and load their data when told to."""
+        return Evaluators(self.evaluator(self.problem), self.problem, self.config.keys.budget)
+
+    @property
+    def trains_networks(self) -> bool:
+        """Whether the run meta-trains any network, so needs data and has a best.pt."""
+        return self.evaluators.search.trains_networks()
 
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
@@ -164,7 +169,7 @@ class Composition:
     @cached_property
     def data(self) -> Contents | None:
         """The contents of every split, which loads all data; None if the run trains no network."""
-        if not self.judges.search.trains_networks():
+        if not self.trains_networks:
             return None
         return {split: self.dataset.contents(split) for split in SPLITS}
 
@@ -243,8 +248,8 @@ def rebuild(config: Config, data: dict[Split, str], device: str, dataset: Datase
     """
     keys = config.keys.model_copy(update={"device": device})
     composition = Composition.of(replace(config, keys=keys), dataset)
-    judges = composition.judges
-    judges.load()
+    evaluators = composition.evaluators
+    evaluators.load()
     for split, fingerprint in data.items():
         found = composition.dataset.contents(split).fingerprint
         if found != fingerprint:
@@ -252,7 +257,7 @@ def rebuild(config: Config, data: dict[Split, str], device: str, dataset: Datase
                 f"dataset: a worker found other {split} data than the run (fingerprint {found}, not "
                 f"{fingerprint}); give all of them the same files, and start or resume the run"
             )
-    return judges.evaluate
+    return evaluators.evaluate
 
 
 def fingerprints(composition: Composition) -> dict[Split, str]:

@@ -170,7 +170,7 @@ def ready(config: Config) -> Composition:
     """
     composition = Composition.of(config)
     check_feasible(composition)
-    if composition.judges.search.trains_networks():
+    if composition.trains_networks:
         for split in SPLITS:
             composition.sampler(split)
     if config.keys.history:
@@ -187,7 +187,7 @@ def check_feasible(composition: Composition) -> None:
     """
     limits = composition.config.keys.constraints.model_copy(update={"max_latency_ms": None})
     state = RunState()
-    constraints = Constraints(composition, composition.judges.search, state, state.apply, limits)
+    constraints = Constraints(composition, composition.evaluators.search, state, state.apply, limits)
     strategy = composition.strategy(constraints.feasible, costs=constraints.cost)
     try:
         if strategy.black_box:

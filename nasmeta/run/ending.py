@@ -46,7 +46,7 @@ def test_once(trials: Trials, finals: Finals) -> Summary:
     """
     recorder, directory = trials.recorder, trials.directory
     chosen = finals.chosen.network
-    trained = trials.judges.search.trains_networks()
+    trained = trials.composition.trains_networks
     done = stored_summary(directory, trials.state.tested, trained=trained)
     if done is not None:
         return done
@@ -109,8 +109,8 @@ def _summary(
     best, reference: either network's full training and its meta-test. calibrated: how well the calibration of
     the best fits.
     """
-    composition, state, evaluator = trials.composition, trials.state, trials.judges.search
-    keys, trained, front = composition.config.keys, evaluator.trains_networks(), state.front
+    composition, state, evaluator = trials.composition, trials.state, trials.evaluators.search
+    keys, trained, front = composition.config.keys, composition.trains_networks, state.front
 
     def side(result: TrialResult, tested: Meta | None) -> Side:
         batch_norm = keys.batch_norm if trained else None
@@ -204,9 +204,9 @@ def paired_difference(best: Meta, reference: Meta | None) -> Difference | None:
 
 
 def _meta_test(trials: Trials, finalist: Finalist) -> Meta:
-    judges, composition, result = trials.judges, trials.composition, finalist.network
-    if not judges.search.trains_networks():
-        return judges.search.test(result.arch, result.iterations)
+    composition, result = trials.composition, finalist.network
+    if not composition.trains_networks:
+        return trials.evaluators.search.test(result.arch, result.iterations)
     problem, state = _restored(trials, finalist)
     sampler, tasks = composition.sampler("test"), composition.config.keys.budget.test_tasks
     return score(problem.learner, state, sampler, tasks, stop=trials.stop)
@@ -240,5 +240,5 @@ def _calibrated(
 
 def _restored(trials: Trials, finalist: Finalist) -> tuple[Problem, MetaState]:
     result = finalist.network
-    problem = trials.judges.problem.for_arch(trials.composition.space.parse(result.arch))
+    problem = trials.composition.problem.for_arch(trials.composition.space.parse(result.arch))
     return problem, problem.restored(Weights.read(trials.weights.of(finalist.phase, result.trial)))

@@ -60,7 +60,7 @@ def environment(composition: Composition) -> dict[str, Any]:
         "execution": composition.execution.in_use(composition.device),
         "threads": torch.get_num_threads(),
         "data": None if composition.data is None else contents.plain(composition.data),
-        "table": composition.judges.search.fingerprint,
+        "table": composition.evaluators.search.fingerprint,
     }
 
 

@@ -11,7 +11,6 @@ from nasmeta.run.journal import Journal
 from nasmeta.run.records import JournalEvent, Started
 from nasmeta.run.state import RunState
 from nasmeta.runtime.command_lines import SearchCommand
-from nasmeta.training.problem import Problem
 
 
 class Recorder:
@@ -35,27 +34,25 @@ class Recorder:
         self._has_started = False
         self._elapsed_before, self._began = self.state.elapsed, time.monotonic()
 
-    def announce_start(self, problem: Problem | None) -> None:
-        """Tells the observers that the run begins or is resumed.
-
-        problem: that of the trials, from whose training tasks some are shown; None if no network is trained.
-        """
+    def announce_start(self) -> None:
+        """Tells the observers that the run begins or is resumed, with a meta-training task to show."""
         resumed = bool(self.journal.records)
         if not resumed or self.beginning.added:
             self.start()
-        state, command = self.state, self._command or records.command(self.state.starts)
+        state, whole = self.state, self._composition
+        command = self._command or records.command(state.starts)
         self.announce(
             RunStarted(
                 directory=str(self.directory.path),
-                trials=self._composition.trials,
+                trials=whole.trials,
                 finished=sum(key[0] == "search" for key in state.finished.keys() - state.retries),
                 resumed=resumed,
-                batch_norm=self._composition.config.keys.batch_norm,
-                episode=problem.train.batch(0, 1) if problem else None,
+                batch_norm=whole.config.keys.batch_norm,
+                episode=whole.problem.train.batch(0, 1) if whole.trains_networks else None,
                 best=state.best,
                 ended=state.finished,
                 searching=not state.has_searched,
-                settings=self._composition.config.hparams(),
+                settings=whole.config.hparams(),
                 overrides=command.overrides if command else (),
                 began=state.starts[0].at if state.starts else None,
             )

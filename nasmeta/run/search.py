@@ -44,16 +44,16 @@ def search(
     Returns what summary.json holds. Raises Interrupted once everything is saved if `stop` says so, Pruned if
     `prune` does, and RunFailed if there is no result.
     """
-    judges, state, directory = composition.judges, recorder.state, recorder.directory
-    judges.load()
-    recorder.journal.durable = judges.search.trains_networks()
+    evaluators, state, directory = composition.evaluators, recorder.state, recorder.directory
+    evaluators.load()
+    recorder.journal.durable = composition.trains_networks
     files.make_folder(directory.checkpoints, inside=directory.path)
     if state.front is not None:
         files.make_folder(directory.pareto, inside=directory.path)
-    with closing(Trials(composition, judges, recorder, stop)) as trials:
+    with closing(Trials(composition, evaluators, recorder, stop)) as trials:
         if retry_failed and state.failed:
             recorder.record(records.Retried(trials=state.failed))
-        recorder.announce_start(judges.problem if judges.search.trains_networks() else None)
+        recorder.announce_start()
         learn(composition.config.keys.history, recorder)
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)

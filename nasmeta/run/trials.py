@@ -10,8 +10,8 @@ from nasmeta.errors import Interrupted
 from nasmeta.executors.base import Executor
 from nasmeta.run.composition import Composition, fingerprints, rebuild
 from nasmeta.run.constraints import Constraints
+from nasmeta.run.evaluators import Evaluators
 from nasmeta.run.events import Announcer, Trained, TrialFinished, TrialStarted
-from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Finished
@@ -27,14 +27,16 @@ log = logging.getLogger(__name__)
 class Trials:
     """The trials of a run, as far as its `recorder` and the state of that know them.
 
-    judges: what judges them. stop: whether to stop. waiting: what an interrupted run asked for and has to
-    start again. `close` ends what still runs.
+    evaluators: they judge the trials. stop: whether to stop. waiting: what an interrupted run asked for and
+    has to start again. `close` ends what still runs.
     """
 
-    def __init__(self, composition: Composition, judges: Judges, recorder: Recorder, stop: Stop) -> None:
-        self.composition, self.judges, self.directory = composition, judges, recorder.directory
+    def __init__(
+        self, composition: Composition, evaluators: Evaluators, recorder: Recorder, stop: Stop
+    ) -> None:
+        self.composition, self.evaluators, self.directory = composition, evaluators, recorder.directory
         self.recorder, self.state, self.stop = recorder, recorder.state, stop
-        self.constraints = Constraints(composition, judges.search, self.state, recorder.record)
+        self.constraints = Constraints(composition, evaluators.search, self.state, recorder.record)
         self.weights = TrialWeights(self.directory, self.state, self._run)
         self.waiting: list[Asked] = []
         self.in_flight: dict[tuple[Phase, int], Plan] = {}
@@ -60,7 +62,8 @@ class Trials:
     @property
     def clock(self) -> float:
         """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
-        return self.state.simulated_seconds if self.judges.search.simulated_time else self.recorder.elapsed
+        simulated = self.evaluators.search.simulated_time
+        return self.state.simulated_seconds if simulated else self.recorder.elapsed
 
     def start(self, plan: Plan) -> None:
         """Starts a planned training."""
@@ -106,7 +109,7 @@ class Trials:
         event = Finished(phase=phase, elapsed=self.recorder.elapsed, result=result, **plan.facts)
         state.apply(event)
         is_best = searching and state.best is event.result
-        if self.judges.search.leaves_weights:
+        if self.evaluators.search.leaves_weights:
             places = [self.directory.best] if is_best and not state.ends else []
             places += [self.directory.front(result.trial)] if front and result.trial in front.trials else []
             for path in places:
@@ -140,7 +143,7 @@ class Trials:
     def _run(self, job: Job) -> TrialResult:
         """Runs a job in this process."""
         self.recorder.start()
-        return self.judges.evaluate(job, partial(_follow, self.recorder.announce, job), self.stop)
+        return self.evaluators.evaluate(job, partial(_follow, self.recorder.announce, job), self.stop)
 
 
 def _is_known(plan: Plan, state: RunState) -> bool:

@@ -52,13 +52,13 @@ def trials_of(
         cost=lambda arch: Cost(1, 1),
         trains_networks=lambda: False,
     )
-    judges: Any = SimpleNamespace(
+    evaluators: Any = SimpleNamespace(
         search=evaluator, problem=None, evaluate=lambda job, report, stop: judge(job)
     )
     with Journal(path / "journal.jsonl") as journal:
         recorder = Recorder(composition, RunDirectory(path), journal)
         recorder.announce.observers.append(([] if seen is None else seen).append)
-        trials = Trials(composition, judges, recorder, lambda: False)
+        trials = Trials(composition, evaluators, recorder, lambda: False)
         with closing(trials):
             yield trials, journal, replayed(trials)
 

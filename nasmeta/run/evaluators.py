@@ -9,7 +9,7 @@ from nasmeta.training.score import Stop
 from nasmeta.trial import Job, TrialResult
 
 
-class Judges:
+class Evaluators:
     """The evaluators of a run. `search` judges its trials, and the finals too if it says so.
 
     problem: what they judge architectures on. budget: says how networks are trained in full.
