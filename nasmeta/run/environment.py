@@ -132,11 +132,11 @@ def check_unchanged(path: Path, start: Start, *, force: bool, asked: bool, overr
             forced = command_line("resume", path, *overrides, "--force", trusted=needs_trust(now["config"]))
             ways = f"resume anyway with: {forced}"
         raise RunDirectoryError(
-            f"{path}: since this run was last started, {told(harmful)}: its results would mix two settings "
-            f"(what may grow: {', '.join(GROWING)}); undo that, or {ways}"
+            f"{path}: since this run was last started, {in_words(harmful)}: its results would mix two "
+            f"settings (what may grow: {', '.join(GROWING)}); undo that, or {ways}"
         )
     if changed := changes(before, now):
-        log.warning("since this run was last started, %s", told(changed))
+        log.warning("since this run was last started, %s", in_words(changed))
 
 
 def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bool) -> None:
@@ -215,6 +215,6 @@ def is_below(name: str, names: Iterable[str]) -> bool:
     return any(name == above or name.startswith(f"{above}.") for above in names)
 
 
-def told(changed: Mapping[str, str]) -> str:
+def in_words(changed: Mapping[str, str]) -> str:
     """The `changes` as a part of a sentence."""
     return ", ".join(f"{name.removeprefix('config.')} changed ({text})" for name, text in changed.items())

@@ -6,7 +6,7 @@ from typing import Any
 from nasmeta.config.schema import CHOSEN, Config, resolve
 from nasmeta.errors import CheckpointError, RunDirectoryError
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import changes, is_harmless, recorded, told
+from nasmeta.run.environment import changes, in_words, is_harmless, recorded
 from nasmeta.run.growth import GROWING, grown
 from nasmeta.run.records import Tested, command
 from nasmeta.run.state import RunState
@@ -50,7 +50,7 @@ def result(
         wrong = {n: text for n, text in changed.items() if n.removeprefix("config.") not in added}
         if wrong:
             raise RunDirectoryError(
-                f"{directory.path}: the run is finished, and {told(wrong)} would change nothing of its "
+                f"{directory.path}: the run is finished, and {in_words(wrong)} would change nothing of its "
                 f"result (what may grow: {', '.join(GROWING)}); " + _new_run(command(state.starts), overrides)
             )
         if added or (retry_failed and state.failed):

@@ -13,7 +13,7 @@ from typing import Any
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import changes, is_below, is_harmless, recorded, same_data, told, used_alike
+from nasmeta.run.environment import changes, in_words, is_below, is_harmless, recorded, same_data, used_alike
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Learned
 from nasmeta.run.state import RunState
@@ -68,7 +68,7 @@ def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:
     }
     if differs:
         raise RunDirectoryError(
-            f"history: the scores of {path} do not compare with those of this run: {told(differs)}; "
+            f"history: the scores of {path} do not compare with those of this run: {in_words(differs)}; "
             "use a run with the same settings, or leave it out"
         )
     if not state.searched:
