@@ -107,6 +107,17 @@ def test_a_missing_directory_is_named(
     assert f"{tmp_path / 'none'}: no such" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["resume", "show", "train"])
+def test_a_file_that_is_no_run_is_named(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "journal.jsonl"
+    file.touch()
+    named = tmp_path / "none.pt" if command == "train" else file
+    assert main([command, str(named)]) == 2
+    assert f"{named}: no such run" in capfd.readouterr().err
+
+
 def test_a_directory_without_a_run_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["resume", str(tmp_path)]) == 2
     assert "config.json" in capfd.readouterr().err
