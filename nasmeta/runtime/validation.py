@@ -53,6 +53,8 @@ def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
     if problem["type"] == "model_type":
         inner = ", ".join(f"{key}.{name}" for name in _fields(place))
         return f"{key}: got {problem['input']!r}, has keys of its own: {inner}"
+    if problem["type"] == "callable_type":  # an option inside an option
+        return f"{key}: got {problem['input']!r}, choose one: {key.partition('.')[0]}@{key}=NAME"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{key}: got {problem['input']!r}, {message}"
 
