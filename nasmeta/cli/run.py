@@ -50,9 +50,9 @@ def complete(
     again = command_line("resume", path, trusted=config.needs_trust)
     with directory.lock(), Journal(directory.journal) as journal, signals.interruptible() as stop:
         recorder = Recorder(composition, directory, journal, command)
-        start, asked = recorder.beginning, bool(recorder.state.asked)
-        check_unchanged(path, start, force=force, asked=asked, overrides=overrides)
-        for line in check_growth(composition, recorder.state, start.added):
+        session, asked = recorder.session, bool(recorder.state.asked)
+        check_unchanged(path, session, force=force, asked=asked, overrides=overrides)
+        for line in check_growth(composition, recorder.state, session.added):
             log.warning("%s", line)
         observers = _observers(config, directory)
         recorder.announce.observers += observers

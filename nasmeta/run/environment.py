@@ -65,11 +65,11 @@ def environment(composition: Composition) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Start:
-    """The start of a run, or one of its later starts, which resume it.
+class Session:
+    """A session of a run, which begins with a start or a resumption.
 
-    before: the environment of the start before it; None if it is the first. now: its own environment. added:
-    the budgets that grow with it, as [before, now] by dotted key.
+    before: the environment of the session before it; None if it is the first. now: its own environment.
+    added: the budgets that grow with it, as [before, now] by dotted key.
     """
 
     before: dict[str, Any] | None
@@ -77,8 +77,8 @@ class Start:
     added: dict[str, list[Any]]
 
     @classmethod
-    def of(cls, composition: Composition, starts: Iterable[Started]) -> "Start":
-        """The start of this composition, after the earlier `starts`."""
+    def of(cls, composition: Composition, starts: Iterable[Started]) -> "Session":
+        """The session of this composition, after the earlier `starts`."""
         before, now = recorded(starts), environment(composition)
         return cls(before, now, grown(before["config"], now["config"]) if before else {})
 
@@ -111,20 +111,22 @@ def _as_configured(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"kernels": config.get("kernels", "torch"), "precision": config.get("precision", "fp32")}
 
 
-def check_unchanged(path: Path, start: Start, *, force: bool, asked: bool, overrides: Iterable[str]) -> None:
+def check_unchanged(
+    path: Path, session: Session, *, force: bool, asked: bool, overrides: Iterable[str]
+) -> None:
     """Warns of what has changed since the last start of the run in `path`.
 
     Raises RunDirectoryError if results depend on a change, unless `force`; budgets may grow (growth.py). The
     message offers `--force` unless it would not help, because trials were `asked` for and the strategy would
     now propose others. overrides: those of this start's command.
     """
-    before, now = start.before, start.now
+    before, now = session.before, session.now
     if before is None:
         return
     harmful = {
         name: text
         for name, text in harmful_changes(before, now).items()
-        if name.removeprefix("config.") not in start.added
+        if name.removeprefix("config.") not in session.added
     }
     if harmful and not force:
         ways = "start a new run"

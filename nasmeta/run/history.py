@@ -40,7 +40,7 @@ def learn(runs: Sequence[str], recorder: Recorder) -> None:
     """
     if not runs or recorder.state.learned:
         return
-    results = earlier_trials(runs, recorder.beginning.now)
+    results = earlier_trials(runs, recorder.session.now)
     numbered = [replace(result, trial=number) for number, result in enumerate(results, -len(results))]
     recorder.record(Learned(results=numbered))
     log.info("history: the search begins with %d trials of %d earlier run(s)", len(numbered), len(runs))

@@ -5,7 +5,7 @@ import time
 from nasmeta.run import records
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import Start
+from nasmeta.run.environment import Session
 from nasmeta.run.events import Announcer, RunStarted
 from nasmeta.run.journal import Journal
 from nasmeta.run.records import JournalEvent, Started
@@ -16,8 +16,8 @@ from nasmeta.runtime.command_lines import SearchCommand
 class Recorder:
     """Writes events to the open `journal` of the run in `directory`, and applies them to its `state`.
 
-    composition: the parts of the run. command: what makes it, if that is known. beginning: what it starts or
-    resumes with. announce: tells the observers, which are added to its list.
+    composition: the parts of the run. command: what makes it, if that is known. session: the one that it
+    records. announce: tells the observers, which are added to its list.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Recorder:
     ) -> None:
         self.directory, self.journal, self.announce = directory, journal, Announcer()
         self.state = RunState.replay(journal.events, composition.objectives)
-        self.beginning = Start.of(composition, self.state.starts)
+        self.session = Session.of(composition, self.state.starts)
         self._composition, self._command = composition, command
         self._has_started = False
         self._elapsed_before, self._began = self.state.elapsed, time.monotonic()
@@ -37,7 +37,7 @@ class Recorder:
     def announce_start(self) -> None:
         """Tells the observers that the run begins or is resumed, with a meta-training task to show."""
         resumed = bool(self.journal.records)
-        if not resumed or self.beginning.added:
+        if not resumed or self.session.added:
             self.start()
         state, whole = self.state, self._composition
         command = self._command or records.command(state.starts)
@@ -67,7 +67,7 @@ class Recorder:
         if self._has_started:
             return
         self._has_started = True
-        before, now, added = self.beginning.before, self.beginning.now, self.beginning.added
+        before, now, added = self.session.before, self.session.now, self.session.added
         changed = before is not None and before["config"] != now["config"]
         changed = changed or self.directory.config_is_stale(self.state.starts)
         replaces = {"replaces": self.directory.config_checksum()} if changed else {}

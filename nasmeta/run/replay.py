@@ -37,7 +37,7 @@ def replayed(trials: Trials) -> Strategy:
     trials.weights.forget_unneeded(strategy.needed())
     if state.front is not None:
         keep_front(trials.directory, state.front.trials)
-    if "budget.trials" in trials.recorder.beginning.added and strategy.extended_how:
+    if "budget.trials" in trials.recorder.session.added and strategy.extended_how:
         log.warning(
             "budget.trials: %s, so the results are not those of a run that began with as many",
             strategy.extended_how,
