@@ -29,11 +29,13 @@ def distinct(rng: np.random.Generator, population: Indices, draws: int) -> Indic
 
 
 class ImageEpisodeSampler(EpisodeSampler):
-    """Draws `way`-way tasks from a table whose images are already on the device.
+    """Draws tasks from a table whose images are already on the device.
+
+    way: classes of a task, each with `shot` support and `query` query images. mean, std: of each channel.
 
     The indices are drawn on the host from `stream(seed, "episodes", split, iteration)`, so the episodes are
     the same on every device. They go to the device in one transfer. There the images are gathered and
-    normalized to (x / 255 - mean) / std, with one mean and std for each channel. Image tensors are
+    normalized to (x / 255 - mean) / std. Image tensors are
     channels_last in memory: for x [T, N, C, H, W] of a batch, x[t] has the strides (H*W*C, 1, W*C, C), also
     if C = 1.
     """

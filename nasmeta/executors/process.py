@@ -51,7 +51,8 @@ class ProcessExecutor(Executor):
     """Runs up to `workers` trials at once in processes, which are started when there is a job for them.
 
     devices: what they compute on, `per_device` workers on each, whatever `workers` is; None: all on the run's
-    own device. They must be of one kind, or trials give different results.
+    own device. They must be of one kind, or trials give different results. order: see the module. rebuild,
+    follow, stop: see Executor.
     """
 
     separate = True

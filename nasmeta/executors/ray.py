@@ -57,7 +57,8 @@ Address = Annotated[
 class RayExecutor(Executor):
     """Runs up to `workers` trials at once on the Ray cluster at `address`; None starts one on this machine.
 
-    `cpus` and `gpus` are what each worker gets. With gpus=0.5, two workers share a GPU.
+    `cpus` and `gpus` are what each worker gets. With gpus=0.5, two workers share a GPU. order: see the
+    module. rebuild, follow, stop: see Executor.
     """
 
     separate = True
