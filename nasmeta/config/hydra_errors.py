@@ -33,7 +33,7 @@ def explain(error: Exception) -> Exception:
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
         return ConfigError(_not_overridden(match.group(1), error.__cause__, text))
-    for cause in (error, error.__cause__):  # of a wrong type, Hydra's own error says only where it is
+    for cause in (error, error.__cause__):  # Hydra's own error about a wrong type says less
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return ConfigError(f"{cause.full_key}: {str(cause).splitlines()[0]}")
     return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
