@@ -28,7 +28,7 @@ def explain(error: Exception) -> Exception:
         return stumbled if _raised_by_hydra(error) else error
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override}: not an override; write KEY=VALUE or GROUP=OPTION")
+        return ConfigError(f"{error.override}: {_not_parsed(str(error.override))}")
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
@@ -37,6 +37,13 @@ def explain(error: Exception) -> Exception:
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return ConfigError(f"{cause.full_key}: {str(cause).splitlines()[0]}")
     return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
+
+
+def _not_parsed(override: str) -> str:
+    """What is wrong with an override that Hydra's grammar does not have."""
+    if not re.match(r"[~+]{0,2}[\w./@:-]+=", override):
+        return "not an override; write KEY=VALUE or GROUP=OPTION"
+    return "Hydra cannot parse the value; write KEY=VALUE, or KEY=A,B in a sweep (-m)"
 
 
 def _raised_by_hydra(error: Exception) -> bool:

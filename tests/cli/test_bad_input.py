@@ -62,6 +62,7 @@ CASES = {
     # syntax
     "task.way=[1": r"task\.way: got '\[1'",
     "trials": r"trials: not an override; write KEY=VALUE or GROUP=OPTION",
+    "-m seed=0,1,": r"seed=.*: Hydra cannot parse the value; write .* KEY=A,B",
     "=5": r"every group needs an option",
 }
 
