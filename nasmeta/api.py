@@ -20,6 +20,7 @@ from nasmeta.errors import UserError
 from nasmeta.reporting.figures.canvas import Figure
 from nasmeta.reporting.figures.curves import cost_figure, search_figure
 from nasmeta.reporting.figures.settings import means_figure, scores_figure
+from nasmeta.reporting.numbers import validation_score
 from nasmeta.reporting.pages.drawing import drawn
 from nasmeta.reporting.read import load as read
 from nasmeta.reporting.read.rows import rows_of, settings_of
@@ -98,7 +99,7 @@ class Sweep:
     def best(self) -> Run | None:
         """The run whose chosen network validation prefers; None until one is done."""
         done = [(run, row) for run, row in zip(self.runs, self._rows, strict=True) if run.status == "done"]
-        return max(done, key=lambda pair: _validated(pair[1].numbers), default=(None, None))[0]
+        return max(done, key=lambda pair: validation_score(pair[1].numbers), default=(None, None))[0]
 
     def to_frame(self) -> "DataFrame":
         """A pandas DataFrame with a row for each run: its numbers, and the settings in which runs differ.
@@ -149,7 +150,7 @@ def search(overrides: Sequence[str] = (), *, directory: str | Path | None = None
         config = parse(composed(list(overrides)), trusted=True)
         command = SearchCommand(overrides=tuple(overrides))
     else:
-        config = reconfigured(place.load_config(), [], trusted=False)
+        config = reconfigured(place.load_config(state.starts), [], trusted=False)
     if not begun or finished.result(place, state, config, list(overrides)) is None:
         composition = Composition.of(config) if state.starts else ready(config)
         if not begun:
@@ -163,11 +164,6 @@ def _checked(path: Path) -> Path:
     output.refuse_run(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _validated(numbers: dict[str, Any]) -> float:
-    accuracy, loss = numbers["valid_accuracy"], numbers["valid_loss"]
-    return float(-loss if accuracy is None else accuracy)
 
 
 def _frame(rows: list[dict[str, Any]]) -> "DataFrame":

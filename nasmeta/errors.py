@@ -77,4 +77,4 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     """The end of an error line: the valid name closest to `name`, or all of them if none is close."""
     options = [str(option) for option in valid]
     close = get_close_matches(str(name), options, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(options)) or 'none'}"
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(set(options))) or 'none'}"

@@ -100,7 +100,13 @@ class Outcome:
 class Job:
     """One trial to run: an architecture's canonical string and a budget in meta-iterations.
 
-    weights: this trial's own file. start: the file of another trial. Evaluator.evaluate explains both.
+    weights: the file that keeps its progress, from which it is resumed. In the end it holds the meta-learned
+    weights, if the evaluator leaves any.
+
+    start: the weights file of another trial. An evaluator that trains starts from it; others ignore it. If
+    that trial has the same architecture, training resumes bit by bit as if it had never stopped. Otherwise
+    its weights are taken over (SearchSpace.morph) and training begins at iteration 0.
+
     network: 0, or the number of a further network of the same architecture, which has a seed of its own.
     """
 
@@ -109,7 +115,7 @@ class Job:
     arch: str
     iterations: int
     weights: Path
-    start: Path | None
+    start: Path | None = None
     network: int = 0
 
 

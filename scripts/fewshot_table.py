@@ -226,7 +226,7 @@ def composition(settings: tuple[str, ...]) -> Composition:
 @cache
 def loaded(settings: tuple[str, ...]) -> tuple[Problem, EpisodeSampler]:
     """The learning problem and the meta-test episodes, loaded once in each process."""
-    return composition(settings).problem(), composition(settings).sampler("test")
+    return composition(settings).problem, composition(settings).sampler("test")
 
 
 def meta_train(unit: Unit) -> list[Row]:

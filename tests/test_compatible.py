@@ -18,6 +18,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import check_feasible
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal
+from nasmeta.run.recorder import Recorder
 from nasmeta.run.search import search
 from nasmeta.trial import Job, TrialResult
 
@@ -97,7 +98,7 @@ def run(composition: Composition, path: Path) -> dict[str, Any]:
     path.mkdir()
     directory = RunDirectory(path)
     with Journal(directory.journal) as journal:
-        return search(composition, directory, journal, [], lambda: False)
+        return search(composition, Recorder(composition, directory, journal), lambda: False)
 
 
 @pytest.mark.parametrize("evaluator", names("evaluator"))

@@ -18,6 +18,7 @@ from nasmeta.config.schema import parse
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import ConfigError
 from nasmeta.run.composition import Composition
+from nasmeta.testing.evaluators import judged
 from nasmeta.training.problem import Problem
 from tests.evaluators.tables import write_few_shot
 
@@ -75,7 +76,7 @@ def composition(space: str, learner: str, evaluator: str) -> Composition:
 @cache
 def samplers(learner: str) -> tuple[EpisodeSampler, EpisodeSampler]:
     """Training and validation tasks, drawn once for all spaces."""
-    problem = composition("conv", learner, "scratch").problem()
+    problem = composition("conv", learner, "scratch").problem
     return problem.train, problem.valid
 
 
@@ -93,13 +94,13 @@ def test_space_learner_and_evaluator_compose(
     space: str, learner: str, evaluator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = composition(space, learner, evaluator)
-    problem = whole.problem()
+    problem = whole.problem
     train, valid = samplers(learner)
     monkeypatch.setattr(Problem, "train", property(lambda _: train))
     monkeypatch.setattr(Problem, "valid", property(lambda _: valid))
     arch = str(whole.space.initial())
     judge = whole.evaluator(problem)
-    result = judge.evaluate(arch, 1, 0, tmp_path / "weights.pt", report=lambda _: None, stop=lambda: False)
+    result = judged(judge, arch, 1, tmp_path / "weights.pt")
     assert result.status == "ok", result.reason
     assert result.score is not None
     assert result.params

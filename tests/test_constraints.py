@@ -30,7 +30,7 @@ def composition(*overrides: str) -> Composition:
 
 def constraints(whole: Composition) -> Constraints:
     state = RunState()
-    return Constraints(whole, whole.evaluator(whole.problem()), state, state.apply)
+    return Constraints(whole, whole.evaluator(whole.problem), state, state.apply)
 
 
 def test_limits_are_kept_and_the_least_of_what_is_beyond_is_named() -> None:

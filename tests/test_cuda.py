@@ -300,7 +300,7 @@ def test_a_meta_batch_that_does_not_fit_is_cut() -> None:
     keys = ["dataset=strokes", "meta_learner=maml", "task.meta_batch=16", "device=cuda"]
     losses, memory = [], torch.cuda.get_device_properties(0).total_memory
     for limit in (memory, 1.5 * 2**30):
-        problem = Composition.of(parse(composed(keys), trusted=True)).problem()
+        problem = Composition.of(parse(composed(keys), trusted=True)).problem
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(limit / memory)
         try:

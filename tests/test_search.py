@@ -17,9 +17,10 @@ from nasmeta.networks.cost import measure_cost
 from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
+from nasmeta.run.evaluators import Evaluators
 from nasmeta.run.events import Event, TrialFinished
 from nasmeta.run.journal import Journal
-from nasmeta.run.judges import Judges
+from nasmeta.run.recorder import Recorder
 from nasmeta.run.search import search
 from nasmeta.training.problem import Problem
 from nasmeta.trial import Job
@@ -33,7 +34,9 @@ def run(
     composition = Composition.of(parse(composed([*TINY, *overrides]), trusted=True))
     directory = RunDirectory(path)
     with Journal(directory.journal) as journal:
-        return search(composition, directory, journal, observers or [], stop)
+        recorder = Recorder(composition, directory, journal)
+        recorder.announce.observers += observers or []
+        return search(composition, recorder, stop)
 
 
 def records(path: Path, event: str, **values: Any) -> list[dict[str, Any]]:
@@ -207,16 +210,16 @@ def test_a_reference_that_cannot_be_trained_is_said_and_ends_nothing(
     from nasmeta.errors import Diverged
     from nasmeta.reporting.tables.closing import closing_table
 
-    evaluate = Judges.evaluate
+    evaluate = Evaluators.evaluate
 
-    def failing(self: Judges, job: Job, *arguments: Any) -> Any:
+    def failing(self: Evaluators, job: Job, *arguments: Any) -> Any:
         if job.phase != "reference":
             return evaluate(self, job, *arguments)
         with monkeypatch.context() as patch:
             patch.setattr(Problem, "training", _raising(Diverged("the loss is nan")))
             return evaluate(self, job, *arguments)
 
-    monkeypatch.setattr(Judges, "evaluate", failing)
+    monkeypatch.setattr(Evaluators, "evaluate", failing)
     summary = run(tmp_path)
     assert summary["reference"]["test_loss"] is None
     assert summary["difference"] is None

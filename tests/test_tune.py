@@ -73,7 +73,7 @@ def test_a_key_may_be_nested() -> None:
 
 def test_a_candidate_has_its_own_learner() -> None:
     composition = Composition.of(config("meta_learner.inner_lr=0.01", RATE))
-    problem, reference = composition.problem(), composition.space.reference()
+    problem, reference = composition.problem, composition.space.reference()
     own = problem.for_arch(reference.having("meta_learner.inner_lr", 0.1))
     assert isinstance(own.learner, Maml)
     assert isinstance(problem.learner, Maml)

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,14 +43,6 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-CHECKPOINT = "best.pt, its run, or the name of a ready one (see `nasmeta list checkpoints`)"
-
-
-def _path(text: str) -> Path:
-    """A path with `~` expanded, which shells do not do after `--option=`."""
-    return Path(text).expanduser()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nasmeta",
@@ -60,128 +53,125 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nasmeta {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
     commands.add_parser(
         "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
     )
-    train_parser = commands.add_parser(
-        "train", help="train one architecture in full and test it: `train WHAT [overrides] [-m]`"
+    for name, (about, add_arguments) in COMMANDS.items():
+        add_arguments(commands.add_parser(name, help=about))
+    commands.add_parser(
+        "completion", help='complete commands, keys and options in bash or zsh: eval "$(nasmeta completion)"'
     )
-    train_parser.add_argument(
+    return parser
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "what",
         metavar="WHAT",
         help="an architecture's string; or a run or checkpoint, whose settings are the ones to start from",
     )
-    train_parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="as for search: budget.final_iterations=5000 seed=1"
-    )
-    train_parser.add_argument("-m", action="store_true", help="a sweep: -m seed=0,1,2")
-    _add_trust(train_parser)
+    _add_overrides(parser, "as for search: budget.final_iterations=5000 seed=1")
+    parser.add_argument("-m", action="store_true", help="a sweep: -m seed=0,1,2")
+    _add_trust(parser)
 
-    resume_parser = commands.add_parser("resume", help="resume an interrupted run or sweep; more for a run")
-    resume_parser.add_argument("directory", type=_path, metavar="DIR")
-    resume_parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="KEY=VALUE",
-        help="larger budgets, e.g. budget.trials=100; or changes, see --force",
-    )
-    resume_parser.add_argument(
+
+def _resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=_path, metavar="DIR")
+    _add_overrides(parser, "larger budgets, e.g. budget.trials=100; or changes, see --force")
+    parser.add_argument(
         "--force", action="store_true", help="resume even if settings that results depend on have changed"
     )
-    resume_parser.add_argument(
+    parser.add_argument(
         "--retry-failed", action="store_true", help="try the run's failed trials again; the results count"
     )
-    _add_trust(resume_parser)
+    _add_trust(parser)
 
-    evaluate_parser = commands.add_parser("evaluate", help="meta-test a checkpoint")
-    evaluate_parser.add_argument("checkpoint", type=checkpoint_path, metavar="CHECKPOINT", help=CHECKPOINT)
-    evaluate_parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. task.shot=5 dataset.root=FOLDER"
-    )
-    evaluate_parser.add_argument(
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint(parser)
+    _add_overrides(parser, "e.g. task.shot=5 dataset.root=FOLDER")
+    parser.add_argument(
         "--control",
         action="store_true",
         help="also train and test, on the same tasks, a random architecture and the 4-conv of equal size",
     )
-    evaluate_parser.add_argument("--json", action="store_true", help="print one JSON object")
-    _add_trust(evaluate_parser)
+    _add_json(parser, "print one JSON object")
+    _add_trust(parser)
 
-    predict_parser = commands.add_parser("predict", help="label images by a checkpoint and a few examples")
-    predict_parser.add_argument("checkpoint", type=checkpoint_path, metavar="CHECKPOINT", help=CHECKPOINT)
-    predict_parser.add_argument(
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint(parser)
+    parser.add_argument(
         "--support", type=_path, required=True, metavar="DIR", help="labelled images: DIR/CLASS/IMAGE"
     )
-    predict_parser.add_argument(
+    parser.add_argument(
         "--query", type=_path, nargs="+", required=True, metavar="PATH", help="images to label, or folders"
     )
-    predict_parser.add_argument(
+    parser.add_argument(
         "--output", type=_file_or_stdout, metavar="FILE", help="write here, not to stdout (which is -)"
     )
-    predict_parser.add_argument(
-        "--json", action="store_true", help="one JSON object a line, with all probabilities, instead of CSV"
-    )
-    predict_parser.add_argument(
+    _add_json(parser, "one JSON object a line, with all probabilities, instead of CSV")
+    parser.add_argument(
         "--unknown",
         nargs="?",
         const="unknown",
         metavar="LABEL",
         help="images that belong to no class get this label (default: unknown), by a calibrated distance",
     )
-    predict_parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
-    _add_trust(predict_parser)
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    _add_trust(parser)
 
-    export_parser = commands.add_parser("export", help="write a network that runs without torch")
-    export_parser.add_argument("checkpoint", type=checkpoint_path, metavar="CHECKPOINT", help=CHECKPOINT)
-    export_parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="e.g. batch_norm=running dataset.root=FOLDER"
-    )
-    export_parser.add_argument(
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    _add_checkpoint(parser)
+    _add_overrides(parser, "e.g. batch_norm=running dataset.root=FOLDER")
+    parser.add_argument(
         "--support",
         type=_path,
         metavar="DIR",
         help="labelled images, DIR/CLASS/IMAGE: the classifier adapted to them, not the embedding network",
     )
-    export_parser.add_argument(
+    parser.add_argument(
         "--format",
         choices=["onnx", "onnx-int8", "tflite", "tflite-int8"],
         default="onnx",
         help="onnx (default)",
     )
-    export_parser.add_argument(
+    parser.add_argument(
         "--parts",
         action="store_true",
         help="a folder of the embedding network, the classes' prototypes and C code that learns further ones",
     )
-    export_parser.add_argument(
+    parser.add_argument(
         "--max-loss",
         type=float,
         default=1.0,
         metavar="POINTS",
         help="accuracy that int8 may lose on meta-test tasks, in points (default 1)",
     )
-    export_parser.add_argument(
+    parser.add_argument(
         "--output", type=_file, metavar="FILE", help="default: classifier, embedding or parts, beside it"
     )
-    _add_trust(export_parser)
+    _add_trust(parser)
 
-    bench_parser = commands.add_parser("bench", help="how fast this machine meta-trains and evaluates")
-    bench_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
-    bench_parser.add_argument("--arch", metavar="ARCH", help="this network instead of the reference")
-    bench_parser.add_argument(
-        "--seconds", type=float, default=5.0, help="seconds a row takes at least (default 5)"
-    )
-    bench_parser.add_argument("--repeats", type=int, default=5, help="repeats of a row at least (default 5)")
-    bench_parser.add_argument("--json", action="store_true", help="print one JSON object a row")
 
-    doctor_parser = commands.add_parser("doctor", help="check this machine and a run before it starts")
-    doctor_parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for search")
-    doctor_parser.add_argument("--json", action="store_true", help="print one JSON object a finding")
+def _bench(parser: argparse.ArgumentParser) -> None:
+    _add_overrides(parser, "as for search")
+    parser.add_argument("--arch", metavar="ARCH", help="this network instead of the reference")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds a row takes at least (default 5)")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of a row at least (default 5)")
+    _add_json(parser, "print one JSON object a row")
 
-    report_parser = commands.add_parser("report", help="report.html of a run or a sweep")
-    report_parser.add_argument("directory", type=_path, metavar="DIR")
-    report_parser.add_argument("--output", type=_file, metavar="FILE", help="default: DIR/report.html")
-    report_parser.add_argument(
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    _add_overrides(parser, "as for search")
+    _add_json(parser, "print one JSON object a finding")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=_path, metavar="DIR")
+    parser.add_argument("--output", type=_file, metavar="FILE", help="default: DIR/report.html")
+    parser.add_argument(
         "--watch",
         type=_seconds,
         nargs="?",
@@ -189,30 +179,73 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="write it again every SECONDS (default 10) until the run has ended; the page reloads itself",
     )
-    _add_trust(report_parser)
+    _add_trust(parser)
 
-    show_parser = commands.add_parser("show", help="where a run or sweep stands, also while it goes on")
-    show_parser.add_argument("directory", type=_path, metavar="DIR")
 
-    compare_parser = commands.add_parser("compare", help="a table of runs")
-    compare_parser.add_argument(
+def _show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", type=_path, metavar="DIR")
+
+
+def _compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "directories", type=_path, nargs="+", metavar="DIR", help="runs, sweeps, or folders of them"
     )
-    compare_parser.add_argument("--sort", metavar="KEY", help="e.g. test_accuracy, params, or any setting")
-    form = compare_parser.add_mutually_exclusive_group()
+    parser.add_argument("--sort", metavar="KEY", help="e.g. test_accuracy, params, or any setting")
+    form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object a run")
     form.add_argument(
         "--format", choices=["md", "csv", "latex"], help="for papers: a row a setting, means over seeds"
     )
 
-    commands.add_parser(
-        "completion", help='complete commands, keys and options in bash or zsh: eval "$(nasmeta completion)"'
+
+def _list(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
+    parser.add_argument("--config-dir", type=_path, action="append", default=[], metavar="DIR")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "train": ("train one architecture in full and test it: `train WHAT [overrides] [-m]`", _train),
+    "resume": ("resume an interrupted run or sweep; more for a run", _resume),
+    "evaluate": ("meta-test a checkpoint", _evaluate),
+    "predict": ("label images by a checkpoint and a few examples", _predict),
+    "export": ("write a network that runs without torch", _export),
+    "bench": ("how fast this machine meta-trains and evaluates", _bench),
+    "doctor": ("check this machine and a run before it starts", _doctor),
+    "report": ("report.html of a run or a sweep", _report),
+    "show": ("where a run or sweep stands, also while it goes on", _show),
+    "compare": ("a table of runs", _compare),
+    "list": ("what can be composed, one line each", _list),
+}
+"""What each command does, in a line, and the function that adds its arguments."""
+
+
+def _add_overrides(parser: argparse.ArgumentParser, about: str) -> None:
+    # With a default, Python before 3.13 does not call it required.
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=about)
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "checkpoint",
+        type=checkpoint_path,
+        metavar="CHECKPOINT",
+        help="best.pt, its run, or the name of a ready one (see `nasmeta list checkpoints`)",
     )
 
-    list_parser = commands.add_parser("list", help="what can be composed, one line each")
-    list_parser.add_argument("group", nargs="?", metavar="GROUP", help="one config group only")
-    list_parser.add_argument("--config-dir", type=_path, action="append", default=[], metavar="DIR")
-    return parser
+
+def _add_json(parser: argparse.ArgumentParser, about: str) -> None:
+    parser.add_argument("--json", action="store_true", help=about)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-code", action="store_true", help="let the stored configuration name code outside nasmeta"
+    )
+
+
+def _path(text: str) -> Path:
+    """A path with `~` expanded, which shells do not do after `--option=`."""
+    return Path(text).expanduser()
 
 
 def _seconds(text: str) -> float:
@@ -233,9 +266,3 @@ def _file(text: str) -> Path:
 def _file_or_stdout(text: str) -> Path | None:
     """A path to write to; None for `-`, which is stdout."""
     return None if text == "-" else _path(text)
-
-
-def _add_trust(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--trust-code", action="store_true", help="let the stored configuration name code outside nasmeta"
-    )

@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.run.composition import Composition
+from nasmeta.task import TaskBatch
 from nasmeta.training.cuda_graphs import recorded_predict
+from nasmeta.training.problem import Problem
 
 MATRIX = 2048
 """Rows and columns of the matrices whose product measures the machine's speed."""
@@ -49,23 +52,16 @@ def benchmark(
     `arch` is an architecture's string, None for the reference. Each row is warmed up, then repeated at least
     `repeats` times and for at least `seconds`.
     """
-    space, keys = composition.space, composition.config.keys
-    problem = composition.problem()
+    space, device, meta_batch = composition.space, composition.device, composition.config.keys.task.meta_batch
+    problem, learner = composition.problem, composition.learner
     architecture = space.parse(arch) if arch else space.reference()
     training = problem.training(architecture, 10**9)
-    counted = replace(problem, device=torch.device("meta")).initial_state(architecture)
-    counted.network.execution = replace(counted.network.execution, precision="fp32")  # meta has no autocast
-    state, learner = training.state, composition.learner
-    batch = problem.train.batch(0, keys.task.meta_batch)
-    valid = problem.valid.batch(0, keys.task.meta_batch)
+    batch, valid = (sampler.batch(0, meta_batch) for sampler in (problem.train, problem.valid))
+    state = training.state
     training.finish()
-    counted.set_statistics({name: value.to("meta") for name, value in state.statistics.items()})
+    training_flops, evaluation_flops = _flops_of_a_task(problem, architecture, state, batch, valid)
     predict = recorded_predict(learner, state)
-    rate = matmul_rate(composition.device)
-
-    one = type(batch)._make(part[:1].to("meta") for part in batch)
-    training_flops = _flops(lambda: learner.meta_gradient(counted, one, 0))
-    evaluation_flops = _flops(lambda: learner.predict(counted, *(part[:1].to("meta") for part in valid[:3])))
+    rate = matmul_rate(device)
     jobs: list[tuple[str, Callable[[], object], int]] = [
         ("meta-training", lambda: training.step_on(batch), training_flops),
         ("meta-training, sampling included", training.step, training_flops),
@@ -73,29 +69,47 @@ def benchmark(
     ]
     rows = []
     for what, job, flops in jobs:
-        taken = times(job, composition.device, seconds, repeats)
-        speeds = [keys.task.meta_batch / t for t in taken]
+        speeds = [meta_batch / taken for taken in times(job, device, seconds, repeats)]
         middle = statistics.median(speeds)
-        share = flops * middle / rate
-        peak = peak_mib(composition.device)
+        share, peak = flops * middle / rate, peak_mib(device)
         rows.append(Measurement(what, middle, min(speeds), max(speeds), len(speeds), flops, share, peak))
-    setting = {
-        "arch": str(architecture),
-        "learner": type(learner).__name__,
+    machine = {"threads": torch.get_num_threads(), "torch": torch.__version__, "matmul_gflops": rate / 1e9}
+    return {"arch": str(architecture), **_setting(composition, state), **machine}, rows
+
+
+def _flops_of_a_task(
+    problem: Problem, arch: Any, state: MetaState, batch: TaskBatch, valid: TaskBatch
+) -> tuple[int, int]:
+    """The operations of one task in meta-training and in evaluation, counted on the meta device.
+
+    state: a network of `arch`, with its statistics. batch, valid: tasks of meta-training and of evaluation.
+    """
+    counted = replace(problem, device=torch.device("meta")).initial_state(arch)
+    counted.network.execution = replace(counted.network.execution, precision="fp32")  # meta has no autocast
+    counted.set_statistics({name: value.to("meta") for name, value in state.statistics.items()})
+    one, judged = (TaskBatch._make(part[:1].to("meta") for part in each) for each in (batch, valid))
+    learner = problem.learner
+    return (
+        _flops(lambda: learner.meta_gradient(counted, one, 0)),
+        _flops(lambda: learner.predict(counted, *judged[:3])),
+    )
+
+
+def _setting(composition: Composition, state: MetaState) -> dict[str, Any]:
+    """What is measured: the learner, its tasks, and how they are computed."""
+    keys, execution = composition.config.keys, state.network.execution
+    return {
+        "learner": type(composition.learner).__name__,
         "batch_norm": keys.batch_norm,
-        "task_parallel": state.network.execution.task_parallel,
+        "task_parallel": execution.task_parallel,
         "way": keys.task.way,
         "shot": keys.task.shot,
         "query": composition.dataset.queries("train", shot=keys.task.shot, query=keys.task.query),
         "meta_batch": keys.task.meta_batch,
-        "cuda_graphs": state.network.execution.cuda_graphs,
+        "cuda_graphs": execution.cuda_graphs,
         **composition.execution.in_use(composition.device),
         "device": str(composition.device),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "matmul_gflops": rate / 1e9,
     }
-    return setting, rows
 
 
 def matmul_rate(device: torch.device) -> float:

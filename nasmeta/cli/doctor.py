@@ -74,7 +74,7 @@ def examine(overrides: list[str]) -> Iterator[Finding]:
         return
     yield _finding("device", lambda: _device(composition))
     yield _finding("constraints", lambda: _constraints(composition))
-    if not composition.judges.search.trains_networks():
+    if not composition.trains_networks:
         yield Finding("ok", "table", "results are looked up, no network is trained")
         return
     data = _finding("data", lambda: _data(composition))
@@ -175,7 +175,7 @@ def _data(composition: Composition) -> Found:
 
 def _meta_gradient(composition: Composition) -> Found:
     """Compares the meta-gradient of one network on two tasks with differences of its meta-loss."""
-    learner, problem = composition.learner, composition.problem()
+    learner, problem = composition.learner, composition.problem
     if not is_derivative(learner):
         name = type(learner).__name__
         return "note", f"not compared: {name}, as composed, does not follow the derivative"
@@ -196,7 +196,7 @@ def _network(composition: Composition) -> Any:
 def _cost(composition: Composition) -> Found:
     """The time and memory of the run, from a few timed meta-iterations of one network."""
     keys, learner = composition.config.keys, composition.learner
-    budget, problem = keys.budget, composition.problem()
+    budget, problem = keys.budget, composition.problem
     training = problem.training(_network(composition), 10**9)
     iteration = statistics.median(times(training.step, composition.device, 0.0, STEPS))
     training.finish()
@@ -205,7 +205,7 @@ def _cost(composition: Composition) -> Found:
     judged = statistics.median(times(answer, composition.device, 0.0, STEPS)) / keys.task.meta_batch
     peak = f"{peak_mib(composition.device):,.0f} MiB"
     each = f"{1000 * iteration:.0f} ms a meta-iteration, {1000 * judged:.1f} ms a test task, {peak}"
-    if not composition.judges.search.continues:
+    if not composition.evaluators.search.continues:
         return "ok", each
     trials = budget.trials + (budget.reference_trials if keys.tune else 0)
     search = trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)

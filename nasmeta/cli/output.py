@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasmeta.config.arguments_of_hydra import in_quotes
 from nasmeta.config.schema import needs_trust
-from nasmeta.errors import RunDirectoryError
+from nasmeta.errors import ConfigError, RunDirectoryError
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.manifest import MANIFEST, Manifest
 from nasmeta.runtime import files
@@ -25,6 +25,8 @@ def claim(config: DictConfig, kind: str) -> None:
     to the name that was found.
     """
     overrides = OmegaConf.select(config, "hydra.overrides.hydra") or []
+    if not str(config.hydra[kind].dir):
+        raise ConfigError(f"hydra.{kind}.dir: got '', should be a directory; `.` is the current one")
     named = any(str(override).startswith(f"hydra.{kind}.dir=") for override in overrides)
     directory = Path(str(config.hydra[kind].dir)).expanduser()
     if named:

@@ -39,7 +39,7 @@ def resume(options: argparse.Namespace) -> int:
             )
         _resume_sweep(options, manifest)
     else:
-        _resume_run(options, RunDirectory(options.directory).load_config(), options.directory, None)
+        _resume_run(options, options.directory)
     return 0
 
 
@@ -83,21 +83,24 @@ def _resume_job(
     options: argparse.Namespace, plan: Plan, job: Job, path: Path, prune: Prune | None
 ) -> Numbers:
     """Begins or resumes a job of the sweep in its directory `path`; can be pickled."""
-    return _resume_run(options, job.config, path, plan.command(job), prune)
+    return _resume_run(options, path, (job.config, plan.command(job)), prune)
 
 
 def _resume_run(
     options: argparse.Namespace,
-    stored: Any,
     path: Path,
-    command: SearchCommand | None,
+    planned: tuple[dict[str, Any], SearchCommand] | None = None,
     prune: Prune | None = None,
 ) -> Numbers:
-    """Resumes the run in `path`, or begins it with the configuration `stored` and its `command`."""
+    """Resumes the run in `path`. A job of a sweep that has not begun begins as it was `planned`.
+
+    planned: its configuration and its command.
+    """
     directory = RunDirectory(path)
     begun, state = directory.journal.is_file(), RunState.replay(journal.events(directory.journal))
-    if begun:  # the run knows what it was last started with
-        stored, command = directory.load_config(), records.command(state.starts) or command
+    stored, command = planned or ({}, None)
+    if begun or planned is None:  # the run knows what it was last started with
+        stored, command = directory.load_config(state.starts), records.command(state.starts) or command
     config = reconfigured(stored, options.overrides, trusted=options.trust_code)
     if options.retry_failed and not state.failed:
         log.info("%s: no trial has failed, so none is tried again", path)

@@ -9,16 +9,17 @@ from typing import Any
 from nasmeta.config.schema import Config
 from nasmeta.errors import Interrupted, StorageError
 from nasmeta.reporting.learning import Learning
+from nasmeta.reporting.numbers import validation_score
 from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import check_unchanged, environment, recorded
-from nasmeta.run.growth import check_growth, grown
+from nasmeta.run.environment import check_unchanged
+from nasmeta.run.growth import check_growth
 from nasmeta.run.journal import Journal
 from nasmeta.run.manifest import Numbers, numbers_of
 from nasmeta.run.pruning import Prune
+from nasmeta.run.recorder import Recorder
 from nasmeta.run.search import search
-from nasmeta.run.state import RunState
 from nasmeta.runtime import signals
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.command_lines import SearchCommand, command_line
@@ -48,17 +49,15 @@ def complete(
     directory.keep_config(config.to_dict())  # first: with only a journal, the run could not be resumed
     again = command_line("resume", path, trusted=config.needs_trust)
     with directory.lock(), Journal(directory.journal) as journal, signals.interruptible() as stop:
-        state = RunState.replay(journal.events)
-        before, now = recorded(state.starts), environment(composition)
-        check_unchanged(path, before, now, force=force, asked=bool(state.asked), overrides=overrides)
-        added = grown(before["config"], now["config"]) if before else {}
-        for line in check_growth(composition, state, added):
+        recorder = Recorder(composition, directory, journal, command)
+        session, asked = recorder.session, bool(recorder.state.asked)
+        check_unchanged(path, session, force=force, asked=asked, overrides=overrides)
+        for line in check_growth(composition, recorder.state, session.added):
             log.warning("%s", line)
         observers = _observers(config, directory)
+        recorder.announce.observers += observers
         try:
-            return search(
-                composition, directory, journal, observers, stop, command, prune, retry_failed=retry_failed
-            )
+            return search(composition, recorder, stop, prune, retry_failed=retry_failed)
         except Interrupted as interrupted:
             raise Interrupted(f"{interrupted}; resume with: {again}") from None
         except StorageError as error:
@@ -74,9 +73,7 @@ def complete(
 def show(summary: dict[str, Any], config: Config, path: Path) -> Numbers:
     """Prints a run's closing table; returns the numbers of its best network."""
     print(closing_table(summary, path, trusted=config.needs_trust, resumable=True))
-    best = summary["best"]
-    accuracy, loss = best["valid_accuracy"], best["valid_loss"]
-    return numbers_of(best, float(-loss if accuracy is None else accuracy))
+    return numbers_of(summary["best"], validation_score(summary["best"]))
 
 
 def _observers(config: Config, directory: RunDirectory) -> list[Any]:

@@ -4,6 +4,7 @@ It is a `nasmeta search` whose strategy has chosen the architecture already. So 
 resumption, the reference beside it and the report are those of a search.
 """
 
+import os
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,7 +15,7 @@ from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.as_overrides import as_overrides, literal
 from nasmeta.config.overrides import composed, with_todays_keys
 from nasmeta.config.schema import CHOSEN, parse
-from nasmeta.errors import ConfigError
+from nasmeta.errors import CheckpointError, ConfigError
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.trained.checkpoint import load_network
 from nasmeta.trained.ready import FOLDER, index
@@ -45,6 +46,8 @@ def train(arguments: list[str]) -> int:
         stored = SearchCommand(
             overrides=tuple(as_overrides(parse(with_todays_keys(network.config), trusted=trusted)))
         )
+    elif os.sep in what or path.suffix == ".pt":
+        raise CheckpointError(f"{what}: no such run or checkpoint; name one, or an architecture's string")
     elif recipe:
         stored, overrides = _recipe(overrides)
     return search([*options, *stored.changed(overrides, CHOSEN).overrides, *_chosen(arch)])

@@ -28,14 +28,22 @@ def explain(error: Exception) -> Exception:
         return stumbled if _raised_by_hydra(error) else error
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return ConfigError(f"{error.override}: Hydra cannot read this override: {text.splitlines()[0]}")
+        return ConfigError(f"{error.override}: {_not_parsed(str(error.override))}")
     if isinstance(error, MissingConfigException):
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
         return ConfigError(_not_overridden(match.group(1), error.__cause__, text))
-    if isinstance(error, OmegaConfBaseException) and error.full_key:
-        return ConfigError(f"{error.full_key}: {text.splitlines()[0]}")
+    for cause in (error, error.__cause__):  # Hydra's own error about a wrong type says less
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return ConfigError(f"{cause.full_key}: {str(cause).splitlines()[0]}")
     return ConfigError(" ".join(line.strip() for line in text.splitlines()[:2] if line.strip()))
+
+
+def _not_parsed(override: str) -> str:
+    """What is wrong with an override that Hydra's grammar does not have."""
+    if not re.match(r"[~+]{0,2}[\w./@:-]+=", override):
+        return "not an override; write KEY=VALUE or GROUP=OPTION"
+    return "Hydra cannot parse the value; write KEY=VALUE, or KEY=A,B in a sweep (-m)"
 
 
 def _raised_by_hydra(error: Exception) -> bool:
@@ -58,6 +66,8 @@ def _missing_option(text: str) -> str:
     if f"{group}={option}" in EXTRAS:
         extra = EXTRAS[f"{group}={option}"]
         return f"{group}={option}: is not installed: pip install 'nasmeta[{extra}]'"
+    installable = [name.partition("=")[2] for name in EXTRAS if name.startswith(f"{group}=")]
+    options += [name for name in installable if name not in options]
     if not group:
         return f"{option}: no such configuration"
     valid = suggest(option, options) if options else f"see `nasmeta list {group}`"
@@ -67,7 +77,9 @@ def _missing_option(text: str) -> str:
 def _origin(text: str) -> str:
     """The user's file that Hydra's message is about; empty if it is about the command line."""
     match = re.match(r"In '([^']+)'", text)
-    return "" if match is None or match[1] == "search" else f" (in the defaults list of {match[1]}.yaml)"
+    if match is None or match[1] in ("search", "hydra/config"):
+        return ""
+    return f" (in the defaults list of {match[1]}.yaml)"
 
 
 def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
@@ -84,5 +96,7 @@ def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     parent = unknown.rpartition(".")[0]
     names = [str(name) for name in beside] if isinstance(beside, DictConfig) else []
     known = [name for name in names if name not in ("_target_", "hydra")]
+    if parent == "hydra.launcher" and not known:
+        return f"{unknown}: the chosen launcher has no settings; choose one that has: {', '.join(EXTRAS)}"
     valid = [f"{parent}.{name}" if parent else name for name in known]
     return f"{unknown}: no such key; {suggest(unknown, valid)}"

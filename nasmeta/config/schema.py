@@ -84,6 +84,10 @@ class Config:
         """Whether a command takes it with `--trust-code` only, once it is stored."""
         return needs_trust(self.to_dict())
 
+    def target(self, group: str) -> Any:
+        """The class, or for an optimizer the function, that the group's option names."""
+        return resolve(group, self.groups[group]["_target_"], trusted=True)
+
     def build(self, group: str, **injected: Any) -> Any:
         """Builds the group's object, see `build`."""
         return build(group, self.groups[group], self.trust, **injected)
@@ -95,8 +99,7 @@ class Config:
     def used(self, group: str) -> dict[str, Any]:
         """The group's values as `build` uses them: without what a stored configuration may not choose."""
         option = self.groups[group]
-        target = resolve(group, option["_target_"], trusted=True)
-        return option | _replaced(group, target, option, group, self.trust)
+        return option | _replaced(group, self.target(group), option, group, self.trust)
 
     def hparams(self) -> dict[str, str | int | float | bool]:
         """Every value by its dotted key; lists and None as text."""

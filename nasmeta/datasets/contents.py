@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from nasmeta.runtime.text import some
+from nasmeta.runtime.validation import first_problem
 from nasmeta.task import Split
 
 MAX_CLASSES = 1_000_000
@@ -59,9 +60,7 @@ def read(values: Any) -> Contents:
     try:
         return _CONTENTS.validate_python(values)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(str(part)[:MAX_FINGERPRINT] for part in problem["loc"])
-        raise ValueError(f"{where}: {problem['msg']}") from error
+        raise ValueError(first_problem(error)) from error
 
 
 def fingerprint(values: Any) -> str:

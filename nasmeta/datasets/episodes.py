@@ -29,13 +29,15 @@ def distinct(rng: np.random.Generator, population: Indices, draws: int) -> Indic
 
 
 class ImageEpisodeSampler(EpisodeSampler):
-    """Draws `way`-way tasks from a table whose images are already on the device.
+    """Draws tasks from a table whose images are already on the device.
+
+    way: classes of a task, each with `shot` support and `query` query images. mean, std: of each channel.
 
     The indices are drawn on the host from `stream(seed, "episodes", split, iteration)`, so the episodes are
     the same on every device. They go to the device in one transfer. There the images are gathered and
-    normalized to (x / 255 - mean) / std, with one mean and std for each channel. Image tensors are
-    channels_last in memory: for x [T, N, C, H, W] of a batch, x[t] and merge_tasks(x) have the strides
-    (H*W*C, 1, W*C, C), also if C = 1.
+    normalized to (x / 255 - mean) / std. Image tensors are
+    channels_last in memory: for x [T, N, C, H, W] of a batch, x[t] has the strides (H*W*C, 1, W*C, C), also
+    if C = 1.
     """
 
     def __init__(
@@ -94,12 +96,3 @@ class ImageEpisodeSampler(EpisodeSampler):
     def _images(self, pixels: Tensor, tasks: int) -> Tensor:
         """A view of pixels [T * N, H * W * C] as [T, N, C, H, W] in channels_last memory."""
         return pixels.view(tasks, -1, *self._image_shape).permute(0, 1, 4, 2, 3)
-
-
-def merge_tasks(images: Tensor) -> Tensor:
-    """A view of images [T, N, C, H, W] as [T * N, C, H, W] that stays channels_last.
-
-    `flatten(0, 1)` does the same if C > 1. But for grey images it gives the channel a stride of H * W, which
-    convolutions take for the channels-first layout.
-    """
-    return images.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)

@@ -72,6 +72,8 @@ class Omniglot(ImageDataset):
     and the others train. (Vinyals et al. 2016 mix the characters of all alphabets. That is easier, since test
     characters then have siblings in training.)
 
+    download: whether missing archives are fetched. cache: the folder for decoded images; None for no cache.
+
     With `rotations`, a character turned by 90, 180 or 270 degrees is a separate class in the same split.
     All upright characters come first, then all turned by 90 degrees, and so on.
     """

@@ -23,7 +23,8 @@ Ranges = dict[str, tuple[float, float]]
 class Sinusoid(Dataset):
     """Tasks y = amplitude * sin(x - phase), with amplitude, phase and x uniform in their ranges.
 
-    The phase is in [0, `phase_max`] radians. A task has `shot` support points, `query` query points and one
+    Amplitudes are in [`amplitude_min`, `amplitude_max`], x in [`x_min`, `x_max`], and phases in [0,
+    `phase_max`] radians. A task has `shot` support points, `query` query points and one
     output. `task.way` does not count, since a regression has no classes. The splits are different draws from
     the same distribution, as in the paper.
     """
@@ -70,7 +71,10 @@ class Sinusoid(Dataset):
 
 
 class SinusoidSampler(EpisodeSampler):
-    """Draws sine waves from `stream(seed, "episodes", split, iteration)`, on the host in float64."""
+    """Draws sine waves from `stream(seed, "episodes", split, iteration)`, on the host in float64.
+
+    ranges: those of the dataset. shot, query: points of a task. device: where batches go.
+    """
 
     def __init__(
         self, ranges: Ranges, *, shot: int, query: int, seed: int, split: Split, device: torch.device

@@ -20,7 +20,8 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 class Strokes(ImageDataset):
     """Characters of two to five strokes, with `examples` hand-drawn versions of each; see stroke_programs.
 
-    Images are ink 255 on 0, with `size` x `size` pixels. A class depends on `seed` alone: class 7 of a split
+    train_classes, valid_classes, test_classes: the numbers of classes in the splits. Images are ink 255 on 0,
+    with `size` x `size` pixels. A class depends on `seed` alone: class 7 of a split
     is the same however many classes there are. No class, and no near relative of one, is in two splits.
 
     `distortion` scales how much the examples of a class differ; at 0 they are identical. At 1, ProtoNet's

@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from nasmeta.errors import Diverged
@@ -14,7 +14,7 @@ from nasmeta.networks.cost import measure_cost
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop
-from nasmeta.trial import COUNTED, Cost, Criterion, MetaTested, TrialResult
+from nasmeta.trial import COUNTED, Cost, Criterion, Job, MetaTested, TrialResult
 
 Report = Callable[[Progress], None]
 """Called with each reading of a trial's metrics."""
@@ -22,23 +22,23 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What an evaluator judges: an architecture of problem.space; `Evaluator.evaluate` explains the rest."""
+    """What an evaluator judges: the architecture `arch` of a job, in problem.space.
+
+    problem: with the learner and the optimizer of this architecture.
+    """
 
     problem: Problem
     arch: Any
-    iterations: int
-    trial: int
-    weights: Path
-    start: Path | None
+    job: Job
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What an evaluator found, in the terms of TrialResult; None is what it does not know."""
+    """What an evaluator found: fields of TrialResult. None is what it does not know."""
 
-    accuracy: float | None = None
-    ci95: float | None = None
-    loss: float | None = None
+    valid_accuracy: float | None = None
+    valid_ci95: float | None = None
+    valid_loss: float | None = None
     train_loss: float | None = None
     proxy: float | None = None
     train_seconds: float = 0.0
@@ -62,9 +62,9 @@ class Judgement:
         if not math.isfinite(score.loss):
             raise Diverged(f"the meta-validation loss is {score.loss}")
         return cls(
-            accuracy=score.accuracy,
-            ci95=score.ci95,
-            loss=score.loss,
+            valid_accuracy=score.accuracy,
+            valid_ci95=score.ci95,
+            valid_loss=score.loss,
             train_loss=train_loss,
             train_seconds=train_seconds,
             kept_iteration=kept_iteration,
@@ -124,67 +124,36 @@ class Evaluator(ABC):
         """The meta-test of an architecture, for an evaluator that leaves no weights."""
         raise NotImplementedError(f"{type(self).__name__} leaves weights: they are meta-tested")
 
-    def evaluate(
-        self,
-        arch: str,
-        iterations: int,
-        trial: int,
-        weights: Path,
-        *,
-        start: Path | None = None,
-        report: Report,
-        stop: Stop,
-    ) -> TrialResult:
-        """Judges an architecture, given as its canonical string, after `iterations` of meta-training.
+    def evaluate(self, job: Job, report: Report, stop: Stop) -> TrialResult:
+        """Judges the architecture of a job after its meta-training.
 
-        Idempotent: the same arguments give the same result on the same machine, however often it was
-        interrupted. weights: the file that keeps its progress, from which a later call resumes. On return it
-        holds the meta-learned weights, if the evaluator leaves any.
-
-        start: the weights file of another trial. An evaluator that trains starts from it; others ignore it.
-        If that trial has the same architecture, training resumes bit by bit as if it had never stopped.
-        Otherwise its weights are taken over (SearchSpace.morph) and training begins at iteration 0.
-
+        Idempotent: the same job gives the same result on the same machine, however often it was interrupted.
         Raises Interrupted, with progress saved, once `stop()` is true. A network that cannot be judged is a
         failed result, not an exception.
         """
         began = time.monotonic()
-        architecture = self.problem.space.parse(arch)
+        result = partial(TrialResult, trial=job.trial, arch=job.arch, iterations=job.iterations)
+        arch = self.problem.space.parse(job.arch)
         cost: Cost | None = None
         try:
-            cost = self.cost(architecture)
-            problem = self.problem.for_arch(architecture)
-            candidate = Candidate(problem, architecture, iterations, trial, weights, start)
-            found = self._judge(candidate, report, stop)
+            cost = self.cost(arch)
+            found = self._judge(Candidate(self.problem.for_arch(arch), arch, job), report, stop)
         except FAILURES as error:
             seconds = 0.0 if self.simulated_time else time.monotonic() - began
             cost = cost if cost or self.simulated_time else Cost(0, 0)
-            return TrialResult(
-                trial=trial,
-                arch=arch,
-                iterations=iterations,
+            return result(
                 status="failed",
                 reason=failure(error),
                 **_fields(cost),
                 train_seconds=seconds if self.leaves_weights else 0.0,
                 seconds=seconds,
             )
-        return TrialResult(
-            trial=trial,
-            arch=arch,
-            iterations=iterations,
+        return result(
             status="ok",
-            valid_accuracy=found.accuracy,
-            valid_ci95=found.ci95,
-            valid_loss=found.loss,
-            train_loss=found.train_loss,
             criterion=self.criterion,
-            **_fields(cost),
-            train_seconds=found.train_seconds,
             seconds=found.train_seconds if self.simulated_time else time.monotonic() - began,
-            proxy=found.proxy,
-            weights_version=found.weights_version,
-            kept_iteration=found.kept_iteration,
+            **_fields(cost),
+            **vars(found),
         )
 
     @abstractmethod

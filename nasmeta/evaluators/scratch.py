@@ -47,7 +47,7 @@ class Scratch(Evaluator):
             saved = _training(problem, candidate)
             limit = limited(stop, self.max_seconds, spent=saved.seconds)
             if self.keep is None:
-                saved.run(candidate.iterations, report, limit)
+                saved.run(candidate.job.iterations, report, limit)
             else:
                 run_and_keep_best(saved, self.keep, problem, report, limit)
             saved.finish()
@@ -61,16 +61,13 @@ class Scratch(Evaluator):
 
 def _training(problem: Problem, candidate: Candidate) -> Resumable[MetaTraining]:
     """The training of a candidate, resumed from its own file; if that is not there, from `start`."""
-    arch = candidate.arch
+    arch, job = candidate.arch, candidate.job
     saved = Resumable(
-        candidate.weights,
-        lambda: problem.training(arch, candidate.iterations),
-        str(arch),
-        problem.save_seconds,
+        job.weights, lambda: problem.training(arch, job.iterations), str(arch), problem.save_seconds
     )
-    if not saved.resumed and candidate.start is not None:
-        payload = checkpoint.load_weights(candidate.start)
-        with checkpoint.fitting(candidate.start):
+    if not saved.resumed and job.start is not None:
+        payload = checkpoint.load_weights(job.start)
+        with checkpoint.fitting(job.start):
             _start_from(saved.training, payload, problem, arch)
     return saved
 

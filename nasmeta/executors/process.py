@@ -51,7 +51,8 @@ class ProcessExecutor(Executor):
     """Runs up to `workers` trials at once in processes, which are started when there is a job for them.
 
     devices: what they compute on, `per_device` workers on each, whatever `workers` is; None: all on the run's
-    own device. They must be of one kind, or trials give different results.
+    own device. They must be of one kind, or trials give different results. order: see the module. rebuild,
+    follow, stop: see Executor.
     """
 
     separate = True
@@ -192,7 +193,7 @@ class _Worker:
     def died(self) -> TrialResult:
         """The failed result of the job of a worker that died; raises RunFailed if it was never ready."""
         self.process.join()
-        how = _told(self.process.exitcode)
+        how = _how_it_ended(self.process.exitcode)
         if not self.ready:
             raise RunFailed(f"a worker process {how} before its first trial; is there memory for so many?")
         return lost(self.job, f"its worker process {how}", time.monotonic() - self._began)
@@ -216,7 +217,7 @@ def _signals_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _told(exitcode: int | None) -> str:
+def _how_it_ended(exitcode: int | None) -> str:
     """How a process ended, for a sentence about it."""
     if exitcode is None or exitcode >= 0:
         return f"ended with exit code {exitcode}"

@@ -57,7 +57,8 @@ Address = Annotated[
 class RayExecutor(Executor):
     """Runs up to `workers` trials at once on the Ray cluster at `address`; None starts one on this machine.
 
-    `cpus` and `gpus` are what each worker gets. With gpus=0.5, two workers share a GPU.
+    `cpus` and `gpus` are what each worker gets. With gpus=0.5, two workers share a GPU. order: see the
+    module. rebuild, follow, stop: see Executor.
     """
 
     separate = True
@@ -195,7 +196,7 @@ class RayExecutor(Executor):
 
     def _result(self, running: "_Running") -> TrialResult:
         try:
-            answer = self._told(running)
+            answer = self._answer_of(running)
         except self._ray.exceptions.RayTaskError as error:
             raise RunFailed(f"a worker failed: {' '.join(str(error.cause).split())}") from error
         except self._ray.exceptions.RayActorError as error:
@@ -209,7 +210,7 @@ class RayExecutor(Executor):
         assert isinstance(answer, TrialResult)
         return answer
 
-    def _told(self, running: "_Running") -> Answer:
+    def _answer_of(self, running: "_Running") -> Answer:
         """How a job has ended, once its readings are passed on."""
         answer: Answer = self._ray.get(running.answer)
         self._pass_on()
@@ -228,7 +229,7 @@ class RayExecutor(Executor):
         saved, _ = self._ray.wait(list(answers), num_returns=len(answers), timeout=SAVING_SECONDS)
         for answer in saved:
             with suppress(Exception):  # a worker that failed has nothing to tell
-                self._told(answers[answer])
+                self._answer_of(answers[answer])
         raise Interrupted(f"stopped with {len(answers)} of its trials in progress")
 
 

@@ -114,12 +114,16 @@ class MetaLearner(ABC):
         support_x [N, ...], support_y [N], or [N, outputs] for regression. Raises ConfigError if the answer to
         a query depends on the other queries.
         """
-        if self.batch_norm.depends_on_companions and state.network.norms:
+        if self.depends_on_companions(state):
             raise ConfigError(
                 "batch_norm: transductive normalizes a query by those that come with it, so a network "
                 "cannot answer a single one; use support or running"
             )
         return self._adapt(state, support_x, support_y)
+
+    def depends_on_companions(self, state: MetaState) -> bool:
+        """Whether the answer to a query depends on the other queries of the same call."""
+        return self.batch_norm.depends_on_companions and bool(state.network.norms)
 
     @abstractmethod
     def _adapt(self, state: MetaState, support_x: Tensor, support_y: Tensor) -> TaskNetwork:

@@ -30,6 +30,11 @@ class MetaState:
     recording: bool = False
 
     @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return next(iter(self.parameters.values())).device
+
+    @property
     def network_parameters(self) -> Parameters:
         """The network's own parameters, without what is meta-learned besides them."""
         return {name: self.parameters[name] for name in self.network.names}
@@ -44,8 +49,7 @@ class MetaState:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(parameters[name])
-        device = next(iter(self.parameters.values())).device
-        self.set_statistics({name: value.to(device) for name, value in statistics.items()})
+        self.set_statistics({name: value.to(self.device) for name, value in statistics.items()})
 
     def to(self, device: torch.device) -> "MetaState":
         """Moves the tensors to `device`; returns this state."""

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from nasmeta.runtime.text import printable
 from nasmeta.trial import TrialResult
@@ -61,6 +63,15 @@ def measured(
     if accuracy is not None:
         return percent(accuracy, ci95)
     return "-" if loss is None else error(loss, ci95)
+
+
+def validation_score(numbers: Mapping[str, Any]) -> float:
+    """The validation accuracy of a network, or minus the loss for regression: more is better.
+
+    numbers: its `valid_accuracy` and `valid_loss`, as summary.json has them.
+    """
+    accuracy, loss = numbers["valid_accuracy"], numbers["valid_loss"]
+    return float(-loss if accuracy is None else accuracy)
 
 
 def score(result: TrialResult) -> str:

@@ -18,14 +18,14 @@ from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.limits import FAILURES
 from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES
 from nasmeta.evaluators.zero_cost.untrained import Untrained
-from nasmeta.executors.base import Executor, Judge
+from nasmeta.executors.base import Judge
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.execution import Execution, check
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
-from nasmeta.run.judges import Judges
+from nasmeta.run.evaluators import Evaluators
 from nasmeta.run.placement import check_devices, sharing
 from nasmeta.runtime.device import pick, warn_of_sharing
 from nasmeta.search_spaces.base import SearchSpace
@@ -90,20 +90,14 @@ class Composition:
             composition = _relaxed(composition, strategy.relaxation, strategy.adaptation)
             space = composition.space
         composition = replace(composition, objectives=strategy.objectives, trials=strategy.trials)
-        evaluator = composition.judges.search
-        check_compatible(Parts(strategy, evaluator, composition.executor, learner, keys))
+        evaluator = composition.evaluators.search
+        check_compatible(Parts(strategy, evaluator, config.target("executor"), learner, keys))
         for tracker in keys.logger.values():
             resolve("logger", tracker["_target_"], trusted=True).check()
         check_devices(config.groups["executor"], composition.device, keys.precision)
         if evaluator.trains_networks():
             measure_cost(space, space.initial(), task)  # raises if the space is for other inputs
         return composition
-
-    @property
-    def executor(self) -> type[Executor]:
-        """The class of the executor."""
-        found: type[Executor] = resolve("executor", self.config.groups["executor"]["_target_"], trusted=True)
-        return found
 
     @property
     def execution(self) -> Execution:
@@ -119,15 +113,15 @@ class Composition:
     def strategy(
         self,
         feasible: Feasible,
-        problem: Problem | None = None,
         progress_file: ProgressFile | None = None,
         *,
         costs: Costs | None = None,
         trials: int | None = None,
     ) -> Strategy:
-        """A new strategy for the search. If it trains networks itself, it uses `problem`.
+        """A new strategy for the search.
 
-        trials: how many it begins with, if not budget.trials.
+        feasible: whether it may propose an architecture. progress_file: where it keeps its own training.
+        costs: counts what an architecture costs. trials: how many it begins with, if not budget.trials.
         """
         keys = self.config.keys
         context = SearchContext(
@@ -137,8 +131,8 @@ class Composition:
             iterations=keys.budget.search_iterations,
             feasible=feasible,
             costs=costs or partial(measure_cost, self.space, task=self.task),
-            proxies=partial(_zero_cost, self.task, self.problem),
-            problem=problem or self.problem(),
+            proxies=partial(_zero_cost, self.problem),
+            problem=self.problem,
             progress_file=progress_file or ProgressFile(),
         )
         strategy: Strategy = self.config.build("strategy", context=context)
@@ -150,10 +144,14 @@ class Composition:
         return evaluator
 
     @cached_property
-    def judges(self) -> Judges:
-        """What judges the run's trials. It is made once for a command, and loads its data when told to."""
-        problem = self.problem()
-        return Judges(self.evaluator(problem), problem, self.config.keys.budget)
+    def evaluators(self) -> Evaluators:
+        """They judge the run's trials. They are made once for a command, and load their data when told to."""
+        return Evaluators(self.evaluator(self.problem), self.problem, self.config.keys.budget)
+
+    @property
+    def trains_networks(self) -> bool:
+        """Whether the run meta-trains any network, so needs data and has a best.pt."""
+        return self.evaluators.search.trains_networks()
 
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
@@ -171,11 +169,11 @@ class Composition:
     @cached_property
     def data(self) -> Contents | None:
         """The contents of every split, which loads all data; None if the run trains no network."""
-        target = self.config.groups["evaluator"]["_target_"]
-        if not resolve("evaluator", target, trusted=True).trains_networks():
+        if not self.trains_networks:
             return None
         return {split: self.dataset.contents(split) for split in SPLITS}
 
+    @cached_property
     def problem(self) -> Problem:
         """The problem that the search solves. Its data is loaded when it is first used."""
         return Problem.of(
@@ -203,9 +201,7 @@ def _relaxed(plain: Composition, relaxation: Relaxation, adaptation: Adaptation 
     return replace(plain, learner=learner, space=space, adaptive=Adaptive(relaxation, adaptation))
 
 
-def _zero_cost(
-    task: TaskSpec, make_problem: Callable[[], Problem], name: str, batches: int
-) -> Callable[[Any], float]:
+def _zero_cost(problem: Problem, name: str, batches: int) -> Callable[[Any], float]:
     """A function from architectures to the zero-cost score `name` on a training's first `batches`.
 
     It returns NaN if the score cannot be computed. Raises ConfigError if there is no such score, or if it is
@@ -213,9 +209,8 @@ def _zero_cost(
     """
     if name not in PROXIES:
         raise ConfigError(f"strategy.proxy: {name!r} is not a zero-cost score; {suggest(name, PROXIES)}")
-    if name in CLASSIFICATION_ONLY and task.kind != "classification":
+    if name in CLASSIFICATION_ONLY and problem.task.kind != "classification":
         raise ConfigError(f"strategy.proxy: {name} is for classification, and these tasks have no classes")
-    problem = make_problem()
 
     def score(arch: Any) -> float:
         try:
@@ -253,8 +248,8 @@ def rebuild(config: Config, data: dict[Split, str], device: str, dataset: Datase
     """
     keys = config.keys.model_copy(update={"device": device})
     composition = Composition.of(replace(config, keys=keys), dataset)
-    judges = composition.judges
-    judges.load()
+    evaluators = composition.evaluators
+    evaluators.load()
     for split, fingerprint in data.items():
         found = composition.dataset.contents(split).fingerprint
         if found != fingerprint:
@@ -262,7 +257,7 @@ def rebuild(config: Config, data: dict[Split, str], device: str, dataset: Datase
                 f"dataset: a worker found other {split} data than the run (fingerprint {found}, not "
                 f"{fingerprint}); give all of them the same files, and start or resume the run"
             )
-    return judges.evaluate
+    return evaluators.evaluate
 
 
 def fingerprints(composition: Composition) -> dict[Split, str]:

@@ -16,6 +16,8 @@ from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.latency import measure_latency
 from nasmeta.run.compatible import LIMITED
 from nasmeta.run.composition import Composition
+from nasmeta.run.environment import environment
+from nasmeta.run.history import earlier_trials
 from nasmeta.run.records import JournalEvent, Measured, Uncountable
 from nasmeta.run.state import RunState
 from nasmeta.task import SPLITS
@@ -163,14 +165,16 @@ class Constraints:
 def ready(config: Config) -> Composition:
     """The composition of a run that can begin, with its data loaded.
 
-    Raises UserError if parts do not fit, if no architecture meets the constraints, or if the data is missing
-    or damaged.
+    Raises UserError if parts do not fit, if no architecture meets the constraints, if the data is missing or
+    damaged, or if the trials of earlier runs cannot be used.
     """
     composition = Composition.of(config)
     check_feasible(composition)
-    if composition.judges.search.trains_networks():
+    if composition.trains_networks:
         for split in SPLITS:
             composition.sampler(split)
+    if config.keys.history:
+        earlier_trials(config.keys.history, environment(composition))
     return composition
 
 
@@ -183,8 +187,8 @@ def check_feasible(composition: Composition) -> None:
     """
     limits = composition.config.keys.constraints.model_copy(update={"max_latency_ms": None})
     state = RunState()
-    constraints = Constraints(composition, composition.judges.search, state, state.apply, limits)
-    strategy = composition.strategy(constraints.feasible, composition.judges.problem, costs=constraints.cost)
+    constraints = Constraints(composition, composition.evaluators.search, state, state.apply, limits)
+    strategy = composition.strategy(constraints.feasible, costs=constraints.cost)
     try:
         if strategy.black_box:
             strategy.ask()

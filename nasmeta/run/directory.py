@@ -3,16 +3,20 @@
 import json
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from nasmeta.errors import ConfigError, RunDirectoryError
 from nasmeta.run import journal
+from nasmeta.run.records import Started
 from nasmeta.runtime import files, stored
 
 log = logging.getLogger(__name__)
+
+NAME_ONE = "name one that `nasmeta search` made"
+"""The end of a message about a directory that holds no run."""
 
 
 class RunDirectory:
@@ -58,28 +62,29 @@ class RunDirectory:
                 files.remove_leftovers(folder)
             yield
 
-    def load_config(self) -> dict[str, Any]:
+    def load_config(self, starts: Sequence[Started] | None = None) -> dict[str, Any]:
         """The configuration that the run was last started with; raises RunDirectoryError if there is none.
 
         If its file is missing, damaged, or older than the last start, the journal's copy is used, with a
-        warning.
+        warning. starts: those of the journal; None to read it.
         """
         if not self.path.is_dir():
-            raise RunDirectoryError(f"{self.path}: no such run directory")
-        last = self._last_start()
+            raise RunDirectoryError(f"{self.path}: no such run directory; {NAME_ONE}")
+        if starts is None:
+            starts = [event for event in journal.events(self.journal) if isinstance(event, Started)]
+        starts = [start for start in starts if start.config]
         try:
             config = read_config(self.config)
-            if not self._is_stale(last):
+            if not self.config_is_stale(starts):
                 return config
             problem = f"{self.config}: older than the last start of the run"
         except RunDirectoryError as error:
-            if not last:
-                raise RunDirectoryError(
-                    f"{error}; start the run again, or copy the file from a run with the same settings"
-                ) from error
+            if not starts:
+                remedy = "start the run again, or copy the file from a run with the same settings"
+                raise RunDirectoryError(f"{error}; {remedy if self.config.exists() else NAME_ONE}") from error
             problem = str(error)
         log.warning("%s; taken from the journal instead", problem)
-        return checked_config(self.journal, last["config"])
+        return checked_config(self.journal, starts[-1].config)
 
     def keep_config(self, values: Mapping[str, Any], *, replace: bool = False) -> None:
         """Writes the resolved configuration into the directory. Keeps a readable one unless `replace`."""
@@ -92,12 +97,10 @@ class RunDirectory:
             text = json.dumps(values, indent=1, allow_nan=False)
             files.write_atomically(self.config, text.encode() + b"\n", inside=self.path)
 
-    def config_is_stale(self) -> bool:
+    def config_is_stale(self, starts: Sequence[Started]) -> bool:
         """Whether the last start should have replaced the configuration's file, but was killed before."""
-        return self._is_stale(self._last_start())
-
-    def _is_stale(self, last: journal.Record) -> bool:
-        return "replaces" in last and last["replaces"] == self.config_checksum()
+        replaces = bool(starts) and "replaces" in starts[-1].model_fields_set
+        return replaces and starts[-1].replaces == self.config_checksum()
 
     def config_checksum(self) -> int | None:
         """The CRC-32 of the configuration's file; None if it cannot be read."""
@@ -105,11 +108,6 @@ class RunDirectory:
             return zlib.crc32(files.read_bytes(self.config, files.MAX_TEXT, inside=self.path))
         except OSError:
             return None
-
-    def _last_start(self) -> journal.Record:
-        """The journal's record of the last start; empty if there is none."""
-        records, _ = journal.read(self.journal)
-        return next((r for r in reversed(records) if isinstance(r.get("config"), dict)), {})
 
 
 def read_config(path: Path) -> dict[str, Any]:

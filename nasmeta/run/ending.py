@@ -45,8 +45,8 @@ def test_once(trials: Trials, finals: Finals) -> Summary:
     A run that has tested them returns what it stored. Raises RunFailed if the chosen network diverges.
     """
     recorder, directory = trials.recorder, trials.directory
-    chosen, reference = finals.chosen.network, finals.reference.network
-    trained = trials.judges.search.trains_networks()
+    chosen = finals.chosen.network
+    trained = trials.composition.trains_networks
     done = stored_summary(directory, trials.state.tested, trained=trained)
     if done is not None:
         return done
@@ -57,12 +57,7 @@ def test_once(trials: Trials, finals: Finals) -> Summary:
             f"the chosen network {chosen.arch} diverges on meta-test tasks: its loss is not finite; "
             "search again with a lower meta_learner.inner_lr or optimizer.lr"
         )
-    baseline = None
-    if reference.status == "ok":
-        same = finals.chosen is finals.reference
-        baseline = best if same else _meta_test(trials, finals.reference)
-    if baseline is not None and not has_result(baseline):
-        baseline, reference = None, replace(reference, reason="its loss on meta-test tasks is not finite")
+    reference, baseline = _tested_reference(trials, finals, best)
     numbers = tested_numbers(best)
     calibration, calibrated = _calibrated(trials, finals.chosen, best)
     if trained:
@@ -86,6 +81,22 @@ def test_once(trials: Trials, finals: Finals) -> Summary:
     return summary
 
 
+def _tested_reference(trials: Trials, finals: Finals, best: Meta) -> tuple[TrialResult, Meta | None]:
+    """The reference's full training and its meta-test; without the latter, the former says why.
+
+    best: the meta-test of the chosen network, which may be the reference.
+    """
+    reference = finals.reference.network
+    if finals.chosen is finals.reference:
+        return reference, best
+    if reference.status == "failed":
+        return reference, None
+    tested = _meta_test(trials, finals.reference)
+    if has_result(tested):
+        return reference, tested
+    return replace(reference, reason="its loss on meta-test tasks is not finite"), None
+
+
 def _summary(
     trials: Trials,
     finals: Finals,
@@ -95,11 +106,11 @@ def _summary(
 ) -> Summary:
     """The summary of the run.
 
-    best, reference: either network's full training and its meta-test. calibrated: how
-    well the calibration of the best fits.
+    best, reference: either network's full training and its meta-test. calibrated: how well the calibration of
+    the best fits.
     """
-    composition, state, evaluator = trials.composition, trials.state, trials.judges.search
-    keys, trained, front = composition.config.keys, evaluator.trains_networks(), state.front
+    composition, state, evaluator = trials.composition, trials.state, trials.evaluators.search
+    keys, trained, front = composition.config.keys, composition.trains_networks, state.front
 
     def side(result: TrialResult, tested: Meta | None) -> Side:
         batch_norm = keys.batch_norm if trained else None
@@ -193,9 +204,9 @@ def paired_difference(best: Meta, reference: Meta | None) -> Difference | None:
 
 
 def _meta_test(trials: Trials, finalist: Finalist) -> Meta:
-    judges, composition, result = trials.judges, trials.composition, finalist.network
-    if not judges.search.trains_networks():
-        return judges.search.test(result.arch, result.iterations)
+    composition, result = trials.composition, finalist.network
+    if not composition.trains_networks:
+        return trials.evaluators.search.test(result.arch, result.iterations)
     problem, state = _restored(trials, finalist)
     sampler, tasks = composition.sampler("test"), composition.config.keys.budget.test_tasks
     return score(problem.learner, state, sampler, tasks, stop=trials.stop)
@@ -229,5 +240,5 @@ def _calibrated(
 
 def _restored(trials: Trials, finalist: Finalist) -> tuple[Problem, MetaState]:
     result = finalist.network
-    problem = trials.judges.problem.for_arch(trials.composition.space.parse(result.arch))
+    problem = trials.composition.problem.for_arch(trials.composition.space.parse(result.arch))
     return problem, problem.restored(Weights.read(trials.weights.of(finalist.phase, result.trial)))

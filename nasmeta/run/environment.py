@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,27 @@ def environment(composition: Composition) -> dict[str, Any]:
         "execution": composition.execution.in_use(composition.device),
         "threads": torch.get_num_threads(),
         "data": None if composition.data is None else contents.plain(composition.data),
-        "table": composition.judges.search.fingerprint,
+        "table": composition.evaluators.search.fingerprint,
     }
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session of a run, which begins with a start or a resumption.
+
+    before: the environment of the session before it; None if it is the first. now: its own environment.
+    added: the budgets that grow with it, as [before, now] by dotted key.
+    """
+
+    before: dict[str, Any] | None
+    now: dict[str, Any]
+    added: dict[str, list[Any]]
+
+    @classmethod
+    def of(cls, composition: Composition, starts: Iterable[Started]) -> "Session":
+        """The session of this composition, after the earlier `starts`."""
+        before, now = recorded(starts), environment(composition)
+        return cls(before, now, grown(before["config"], now["config"]) if before else {})
 
 
 def recorded(starts: Iterable[Started]) -> dict[str, Any] | None:
@@ -92,36 +112,33 @@ def _as_configured(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_unchanged(
-    path: Path,
-    before: Mapping[str, Any] | None,
-    now: Mapping[str, Any],
-    *,
-    force: bool,
-    asked: bool,
-    overrides: Iterable[str],
+    path: Path, session: Session, *, force: bool, asked: bool, overrides: Iterable[str]
 ) -> None:
-    """Warns of what has changed since the last start.
+    """Warns of what has changed since the last start of the run in `path`.
 
     Raises RunDirectoryError if results depend on a change, unless `force`; budgets may grow (growth.py). The
     message offers `--force` unless it would not help, because trials were `asked` for and the strategy would
-    now propose others.
-    before, now: the environments of the last start and of this one. overrides: those of this start's command.
+    now propose others. overrides: those of this start's command.
     """
-    changed = {} if before is None else changes(before, now)
-    added = {} if before is None else grown(before["config"], now["config"])
-    harmful = {} if before is None else harmful_changes(before, now)
-    harmful = {name: text for name, text in harmful.items() if name.removeprefix("config.") not in added}
+    before, now = session.before, session.now
+    if before is None:
+        return
+    harmful = {
+        name: text
+        for name, text in harmful_changes(before, now).items()
+        if name.removeprefix("config.") not in session.added
+    }
     if harmful and not force:
         ways = "start a new run"
         if not (asked and any(is_below(name, DECIDES_PROPOSALS) for name in harmful)):
             forced = command_line("resume", path, *overrides, "--force", trusted=needs_trust(now["config"]))
             ways = f"resume anyway with: {forced}"
         raise RunDirectoryError(
-            f"{path}: since this run was last started, {told(harmful)}: its results would mix two settings "
-            f"(what may grow: {', '.join(GROWING)}); undo that, or {ways}"
+            f"{path}: since this run was last started, {in_words(harmful)}: its results would mix two "
+            f"settings (what may grow: {', '.join(GROWING)}); undo that, or {ways}"
         )
-    if changed:
-        log.warning("since this run was last started, %s", told(changed))
+    if changed := changes(before, now):
+        log.warning("since this run was last started, %s", in_words(changed))
 
 
 def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bool) -> None:
@@ -161,7 +178,7 @@ def harmful_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
 
 
 def used_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
-    """The settings of whose values the same comes, though they may differ: `auto`, and what it stands for."""
+    """The settings whose values differ and mean the same, such as `auto` and what it stands for."""
     then = before["execution"]
     return {f"config.{name}" for name, used in now["execution"].items() if then.get(name) == used}
 
@@ -200,6 +217,6 @@ def is_below(name: str, names: Iterable[str]) -> bool:
     return any(name == above or name.startswith(f"{above}.") for above in names)
 
 
-def told(changed: Mapping[str, str]) -> str:
+def in_words(changed: Mapping[str, str]) -> str:
     """The `changes` as a part of a sentence."""
     return ", ".join(f"{name.removeprefix('config.')} changed ({text})" for name, text in changed.items())

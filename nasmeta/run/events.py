@@ -5,7 +5,7 @@ and then dropped (see Announcer).
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,17 +100,17 @@ Observer = Callable[[Event], None]
 
 
 class Announcer:
-    """Calls every observer with an event. An observer that raises is reported once and dropped."""
+    """Calls all `observers` with an event. An observer that raises is reported once and dropped."""
 
-    def __init__(self, observers: list[Observer]) -> None:
-        self._observers = list(observers)
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        self.observers = list(observers)
 
     def __call__(self, event: Event) -> None:
-        for observer in list(self._observers):
+        for observer in list(self.observers):
             try:
                 observer(event)
             except Exception as error:
-                self._observers.remove(observer)
+                self.observers.remove(observer)
                 what = f"{type(observer).__name__}: {type(error).__name__}: {error}"
                 log.warning("%s; it is switched off for this run", " ".join(what.split()))
                 log.debug("the error of %s", observer, exc_info=True)

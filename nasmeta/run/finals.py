@@ -100,11 +100,10 @@ def train_in_rounds(
 
 def _trainings(trials: Trials, playing: Sequence[Finalist], each: Round, rounds: int) -> list[Training]:
     """The trainings of one of the `rounds`, for which its finalists are given."""
-    composition = trials.composition
-    problem, budget = composition.problem(), composition.config.keys.budget
+    composition, budget = trials.composition, trials.composition.config.keys.budget
     trainings = []
     for finalist in playing:
-        optimizer = problem.for_arch(composition.space.parse(finalist.arch)).optimizer
+        optimizer = composition.problem.for_arch(composition.space.parse(finalist.arch)).optimizer
         spans: tuple[int, ...] = () if optimizer.open_ended else (budget.final_iterations,)
         if budget.keep == "best":
             spans = budget.final_iterations, rounds

@@ -6,7 +6,7 @@ from typing import Any
 from nasmeta.config.schema import CHOSEN, Config, resolve
 from nasmeta.errors import CheckpointError, RunDirectoryError
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import changes, is_harmless, recorded, told
+from nasmeta.run.environment import changes, in_words, is_harmless, recorded
 from nasmeta.run.growth import GROWING, grown
 from nasmeta.run.records import Tested, command
 from nasmeta.run.state import RunState
@@ -26,14 +26,14 @@ def result(
     *,
     retry_failed: bool = False,
 ) -> dict[str, Any] | None:
-    """The summary of a run; None if it has not ended or goes on, or if files have to be made again.
+    """The summary of a run that has ended; None if there is something to do.
 
-    A run that has ended goes on if its budget grows, or failed trials are tried again (`retry_failed`).
+    That is so if the run has not ended, if its budget grows, if failed trials are tried again
+    (`retry_failed`), or if files have to be made again. The journal stays as it is.
 
-    `config` is the configuration to resume with; it includes `overrides`, those of the command. Raises
-    RunDirectoryError if the run has ended and the configuration differs from its own. If budgets grow or
-    files have to be made again, only differences that the result depends on are refused. The journal stays
-    as it is.
+    state: what its journal says. config: the one to resume with, which includes `overrides`, those of the
+    command. Raises RunDirectoryError if the run has ended and the configuration differs from its own. If
+    there is something to do, only differences that the result depends on are refused.
     """
     if state.tested is None:
         return None
@@ -50,7 +50,7 @@ def result(
         wrong = {n: text for n, text in changed.items() if n.removeprefix("config.") not in added}
         if wrong:
             raise RunDirectoryError(
-                f"{directory.path}: the run is finished, and {told(wrong)} would change nothing of its "
+                f"{directory.path}: the run is finished, and {in_words(wrong)} would change nothing of its "
                 f"result (what may grow: {', '.join(GROWING)}); " + _new_run(command(state.starts), overrides)
             )
         if added or (retry_failed and state.failed):

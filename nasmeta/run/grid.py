@@ -16,7 +16,7 @@ from nasmeta.run.manifest import Job, Plan
 def more_jobs(
     plan: Plan, overrides: list[str], config_of: Callable[[list[str]], dict[str, Any]]
 ) -> tuple[list[Job], list[str]]:
-    """The jobs that a grid lacks once it has further values, and the overrides that are none of those.
+    """The jobs that a grid lacks once `overrides` add values to it, and the overrides that add none.
 
     A sweep's jobs are a grid over the keys in which they differ, and may always differ in the seed.
     config_of: composes the configuration of a job from its overrides. Raises ConfigError for several values

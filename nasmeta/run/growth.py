@@ -1,7 +1,7 @@
 """More for a run: the budgets that may grow when it is resumed, also after it has ended.
 
-What the run has counts as if it had asked for the larger budget from the start. What could not be the same is
-refused, or told before it begins.
+The run ends as if it had had the larger budget from the start. Where that is impossible, the growth is
+refused, or the user is told before the run goes on.
 """
 
 import math
@@ -53,7 +53,7 @@ def check_growth(composition: "Composition", state: RunState, added: Mapping[str
         return []
     if budget.keep == "best":
         return ["budget.keep=best left no last iterates to continue: the finals are trained anew"]
-    if "budget.final_iterations" in longer and not composition.problem().optimizer.open_ended:
+    if "budget.final_iterations" in longer and not composition.problem.optimizer.open_ended:
         return [
             "the learning rate's schedule spans budget.final_iterations (optimizer.schedule, .warmup): the "
             "finals are trained anew"

@@ -1,7 +1,7 @@
 """A warm start: a new search begins with what the trials of earlier runs have shown.
 
-The trials are copied into the journal of the new run, which then no longer needs the earlier ones. They are
-none of its trials, but the best of them may enter its finals.
+The trials are copied into the journal of the new run, which then no longer needs the earlier ones. They do
+not count as its trials, but the best of them may enter its finals.
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Any
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import changes, is_below, is_harmless, recorded, same_data, told, used_alike
+from nasmeta.run.environment import changes, in_words, is_below, is_harmless, recorded, same_data, used_alike
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Learned
 from nasmeta.run.state import RunState
@@ -32,18 +32,26 @@ COMPARED = "config.budget.search_iterations"
 """The one budget that decides what a score means."""
 
 
-def learn(runs: Sequence[str], recorder: Recorder, now: Mapping[str, Any]) -> None:
-    """Copies the search trials of earlier runs into the journal, unless it has them already.
+def learn(runs: Sequence[str], recorder: Recorder) -> None:
+    """Copies the search trials of earlier `runs`, given by their directories, into the journal.
 
-    runs: the directories. now: the environment of the new run. Raises RunDirectoryError, before anything is
-    recorded, if one of them is no run, has no trial, or differs in more than MAY_DIFFER.
+    Does nothing if it has them already. Raises RunDirectoryError as `earlier_trials`, before anything is
+    recorded.
     """
     if not runs or recorder.state.learned:
         return
-    results = [result for path in runs for result in _trials(Path(path).expanduser(), now)]
+    results = earlier_trials(runs, recorder.session.now)
     numbered = [replace(result, trial=number) for number, result in enumerate(results, -len(results))]
     recorder.record(Learned(results=numbered))
     log.info("history: the search begins with %d trials of %d earlier run(s)", len(numbered), len(runs))
+
+
+def earlier_trials(runs: Sequence[str], now: Mapping[str, Any]) -> list[TrialResult]:
+    """The finished search trials of earlier runs, for a run with the environment `now`.
+
+    Raises RunDirectoryError if one of them is no run, has no trial, or differs in more than MAY_DIFFER.
+    """
+    return [result for path in runs for result in _trials(Path(path).expanduser(), now)]
 
 
 def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:
@@ -60,7 +68,7 @@ def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:
     }
     if differs:
         raise RunDirectoryError(
-            f"history: the scores of {path} do not compare with those of this run: {told(differs)}; "
+            f"history: the scores of {path} do not compare with those of this run: {in_words(differs)}; "
             "use a run with the same settings, or leave it out"
         )
     if not state.searched:
@@ -69,7 +77,7 @@ def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:
 
 
 def _matters(name: str, *, same: bool) -> bool:
-    """Whether scores compare no longer if the value of this name differs."""
+    """Whether scores do not compare if the value of this name differs."""
     if name == COMPARED:
         return True
     return not (is_below(name, MAY_DIFFER) or is_harmless(name, same_data=same))

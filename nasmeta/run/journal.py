@@ -125,7 +125,7 @@ def read(path: Path) -> tuple[list[Record], int]:
     """
     try:
         data = files.read_bytes(path, files.MAX_JOURNAL, inside=path.parent)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         data = b""
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot be read: {error.strerror}") from error

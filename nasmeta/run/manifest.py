@@ -14,6 +14,7 @@ from nasmeta.errors import ConfigError, RunDirectoryError
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand, command_line
 from nasmeta.runtime.stored import plain
+from nasmeta.runtime.validation import first_problem
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +138,7 @@ class Manifest:
             data = files.read_bytes(self.file, files.MAX_TABLE, inside=self.path)
             plan = Plan.model_validate(json.loads(data))
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            raise self._damaged(f"{key}: {problem['msg']}") from error
+            raise self._damaged(first_problem(error)) from error
         except OSError as error:
             raise RunDirectoryError(f"{self.file}: cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
@@ -191,7 +190,7 @@ class Manifest:
             plan.total = len(plan.jobs)
 
     def forget_failures(self) -> None:
-        """Plans the jobs that have failed again."""
+        """Makes the failed jobs planned ones, to be tried again."""
         with self._changing() as plan:
             plan.jobs = [
                 job.model_copy(update={"status": "planned", "reason": None})

@@ -65,7 +65,7 @@ def keep_earlier(directory: RunDirectory, end: int) -> None:
     front = sorted(directory.pareto.glob("*.pt"))
     for folder in (place.parent, place, *([place / directory.pareto.name] if front else [])):
         files.make_folder(folder, inside=directory.path)
-    for path in (*front, directory.best, directory.summary):  # that last: it says that all are there
+    for path in (*front, directory.best, directory.summary):  # the summary last: it says that all are there
         if path.is_file():
             data = files.read_bytes(path, files.MAX_TENSORS, inside=directory.path)
             copy = place / path.relative_to(directory.path)

@@ -66,7 +66,7 @@ class PerTask:
 
 
 def save(path: Path, best: "Score", reference: "Score | None", episode: "dict[str, Tensor] | None") -> None:
-    """Writes the file in the run directory. `episode` is that of `shown`."""
+    """Writes the file in the run directory. `episode` is what `shown` returned, or None."""
     tested = {"best": best.per_task, "reference": reference.per_task if reference else None}
     checkpoint.save(path, {**tested, "episode": episode}, inside=path.parent)
 

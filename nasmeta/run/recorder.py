@@ -1,26 +1,23 @@
 """Records what happens in a run: in its journal, in its state, and for its observers."""
 
 import time
-from collections.abc import Sequence
 
 from nasmeta.run import records
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import environment, recorded
-from nasmeta.run.events import Announcer, Observer, RunStarted
-from nasmeta.run.growth import grown
+from nasmeta.run.environment import Session
+from nasmeta.run.events import Announcer, RunStarted
 from nasmeta.run.journal import Journal
-from nasmeta.run.records import JournalEvent, Retried, Started
+from nasmeta.run.records import JournalEvent, Started
 from nasmeta.run.state import RunState
 from nasmeta.runtime.command_lines import SearchCommand
-from nasmeta.training.problem import Problem
 
 
 class Recorder:
     """Writes events to the open `journal` of the run in `directory`, and applies them to its `state`.
 
-    composition: the parts of the run. observers: those to `announce` to. command: what makes the run, if that
-    is known.
+    composition: the parts of the run. command: what makes it, if that is known. session: the one that it
+    records. announce: tells the observers, which are added to its list.
     """
 
     def __init__(
@@ -28,43 +25,34 @@ class Recorder:
         composition: Composition,
         directory: RunDirectory,
         journal: Journal,
-        state: RunState,
-        observers: Sequence[Observer] = (),
         command: SearchCommand | None = None,
     ) -> None:
-        self.state, self.announce = state, Announcer(list(observers))
-        self._composition, self._directory, self._journal = composition, directory, journal
-        self._command = command
+        self.directory, self.journal, self.announce = directory, journal, Announcer()
+        self.state = RunState.replay(journal.events, composition.objectives)
+        self.session = Session.of(composition, self.state.starts)
+        self._composition, self._command = composition, command
         self._has_started = False
-        before = recorded(state.starts)
-        self.added = grown(before["config"], composition.config.to_dict()) if before else {}
-        """The budgets that grow with this session."""
-        self._elapsed_before, self._began = state.elapsed, time.monotonic()
+        self._elapsed_before, self._began = self.state.elapsed, time.monotonic()
 
-    def announce_start(self, problem: Problem | None, *, retry_failed: bool = False) -> None:
-        """Tells the observers that the run begins or is resumed.
-
-        problem: that of the trials, from whose training tasks some are shown; None if no network is trained.
-        retry_failed: whether failed trials are tried again, which is recorded.
-        """
-        resumed = bool(self._journal.records)
-        if not resumed or self.added:
+    def announce_start(self) -> None:
+        """Tells the observers that the run begins or is resumed, with a meta-training task to show."""
+        resumed = bool(self.journal.records)
+        if not resumed or self.session.added:
             self.start()
-        state, command = self.state, self._command or records.command(self.state.starts)
-        if retry_failed and state.failed:
-            self.record(Retried(trials=state.failed))
+        state, whole = self.state, self._composition
+        command = self._command or records.command(state.starts)
         self.announce(
             RunStarted(
-                directory=str(self._directory.path),
-                trials=self._composition.trials,
+                directory=str(self.directory.path),
+                trials=whole.trials,
                 finished=sum(key[0] == "search" for key in state.finished.keys() - state.retries),
                 resumed=resumed,
-                batch_norm=self._composition.config.keys.batch_norm,
-                episode=problem.train.batch(0, 1) if problem else None,
+                batch_norm=whole.config.keys.batch_norm,
+                episode=whole.problem.train.batch(0, 1) if whole.trains_networks else None,
                 best=state.best,
                 ended=state.finished,
                 searching=not state.has_searched,
-                settings=self._composition.config.hparams(),
+                settings=whole.config.hparams(),
                 overrides=command.overrides if command else (),
                 began=state.starts[0].at if state.starts else None,
             )
@@ -79,16 +67,16 @@ class Recorder:
         if self._has_started:
             return
         self._has_started = True
-        before, now = recorded(self.state.starts), environment(self._composition)
+        before, now, added = self.session.before, self.session.now, self.session.added
         changed = before is not None and before["config"] != now["config"]
-        changed = changed or self._directory.config_is_stale()
-        replaces = {"replaces": self._directory.config_checksum()} if changed else {}
+        changed = changed or self.directory.config_is_stale(self.state.starts)
+        replaces = {"replaces": self.directory.config_checksum()} if changed else {}
         typed = {name: list(words) for name, words in vars(self._command).items()} if self._command else {}
-        event = "extended" if self.added else "resumed" if self._journal.records else "started"
-        added = {"added": self.added} if self.added else {}
-        values = {"event": event, "at": time.time(), **now, **typed, **replaces, **added}
+        event = "extended" if added else "resumed" if self.journal.records else "started"
+        grown = {"added": added} if added else {}
+        values = {"event": event, "at": time.time(), **now, **typed, **replaces, **grown}
         self.record(Started.model_validate(values))
-        self._directory.keep_config(now["config"], replace=changed)
+        self.directory.keep_config(now["config"], replace=changed)
 
     def record(self, event: JournalEvent) -> None:
         """Applies an event to the state and writes it to the journal."""
@@ -98,8 +86,8 @@ class Recorder:
     def write(self, event: JournalEvent) -> None:
         """Writes an event that is applied already."""
         self.start()
-        self._journal.append(event.event, **event.values())
-        self._journal.events.append(event)
+        self.journal.append(event.event, **event.values())
+        self.journal.events.append(event)
 
     @property
     def elapsed(self) -> float:

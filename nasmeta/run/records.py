@@ -24,6 +24,7 @@ from pydantic import (
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
 from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.runtime.validation import first_problem
 from nasmeta.training.checkpoint import MAX_ARCH
 from nasmeta.trial import Phase, Proposal, TrialResult
 
@@ -115,8 +116,7 @@ def _result(values: Any) -> TrialResult:
     try:
         result = _RESULT.validate_python(values)
     except ValidationError as error:  # one line instead of pydantic's several
-        problem = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"{problem['loc'][-1]}: {problem['msg']}") from None
+        raise ValueError(first_problem(error)) from None
     for name, value in vars(result).items():
         if isinstance(value, int | float) and name not in SCORES and not -1e30 <= value <= 1e30:
             raise ValueError(f"{name} is {value!r:.40}")
@@ -160,7 +160,7 @@ class Finished(_Line):
 
 
 class Retried(_Line):
-    """Failed trials are to be tried again, by phase. They keep their numbers, or are full trainings anew."""
+    """Failed trials are tried again, by phase. They keep their numbers, but full trainings get new ones."""
 
     event: Literal["retried"] = "retried"
     trials: dict[Phase, list[Number]]
@@ -229,10 +229,9 @@ def parse(path: Path, lines: Sequence[dict[str, Any]]) -> list[JournalEvent]:
         try:
             events.append(_EVENT.validate_python(record))
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            key = ".".join(str(part) for part in problem["loc"])
+            reason = first_problem(error)
             raise RunDirectoryError(
-                f"{path}: line {number}: {key}: {problem['msg']}; a run never writes this: start a new one"
+                f"{path}: line {number}: {reason}; a run never writes this: start a new one"
             ) from error
     return events
 

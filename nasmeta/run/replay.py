@@ -9,12 +9,11 @@ from nasmeta.run.records import Asked, Finished, Retried, Started
 from nasmeta.run.trials import Trials
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.progress_file import ProgressFile
-from nasmeta.trial import Proposal
 
 log = logging.getLogger(__name__)
 
 
-def replayed(trials: Trials, journal: Journal) -> Strategy:
+def replayed(trials: Trials) -> Strategy:
     """A new strategy that has repeated the journal. Trials still in flight are `waiting` to be started.
 
     Raises RunDirectoryError if the journal is not what the strategy proposes.
@@ -24,7 +23,7 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
         trials.directory.strategy, seconds=composition.config.keys.save_seconds, stop=trials.stop
     )
     strategy = composition.strategy(
-        limits.feasible, trials.judges.problem, progress_file, costs=limits.cost, trials=state.first_trials
+        limits.feasible, progress_file, costs=limits.cost, trials=state.first_trials
     )
     if trials.executor.capacity > 1 and composition.measures_latency:
         log.warning(
@@ -34,11 +33,11 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
         trials.recorder.start()
     if state.learned:
         strategy.learn([trials.outcome(result) for result in state.learned])
-    trials.waiting = _repeat(strategy, trials, journal)
+    trials.waiting = _repeat(strategy, trials, trials.recorder.journal)
     trials.weights.forget_unneeded(strategy.needed())
     if state.front is not None:
         keep_front(trials.directory, state.front.trials)
-    if "budget.trials" in trials.recorder.added and strategy.extended_how:
+    if "budget.trials" in trials.recorder.session.added and strategy.extended_how:
         log.warning(
             "budget.trials: %s, so the results are not those of a run that began with as many",
             strategy.extended_how,
@@ -46,34 +45,36 @@ def replayed(trials: Trials, journal: Journal) -> Strategy:
     return strategy
 
 
-def _repeat(strategy: Strategy, trials: Trials, journal: Journal) -> list[Proposal]:
+def _repeat(strategy: Strategy, trials: Trials, journal: Journal) -> list[Asked]:
     """Repeats the journal with the strategy; returns what it has proposed and was not told of."""
-    asked: dict[int, Proposal] = {}
+    asked: dict[int, Asked] = {}
     told, again = set[int](), set[int]()
     for event in journal.events:
         match event:
             case Asked():
                 proposal = strategy.ask()
                 now = proposal and Asked.of(proposal)
-                if proposal is None or now != event:
+                if now != event:
                     raise RunDirectoryError(
                         f"{journal.path}: it has {event!r}, the strategy now proposes {now!r}: "
-                        "the code or the configuration has changed"
+                        "the code or the configuration has changed; start a new run"
                     )
-                asked[proposal.trial] = proposal
+                asked[event.trial] = event
             case Finished(phase="search", result=result) if result.trial in again:
                 again.remove(result.trial)  # the strategy was told that it had failed
             case Finished(phase="search", result=result):
                 if asked.pop(result.trial, None) is None:
                     raise RunDirectoryError(
-                        f"{journal.path}: trial {result.trial} ends but was never asked for"
+                        f"{journal.path}: trial {result.trial} ends but was never asked for; start a new run"
                     )
                 strategy.tell(trials.outcome(result))
                 told.add(result.trial)
             case Retried():
                 again |= set(event.trials.get("search", []))
                 if not again <= told:
-                    raise RunDirectoryError(f"{journal.path}: {event!r}: a trial that has not failed")
+                    raise RunDirectoryError(
+                        f"{journal.path}: {event!r}: a trial that has not failed; start a new run"
+                    )
             case Started() if "budget.trials" in event.added:
                 strategy.extend(int(event.added["budget.trials"][1] or 0))
     return list(asked.values())

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Round:
-    """The candidates that enter a round, beside the reference, its iterations, and networks of each."""
+    """A round of the finals.
+
+    candidates: how many enter it, next to the reference. iterations: of a training, in all. networks: how
+    many are trained of each architecture.
+    """
 
     candidates: int
     iterations: int

@@ -4,19 +4,15 @@
 the same calls again, and those that have finished return what the journal holds.
 """
 
-from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
 from nasmeta.errors import Interrupted, NothingFeasible, Pruned, RunFailed
 from nasmeta.run import ending, outputs, records
 from nasmeta.run.composition import Composition
-from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import environment
-from nasmeta.run.events import Observer, RunFinished
+from nasmeta.run.events import RunFinished
 from nasmeta.run.finals import Finals, choose, train_in_rounds
 from nasmeta.run.history import learn
-from nasmeta.run.journal import Journal
 from nasmeta.run.manifest import numbers_of
 from nasmeta.run.pruning import Prune
 from nasmeta.run.recorder import Recorder
@@ -27,48 +23,41 @@ from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan, tidy
 from nasmeta.runtime import files
-from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.score import Stop
-from nasmeta.trial import Proposal
 
 
 def search(
     composition: Composition,
-    directory: RunDirectory,
-    journal: Journal,
-    observers: Sequence[Observer],
+    recorder: Recorder,
     stop: Stop,
-    command: SearchCommand | None = None,
     prune: Prune | None = None,
     *,
     retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Searches, trains the best few in full, chooses one on validation, and tests it once.
 
-    directory: where the run writes; the caller holds its lock. journal: that of the directory, open.
-    observers: called with every event. stop: whether to stop. command: what makes the run, if that is known.
-    prune: asked after each trial whether to end the run early. retry_failed: whether failed trials are tried
-    again.
+    recorder: writes down what happens, in the run's directory, whose lock the caller holds. stop: whether to
+    stop. prune: asked after each trial whether to end the run early. retry_failed: whether failed trials are
+    tried again.
 
     Returns what summary.json holds. Raises Interrupted once everything is saved if `stop` says so, Pruned if
     `prune` does, and RunFailed if there is no result.
     """
-    judges = composition.judges
-    judges.load()
-    journal.durable = judges.search.trains_networks()
-    state = RunState.replay(journal.events, composition.objectives)
-    recorder = Recorder(composition, directory, journal, state, observers, command)
+    evaluators, state, directory = composition.evaluators, recorder.state, recorder.directory
+    evaluators.load()
+    recorder.journal.durable = composition.trains_networks
     files.make_folder(directory.checkpoints, inside=directory.path)
     if state.front is not None:
         files.make_folder(directory.pareto, inside=directory.path)
-    with closing(Trials(composition, judges, directory, recorder, stop)) as trials:
-        problem = judges.problem if judges.search.trains_networks() else None
-        recorder.announce_start(problem, retry_failed=retry_failed)
-        learn(composition.config.keys.history, recorder, environment(composition))
+    with closing(Trials(composition, evaluators, recorder, stop)) as trials:
+        if retry_failed and state.failed:
+            recorder.record(records.Retried(trials=state.failed))
+        recorder.announce_start()
+        learn(composition.config.keys.history, recorder)
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)
-        strategy = replayed(trials, journal)
+        strategy = replayed(trials)
         propose_and_judge(strategy, trials, prune)
         finals = train_in_full(strategy, trials)
     summary = ending.test_once(trials, finals).model_dump()
@@ -80,8 +69,8 @@ def search(
 def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None = None) -> None:
     """The search phase: the loop of asks and tells, from wherever the journal has left it."""
     state, weights = trials.state, trials.weights
-    again = [trial for phase, trial in sorted(state.retries) if phase == "search"]
-    trials.judge_all([Plan.of(state.asked[trial]) for trial in again])
+    again = [state.asked[trial] for phase, trial in sorted(state.retries) if phase == "search"]
+    trials.judge_all([Plan.of(asked) for asked in again])
     while True:
         if state.hopeless:
             raise RunFailed(state.hopeless)
@@ -89,10 +78,10 @@ def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None = 
             trials.recorder.record(records.Pruned(elapsed=trials.recorder.elapsed))
             raise _pruned(state)
         while trials.has_room:
-            proposal = trials.waiting.pop(0) if trials.waiting else _ask(strategy, trials)
-            if proposal is None:
+            asked = trials.waiting.pop(0) if trials.waiting else _ask(strategy, trials)
+            if asked is None:
                 break
-            trials.start(proposal)
+            trials.start(Plan.of(asked))
         if not trials.in_flight:
             break
         strategy.tell(trials.outcome(trials.next_result()))
@@ -117,8 +106,8 @@ def _pruned(state: RunState) -> Pruned:
     )
 
 
-def _ask(strategy: Strategy, trials: Trials) -> Proposal | None:
-    """The next proposal, recorded; None if there is none now, or the search phase is over."""
+def _ask(strategy: Strategy, trials: Trials) -> Asked | None:
+    """The next proposal as it is recorded; None if there is none now, or the search phase is over."""
     limit, state = trials.composition.config.keys.budget.max_seconds, trials.state
     late = limit is not None and trials.clock >= limit
     if strategy.done() or state.has_searched or (late and state.best is not None):
@@ -127,9 +116,11 @@ def _ask(strategy: Strategy, trials: Trials) -> Proposal | None:
         proposal = strategy.ask()
     except NothingFeasible as error:
         raise RunFailed(f"search_space: {error}: {trials.constraints.reasons()}") from error
-    if proposal is not None:
-        trials.recorder.record(Asked.of(proposal))
-    return proposal
+    if proposal is None:
+        return None
+    asked = Asked.of(proposal)
+    trials.recorder.record(asked)
+    return asked
 
 
 def train_in_full(strategy: Strategy, trials: Trials) -> Finals:

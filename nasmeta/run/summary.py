@@ -15,6 +15,7 @@ from nasmeta import __version__
 from nasmeta.errors import RunDirectoryError
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import command_line
+from nasmeta.runtime.validation import first_problem
 from nasmeta.search_spaces.count import Bits
 from nasmeta.task import Kind
 from nasmeta.trial import TrialResult
@@ -193,9 +194,7 @@ class Summary(_Part):
                 )
             return cls.model_validate(values)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            raise ValueError(f"{key}: {problem['msg']}" if key else problem["msg"]) from error
+            raise ValueError(first_problem(error)) from error
         except RecursionError as error:
             raise ValueError("it is nested too deeply") from error
 

@@ -31,13 +31,13 @@ Launch = Callable[[Sequence[Job], Callable[[Job], None]], None]
 """Runs the second argument for each of the jobs."""
 
 RunJobIn = Callable[[Job, Path, Prune | None], Numbers]
-"""The same, for a job and its directory."""
+"""Runs a job in its directory, as RunJob does."""
 
 
 def run_job(manifest: Manifest, job: Job, run: RunJob) -> Numbers:
     """Runs a job, keeps its status in the manifest, and returns its numbers.
 
-    An error is recorded, logged in one line, and raised again. A job that is pruned is none.
+    An error is recorded, logged in one line, and raised again. That a job is pruned is no error.
     """
     number, plan = job.number, manifest.read()
     manifest.add(job.model_copy(update={"status": "running", "reason": None}))

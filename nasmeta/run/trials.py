@@ -10,9 +10,8 @@ from nasmeta.errors import Interrupted
 from nasmeta.executors.base import Executor
 from nasmeta.run.composition import Composition, fingerprints, rebuild
 from nasmeta.run.constraints import Constraints
-from nasmeta.run.directory import RunDirectory
+from nasmeta.run.evaluators import Evaluators
 from nasmeta.run.events import Announcer, Trained, TrialFinished, TrialStarted
-from nasmeta.run.judges import Judges
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Finished
@@ -20,31 +19,26 @@ from nasmeta.run.state import RunState
 from nasmeta.run.weights import Plan, TrialWeights
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.score import Stop
-from nasmeta.trial import Job, Outcome, Phase, Proposal, TrialResult
+from nasmeta.trial import Job, Outcome, Phase, TrialResult
 
 log = logging.getLogger(__name__)
 
 
 class Trials:
-    """The trials of the run in `directory`, as far as its `recorder` and its state know them.
+    """The trials of a run, as far as its `recorder` and the state of that know them.
 
-    judges: what judges them. stop: whether to stop. waiting: the proposals of an interrupted run that have to
-    be started again. `close` ends what still runs.
+    evaluators: they judge the trials. stop: whether to stop. waiting: what an interrupted run asked for and
+    has to start again. `close` ends what still runs.
     """
 
     def __init__(
-        self,
-        composition: Composition,
-        judges: Judges,
-        directory: RunDirectory,
-        recorder: Recorder,
-        stop: Stop,
+        self, composition: Composition, evaluators: Evaluators, recorder: Recorder, stop: Stop
     ) -> None:
-        self.composition, self.judges, self.directory = composition, judges, directory
+        self.composition, self.evaluators, self.directory = composition, evaluators, recorder.directory
         self.recorder, self.state, self.stop = recorder, recorder.state, stop
-        self.constraints = Constraints(composition, judges.search, self.state, recorder.record)
-        self.weights = TrialWeights(directory, self.state, self._run)
-        self.waiting: list[Proposal] = []
+        self.constraints = Constraints(composition, evaluators.search, self.state, recorder.record)
+        self.weights = TrialWeights(self.directory, self.state, self._run)
+        self.waiting: list[Asked] = []
         self.in_flight: dict[tuple[Phase, int], Plan] = {}
         self.executor: Executor = composition.config.build(
             "executor",
@@ -54,7 +48,7 @@ class Trials:
                 composition.config,
                 fingerprints(composition),
                 device=str(composition.device),
-                dataset=composition.dataset if composition.executor.ships_data else None,
+                dataset=composition.dataset if composition.config.target("executor").ships_data else None,
             ),
             follow=partial(_follow, recorder.announce),
             stop=stop,
@@ -68,11 +62,17 @@ class Trials:
     @property
     def clock(self) -> float:
         """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
-        return self.state.simulated_seconds if self.judges.search.simulated_time else self.recorder.elapsed
+        simulated = self.evaluators.search.simulated_time
+        return self.state.simulated_seconds if simulated else self.recorder.elapsed
 
-    def start(self, proposal: Proposal) -> None:
-        """Starts a trial of the search."""
-        self._submit(Plan.of(Asked.of(proposal)))
+    def start(self, plan: Plan) -> None:
+        """Starts a planned training."""
+        self.recorder.start()
+        job, space = self.weights.job(plan), self.composition.space
+        graph = space.drawing(space.parse(job.arch))
+        self.recorder.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
+        self.executor.submit(job)
+        self.in_flight[plan.key] = plan
 
     def judge_all(self, plans: Sequence[Plan]) -> list[TrialResult]:
         """The results of the planned trainings. What is known is not made again.
@@ -83,7 +83,7 @@ class Trials:
         waiting = deque(plan for plan in plans if not _is_known(plan, self.state))
         while True:
             while waiting and self.has_room:
-                self._submit(waiting.popleft())
+                self.start(waiting.popleft())
             if not self.in_flight:
                 break
             self.next_result()
@@ -109,7 +109,7 @@ class Trials:
         event = Finished(phase=phase, elapsed=self.recorder.elapsed, result=result, **plan.facts)
         state.apply(event)
         is_best = searching and state.best is event.result
-        if self.judges.search.leaves_weights:
+        if self.evaluators.search.leaves_weights:
             places = [self.directory.best] if is_best and not state.ends else []
             places += [self.directory.front(result.trial)] if front and result.trial in front.trials else []
             for path in places:
@@ -140,18 +140,10 @@ class Trials:
         """Ends the trials that still run."""
         self.executor.close()
 
-    def _submit(self, plan: Plan) -> None:
-        self.recorder.start()
-        job, space = self.weights.job(plan), self.composition.space
-        graph = space.drawing(space.parse(job.arch))
-        self.recorder.announce(TrialStarted(job.phase, job.trial, job.arch, job.iterations, graph))
-        self.executor.submit(job)
-        self.in_flight[plan.key] = plan
-
     def _run(self, job: Job) -> TrialResult:
         """Runs a job in this process."""
         self.recorder.start()
-        return self.judges.evaluate(job, partial(_follow, self.recorder.announce, job), self.stop)
+        return self.evaluators.evaluate(job, partial(_follow, self.recorder.announce, job), self.stop)
 
 
 def _is_known(plan: Plan, state: RunState) -> bool:

@@ -60,8 +60,9 @@ class TrialWeights:
         self._directory, self._state, self._run = directory, state, run
         self._plans: dict[tuple[Phase, int], Plan] = {}
         self._kept: set[int] = set()
-        """The search's finished trials whose files are there; `_seen` results have been looked through."""
+        """The search's finished trials whose files are there."""
         self._seen = 0
+        """How many of the finished trials have been looked through."""
 
     def plan(self, plans: Iterable[Plan]) -> None:
         """Notes trainings, so that their files can be made again."""

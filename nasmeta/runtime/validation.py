@@ -14,6 +14,9 @@ Strict = ConfigDict(
     extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
 )
 
+MAX_KEY = 80
+"""How many characters of a key are told; one in a stored file may have any number."""
+
 
 def validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:
     """The model with these values. Raises ConfigError, one line that names each wrong key after `prefix`."""
@@ -22,6 +25,13 @@ def validated(model: type[M], values: Mapping[str, Any], prefix: str) -> M:
     except ValidationError as error:
         lines = [_line(model, problem, prefix) for problem in error.errors(include_url=False)]
         raise ConfigError("; ".join(dict.fromkeys(lines))) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong in a stored file, in one line: its key, if it has one, and the reason."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(str(part)[:MAX_KEY] for part in problem["loc"])
+    return f"{key}: {problem['msg']}" if key else problem["msg"]
 
 
 def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
@@ -40,6 +50,11 @@ def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
     key = prefix + ".".join(names)
     if problem["type"] == "missing":
         return f"{key}: missing; add {key}=VALUE"
+    if problem["type"] == "model_type":
+        inner = ", ".join(f"{key}.{name}" for name in _fields(place))
+        return f"{key}: got {problem['input']!r}, has keys of its own: {inner}"
+    if problem["type"] == "callable_type":  # an option inside an option
+        return f"{key}: got {problem['input']!r}, choose one: {key.partition('.')[0]}@{key}=NAME"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{key}: got {problem['input']!r}, {message}"
 

@@ -44,6 +44,8 @@ def conv2d(width_in: int, width: int, kernel: int, stride: int = 1, groups: int 
 class StridedPointwise(nn.Conv2d):
     """A 1x1 convolution that first picks every `stride`-th row and column; the result is the same.
 
+    width_in, width: its input and output channels.
+
     It avoids a crash of torch on CPUs: the weight gradient of a strided convolution of one channels_last
     channel writes past its memory (torch 2.13, oneDNN; tests/search_spaces/test_networks.py).
     """

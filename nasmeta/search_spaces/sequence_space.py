@@ -110,16 +110,8 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """The architecture with this string, made of the space's `decisions`. Raises ArchitectureError."""
 
     @abstractmethod
-    def problem(self, arch: A) -> str | None:
-        """Why `arch`, made of this space's blocks, is not in the space; None if it is."""
-
-    @abstractmethod
     def variants(self, block: B, *, any_width: bool) -> tuple[tuple[B, ...], ...]:
         """The blocks that differ in one attribute, by attribute; the width by one notch or by any amount."""
-
-    @abstractmethod
-    def with_widths(self, arch: A, widths: Sequence[int]) -> A:
-        """`arch` with another width of each block."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> A:
@@ -136,6 +128,18 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
     @abstractmethod
     def forms(self) -> Iterator[A]:
         """Variants of the reference whose widths, from input to output, have promising proportions."""
+
+    def problem(self, arch: A) -> str | None:
+        """Why `arch`, made of this space's blocks, is not in the space; None if it is."""
+        count = len(arch.blocks)
+        if self.fewest <= count <= self.most:
+            return None
+        return f"{count} {self.block_name}s, and the space has {self.fewest} to {self.most}"
+
+    def with_widths(self, arch: A, widths: Sequence[int]) -> A:
+        """`arch` with another width of each block."""
+        rows = zip(arch.blocks, widths, strict=True)
+        return replace(arch, blocks=tuple(replace(block, width=width) for block, width in rows))
 
     def macro_edits(self, arch: A) -> Sequence[tuple[float, Sequence[A]]]:
         """Edits beyond those of any sequence: a weight, as in `mutate`, and what they lead to."""

@@ -198,7 +198,7 @@ class Strategy(ABC):
         # What was learned from another search may be infeasible here.
         proposed = next((arch for arch in self._seen if self._feasible(arch)), None)
         if proposed is None:
-            raise NothingFeasible(f"none of {FEASIBLE_DRAWS} architectures tried is feasible")
+            raise NothingFeasible("none of the architectures tried is feasible")
         return proposed
 
     def draw(self, rng: np.random.Generator) -> Any:

@@ -26,6 +26,8 @@ State = tuple[Tensor, Tensor]
 class Controller(nn.Module):
     """An LSTM of `units` units over the decisions of `space`.
 
+    learning_rate: of Adam. seed: from which its initial parameters follow.
+
     The options of all kinds are the rows of one embedding and of one linear layer. A decision's softmax
     covers only the rows of the options that it allows.
     """

@@ -31,7 +31,12 @@ HEAT = 1.1
 
 
 class Reinforce(Strategy):
-    """A controller trained by REINFORCE. Raises ConfigError for a space without decisions."""
+    """A controller trained by REINFORCE.
+
+    units: of its LSTM. learning_rate: of Adam. baseline_decay: of the moving average of rewards, in [0, 1).
+    entropy_weight: how much an even policy counts next to a reward in [0, 1]. Raises ConfigError for a space
+    without decisions.
+    """
 
     def __init__(
         self,

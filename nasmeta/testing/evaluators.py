@@ -15,20 +15,27 @@ from nasmeta.errors import Interrupted
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.weights import Weights
-from nasmeta.trial import TrialResult
+from nasmeta.trial import Job, TrialResult
 
 Make = Callable[[], Evaluator]
 
 
 def judged(
-    evaluator: Evaluator, arch: str, iterations: int, weights: Path, stop: Callable[[], bool] = lambda: False
+    evaluator: Evaluator,
+    arch: str,
+    iterations: int,
+    weights: Path,
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    start: Path | None = None,
 ) -> TrialResult:
     """The result of `arch` as trial 7; `weights` is where the evaluator may leave its weights."""
 
     def report(progress: Progress) -> None:
         assert 0 < progress.iteration <= iterations
 
-    return evaluator.evaluate(arch, iterations, 7, weights, report=report, stop=stop)
+    job = Job(phase="search", trial=7, arch=arch, iterations=iterations, weights=weights, start=start)
+    return evaluator.evaluate(job, report, stop)
 
 
 def timeless(result: TrialResult) -> TrialResult:

@@ -113,8 +113,7 @@ def adopt_training_population(
     own = configured(network, [])
     try:
         data = own_data(network, [config, own], TRAIN)
-        device = next(iter(state.parameters.values())).device
-        train = episodes(own, data, learner, "train", device, own.keys.seed)
+        train = episodes(own, data, learner, "train", state.device, own.keys.seed)
     except UserError as error:
         raise CheckpointError(
             f"batch_norm: running needs population statistics, and this network was meta-trained with "

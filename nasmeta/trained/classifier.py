@@ -164,8 +164,8 @@ class FewShotClassifier:
             raise DataError(f"fit: labels of {len(classes)} class; a classifier needs at least 2")
         places = {label: place for place, label in enumerate(classes)}
         order = sorted(range(len(named)), key=lambda i: places[named[i]])  # a TaskBatch is sorted by class
-        targets = torch.tensor([places[named[i]] for i in order], device=self._device)
-        inputs = self._inputs(given)[torch.tensor(order, device=self._device)]
+        targets = torch.tensor([places[named[i]] for i in order], device=self.state.device)
+        inputs = self._inputs(given)[torch.tensor(order, device=self.state.device)]
         self._state = self._with_ways(len(classes))
         self.classes_ = as_array(classes)
         self._support, self._network, self._prototypes = (inputs, targets), None, None
@@ -219,7 +219,7 @@ class FewShotClassifier:
             inputs = self._inputs(part, first)
             if self.transductive:
                 batch = (support_x[None], support_y[None], inputs[None])
-                logits = self._meta_learned.learner.predict(self._state, *batch)[0, :, : len(self.classes_)]
+                logits = self.learner.predict(self._state, *batch)[0, :, : len(self.classes_)]
                 logits = logits / self.temperature
             else:
                 embeddings = self.network.embed(inputs)
@@ -252,7 +252,7 @@ class FewShotClassifier:
         Raises ConfigError if `batch_norm` is `transductive`.
         """
         if self._network is None:
-            full = self._meta_learned.learner.adapt(self._state, *self._fitted())
+            full = self.learner.adapt(self._state, *self._fitted())
             ways = len(self.classes_)
             head = (each[:ways] / self.temperature for each in (full.head.weight, full.head.bias))
             self._network = TaskNetwork(full.body, *head, cosine=full.cosine)
@@ -272,15 +272,14 @@ class FewShotClassifier:
 
         Raises ConfigError if it is normalized by a support set, or if its architecture depends on the task.
         """
-        state, learner = self._meta_learned.state, self._meta_learned.learner
-        network = state.network
+        state, network = self.state, self.state.network
         if architecture_names(state):
             raise ConfigError(
                 f"{self.arch}: takes another architecture for every task, so fit it to one (--support)"
             )
-        if network.norms and not learner.batch_norm.needs_population:
+        if network.norms and not self.learner.batch_norm.needs_population:
             raise ConfigError(
-                f"batch_norm: {learner.batch_norm.value} normalizes by the images of a task, so fit it "
+                f"batch_norm: {self.learner.batch_norm.value} normalizes by the images of a task, so fit it "
                 "to one (--support), or meta-learn with batch_norm=running"
             )
         return network.plain_body(state.parameters, state.statistics).eval().requires_grad_(False)
@@ -303,7 +302,7 @@ class FewShotClassifier:
 
     def _with_ways(self, ways: int) -> MetaState:
         """The state with a head for `ways` classes. Further outputs of a meta-learned head stay unused."""
-        learner, state = self._meta_learned.learner, self._meta_learned.state
+        learner, state = self.learner, self.state
         try:
             return learner.with_num_classes(state, ways)
         except ConfigError as error:
@@ -317,14 +316,9 @@ class FewShotClassifier:
             return state
 
     @property
-    def _device(self) -> torch.device:
-        return next(iter(self._meta_learned.state.parameters.values())).device
-
-    @property
     def transductive(self) -> bool:
         """Whether the answer for an image depends on the other images of the same call."""
-        learned = self._meta_learned
-        return learned.learner.batch_norm.depends_on_companions and bool(learned.state.network.norms)
+        return self.learner.depends_on_companions(self.state)
 
     def _inputs(self, images: Sequence[Picture], first: int = 0) -> Tensor:
-        return self.preprocessing.normalize(self.pixels(images, first).to(self._device))
+        return self.preprocessing.normalize(self.pixels(images, first).to(self.state.device))

@@ -34,7 +34,7 @@ from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop, ci95
 from nasmeta.training.weights import Weights
-from nasmeta.trial import Cost, Limits
+from nasmeta.trial import Cost, Job, Limits
 
 WIDTHS = range(4, 129)
 """Channels of the 4-conv networks among which the one of equal size is chosen."""
@@ -168,9 +168,9 @@ def _trained(problem: Problem, rival: Rival, budget: BudgetConfig, weights: Path
     """The rival's state after full training with the checkpoint's configuration."""
     problem = replace(problem, space=rival.space)
     scratch = Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=KeepBest.of(budget))
-    result = scratch.evaluate(
-        str(rival.arch), budget.final_iterations, 0, weights, report=lambda progress: None, stop=stop
-    )
+    iterations = budget.final_iterations
+    job = Job(phase="final", trial=0, arch=str(rival.arch), iterations=iterations, weights=weights)
+    result = scratch.evaluate(job, lambda progress: None, stop)
     if result.status == "failed":
         raise RunFailed(f"{weights}: the control {rival.arch} could not be trained: {result.reason}")
     return problem.restored(Weights.read(weights))

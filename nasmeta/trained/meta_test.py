@@ -88,8 +88,8 @@ class MetaTest:
 
     def sampler(self) -> EpisodeSampler:
         """The meta-test tasks."""
-        device = next(iter(self.state.parameters.values())).device
-        return episodes(self.config, self.dataset, self.learner, "test", device, self.config.keys.seed)
+        seed = self.config.keys.seed
+        return episodes(self.config, self.dataset, self.learner, "test", self.state.device, seed)
 
     def score(self, state: MetaState, stop: Stop = lambda: False) -> Score:
         """The score of a network on these tasks. Raises RunFailed if it is not finite."""

@@ -25,8 +25,8 @@ MAX_ARCH = 10_000
 MAX_VALUES = 1 << 20
 """The most values of a checkpoint, a tensor counted as one; usual are a few thousand."""
 
-TIMES = 4
-"""The most bytes that tensors may claim, in sizes of the file; tied weights share their numbers."""
+MAX_CLAIMED = 4
+"""How many times the bytes of the file its tensors may claim; tied weights share their numbers."""
 
 
 def save(path: Path, payload: dict[str, Any], *, inside: Path | None = None) -> None:
@@ -101,8 +101,8 @@ def _check_values(payload: object, size: int) -> None:
             if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
                 raise ValueError(f"it has a tensor of {value.layout} on {value.device}")
             claimed += value.numel() * value.element_size()
-            if claimed > TIMES * size:
-                raise ValueError(f"its tensors claim more than {TIMES} times the bytes of the file")
+            if claimed > MAX_CLAIMED * size:
+                raise ValueError(f"its tensors claim more than {MAX_CLAIMED} times the bytes of the file")
         elif isinstance(value, dict | list | tuple):
             values += len(value)
             if values > MAX_VALUES:

@@ -56,6 +56,7 @@ class Progress:
 class MetaTraining:
     """Meta-training of one network; each `step` is one meta-iteration.
 
+    learner: gives the gradients. state: what is trained. sampler: draws the tasks. optimizer: the outer one.
     iterations: meta-iterations in all. meta_batch: tasks in each.
     horizon: the meta-iterations over which the learning rate follows its schedule (None: `iterations`). With
     one horizon, a training of fewer iterations is the beginning of a longer one, whatever the schedule.

@@ -26,6 +26,7 @@ from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.runtime.stored import Trust, plain
+from nasmeta.runtime.validation import first_problem
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.adaptive import with_adaptive
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
@@ -99,9 +100,7 @@ class TrainedNetwork:
         try:
             values = dict(_Stored.model_validate(stored))
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            key = ".".join(str(part) for part in problem["loc"])
-            raise CheckpointError(f"{path}: not a checkpoint of nasmeta: {key}: {problem['msg']}") from error
+            raise CheckpointError(f"{path}: not a checkpoint of nasmeta: {first_problem(error)}") from error
         except ConfigError as error:
             raise CheckpointError(f"{path}: its configuration is damaged: {error}") from error
         network = cls(path=path, trust=Trust(trusted), **values)

@@ -79,7 +79,7 @@ def measure(learner: MetaLearner, state: MetaState, batches: Iterable[TaskBatch]
 
     The foreign queries of a task are those of the task before it, if their class is not in both.
     """
-    if learner.batch_norm.depends_on_companions and state.network.norms:
+    if learner.depends_on_companions(state):
         return None
     own, nearest, foreign = [], [], []
     for batch in batches:

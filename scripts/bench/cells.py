@@ -210,7 +210,7 @@ def cpu_of_children() -> float:
 
 def tested(composition: Composition, cell: Nasbench201Cell, iterations: int) -> dict[str, Any]:
     """Trains the cell from scratch and meta-tests it."""
-    problem = composition.problem()
+    problem = composition.problem
     training = problem.training(cell, iterations)
     began = time.perf_counter()
     while not training.done:

@@ -64,7 +64,7 @@ def describe(costs: list[Cost]) -> None:
 
 def judge(composition: Composition, archs: list[Any], iterations: int) -> None:
     """Trains each architecture, and prints its validation accuracy and the median of all."""
-    problem, accuracies = composition.problem(), []
+    problem, accuracies = composition.problem, []
     for arch in archs:
         training = problem.training(arch, iterations)
         while not training.done:

@@ -73,7 +73,7 @@ def main() -> None:
 def measured(keys: list[str], meta_batch: int, seconds: float) -> tuple[list[str], Callable[[], object]]:
     """Training and evaluation in tasks a second, and the seconds to build; and a function that trains on."""
     composition = Composition.of(parse(composed(["dataset=strokes", *keys]), trusted=True))
-    problem, place = composition.problem(), composition.device
+    problem, place = composition.problem, composition.device
     problem.load()
     batch, valid = (s.batch(0, meta_batch) for s in (problem.train, problem.valid))
     _wait(place)

@@ -102,7 +102,7 @@ def measure(
     composition: Composition, archs: list[str], proxies: list[str]
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Each proxy's values for the architectures, and its mean seconds for one; params is always included."""
-    problem, space = composition.problem(), composition.space
+    problem, space = composition.problem, composition.space
     batches = composition.config.groups["evaluator"]["batches"]
     names = list(dict.fromkeys([BASELINE, *proxies]))
     values: dict[str, list[float]] = {name: [] for name in names}

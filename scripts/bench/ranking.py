@@ -45,7 +45,7 @@ from nasmeta.evaluators.supernet.evaluator import Supernet
 from nasmeta.run.composition import Composition
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.training.problem import Problem
-from nasmeta.trial import TrialResult
+from nasmeta.trial import Job, TrialResult
 
 RESAMPLES = 1000
 
@@ -118,7 +118,7 @@ def prepared(learner: str, options: argparse.Namespace, *overrides: str) -> tupl
     """What the overrides compose, and its problem with the data loaded."""
     given = [*overrides, *options.overrides, f"meta_learner={learner}"]
     composition = Composition.of(parse(composed(given), trusted=True))
-    problem = composition.problem()
+    problem = composition.problem
     problem.load()
     return composition, problem
 
@@ -185,8 +185,8 @@ def rank(learner: str, options: argparse.Namespace) -> tuple[list[Line], list[di
                     "params": by_training.params,
                     "accuracy": lowest_if_failed(by_weights.valid_accuracy),
                     "minus_loss": lowest_if_failed(by_weights.valid_loss, -1),
-                    "unshared_accuracy": lowest_if_failed(alone.accuracy),
-                    "unshared_minus_loss": lowest_if_failed(alone.loss, -1),
+                    "unshared_accuracy": lowest_if_failed(alone.valid_accuracy),
+                    "unshared_minus_loss": lowest_if_failed(alone.valid_loss, -1),
                     "scratch": lowest_if_failed(by_training.score),
                     "inherit_seconds": by_weights.seconds,
                     "scratch_seconds": by_training.seconds,
@@ -218,7 +218,8 @@ def drawn(composition: Composition, evaluator: Evaluator, count: int) -> list[st
 
 def judged(evaluator: Evaluator, arch: str, iterations: int, path: Path, what: str) -> TrialResult:
     began = time.perf_counter()
-    result = evaluator.evaluate(arch, iterations, 0, path, report=lambda _: None, stop=lambda: False)
+    job = Job(phase="search", trial=0, arch=arch, iterations=iterations, weights=path)
+    result = evaluator.evaluate(job, lambda _: None, lambda: False)
     took = time.perf_counter() - began
     name = type(evaluator).__name__
     print(f"{name} {what}: {result.score} {result.reason or ''} in {took:.1f} s", file=sys.stderr)

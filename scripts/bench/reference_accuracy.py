@@ -53,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_pages()
     composition = Composition.of(parse(composed(options.overrides), trusted=True))
-    problem = composition.problem()
+    problem = composition.problem
     space = composition.space
     arch = space.parse(options.arch) if options.arch else space.reference()
 

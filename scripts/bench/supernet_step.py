@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     keep_pages()
     composition = Composition.of(parse(composed(options.overrides), trusted=True))
-    problem, space = composition.problem(), composition.space
+    problem, space = composition.problem, composition.space
     shared = SupernetTraining(problem, problem.optimizer, "uniform", 10**9)
     rng = seeding.stream(composition.config.keys.seed, "supernet step")
     rows: list[list[object]] = []

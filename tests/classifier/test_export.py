@@ -50,7 +50,7 @@ def untrained(*overrides: str, number: int = 0) -> FewShotClassifier:
     composition = Composition.of(parse(composed([*SMALL, *overrides]), trusted=False))
     learner = composition.learner
     arch = composition.space.sample(seeding.stream(number, "export test"))
-    state = composition.problem().initial_state(arch)
+    state = composition.problem.initial_state(arch)
     adopt_population(learner, state, [composition.sampler("train").batch(0, 2)])
     assert composition.dataset.preprocessing is not None
     classifier = FewShotClassifier("untrained")

@@ -17,8 +17,10 @@ CASES = {
     "+optimizer.lrr=3": r"optimizer\.lrr: no such key; did you mean 'lr'\?",
     "evaluator=supernet evaluator.finetune=3": r"did you mean 'evaluator\.finetune_iterations'\?",
     "~budget.trials": r"budget\.trials: missing",
+    "hydra.launcher.n_jobs=2": r"hydra\.launcher\.n_jobs: .*: hydra/launcher=joblib, hydra/launcher=submitit",
     # options
     "meta_learner=mamll": r"meta_learner=mamll: no such option; did you mean 'maml'\?",
+    "hydra/launcher=slurm": r"hydra/launcher=slurm: no such option; valid: .*, submitit_slurm",
     "meta_lerner=maml": r"meta_lerner: no such key; did you mean 'meta_learner'\?",
     "experiment=nothing": r"experiment=nothing: no such option",
     "strategy=null": r"every group needs an option",
@@ -27,11 +29,13 @@ CASES = {
     # types
     "task.way=five": r"task\.way: got 'five', should be a valid integer",
     "task.way=2.5": r"task\.way: got 2\.5, should be a valid integer",
-    "task=5": r"task: got 5",
+    "task=5": r"task: got 5, has keys of its own: task\.way, task\.shot, ",
     "seed=null": r"seed: got None, should be a valid integer",
+    "strategy=recursive strategy.inner=rea": r"'rea', choose one: strategy@strategy\.inner=",
     "logger=tensorbord": r"logger=tensorbord: no such option; did you mean 'tensorboard'",
     "logger.mlflow=7": r"logger\.mlflow",
     "logger.tensorboard._target_=os.system": r"logger\.tensorboard\._target_: 'os\.system' is not a subclass",
+    "hydra.job.num=x": r"hydra\.job\.num: .*'x'.* Integer",
     # values
     "seed=-1": r"seed: got -1, should be greater than or equal to 0",
     "optimizer.lr=-0.1": r"optimizer\.lr: got -0\.1, should be greater than 0",
@@ -57,6 +61,8 @@ CASES = {
     "dataset=sinusoid meta_learner=maml": r"search_space=mlp",
     # syntax
     "task.way=[1": r"task\.way: got '\[1'",
+    "trials": r"trials: not an override; write KEY=VALUE or GROUP=OPTION",
+    "-m seed=0,1,": r"seed=.*: Hydra cannot parse the value; write .* KEY=A,B",
     "=5": r"every group needs an option",
 }
 
@@ -101,6 +107,17 @@ def test_a_missing_directory_is_named(
 ) -> None:
     assert main([command, str(tmp_path / "none")]) == 2
     assert f"{tmp_path / 'none'}: no such" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["resume", "show", "train"])
+def test_a_file_that_is_no_run_is_named(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "journal.jsonl"
+    file.touch()
+    named = tmp_path / "none.pt" if command == "train" else file
+    assert main([command, str(named)]) == 2
+    assert f"{named}: no such run" in capfd.readouterr().err
 
 
 def test_a_directory_without_a_run_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,15 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nasmeta.cli.main import main
 from nasmeta.run import environment, summary
+from nasmeta.run.composition import Composition
 from nasmeta.run.journal import read
+from nasmeta.runtime import files
 from tests.cli.runs import TINY, search
 
 KEPT = ("journal.jsonl", "best.pt", "summary.json", "config.json")
@@ -51,6 +54,32 @@ def test_an_override_that_changes_nothing_is_none(run: Path) -> None:
     before = contents(run)
     assert main(["resume", str(run), "seed=0"]) == 0
     assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "environments", "journals"),
+    [("seed=0", 0, 1), ("budget.test_tasks=40", 1, 2)],
+    ids=["shown", "goes on"],
+)
+def test_what_a_run_was_is_looked_up_once(
+    run: Path, override: str, environments: int, journals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a run that goes on reads its journal again, under its lock, and looks at the machine."""
+    read_bytes, found, seen = files.read_bytes, environment.environment, list[str]()
+
+    def spied(path: Path, *rest: Any, **more: Any) -> bytes:
+        seen.append(path.name)
+        return read_bytes(path, *rest, **more)
+
+    def looked(composition: Composition) -> dict[str, Any]:
+        seen.append("environment")
+        return found(composition)
+
+    monkeypatch.setattr(files, "read_bytes", spied)
+    monkeypatch.setattr(environment, "environment", looked)
+    assert main(["resume", str(run), override]) == 0
+    assert seen.count("environment") == environments
+    assert seen.count("journal.jsonl") == journals
 
 
 def test_a_finished_run_is_shown_whatever_the_machine_has_become(

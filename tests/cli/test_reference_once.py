@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nasmeta.cli.main import main
+from nasmeta.run.evaluators import Evaluators
 from nasmeta.run.journal import read
-from nasmeta.run.judges import Judges
 from nasmeta.trial import Job
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import TINY, search
@@ -24,13 +24,13 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate, phases = Judges.evaluate, []
+    evaluate, phases = Evaluators.evaluate, []
 
-    def counted(self: Judges, job: Job, *arguments: object) -> object:
+    def counted(self: Evaluators, job: Job, *arguments: object) -> object:
         phases.append(job.phase)
         return evaluate(self, job, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Judges, "evaluate", counted)
+    monkeypatch.setattr(Evaluators, "evaluate", counted)
     assert search(tmp_path / "run", *ONE) == 0
     assert phases == ["search", "reference"]
 

@@ -15,6 +15,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal
 from nasmeta.strategies.pareto import dominates
+from nasmeta.testing.evaluators import judged
 from tests.cli.kills import kill_again_and_again, outcome
 from tests.cli.runs import SAVED
 
@@ -89,13 +90,11 @@ def test_hyperband_continues_the_meta_training_it_promotes(tmp_path: Path) -> No
     promoted = [r for r in asked.values() if r["continues"] is not None]
     assert promoted
     composition = Composition.of(parse(RunDirectory(directory).load_config(), trusted=True))
-    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=composition.problem(), keep=None)
+    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=composition.problem, keep=None)
     for record in promoted:
         before = asked[record["continues"]]
         assert (record["arch"], record["iterations"]) == (before["arch"], 2 * before["iterations"])
-        whole = scratch.evaluate(
-            record["arch"], record["iterations"], 0, tmp_path / "w", report=lambda _: None, stop=lambda: False
-        )
+        whole = judged(scratch, record["arch"], record["iterations"], tmp_path / "w")
         assert whole.valid_loss == searched[record["trial"]]["valid_loss"]
         (tmp_path / "w").unlink()
     longest = sorted(
@@ -168,13 +167,11 @@ def test_recursive_inherits_the_weights_of_the_best_before_the_round(tmp_path: P
 def test_an_inherited_training_begins_with_the_morphed_weights(tmp_path: Path) -> None:
     """Nothing trained, nothing forgotten: a wider network after 0 more iterations scores like the old one."""
     composition = Composition.of(parse(composed([*BASE, "search_space.min_layers=1"]), trusted=True))
-    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=composition.problem(), keep=None)
+    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=composition.problem, keep=None)
     files = [tmp_path / name for name in ("old", "new", "fresh")]
 
     def loss(arch: str, iterations: int, weights: Path, start: Path | None) -> float:
-        result = scratch.evaluate(
-            arch, iterations, 0, weights, start=start, report=lambda _: None, stop=lambda: False
-        )
+        result = judged(scratch, arch, iterations, weights, start=start)
         assert result.valid_loss is not None, result.reason
         return result.valid_loss
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nasmeta import seeding
 from nasmeta.datasets.base import ImageTable
-from nasmeta.datasets.episodes import ImageEpisodeSampler, distinct, merge_tasks
+from nasmeta.datasets.episodes import ImageEpisodeSampler, distinct
 from tests.datasets.tables import marked_table, sampler_of
 
 RAGGED = [9, 6, 12, 7, 6]
@@ -121,9 +121,6 @@ def test_images_are_channels_last(channels, memory_format):
     batch = sampler_of(table).batch(0, 2)
     for x in (batch.support_x, batch.query_x):
         assert x[1].stride() == strides
-        assert merge_tasks(x).stride() == strides
-        assert merge_tasks(x).data_ptr() == x.data_ptr()
-        assert torch.equal(merge_tasks(x), x.flatten(0, 1))
 
 
 def test_normalization_is_a_channel_apart():

@@ -1,5 +1,6 @@
 """Every option of conf/evaluator, unlisted, and every proxy, on small convolutional networks."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -64,7 +65,7 @@ def composition(folder: Path, option: tuple[str, ...]) -> Composition:
 
 @cache
 def problem(folder: Path) -> Problem:
-    return composition(folder, ("scratch",)).problem()
+    return composition(folder, ("scratch",)).problem
 
 
 @pytest.fixture(params=OPTIONS, ids=" ".join)
@@ -98,7 +99,7 @@ def test_it_sees_no_test_tasks(whole: Composition, tmp_path: Path, monkeypatch: 
         return sampler(self, split, **task)
 
     monkeypatch.setattr(kind, "sampler", spy)
-    evaluator = whole.evaluator(whole.problem())
+    evaluator = whole.evaluator(replace(whole.problem))  # other tests have loaded the data of that one
     assert not asked, "constructing one loads no data"
     result = contract.judged(evaluator, ARCH, ITERATIONS, tmp_path / "w.pt")
     assert "test" not in asked

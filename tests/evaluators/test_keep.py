@@ -19,7 +19,7 @@ from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import TASKS_AT_ONCE, Score, score
-from nasmeta.trial import Criterion
+from nasmeta.trial import Criterion, Job
 
 ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"
 SMALL = [
@@ -42,7 +42,7 @@ def composition(*overrides: str) -> Composition:
 
 @pytest.fixture(scope="module")
 def problem() -> Problem:
-    return composition().problem()
+    return composition().problem
 
 
 def evaluator(problem: Problem, every: int = EVERY, patience: int | None = None) -> Scratch:
@@ -72,9 +72,8 @@ def test_the_best_iterate_is_that_of_a_training_without_judgements(problem: Prob
     assert len(set(values)) > 1
     assert best != ITERATIONS, "the last iterate tells nothing: choose another seed"
     readings: list[Progress] = []
-    result = evaluator(problem).evaluate(
-        ARCH, ITERATIONS, 7, tmp_path / "w.pt", report=readings.append, stop=lambda: False
-    )
+    job = Job(phase="search", trial=7, arch=ARCH, iterations=ITERATIONS, weights=tmp_path / "w.pt")
+    result = evaluator(problem).evaluate(job, readings.append, lambda: False)
     told = {reading.iteration: reading.accuracy for reading in readings if reading.of == "judged"}
     assert told == {iteration: value for iteration, (value, *_) in judged.items()}
     saved = checkpoint.load(tmp_path / "w.pt")

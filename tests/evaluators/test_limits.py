@@ -15,6 +15,7 @@ from nasmeta.errors import RunFailed, TimedOut
 from nasmeta.evaluators.limits import limited
 from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.mlp import MlpSpace
+from nasmeta.testing.evaluators import judged
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.problem import Problem
 from tests.cli.runs import TINY
@@ -66,16 +67,14 @@ def test_judging_and_proxies_count_too(tmp_path: Path, monkeypatch: pytest.Monke
 
     more = ["evaluator=zero_cost", "evaluator.proxy=grad_norm"] if where == "proxy" else []
     composition = Composition.of(parse(composed([*TINY, *more, "evaluator.max_seconds=0.2"]), trusted=True))
-    problem = composition.problem()
+    problem = composition.problem
     arch = str(problem.space.initial())
     sampler = type(problem.valid if where == "score" else problem.train)
     batch = sampler.batch
     monkeypatch.setattr(sampler, "batch", slow)
     evaluator = composition.evaluator(problem)
-    result = evaluator.evaluate(
-        arch, composition.config.keys.budget.search_iterations, 0, tmp_path / "checkpoints" / "w.pt",
-        report=lambda _: None, stop=lambda: False,
-    )  # fmt: skip
+    iterations = composition.config.keys.budget.search_iterations
+    result = judged(evaluator, arch, iterations, tmp_path / "checkpoints" / "w.pt")
     assert result.reason == "TimedOut: not judged within evaluator.max_seconds=0.2"
     assert result.seconds >= 0.2
 

@@ -279,7 +279,7 @@ def test_no_proxy_depends_on_the_order_of_activation_and_max_pooling(
     def scores() -> dict[str, list[float]]:
         options = [*REWRITTEN, f"meta_learner={learner}", f"batch_norm={policy}"]
         whole = Composition.of(parse(composed(options), trusted=True))
-        problem, rng = whole.problem(), seeding.stream(0, "rewritten")
+        problem, rng = whole.problem, seeding.stream(0, "rewritten")
         archs = [whole.space.sample(rng) for _ in range(2)]
         first = next(child for child in whole.space.build(archs[0], whole.task).modules() if pools(child))
         assert isinstance(first, nn.MaxPool2d if network.MONOTONE else nn.ReLU)

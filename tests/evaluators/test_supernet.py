@@ -23,7 +23,7 @@ from nasmeta.testing.meta_learners import TASK, BlobSampler
 from nasmeta.training import checkpoint
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.problem import Problem
-from nasmeta.trial import Criterion, TrialResult
+from nasmeta.trial import Criterion, Job, TrialResult
 from tests.evaluators.test_supernet_weights import LEARNERS, SMALL, SPACES
 
 
@@ -34,7 +34,7 @@ def problem(space: str = "conv_small", learner: str = "protonet", device: str = 
     whole = Composition.of(parse(composed(overrides), trusted=False))
     way = whole.learner.train_way or TASK.outputs
     return replace(
-        whole.problem(),
+        whole.problem,
         task=TASK,
         device=torch.device(device),
         load_train=lambda _: BlobSampler("train", way=way, device=device),
@@ -174,13 +174,16 @@ def archs(given: Problem, count: int) -> list[str]:
     return [str(arch) for arch, _ in zip(space.neighbors(space.initial()), range(count), strict=False)]
 
 
+def as_trial(evaluator: Supernet, arch: str, trial: int, folder: Path) -> TrialResult:
+    job = Job(phase="search", trial=trial, arch=arch, iterations=3, weights=folder / f"{trial}.pt")
+    return evaluator.evaluate(job, lambda _: None, lambda: False)
+
+
 def test_results_record_the_version_of_the_weights(tmp_path: Path) -> None:
     given = problem()
     evaluator = supernet(given, per_trial=2)
     versions = [
-        evaluator.evaluate(
-            arch, 3, trial, tmp_path / f"{trial}.pt", report=lambda _: None, stop=lambda: False
-        ).weights_version
+        as_trial(evaluator, arch, trial, tmp_path).weights_version
         for trial, arch in enumerate(archs(given, 3))
     ]
     assert versions == [3, 5, 7]
@@ -296,14 +299,13 @@ def test_a_network_that_cannot_be_trained_is_said(
     """Sampled, it ends the run; as a candidate to train further on, it is a failed trial."""
     given = problem("conv_small")
     judge = supernet(given, per_trial)
-    arguments = (str(given.space.reference()), 3)
 
     def refuse(*_: Any) -> None:
         raise ValueError("Expected more than 1 value per channel")
 
     def evaluate(trial: int) -> TrialResult:
-        rest = {"report": lambda _: None, "stop": lambda: False}
-        return judge.evaluate(*arguments, trial, tmp_path / f"{trial}.pt", **rest)  # type: ignore[arg-type]
+        arch = str(given.space.reference())
+        return as_trial(judge, arch, trial, tmp_path)
 
     if per_trial:
         assert evaluate(0).status == "ok"

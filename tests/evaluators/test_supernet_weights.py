@@ -43,7 +43,7 @@ def composition(space: str, learner: str) -> Composition:
 
 @cache
 def shared(space: str, learner: str = "protonet") -> SharedWeights:
-    whole = composition(space, learner).problem()
+    whole = composition(space, learner).problem
     return SharedWeights(replace(whole, task=TASK, seed=0, execution=Execution()))
 
 

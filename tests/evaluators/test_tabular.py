@@ -262,7 +262,7 @@ def test_limits_hold_by_the_tables_costs(tmp_path: Path) -> None:
     options = ["constraints.max_params=2", "strategy=random", "~strategy.population_size"]
     values = composed([*RUN, f"evaluator.table={table}", *options[:2]])
     composition = Composition.of(parse(values, trusted=True))
-    evaluator = composition.evaluator(composition.problem())
+    evaluator = composition.evaluator(composition.problem)
     from nasmeta.run.constraints import Constraints
     from nasmeta.run.state import RunState
 

@@ -232,7 +232,7 @@ def test_workers_read_no_files_of_the_data(tmp_path: Path) -> None:
     overrides = ["dataset=image_folder", f"dataset.root={root}", "dataset.size=12", "dataset.channels=1"]
     rest = [word for word in [*SMALL, *RAY] if not word.startswith("dataset")]
     composition = Composition.of(parse(composed([*overrides, *rest]), trusted=True))
-    composition.judges.load()
+    composition.evaluators.load()
     sent = pickle.dumps(
         partial(rebuild, composition.config, fingerprints(composition), "cpu", composition.dataset)
     )
@@ -241,6 +241,6 @@ def test_workers_read_no_files_of_the_data(tmp_path: Path) -> None:
     arch = str(composition.space.reference())
     results = [
         judge(replace(job(0, arch, tmp_path), iterations=1), lambda progress: None, lambda: False)
-        for judge in (composition.judges.evaluate, pickle.loads(sent)())
+        for judge in (composition.evaluators.evaluate, pickle.loads(sent)())
     ]
     assert results[0].valid_accuracy == results[1].valid_accuracy

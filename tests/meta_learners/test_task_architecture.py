@@ -38,7 +38,7 @@ TINY = [
 
 @cache
 def problem(*overrides: str) -> Problem:
-    return Composition.of(parse(composed([*TINY, *overrides]), trusted=False)).problem()
+    return Composition.of(parse(composed([*TINY, *overrides]), trusted=False)).problem
 
 
 def learner_of(one: Problem) -> TaskArchitecture:

@@ -19,7 +19,6 @@ from nasmeta.run.events import Event, TrialFinished
 from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.replay import replayed
-from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan
 from nasmeta.strategies.base import Strategy
@@ -53,24 +52,23 @@ def trials_of(
         cost=lambda arch: Cost(1, 1),
         trains_networks=lambda: False,
     )
-    judges: Any = SimpleNamespace(
+    evaluators: Any = SimpleNamespace(
         search=evaluator, problem=None, evaluate=lambda job, report, stop: judge(job)
     )
     with Journal(path / "journal.jsonl") as journal:
-        state = RunState.replay(journal.events)
-        recorder = Recorder(
-            composition, RunDirectory(path), journal, state, [([] if seen is None else seen).append]
-        )
-        trials = Trials(composition, judges, RunDirectory(path), recorder, lambda: False)
+        recorder = Recorder(composition, RunDirectory(path), journal)
+        recorder.announce.observers.append(([] if seen is None else seen).append)
+        trials = Trials(composition, evaluators, recorder, lambda: False)
         with closing(trials):
-            yield trials, journal, replayed(trials, journal)
+            yield trials, journal, replayed(trials)
 
 
 def ask(trials: Trials, strategy: Strategy) -> None:
     proposal = strategy.ask()
     assert proposal is not None
-    trials.recorder.record(records.Asked.of(proposal))
-    trials.start(proposal)
+    asked = records.Asked.of(proposal)
+    trials.recorder.record(asked)
+    trials.start(Plan.of(asked))
 
 
 def test_a_trial_is_started_awaited_and_recorded(composition: Composition, tmp_path: Path) -> None:
@@ -108,9 +106,9 @@ def test_a_trial_that_was_in_flight_is_started_again(composition: Composition, t
         ask(trials, strategy)
         asked = trials.state.asked[1]
     with trials_of(composition, tmp_path) as (trials, journal, strategy):
-        assert [records.Asked.of(proposal) for proposal in trials.waiting] == [asked]
+        assert trials.waiting == [asked]
         before = len(journal.records)
-        trials.start(trials.waiting.pop())
+        trials.start(Plan.of(trials.waiting.pop()))
         assert trials.next_result().arch == asked.arch
         assert [line["event"] for line in journal.records[before:]] == ["resumed", "finished"]
 

@@ -158,7 +158,7 @@ def test_infeasible_architectures_are_never_proposed(make: Make, outstanding: in
     archs = asked(play(make(feasible=lambda arch: 1 <= sum(arch.values) <= 6), outstanding))
     assert len(archs) > 10
     assert all(1 <= sum(arch.values) <= 6 for arch in archs)
-    with pytest.raises(NothingFeasible, match="none of 1000 architectures"):
+    with pytest.raises(NothingFeasible, match="none of the architectures"):
         make(feasible=lambda arch: False).ask()
 
 

@@ -96,15 +96,16 @@ class Supernet(Evaluator):
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
         began = time.monotonic()
-        if wrong := self.budget_error(candidate.iterations):
+        job = candidate.job
+        if wrong := self.budget_error(job.iterations):
             raise ConfigError(
-                f"evaluator: trial {candidate.trial} asks for {candidate.iterations} iterations, and {wrong}"
+                f"evaluator: trial {job.trial} asks for {job.iterations} iterations, and {wrong}"
             )
         training = self._trained(candidate, report, stop)
         seconds, version = time.monotonic() - began, training.iteration
 
         def judge(inherits: Subnetwork) -> Judgement:
-            return self.judged(inherits.state, str(candidate.arch), version, candidate.weights, stop)
+            return self.judged(inherits.state, job.arch, version, job.weights, stop)
 
         found = training.inheriting(candidate.arch, judge)
         return replace(found, train_seconds=seconds + found.train_seconds, weights_version=version)
@@ -115,15 +116,15 @@ class Supernet(Evaluator):
         Every trial after the first trains them further, on its candidate. If that was interrupted, it
         resumes.
         """
-        path, first = candidate.weights.with_name(WEIGHTS_FILE), self.problem.search_iterations
+        path, first = candidate.job.weights.with_name(WEIGHTS_FILE), self.problem.search_iterations
         if self._shared is None or self._shared.path != path:
             self._shared = Resumable(path, self._new_training, None, self.problem.save_seconds)
         shared = self._shared
         extra = shared.extra = shared.extra or {"trial": 0, "target": first}
         self._train(shared, first, None, report, stop)
-        if candidate.trial > extra["trial"] and self.iterations_per_trial > 0:
+        if candidate.job.trial > extra["trial"] and self.iterations_per_trial > 0:
             target = shared.training.iteration + self.iterations_per_trial
-            extra.update(trial=candidate.trial, target=target)
+            extra.update(trial=candidate.job.trial, target=target)
         self._train(shared, extra["target"], candidate.arch, report, stop)
         return shared.training
 

@@ -88,14 +88,14 @@ class Tabular(Evaluator):
         return self.table.cost(str(arch))
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
-        arch, iterations = str(candidate.arch), candidate.iterations
+        arch, iterations = candidate.job.arch, candidate.job.iterations
         if stop():
-            raise Interrupted(f"stopped before trial {candidate.trial} was looked up")
+            raise Interrupted(f"stopped before trial {candidate.job.trial} was looked up")
         found = self.table.valid(arch, iterations)
         if found is None:
             raise ArchitectureError(self.budget_error(iterations) or f"the table has no row of {arch}")
         seconds = self.seconds_per_iteration * iterations if found.seconds is None else found.seconds
-        return Judgement(accuracy=found.accuracy, ci95=found.ci95, train_seconds=seconds)
+        return Judgement(valid_accuracy=found.accuracy, valid_ci95=found.ci95, train_seconds=seconds)
 
     def test(self, arch: str, iterations: int) -> MetaTested:
         return self.table.test(arch, iterations)

@@ -11,11 +11,11 @@ from nasmeta.config.schema import flat
 from nasmeta.errors import RunDirectoryError
 from nasmeta.reporting.read.differences import Settings, differing_keys, written
 from nasmeta.run import journal, records
-from nasmeta.run.directory import RunDirectory, checked_config
+from nasmeta.run.directory import NAME_ONE, RunDirectory, checked_config
 from nasmeta.run.growth import GROWING
 from nasmeta.run.manifest import MANIFEST, Job, Manifest
 from nasmeta.run.ranking import best_of
-from nasmeta.run.records import Finished, Retried, Started, Tested
+from nasmeta.run.records import Finished, JournalEvent, Retried, Started, Tested
 from nasmeta.run.state import RunState
 from nasmeta.run.summary import read_summary
 from nasmeta.runtime.command_lines import SearchCommand
@@ -93,18 +93,14 @@ def load_run(path: Path, *, latest: bool = False) -> Run:
     """
     directory = RunDirectory(path)
     if not path.is_dir():
-        raise RunDirectoryError(f"{path}: no such run directory; name one that `nasmeta search` made")
+        raise RunDirectoryError(f"{path}: no such run directory; {NAME_ONE}")
     if not is_run(path):
         raise RunDirectoryError(
-            f"{path}: not a run directory: it has no journal.jsonl, config.json or {MANIFEST}; "
-            "name one that `nasmeta search` made"
+            f"{path}: not a run directory: it has no journal.jsonl, config.json or {MANIFEST}; {NAME_ONE}"
         )
     events = journal.events(directory.journal)
-    tested = [number for number, event in enumerate(events) if isinstance(event, Tested)]
-    last = tested[-1] if tested else 0
-    goes_on = any(isinstance(e, Retried) or (isinstance(e, Started) and e.added) for e in events[last:])
-    if tested and not (latest and goes_on):
-        events = events[: last + 1]  # a later start, perhaps with other settings, gave no result
+    if not latest or not _goes_on(events):
+        events = _up_to_result(events)
     state = RunState.replay(events)
     stored = [start.config for start in state.starts if start.config]
     different = [c for n, c in enumerate(stored) if n == 0 or c != stored[n - 1]]  # a long run starts often
@@ -132,6 +128,18 @@ def load_run(path: Path, *, latest: bool = False) -> Run:
         return replace(run, status="pruned")
     reason = _failure(run)
     return run if reason is None else replace(run, status="failed", reason=reason)
+
+
+def _up_to_result(events: list[JournalEvent]) -> list[JournalEvent]:
+    """The events up to the last result; a later start, perhaps with other settings, gave none."""
+    tested = [number for number, event in enumerate(events) if isinstance(event, Tested)]
+    return events[: tested[-1] + 1] if tested else events
+
+
+def _goes_on(events: list[JournalEvent]) -> bool:
+    """Whether the run was asked for more after its last result."""
+    later = events[len(_up_to_result(events)) :]
+    return any(isinstance(e, Retried) or (isinstance(e, Started) and e.added) for e in later)
 
 
 def is_run(path: Path) -> bool:

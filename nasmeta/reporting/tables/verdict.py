@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nasmeta.reporting.numbers import error, measured, shorten
+from nasmeta.reporting.numbers import error, measured, shorten, validation_score
 
 SMALL = 0.5
 """The share of the reference's parameters up to which an equally accurate network counts as a gain."""
@@ -63,15 +63,10 @@ def _reference_chosen(summary: dict[str, Any]) -> str:
         return (
             f"{lead}: the other finalists failed: {shorten(others[0]['reason'], REASON_WIDTH).rstrip('.')}."
         )
-    other = max(ended, key=lambda finalist: (finalist["iterations"], *_validated(finalist)))
+    other = max(ended, key=lambda f: (f["iterations"], -f["failed"], validation_score(f)))
     own = next(finalist for finalist in summary["finalists"] if finalist["is_reference"])
     what = "loss" if is_regression(summary) else "accuracy"
     return f"{lead}: its validation {what} is {_valid_text(own)}, the best candidate's {_valid_text(other)}."
-
-
-def _validated(finalist: dict[str, Any]) -> tuple[int, float]:
-    accuracy, loss = finalist["valid_accuracy"], finalist["valid_loss"]
-    return -finalist["failed"], -loss if accuracy is None else accuracy
 
 
 def _valid_text(finalist: dict[str, Any]) -> str:

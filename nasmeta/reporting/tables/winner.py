@@ -24,13 +24,13 @@ def winner(settings: Sequence[Setting]) -> str:
     if first.test.mean == second.test.mean:
         best = [shorten(each.label, LABEL_WIDTH) for each in settings if each.test.mean == first.test.mean]
         return f"There is no single winner: {', '.join(best)} tested best, all at {_text(first, accuracy)}."
-    lead = f"The winner is {_told(first, accuracy)}; the next is {_told(second, accuracy)}."
+    lead = f"The winner is {_with_score(first, accuracy)}; the next is {_with_score(second, accuracy)}."
     if abs(first.test.mean - second.test.mean) <= (first.test.ci95 or 0) + (second.test.ci95 or 0):
         return f"{lead} Their 95% intervals overlap: the order may be chance."
     return lead
 
 
-def _told(setting: Setting, accuracy: bool) -> str:
+def _with_score(setting: Setting, accuracy: bool) -> str:
     return f"{shorten(setting.label, LABEL_WIDTH)} with {_text(setting, accuracy)}"
 
 

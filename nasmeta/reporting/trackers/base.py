@@ -80,7 +80,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def begin(self, name: str, identity: str, settings: Settings) -> None:
-        """Called first. `name` says what the run is; the `identity` of a resumed run is that of before."""
+        """Called first. `name` says what the run is. A resumed run has the same `identity` as before."""
 
     @abstractmethod
     def scalar(self, tag: str, value: float, step: int) -> None: ...

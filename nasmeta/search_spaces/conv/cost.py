@@ -21,7 +21,7 @@ def cost(arch: ConvArchitecture, task: TaskSpec, bits: Bits) -> Cost:
 
 
 def _block(count: Count, x: int, block: ConvBlock, channels: int, size: tuple[int, int], halved: int) -> int:
-    """Adds a block that reads the map x of this size, of whose positions downsampling leaves `halved`."""
+    """Adds a block that reads the map x of this size; downsampling leaves `halved` of its positions."""
     width, area, inner = block.width, block.kernel**2, max(block.width // 4, 4)
     stride, before = 2 if block.downsample == "stride" else 1, size[0] * size[1]
     after = halved if stride == 2 else before

@@ -193,14 +193,9 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         }
 
     def problem(self, arch: ConvArchitecture) -> str | None:
-        """Why `arch`, made of this space's blocks, is not in the space; None if it is."""
-        count, downs = len(arch.blocks), arch.downsamplings
-        if not self.fewest <= count <= self.most:
-            return f"{count} blocks, and the space has {self.fewest} to {self.most}"
-        if not self.min_downsamples <= downs <= self.max_downsamples:
-            low, high = self.min_downsamples, self.max_downsamples
-            return f"{downs} downsampling blocks, and the space has {low} to {high}"
-        return None
+        low, high, downs = self.min_downsamples, self.max_downsamples, arch.downsamplings
+        beyond = f"{downs} downsampling blocks, and the space has {low} to {high}"
+        return super().problem(arch) or (None if low <= downs <= high else beyond)
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -285,11 +280,6 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
                 free = (op == "res") != (block.op == "res")
                 for skip in skips(token, self.skips) if free else (block.skip,):
                     yield replace(block, op=op, kernel=kernel, skip=skip)
-
-    def with_widths(self, arch: ConvArchitecture, widths: Sequence[int]) -> ConvArchitecture:
-        return replace(
-            arch, blocks=tuple(replace(b, width=w) for b, w in zip(arch.blocks, widths, strict=True))
-        )
 
     def macro_edits(self, arch: ConvArchitecture) -> Sequence[tuple[float, Sequence[ConvArchitecture]]]:
         """Moves of a downsampling to an adjacent block that has none, and other heads."""

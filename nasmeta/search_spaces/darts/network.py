@@ -61,7 +61,10 @@ def build(space: "DartsSpace", arch: DartsGenotype, task: TaskSpec) -> FewShotNe
 
 
 class DartsBody(nn.Module):
-    """Stem and cells, each fed by the two before it: [n, channels, height, width] -> [n, features]."""
+    """Stem and cells, each fed by the two before it: [n, channels, height, width] -> [n, features].
+
+    space: says how wide and deep it is. make_nodes: makes the nodes of a cell.
+    """
 
     def __init__(self, space: "DartsSpace", task: TaskSpec, make_nodes: MakeNodes) -> None:
         super().__init__()

@@ -100,16 +100,12 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
         }
 
     def problem(self, arch: MlpArchitecture) -> str | None:
-        """Why `arch`, made of this space's layers, is not in the space; None if it is."""
         previous = 0
         for number, layer in enumerate(arch.blocks, 1):
             if layer.skip and layer.width != previous:
                 return f"layer {number}: a skip needs a layer of {layer.width} units before it"
             previous = layer.width
-        count = len(arch.blocks)
-        if not self.fewest <= count <= self.most:
-            return f"{count} layers, and the space has {self.fewest} to {self.most}"
-        return None
+        return super().problem(arch)
 
     @property
     def size(self) -> int:

@@ -114,7 +114,9 @@ class Alpha(nn.Module):
 
 
 class MixedOp(nn.Module):
-    """sum over o of weights[o] o(x); x and the result have `width` channels.
+    """sum over the `operations` o of weights[o] o(x); x and the result have `width` channels.
+
+    table: makes each operation by its name. stride: 2 halves height and width.
 
     On a sampled edge only the sampled operation is computed, and only its weight has a derivative (GDAS eq.
     7). If `channel_divisor` is K > 1, the first width / K channels go through the operations, the others
@@ -154,7 +156,8 @@ class MixedOp(nn.Module):
 class MixedNodes(nn.Module):
     """The nodes of a relaxed cell, as `cell_ops.Nodes`: every state is mixed into every later node.
 
-    alpha: the body's architecture parameters. cell: the cell's name in them. divisor: of the channels.
+    alpha: the body's architecture parameters. cell: the cell's name in them. inputs: how many states the cell
+    gets; edges from these have the `stride`, others 1. divisor: of the channels. The rest is as in MixedOp.
     """
 
     def __init__(
@@ -200,7 +203,7 @@ def total(terms: Sequence[Tensor]) -> Tensor:
 
 
 class RelaxedBody(nn.Module):
-    """The architecture's parameters, and the body whose cells read them."""
+    """The architecture's parameters `alpha`, and the body `net` whose cells read them."""
 
     def __init__(self, alpha: Alpha, net: nn.Module) -> None:
         super().__init__()

@@ -40,6 +40,14 @@ from nasmeta.trial import Proposal
 class Differentiable(Strategy):
     """Gradient-based search; each ask trains the relaxed network for `epoch_iterations` meta-iterations.
 
+    second_order: whether the architecture looks one step of the weights ahead.
+    edges: "softmax" weighs all operations (DARTS), "gumbel" samples one (GDAS). The temperature goes linearly
+    from temperature_start to temperature_end.
+    inputs: how a node weighs its inputs, see Relaxation. partial_channels: K of PC-DARTS; 1 for all channels.
+    architecture_optimizer: that of the architecture's parameters, with architecture_lr, beta1 (of Adam),
+    beta2 (for RMSProp its decay) and architecture_weight_decay.
+    guard: what ends the search early, see guard.py. max_skips: the most skips, for guard "skips".
+
     Raises ConfigError if the space has no such relaxed network.
     """
 

@@ -48,7 +48,12 @@ class ArchitectureOptimizer:
 
 
 class BilevelTraining:
-    """The alternating training: one iteration per `step`; `state_dict` holds all that later steps need."""
+    """The alternating training: one iteration per `step`; `state_dict` holds all that later steps need.
+
+    problem: its tasks, and the optimizer of the weights. relaxation: the form of the relaxed network.
+    sampling: how its edges are weighted. optimizer: that of the architecture. unrolled: whether the
+    architecture's gradient is of second order. iterations: in all, over which the temperature changes.
+    """
 
     def __init__(
         self,

@@ -29,7 +29,11 @@ MUTANTS, IMMIGRANTS = 100, 25
 
 
 class BudgetModels:
-    """A model of each budget's scores; a budget needs `least` told trials, `random_share` stays random."""
+    """A model of each budget's scores, which proposes feasible architectures of `space`.
+
+    least: the trials told at a budget from which on its model is used. random_share: how many of the
+    proposals are left to chance all the same.
+    """
 
     def __init__(self, space: SearchSpace[Any], feasible: Feasible, least: int, random_share: float) -> None:
         self._least, self._random_share = least, random_share

@@ -42,8 +42,8 @@ class Hyperband(Strategy):
     """Successive halving, Hyperband or ASHA, chosen by `mode`; the module describes them.
 
     eta: the factor between the budgets of two rungs. min_share: the smallest budget as a share of the full
-    one. random_share: of the new architectures, how many are draws even though there is a model.
-    model_trials: the trials told at a budget from which on its model is used.
+    one. start: what the draws begin with. random_share: of the new architectures, how many are draws even
+    though there is a model. model_trials: the trials told at a budget from which on its model is used.
     """
 
     def __init__(

@@ -35,6 +35,8 @@ class Ensemble:
 
     Trained by AdamW on the squared error. A pure function of its generators and data: it computes on one
     thread, whatever torch is set to, so that results do not depend on the number of cores.
+
+    features: numbers that describe a node of a graph. rng: draws the initial weights.
     """
 
     def __init__(self, features: int, rng: np.random.Generator) -> None:

@@ -54,6 +54,8 @@ class GraphNetworks:
     the square root of its number of terms. This is graph convolution in both directions (Wen et al. 2020,
     arXiv:1912.00848), with separate weights for each. The prediction is a linear map of the nodes' mean
     state.
+
+    features, hidden: numbers of a node's input and of its state. generator: draws the initial weights.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ FIRST_STEPS, STEPS = 40, 5
 
 
 class ModelSampler:
-    """Proposes the candidate with the highest acquisition under an ensemble of graph networks.
+    """Proposes the feasible architecture of `space` with the highest acquisition by an ensemble of networks.
 
     acquisition: expected improvement, or one draw of Thompson sampling. mutants: candidates made from the
     best trials by one or more edits (each further one with probability 1/2). immigrants: random candidates.

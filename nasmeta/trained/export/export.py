@@ -90,18 +90,11 @@ def write(
     by a support set. Nothing is written then.
     """
     fitted = hasattr(classifier, "classes_") and not embedding
-    module = _module(classifier, fitted)
+    module, metadata = _module(classifier, fitted), _metadata(classifier, fitted)
     shape = (4, classifier.preprocessing.channels, *[classifier.preprocessing.size] * 2)
     pixels = torch.from_numpy(seeding.stream(0, "export").integers(0, 256, shape, dtype=np.uint8))
     if examples:
         pixels = torch.cat([pixels, classifier.pixels(examples)])
-    metadata = {
-        "nasmeta": __version__,
-        "arch": classifier.arch,
-        "provisional": json.dumps(classifier.provisional),
-        "classes": json.dumps(classifier.classes_.tolist() if fitted else []),
-        "preprocessing": json.dumps(asdict(classifier.preprocessing)),
-    }
     data = format.converted(module, pixels, metadata)
     finished = format.finished(data, metadata)
     session = format.session(finished)
@@ -122,6 +115,17 @@ def write(
         "%s: %s%s", path.name, size, "" if arena is None else f", arena {arena / 1024:.1f} KiB (tflite-micro)"
     )
     return session
+
+
+def _metadata(classifier: FewShotClassifier, fitted: bool) -> dict[str, str]:
+    """What the file says of itself; whoever runs it needs the classes and the preprocessing."""
+    return {
+        "nasmeta": __version__,
+        "arch": classifier.arch,
+        "provisional": json.dumps(classifier.provisional),
+        "classes": json.dumps(classifier.classes_.tolist() if fitted else []),
+        "preprocessing": json.dumps(asdict(classifier.preprocessing)),
+    }
 
 
 def _module(classifier: FewShotClassifier, fitted: bool) -> OfPixels:

@@ -55,7 +55,7 @@ def made(
     *overrides: str, path: Path | None = None, feasible: Any = lambda arch: True, stop: Any = lambda: False
 ) -> Differentiable:
     whole = composition(*overrides)
-    strategy = whole.strategy(feasible, whole.problem(), ProgressFile(path, seconds=1e9, stop=stop))
+    strategy = whole.strategy(feasible, ProgressFile(path, seconds=1e9, stop=stop))
     assert isinstance(strategy, Differentiable)
     return strategy
 

@@ -9,7 +9,7 @@ from nasmeta.training.score import Stop
 from nasmeta.trial import Job, TrialResult
 
 
-class Judges:
+class Evaluators:
     """The evaluators of a run. `search` judges its trials, and the finals too if it says so.
 
     problem: what they judge architectures on. budget: says how networks are trained in full.
@@ -25,9 +25,7 @@ class Judges:
 
     def evaluate(self, job: Job, report: Report, stop: Stop) -> TrialResult:
         """Runs a job with the evaluator of its phase. See Evaluator.evaluate for `report` and `stop`."""
-        return self._evaluator(job).evaluate(
-            job.arch, job.iterations, job.trial, job.weights, start=job.start, report=report, stop=stop
-        )
+        return self._evaluator(job).evaluate(job, report, stop)
 
     def _evaluator(self, job: Job) -> Evaluator:
         """The evaluator of a job. A training that a later round continues has to leave the last iterate."""
