@@ -19,7 +19,7 @@ def closest(group: str, values: Mapping[str, Any]) -> str | None:
     shared = {
         name: sum(str(value) == str(values.get(key)) for key, value in option.items())
         for name, option in _options(group).items()
-        if option["_target_"] == target
+        if option.get("_target_") == target
     }
     return max(shared, key=lambda name: shared[name], default=None)
 

@@ -35,9 +35,8 @@ class ImageEpisodeSampler(EpisodeSampler):
 
     The indices are drawn on the host from `stream(seed, "episodes", split, iteration)`, so the episodes are
     the same on every device. They go to the device in one transfer. There the images are gathered and
-    normalized to (x / 255 - mean) / std. Image tensors are
-    channels_last in memory: for x [T, N, C, H, W] of a batch, x[t] has the strides (H*W*C, 1, W*C, C), also
-    if C = 1.
+    normalized to (x / 255 - mean) / std. Image tensors are channels_last in memory: for x [T, N, C, H, W] of
+    a batch, x[t] has the strides (H*W*C, 1, W*C, C), also if C = 1.
     """
 
     def __init__(

@@ -21,9 +21,9 @@ from nasmeta.reporting.figures.panel import (
     drawable,
     height,
     legend,
-    log_axis,
     new_axes,
     panel,
+    positive_axis,
     scale,
     short,
     unit,
@@ -222,4 +222,4 @@ def _places(run: Run, over: Literal["trials", "time"]) -> tuple[list[float], str
 
 def _cost_axis(axes: Axes, cost: str, around: Sequence[float]) -> None:
     axes.set_xlabel(COSTS[cost])
-    log_axis(axes, around, short if cost in COUNTS else "{:g}".format)
+    positive_axis(axes, around, short if cost in COUNTS else "{:g}".format)

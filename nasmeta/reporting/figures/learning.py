@@ -16,8 +16,8 @@ from nasmeta.reporting.figures.panel import (
     SIZE,
     TRIAL,
     legend,
-    log_axis,
     panel,
+    positive_axis,
     short,
 )
 from nasmeta.reporting.learning import Curve, Key
@@ -63,7 +63,7 @@ def learning_figure(curves: Mapping[Key, Curve], regression: bool) -> Figure | N
     for phase, label, colour in (("final", "finalists", BEST), ("reference", "reference", REFERENCE)):
         draw(phase, "train", label, colour, 1.8, "-")
         draw(phase, "judged", f"{label} on validation tasks", colour, 1.2, "--")
-    log_axis(axes, [iteration for curve in curves.values() for iteration in curve], short)
+    positive_axis(axes, [iteration for curve in curves.values() for iteration in curve], short)
     axes.set_xlabel("meta-iterations")
     legend(figure, axes)
     return figure

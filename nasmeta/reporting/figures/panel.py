@@ -79,22 +79,21 @@ def scale(axes: Axes, heights: Sequence[float], measure: Measure) -> None:
         axes.set_yscale("log")
 
 
-def log_axis(axes: Axes, around: Sequence[float], text: Callable[[float], str]) -> None:
+def positive_axis(axes: Axes, around: Sequence[float], text: Callable[[float], str]) -> None:
     """Writes the ticks of the horizontal axis as `text`, and makes it logarithmic if values are far apart.
 
-    It stays linear if the values `around` span less than a factor of 3. Ticks between powers of ten are
-    labelled too if they span less than a factor of 50.
+    It stays linear if the positive values `around` span less than a factor of 3. Ticks between powers of ten
+    are labelled too if they span less than a factor of 50.
     """
+    span = max(around) / min(around)
+    if span < 3:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    else:
+        axes.set_xscale("log")
+        minor = FuncFormatter(lambda value, _: text(value) if str(f"{value:e}")[0] in "25" else "")
+        axes.xaxis.set_minor_formatter(minor if span < 50 else NullFormatter())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
     axes.tick_params(axis="x", which="both", labelsize=8)
-    if max(around) < 3 * min(around):
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        return
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: text(value)))
-    minor = FuncFormatter(lambda value, _: text(value) if str(f"{value:e}")[0] in "25" else "")
-    narrow = max(around) < 50 * min(around)
-    axes.xaxis.set_minor_formatter(minor if narrow else NullFormatter())
 
 
 def short(value: float) -> str:
