@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from nasmeta.reporting.figures.canvas import new_figure, rgb
+from nasmeta.reporting.figures.panel import positive_axis, short
+
 PACKAGE = Path(__file__).resolve().parents[2] / "nasmeta"
 DRAW = """
 import io
@@ -61,3 +64,16 @@ def test_matplotlib_is_imported_behind_its_door_alone() -> None:
         assert not imports or path == PACKAGE / "reporting" / "figures" / "canvas.py", (
             f"{path} imports {imports}"
         )
+
+
+@pytest.mark.parametrize("values", [(101e3, 112e3), (60e3, 95e3), (40e3, 180e3), (2e3, 3e6)], ids=str)
+def test_an_axis_of_costs_has_numbers_whatever_its_range(values: tuple[float, float]) -> None:
+    figure = new_figure(5, 3)
+    axes = figure.subplots()
+    axes.plot(values, (0, 1))
+    positive_axis(axes, values, short)
+    rgb(figure)  # draws it, which places the ticks
+    low, high = axes.get_xlim()
+    ticks = [*axes.xaxis.get_major_ticks(), *axes.xaxis.get_minor_ticks()]
+    shown = [tick for tick in ticks if tick.label1.get_text() and low <= tick.get_loc() <= high]
+    assert len(shown) >= 2
