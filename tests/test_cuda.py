@@ -24,6 +24,8 @@ from nasmeta.networks.execution import TRITON, Execution
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
 from nasmeta.runtime import device
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
+from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
 from nasmeta.training.meta_training import MetaTraining
@@ -36,7 +38,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 POLICIES = list(BatchNormPolicy)
 OPTIMIZER = adam(lr=0.01, beta1=0.9, beta2=0.999, weight_decay=0.0, schedule="constant", warmup=0.0)
-LAUNCHED, RECORDED = Execution("vmap"), Execution("vmap", cuda_graphs=True)
+LAUNCHED, RECORDED = Execution("vmap"), Execution("vmap", cuda_graphs="auto")
 
 
 @pytest.fixture(autouse=True)
@@ -217,19 +219,57 @@ def told(training: MetaTraining) -> list[Tensor]:
     return [*values, torch.tensor([progress.loss, progress.accuracy or 0.0]), found.per_task]
 
 
+@pytest.mark.parametrize("graphs", ["auto", True])
 @pytest.mark.parametrize("kernels", ["torch", "triton"])
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_recorded_steps_have_the_same_bits(
-    name: str, policy: BatchNormPolicy, kernels: Any, caplog: pytest.LogCaptureFixture
+    name: str, policy: BatchNormPolicy, kernels: Any, graphs: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Gradients alone, and with the optimizer's step."""
     with caplog.at_level(logging.WARNING):
-        training, recorded = trained(name, policy, replace(RECORDED, kernels=kernels))
+        training, recorded = trained(name, policy, replace(RECORDED, kernels=kernels, cuda_graphs=graphs))
     assert not caplog.records, caplog.text
-    assert training._meta_gradient._recording is not None or "multi-step" in name
+    assert (training._meta_step is not None) == (graphs is True)
+    assert (training._meta_step or training._meta_gradient)._recording is not None or "multi-step" in name
     _, launched = trained(name, policy, replace(LAUNCHED, kernels=kernels))
     for one, other in zip(recorded, launched, strict=True):
         assert torch.equal(one, other)
+
+
+RELAXED = ["search_space=nasbench201", "task.meta_batch=4", "task_parallel=vmap", "device=cuda"]
+
+
+@pytest.mark.parametrize("options", [[], ["strategy.second_order=true"]], ids=["first order", "second order"])
+def test_recorded_steps_of_darts_have_the_same_bits(options: list[str]) -> None:
+    found = []
+    for graphs in ("true", "false"):
+        keys = ["dataset=strokes", "strategy=differentiable", *RELAXED, *options, f"cuda_graphs={graphs}"]
+        whole = Composition.of(parse(composed(keys), trusted=True))
+        strategy = whole.strategy(lambda arch: True, ProgressFile(None, seconds=1e9, stop=lambda: False))
+        training = strategy._running()
+        for _ in range(5):
+            training.step()
+        kept = (training._architecture_gradient, training._weight_gradient)
+        assert [each._recording is not None for each in kept] == [graphs == "true"] * 2
+        found.append([p.detach() for p in training.state.parameters.values()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("learner", ["maml", "reptile"])
+def test_recorded_steps_of_an_architecture_for_every_task_have_the_same_bits(learner: str) -> None:
+    found = []
+    for graphs in ("true", "false"):
+        keys = [f"meta_learner={learner}", "strategy=meta_differentiable", "strategy.warmup=2", *RELAXED]
+        keys = ["dataset=strokes", *keys, f"cuda_graphs={graphs}"]
+        problem = Composition.of(parse(composed(keys), trusted=True)).problem
+        training = problem.training(ADAPTIVE, 6)
+        while not training.done:
+            training.step()
+        kept = training._meta_step or training._meta_gradient
+        assert (kept._recording is not None) == (graphs == "true")
+        found.append([p.detach() for p in training.state.parameters.values()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_resumed_training_has_the_same_bits() -> None:

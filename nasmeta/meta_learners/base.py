@@ -26,8 +26,8 @@ class MetaLearner(ABC):
     batches_tasks: whether all tasks of a meta-batch are one training set.
     second_order: whether inner steps are differentiated.
     descends: whether the meta-gradient is the derivative of a loss.
-    graph_capturable: whether the operations of a meta-step never depend on values that are drawn, or read on
-    the host.
+    records_training, records_predictions: whether a CUDA graph can record a meta-gradient, or predictions.
+    Their operations must not depend on values that are read on the host, or drawn.
     distance_logits: whether logits are minus squared distances from the mean embeddings of classes.
     kinds: the kinds of tasks that it can learn; `refusal` says why it cannot learn others.
     batch_norm: the run's policy for normalizing queries.
@@ -37,7 +37,8 @@ class MetaLearner(ABC):
     batches_tasks = False
     second_order = False
     descends = True
-    graph_capturable = True
+    records_training = True
+    records_predictions = True
     distance_logits = False
     kinds: tuple[str, ...] = ("classification", "regression")
     refusal = ""

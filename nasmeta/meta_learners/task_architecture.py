@@ -16,6 +16,7 @@ adapted weights. MetaNAS alternates steps of w and alpha on two halves of a task
 the gradient on the same images at once, as in T-NAS.
 """
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +42,7 @@ class TaskArchitecture(MetaLearner):
     Raises ConfigError if the inner learner does not adapt the body.
     """
 
-    graph_capturable = False  # a task's architecture is read on the host
+    records_predictions = False  # a task's architecture is read on the host
 
     def __init__(self, inner: MetaLearner, adaptation: Adaptation) -> None:
         super().__init__(batch_norm=inner.batch_norm)
@@ -53,6 +54,7 @@ class TaskArchitecture(MetaLearner):
         self.inner, self.adaptation = inner, adaptation
         self.train_way, self.batches_tasks = inner.train_way, inner.batches_tasks
         self.second_order, self.descends = inner.second_order, inner.descends
+        self.records_training = inner.records_training
         self.kinds, self.refusal = inner.kinds, inner.refusal
 
     def check(self, task: TaskSpec) -> None:
@@ -87,6 +89,9 @@ class TaskArchitecture(MetaLearner):
 
     def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
         return self.inner.with_num_classes(state, ways)
+
+    def phase(self, iteration: int) -> Hashable:
+        return iteration >= self.adaptation.warmup, self.inner.phase(iteration)
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         names = architecture_names(state)

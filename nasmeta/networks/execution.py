@@ -21,6 +21,12 @@
   is installed and can build kernels and the network is not compiled, but for group norms, whose kernels no
   GPU has run yet; it is torch on a CPU and everywhere else.
 
+`cuda_graphs` says what is recorded as a CUDA graph and launched as one, on a GPU:
+- false: nothing.
+- true: whole meta-steps, the outer optimizer's kernel included, relaxed networks' too, and predictions.
+- auto: what was measured to be faster, which is meta-gradients and predictions of networks that are not
+  relaxed. No GPU has run the rest yet.
+
 `precision` says how float32 is multiplied:
 - fp32: as it is.
 - tf32: convolutions and matrix products in TF32, on a GPU.
@@ -47,6 +53,7 @@ from nasmeta.runtime.device import Precision
 
 Parallel = Literal["auto", "loop", "threads", "vmap"]
 Implementation = Literal["auto", "torch", "triton"]
+Recording = bool | Literal["auto"]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -66,8 +73,8 @@ class Execution:
     compile: whether the network runs through torch.compile.
     precision: auto, fp32, tf32 (CUDA only), or bf16 by autocast. TF32 is an option of the process, which
     `nasmeta.runtime.device.pick` sets.
-    cuda_graphs: whether meta-steps and predictions are recorded as CUDA graphs (training/cuda_graphs.py). It
-    is ignored on a CPU and with threads.
+    cuda_graphs: what is recorded as CUDA graphs (training/cuda_graphs.py): nothing, all that can be, or
+    `auto`, what was measured to be faster. It is ignored on a CPU and with threads.
     kernels: torch, triton, which computes what it can and leaves the rest to torch, or auto, which is torch
     until it is resolved.
     measured_only: whether triton leaves to torch what was not measured to be faster, which `auto` stands for.
@@ -77,7 +84,7 @@ class Execution:
     task_chunk: int | None = None
     compile: bool = False
     precision: Precision = "fp32"
-    cuda_graphs: bool = False
+    cuda_graphs: Recording = False
     kernels: Implementation = "torch"
     measured_only: bool = False
 
@@ -86,11 +93,11 @@ class Execution:
 
         `precision` stays, since `auto` differs from fp32 only in options of the process.
         """
-        graphs = self.cuda_graphs and device.type == "cuda" and self.task_parallel != "threads"
+        able = device.type == "cuda" and self.task_parallel != "threads"
         return replace(
             self,
             task_parallel=self._parallel(module, device),
-            cuda_graphs=graphs,
+            cuda_graphs=self.cuda_graphs if able else False,
             kernels=self._kernels(device),
             measured_only=self.measured_only or self.kernels == "auto",
         )

@@ -17,6 +17,8 @@ from nasmeta.networks.execution import Execution
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.search_spaces.modules import FewShotNetwork
 from nasmeta.task import TaskBatch, TaskSpec
+from nasmeta.testing.recording import simulated_graphs
+from nasmeta.training.cuda_graphs import recorded_predict
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import OuterOptimizer
 from nasmeta.training.score import score
@@ -261,6 +263,27 @@ class MetaLearnerContract:
             logits = learner.predict(state, *BlobSampler("valid", device="meta").batch(0, 2)[:3])
             assert logits.shape == (2, WAY * QUERY, WAY)
             assert logits.is_meta
+
+    def test_recorded_steps_and_predictions_are_launched_ones(
+        self, learner: MetaLearner, optimizer: OuterOptimizer
+    ) -> None:
+        """A CUDA graph, here a simulated one, repeats operations with the numbers and choices they had."""
+        results = []
+        for recorded in (True, False):
+            state = init(learner, conv_network())
+            state.network.execution = Execution("vmap", cuda_graphs=recorded)
+            sampler = training_sampler(learner)
+            with simulated_graphs():
+                training = MetaTraining(learner, state, sampler, optimizer, iterations=5, meta_batch=2)
+                for _ in range(5):
+                    training.step()
+                training.finish()
+                predict = recorded_predict(learner, state)
+                valid = [BlobSampler("valid").batch(i, 2)[:3] for i in range(3)]
+                logits = [predict(tasks).clone() for tasks in valid]
+            loss = torch.tensor(training.read().loss)
+            results.append([loss, *(p.detach() for p in state.parameters.values()), *logits])
+        assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
     def test_convolutions_see_channels_last(self, learner: MetaLearner) -> None:
         """Checks strides: with one channel, is_contiguous accepts either layout, but convolutions do not."""

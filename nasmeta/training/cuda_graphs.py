@@ -8,17 +8,21 @@ much as a step. The graph keeps the memory of a step for as long as it exists.
 
 import contextlib
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.meta_learners.gradients import Gradients, Metrics
 from nasmeta.meta_learners.state import MetaState
+from nasmeta.meta_learners.task_architecture import architecture_names
+from nasmeta.networks.network import Parameters
 from nasmeta.task import TaskBatch
+from nasmeta.training.optimizers import is_one_kernel, make_recordable
 
 R = TypeVar("R")
 Function = Callable[[MetaState, Sequence[Tensor], int], R]
@@ -28,6 +32,8 @@ log = logging.getLogger(__name__)
 
 class Recorded(Generic[R]):
     """Calls function(state, tensors, iteration), or replays it if the execution has `cuda_graphs`.
+
+    The `state` of a recorded call is another one, whose parameters share their memory with the first.
 
     able: whether `function` can be recorded. It must read no values on the host, and do the same operations
     whenever `phase` and the tensors' shapes are the same.
@@ -78,27 +84,11 @@ class _Recording(Generic[R]):
         self, state: MetaState, function: Function[R], tensors: Sequence[Tensor], iteration: int
     ) -> None:
         self._inputs = [tensor.clone() for tensor in tensors]
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(tensors[0].device):
-            self._outputs = self._record(state, function, iteration)
-
-    def _record(self, state: MetaState, function: Function[R], iteration: int) -> R:
-        torch.cuda.empty_cache()  # a graph cannot use cached memory
+        self._graph = Graph(tensors[0].device)
         # New leaves: autograd's state of the old ones may belong to another stream.
         leaves = {name: p.detach().requires_grad_() for name, p in state.parameters.items()}
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._graph.capture_begin()
-            try:
-                outputs = function(replace(state, parameters=leaves), self._inputs, iteration)
-            except BaseException:
-                with contextlib.suppress(RuntimeError):  # it only repeats that recording failed
-                    self._graph.capture_end()
-                raise
-            self._graph.capture_end()
-        torch.cuda.current_stream().wait_stream(stream)
-        return outputs
+        with self._graph.capturing():
+            self._outputs = function(replace(state, parameters=leaves), self._inputs, iteration)
 
     def __call__(self, tensors: Sequence[Tensor]) -> R:
         for place, tensor in zip(self._inputs, tensors, strict=True):
@@ -107,13 +97,74 @@ class _Recording(Generic[R]):
         return self._outputs
 
 
-def recorded_meta_gradient(learner: MetaLearner, state: MetaState) -> Recorded[Gradients]:
-    """learner.meta_gradient, to be called with a batch, an iteration and its phase."""
+class Graph:
+    """The CUDA graph of a block of code, on a device: the block's operations are noted, and not done."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._graph = device, torch.cuda.CUDAGraph()
+
+    @contextlib.contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Notes the operations of the block."""
+        with torch.cuda.device(self._device):
+            torch.cuda.empty_cache()  # a graph cannot use cached memory
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._graph.capture_begin()
+                try:
+                    yield
+                except BaseException:
+                    with contextlib.suppress(RuntimeError):  # it only repeats that recording failed
+                        self._graph.capture_end()
+                    raise
+                self._graph.capture_end()
+            torch.cuda.current_stream().wait_stream(stream)
+
+    def replay(self) -> None:
+        """Does the operations once."""
+        self._graph.replay()
+
+
+def recorded_meta_gradient(
+    learner: MetaLearner, state: MetaState, *, able: bool = True
+) -> Recorded[Gradients]:
+    """learner.meta_gradient, to be called with a batch, an iteration and its phase.
+
+    able: whether the caller lets it do the same operations in every call of a phase.
+    """
 
     def meta_gradient(state: MetaState, batch: Sequence[Tensor], iteration: int) -> Gradients:
         return learner.meta_gradient(state, TaskBatch(*batch), iteration)
 
-    return Recorded(state, meta_gradient, able=learner.graph_capturable)
+    return Recorded(state, meta_gradient, able=able and _records_training(learner, state))
+
+
+def recorded_meta_step(
+    learner: MetaLearner, state: MetaState, optimizer: Optimizer
+) -> Recorded[Metrics] | None:
+    """A meta-gradient and a step of the outer optimizer, to be called likewise; returns the metrics.
+
+    None if the optimizer's step is not to be recorded, or cannot be, since it is not one kernel.
+    """
+    if state.network.execution.cuda_graphs is not True or not is_one_kernel(optimizer):
+        return None
+    make_recordable(optimizer)
+    parameters = state.parameters
+
+    def meta_step(state: MetaState, batch: Sequence[Tensor], iteration: int) -> Metrics:
+        gradients, metrics = learner.meta_gradient(state, TaskBatch(*batch), iteration)
+        descend(parameters, gradients, optimizer)
+        return metrics
+
+    return Recorded(state, meta_step, able=_records_training(learner, state))
+
+
+def descend(parameters: Parameters, gradients: Parameters, optimizer: Optimizer) -> None:
+    """A step of the optimizer; a parameter without a gradient stays as it is."""
+    for name, parameter in parameters.items():
+        parameter.grad = gradients.get(name)
+    optimizer.step()
 
 
 def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]:
@@ -122,4 +173,9 @@ def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]
     def predict(state: MetaState, tasks: Sequence[Tensor], iteration: int) -> Tensor:
         return learner.predict(state, *tasks)
 
-    return Recorded(state, predict, able=learner.graph_capturable)
+    return Recorded(state, predict, able=learner.records_predictions)
+
+
+def _records_training(learner: MetaLearner, state: MetaState) -> bool:
+    relaxed = bool(architecture_names(state))
+    return learner.records_training and (not relaxed or state.network.execution.cuda_graphs is True)

@@ -14,8 +14,8 @@ from nasmeta.meta_learners.base import MetaLearner, adopt_population
 from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.task import TaskBatch
-from nasmeta.training.cuda_graphs import recorded_meta_gradient
-from nasmeta.training.optimizers import OuterOptimizer
+from nasmeta.training.cuda_graphs import descend, recorded_meta_gradient, recorded_meta_step
+from nasmeta.training.optimizers import OuterOptimizer, restore, set_rate
 
 POPULATION_BATCHES = 8
 """The number of meta-batches whose moments make the population statistics of `running`."""
@@ -86,6 +86,7 @@ class MetaTraining:
         self._metrics: dict[str, Tensor] = {}  # each metric's value at every meta-iteration, on the device
         self._read = 0
         self._meta_gradient = recorded_meta_gradient(learner, state)
+        self._meta_step = recorded_meta_step(learner, state, self._optimizer)
 
     @property
     def open_ended(self) -> bool:
@@ -103,12 +104,12 @@ class MetaTraining:
 
     def step_on(self, batch: TaskBatch) -> None:
         """Does one meta-iteration on tasks that are drawn already. Never waits for the device."""
-        gradients, metrics = self.gradients(batch)
-        for name, parameter in self.state.parameters.items():
-            parameter.grad = gradients.get(name)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._outer.rate(self.iteration, self.horizon) * group.get("scale", 1.0)
-        self._optimizer.step()
+        set_rate(self._optimizer, self._outer.rate(self.iteration, self.horizon))
+        if self._meta_step is not None:
+            metrics = self._meta_step(batch, self.iteration, self.learner.phase(self.iteration))
+        else:
+            gradients, metrics = self.gradients(batch)
+            descend(self.state.parameters, gradients, self._optimizer)
         for name, value in metrics.items():
             row = self._metrics.get(name, value.new_empty(0))
             if len(row) == self.iteration:
@@ -163,7 +164,7 @@ class MetaTraining:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restores `state_dict`; raises KeyError, ValueError or RuntimeError if it does not fit."""
         self.state.load(saved["parameters"], {})
-        self._optimizer.load_state_dict(saved["optimizer"])
+        restore(self._optimizer, saved["optimizer"])
         self.iteration, self._read = saved["iteration"], saved["read"]
         device = self._parameters[0].device
         self._metrics = {name: row.to(device) for name, row in saved["metrics"].items()}

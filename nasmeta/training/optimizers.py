@@ -4,14 +4,17 @@ Each option of conf/optimizer names one of the functions at the end; its keys ar
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.optim import Optimizer
 
 Schedule = Literal["constant", "linear", "cosine"]
 Rate = Annotated[float, Field(gt=0)]
@@ -27,7 +30,7 @@ class OuterOptimizer:
     warmup: share of the iterations, in [0, 1), over which the rate rises.
     """
 
-    make: Callable[[list[Tensor] | list[dict[str, Any]]], torch.optim.Optimizer]
+    make: Callable[[list[Tensor] | list[dict[str, Any]]], Optimizer]
     lr: float
     schedule: Schedule
     warmup: float
@@ -51,17 +54,53 @@ class OuterOptimizer:
         return self.lr * factor[self.schedule]
 
 
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Sets the learning rate; a group's is `rate` times its "scale", if it has one.
+
+    A recordable optimizer reads it from the device in single precision. Others of one kernel get it rounded
+    likewise, so that recorded and launched steps have the same bits.
+    """
+    for group in optimizer.param_groups:
+        own = rate * group.get("scale", 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(own)
+        else:
+            group["lr"] = float(np.float32(own)) if is_one_kernel(optimizer) else own
+
+
+def make_recordable(optimizer: Optimizer) -> None:
+    """Prepares an optimizer of one kernel for a CUDA graph, which reads the rates that `set_rate` sets."""
+    warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)
+        if "capturable" in group:
+            group["capturable"] = True
+
+
+def is_one_kernel(optimizer: Optimizer) -> bool:
+    """Whether one kernel updates all parameters."""
+    return bool(optimizer.defaults.get("fused"))
+
+
+def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
+    """Restores the moments of a state_dict. Options stay: they may be another device's than the saved ones.
+
+    Raises ValueError if it is another optimizer's.
+    """
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": saved["state"]})
+
+
 def _outer(
-    optimizer: type[torch.optim.Optimizer], lr: float, schedule: Schedule, warmup: float, **options: Any
+    optimizer: type[Optimizer], lr: float, schedule: Schedule, warmup: float, **options: Any
 ) -> OuterOptimizer:
-    def make(parameters: list[Tensor] | list[dict[str, Any]]) -> torch.optim.Optimizer:
-        together = {"fused" if _one_kernel(optimizer, parameters[0]) else "foreach": True}
+    def make(parameters: list[Tensor] | list[dict[str, Any]]) -> Optimizer:
+        together = {"fused" if _has_one_kernel(optimizer, parameters[0]) else "foreach": True}
         return optimizer(parameters, lr=lr, **together, **options)  # type: ignore[call-arg,arg-type]
 
     return OuterOptimizer(make, lr, schedule, warmup)
 
 
-def _one_kernel(optimizer: type[torch.optim.Optimizer], first: Tensor | dict[str, Any]) -> bool:
+def _has_one_kernel(optimizer: type[Optimizer], first: Tensor | dict[str, Any]) -> bool:
     """Whether torch has one kernel that updates all parameters, of which `first` is one or a group."""
     one = first["params"][0] if isinstance(first, dict) else first
     return one.device.type == "cuda" and "fused" in signature(optimizer).parameters

@@ -45,14 +45,17 @@ def main() -> None:
     parser.add_argument("--learners", nargs="+", choices=list(LEARNERS), default=list(LEARNERS))
     parser.add_argument("--kernels", nargs="+", default=["torch", "triton"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "tf32", "bf16"])
+    parser.add_argument("--graphs", nargs="+", default=["auto"], help="values of cuda_graphs")
     parser.add_argument("--profile", action="store_true", help="of the first of --meta-batches")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other settings, for all rows")
     options = parser.parse_args()
     rows, profiles = [], []
-    choices = (options.learners, options.precisions, options.meta_batches, options.kernels)
-    for learner, precision, meta_batch, kernels in product(*choices):
-        name = [learner, precision, meta_batch, kernels]
+    tasks = (options.learners, options.precisions, options.meta_batches)
+    choices = (*tasks, options.kernels, options.graphs)
+    for learner, precision, meta_batch, kernels, graphs in product(*choices):
+        name = [learner, precision, meta_batch, kernels, graphs]
         keys = [f"precision={precision}", f"task.meta_batch={meta_batch}", f"kernels={kernels}"]
+        keys = [*keys, f"cuda_graphs={graphs}"]
         keys = [*LEARNERS[learner], *keys, f"device={options.device}", *options.overrides]
         try:
             figures, step = measured(keys, meta_batch, options.seconds)
@@ -64,7 +67,8 @@ def main() -> None:
         if options.profile and meta_batch == options.meta_batches[0]:
             profiles.append((name, kernels_of(step)))
     print(f"\n{device.kind(torch.device(options.device))}, torch {torch.__version__}; tasks a second\n")
-    head = ["learner", "precision", "meta-batch", "kernels", "training", "evaluation", "seconds to build"]
+    head = ["learner", "precision", "meta-batch", "kernels", "graphs"]
+    head += ["training", "evaluation", "seconds to build"]
     print(tabulate(rows, head, tablefmt="github", disable_numparse=True))
     for name, table in profiles:
         print(f"\n{' '.join(map(str, name))}\n{table}")

@@ -48,7 +48,7 @@ def job(row: dict[str, Any]) -> Callable[[], object]:
     device = pick(row["device"], "auto")
     module = space.build(arch, task)
     state = learner.init(module, task).to(device)
-    execution = Execution(row["task_parallel"], precision="auto", cuda_graphs=True, kernels="auto")
+    execution = Execution(row["task_parallel"], precision="auto", cuda_graphs="auto", kernels="auto")
     state.network.execution = execution.resolved(module, device)
     optimizer = config.build("optimizer").make(list(state.parameters.values()))
     drawn = peer_loops.tasks(row["tasks"], row["device"])

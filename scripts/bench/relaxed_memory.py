@@ -58,7 +58,7 @@ def main() -> None:
     def gumbel() -> Any:
         network = space.relaxed(task, Relaxation("all", 1))
         alpha = {n: p for n, p in network.named_parameters() if n in network.architecture_names}
-        Sampling("gumbel", 1.0, 1.0, 0).set(network, alpha, 0.0, "memory")
+        Sampling("gumbel", 1.0, 1.0, 0).set(network, alpha, 1.0, "memory")
         return network
 
     kinds: dict[str, Callable[[], nn.Module]] = {

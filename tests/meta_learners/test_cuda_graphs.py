@@ -11,14 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.meta_learners.state import MetaState
-from nasmeta.networks.execution import Execution
+from nasmeta.networks.execution import Execution, Recording
 from nasmeta.testing.meta_learners import conv_network, init, training_sampler
+from nasmeta.testing.recording import simulated_graphs
 from nasmeta.training import cuda_graphs
 from nasmeta.training.cuda_graphs import Recorded
 from nasmeta.training.meta_training import MetaTraining
-from nasmeta.training.optimizers import sgd
+from nasmeta.training.optimizers import OuterOptimizer, adam, rmsprop, sgd
 from tests.meta_learners.options import learner
 
+ADAM = adam(lr=0.01, beta1=0.9, beta2=0.99, weight_decay=0.01, schedule="linear", warmup=0.4)
+SGD = sgd(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0, schedule="cosine", warmup=0.0)
+RMSPROP = rmsprop(lr=0.01, alpha=0.9, momentum=0.5, weight_decay=0.0, schedule="linear", warmup=0.0)
 X = torch.arange(3.0)
 OPTIMIZER = sgd(lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0, schedule="constant", warmup=0.0)
 
@@ -104,8 +108,9 @@ def test_only_cuda_records() -> None:
     module = nn.Sequential(nn.Conv2d(1, 1, 1))
     asked = Execution("auto", cuda_graphs=True)
     for device, recorded in (("cpu", False), ("meta", False), ("cuda", True)):
-        assert asked.resolved(module, torch.device(device)).cuda_graphs == recorded
+        assert asked.resolved(module, torch.device(device)).cuda_graphs is recorded
     assert not Execution("threads", cuda_graphs=True).resolved(module, torch.device("cuda")).cuda_graphs
+    assert Execution("auto", cuda_graphs="auto").resolved(module, torch.device("cuda")).cuda_graphs == "auto"
 
 
 def test_phases_tell_meta_iterations_apart_only_where_they_differ() -> None:
@@ -128,3 +133,74 @@ def test_a_training_that_nobody_holds_is_gone_at_once() -> None:
         assert recorded() is None
     finally:
         gc.enable()
+
+
+def training_of(name: str, optimizer: OuterOptimizer, recorded: Recording) -> MetaTraining:
+    chosen = learner(name, "support")
+    state = init(chosen, conv_network())
+    state.network.execution = Execution("vmap", cuda_graphs=recorded)
+    return MetaTraining(chosen, state, training_sampler(chosen), optimizer, iterations=8, meta_batch=2)
+
+
+def trained(training: MetaTraining) -> list[Tensor]:
+    while not training.done:
+        training.step()
+    return [torch.tensor(training.read().loss), *(p.detach() for p in training.state.parameters.values())]
+
+
+@pytest.mark.parametrize("optimizer", [ADAM, SGD, RMSPROP], ids=["adam", "sgd", "rmsprop"])
+def test_whole_steps_are_recorded_with_an_optimizer_of_one_kernel(optimizer: OuterOptimizer) -> None:
+    """Rates change between replays. RMSProp has several kernels, so its steps are launched."""
+    with simulated_graphs():
+        training = training_of("fomaml", optimizer, recorded=True)
+        found, launched = trained(training), trained(training_of("fomaml", optimizer, recorded=False))
+    assert (training._meta_step is not None) == (optimizer is not RMSPROP)
+    replayed = training._meta_step or training._meta_gradient
+    assert replayed._recording is not None
+    assert all(torch.equal(one, other) for one, other in zip(found, launched, strict=True))
+
+
+def test_auto_records_no_step_of_the_optimizer() -> None:
+    with simulated_graphs():
+        training = training_of("fomaml", ADAM, recorded="auto")
+        trained(training)
+    assert training._meta_step is None
+    assert training._meta_gradient._recording is not None
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["one rate", "two rates"])
+@pytest.mark.parametrize("cut", [1, 2, 5])
+def test_a_resumed_training_of_recorded_steps_has_the_same_bits(cut: int, scaled: bool) -> None:
+    """Wherever it was cut, also where the other part is not recorded, as on another device."""
+
+    def begun(recorded: Recording) -> MetaTraining:
+        training = training_of("protonet", ADAM, recorded)
+        if not scaled:
+            return training
+        state = training.state
+        state.outer_scale = {"head.weight": 0.5, "body.0.weight": 2.0}
+        return MetaTraining(training.learner, state, training.sampler, ADAM, iterations=8, meta_batch=2)
+
+    with simulated_graphs():
+        unbroken = trained(begun(False))
+        for one, other in ((True, True), (True, False), (False, True)):
+            first, second = begun(one), begun(other)
+            for _ in range(cut):
+                first.step()
+            second.load_state_dict(first.state_dict())
+            assert all(torch.equal(a, b) for a, b in zip(trained(second), unbroken, strict=True))
+
+
+def test_a_simulated_graph_does_nothing_while_it_is_captured_and_all_when_it_is_replayed() -> None:
+    x, y = torch.arange(4.0), torch.zeros(4)
+    with simulated_graphs():
+        graph = cuda_graphs.Graph(x.device)
+        with graph.capturing():
+            z = y.add_(x)[1:].neg()
+        assert torch.equal(y, torch.zeros(4))
+        for times in (1, 2):
+            graph.replay()
+            assert torch.equal(y, times * x)
+            assert torch.equal(z, -times * x[1:])
+        with pytest.raises(RuntimeError, match="not permitted"), cuda_graphs.Graph(x.device).capturing():
+            float(x.sum())

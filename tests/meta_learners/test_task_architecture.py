@@ -13,10 +13,13 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names, plain_state
+from nasmeta.networks.execution import Execution
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.task import TaskBatch, TaskSpec
+from nasmeta.testing.recording import simulated_graphs
+from nasmeta.training.cuda_graphs import recorded_predict
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.problem import Problem
 
@@ -85,6 +88,26 @@ def test_weights_and_architecture_have_inner_rates_of_their_own() -> None:
     assert float(gradients["body.alpha"]) == pytest.approx(-1.3), (
         "held, it has the query loss's own derivative"
     )
+
+
+@pytest.mark.parametrize("learner", ["maml", "reptile"])
+def test_recorded_meta_steps_have_the_same_bits_and_predictions_are_launched(learner: str) -> None:
+    """On a simulated graph; one recording holds the architecture during the warm-up, the next does not."""
+    one, found = problem(f"meta_learner={learner}", "strategy.warmup=3"), []
+    for recorded in (True, "auto", False):
+        state = one.initial_state(ADAPTIVE)
+        state.network.execution = Execution("vmap", cuda_graphs=recorded)
+        with simulated_graphs():
+            training = MetaTraining(one.learner, state, one.train, one.optimizer, iterations=7, meta_batch=2)
+            while not training.done:
+                training.step()
+            kept = training._meta_step or training._meta_gradient
+            assert (kept._recording is not None) == (recorded is True)
+            predict, (*tasks, _, _) = recorded_predict(one.learner, state), one.valid.batch(0, 1)
+            logits = [predict(tasks) for _ in range(3)]
+        found.append([*(p.detach() for p in state.parameters.values()), *logits])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 @pytest.mark.parametrize("learner", ["maml", "fomaml", "reptile", "meta_sgd"])

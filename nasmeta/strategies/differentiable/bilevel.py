@@ -29,7 +29,12 @@ def first_order(at: GradientAt[Batch], point: Parameters, alpha: Iterable[str], 
 
 
 def second_order(
-    at: GradientAt[Batch], point: Parameters, alpha: Iterable[str], train: Batch, valid: Batch, xi: float
+    at: GradientAt[Batch],
+    point: Parameters,
+    alpha: Iterable[str],
+    train: Batch,
+    valid: Batch,
+    xi: float | Tensor,
 ) -> Parameters:
     """dL_valid(w', alpha)/dalpha - xi (d2 L_train/dalpha dw) v, with v = dL_valid(w', alpha)/dw' (eq. 7).
 

@@ -32,13 +32,14 @@ class Sampling:
         """The temperature at `progress`, a point of the search between 0 and 1."""
         return self.start + (self.end - self.start) * progress
 
-    def set(self, network: "RelaxedNetwork", alpha: "Parameters", progress: float, *names: str | int) -> None:
+    def set(
+        self, network: "RelaxedNetwork", alpha: "Parameters", temperature: float, *names: str | int
+    ) -> None:
         """Sets the weights of the network's edges until the next call.
 
         `names` name the random stream of the sample. `alpha` holds the logits by name. A Gumbel sample reads
         their values, and so waits for the device.
         """
-        temperature = self.temperature(progress)
         sample = network.edge_sample
         sample.temperature = (temperature, temperature)
         if self.kind == "softmax":

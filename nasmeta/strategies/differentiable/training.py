@@ -7,8 +7,9 @@ halves of the training data.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -16,12 +17,16 @@ import torch
 from torch import Tensor
 
 from nasmeta.errors import Diverged
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.state import MetaState
 from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.strategies.differentiable.bilevel import Parameters, first_order, second_order
 from nasmeta.strategies.differentiable.guard import dominant_eigenvalue
 from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.task import TaskBatch
+from nasmeta.training.cuda_graphs import Recorded, descend, recorded_meta_gradient
+from nasmeta.training.optimizers import restore, set_rate
 from nasmeta.training.problem import Problem
 
 T = TypeVar("T")
@@ -72,34 +77,40 @@ class BilevelTraining:
         self.network: RelaxedNetwork = network
         self.names = self.network.architecture_names
         self.state.inner_scale = dict.fromkeys(self.names, 0.0)
-        weights = [p for n, p in self.state.parameters.items() if n not in self.names]
-        self._weights = problem.optimizer.make(weights)
+        self._weights = problem.optimizer.make(list(self.weights.values()))
         self._architecture = optimizer.make(list(self.alpha.values()))
         self._loss = torch.zeros(())
+        # Steps of GDAS differ, since only the sampled operations are computed.
+        able = sampling.kind == "softmax" and self.state.network.execution.cuda_graphs is True
+        by_architecture = partial(_architecture_gradient, problem.learner, self.names, unrolled)
+        self._architecture_gradient = Recorded(self.state, by_architecture, able=able)
+        self._weight_gradient = recorded_meta_gradient(problem.learner, self.state, able=able)
 
     @property
     def alpha(self) -> Parameters:
         """The architecture's parameters."""
         return {name: self.state.parameters[name] for name in self.names}
 
+    @property
+    def weights(self) -> Parameters:
+        """All other parameters."""
+        return {n: p for n, p in self.state.parameters.items() if n not in self.names}
+
     def step(self) -> None:
         """The architecture's step, then the weights' (algorithm 1). Only sampling waits for the device."""
         rate = self.problem.optimizer.rate(self.iteration, self.iterations)
+        phase = self.problem.learner.phase(self.iteration), self._temperature
         train, valid = self.batch(2 * self.iteration), self.batch(2 * self.iteration + 1)
         self._sample("architecture")
-        for name, value in self._architecture_gradient(train, valid, rate).items():
-            self.state.parameters[name].grad = value
-        self._architecture.step()
-        self._sample("weights")
-        gradients, metrics = self._retry_on_oom(
-            lambda: self.problem.learner.meta_gradient(self.state, train, self.iteration)
+        tensors = [*train, *valid, torch.full((), rate, device=self.state.device)]
+        by_architecture = self._retry_on_oom(
+            lambda: self._architecture_gradient(tensors, self.iteration, phase)
         )
-        for name, parameter in self.state.parameters.items():
-            if name not in self.names:
-                parameter.grad = gradients.get(name)
-        for group in self._weights.param_groups:
-            group["lr"] = rate
-        self._weights.step()
+        descend(self.alpha, by_architecture, self._architecture)
+        self._sample("weights")
+        gradients, metrics = self._retry_on_oom(lambda: self._weight_gradient(train, self.iteration, phase))
+        set_rate(self._weights, rate)
+        descend(self.weights, gradients, self._weights)
         self._loss = metrics["loss"]
         self.iteration += 1
 
@@ -123,34 +134,25 @@ class BilevelTraining:
         count = math.ceil(CURVATURE_TASKS / self.problem.meta_batch)
         batches = [self.batch(2 * i + 1) for i in range(count)]
 
+        def by_alpha(at: Parameters, batch: TaskBatch) -> Parameters:
+            held = partial(_held_gradient, self.problem.learner, self.state, self.iteration)
+            return self._retry_on_oom(lambda: first_order(held, at, self.names, batch))
+
         def at(alpha: Parameters) -> Parameters:
-            each = [first_order(self._held_at, point | alpha, self.names, batch) for batch in batches]
+            each = [by_alpha(point | alpha, batch) for batch in batches]
             return {name: torch.stack([gradient[name] for gradient in each]).mean(0) for name in alpha}
 
         return dominant_eigenvalue(at, {name: point[name] for name in self.names}, rng)
 
-    def _architecture_gradient(self, train: TaskBatch, valid: TaskBatch, rate: float) -> Parameters:
-        point = {name: value.detach() for name, value in self.state.parameters.items()}
-        if self.unrolled:
-            return second_order(self._gradient_at, point, self.names, train, valid, rate)
-        return first_order(self._held_at, point, self.names, valid)
-
-    def _gradient_at(self, point: Parameters, batch: TaskBatch) -> Parameters:
-        state = replace(self.state, parameters={n: v.requires_grad_() for n, v in point.items()})
-        return self._retry_on_oom(lambda: self.problem.learner.meta_gradient(state, batch, self.iteration))[0]
-
-    def _held_at(self, point: Parameters, batch: TaskBatch) -> Parameters:
-        state = replace(self.state, parameters={n: v.requires_grad_() for n, v in point.items()})
-        return self._retry_on_oom(
-            lambda: self.problem.learner.frozen_parameter_gradient(state, batch, self.iteration)
-        )[0]
-
     def _retry_on_oom(self, gradients: Callable[[], T]) -> T:
         return self.problem.retry_relaxed_on_oom(self.state, gradients)
 
+    @property
+    def _temperature(self) -> float:
+        return self.sampling.temperature(self.iteration / self.iterations)
+
     def _sample(self, purpose: str) -> None:
-        progress = self.iteration / self.iterations
-        self.sampling.set(self.network, self.alpha, progress, purpose, self.iteration)
+        self.sampling.set(self.network, self.alpha, self._temperature, purpose, self.iteration)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -163,6 +165,41 @@ class BilevelTraining:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         self.state.load(saved["parameters"], {})
-        self._weights.load_state_dict(saved["weights"])
-        self._architecture.load_state_dict(saved["architecture"])
+        restore(self._weights, saved["weights"])
+        restore(self._architecture, saved["architecture"])
         self.iteration, self._loss = saved["iteration"], saved["loss"]
+
+
+def _architecture_gradient(
+    learner: MetaLearner,
+    names: Sequence[str],
+    unrolled: bool,
+    state: MetaState,
+    tensors: Sequence[Tensor],
+    iteration: int,
+) -> Parameters:
+    """The gradient of parameters `names`. tensors: the training and the validation tasks, and the rate."""
+    size = len(TaskBatch._fields)
+    train, valid, rate = TaskBatch(*tensors[:size]), TaskBatch(*tensors[size:-1]), tensors[-1]
+    point = {name: value.detach() for name, value in state.parameters.items()}
+    if not unrolled:
+        return first_order(partial(_held_gradient, learner, state, iteration), point, names, valid)
+    at = partial(_full_gradient, learner, state, iteration)
+    return second_order(at, point, names, train, valid, rate)
+
+
+def _full_gradient(
+    learner: MetaLearner, state: MetaState, iteration: int, point: Parameters, batch: TaskBatch
+) -> Parameters:
+    return learner.meta_gradient(_at(state, point), batch, iteration)[0]
+
+
+def _held_gradient(
+    learner: MetaLearner, state: MetaState, iteration: int, point: Parameters, batch: TaskBatch
+) -> Parameters:
+    """For the parameters that the inner loop leaves alone."""
+    return learner.frozen_parameter_gradient(_at(state, point), batch, iteration)[0]
+
+
+def _at(state: MetaState, point: Parameters) -> MetaState:
+    return replace(state, parameters={name: value.requires_grad_() for name, value in point.items()})

@@ -11,11 +11,16 @@ import torch
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed
+from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.meta_learners.state import MetaState
+from nasmeta.networks.execution import Execution
 from nasmeta.run.composition import Composition
 from nasmeta.seeding import stream
 from nasmeta.strategies.differentiable import Differentiable, guard
 from nasmeta.strategies.differentiable.training import BilevelTraining
 from nasmeta.strategies.progress_file import ProgressFile
+from nasmeta.testing.recording import simulated_graphs
 from nasmeta.testing.strategies import told
 from nasmeta.trial import Proposal
 
@@ -279,6 +284,41 @@ def test_one_task_that_does_not_fit_ends_the_run(monkeypatch: pytest.MonkeyPatch
         strategy.ask()
 
 
+RECORDABLE = {
+    "first order": [],
+    "second order": ["strategy.second_order=true"],
+    "partial channels": ["strategy.partial_channels=2", "strategy.inputs=edges", *DARTS],
+    "maml": ["meta_learner=maml"],
+    "scheduled": ["optimizer.schedule=linear", "strategy.architecture_optimizer=rmsprop"],
+}
+DIFFERENT = {
+    "sampled edges": ["strategy.edges=gumbel"],
+    "another temperature": ["strategy.temperature_end=0.1"],
+}
+
+
+@pytest.mark.parametrize("name", [*RECORDABLE, *DIFFERENT])
+def test_recorded_steps_of_relaxed_networks_have_the_same_bits(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a simulated graph. What differs from step to step is launched."""
+    overrides = {**RECORDABLE, **DIFFERENT}[name]
+    found = []
+    for recorded in (True, "auto", False):
+        execution = Execution("vmap", cuda_graphs=recorded)
+        monkeypatch.setattr(Execution, "resolved", lambda *_, it=execution: it)
+        with simulated_graphs():
+            training = made(*overrides)._running()
+            for _ in range(5):
+                training.step()
+        kept = (training._architecture_gradient, training._weight_gradient)
+        replayed = recorded is True and name in RECORDABLE
+        assert [each._recording is not None for each in kept] == [replayed, replayed]
+        found.append([training._loss, *(p.detach() for p in training.state.parameters.values())])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 @pytest.mark.parametrize("meta_batch,batches", [(1, 8), (3, 3), (8, 1), (20, 1)])
 def test_the_curvature_is_of_eight_tasks_at_least(
     meta_batch: int, batches: int, monkeypatch: pytest.MonkeyPatch
@@ -291,6 +331,10 @@ def test_the_curvature_is_of_eight_tasks_at_least(
         return None
 
     monkeypatch.setattr(BilevelTraining, "batch", batch)
-    monkeypatch.setattr(BilevelTraining, "_held_at", lambda self, point, batch: point)
+
+    def parameters(self: MetaLearner, state: MetaState, *_: Any) -> Gradients:
+        return {name: value.detach() for name, value in state.parameters.items()}, {}
+
+    monkeypatch.setattr(type(training.problem.learner), "frozen_parameter_gradient", parameters)
     training.curvature(stream(0, "power"))
     assert numbers == [2 * i + 1 for i in range(batches)], "those that alpha is trained on: odd ones"
