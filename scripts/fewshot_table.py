@@ -76,9 +76,9 @@ class Row:
     learner: str
     dataset: str
     iterations: int
-    valid_accuracy: float
+    valid_accuracy: float | None
     valid_ci95: float
-    test_accuracy: float
+    test_accuracy: float | None
     test_ci95: float
     params: int
     flops: int
@@ -89,8 +89,8 @@ class Row:
         return self.arch, self.learner, self.dataset, str(self.iterations)
 
     def line(self) -> str:
-        numbers = [f"{value:.4f}" if isinstance(value, float) else value for value in astuple(self)]
-        return ",".join(map(str, numbers)) + "\n"
+        cells = ["" if value is None else value for value in astuple(self)]
+        return ",".join(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells) + "\n"
 
 
 COLUMNS = [field.name for field in fields(Row)]

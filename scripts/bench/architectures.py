@@ -56,7 +56,8 @@ def main() -> None:
 
 def sample(composition: Composition, count: int) -> list[str]:
     """Random architectures that can be built for the tasks."""
-    rng, found = seeding.stream(composition.config.keys.seed, "bench", "architectures"), []
+    rng = seeding.stream(composition.config.keys.seed, "bench", "architectures")
+    found: list[str] = []
     while len(found) < count:
         arch = composition.space.sample(rng)
         try:

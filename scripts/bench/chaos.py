@@ -180,7 +180,7 @@ def main() -> int:
             continue
         print(name, file=sys.stderr)
         overrides = [*COMPOSITIONS[name], *table_for(name, options.results)]
-        command = [CHAOS, "--kills", str(options.kills), "--seed", str(options.seed), "--", *overrides]
+        command = [str(CHAOS), "--kills", str(options.kills), "--seed", str(options.seed), "--", *overrides]
         told = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True).stdout
         if not told:
             return 2

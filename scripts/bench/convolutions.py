@@ -102,7 +102,8 @@ def grouped(x: Tensor, w: Tensor, stride: int, padding: int) -> Tensor:
     """A group of channels for each task."""
     images = x.transpose(0, 1).flatten(1, 2)
     y = F.conv2d(images, w.flatten(0, 1), None, stride, padding, groups=len(w))
-    return y.unflatten(1, w.shape[:2]).transpose(0, 1)
+    parts: Tensor = y.unflatten(1, w.shape[:2])
+    return parts.transpose(0, 1)
 
 
 if __name__ == "__main__":

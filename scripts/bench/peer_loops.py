@@ -92,6 +92,7 @@ def learn2learn_maml(net: nn.Module, batch: Batch, steps: int, first_order: bool
                 learner.adapt(F.cross_entropy(learner(support_x), support_y))
             F.cross_entropy(learner(query_x), query_y).backward()
         for parameter in maml.parameters():
+            assert parameter.grad is not None
             parameter.grad.data.mul_(1.0 / len(batch[0]))
         optimizer.step()
 
@@ -120,6 +121,7 @@ def higher_maml(net: nn.Module, batch: Batch, steps: int, first_order: bool) -> 
                     continue
                 gradients = torch.autograd.grad(loss, list(functional.parameters()))
                 for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+                    assert parameter.grad is not None
                     parameter.grad.add_(gradient)
         optimizer.step()
 
@@ -212,8 +214,10 @@ def reptile(net: nn.Module, batch: Batch, steps: int, adam: bool) -> Callable[[]
             if adam:
                 state[0] = inner.state_dict()
             for parameter, end in zip(net.parameters(), learner.parameters(), strict=True):
+                assert parameter.grad is not None
                 parameter.grad.data.add_(end.data, alpha=-1.0)
         for parameter in net.parameters():
+            assert parameter.grad is not None
             parameter.grad.data.mul_(1.0 / len(data)).add_(parameter.data)
         optimizer.step()
 
@@ -272,7 +276,7 @@ def measured(iteration: Callable[[], object], row: dict[str, Any]) -> dict[str, 
     allocated memory of the GPU.
     """
     gpu = row["device"] == "cuda"
-    wait = torch.cuda.synchronize if gpu else lambda: None
+    wait: Callable[[], None] = torch.cuda.synchronize if gpu else lambda: None
     times: list[float] = []
     for _ in range(WARM_UPS):
         iteration()

@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from tabulate import tabulate
 
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     tested = TrainedNetwork.load(checkpoint_path(options.checkpoint), trusted=False).data["test"].classes
-    rows = [("import torch", "", *seconds(["-c", "import torch"], options.repeats))]
+    rows: list[tuple[Any, ...]] = [("import torch", "", *seconds(["-c", "import torch"], options.repeats))]
     for data in ("icons", "glyphs"):
         folders = [folder for name in tested if (folder := options.data / data / name).is_dir()]
         for way in WAYS:

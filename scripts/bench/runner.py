@@ -112,7 +112,7 @@ def share(overrides: list[str]) -> float:
         # Counts from the end of the first trial to the end of the search: data is loaded before.
         phase = [r for r in finished if r["phase"] == "search"][1:]
         wall = searched["elapsed"] - first["elapsed"]
-        return 1 - sum(record["seconds"] for record in phase) / wall
+        return float(1 - sum(record["seconds"] for record in phase) / wall)
 
 
 if __name__ == "__main__":

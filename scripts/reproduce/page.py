@@ -69,7 +69,8 @@ def _first(run: Run, runs: Sequence[Run]) -> bool:
 
 def _script(typed: Sequence[str]) -> str:
     """The command that was typed, without the folders of this machine."""
-    words, named = [], False
+    words: list[str] = []
+    named = False
     for word in typed:
         if word in ("--out", "--page", "--jobs"):
             named = True

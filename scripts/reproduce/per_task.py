@@ -52,7 +52,7 @@ class Outcome:
 
 
 def main() -> list[str]:
-    options = Options.parsed("per_task", __doc__, DATASETS, recipes=RECIPES, variants=VARIANTS)
+    options = Options.parsed("per_task", __doc__, DATASETS, recipes=RECIPES, variants=list(VARIANTS))
     units = options.units(outcome, "recipes", "variants")
     return in_parallel(units, options.jobs, partial(write, options))
 

@@ -60,7 +60,8 @@ class Run:
     @property
     def circumstances(self) -> dict[str, Any]:
         """Command, day and hardware of the run's first start."""
-        return json.loads(self._made.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(self._made.read_text(encoding="utf-8"))
+        return found
 
     def make(self, threads: int) -> "Run":
         """Makes the run, or what is left of it. Raises RunFailed, or RunDirectoryError for other settings."""
@@ -119,7 +120,8 @@ class Run:
         if not stored.exists():
             answer = self._run(["evaluate", str(self.directory), "--json", *words], threads)
             files.write_atomically(stored, answer)
-        return json.loads(stored.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8"))
+        return found
 
     def iterations(self) -> int:
         """The meta-iterations that the search phase spent."""
@@ -135,7 +137,7 @@ class Run:
             at: accuracy or 0.0 for at, (_, accuracy) in curves.get(("reference", 0, "judged"), {}).items()
         }
 
-    def tested(self) -> PerTask:
+    def _tested(self) -> PerTask:
         """The accuracies on each meta-test task, of best.pt and of the reference."""
         path = RunDirectory(self.directory).per_task
         found = PerTask.load(path)
@@ -145,7 +147,14 @@ class Run:
 
     def per_task(self) -> np.ndarray:
         """The accuracy of best.pt on each of its meta-test tasks."""
-        return self.tested().best
+        return self._tested().best
+
+    def per_task_of_reference(self) -> np.ndarray:
+        """The accuracy of the reference on each of them. Raises RunFailed if it was not tested."""
+        found = self._tested().reference
+        if found is None:
+            raise RunFailed(f"{self.directory}: the reference was not tested")
+        return found
 
 
 def hardware() -> dict[str, Any]:

@@ -64,7 +64,8 @@ def match(options: Options, data: Data, learner: str, seed: int) -> Match:
 
 def random_trials(searched: Run) -> int:
     """How many trials of random search cost as many meta-iterations as the search has spent."""
-    return max(1, round(searched.iterations() / searched.config["budget"]["search_iterations"]))
+    each: int = searched.config["budget"]["search_iterations"]
+    return max(1, round(searched.iterations() / each))
 
 
 def write(options: Options, matches: Sequence[Match]) -> None:

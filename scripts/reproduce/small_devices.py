@@ -87,7 +87,8 @@ def quantized(run: Run, format: str) -> np.ndarray:
         found = int8_accuracies(classifier, FORMATS[format], Int8.of(test, classifier, [], inf))
         with files.replacing(stored) as file:
             np.save(file, np.stack([found.full.numpy(), found.int8.numpy()]))
-    return np.load(stored)
+    accuracies: np.ndarray = np.load(stored)
+    return accuracies
 
 
 def write(options: Options, networks: Sequence[Network]) -> None:
@@ -99,7 +100,7 @@ def write(options: Options, networks: Sequence[Network]) -> None:
         losses += [[data, name, format, *loss(own, format)] for format in options.chosen["formats"]]
         if name == REFERENCE:
             continue
-        scaled = [each.run.tested().reference for each in own]
+        scaled = [each.run.per_task_of_reference() for each in own]
         rows.append([data, f"{name}, scaled", *page.accuracy(scaled), *described(own, "reference")])
         differences.append([data, f"{name} - scaled", *page.compared(tasks, scaled)])
         others = {n.seed: n.run.per_task() for n in networks if (n.data, n.name) == (data, REFERENCE)}
