@@ -22,7 +22,7 @@ LEVERS = [name.removesuffix(", quick") for name in settings(__file__) if not nam
 DATASETS = ("icons",)
 
 TEXT = """
-A search by ProtoNet, 5-way 1-shot, and the same search with one lever left out: what it found is tested on
+A search by ProtoNet, {task}, and the same search with one lever left out: what it found is tested on
 the same tasks. A difference below zero is what the lever adds.
 """
 

@@ -11,6 +11,7 @@ from runs import Run
 from tabulate import tabulate
 
 from nasmeta import seeding
+from nasmeta.reporting.numbers import duration
 from nasmeta.reporting.read.statistics import Difference, Tasks
 from nasmeta.runtime import files
 
@@ -30,7 +31,11 @@ HOW_COMPARED = (
 
 
 def write(options: Options, title: str, text: str, tables: Sequence[str], runs: Sequence[Run]) -> None:
-    """Writes the page. text: what was compared. tables: with notes between them. runs: what they show."""
+    """Writes the page. tables: with notes between them. runs: what they show.
+
+    text: what was compared; `{task}` in it is the task that all runs have.
+    """
+    task = runs[0].config["task"]
     facts = [run.circumstances for run in runs]
     machines = {f"{fact['cpu']}, {fact['cores']} cores{_with(fact['gpu'])}" for fact in facts}
     versions = {", ".join(f"{name} {v}" for name, v in run.summary["versions"].items()) for run in runs}
@@ -39,7 +44,7 @@ def write(options: Options, title: str, text: str, tables: Sequence[str], runs: 
     commands = dict.fromkeys(_typed(options, run) for run in runs if _first(run, runs))
     parts = [
         f"# {title}",
-        text.strip(),
+        text.strip().format(task=f"{task['way']}-way {task['shot']}-shot"),
         *(part if part.startswith("|") else fill(part, 118) for part in tables),
         "\n".join(
             [
@@ -47,7 +52,7 @@ def write(options: Options, title: str, text: str, tables: Sequence[str], runs: 
                 f"- Hardware: {'; '.join(sorted(machines))}",
                 f"- Versions: {'; '.join(sorted(versions))}",
                 f"- Seeds: {', '.join(map(str, sorted({run.summary['seed'] for run in runs})))}",
-                f"- Runs: {len(runs)}, the longest of {longest / 60:.0f} minutes of wall time",
+                f"- Runs: {len(runs)}, the longest of {duration(longest)}",
             ]
         ),
         "Again:",

@@ -22,7 +22,7 @@ CONTENDERS = ("searched", "random", "reference")
 DATASETS = ("omniglot-small", "icons", "glyphs", "emoji")
 
 TEXT = """
-Three contenders learn the same tasks, 5-way 1-shot. *searched*: what the search found, with at most the
+Three contenders learn the same tasks, {task}. *searched*: what the search found, with at most the
 parameters and FLOPs of the reference. *random*: what random search of the same space found, for as many
 meta-iterations. *reference*: 4-conv-64, whose settings the same strategy tuned for as long. Each run trains
 its finalists in full and chooses one by validation. All are tested on the same tasks.

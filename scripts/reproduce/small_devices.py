@@ -33,7 +33,7 @@ REFERENCE = "4-conv-64"
 NETWORKS = (REFERENCE, "64-KiB", "32-KiB")
 
 TEXT = """
-ProtoNet, 5-way 1-shot. *4-conv-64* is trained for as long as the finalists of a search, whatever its memory.
+ProtoNet, {task}. *4-conv-64* is trained for as long as the finalists of a search, whatever its memory.
 *64-KiB* and *32-KiB*: what a search of `conv_mcu` found, with at most so much memory for the activations of
 an image in int8, and at most 100 KiB of flash. *scaled*: the widest 4-conv within the limits. It is trained
 in full in each search, competes there, and is what was found if nothing beat it on validation. All are
