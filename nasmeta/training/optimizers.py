@@ -83,10 +83,7 @@ def is_one_kernel(optimizer: Optimizer) -> bool:
 
 
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
-    """Restores the moments of a state_dict. Options stay: they may be another device's than the saved ones.
-
-    Raises ValueError if it is another optimizer's.
-    """
+    """Restores the moments of a state_dict. Options stay: another device may have others."""
     optimizer.load_state_dict({**optimizer.state_dict(), "state": saved["state"]})
 
 
