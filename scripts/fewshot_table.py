@@ -44,7 +44,10 @@ TABLE = Path(__file__).resolve().parents[1] / "nasmeta" / "evaluators" / "tables
 BUDGETS = (100, 300)
 LEARNERS = {
     "protonet": ("meta_learner=protonet",),
-    "fomaml": ("meta_learner=fomaml", "meta_learner.train_steps=3", "meta_learner.inner_lr=0.2"),
+    "fomaml": (
+        *("meta_learner=fomaml", "meta_learner.train_steps=3", "meta_learner.test_steps=3"),
+        *("meta_learner.learn_inner_lr=false", "meta_learner.inner_lr=0.2"),
+    ),
 }
 DATASETS = {
     "strokes": ("dataset=strokes",),

@@ -93,7 +93,7 @@ class RunKeys(BaseModel):
     task_parallel: Literal["auto", "loop", "threads", "vmap"]
     task_chunk: Count | None
     compile: bool
-    cuda_graphs: Literal["auto"] | bool
+    cuda_graphs: Literal["auto", True, False]
     kernels: Literal["auto", "torch", "triton"] = "torch"  # of runs that began before there was the key
     precision: Literal["auto", "fp32", "tf32", "bf16"]
     on_failure: Literal["go_on", "stop"]

@@ -12,16 +12,20 @@ from nasmeta.config.yaml_files import read_mapping, read_text
 def closest(group: str, values: Mapping[str, Any]) -> str | None:
     """The name of the option of `group` that has the target of `values` and shares the most of them.
 
-    values: those of the group by key, with its `_target_`; lists and None may be text. Returns None if no
-    option has that target.
+    Numbers count last: MAML with as many steps as ANIL is no ANIL. values: those of the group by key, with
+    its `_target_`; lists and None may be text. Returns None if no option has that target.
     """
     target = str(values.get("_target_"))
     shared = {
-        name: sum(str(value) == str(values.get(key)) for key, value in option.items())
+        name: [_is_number(value) for key, value in option.items() if str(value) == str(values.get(key))]
         for name, option in _options(group).items()
         if option.get("_target_") == target
     }
-    return max(shared, key=lambda name: shared[name], default=None)
+    return max(shared, key=lambda name: (shared[name].count(False), len(shared[name])), default=None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @cache

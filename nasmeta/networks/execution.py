@@ -53,7 +53,7 @@ from nasmeta.runtime.device import Precision
 
 Parallel = Literal["auto", "loop", "threads", "vmap"]
 Implementation = Literal["auto", "torch", "triton"]
-Recording = bool | Literal["auto"]
+Recording = Literal["auto", True, False]
 T = TypeVar("T")
 R = TypeVar("R")
 

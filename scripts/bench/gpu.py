@@ -28,7 +28,10 @@ from nasmeta.training.cuda_graphs import recorded_predict
 LEARNERS = {
     "protonet": ["meta_learner=protonet"],
     "maml": ["meta_learner=maml", "meta_learner.train_steps=5", "meta_learner.test_steps=5"],
-    "fomaml": ["meta_learner=fomaml", "meta_learner.train_steps=5", "meta_learner.test_steps=5"],
+    "fomaml": [
+        *("meta_learner=fomaml", "meta_learner.train_steps=5", "meta_learner.test_steps=5"),
+        "meta_learner.learn_inner_lr=false",
+    ],
     "reptile": ["meta_learner=reptile", "meta_learner.test_steps=5"],
 }
 STEPS, ROWS = 10, 15

@@ -35,7 +35,7 @@ def job(row: dict[str, Any]) -> Callable[[], object]:
     name = LEARNERS[row["algorithm"], row["order"]]
     steps = [f"meta_learner.{key}_steps={row['steps']}" for key in ("train", "test")]
     options = [] if name == "protonet" else steps
-    if name == "maml":
+    if name in ("maml", "fomaml"):
         options += ["meta_learner.learn_inner_lr=false"]  # as the peers have it
     if name == "reptile":
         options += ["meta_learner.inner_batch=10"]

@@ -30,7 +30,7 @@ SHORT = [
     "budget.test_tasks=8",
     "strategy=random",
 ]
-MAML = ["meta_learner=fomaml", "meta_learner.train_steps=1", "meta_learner.inner_lr=0.1"]
+MAML = ["meta_learner=fomaml", "meta_learner.learn_inner_lr=false", "meta_learner.inner_lr=0.1"]
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ TINY = [
     "search_space=mlp",
     "meta_learner=fomaml",
     "meta_learner.inner_lr=0.01",
+    "meta_learner.learn_inner_lr=false",
     "device=cpu",
     "logger=none",
     "progress=false",

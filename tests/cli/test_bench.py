@@ -88,8 +88,8 @@ def test_the_bench_of_a_gpu_has_a_row_for_each_choice(
     )
     scripts.load("bench/gpu.py").main()
     row = capsys.readouterr().out.splitlines()[-1].split("|")
-    assert [cell.strip() for cell in row[1:5]] == ["protonet", "fp32", "1", "torch"]
-    assert all(float(cell.replace(",", "")) > 0 for cell in row[5:8])
+    assert [cell.strip() for cell in row[1:6]] == ["protonet", "fp32", "1", "torch", "auto"]
+    assert all(float(cell.replace(",", "")) > 0 for cell in row[6:9])
 
 
 def test_benchmark_peers_goes_on_with_the_peers_it_finds(

@@ -31,7 +31,8 @@ def test_regression(name: str) -> None:
 
 @pytest.mark.parametrize("prune_steps", [0, 2])
 def test_a_task_with_an_architecture_of_its_own(prune_steps: int) -> None:
-    one = problem("meta_learner=fomaml", "strategy.inner_scale=30", f"strategy.prune_steps={prune_steps}")
+    fixed = ["meta_learner=fomaml", "meta_learner.learn_inner_lr=false"]
+    one = problem(*fixed, "strategy.inner_scale=30", f"strategy.prune_steps={prune_steps}")
     assert isinstance(one.learner, TaskArchitecture)
     state = one.initial_state(ADAPTIVE)
     support_x, support_y, query_x, *_ = one.train.batch(3, 1)

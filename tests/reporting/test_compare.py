@@ -19,7 +19,12 @@ from nasmeta.reporting.read.statistics import mean_of
 from nasmeta.reporting.tables.compare import comparison, warnings
 from tests.reporting.stored_runs import copied, searched, summary_of
 
-MAML = {"meta_learner._target_": "nasmeta.meta_learners.maml.Maml", "meta_learner.inner_lr": 0.1}
+MAML = {
+    "meta_learner._target_": "nasmeta.meta_learners.maml.Maml",
+    "meta_learner.inner_lr": 0.1,
+    "meta_learner.adapted_part": "all",
+    "meta_learner.second_order": True,
+}
 PROTONET = {"meta_learner._target_": "nasmeta.meta_learners.protonet.ProtoNet", "meta_learner.scale": 2}
 
 
@@ -38,6 +43,8 @@ def test_options_differ_by_their_name_and_their_keys_only_among_themselves() -> 
     assert shown("meta_learner._target_", MAML) == ("meta_learner", "maml")
     first_order = {**MAML, "meta_learner.second_order": False, "meta_learner.inner_lr": 0.4}
     assert shown("meta_learner._target_", first_order) == ("meta_learner", "fomaml")
+    as_many_steps = {**MAML, "meta_learner.train_steps": 5, "meta_learner.test_steps": 5}
+    assert shown("meta_learner._target_", as_many_steps) == ("meta_learner", "maml"), "and not ANIL"
     assert shown("meta_learner._target_", {"meta_learner._target_": "mine.Mine"}) == ("meta_learner", "Mine")
     assert shown("meta_learner.inner_lr", PROTONET) == ("meta_learner.inner_lr", "-")
     nested = [
