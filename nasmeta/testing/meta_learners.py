@@ -265,9 +265,12 @@ class MetaLearnerContract:
             assert logits.is_meta
 
     def test_recorded_steps_and_predictions_are_launched_ones(
-        self, learner: MetaLearner, optimizer: OuterOptimizer
+        self, learner: MetaLearner, optimizer: OuterOptimizer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A CUDA graph, here a simulated one, repeats operations with the numbers and choices they had."""
+        """A CUDA graph, here a simulated one, repeats operations with the numbers and choices they had.
+
+        A learner that reads values on the host must say so: a warning tells that recording failed.
+        """
         results = []
         for recorded in (True, False):
             state = init(learner, conv_network())
@@ -284,6 +287,7 @@ class MetaLearnerContract:
             loss = torch.tensor(training.read().loss)
             results.append([loss, *(p.detach() for p in state.parameters.values()), *logits])
         assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+        assert "recording failed" not in caplog.text
 
     def test_convolutions_see_channels_last(self, learner: MetaLearner) -> None:
         """Checks strides: with one channel, is_contiguous accepts either layout, but convolutions do not."""

@@ -33,7 +33,7 @@ def simulated_graphs() -> Iterator[None]:
 
 
 class SimulatedGraph:
-    """As cuda_graphs.Graph."""
+    """Stands for cuda_graphs.Graph: after `capturing`, the block has changed nothing, and can be replayed."""
 
     def __init__(self, device: torch.device) -> None:
         self._tape = _Tape()
@@ -62,9 +62,9 @@ class _Operation:
     result: Any
 
     def again(self) -> None:
-        for old, new in zip(
-            _tensors(self.result), _tensors(self.function(*self.args, **self.kwargs)), strict=True
-        ):
+        """Does it once more, into the memory of its first result."""
+        result = self.function(*self.args, **self.kwargs)
+        for old, new in zip(_tensors(self.result), _tensors(result), strict=True):
             if _memory(old) != _memory(new):  # neither a view nor written in place
                 old.copy_(new)
 

@@ -137,7 +137,7 @@ def recorded_meta_gradient(
     def meta_gradient(state: MetaState, batch: Sequence[Tensor], iteration: int) -> Gradients:
         return learner.meta_gradient(state, TaskBatch(*batch), iteration)
 
-    return Recorded(state, meta_gradient, able=able and _records_training(learner, state))
+    return Recorded(state, meta_gradient, able=able and records_training(learner, state))
 
 
 def recorded_meta_step(
@@ -157,7 +157,7 @@ def recorded_meta_step(
         descend(parameters, gradients, optimizer)
         return metrics
 
-    return Recorded(state, meta_step, able=_records_training(learner, state))
+    return Recorded(state, meta_step, able=records_training(learner, state))
 
 
 def descend(parameters: Parameters, gradients: Parameters, optimizer: Optimizer) -> None:
@@ -176,6 +176,7 @@ def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]
     return Recorded(state, predict, able=learner.records_predictions)
 
 
-def _records_training(learner: MetaLearner, state: MetaState) -> bool:
+def records_training(learner: MetaLearner, state: MetaState) -> bool:
+    """Whether a CUDA graph may record this network's meta-gradients; `auto` leaves out relaxed ones."""
     relaxed = bool(architecture_names(state))
     return learner.records_training and (not relaxed or state.network.execution.cuda_graphs is True)

@@ -70,6 +70,7 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
 
 def make_recordable(optimizer: Optimizer) -> None:
     """Prepares an optimizer of one kernel for a CUDA graph, which reads the rates that `set_rate` sets."""
+    # The first step is launched, of which torch would warn.
     warnings.filterwarnings("ignore", "This instance was constructed with capturable=True", UserWarning)
     for group in optimizer.param_groups:
         group["lr"] = torch.tensor(float(group["lr"]), device=group["params"][0].device)

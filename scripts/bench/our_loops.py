@@ -20,7 +20,7 @@ from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.device import pick
 from nasmeta.task import TaskBatch, TaskSpec
-from nasmeta.training.cuda_graphs import recorded_meta_gradient, recorded_predict
+from nasmeta.training.cuda_graphs import descend, recorded_meta_gradient, recorded_predict
 
 LEARNERS = {
     ("maml", 2): "maml",
@@ -66,9 +66,7 @@ def job(row: dict[str, Any]) -> Callable[[], object]:
     def iteration() -> None:
         for piece in pieces:
             gradients, _ = meta_gradient(piece)
-            for name, parameter in state.parameters.items():
-                parameter.grad = gradients[name]
-            optimizer.step()
+            descend(state.parameters, gradients, optimizer)
 
     return iteration
 

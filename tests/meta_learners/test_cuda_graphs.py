@@ -10,9 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution, Recording
-from nasmeta.testing.meta_learners import conv_network, init, training_sampler
+from nasmeta.networks.policy import BatchNormPolicy
+from nasmeta.task import TaskBatch
+from nasmeta.testing.meta_learners import MetaLearnerContract, conv_network, init, training_sampler
 from nasmeta.testing.recording import simulated_graphs
 from nasmeta.training import cuda_graphs
 from nasmeta.training.cuda_graphs import Recorded
@@ -204,3 +208,29 @@ def test_a_simulated_graph_does_nothing_while_it_is_captured_and_all_when_it_is_
             assert torch.equal(z, -times * x[1:])
         with pytest.raises(RuntimeError, match="not permitted"), cuda_graphs.Graph(x.device).capturing():
             float(x.sum())
+
+
+class Reads(ProtoNet):
+    """A plug-in that looks at a value on the host at every meta-iteration, and does not say so."""
+
+    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
+        gradients, metrics = super()._meta_gradient(state, batch, iteration)
+        assert float(metrics["loss"]) >= 0.0
+        return gradients, metrics
+
+
+def test_a_step_that_reads_a_value_is_launched_with_the_same_bits(caplog: pytest.LogCaptureFixture) -> None:
+    """What the failed recording had begun is undone; the contract for plug-ins refuses such a learner."""
+    options = {"distance": "euclidean", "learn_temperature": False, "train_way": None}
+    chosen = Reads(**options, batch_norm=BatchNormPolicy.SUPPORT)
+    found = []
+    for recorded in (True, False):
+        state = init(chosen, conv_network())
+        state.network.execution = Execution("vmap", cuda_graphs=recorded)
+        with simulated_graphs():
+            sampler = training_sampler(chosen)
+            found.append(trained(MetaTraining(chosen, state, sampler, ADAM, iterations=5, meta_batch=2)))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["cuda_graphs"]
+    with simulated_graphs(), pytest.raises(AssertionError):
+        MetaLearnerContract().test_recorded_steps_and_predictions_are_launched_ones(chosen, ADAM, caplog)

@@ -18,14 +18,15 @@ from torch import Tensor
 
 from nasmeta.errors import Diverged
 from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
 from nasmeta.search_spaces.relaxation.spec import Relaxation
-from nasmeta.strategies.differentiable.bilevel import Parameters, first_order, second_order
+from nasmeta.strategies.differentiable.bilevel import GradientAt, Parameters, first_order, second_order
 from nasmeta.strategies.differentiable.guard import dominant_eigenvalue
 from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.task import TaskBatch
-from nasmeta.training.cuda_graphs import Recorded, descend, recorded_meta_gradient
+from nasmeta.training.cuda_graphs import Recorded, descend, recorded_meta_gradient, records_training
 from nasmeta.training.optimizers import restore, set_rate
 from nasmeta.training.problem import Problem
 
@@ -70,7 +71,7 @@ class BilevelTraining:
         unrolled: bool,
         iterations: int,
     ) -> None:
-        self.problem, self.sampling, self.unrolled = problem, sampling, unrolled
+        self.problem, self.sampling = problem, sampling
         self.iterations, self.iteration = iterations, 0
         self.state = problem.relaxed_state(relaxation)
         network: Any = self.state.network.module
@@ -80,11 +81,12 @@ class BilevelTraining:
         self._weights = problem.optimizer.make(list(self.weights.values()))
         self._architecture = optimizer.make(list(self.alpha.values()))
         self._loss = torch.zeros(())
+        learner = problem.learner
         # Steps of GDAS differ, since only the sampled operations are computed.
-        able = sampling.kind == "softmax" and self.state.network.execution.cuda_graphs is True
-        by_architecture = partial(_architecture_gradient, problem.learner, self.names, unrolled)
-        self._architecture_gradient = Recorded(self.state, by_architecture, able=able)
-        self._weight_gradient = recorded_meta_gradient(problem.learner, self.state, able=able)
+        able = sampling.kind == "softmax" and records_training(learner, self.state)
+        of_architecture = partial(gradient_of_architecture, learner, self.names, unrolled)
+        self._architecture_gradient = Recorded(self.state, of_architecture, able=able)
+        self._weight_gradient = recorded_meta_gradient(learner, self.state, able=able)
 
     @property
     def alpha(self) -> Parameters:
@@ -103,10 +105,8 @@ class BilevelTraining:
         train, valid = self.batch(2 * self.iteration), self.batch(2 * self.iteration + 1)
         self._sample("architecture")
         tensors = [*train, *valid, torch.full((), rate, device=self.state.device)]
-        by_architecture = self._retry_on_oom(
-            lambda: self._architecture_gradient(tensors, self.iteration, phase)
-        )
-        descend(self.alpha, by_architecture, self._architecture)
+        slopes = self._retry_on_oom(lambda: self._architecture_gradient(tensors, self.iteration, phase))
+        descend(self.alpha, slopes, self._architecture)
         self._sample("weights")
         gradients, metrics = self._retry_on_oom(lambda: self._weight_gradient(train, self.iteration, phase))
         set_rate(self._weights, rate)
@@ -134,15 +134,16 @@ class BilevelTraining:
         count = math.ceil(CURVATURE_TASKS / self.problem.meta_batch)
         batches = [self.batch(2 * i + 1) for i in range(count)]
 
-        def by_alpha(at: Parameters, batch: TaskBatch) -> Parameters:
-            held = partial(_held_gradient, self.problem.learner, self.state, self.iteration)
-            return self._retry_on_oom(lambda: first_order(held, at, self.names, batch))
+        held = at(self.problem.learner.frozen_parameter_gradient, self.state, self.iteration)
 
-        def at(alpha: Parameters) -> Parameters:
-            each = [by_alpha(point | alpha, batch) for batch in batches]
+        def on_one(alpha: Parameters, batch: TaskBatch) -> Parameters:
+            return self._retry_on_oom(lambda: first_order(held, point | alpha, self.names, batch))
+
+        def on_all(alpha: Parameters) -> Parameters:
+            each = [on_one(alpha, batch) for batch in batches]
             return {name: torch.stack([gradient[name] for gradient in each]).mean(0) for name in alpha}
 
-        return dominant_eigenvalue(at, {name: point[name] for name in self.names}, rng)
+        return dominant_eigenvalue(on_all, {name: point[name] for name in self.names}, rng)
 
     def _retry_on_oom(self, gradients: Callable[[], T]) -> T:
         return self.problem.retry_relaxed_on_oom(self.state, gradients)
@@ -170,36 +171,35 @@ class BilevelTraining:
         self.iteration, self._loss = saved["iteration"], saved["loss"]
 
 
-def _architecture_gradient(
+def gradient_of_architecture(
     learner: MetaLearner,
-    names: Sequence[str],
+    alpha: Sequence[str],
     unrolled: bool,
     state: MetaState,
     tensors: Sequence[Tensor],
     iteration: int,
 ) -> Parameters:
-    """The gradient of parameters `names`. tensors: the training and the validation tasks, and the rate."""
+    """dL_valid/dalpha for the parameters named `alpha` (bilevel.py), in a form that a CUDA graph can record.
+
+    unrolled: whether it is of second order. tensors: the training tasks and the validation tasks, each as in
+    TaskBatch, and the learning rate of the weights [].
+    """
     size = len(TaskBatch._fields)
     train, valid, rate = TaskBatch(*tensors[:size]), TaskBatch(*tensors[size:-1]), tensors[-1]
     point = {name: value.detach() for name, value in state.parameters.items()}
-    if not unrolled:
-        return first_order(partial(_held_gradient, learner, state, iteration), point, names, valid)
-    at = partial(_full_gradient, learner, state, iteration)
-    return second_order(at, point, names, train, valid, rate)
+    if unrolled:
+        return second_order(at(learner.meta_gradient, state, iteration), point, alpha, train, valid, rate)
+    # The inner loop leaves the architecture alone.
+    return first_order(at(learner.frozen_parameter_gradient, state, iteration), point, alpha, valid)
 
 
-def _full_gradient(
-    learner: MetaLearner, state: MetaState, iteration: int, point: Parameters, batch: TaskBatch
-) -> Parameters:
-    return learner.meta_gradient(_at(state, point), batch, iteration)[0]
+def at(
+    gradient: Callable[[MetaState, TaskBatch, int], Gradients], state: MetaState, iteration: int
+) -> GradientAt[TaskBatch]:
+    """A meta-learner's gradient as a function of all parameters of `state`, and of the tasks."""
 
+    def gradient_at(point: Parameters, batch: TaskBatch) -> Parameters:
+        leaves = {name: value.requires_grad_() for name, value in point.items()}
+        return gradient(replace(state, parameters=leaves), batch, iteration)[0]
 
-def _held_gradient(
-    learner: MetaLearner, state: MetaState, iteration: int, point: Parameters, batch: TaskBatch
-) -> Parameters:
-    """For the parameters that the inner loop leaves alone."""
-    return learner.frozen_parameter_gradient(_at(state, point), batch, iteration)[0]
-
-
-def _at(state: MetaState, point: Parameters) -> MetaState:
-    return replace(state, parameters={name: value.requires_grad_() for name, value in point.items()})
+    return gradient_at
