@@ -256,3 +256,16 @@ def test_cuda_is_given_what_its_kernels_ask_for(monkeypatch: pytest.MonkeyPatch)
             function(x, weight, bias, rows, 1e-5).square().sum().backward()
     assert len(calls) == 4
     assert all(isinstance(moments, Tensor) for call in calls for moments in call[5:7])
+
+
+def test_a_derivative_that_is_not_written_out_is_refused() -> None:
+    """Where the incoming gradients are constant, it would be wrong without a word: x and gamma are not."""
+    x = torch.arange(4.0 * 3 * 6 * 6).sin().view(4, 3, 6, 6).double().requires_grad_()
+    weight, bias = torch.rand(3, dtype=torch.float64, requires_grad=True), torch.zeros(3).double()
+    once = batch_norm.normalize_and_pool(x, weight, bias, 4, 1e-5)
+    with pytest.raises(RuntimeError, match="differentiable once"):
+        torch.autograd.grad(once.sum(), x, create_graph=True)
+    twice = batch_norm.normalize(x, weight, bias, 4, 1e-5)
+    (first,) = torch.autograd.grad(twice.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiable twice"):
+        torch.autograd.grad(first.square().sum(), x, create_graph=True)

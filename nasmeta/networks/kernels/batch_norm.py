@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 NORM_BACKWARD = torch.ops.aten.native_batch_norm_backward.default
 ALL_GRADIENTS = [True, True, True]
@@ -68,8 +67,8 @@ class _NormalizeAndPool(torch.autograd.Function):
         return torch.batch_norm(pooled, gamma, beta, mean, variance, False, 0.0, 0.0, False)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_further("normalize_and_pool is differentiable once")
         x, pooled, places, gamma, mean, variance = ctx.saved_tensors
         rstd = variance.rsqrt()
         g, ggamma, gbeta = _backward_held(gy, pooled, gamma, mean, variance, rstd)
@@ -138,7 +137,6 @@ class _Backward(torch.autograd.Function):
         return gx, ggamma, gbeta
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, u: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor | None, ...]:
         """The derivatives of sum(u dL/dx) + sum(p dL/dgamma) + sum(q dL/dbeta); all rows must be used.
 
@@ -146,6 +144,7 @@ class _Backward(torch.autograd.Function):
         W = mean(u gy). The sum is n (gamma r (W - A U - B V) + p B + q A); z and r depend on x. Raises
         RuntimeError if only the first rows gave the moments.
         """
+        _refuse_further("normalize is differentiable twice")
         if not ctx.everything:
             raise RuntimeError("normalization by the first rows is differentiable once")
         gy, x, gamma, mean, rstd, ggamma, gbeta = ctx.saved_tensors
@@ -163,6 +162,15 @@ class _Backward(torch.autograd.Function):
         by_x = _affine(gy * _wide(of_gy, x), u, of_u, None)
         by_x = _affine(by_x, x, of_z * rstd, constant)
         return by_gy, by_x, n * rstd * inner, None, None, None
+
+
+def _refuse_further(message: str) -> None:
+    """Raises RuntimeError if the pass that runs is to be differentiated itself (create_graph).
+
+    torch's once_differentiable would look at the gradients that come in only, and miss x and gamma.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(message)
 
 
 def _affine(total: Tensor, x: Tensor, slope: Tensor, constant: Tensor | None) -> Tensor:

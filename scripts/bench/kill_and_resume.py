@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Random SIGKILLs for every kind of strategy and evaluator: `scripts/chaos`, once a composition.
 
-    scripts/bench/chaos.py --kills 50 --results kills.jsonl NAME ...
-    scripts/bench/chaos.py --kills 50 --results kills.jsonl --all
+    scripts/bench/kill_and_resume.py --kills 50 --results kills.jsonl NAME ...
+    scripts/bench/kill_and_resume.py --kills 50 --results kills.jsonl --all
 
 Runs of a second, on one core. Results are appended to the file, one JSON object a composition; those
 that it has already are not repeated, so the same command goes on with an interrupted table. Prints the table;
