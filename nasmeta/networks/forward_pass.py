@@ -17,6 +17,9 @@ Norm = Literal["batch", "group"]
 PIECEWISE_LINEAR: tuple[Activation, ...] = ("none", "relu")
 """Activations whose second derivative is 0."""
 
+MOST_NUMBERS = 2**31 - 1
+"""The most numbers of a task's map that Triton's kernels of batch norm reach, by offsets of 32 bits."""
+
 
 class Kernels(Enum):
     """What computes the layers; results are equal up to rounding.
@@ -65,6 +68,8 @@ class ForwardPass:
             return False
         if norm == "group":
             return self.group_norms and not self.twice and x.dim() == 4
+        if x.numel() // self.statistics.tasks > MOST_NUMBERS:
+            return False
         own = self.statistics.rows is None and not self.statistics.population
         enough = not self.twice or (own and activation in PIECEWISE_LINEAR)
         return not self.statistics.record and enough

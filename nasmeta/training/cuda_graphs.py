@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Generic, TypeVar
 
 import torch
@@ -38,8 +39,9 @@ class Recorded(Generic[R]):
     able: whether `function` can be recorded. It must read no values on the host, and do the same operations
     whenever `phase` and the tensors' shapes are the same.
 
-    The first call of a phase lets libraries load what they need at first use; the second call is recorded.
-    The next call overwrites what a call returned. `function` must not reference the object that owns this
+    The first call of a phase lets libraries load what they need at first use, and Triton compile for tensors
+    that lie in memory as the recorded ones will; the second call is recorded. The next call overwrites what
+    a call returned. `function` must not reference the object that owns this
     Recorded: the cycle would keep the graph's memory alive until the next garbage collection.
 
     If recording fails, a warning says so and calls continue unrecorded. If it fails for lack of memory, it
@@ -60,7 +62,9 @@ class Recorded(Generic[R]):
         if phase != self._phase:
             self._phase, self._calls, self._recording = phase, 0, None
         self._calls += 1
-        if self._calls == 2:
+        if self._calls == 1:
+            tensors = [tensor.clone() for tensor in tensors]
+        elif self._calls == 2:
             self._record(tensors, iteration)
         if self._recording is None:
             return self._function(self._state, tensors, iteration)
@@ -74,7 +78,11 @@ class Recorded(Generic[R]):
         except RuntimeError as error:
             self._able = False
             reason = str(error).splitlines()[0]
-            log.warning("cuda_graphs: operations are launched one by one, since recording failed: %s", reason)
+            log.warning(
+                "cuda_graphs: operations are launched one by one, since recording failed (%s). PyTorch may "
+                "keep freed memory from now on; cuda_graphs=false avoids that",
+                reason,
+            )
 
 
 class _Recording(Generic[R]):
@@ -108,7 +116,7 @@ class Graph:
         """Notes the operations of the block."""
         with torch.cuda.device(self._device):
             torch.cuda.empty_cache()  # a graph cannot use cached memory
-            stream = torch.cuda.Stream()
+            stream = _capture_stream(torch.cuda.current_device())
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 self._graph.capture_begin()
@@ -124,6 +132,12 @@ class Graph:
     def replay(self) -> None:
         """Does the operations once."""
         self._graph.replay()
+
+
+@cache
+def _capture_stream(device: int) -> torch.cuda.Stream:
+    """One for all graphs of a CUDA device: cuBLAS keeps a workspace of up to 32 MiB for every stream."""
+    return torch.cuda.Stream(device)
 
 
 def recorded_meta_gradient(

@@ -164,7 +164,8 @@ class MetaTraining:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restores `state_dict`; raises KeyError, ValueError or RuntimeError if it does not fit."""
         self.state.load(saved["parameters"], {})
-        restore(self._optimizer, saved["optimizer"])
+        restore(self._optimizer, saved["optimizer"])  # with new tensors, which a recorded step does not know
+        self._meta_step = recorded_meta_step(self.learner, self.state, self._optimizer)
         self.iteration, self._read = saved["iteration"], saved["read"]
         device = self._parameters[0].device
         self._metrics = {name: row.to(device) for name, row in saved["metrics"].items()}

@@ -77,7 +77,7 @@ def score(
         losses += [task_loss(state.task.kind, o, y) for o, y in zip(outputs, query_y, strict=True)]
         if state.task.kind == "classification":
             accuracies.append(batch_accuracy(outputs, query_y))
-            logits.append(outputs.flatten(0, 1))
+            logits.append(outputs.flatten(0, 1).clone())  # the next prediction may overwrite these
             labels.append(query_y.flatten())
     loss = torch.stack(losses).cpu().double()
     per_task = torch.cat(accuracies).cpu().double() if accuracies else loss

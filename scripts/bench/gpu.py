@@ -69,6 +69,7 @@ def main() -> None:
         print(*rows[-1], flush=True)
         if options.profile and meta_batch == options.meta_batches[0]:
             profiles.append((name, kernels_of(step)))
+        del step  # and with it the memory of its graph
     print(f"\n{device.kind(torch.device(options.device))}, torch {torch.__version__}; tasks a second\n")
     head = ["learner", "precision", "meta-batch", "kernels", "graphs"]
     head += ["training", "evaluation", "seconds to build"]

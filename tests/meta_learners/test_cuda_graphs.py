@@ -1,5 +1,6 @@
 """When calls are launched, recorded and replayed; tests/test_cuda.py looks at the bits on a GPU."""
 
+import copy
 import gc
 import logging
 import weakref
@@ -16,12 +17,19 @@ from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution, Recording
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.task import TaskBatch
-from nasmeta.testing.meta_learners import MetaLearnerContract, conv_network, init, training_sampler
+from nasmeta.testing.meta_learners import (
+    BlobSampler,
+    MetaLearnerContract,
+    conv_network,
+    init,
+    training_sampler,
+)
 from nasmeta.testing.recording import simulated_graphs
 from nasmeta.training import cuda_graphs
 from nasmeta.training.cuda_graphs import Recorded
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import OuterOptimizer, adam, rmsprop, sgd
+from nasmeta.training.score import TASKS_AT_ONCE, score
 from tests.meta_learners.options import learner
 
 ADAM = adam(lr=0.01, beta1=0.9, beta2=0.99, weight_decay=0.01, schedule="linear", warmup=0.4)
@@ -95,9 +103,8 @@ def test_what_cannot_be_recorded_is_launched_and_said_once(
         for _ in range(4):
             log.call()
     assert log.events == ["launch", "record", *["launch"] * 3]
-    assert [r.getMessage().split(": ")[-1] for r in caplog.records] == [
-        "operation not permitted when stream is capturing"
-    ]
+    (record,) = caplog.records
+    assert "recording failed (operation not permitted when stream is capturing)" in record.getMessage()
 
 
 def test_want_of_memory_is_left_to_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +200,35 @@ def test_a_resumed_training_of_recorded_steps_has_the_same_bits(cut: int, scaled
                 first.step()
             second.load_state_dict(first.state_dict())
             assert all(torch.equal(a, b) for a, b in zip(trained(second), unbroken, strict=True))
+
+
+def test_a_training_that_is_rewound_forgets_what_it_recorded() -> None:
+    """The optimizer's moments and rates are other tensors after load_state_dict."""
+    with simulated_graphs():
+        training = training_of("fomaml", ADAM, recorded=True)
+        for _ in range(3):
+            training.step()
+        saved = copy.deepcopy(training.state_dict())
+        once = [p.clone() for p in trained(training)]
+        training.load_state_dict(saved)
+        again = trained(training)
+    assert all(torch.equal(one, other) for one, other in zip(once, again, strict=True))
+
+
+@pytest.mark.parametrize("name", ["protonet", "fomaml", "reptile"])
+def test_a_score_of_recorded_predictions_keeps_every_answer(name: str) -> None:
+    """Each replay overwrites what the one before returned."""
+    chosen, found = learner(name, "support"), []
+    for recorded in (True, False):
+        state = init(chosen, conv_network())
+        state.network.execution = Execution("vmap", cuda_graphs=recorded)
+        with simulated_graphs():
+            found.append(score(chosen, state, BlobSampler("valid"), 4 * TASKS_AT_ONCE))
+    one, other = found
+    assert one.answers is not None
+    assert other.answers is not None
+    assert torch.equal(one.answers.logits, other.answers.logits)
+    assert torch.equal(one.per_task, other.per_task)
 
 
 def test_a_simulated_graph_does_nothing_while_it_is_captured_and_all_when_it_is_replayed() -> None:
