@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from nasmeta.cli.main import main as nasmeta
-from nasmeta.errors import DataError, RunDirectoryError, RunFailed
+from nasmeta.errors import ConfigError, DataError, RunDirectoryError, RunFailed
 from nasmeta.trained.export.export import FORMATS
 from nasmeta.trained.export.format import Session
 from nasmeta.trained.export.onnx import Onnx
@@ -160,7 +160,7 @@ def run(common: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
         monkeypatch.setattr(experiment.Run, "_run", here)
         arguments = [f"{name}.py", "--quick", "--datasets", "strokes", "--out", str(out), *TINY, *words]
         monkeypatch.setattr(sys, "argv", arguments)
-        assert experiment.main() == []
+        assert experiment.main() == 0
 
     return run
 
@@ -211,14 +211,64 @@ def test_what_is_done_is_not_run_again(
     assert (page.read_text(), journal.read_bytes()) == (before, lines)
 
 
+@pytest.mark.parametrize(
+    "name, words, said",
+    [
+        ("searched", ["task.shot"], "task.shot: neither an option's value nor KEY=VALUE"),
+        ("searched", ["seed=3"], "seed: the experiment sets it; use --seeds"),
+        ("learners", ["task.way=3"], "task.way: the experiment sets it; use --learners and --tasks"),
+    ],
+)
+def test_words_that_would_do_nothing_are_refused(
+    name: str,
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--quick", *words])
+    with pytest.raises(SystemExit) as exited:
+        script(name).main()
+    assert exited.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_contender_is_what_its_row_says_whatever_was_typed(common: ModuleType) -> None:
+    options = common.Options("searched", True, None, [], [], Path(), Path(), 1, ["strategy=reinforce"], [])
+    made = options.search("random", ["strategy=evolution"], seed=0, fixed=["strategy=random"])
+    assert common.composed(list(made.command[1:])).strategy._target_.endswith("RandomSearch")
+
+
+def test_a_run_that_another_process_has_begun_meanwhile_is_waited_for(
+    runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a killed script, which was still loading when the script started again."""
+    made, asked = runs.Run(("search", "seed=0"), tmp_path / "run"), []
+
+    def child(self: object, words: list[str], threads: int) -> bytes:
+        asked.append(words[0])
+        made.directory.mkdir(exist_ok=True)
+        for name in ("run.lock", "journal.jsonl"):
+            (made.directory / name).touch()
+        if len(asked) == 1:
+            raise ConfigError("already holds a run")
+        return b""
+
+    monkeypatch.setattr(runs.Run, "_run", child)
+    made.make(1)
+    assert asked == ["search", "resume"]
+
+
 def test_levers(run: Callable[..., None], tmp_path: Path) -> None:
-    run("levers", tmp_path, "--levers", "no augmentation", "--seeds", "0", "meta_learner.train_way=5")
+    typed = ["meta_learner.train_way=5", "augment=photo"]
+    run("levers", tmp_path, "--levers", "no augmentation", "--seeds", "0", "0", *typed)
     whole, without = table(tmp_path / "levers-quick.md")
     assert (whole[1], without[1]) == ("all levers", "no augmentation")
     assert whole[4] == ""
     assert float(without[6].split()[0]) == pytest.approx(float(without[2]) - float(whole[2]), abs=0.02)
-    config = json.loads((tmp_path / "strokes" / "no-augmentation-0" / "config.json").read_text())
-    assert config["augment"]["_target_"].endswith("NoAugmentation")
+    places = [tmp_path / "strokes" / name / "config.json" for name in ("all-levers-0", "no-augmentation-0")]
+    configs = [json.loads(place.read_text()) for place in places]
+    assert [each["augment"]["_target_"].rsplit(".")[-1] for each in configs] == ["Photo", "NoAugmentation"]
 
 
 def test_per_task(run: Callable[..., None], tmp_path: Path) -> None:
@@ -265,13 +315,16 @@ def test_small_devices(run: Callable[..., None], tmp_path: Path, monkeypatch: py
         assert float(row[3]) == pytest.approx(100 * stored["best"]["test_accuracy"], abs=0.01)
 
 
-def test_a_failed_run_is_named_and_the_others_go_on(runs: ModuleType) -> None:
+def test_a_failed_run_is_named_and_the_others_go_on(
+    runs: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fails() -> int:
         raise RunFailed("one: failed")
 
     told: list[list[int]] = []
-    assert runs.in_parallel([lambda: 1, fails, lambda: 2], 1, told.append) == ["one: failed"]
+    assert runs.in_parallel([lambda: 1, fails, lambda: 2, fails], 1, told.append) == 1
     assert told == [[1], [1, 2]]
+    assert capsys.readouterr().err == "one: failed\n"
 
 
 def test_units_at_the_same_time_compose_one_after_the_other(common: ModuleType, runs: ModuleType) -> None:
@@ -279,7 +332,7 @@ def test_units_at_the_same_time_compose_one_after_the_other(common: ModuleType, 
         lambda width=width: common.reference_of([f"search_space.widths=[{width}]"]) for width in (8, 16, 24)
     ]
     found: list[list[tuple[str, object]]] = []
-    assert runs.in_parallel(units, 3, found.append) == []
+    assert runs.in_parallel(units, 3, found.append) == 0
     assert [arch.partition(".")[0] for arch, _ in found[-1]] == ["conv3-8", "conv3-16", "conv3-24"]
 
 

@@ -33,6 +33,8 @@ def config(*overrides: str) -> Config:
         ("{budget.trials: [1, 2]}", "tune.budget.trials: cannot be tuned"),
         ("{optimizer.lr: 5}", "tune.optimizer.lr: got 5"),
         ("{optimizer.lr: [0.1]}", "tune.optimizer.lr: got [0.1]"),
+        ("{optimizer.lr: [0.1, 0.2, 0.10]}", "0.1 is there twice"),
+        ("{meta_learner.learn_inner_lr: [true, 1]}", "1 is there twice"),
         ("{optimizer.lr: {low: 1}}", "tune.optimizer.lr.high: missing"),
         ("{optimizer.lr: {low: 2, high: 1}}", "low=2 has to be below high=1"),
         ("{optimizer.lr: {low: 0, high: 1, log: true}}", "low=0 has to be above 0"),
@@ -69,6 +71,68 @@ def test_parts_that_train_no_candidate_by_itself(other: list[str]) -> None:
 def test_a_key_may_be_nested() -> None:
     nested = config("+tune.meta_learner.inner_lr={low: 0.001, high: 0.1, log: true}")
     assert nested.keys.tune == config(RATE).keys.tune
+
+
+def test_the_order_in_which_keys_are_typed_does_not_matter() -> None:
+    one = config("tune={optimizer.lr: [0.01, 0.1], meta_learner.inner_lr: [0.01, 0.1]}")
+    other = config("tune={meta_learner.inner_lr: [0.01, 0.1], optimizer.lr: [0.01, 0.1]}")
+    assert str(Composition.of(one).space.reference()) == str(Composition.of(other).space.reference())
+
+
+def test_whole_numbers_are_the_ends_of_a_range_of_numbers() -> None:
+    rate, steps = tuned(
+        config("tune={optimizer.lr: {low: 1, high: 3}, meta_learner.train_steps: {low: 1, high: 3}}")
+    )[::-1]
+    assert len(rate.levels) == 33
+    assert steps.levels == (1, 2, 3)
+
+
+def test_settings_that_do_not_go_together_are_a_failed_trial(tmp_path: Path) -> None:
+    """Each value alone is right, so only the trial can find out."""
+    tune = "tune={meta_learner.alpha_min: [0.001, 0.3], meta_learner.alpha_max: [0.01, 0.6]}"
+    words = [word for word in TINY if not word.startswith(("meta_learner", "strategy"))]
+    words += [
+        "meta_learner=meta_sgd",
+        tune,
+        "strategy=random",
+        "budget.trials=12",
+        f"hydra.run.dir={tmp_path}",
+    ]
+    assert main(["search", *words]) == 0
+    reasons = {each["arch"].partition(" @ ")[2]: each["reason"] for each in events(tmp_path, "search")}
+    wrong = "meta_learner.alpha_max=0.01,meta_learner.alpha_min=0.3"
+    assert wrong in reasons, "draw more trials"
+    assert "do not go together: meta_learner.alpha_min=0.3" in reasons.pop(wrong)
+    assert not any(reasons.values())
+
+
+def test_a_training_of_a_tuned_run_tunes_the_reference_too(finished: Path, tmp_path: Path) -> None:
+    best = json.loads((finished / "summary.json").read_text())["best"]["arch"]
+    for what in (finished, finished / "best.pt"):
+        place = tmp_path / what.name
+        words = ["seed=1", "logger=none", "progress=false", f"hydra.run.dir={place}"]
+        assert main(["train", str(what), *words]) == 0
+        assert json.loads((place / "summary.json").read_text())["best"]["arch"] == best
+        assert len(events(place, "tuning")) == config(RATE).keys.budget.reference_trials
+
+
+def test_a_typed_setting_is_that_of_both_networks(finished: Path, tmp_path: Path) -> None:
+    words = ["meta_learner.inner_lr=0.02", "logger=none", "progress=false", f"hydra.run.dir={tmp_path}"]
+    assert main(["train", str(finished), *words]) == 0
+    assert " @ " not in json.loads((tmp_path / "summary.json").read_text())["best"]["arch"]
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert (stored["tune"], stored["meta_learner"]["inner_lr"]) == ({}, 0.02)
+    assert not events(tmp_path, "tuning")
+
+
+def test_an_architecture_is_trained_with_the_settings_in_its_string(finished: Path, tmp_path: Path) -> None:
+    best = json.loads((finished / "summary.json").read_text())["best"]["arch"]
+    plain, _, setting = best.partition(" @ ")
+    words = [word for word in TINY if not word.startswith(("strategy", "meta_learner.inner_lr"))]
+    assert main(["train", best, *words, f"hydra.run.dir={tmp_path}"]) == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["best"]["arch"] == plain
+    network = TrainedNetwork.load(tmp_path / "best.pt", trusted=False)
+    assert f"meta_learner.inner_lr={network.config['meta_learner']['inner_lr']}" == setting
 
 
 def test_a_candidate_has_its_own_learner() -> None:

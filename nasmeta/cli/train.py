@@ -5,7 +5,9 @@ resumption, the reference beside it and the report are those of a search.
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -16,9 +18,13 @@ from nasmeta.config.as_overrides import as_overrides, literal
 from nasmeta.config.overrides import composed, with_todays_keys
 from nasmeta.config.schema import CHOSEN, parse
 from nasmeta.errors import CheckpointError, ConfigError
+from nasmeta.run.directory import RunDirectory, read_config
 from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.search_spaces.joint import AT
+from nasmeta.search_spaces.settings import printed
 from nasmeta.trained.checkpoint import load_network
 from nasmeta.trained.ready import FOLDER, index
+from nasmeta.training.trained_network import TrainedNetwork
 
 TRUST = "--trust-code"
 
@@ -26,8 +32,10 @@ TRUST = "--trust-code"
 def train(arguments: list[str]) -> int:
     """`nasmeta train WHAT ARGUMENT...`, with further arguments in Hydra's syntax.
 
-    WHAT is an architecture's string, or a run directory or checkpoint, whose architecture and configuration
-    are then the ones to start from. Of a recipe (experiment=NAME) all counts but how it searches.
+    WHAT is an architecture's string, with or without settings, or a run directory or checkpoint, whose
+    architecture and configuration are then the ones to start from. Of a recipe (experiment=NAME) all counts
+    but how it searches. The reference gets settings of its own if WHAT belongs to a run that tuned them, but
+    for those that are typed, which both networks have.
     """
     if not arguments or arguments[0].startswith("-"):
         parsed(["train", *arguments])  # prints the help, or what is wrong
@@ -35,6 +43,8 @@ def train(arguments: list[str]) -> int:
     trusted, rest = TRUST in rest, [argument for argument in rest if argument != TRUST]
     overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
     options = [argument for argument in rest if argument not in overrides]
+    for key in {_key(override) for override in overrides} & {"strategy", "evaluator"}:
+        raise ConfigError(f"{key}: a training searches nothing; leave it out")
     arch, stored = what, SearchCommand()
     path = FOLDER / f"{what}.pt" if what in index() else Path(what).expanduser()
     recipe = any(override.startswith("experiment=") for override in overrides)
@@ -42,14 +52,19 @@ def train(arguments: list[str]) -> int:
         if recipe:
             raise ConfigError(f"experiment: {what} has a configuration of its own; leave one of the two out")
         network = load_network(path, trusted=trusted)
-        arch = network.arch
-        stored = SearchCommand(
-            overrides=tuple(as_overrides(parse(with_todays_keys(network.config), trusted=trusted)))
-        )
+        config = parse(with_todays_keys(network.config), trusted=trusted)
+        tune = _tuned(network, overrides)
+        arch = _with_settings(network, tune)
+        stored = SearchCommand(overrides=(*as_overrides(config), f"tune={literal(tune)}"))
     elif os.sep in what or path.suffix == ".pt":
         raise CheckpointError(f"{what}: no such run or checkpoint; name one, or an architecture's string")
     elif recipe:
         stored, overrides = _recipe(overrides)
+    words = (*stored.overrides, *overrides)
+    if not path.exists() and not any(_key(word).partition(".")[0] == "tune" for word in words):
+        arch, _, settings = what.partition(AT)
+        typed = {_key(word) for word in overrides}
+        overrides += [each for each in settings.split(",") if each and _key(each) not in typed]
     return search([*options, *stored.changed(overrides, CHOSEN).overrides, *_chosen(arch)])
 
 
@@ -63,6 +78,28 @@ def _recipe(overrides: list[str]) -> tuple[SearchCommand, list[str]]:
     if any(override.startswith("experiment=") for override in left):
         raise ConfigError("experiment: a training takes the settings of one recipe; name one")
     return SearchCommand(overrides=tuple(as_overrides(parse(composed(fixed), trusted=True)))), left
+
+
+def _tuned(network: TrainedNetwork, overrides: Sequence[str]) -> dict[str, Any]:
+    """What the run of a checkpoint tunes, by dotted key, without what is typed; {} if it is in no run."""
+    typed = {_key(override) for override in overrides}
+    places = (network.path.parent, network.path.parent.parent)  # of best.pt, and of pareto/NUMBER.pt
+    files = [RunDirectory(place).config for place in places]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None or "tune" in typed:
+        return {}
+    return {key: values for key, values in read_config(file)["tune"].items() if key not in typed}
+
+
+def _with_settings(network: TrainedNetwork, tune: Mapping[str, Any]) -> str:
+    """The network's architecture, with its own values of what is tuned."""
+    values = ((key, *key.split(".", 1)) for key in tune)
+    settings = [f"{key}={printed(network.config[group][name])}" for key, group, name in values]
+    return f"{network.arch}{AT}{','.join(settings)}" if settings else network.arch
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+").partition("=")[0]
 
 
 def _chosen(arch: str) -> list[str]:

@@ -58,6 +58,8 @@ def literal(value: Any) -> str:
     """A plain value as Hydra's grammar writes it."""
     if isinstance(value, str):
         return in_quotes(value)
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}: {literal(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(literal, value))}]"
     if value is None or isinstance(value, bool):

@@ -15,6 +15,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.executors.base import Executor
 from nasmeta.meta_learners.base import MetaLearner
+from nasmeta.run.rounds import Round, schedule
 from nasmeta.strategies.base import Strategy
 
 LIMITED = {
@@ -73,6 +74,16 @@ def _varied_budget(parts: Parts) -> str | None:
         return None
     asks = ", ".join(map(str, budgets))
     return f"strategy: {type(parts.strategy).__name__} asks for {asks} iterations, and {reason}"
+
+
+def _rounds(parts: Parts) -> list[Round]:
+    budget = parts.keys.budget
+    return schedule(
+        budget.final_candidates,
+        rounds=budget.final_rounds,
+        iterations=budget.final_iterations,
+        networks=budget.final_seeds,
+    )
 
 
 def _unknown_cost(parts: Parts) -> str | None:
@@ -163,8 +174,8 @@ TABLE: tuple[Row, ...] = (
     ),
     row(
         "budget.final_rounds",
-        lambda p: 2 ** (p.keys.budget.final_rounds - 1) > p.keys.budget.final_iterations,
-        "every round trains half as long as the next, so the first would not train at all",
+        lambda p: 2 ** (len(_rounds(p)) - 1) > p.keys.budget.final_iterations,
+        "every round trains half as long as the next, and the first would not train at all",
         "fewer rounds, or a larger budget.final_iterations",
     ),
     Row(_budget, "a budget that it has"),

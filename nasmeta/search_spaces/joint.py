@@ -29,7 +29,10 @@ AT = " @ "
 """What separates an architecture's string from its settings."""
 
 
-ONE_SET = "tune: {} trains all architectures by one set of settings; use evaluator=scratch or tune=null"
+ONE_SET = (
+    "tune: {} trains all architectures by one set of settings; use strategy=evolution with "
+    "evaluator=scratch, or tune=null"
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from nasmeta.search_spaces import tokens
 
@@ -21,7 +30,7 @@ EDIT_STEPS = (1, 2, 4, 8)
 class Range(BaseModel):
     """Numbers from `low` to `high`, in even steps, or in even ratios if `log` is true.
 
-    If both ends are integers, all of them are. Numbers are rounded to three significant digits.
+    If the setting is an integer and both ends are, all are. Others are rounded to three significant digits.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
@@ -37,22 +46,32 @@ class Range(BaseModel):
             raise ValueError(f"low={self.low} has to be above 0 if log=true")
         return self
 
-    def values(self) -> list[int | float]:
-        """The values of this range, ascending; both ends are among them."""
+    def values(self, *, integers: bool) -> list[int | float]:
+        """The values of this range, ascending; both ends are among them.
+
+        integers: whether the setting is an integer.
+        """
         shares = [i / (LEVELS - 1) for i in range(LEVELS)]
         if self.log:
             ratio = math.log(self.high / self.low)
             inner: list[float] = [self.low * math.exp(share * ratio) for share in shares[1:-1]]
         else:
             inner = [self.low + share * (self.high - self.low) for share in shares[1:-1]]
-        if isinstance(self.low, int) and isinstance(self.high, int):
+        if integers and isinstance(self.low, int) and isinstance(self.high, int):
             return sorted({self.low, *(round(value) for value in inner), self.high})
         rounded = (float(f"{value:.3g}") for value in inner)
         return [float(self.low), *sorted({v for v in rounded if self.low < v < self.high}), float(self.high)]
 
 
-Choices = Annotated[list[Value], Field(min_length=2)]
-"""Two or more values to choose from."""
+def _different(values: list[Value]) -> list[Value]:
+    twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+    if twice is not None:
+        raise ValueError(f"{printed(twice)} is there twice")
+    return values
+
+
+Choices = Annotated[list[Value], Field(min_length=2), AfterValidator(_different)]
+"""Two or more different values to choose from; 1 and true do not differ."""
 
 
 def _by_dotted_key(values: Any, prefix: str = "") -> Any:
@@ -70,13 +89,17 @@ def _by_dotted_key(values: Any, prefix: str = "") -> Any:
     return flat
 
 
+def _sorted(values: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(values.items()))
+
+
 def _kind(values: Any) -> str:
     return "range" if isinstance(values, Mapping | Range) else "choices"
 
 
 Values = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_kind)]
-Tune = Annotated[dict[str, Values], BeforeValidator(_by_dotted_key)]
-"""Ranges or choices by the dotted key of a setting."""
+Tune = Annotated[dict[str, Values], BeforeValidator(_by_dotted_key), AfterValidator(_sorted)]
+"""Ranges or choices by the dotted key of a setting, in alphabetical order."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +120,10 @@ class Setting:
     def of(cls, key: str, values: Range | Sequence[Value], configured: Value) -> "Setting":
         """The setting `key` with these values. A configured value inside a range is one of its levels."""
         if not isinstance(values, Range):
-            levels = tuple(dict.fromkeys(values))
+            levels = tuple(values)
             return cls(key, levels, False, configured if configured in levels else levels[0])
-        numbers = values.values()
         assert isinstance(configured, int | float)
+        numbers = values.values(integers=isinstance(configured, int))
         if values.low < configured < values.high:
             numbers = sorted({*numbers, configured})
         nearest = min(numbers, key=lambda number: abs(number - configured))

@@ -18,7 +18,7 @@ from nasmeta.config.schema import Config
 from nasmeta.config.tuning import having
 from nasmeta.datasets.augment.base import Augmentation
 from nasmeta.datasets.base import Dataset, EpisodeSampler
-from nasmeta.errors import RunFailed
+from nasmeta.errors import ArchitectureError, ConfigError, RunFailed
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
@@ -108,11 +108,17 @@ class Problem:
         )
 
     def for_arch(self, arch: Any) -> "Problem":
-        """The problem with the learner and the optimizer of this architecture, if it has settings."""
+        """The problem with the learner and the optimizer of this architecture, if it has settings.
+
+        Raises ArchitectureError if these settings do not go together.
+        """
         if not isinstance(arch, TunedArchitecture):
             return self
         assert self.tuned is not None, "only a space with settings has such architectures"
-        learner, optimizer = self.tuned(dict(arch.settings))
+        try:
+            learner, optimizer = self.tuned(dict(arch.settings))
+        except ConfigError as error:
+            raise ArchitectureError(f"settings that do not go together: {error}") from None
         return replace(
             self,
             learner=learner,

@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -89,9 +89,18 @@ class Options:
 
     @classmethod
     def parsed(
-        cls, name: str, description: str, datasets: Sequence[str], **choices: Sequence[str]
+        cls,
+        name: str,
+        description: str,
+        datasets: Sequence[str],
+        fixed: Mapping[str, str] | None = None,
+        **choices: Sequence[str],
     ) -> "Options":
-        """The command's options. choices: further options that take some of these words, all by default."""
+        """The command's options.
+
+        fixed: keys that the experiment sets itself, and what to use instead of them. choices: further options
+        that take some of these words, all by default.
+        """
         parser = argparse.ArgumentParser(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter
         )
@@ -107,20 +116,25 @@ class Options:
         parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other settings, for all runs")
         overrides = [word for word in sys.argv[1:] if OVERRIDE.fullmatch(word)]
         given = parser.parse_args([word for word in sys.argv[1:] if word not in overrides])
+        for word in given.overrides:
+            parser.error(f"{word}: neither an option's value nor KEY=VALUE")
+        for key, instead in {"seed": "--seeds", **(fixed or {})}.items():
+            if any(word.lstrip("+").partition("=")[0] == key for word in overrides):
+                parser.error(f"{key}: the experiment sets it; use {instead}")
         whole = f"{name}-{'quick' if given.quick else 'full'}"
         out = (given.out or Path("outputs/reproduce") / whole).resolve()
         return cls(
             name=whole,
             quick=given.quick,
             data=given.data,
-            datasets=given.datasets,
-            seeds=given.seeds or (QUICK_SEEDS if given.quick else FULL_SEEDS),
+            datasets=list(dict.fromkeys(given.datasets)),
+            seeds=list(dict.fromkeys(given.seeds or (QUICK_SEEDS if given.quick else FULL_SEEDS))),
             out=out,
             page=given.page or out / f"{whole}.md",
             jobs=max(1, given.jobs),
             overrides=overrides,
             typed=[Path(sys.argv[0]).name, *sys.argv[1:]],
-            chosen={option: getattr(given, option) for option in choices},
+            chosen={option: list(dict.fromkeys(getattr(given, option))) for option in choices},
         )
 
     def data_sets(self) -> list[Data]:
@@ -131,9 +145,13 @@ class Options:
         combined = product(self.data_sets(), *(self.chosen[choice] for choice in choices), self.seeds)
         return [partial(unit, self, *values) for values in combined]
 
-    def search(self, where: str, overrides: Sequence[str], *, seed: int) -> "Run":
-        """The run of `nasmeta search` in OUT/WHERE-SEED."""
-        words = ("search", *overrides, f"seed={seed}", *QUIET, *self.overrides)
+    def search(self, where: str, overrides: Sequence[str], *, seed: int, fixed: Sequence[str] = ()) -> "Run":
+        """The run of `nasmeta search` in OUT/WHERE-SEED.
+
+        Settings that the user typed come after the `overrides`; the `fixed` ones, which make the run what its
+        row says, come last.
+        """
+        words = ("search", *overrides, *self.overrides, *fixed, f"seed={seed}", *QUIET)
         return Run(words, self.out / f"{where}-{seed}")
 
     def train(self, where: str, arch: str, overrides: Sequence[str], *, seed: int) -> "Run":

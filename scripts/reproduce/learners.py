@@ -44,8 +44,9 @@ class Trained:
     run: Run
 
 
-def main() -> list[str]:
-    options = Options.parsed("learners", __doc__, DATASETS, tasks=TASKS, learners=LEARNERS)
+def main() -> int:
+    fixed = dict.fromkeys(("meta_learner", "task.way", "task.shot"), "--learners and --tasks")
+    options = Options.parsed("learners", __doc__, DATASETS, fixed, tasks=TASKS, learners=LEARNERS)
     units = options.units(trained, "tasks", "learners")
     return in_parallel(units, options.jobs, partial(write, options))
 

@@ -36,7 +36,7 @@ class Search:
     run: Run
 
 
-def main() -> list[str]:
+def main() -> int:
     options = Options.parsed("levers", __doc__, DATASETS, levers=LEVERS)
     levers = dict.fromkeys([WHOLE, *options.chosen["levers"]])
     units = [
@@ -55,7 +55,7 @@ def search(options: Options, data: Data, lever: str, seed: int) -> Search:
     shared = [*data.overrides, *(word for group in groups for word in has[group])]
     limits = within(reference_of([*shared, *options.overrides])[1])
     where = f"{data.name}/{lever.replace(', ', ',').replace(' ', '-')}"
-    run = options.search(where, [*shared, *limits, *left_out], seed=seed).make(options.threads)
+    run = options.search(where, [*shared, *limits], seed=seed, fixed=left_out).make(options.threads)
     return Search(data.name, lever, run)
 
 

@@ -51,7 +51,7 @@ class Outcome:
     rows: dict[str, dict[str, Any]]
 
 
-def main() -> list[str]:
+def main() -> int:
     options = Options.parsed("per_task", __doc__, DATASETS, recipes=RECIPES, variants=list(VARIANTS))
     units = options.units(outcome, "recipes", "variants")
     return in_parallel(units, options.jobs, partial(write, options))
@@ -59,11 +59,11 @@ def main() -> list[str]:
 
 def outcome(options: Options, data: Data, recipe: str, variant: str, seed: int) -> Outcome:
     has, form = settings(__file__), options.form
-    overrides = [*data.overrides, *has[f"{recipe}-{form}"]]
+    overrides, fixed = [*data.overrides, *has[f"{recipe}-{form}"]], list[str]()
     for group in VARIANTS[variant]:
-        overrides += has[f"{recipe}-{form}-{group}" if group == "long" else f"{recipe}-{group}"]
+        fixed += has[f"{recipe}-{form}-{group}" if group == "long" else f"{recipe}-{group}"]
     where = f"{data.name}/{recipe}/{'-'.join(VARIANTS[variant]) or 'plain'}"
-    run = options.search(where, overrides, seed=seed).make(options.threads)
+    run = options.search(where, overrides, seed=seed, fixed=fixed).make(options.threads)
     rows = run.evaluated("--control", threads=options.threads)["control"]["rows"]
     return Outcome(data.name, recipe, variant, run, {row["name"]: row for row in rows})
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from nasmeta.errors import NasmetaError, RunDirectoryError, RunFailed
+from nasmeta.errors import ConfigError, NasmetaError, RunDirectoryError, RunFailed
 from nasmeta.reporting.learning import learning_curves
 from nasmeta.run import journal, records
 from nasmeta.run.directory import RunDirectory, read_config
@@ -64,26 +64,36 @@ class Run:
         return found
 
     def make(self, threads: int) -> "Run":
-        """Makes the run, or what is left of it. Raises RunFailed, or RunDirectoryError for other settings."""
+        """Makes the run, or what is left of it.
+
+        Raises RunFailed, ConfigError for wrong settings, or RunDirectoryError if it was made by others.
+        """
         if not self._made.exists():
             self.directory.parent.mkdir(parents=True, exist_ok=True)
             facts = json.dumps({"command": self.command, "day": time.strftime("%Y-%m-%d"), **hardware()})
             files.write_atomically(self._made, facts.encode())
         elif self.circumstances["command"] != list(self.command):
             raise RunDirectoryError(f"{self.directory}: was made by other settings; name another --out")
-        if (self.directory / "run.lock").exists():
-            with files.locked(
-                self.directory / "run.lock", "run", wait=True
-            ):  # a process of a killed script may be at work
+        lock = self.directory / "run.lock"
+        if lock.exists():
+            with files.locked(lock, "run", wait=True):  # a process of a killed script may be at work
                 pass
         if not (self.directory / "summary.json").exists():
             begun = (self.directory / "journal.jsonl").exists()
             place = f"hydra.run.dir={self.directory}"
-            self._run(["resume", str(self.directory)] if begun else [*self.command, place], threads)
+            try:
+                self._run(["resume", str(self.directory)] if begun else [*self.command, place], threads)
+            except NasmetaError:
+                if begun or not lock.exists():
+                    raise
+                self.make(threads)  # such a process had not yet made the directory, and has now
         return self
 
     def _run(self, words: list[str], threads: int) -> bytes:
-        """What a command of nasmeta prints to its standard output. Raises RunFailed with its last error."""
+        """What a command of nasmeta prints to its standard output.
+
+        Raises RunFailed with its last error, or ConfigError if that is the user's.
+        """
         print(
             f"{time.strftime('%H:%M:%S')} nasmeta {words[0]}: {self.directory}", file=sys.stderr, flush=True
         )
@@ -105,9 +115,8 @@ class Run:
             _children.remove(child)
         if child.returncode != 0:
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
-            raise RunFailed(
-                f"{self.directory}: nasmeta {words[0]} ended with {child.returncode}: {lines[-1]}"
-            )
+            kind = ConfigError if child.returncode == ConfigError.exit_code else RunFailed
+            raise kind(f"{self.directory}: nasmeta {words[0]} ended with {child.returncode}: {lines[-1]}")
         return printed
 
     def _beside(self, suffix: str) -> Path:
@@ -166,12 +175,13 @@ def hardware() -> dict[str, Any]:
     return {"cpu": names[0] if names else platform.machine(), "cores": os.cpu_count(), "gpu": gpu}
 
 
-def in_parallel(units: Sequence[Callable[[], T]], jobs: int, done: Callable[[list[T]], None]) -> list[str]:
+def in_parallel(units: Sequence[Callable[[], T]], jobs: int, done: Callable[[list[T]], None]) -> int:
     """Calls all units, `jobs` at a time. After each, `done` is told of all results so far, in order.
 
-    Returns why units failed, a line each; the others go on.
+    If one fails, the reason is printed, once if it is the same for several, and the others go on. Returns the
+    exit code: 0, or the highest of the failures'.
     """
-    failures: list[str] = []
+    failures: dict[str, int] = {}
     results: dict[int, T] = {}
     pool = ThreadPoolExecutor(jobs)
     numbers = {pool.submit(unit): number for number, unit in enumerate(units)}
@@ -180,8 +190,9 @@ def in_parallel(units: Sequence[Callable[[], T]], jobs: int, done: Callable[[lis
             try:
                 results[numbers[future]] = future.result()
             except NasmetaError as error:
-                failures.append(str(error))
-                print(error, file=sys.stderr, flush=True)
+                if str(error) not in failures:
+                    print(error, file=sys.stderr, flush=True)
+                failures[str(error)] = error.exit_code
             else:
                 done([results[number] for number in sorted(results)])
     except BaseException:
@@ -192,14 +203,14 @@ def in_parallel(units: Sequence[Callable[[], T]], jobs: int, done: Callable[[lis
         raise
     finally:
         pool.shutdown()
-    return failures
+    return max(failures.values(), default=0)
 
 
-def command(main: Callable[[], list[str]]) -> int:
-    """Runs an experiment, which returns what failed, and returns the exit code."""
+def command(main: Callable[[], int]) -> int:
+    """Runs an experiment and returns its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return 1 if main() else 0
+        return main()
     except NasmetaError as error:
         print(error, file=sys.stderr)
         return error.exit_code

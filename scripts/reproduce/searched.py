@@ -38,7 +38,7 @@ class Match:
     runs: dict[str, Run]
 
 
-def main() -> list[str]:
+def main() -> int:
     options = Options.parsed("searched", __doc__, DATASETS, learners=("protonet", "maml"))
     units = options.units(match, "learners")
     return in_parallel(units, options.jobs, partial(write, options))
@@ -51,14 +51,14 @@ def match(options: Options, data: Data, learner: str, seed: int) -> Match:
     shared += within(reference_of([*shared, *options.overrides])[1])
     strategy = [*has["searched"], *has[f"searched-{learner}-{form}"]]
 
-    def run(contender: str, *more: str) -> Run:
+    def run(contender: str, overrides: Sequence[str], *fixed: str) -> Run:
         where = f"{data.name}/{learner}/{contender}"
-        return options.search(where, [*shared, *more], seed=seed).make(options.threads)
+        return options.search(where, overrides, seed=seed, fixed=fixed).make(options.threads)
 
-    searched = run("searched", *strategy)
+    searched = run("searched", [*shared, *strategy])
     as_many = f"budget.trials={random_trials(searched)}"
-    random = run("random", *has["random"], as_many)
-    reference = run("reference", *has["reference"], *strategy, as_many)
+    random = run("random", shared, *has["random"], as_many)
+    reference = run("reference", [*shared, *strategy], *has["reference"], as_many)
     return Match(data.name, learner, {"searched": searched, "random": random, "reference": reference})
 
 

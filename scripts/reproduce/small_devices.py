@@ -55,7 +55,7 @@ class Network:
         return int(self.run.summary["seed"])
 
 
-def main() -> list[str]:
+def main() -> int:
     options = Options.parsed("small_devices", __doc__, DATASETS, networks=NETWORKS, formats=tuple(FORMATS))
     for name in options.chosen["formats"]:
         FORMATS[name].check_installed()
@@ -71,8 +71,8 @@ def network(options: Options, data: Data, name: str, seed: int) -> Network:
         reference, _ = reference_of([*shared, *options.overrides])
         run = options.train(where, reference, shared, seed=seed)
     else:
-        limited = [*shared, *has["searched"], *has[f"searched-{form}"], *has[name]]
-        run = options.search(where, limited, seed=seed)
+        searched = [*shared, *has["searched"], *has[f"searched-{form}"]]
+        run = options.search(where, searched, seed=seed, fixed=has[name])
     run.make(options.threads)
     return Network(data.name, name, run, {each: quantized(run, each) for each in options.chosen["formats"]})
 

@@ -67,7 +67,7 @@ def test_what_is_wrong_is_one_line(toy: JointSpace, text: str) -> None:
 
 
 def test_logarithmic_levels_have_equal_ratios() -> None:
-    levels = Range(low=1e-4, high=1.0, log=True).values()
+    levels = Range(low=1e-4, high=1.0, log=True).values(integers=False)
     assert len(levels) == LEVELS
     ratio = 1e4 ** (1 / (LEVELS - 1))
     assert [b / a for a, b in pairwise(levels)] == pytest.approx([ratio] * (LEVELS - 1), rel=0.02)
@@ -75,9 +75,10 @@ def test_logarithmic_levels_have_equal_ratios() -> None:
 
 
 def test_even_levels_and_integers() -> None:
-    assert Range(low=0.0, high=3.2).values() == pytest.approx([i / 10 for i in range(33)])
-    assert Range(low=1, high=5).values() == [1, 2, 3, 4, 5]
-    assert all(type(value) is int for value in Range(low=1, high=1000, log=True).values())
+    assert Range(low=0.0, high=3.2).values(integers=True) == pytest.approx([i / 10 for i in range(33)])
+    assert Range(low=1, high=5).values(integers=True) == [1, 2, 3, 4, 5]
+    assert len(Range(low=1, high=5).values(integers=False)) == LEVELS
+    assert all(type(value) is int for value in Range(low=1, high=1000, log=True).values(integers=True))
 
 
 @pytest.mark.parametrize(
