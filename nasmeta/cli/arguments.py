@@ -115,6 +115,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
         "--unknown",
         nargs="?",
         const="unknown",
+        type=_label,
         metavar="LABEL",
         help="images that belong to no class get this label (default: unknown), by a calibrated distance",
     )
@@ -145,12 +146,14 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-loss",
         type=float,
-        default=1.0,
         metavar="POINTS",
         help="accuracy that int8 may lose on meta-test tasks, in points (default 1)",
     )
     parser.add_argument(
-        "--output", type=_file, metavar="FILE", help="default: classifier, embedding or parts, beside it"
+        "--output",
+        type=_file,
+        metavar="FILE",
+        help="default: classifier, embedding or parts, beside the checkpoint; here, if it is a ready one",
     )
     _add_trust(parser)
 
@@ -246,6 +249,12 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 def _path(text: str) -> Path:
     """A path with `~` expanded, which shells do not do after `--option=`."""
     return Path(text).expanduser()
+
+
+def _label(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty; name the label, or leave it out for: unknown")
+    return text
 
 
 def _seconds(text: str) -> float:

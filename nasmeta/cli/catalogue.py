@@ -1,23 +1,24 @@
 """Lists the options of the config groups, read from the YAML files alone."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError, suggest
 
 
-def catalogue(conf_dirs: Iterable[Path], group: str | None = None) -> str:
+def catalogue(conf_dirs: Iterable[Path], group: str | None = None, others: Sequence[str] = ()) -> str:
     """One line for each option of all groups, or of `group`: its name and the first comment of its file.
 
     If several folders have an option of the same name, the first folder counts, as on Hydra's search path.
-    Raises ConfigError for a folder that is not there, and for a group that no folder has.
+    Raises ConfigError for a folder that is not there, and for a group that no folder has, with the nearest
+    name of a group or of `others`.
     """
     groups = _groups(conf_dirs)
     if group is None:
         return "\n\n".join(f"{name}\n{_lines(options, '  ')}" for name, options in sorted(groups.items()))
     if group not in groups:
-        raise ConfigError(f"there is no config group {group!r}; {suggest(group, groups)}")
+        raise ConfigError(f"there is no config group {group!r}; {suggest(group, [*groups, *others])}")
     return _lines(groups[group], "")
 
 

@@ -190,7 +190,7 @@ def list_options(options: argparse.Namespace) -> int:
     if options.group == "checkpoints":
         print(listing())
         return 0
-    print(catalogue([*options.config_dir, config_directory()], options.group))
+    print(catalogue([*options.config_dir, config_directory()], options.group, others=["checkpoints"]))
     if options.group is None:
         print(f"\ncheckpoints\n{indent(listing(), '  ')}")
     return 0

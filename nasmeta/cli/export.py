@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from nasmeta.errors import DataError
+from nasmeta.errors import ConfigError, DataError
 from nasmeta.runtime import files
 from nasmeta.trained.classifier import FewShotClassifier
 from nasmeta.trained.export.export import FORMATS, Int8, write
@@ -20,6 +20,8 @@ def export(options: argparse.Namespace) -> int:
     """`nasmeta export CHECKPOINT [KEY=VALUE ...] [--support DIR] [--format FORMAT]`."""
     name, _, int8 = options.format.partition("-")
     format = FORMATS[name]
+    if options.max_loss is not None and not int8:
+        raise ConfigError(f"--max-loss: {options.format} loses nothing; use it with --format {name}-int8")
     format.check_installed()
     folder = options.checkpoint if options.checkpoint.is_dir() else options.checkpoint.parent
     folder = Path() if folder == FOLDER else folder
@@ -35,7 +37,9 @@ def export(options: argparse.Namespace) -> int:
     if options.parts:
         check_parts(classifier)
     examples = [] if support is None else fit_files(classifier, support)
-    quantization = Int8.of(test, classifier, examples, options.max_loss) if int8 else None
+    max_loss = 1.0 if options.max_loss is None else options.max_loss
+    max_loss = 1.0 if options.max_loss is None else options.max_loss
+    quantization = Int8.of(test, classifier, examples, max_loss) if int8 else None
     if options.parts:
         write_parts(classifier, output, format, support or {}, quantization)
     else:

@@ -14,7 +14,7 @@ from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import check_unchanged
-from nasmeta.run.growth import check_growth
+from nasmeta.run.growth import check_growth, more_trials
 from nasmeta.run.journal import Journal
 from nasmeta.run.manifest import Numbers, numbers_of
 from nasmeta.run.pruning import Prune
@@ -72,7 +72,7 @@ def complete(
 
 def show(summary: dict[str, Any], config: Config, path: Path) -> Numbers:
     """Prints a run's closing table; returns the numbers of its best network."""
-    print(closing_table(summary, path, trusted=config.needs_trust, resumable=True))
+    print(closing_table(summary, path, trusted=config.needs_trust, more=more_trials(config)))
     return numbers_of(summary["best"], validation_score(summary["best"]))
 
 

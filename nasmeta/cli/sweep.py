@@ -25,7 +25,7 @@ from nasmeta.run import sweep
 from nasmeta.run.manifest import PLAIN_LAUNCHER, Job, Manifest, Plan, StudySettings, check_inside
 from nasmeta.run.study import Study, searched
 from nasmeta.runtime import files
-from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.runtime.command_lines import SearchCommand, command_line
 from nasmeta.runtime.validation import validated
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class Sweep:
         self.manifest.write(plan)
 
     def check_all_done(self) -> None:
-        """Raises RunFailed, which names the failed jobs, if there are any."""
+        """Prints commands to run next. Raises RunFailed, which names the failed jobs, if there are any."""
         if self.manifest is not None:
-            sweep.check_all_done(self.manifest)
+            ended(self.manifest)
 
 
 _current = Sweep()
@@ -121,6 +121,13 @@ def current() -> Iterator[Sweep]:
     _current = Sweep()
     with _current.held:
         yield _current
+
+
+def ended(manifest: Manifest) -> None:
+    """Prints commands that show the sweep. Raises RunFailed, which names failed jobs, if there are any."""
+    commands = (command_line(command, manifest.path) for command in ("compare", "report"))
+    print("\n".join(f"  {command}" for command in commands), flush=True)
+    sweep.check_all_done(manifest)
 
 
 def run_job(manifest: Manifest, job: Job, run: sweep.RunJob) -> float | None:

@@ -7,6 +7,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from nasmeta.config.shipped import having_key
 from nasmeta.errors import ConfigError, NasmetaError, suggest
 
 EXTRAS = {
@@ -33,6 +34,12 @@ def explain(error: Exception) -> Exception:
         return ConfigError(_missing_option(text))
     if match := re.search(r"Could not (?:override|append) '([^']+)'", text):
         return ConfigError(_not_overridden(match.group(1), error.__cause__, text))
+    if match := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+        key, values = match.groups()
+        return ConfigError(
+            f"{key}={values}: several values; add -m (--multirun) for a run of each, or write a list: "
+            f"{key}=[{values}]"
+        )
     for cause in (error, error.__cause__):  # Hydra's own error about a wrong type says less
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
             return ConfigError(f"{cause.full_key}: {str(cause).splitlines()[0]}")
@@ -98,5 +105,11 @@ def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     known = [name for name in names if name not in ("_target_", "hydra")]
     if parent == "hydra.launcher" and not known:
         return f"{unknown}: the chosen launcher has no settings; choose one that has: {', '.join(EXTRAS)}"
+    if owners := having_key(parent, unknown.rpartition(".")[2]):
+        return f"{unknown}: the chosen option has no such key, but {' and '.join(owners)} {_has(owners)}"
     valid = [f"{parent}.{name}" if parent else name for name in known]
     return f"{unknown}: no such key; {suggest(unknown, valid)}"
+
+
+def _has(owners: list[str]) -> str:
+    return "has" if len(owners) == 1 else "have"

@@ -24,6 +24,11 @@ def closest(group: str, values: Mapping[str, Any]) -> str | None:
     return max(shared, key=lambda name: (shared[name].count(False), len(shared[name])), default=None)
 
 
+def having_key(group: str, key: str) -> list[str]:
+    """The options of `group` that have a value of this name, as GROUP=OPTION; none for an unknown group."""
+    return [f"{group}={name}" for name, option in _options(group).items() if key in option]
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

@@ -62,7 +62,8 @@ class Dataset(ABC):
         fewer = ", ".join(f"{n} in {split}" for split, n in number.items() if n < query)
         if not fewer:
             return []
-        return [f"task.query={query}: the smallest class has fewer images besides its shots; used: {fewer}"]
+        few = "the smallest class has fewer images besides its shots"
+        return [f"task.query={query}: {few}; queries used: {fewer}"]
 
     def check_episodes(self, split: Split, *, way: int, shot: int, way_key: str = "task.way") -> None:
         """Raises ConfigError if the split is too small for such tasks; `way_key` is the key of `way`."""

@@ -82,7 +82,10 @@ def _only(folder: Path, split: Split, suffix: str) -> Path:
     found = [path for name in _NAMES[split] if (path := folder / f"{name}{suffix}").exists()]
     expected = " or ".join(f"{name}{suffix}" for name in _NAMES[split])
     if not found:
-        raise DataError(f"{folder}: has no {expected}; it must hold the {split} split")
+        raise DataError(
+            f"{folder}: has no {expected}, which must hold the {split} split; without a split of your own, "
+            f"put all classes side by side: {folder}/CLASS/IMAGE"
+        )
     if len(found) > 1:
         raise DataError(f"{folder}: more than one of {expected}; keep the one that is the {split} split")
     return found[0]

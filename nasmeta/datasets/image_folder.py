@@ -61,6 +61,10 @@ class ImageFolder(ImageDataset):
     ) -> None:
         super().__init__(channels=channels, size=size, glyph=False)
         self._root = Path(absolute_folder(root))
+        if self._root.is_file():
+            raise DataError(
+                f"{self._root}: is a file (dataset.root); unpack it and name the folder; {LAYOUTS}"
+            )
         if not self._root.is_dir():
             raise DataError(f"{self._root}: no such folder (dataset.root); {LAYOUTS}")
         if valid_fraction + test_fraction >= 1:

@@ -50,8 +50,8 @@ def result(
         wrong = {n: text for n, text in changed.items() if n.removeprefix("config.") not in added}
         if wrong:
             raise RunDirectoryError(
-                f"{directory.path}: the run is finished, and {in_words(wrong)} would change nothing of its "
-                f"result (what may grow: {', '.join(GROWING)}); " + _new_run(command(state.starts), overrides)
+                f"{directory.path}: the run is finished, so its budgets may grow ({', '.join(GROWING)}), but "
+                f"not: {in_words(wrong)}; " + _new_run(command(state.starts), overrides)
             )
         if added or (retry_failed and state.failed):
             return None

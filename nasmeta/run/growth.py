@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nasmeta.config.schema import Config, resolve
 from nasmeta.errors import ConfigError
 from nasmeta.run.state import RunState
 
@@ -29,6 +30,12 @@ def grown(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[A
     old, new = before.get("budget", {}), now.get("budget", {})
     pairs = {key: (old.get(key[7:]), new.get(key[7:])) for key in GROWING if key[7:] in old}
     return {key: list(pair) for key, pair in pairs.items() if _size(pair[0]) < _size(pair[1])}
+
+
+def more_trials(config: Config) -> str | None:
+    """The override that asks for twice the trials; None if the strategy cannot go on after the last one."""
+    strategy = resolve("strategy", config.groups["strategy"]["_target_"], trusted=True)
+    return f"budget.trials={2 * config.keys.budget.trials}" if strategy.open_ended else None
 
 
 def _size(budget: float | None) -> float:

@@ -37,7 +37,9 @@ class Trials:
         self.composition, self.evaluators, self.directory = composition, evaluators, recorder.directory
         self.recorder, self.state, self.stop = recorder, recorder.state, stop
         self.constraints = Constraints(composition, evaluators.search, self.state, recorder.record)
-        self.weights = TrialWeights(self.directory, self.state, self._run)
+        self.weights = TrialWeights(
+            self.directory, self.state, self._run, searched=evaluators.search.leaves_weights
+        )
         self.waiting: list[Asked] = []
         self.in_flight: dict[tuple[Phase, int], Plan] = {}
         self.executor: Executor = composition.config.build(

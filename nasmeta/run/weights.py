@@ -56,8 +56,12 @@ class TrialWeights:
     directory, state: those of the run. run: runs a job and leaves its file.
     """
 
-    def __init__(self, directory: RunDirectory, state: RunState, run: Callable[[Job], object]) -> None:
+    def __init__(
+        self, directory: RunDirectory, state: RunState, run: Callable[[Job], object], *, searched: bool
+    ) -> None:
         self._directory, self._state, self._run = directory, state, run
+        self._searched = searched
+        """Whether trials of the search leave weights."""
         self._plans: dict[tuple[Phase, int], Plan] = {}
         self._kept: set[int] = set()
         """The search's finished trials whose files are there."""
@@ -76,9 +80,15 @@ class TrialWeights:
             arch=plan.arch,
             iterations=plan.iterations,
             weights=self._directory.weights(*plan.key),
-            start=None if plan.start is None else self.of(*plan.start),
+            start=self._start(plan),
             network=plan.network,
         )
+
+    def _start(self, plan: Plan) -> Path | None:
+        """The file that a planned training starts from; None if it starts from new weights."""
+        if plan.start is None or (plan.start[0] == "search" and not self._searched):
+            return None
+        return self.of(*plan.start)
 
     def of(self, phase: Phase, trial: int) -> Path:
         """The whole file that a finished trial left. If it is damaged or lost, the trial is run again."""

@@ -56,4 +56,4 @@ class PrintableFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         if isinstance(record.args, tuple):
             record.args = tuple(_argument(value) for value in record.args)
-        return "\n".join(map(message, super().format(record).split("\n")))
+        return "\n".join(map(message, super().format(record).expandtabs(4).split("\n")))

@@ -25,6 +25,7 @@ from nasmeta.trained.checkpoint import (
     load_network,
     warn_if_provisional,
 )
+from nasmeta.trained.ready import FOLDER
 from nasmeta.training.calibration import Tasks, measured
 from nasmeta.training.problem import episodes, execution
 from nasmeta.training.score import Score, Stop, score
@@ -75,14 +76,14 @@ class MetaTest:
             data.check_episodes("test", way=keys.task.way, shot=keys.task.shot)
             now = data.contents("test")
         except DataError as error:
-            raise DataError(f"{error}{_advice(overrides, typed)}") from error
+            raise DataError(f"{error}{_advice(stored.path, overrides, typed)}") from error
         state = network.state(device, execution(keys))
         adopt_training_population(stored, network.learner, state, config)
         if data.kind == "classification":
             state = network.learner.with_num_classes(state, keys.task.way)
         known = set(stored.data["train"].classes)
         seen = tuple(name for name in now.classes if name in known)
-        own = not any(key.split(".")[0] == "dataset" for key in typed)
+        own = not any(key.split(".")[0] == "dataset" for key in typed - {"dataset.root"})
         changed = _changed(stored, config, now, shot_is_typed="task.shot" in typed) if own else None
         return cls(stored, config, network.learner, data, state, seen, changed)
 
@@ -116,7 +117,7 @@ class MetaTest:
                 contents.few(self.seen),
             )
         if self.changed is not None:
-            log.warning("the test split has changed since the network was trained: %s", self.changed)
+            log.warning("the test split differs from that of the network's own run: %s", self.changed)
 
 
 def _check_task(path: Path, task: TaskSpec, data: Dataset, *, way: int) -> None:
@@ -153,7 +154,7 @@ def _implied(network: TrainedNetwork, overrides: list[str], typed: set[str]) -> 
         if "root" not in stored:
             raise ConfigError(
                 f"dataset.root: the checkpoint's dataset, {stored.get('_target_')}, is in no folder"
-                f"{_advice(overrides, typed)}"
+                f"{_advice(network.path, overrides, typed)}"
             )
         return ["dataset.download=false"] if "download" in stored and "dataset.download" not in typed else []
     options = overridden(network.config, overrides)["dataset"]
@@ -165,8 +166,10 @@ def _implied(network: TrainedNetwork, overrides: list[str], typed: set[str]) -> 
     ]
 
 
-def _advice(overrides: list[str], typed: set[str]) -> str:
-    """The end of a message: what to type for one's own images, if only their folder was named."""
+def _advice(path: Path, overrides: list[str], typed: set[str]) -> str:
+    """The end of a message: what to type for one's own images, if only their folder was named, or nothing."""
+    if path.parent == FOLDER and not typed & {"dataset", "dataset.root"}:
+        return f"; the images of {path.stem} are not in the package, so name yours: dataset.root=FOLDER"
     if "dataset" in typed or "dataset.root" not in typed:
         return ""
     root = next(o for o in overrides if o.partition("=")[0].lstrip("+") == "dataset.root")

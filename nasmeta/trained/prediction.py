@@ -54,6 +54,8 @@ def find_support(folder: Path) -> Classes:
 
     One warning counts the files that were left out.
     """
+    if folder.is_file():
+        raise DataError(f"{folder}: is a file; name a folder (unpack an archive first); {LAYOUT}")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {LAYOUT}")
     left_out = LeftOut()

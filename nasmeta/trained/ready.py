@@ -49,6 +49,7 @@ def _entry(name: str, entry: dict[str, Any]) -> str:
         f"trained on {entry['data']} ({', '.join(entry['licences'])})",
         f"{entry['arch']}: {size}",
         f"accuracy on classes held out: {', '.join(_accuracy(row) for row in entry['accuracy'])}",
+        *(f"of {folder} alone: {_accuracy(row)}" for folder, row in entry["folders"].items()),
     ]
     return "\n".join(f"{name if number == 0 else '':<12}{line}" for number, line in enumerate(lines))
 

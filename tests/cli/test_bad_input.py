@@ -16,6 +16,8 @@ CASES = {
     "strategy.populaton_size=3": r"no such key; did you mean 'strategy\.population_size'\?",
     "+optimizer.lrr=3": r"optimizer\.lrr: no such key; did you mean 'lr'\?",
     "evaluator=supernet evaluator.finetune=3": r"did you mean 'evaluator\.finetune_iterations'\?",
+    "dataset.root=x": r"dataset\.root: the chosen option has no such key, but dataset=image_folder and .* have$",
+    "strategy.sampel_size=3": r"strategy\.sampel_size: no such key; did you mean 'strategy\.sample_size'\?",
     "~budget.trials": r"budget\.trials: missing",
     "hydra.launcher.n_jobs=2": r"hydra\.launcher\.n_jobs: .*: hydra/launcher=joblib, hydra/launcher=submitit",
     # options
@@ -56,12 +58,15 @@ CASES = {
     "dataset=omniglot dataset.root=/nowhere dataset.download=false": r"/nowhere",
     "dataset=image_folder": r"dataset\.root: has no value and needs one: add dataset\.root=VALUE",
     "dataset=image_folder dataset.root=/nowhere": r"/nowhere",
+    "dataset=image_folder dataset.root=/etc/hostname": r"/etc/hostname: is a file .*unpack it",
     # combinations
     "dataset=sinusoid search_space=mlp": r"ProtoNet cannot do regression: .*use meta_learner=maml",
     "dataset=sinusoid meta_learner=maml": r"search_space=mlp",
     # syntax
     "task.way=[1": r"task\.way: got '\[1'",
     "trials": r"trials: not an override; write KEY=VALUE or GROUP=OPTION",
+    "meta_learner=maml,protonet": r"meta_learner=maml,protonet: several values; add -m \(--multirun\)",
+    "task.way=5,10": r"task\.way=5,10: several values; add -m .*: task\.way=\[5,10\]$",
     "-m seed=0,1,": r"seed=.*: Hydra cannot parse the value; write .* KEY=A,B",
     "=5": r"every group needs an option",
 }

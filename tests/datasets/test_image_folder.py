@@ -256,7 +256,7 @@ def test_layout_mistakes_are_named(split_root, tmp_path_factory):
         dataset(split_root).num_classes("train")
     (split_root / "valid").rmdir()
     (split_root / "test").rename(split_root / "others")
-    with pytest.raises(DataError, match=r"no test; "):
+    with pytest.raises(DataError, match=r"no test, "):
         dataset(split_root).num_classes("train")
 
 

@@ -62,17 +62,34 @@ def complete(given: Setting) -> Setting:
     """With the numbers that a table shows besides."""
     more = {"params": 1, "flops": 2, "is_reference": True, "difference": None}
     more |= {"reference_test_accuracy": None, "reference_test_loss": None}
+    more |= {"reference_test_ci95": None, "difference_ci95": None}
     return Setting(tuple(Row(r.name, r.run, {**more, **r.numbers}, r.settings, r.shown) for r in given.rows))
 
 
 def test_scores_that_do_not_compare_have_no_best() -> None:
     five, twenty = (complete(setting(f"task.way={way}", [0.5], way=way)) for way in (5, 20))
-    assert "**" not in paper_table([*five.rows, *twenty.rows], "md")
+    table = paper_table([*five.rows, *twenty.rows], "md")
+    assert "**" not in table
+    assert "bold" not in table
     with pytest.raises(RunFailed, match="no run is tested"):
         paper_table(
             [Row("0", Run(Path("0"), "planned", {}), {"test_accuracy": None, "test_loss": None}, {}, {})],
             "md",
         )
+
+
+def test_rows_that_read_alike_have_their_runs_names_and_a_single_run_has_intervals() -> None:
+    numbers = {"reference_test_accuracy": 0.4, "reference_test_ci95": 0.02}
+    numbers |= {"is_reference": False, "difference": 0.1, "difference_ci95": 0.01, "params": 1, "flops": 2}
+    rows = [
+        Row(f"run{n}", Run(Path(str(n)), "done", {"a": n}), {**row.numbers, **numbers}, {}, {"b": "1"})
+        for n in (0, 1)
+        for row in complete(setting("x", [0.5])).rows
+    ]
+    header, one, other = list(csv.reader(io.StringIO(paper_table(rows, "csv"))))
+    assert [one[0], other[0]] == ["run0", "run1"]
+    found = dict(zip(header, one, strict=True))
+    assert (found["reference_ci95"], found["difference_ci95"]) == ("0.02", "0.01")
 
 
 def test_a_curve_is_the_mean_of_the_best_so_far(sweep: Path) -> None:

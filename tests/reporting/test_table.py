@@ -89,7 +89,7 @@ def test_commands_are_offered_where_they_work(tmp_path: Path) -> None:
     assert "predict" not in closing_table(summary(regression, regression, None), run)
     (run / "journal.jsonl").touch()
     assert f"  nasmeta report '{run}'" in closing_table(content, run)
-    assert f"  nasmeta resume '{run}'" in closing_table(content, run, resumable=True)
+    assert f"  nasmeta resume '{run}' budget.trials=8" in closing_table(content, run, more="budget.trials=8")
 
 
 def test_the_table_without_a_reference(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class Run:
                 finished(1, 0.8, "final", arch="arch-0", iterations=100),
             ]
         )  # fmt: skip
-        self.weights = TrialWeights(self.directory, self.state, self.run)
+        self.weights = TrialWeights(self.directory, self.state, self.run, searched=True)
         self.weights.plan(
             [
                 Plan("final", 0, "arch-0", 50, start=("search", 2)),
@@ -102,3 +102,9 @@ def test_a_lost_full_training_is_made_again_as_it_was_planned(run: Run) -> None:
     ]
     run.weights.of("final", 2)
     assert (run.jobs[-1].start, run.jobs[-1].network) == (None, 1)
+
+
+def test_a_search_that_leaves_no_weights_starts_from_none(run: Run) -> None:
+    weights = TrialWeights(run.directory, run.state, run.run, searched=False)
+    assert weights.job(Plan("search", 2, "arch-0", 20, start=("search", 0))).start is None
+    assert run.weights.job(Plan("search", 2, "arch-0", 20, start=("search", 0))).start is not None

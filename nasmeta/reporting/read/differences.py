@@ -17,11 +17,18 @@ OPTION = "._target_"
 def differing_keys(settings: Sequence[Settings]) -> list[str]:
     """The keys whose values differ between runs, in the order of the configuration.
 
-    If runs have different options of a group, its `_target_` differs. The keys inside of the options then
-    count only if they differ between runs of the same option.
+    If runs have different options of a group, also of the same class, its `_target_` differs. The keys inside
+    of the options then count only if they differ between runs of the same option.
     """
+    settings = [_with_option_names(each) for each in settings]
     keys = dict.fromkeys(key for values in settings for key in values)
     return [key for key in keys if not is_quiet(key) and _differs(key, settings)]
+
+
+def _with_option_names(settings: Settings) -> Settings:
+    """The settings with the names of the chosen options instead of their classes."""
+    options = [key for key in settings if key.endswith(OPTION)]
+    return {**settings, **{key: option_name(key.removesuffix(OPTION), settings) for key in options}}
 
 
 def is_quiet(key: str) -> bool:
@@ -37,7 +44,7 @@ def _differs(key: str, settings: Sequence[Settings]) -> bool:
 
 
 def _options_around(key: str, settings: Settings) -> tuple[Value | None, ...]:
-    """The targets of the options that a key is inside of. An option's target is not inside of the option."""
+    """The names of the options that a key is inside of. An option's own is not inside of it."""
     parts = key.removesuffix(OPTION).split(".")
     return tuple(settings.get(".".join(parts[:end]) + OPTION) for end in range(1, len(parts)))
 

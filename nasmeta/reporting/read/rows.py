@@ -77,16 +77,27 @@ class Setting:
         """The mean of the test scores. The interval of a single run is over its tasks."""
         mean = self.mean("test_accuracy" if self.accuracy else "test_loss")
         assert mean is not None, "all are tested"
-        return mean if self.ci95[0] == 0 or len(self.rows) > 1 else Mean(mean.mean, self.ci95[0], 1)
+        return self._of_one_run(mean, "test_ci95")
 
     @property
     def reference(self) -> Mean | None:
-        return self.mean("reference_test_accuracy" if self.accuracy else "reference_test_loss")
+        """That of the reference, likewise."""
+        mean = self.mean("reference_test_accuracy" if self.accuracy else "reference_test_loss")
+        return mean and self._of_one_run(mean, "reference_test_ci95")
 
     @property
     def difference(self) -> Mean | None:
         """Chosen minus reference. A search that ends with the reference has gained nothing: 0."""
-        return mean_of([0.0 if r.numbers["is_reference"] else r.numbers["difference"] for r in self.rows])
+        differences = [0.0 if r.numbers["is_reference"] else r.numbers["difference"] for r in self.rows]
+        mean = mean_of(differences)
+        return mean and self._of_one_run(mean, "difference_ci95")
+
+    def _of_one_run(self, mean: Mean, ci95: str) -> Mean:
+        """The mean with the run's own interval over tasks, if there is one run and it has one."""
+        if len(self.rows) > 1:
+            return mean
+        half_width = self.rows[0].numbers[ci95]
+        return Mean(mean.mean, half_width, 1) if half_width else mean
 
     def mean(self, name: str) -> Mean | None:
         """The mean of a number of `outcome`."""
@@ -112,14 +123,17 @@ def rows_of(paths: Sequence[Path], sort: str | None = None) -> list[Row]:
 def _shown(runs: Sequence[Run], keys: Sequence[str]) -> list[dict[str, str]]:
     """What tables show of the settings: what was typed if all runs were typed alike, as the jobs of a sweep.
 
-    Otherwise chosen options come first, then the other keys in their order.
+    Otherwise chosen options come first, then the keys that were typed for any run, then the others, and among
+    those the ones with the most values.
     """
     typed = [_typed(run) for run in runs]
     if typed[0] and all(each.keys() == typed[0].keys() for each in typed):
         different = [key for key in typed[0] if len({each[key] for each in typed}) > 1 and not is_quiet(key)]
         if _tell_apart(runs, [{key: each[key] for key in different} for each in typed]):
             return [{key: each[key] for key in different} for each in typed]
-    first = sorted(keys, key=lambda key: not key.endswith(OPTION))
+    ever = {key for each in typed for key in each}
+    values = {key: len({repr(run.settings.get(key)) for run in runs}) for key in keys}
+    first = sorted(keys, key=lambda key: (not key.endswith(OPTION), key not in ever, -values[key]))
     return [dict(shown(key, run.settings) for key in first) for run in runs]
 
 

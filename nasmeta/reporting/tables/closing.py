@@ -21,15 +21,16 @@ def closing_table(
     directory: str | Path,
     *,
     trusted: bool = False,
-    resumable: bool = False,
+    more: str | None = None,
 ) -> str:
     """The result of a run as text. `summary` is what summary.json holds, `directory` is the run's.
 
     It ends with commands to run next. A command that reads a file is offered if the file exists, resume if
-    the run is `resumable`. They include --trust-code if the run's configuration has to be `trusted`.
+    there is an override that asks for `more`. They include --trust-code if the run's configuration has to be
+    `trusted`.
     """
     parts = [_table(summary), _comparison(summary), _architectures(summary), _run(summary, Path(directory))]
-    parts.append(_commands(summary, Path(directory), trusted, resumable))
+    parts.append(_commands(summary, Path(directory), trusted, more))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -238,7 +239,7 @@ def settings_line(summary: dict[str, Any]) -> str:
     return f"The results mix two settings, since the run was resumed with {changed}."
 
 
-def _commands(summary: dict[str, Any], directory: Path, trusted: bool, resumable: bool) -> str:
+def _commands(summary: dict[str, Any], directory: Path, trusted: bool, more: str | None) -> str:
     best, trained = directory / "best.pt", (directory / "best.pt").is_file()
     classifies = not is_regression(summary)
     examples = ("--support", "EXAMPLES", "--query", "IMAGES")
@@ -247,6 +248,6 @@ def _commands(summary: dict[str, Any], directory: Path, trusted: bool, resumable
         (typed(["tensorboard", "--logdir", str(directory)]), (directory / "tensorboard").is_dir()),
         (command_line("evaluate", best, trusted=trusted), trained),
         (command_line("predict", best, *examples, trusted=trusted), trained and classifies),
-        (command_line("resume", directory, trusted=trusted), resumable),
+        (command_line("resume", directory, more or "", trusted=trusted), more is not None),
     )
     return "\n".join(f"  {command}" for command, works in offers if works)

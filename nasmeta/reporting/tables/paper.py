@@ -17,7 +17,8 @@ from nasmeta.runtime.text import csv_cell
 
 Format = Literal["md", "csv", "latex"]
 
-NOTE = "95% intervals: over seeds by Student's t, for a single seed over tasks. The best is bold."
+NOTE = "95% intervals: over seeds by Student's t, for a single seed over tasks."
+BOLD = " The best is bold."
 
 
 def paper_table(rows: Sequence[Row], form: Format) -> str:
@@ -29,6 +30,8 @@ def paper_table(rows: Sequence[Row], form: Format) -> str:
     if not settings:
         raise RunFailed("no run is tested yet: there are no numbers for a table")
     names = [name for name in settings[0].rows[0].shown if name != "seed"][:COLUMNS]
+    if len({tuple(setting.rows[0].shown[name] for name in names) for setting in settings}) < len(settings):
+        names = ["run", *names]
     if form == "csv":
         return _csv(settings, names)
     latex = form == "latex"
@@ -43,7 +46,8 @@ def paper_table(rows: Sequence[Row], form: Format) -> str:
         disable_numparse=True,
         colalign=["left"] * len(names) + ["right"] * 6,
     )
-    return f"{table}\n% {NOTE}" if latex else f"{table}\n\n{NOTE}"
+    note = NOTE + BOLD * (best is not None)
+    return f"{table}\n% {note}" if latex else f"{table}\n\n{note}"
 
 
 def _best(settings: Sequence[Setting]) -> float | None:
@@ -62,12 +66,18 @@ def _cells(setting: Setting, names: Sequence[str], *, bold: bool, latex: bool) -
         *(human(mean.mean if (mean := setting.mean(name)) else None) for name in ("params", "flops")),
         str(len(setting.rows)),
     ]
-    cells = [setting.rows[0].shown[name] for name in names] + [text.removesuffix(" %") for text in texts]
+    cells = [*_named(setting, names), *(text.removesuffix(" %") for text in texts)]
     cells = [_latex(cell) for cell in cells] if latex else [cell.replace("|", "\\|") for cell in cells]
     if bold:
         place = len(names)
         cells[place] = rf"\textbf{{{cells[place]}}}" if latex else f"**{cells[place]}**"
     return cells
+
+
+def _named(setting: Setting, names: Sequence[str]) -> list[str]:
+    """The setting's values by these names, of which "run" is the name of its first run."""
+    row = setting.rows[0]
+    return [{"run": row.name, **row.shown}[name] for name in names]
 
 
 def _latex(text: str) -> str:
@@ -89,6 +99,6 @@ def _csv(settings: Sequence[Setting], names: Sequence[str]) -> str:
         numbers = [n for mean in means for n in ((mean.mean, mean.ci95) if mean else (None, None))]
         costs = [mean and mean.mean for mean in (setting.mean("params"), setting.mean("flops"))]
         writer.writerow(
-            [*(csv_cell(setting.rows[0].shown[name]) for name in names), *numbers, *costs, len(setting.rows)]
+            [*(csv_cell(text) for text in _named(setting, names)), *numbers, *costs, len(setting.rows)]
         )
     return buffer.getvalue().rstrip("\n")

@@ -33,7 +33,7 @@ def status(path: Path) -> str:
     trusted = needs_trust(run.config)
     origins = [("budget grew", growth(run)), ("history", warm_start(run))]
     if run.summary is not None:
-        table = closing_table(run.summary, path, trusted=trusted, resumable=True)
+        table = closing_table(run.summary, path, trusted=trusted)
         return f"{table}\n\n{_rows(origins)}".rstrip()
     if run.status == "failed":
         return f"{printable(str(path))}: failed: {run.reason}"

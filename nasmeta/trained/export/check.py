@@ -40,15 +40,11 @@ class Accuracies:
         return 100 * float((self.full - self.int8).mean())
 
     def __str__(self) -> str:
-        numbers = [
-            f"{name} {100 * float(values.mean()):.1f} ± {100 * ci95(values):.1f}"
-            for name, values in (
-                ("float", self.full),
-                ("int8", self.int8),
-                ("difference", self.int8 - self.full),
-            )
-        ]
-        return f"{', '.join(numbers)} % ({len(self.full)} meta-test tasks, {self.way}-way {self.shot}-shot)"
+        full, int8 = (f"{100 * float(v.mean()):.1f} ± {100 * ci95(v):.1f} %" for v in (self.full, self.int8))
+        lost = self.int8 - self.full
+        difference = f"{100 * float(lost.mean()):+.1f} ± {100 * ci95(lost):.1f} points"
+        tasks = f"{len(self.full)} meta-test tasks, {self.way}-way {self.shot}-shot"
+        return f"float {full}, int8 {int8}, difference {difference} ({tasks})"
 
 
 def pixels_of(inputs: Tensor, preprocessing: Preprocessing) -> Tensor:

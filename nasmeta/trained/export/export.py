@@ -99,7 +99,8 @@ def write(
     finished = format.finished(data, metadata)
     session = format.session(finished)
     error = compared(module, session, pixels)
-    log.info("checked: the file's outputs differ from torch's by at most %.1g", error)
+    in_float = "" if int8 is None else " in float, before it is quantized,"
+    log.info("checked: the file's outputs%s differ from torch's by at most %.1g", in_float, error)
     size = f"{len(finished) / 1024:.1f} KiB"
     if int8 is not None:
         quantized = format.quantized(data, int8.images)
