@@ -203,7 +203,8 @@ def test_int8_is_checked_on_meta_test_tasks(
 ) -> None:
     """The embedding network of all tasks has one file; networks that adapt have one for each task."""
     assert exported(running, tmp_path) == 0
-    found = re.search(r"float ([\d.]+) .*int8 ([\d.]+) .*difference (-?[\d.]+) ± .*\((\d+) ", caplog.text)
+    assert "outputs in float, before it is quantized, differ from torch's" in caplog.text
+    found = re.search(r"float ([\d.]+) .*int8 ([\d.]+) .*difference ([-+][\d.]+) ± [\d.]+ points \((\d+) ", caplog.text)
     assert found is not None
     full, int8, difference, tasks = map(float, found.groups())
     assert tasks == 8
@@ -215,6 +216,11 @@ def test_int8_is_checked_on_meta_test_tasks(
     examples = ("--support", str(support(root, tmp_path)))
     assert exported(maml, tmp_path, *examples, "budget.test_tasks=2", "--max-loss=100") == 0
     assert "(2 meta-test tasks, 3-way 2-shot)" in caplog.text
+
+
+def test_a_limit_without_int8_is_refused(running: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(running), "--max-loss", "3"]) == 2
+    assert "--max-loss: onnx loses nothing; use it with --format onnx-int8" in capsys.readouterr().err
 
 
 def test_int8_that_loses_too_much_is_not_written(

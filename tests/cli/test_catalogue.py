@@ -62,6 +62,11 @@ def test_an_unknown_group_names_the_closest(conf: Path) -> None:
         catalogue([conf], "xyz")
 
 
+def test_what_is_listed_besides_the_groups_is_a_name_too(conf: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'checkpoints'"):
+        catalogue([conf], "checkpoint", others=["checkpoints"])
+
+
 def test_the_projects_own_options_are_all_described() -> None:
     conf = Path(__file__).parents[2] / "conf"
     lines = [line for line in catalogue([conf]).splitlines() if line.startswith("  ")]
