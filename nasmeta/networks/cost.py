@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nasmeta.networks.memory import Trace, measure_flash
 from nasmeta.search_spaces.base import Architecture, SearchSpace
 from nasmeta.search_spaces.count import Bits
+from nasmeta.search_spaces.sequence_space import SequenceSpace
 from nasmeta.task import TaskSpec
 from nasmeta.trial import Cost
 
@@ -26,6 +27,8 @@ def measure_cost(space: SearchSpace[Any], arch: Architecture, task: TaskSpec, bi
     with torch.device("meta"):
         module = space.build(arch, task)
         example = torch.empty(1, *task.input_shape)
+    if isinstance(space, SequenceSpace):
+        return space.cost(arch, task, bits)
     trace = Trace(example)
     with torch.no_grad(), trace, FlopCounterMode(display=False) as counter:
         module(example)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nasmeta.runtime import plain_optimizers
 from nasmeta.search_spaces.decisions import Choose, Decidable
 from nasmeta.seeding import torch_stream
 
@@ -44,7 +45,7 @@ class Controller(nn.Module):
             self.head = nn.Linear(units, len(pairs))
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -INITIAL_RANGE, INITIAL_RANGE)
-        self._optimizer = torch.optim.Adam(self.parameters(), lr=learning_rate)
+        self._optimizer = plain_optimizers.Adam(self.parameters(), lr=learning_rate)
 
     @torch.no_grad()
     def sample(self, rng: np.random.Generator, temperature: float) -> tuple[Any, Answers]:

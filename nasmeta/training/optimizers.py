@@ -16,6 +16,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nasmeta.runtime import plain_optimizers
+
 Schedule = Literal["constant", "linear", "cosine"]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -109,7 +111,7 @@ def adam(
 ) -> OuterOptimizer:
     """Adam (Kingma & Ba 2015)."""
     betas = (beta1, beta2)
-    return _outer(torch.optim.Adam, lr, schedule, warmup, betas=betas, weight_decay=weight_decay)
+    return _outer(plain_optimizers.Adam, lr, schedule, warmup, betas=betas, weight_decay=weight_decay)
 
 
 def adamw(
@@ -117,7 +119,7 @@ def adamw(
 ) -> OuterOptimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
     betas = (beta1, beta2)
-    return _outer(torch.optim.AdamW, lr, schedule, warmup, betas=betas, weight_decay=weight_decay)
+    return _outer(plain_optimizers.AdamW, lr, schedule, warmup, betas=betas, weight_decay=weight_decay)
 
 
 def rmsprop(
@@ -125,7 +127,13 @@ def rmsprop(
 ) -> OuterOptimizer:
     """RMSProp (Tieleman & Hinton 2012); `alpha` is the smoothing of the squared gradient."""
     return _outer(
-        torch.optim.RMSprop, lr, schedule, warmup, alpha=alpha, momentum=momentum, weight_decay=weight_decay
+        plain_optimizers.RMSprop,
+        lr,
+        schedule,
+        warmup,
+        alpha=alpha,
+        momentum=momentum,
+        weight_decay=weight_decay,
     )
 
 
@@ -134,7 +142,7 @@ def sgd(
 ) -> OuterOptimizer:
     """Stochastic gradient descent. With lr 1 and a linear schedule it is Reptile's own outer step."""
     return _outer(
-        torch.optim.SGD,
+        plain_optimizers.SGD,
         lr,
         schedule,
         warmup,

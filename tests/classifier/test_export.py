@@ -204,7 +204,9 @@ def test_int8_is_checked_on_meta_test_tasks(
     """The embedding network of all tasks has one file; networks that adapt have one for each task."""
     assert exported(running, tmp_path) == 0
     assert "outputs in float, before it is quantized, differ from torch's" in caplog.text
-    found = re.search(r"float ([\d.]+) .*int8 ([\d.]+) .*difference ([-+][\d.]+) ± [\d.]+ points \((\d+) ", caplog.text)
+    found = re.search(
+        r"float ([\d.]+) .*int8 ([\d.]+) .*difference ([-+][\d.]+) ± [\d.]+ points \((\d+) ", caplog.text
+    )
     assert found is not None
     full, int8, difference, tasks = map(float, found.groups())
     assert tasks == 8

@@ -20,6 +20,7 @@ from nasmeta.errors import Diverged
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.state import MetaState
+from nasmeta.runtime import plain_optimizers
 from nasmeta.search_spaces.relaxation.mixture import RelaxedNetwork
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.strategies.differentiable.bilevel import GradientAt, Parameters, first_order, second_order
@@ -49,8 +50,8 @@ class ArchitectureOptimizer:
     def make(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         if self.kind == "adam":
             betas = (self.beta1, self.beta2)
-            return torch.optim.Adam(parameters, self.lr, betas=betas, weight_decay=self.weight_decay)
-        return torch.optim.RMSprop(parameters, self.lr, alpha=self.beta2, weight_decay=self.weight_decay)
+            return plain_optimizers.Adam(parameters, self.lr, betas=betas, weight_decay=self.weight_decay)
+        return plain_optimizers.RMSprop(parameters, self.lr, alpha=self.beta2, weight_decay=self.weight_decay)
 
 
 class BilevelTraining:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nasmeta.runtime import plain_optimizers
 from nasmeta.strategies.surrogate.graphs import EncodedGraph, pack
 from nasmeta.strategies.surrogate.networks import GraphNetworks, GraphTensors
 
@@ -44,7 +45,7 @@ class Ensemble:
         self._networks = GraphNetworks(
             features=features, members=MEMBERS, hidden=HIDDEN, layers=LAYERS, generator=generator
         )
-        self._optimizer = torch.optim.AdamW(
+        self._optimizer = plain_optimizers.AdamW(
             [self._networks.parameters], lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
         )
 
