@@ -13,7 +13,7 @@ from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import Diverged, RunFailed
 from nasmeta.executors.serial import SerialExecutor
-from nasmeta.networks.cost import measure_cost
+from nasmeta.networks.cost import counted_cost
 from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
@@ -142,7 +142,7 @@ def test_candidates_respect_the_constraints(tmp_path: Path) -> None:
     run(tmp_path, "constraints.max_params=300", "constraints.max_flops=500", "budget.trials=6")
     composition = Composition.of(parse(composed(TINY), trusted=True))
     for record in records(tmp_path, "asked"):
-        cost = measure_cost(composition.space, composition.space.parse(record["arch"]), composition.task)
+        cost = counted_cost(composition.space, composition.space.parse(record["arch"]), composition.task)
         assert cost.params <= 300
         assert cost.flops <= 500
 

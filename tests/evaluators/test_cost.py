@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nasmeta.errors import ArchitectureError
-from nasmeta.networks.cost import measure_cost
+from nasmeta.networks.cost import counted_cost, measure_cost
 from nasmeta.task import TaskSpec
 from nasmeta.trial import Cost
 from tests.search_spaces.shipped import shipped
@@ -14,7 +14,7 @@ OMNIGLOT = TaskSpec("classification", (1, 28, 28), 5, 20)
 
 def conv_cost(text: str, task: TaskSpec = OMNIGLOT) -> Cost:
     space = shipped("conv")
-    return measure_cost(space, space.parse(text), task)
+    return counted_cost(space, space.parse(text), task)
 
 
 def counted(cost: Cost) -> tuple[int, int]:
@@ -28,7 +28,7 @@ def test_reference() -> None:
     head = 64 * 5 + 5
     # Maps of 28, 14, 7 and 3 positions a side; 64 features are left.
     products = 28**2 * 9 * 64 + (14**2 + 7**2 + 3**2) * 9 * 64 * 64 + 64 * 5
-    assert counted(measure_cost(space, space.reference(), OMNIGLOT)) == (weights + norms + head, 2 * products)
+    assert counted(counted_cost(space, space.reference(), OMNIGLOT)) == (weights + norms + head, 2 * products)
 
 
 def test_separable_with_squeeze_excite_and_projection() -> None:
@@ -48,7 +48,7 @@ def test_mlp() -> None:
     space = shipped("mlp")
     task = TaskSpec("regression", (1,), 1)
     expected = 40 + 40 + 40 * 40 + 40 + 40 + 1, 2 * (40 + 40 * 40 + 40)
-    assert counted(measure_cost(space, space.reference(), task)) == expected
+    assert counted(counted_cost(space, space.reference(), task)) == expected
 
 
 def test_one_example_on_one_position_is_counted() -> None:

@@ -13,6 +13,7 @@ from nasmeta.config.schema import parse
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import RunFailed, TimedOut
 from nasmeta.evaluators.limits import limited
+from nasmeta.networks import cost
 from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.mlp import MlpSpace
 from nasmeta.testing.evaluators import judged
@@ -81,7 +82,10 @@ def test_judging_and_proxies_count_too(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
-    """Makes the networks of more than 600 parameters call a function in every forward pass."""
+    """Makes the networks of more than 600 parameters call a function in every forward pass.
+
+    Their cost is measured, as in a space without formulas.
+    """
 
     def make(act: Callable[[], None]) -> None:
         build = MlpSpace.build
@@ -93,6 +97,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], Non
             return module
 
         monkeypatch.setattr(MlpSpace, "build", built)
+        monkeypatch.setattr(cost, "SequenceSpace", ())
 
     return make
 

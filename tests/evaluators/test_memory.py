@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from nasmeta.networks.cost import measure_cost
+from nasmeta.networks.cost import counted_cost
 from nasmeta.seeding import stream
 from nasmeta.task import TaskSpec
 from tests.search_spaces.shipped import shipped
@@ -23,14 +23,14 @@ ODD = TaskSpec("classification", (3, 17, 22), 7, 20)
 
 def conv_bytes(text: str, task: TaskSpec = GREY) -> tuple[int | None, int | None]:
     space = shipped("conv", min_downsamples=0)
-    cost = measure_cost(space, space.parse(text), task, 8)
+    cost = counted_cost(space, space.parse(text), task, 8)
     return cost.memory, cost.flash
 
 
 def test_four_conv_layers() -> None:
     """The first map and its pooled one: 61 KiB; 110 KB of weights."""
     space = shipped("conv")
-    int8, floats = (measure_cost(space, space.reference(), GREY, bits) for bits in (8, 32))
+    int8, floats = (counted_cost(space, space.reference(), GREY, bits) for bits in (8, 32))
     assert int8.memory == 28 * 28 * 64 + 14 * 14 * 64 == 62_720
     weights, biases = 9 * 64 + 3 * 9 * 64 * 64 + 64 * 5, 4 * 64 + 5
     assert int8.flash == weights + 4 * biases == 112_532
@@ -150,4 +150,4 @@ def test_random_networks(number: int, name: str) -> None:
     smaller = {"nasbench201": {"width": 4, "repeats": 1}, "darts": {"width": 4, "layers": 3}}
     space, rng = shipped(name, **smaller.get(name, {})), stream(number, "memory")
     arch, task = space.sample(rng), ODD if number % 2 else GREY
-    assert measure_cost(space, arch, task, 8).memory == brute_force(space.build(arch, task), task), arch
+    assert counted_cost(space, arch, task, 8).memory == brute_force(space.build(arch, task), task), arch

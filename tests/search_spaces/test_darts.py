@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from torch import Tensor, nn
 
 from nasmeta.errors import ArchitectureError, ConfigError
-from nasmeta.networks.cost import measure_cost
+from nasmeta.networks.cost import counted_cost
 from nasmeta.search_spaces.cell_ops import FactorizedReduce
 from nasmeta.search_spaces.darts import DartsGenotype
 from nasmeta.search_spaces.darts.architecture import OPERATIONS, Cell, node
@@ -186,7 +186,7 @@ def test_isomorphic_genotypes_cost_the_same() -> None:
     arch = SPACE.parse(METANAS)
     twins = [DartsGenotype(arch.normal, cell) for cell in renumbered(arch.reduce)]
     assert len(twins) > 1
-    costs = [measure_cost(SPACE, twin, IMAGES) for twin in twins]
+    costs = [counted_cost(SPACE, twin, IMAGES) for twin in twins]
     # Peak memory depends on the order in which a cell's nodes are computed.
     assert len({(cost.params, cost.flops, cost.flash) for cost in costs}) == 1
 
@@ -298,7 +298,7 @@ def test_parameters_of_the_reference() -> None:
     )  # normal, then reduction: two strided skips
     expected += cell(3 * c, 6 * c, 4 * c, 2 * (16 * c * c + 8 * c)) + cell(6 * c, 12 * c, 4 * c, 0)
     expected += 12 * c * 5 + 5
-    assert measure_cost(SPACE, SPACE.reference(), IMAGES).params == expected
+    assert counted_cost(SPACE, SPACE.reference(), IMAGES).params == expected
 
 
 def test_a_network_by_hand() -> None:

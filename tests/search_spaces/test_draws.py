@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasmeta.networks.cost import measure_cost
+from nasmeta.networks.cost import counted_cost
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.conv.architecture import final_size
 from nasmeta.search_spaces.count import Bits
@@ -35,7 +35,7 @@ def test_cost_is_what_is_counted_on_the_network(name: str, task: TaskSpec) -> No
     space, rng = sequences(name), stream(0, "cost")
     for arch in [space.reference(), *(space.draw(rng) for _ in range(25))]:
         for bits in BITS:
-            assert space.cost(arch, task, bits) == measure_cost(space, arch, task, bits), str(arch)
+            assert space.cost(arch, task, bits) == counted_cost(space, arch, task, bits), str(arch)
 
 
 @pytest.mark.parametrize("name, task", SEQUENCES)
@@ -91,7 +91,7 @@ def test_conv_draws_have_short_embeddings_few_strides_and_grow_moderately() -> N
 def test_draws_can_be_built_for_small_images() -> None:
     small = TaskSpec("classification", (1, 4, 4), 5, 20)
     space, rng = sequences("conv").within(small, Limits(params=50_000)), stream(0, "small")
-    assert all(measure_cost(space, space.sample(rng), small).params <= 50_000 for _ in range(40))
+    assert all(counted_cost(space, space.sample(rng), small).params <= 50_000 for _ in range(40))
 
 
 def test_draws_reach_everything_that_is_allowed() -> None:
@@ -111,7 +111,7 @@ def test_the_opponent_is_the_widest_that_fits(name: str, task: TaskSpec) -> None
     for limit in (700, 50_000, 500_000):
 
         def fits(arch: Any, limit: int = limit) -> bool:
-            return measure_cost(space, arch, task).params <= limit
+            return counted_cost(space, arch, task).params <= limit
 
         opponent = space.reference_within(fits)
         (width,) = set(opponent.widths)
@@ -158,10 +158,10 @@ REPAIRED: list[tuple[str, TaskSpec, float]] = [
 @pytest.mark.parametrize("name, task, share", REPAIRED)
 def test_repair_meets_limits(name: str, task: TaskSpec, share: float) -> None:
     space, rng = shipped(name), stream(0, "repair")
-    limit = share * measure_cost(space, space.reference(), task).params
+    limit = share * counted_cost(space, space.reference(), task).params
 
     def fits(arch: Any) -> bool:
-        return measure_cost(space, arch, task).params <= limit
+        return counted_cost(space, arch, task).params <= limit
 
     found = 0
     for arch in [space.reference(), *(space.sample(rng) for _ in range(4))]:

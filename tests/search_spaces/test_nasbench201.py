@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta.errors import ArchitectureError
-from nasmeta.networks.cost import measure_cost
+from nasmeta.networks.cost import counted_cost
 from nasmeta.search_spaces.nasbench201 import Nasbench201Cell
 from nasmeta.search_spaces.nasbench201.architecture import OPERATIONS
 from nasmeta.seeding import stream, torch_stream
@@ -103,7 +103,7 @@ def test_isomorphic_cells_compute_the_same() -> None:
 def test_isomorphic_cells_cost_the_same() -> None:
     rng = stream(0, "costs")
     for arch in (SPACE.sample(rng) for _ in range(6)):
-        assert measure_cost(SPACE, arch, IMAGES) == measure_cost(SPACE, SPACE.canonical(arch), IMAGES)
+        assert counted_cost(SPACE, arch, IMAGES) == counted_cost(SPACE, SPACE.canonical(arch), IMAGES)
 
 
 # Draws and edits
@@ -172,7 +172,7 @@ def test_cells_of_equal_graphs_are_one_function() -> None:
 def test_published_costs(op: str, params: int, multiply_adds: int) -> None:
     # The smallest and the largest network of the benchmark, whose tables count the 10 biases of the head too.
     space = shipped("nasbench201", width=16, stages=3, repeats=5)
-    cost = measure_cost(space, cell(*[op] * 6), TaskSpec("classification", (3, 32, 32), 10))
+    cost = counted_cost(space, cell(*[op] * 6), TaskSpec("classification", (3, 32, 32), 10))
     assert (cost.params, cost.flops // 2 + 10) == (params, multiply_adds)
 
 
