@@ -48,6 +48,11 @@ def read_classes(folder: Path, left_out: LeftOut) -> Classes:
     """
     classes = classes_in(folder, left_out)
     if not classes:
+        deeper = next((name for name in left_out.empty if classes_in(folder / name, LeftOut())), None)
+        if deeper is not None:
+            raise DataError(
+                f"{folder}: its classes lie one level deeper; name that folder: {folder / deeper}"
+            )
         raise DataError(f"{folder}: holds no images; {LAYOUTS}, with IMAGE {NAMED_AS}{left_out.hint}")
     return _large_enough(classes, folder, left_out)
 

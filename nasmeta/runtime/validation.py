@@ -55,6 +55,8 @@ def _line(model: type[BaseModel], problem: Any, prefix: str) -> str:
         return f"{key}: got {problem['input']!r}, has keys of its own: {inner}"
     if problem["type"] == "callable_type":  # an option inside an option
         return f"{key}: got {problem['input']!r}, choose one: {key.partition('.')[0]}@{key}=NAME"
+    if problem["type"] == "list_type":
+        return f"{key}: got {problem['input']!r}, should be a list: {key}=[{problem['input']}]"
     message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return f"{key}: got {problem['input']!r}, {message}"
 

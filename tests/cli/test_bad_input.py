@@ -32,6 +32,7 @@ CASES = {
     "task.way=five": r"task\.way: got 'five', should be a valid integer",
     "task.way=2.5": r"task\.way: got 2\.5, should be a valid integer",
     "task=5": r"task: got 5, has keys of its own: task\.way, task\.shot, ",
+    "history=outputs/run": r"history: got 'outputs/run', should be a list: history=\[outputs/run\]$",
     "seed=null": r"seed: got None, should be a valid integer",
     "strategy=recursive strategy.inner=rea": r"'rea', choose one: strategy@strategy\.inner=",
     "logger=tensorbord": r"logger=tensorbord: no such option; did you mean 'tensorboard'",

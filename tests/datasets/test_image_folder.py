@@ -242,6 +242,13 @@ def test_only_classes_take_places_among_the_splits(tmp_path):
     assert len(line) < 300
 
 
+def test_classes_one_level_deeper_are_found(tmp_path):
+    fill(tmp_path / "all", 6)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError, match=r"one level deeper; name that folder: .*/all$"):
+        dataset(tmp_path).class_counts("train")
+
+
 def test_layout_mistakes_are_named(split_root, tmp_path_factory):
     with pytest.raises(DataError, match=r"nowhere: .*dataset\.root.*root/CLASS/IMAGE"):
         dataset(split_root / "nowhere")
