@@ -125,6 +125,12 @@ def test_a_typed_setting_is_that_of_both_networks(finished: Path, tmp_path: Path
     assert not events(tmp_path, "tuning")
 
 
+def test_another_learner_has_no_settings_of_the_first_one(finished: Path, tmp_path: Path) -> None:
+    words = ["meta_learner=meta_sgd", "logger=none", "progress=false", f"hydra.run.dir={tmp_path}"]
+    assert main(["train", str(finished), *words]) == 0
+    assert json.loads((tmp_path / "config.json").read_text())["tune"] == {}
+
+
 def test_an_architecture_is_trained_with_the_settings_in_its_string(finished: Path, tmp_path: Path) -> None:
     best = json.loads((finished / "summary.json").read_text())["best"]["arch"]
     plain, _, setting = best.partition(" @ ")

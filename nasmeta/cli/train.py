@@ -81,14 +81,18 @@ def _recipe(overrides: list[str]) -> tuple[SearchCommand, list[str]]:
 
 
 def _tuned(network: TrainedNetwork, overrides: Sequence[str]) -> dict[str, Any]:
-    """What the run of a checkpoint tunes, by dotted key, without what is typed; {} if it is in no run."""
+    """What the run of a checkpoint tunes, by dotted key; {} if it is in no run.
+
+    Without what is typed, and without the keys of a group of which another option is.
+    """
     typed = {_key(override) for override in overrides}
     places = (network.path.parent, network.path.parent.parent)  # of best.pt, and of pareto/NUMBER.pt
     files = [RunDirectory(place).config for place in places]
     file = next((file for file in files if file.is_file()), None)
     if file is None or "tune" in typed:
         return {}
-    return {key: values for key, values in read_config(file)["tune"].items() if key not in typed}
+    tune: Mapping[str, Any] = read_config(file).get("tune") or {}
+    return {k: values for k, values in tune.items() if not {k, k.partition(".")[0]} & typed}
 
 
 def _with_settings(network: TrainedNetwork, tune: Mapping[str, Any]) -> str:

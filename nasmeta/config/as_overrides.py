@@ -24,8 +24,10 @@ def as_overrides(config: Config) -> list[str]:
     groups = {group: config.used(group) for group in GROUPS if group not in MADE_ANEW}
     chosen = [f"{group}={_option(group, values)}" for group, values in groups.items()]
     before = dict(_leaves(_composed(chosen), ""))
+    tune = stored.pop("tune")  # its keys have dots themselves
     kept = {key: value for key, value in {**stored, **groups}.items() if key not in MADE_ANEW}
-    changed = ((key, value) for key, value in _leaves(kept, "") if key not in before or before[key] != value)
+    changed = [(key, value) for key, value in _leaves(kept, "") if key not in before or before[key] != value]
+    changed += [("tune", tune)] if tune else []
     return [*chosen, *(f"{key}={literal(value)}" for key, value in changed)]
 
 

@@ -146,6 +146,7 @@ def test_help_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
         ["dataset=image_folder", "dataset.root=/images", "augment=photo", "augment.flip=0.25"],
         ["search_space=conv_small", "executor=process", "executor.workers=3", "budget.max_seconds=7.5"],
         ["search_space=darts", "meta_learner=anil", "constraints.max_params=100000", "precision=bf16"],
+        ["tune={optimizer.lr: {low: 0.001, high: 0.1, log: true}, optimizer.schedule: [constant, linear]}"],
     ],
 )
 def test_a_stored_configuration_comes_back_from_its_overrides(overrides: list[str]) -> None:
