@@ -161,6 +161,14 @@ def test_what_is_refused_says_why(options: str, reason: str, table: Path) -> Non
         Composition.of(whole(table, *options.split()))
 
 
+def test_a_single_candidate_is_trained_in_one_round(table: Path) -> None:
+    """Rounds in which nothing is left to halve are none. Four candidates would have needed them."""
+    rounds = "budget.final_rounds=3 budget.final_iterations=2"
+    Composition.of(whole(table, *rounds.split(), "budget.final_candidates=1"))
+    with pytest.raises(ConfigError, match=r"budget\.final_rounds: .* too few iterations"):
+        Composition.of(whole(table, *rounds.split(), "budget.final_candidates=4"))
+
+
 @pytest.mark.parametrize(
     "header,options,reason",
     [

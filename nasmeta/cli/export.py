@@ -38,7 +38,6 @@ def export(options: argparse.Namespace) -> int:
         check_parts(classifier)
     examples = [] if support is None else fit_files(classifier, support)
     max_loss = 1.0 if options.max_loss is None else options.max_loss
-    max_loss = 1.0 if options.max_loss is None else options.max_loss
     quantization = Int8.of(test, classifier, examples, max_loss) if int8 else None
     if options.parts:
         write_parts(classifier, output, format, support or {}, quantization)

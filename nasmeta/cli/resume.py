@@ -8,7 +8,7 @@ from typing import Any
 
 from nasmeta.cli import launcher
 from nasmeta.cli.run import complete, show
-from nasmeta.cli.sweep import ended
+from nasmeta.cli.sweep import conclude
 from nasmeta.config.overrides import keys_of, recomposed, reconfigured
 from nasmeta.config.schema import CHOSEN, parse
 from nasmeta.errors import RunDirectoryError
@@ -77,7 +77,7 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
             f"{manifest.path}: all jobs of the sweep are done, so {' '.join(options.overrides)} changes "
             "nothing; start a new sweep: nasmeta search -m ..."
         )
-    ended(manifest)
+    conclude(manifest)
 
 
 def _resume_job(

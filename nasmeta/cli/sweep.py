@@ -108,7 +108,7 @@ class Sweep:
     def check_all_done(self) -> None:
         """Prints commands to run next. Raises RunFailed, which names the failed jobs, if there are any."""
         if self.manifest is not None:
-            ended(self.manifest)
+            conclude(self.manifest)
 
 
 _current = Sweep()
@@ -123,7 +123,7 @@ def current() -> Iterator[Sweep]:
         yield _current
 
 
-def ended(manifest: Manifest) -> None:
+def conclude(manifest: Manifest) -> None:
     """Prints commands that show the sweep. Raises RunFailed, which names failed jobs, if there are any."""
     commands = (command_line(command, manifest.path) for command in ("compare", "report"))
     print("\n".join(f"  {command}" for command in commands), flush=True)

@@ -106,10 +106,6 @@ def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     if parent == "hydra.launcher" and not known:
         return f"{unknown}: the chosen launcher has no settings; choose one that has: {', '.join(EXTRAS)}"
     if owners := having_key(parent, unknown.rpartition(".")[2]):
-        return f"{unknown}: the chosen option has no such key, but {' and '.join(owners)} {_has(owners)}"
+        return f"{unknown}: the chosen option has no such key; these have it: {', '.join(owners)}"
     valid = [f"{parent}.{name}" if parent else name for name in known]
     return f"{unknown}: no such key; {suggest(unknown, valid)}"
-
-
-def _has(owners: list[str]) -> str:
-    return "has" if len(owners) == 1 else "have"

@@ -77,6 +77,7 @@ def _varied_budget(parts: Parts) -> str | None:
 
 
 def _rounds(parts: Parts) -> list[Round]:
+    """The rounds of the finals that the run asks for."""
     budget = parts.keys.budget
     return schedule(
         budget.final_candidates,
@@ -175,7 +176,7 @@ TABLE: tuple[Row, ...] = (
     row(
         "budget.final_rounds",
         lambda p: 2 ** (len(_rounds(p)) - 1) > p.keys.budget.final_iterations,
-        "every round trains half as long as the next, and the first would not train at all",
+        "every round trains half as long as the next, and there are too few iterations to halve so often",
         "fewer rounds, or a larger budget.final_iterations",
     ),
     Row(_budget, "a budget that it has"),

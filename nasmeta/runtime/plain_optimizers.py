@@ -18,6 +18,7 @@ GUARDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
 def _plain(kind: type[Kind]) -> type[Kind]:
+    """A subclass of the same name, whose methods are those below the guards."""
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in GUARDED}
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
     return type(kind.__name__, (kind,), methods)

@@ -40,9 +40,9 @@ class Recorded(Generic[R]):
     whenever `phase` and the tensors' shapes are the same.
 
     The first call of a phase lets libraries load what they need at first use, and Triton compile for tensors
-    that lie in memory as the recorded ones will; the second call is recorded. The next call overwrites what
-    a call returned. `function` must not reference the object that owns this
-    Recorded: the cycle would keep the graph's memory alive until the next garbage collection.
+    that lie in memory as the recorded ones will. The second call is recorded. The next call overwrites what
+    a call returned. `function` must not reference the object that owns this Recorded: the cycle would keep
+    the graph's memory alive until the next garbage collection.
 
     If recording fails, a warning says so and calls continue unrecorded. If it fails for lack of memory, it
     raises torch.OutOfMemoryError.

@@ -66,7 +66,7 @@ class Run:
     def make(self, threads: int) -> "Run":
         """Makes the run, or what is left of it.
 
-        Raises RunFailed, ConfigError for wrong settings, or RunDirectoryError if it was made by others.
+        Raises RunFailed, ConfigError for wrong settings, or RunDirectoryError if other settings made it.
         """
         if not self._made.exists():
             self.directory.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class Run:
             raise RunDirectoryError(f"{self.directory}: was made by other settings; name another --out")
         lock = self.directory / "run.lock"
         if lock.exists():
-            with files.locked(lock, "run", wait=True):  # a process of a killed script may be at work
+            with files.locked(lock, "run", wait=True):  # a process of a killed script may still work
                 pass
         if not (self.directory / "summary.json").exists():
             begun = (self.directory / "journal.jsonl").exists()
@@ -86,7 +86,7 @@ class Run:
             except NasmetaError:
                 if begun or not lock.exists():
                     raise
-                self.make(threads)  # such a process had not yet made the directory, and has now
+                self.make(threads)  # a process of a killed script was still loading, and has begun it now
         return self
 
     def _run(self, words: list[str], threads: int) -> bytes:

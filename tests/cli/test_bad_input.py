@@ -16,7 +16,7 @@ CASES = {
     "strategy.populaton_size=3": r"no such key; did you mean 'strategy\.population_size'\?",
     "+optimizer.lrr=3": r"optimizer\.lrr: no such key; did you mean 'lr'\?",
     "evaluator=supernet evaluator.finetune=3": r"did you mean 'evaluator\.finetune_iterations'\?",
-    "dataset.root=x": r"dataset\.root: the chosen option has no such key, but dataset=image_folder .* have$",
+    "dataset.root=x": r"dataset\.root: the chosen option has no such key; .*: dataset=image_folder, dataset=",
     "strategy.sampel_size=3": r"strategy\.sampel_size: no such key; did you mean 'strategy\.sample_size'\?",
     "~budget.trials": r"budget\.trials: missing",
     "hydra.launcher.n_jobs=2": r"hydra\.launcher\.n_jobs: .*: hydra/launcher=joblib, hydra/launcher=submitit",

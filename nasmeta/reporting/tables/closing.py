@@ -248,6 +248,6 @@ def _commands(summary: dict[str, Any], directory: Path, trusted: bool, more: str
         (typed(["tensorboard", "--logdir", str(directory)]), (directory / "tensorboard").is_dir()),
         (command_line("evaluate", best, trusted=trusted), trained),
         (command_line("predict", best, *examples, trusted=trusted), trained and classifies),
-        (command_line("resume", directory, more or "", trusted=trusted), more is not None),
+        (command_line("resume", directory, *filter(None, [more]), trusted=trusted), more is not None),
     )
     return "\n".join(f"  {command}" for command, works in offers if works)
