@@ -133,7 +133,8 @@ class TrialResult:
     reason: why a trial failed. proxy: the score of an evaluator that trains nothing, instead of an accuracy:
     any finite number; more is better. weights_version: if candidates inherit weights that the evaluator owns,
     the meta-iterations that these had had. kept_iteration: the meta-iteration whose weights are left, if it
-    was chosen among several. latency_ms: of one example, if that is limited or an objective. Numbers that an
+    was chosen among several. ended_iteration: the last one of that training, which comes before `iterations`
+    if it ended early. latency_ms: of one example, if that is limited or an objective. Numbers that an
     evaluator does not know are None.
     """
 
@@ -156,6 +157,7 @@ class TrialResult:
     proxy: float | None = None
     weights_version: int | None = None
     kept_iteration: int | None = None
+    ended_iteration: int | None = None
     latency_ms: float | None = None
 
     @property

@@ -146,14 +146,14 @@ REFUSED = {
 @pytest.mark.parametrize(
     "options,reason",
     [
-        ("strategy=astar evaluator=zero_cost", r"strategy\.goal: .*AStar.*; use evaluator\.proxy=vote"),
-        ("strategy=hyperband evaluator=zero_cost", "strategy: Hyperband .*ZeroCost"),
+        ("strategy=astar evaluator=zero_cost", r"strategy\.goal: .*astar.*; use evaluator\.proxy=vote"),
+        ("strategy=hyperband evaluator=zero_cost", "strategy: hyperband .*zero_cost"),
         (
             "strategy=meta_differentiable evaluator=supernet",
-            "evaluator: .*MetaDifferentiable.*; use evaluator=scratch",
+            "evaluator: .*meta_differentiable.*; use evaluator=scratch",
         ),
-        ("strategy=differentiable evaluator=tabular", "evaluator: .*Differentiable"),
-        ("strategy=differentiable compile=true", "compile: .*Differentiable"),
+        ("strategy=differentiable evaluator=tabular", "evaluator: .*differentiable"),
+        ("strategy=differentiable compile=true", "compile: .*differentiable"),
     ],
 )
 def test_what_is_refused_says_why(options: str, reason: str, table: Path) -> None:
@@ -172,8 +172,8 @@ def test_a_single_candidate_is_trained_in_one_round(table: Path) -> None:
 @pytest.mark.parametrize(
     "header,options,reason",
     [
-        ("", "strategy=nsga2", r"strategy\.objectives: .*Tabular .*params"),
-        ("", "constraints.max_flops=10", r"constraints\.max_flops: .*Tabular .*flops"),
+        ("", "strategy=nsga2", r"strategy\.objectives: .*tabular .*params"),
+        ("", "constraints.max_flops=10", r"constraints\.max_flops: .*tabular .*flops"),
         (",params,flops", "constraints.max_latency_ms=1", r"constraints\.max_latency_ms: .*latency"),
     ],
 )

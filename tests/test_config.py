@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed, overridden
 from nasmeta.config.schema import CHOSEN, GROUPS, INJECTED, flat, parse, resolve
-from nasmeta.config.shipped import closest
+from nasmeta.config.shipped import closest, option_of
 from nasmeta.errors import ConfigError
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
@@ -27,6 +27,8 @@ NEEDS = {
     ("evaluator", "tabular"): ["evaluator.table=here"],
     ("dataset", "image_folder"): ["dataset.root=here"],
 }
+
+NAMED = "meta_learner", "search_space", "augment"
 
 
 @cache
@@ -46,6 +48,18 @@ def test_every_option_is_the_closest_to_its_own_values(group: str, option: str) 
     stored = parse(shipped(group, option), trusted=False).to_dict()[group]
     if stored:  # loggers are several options of a group
         assert closest(group, dict(flat(stored, ""))) == option
+
+
+@pytest.mark.parametrize("group,option", [o for o in OPTIONS if o[0] in NAMED], ids=str)
+def test_an_object_has_the_name_of_its_option(group: str, option: str) -> None:
+    part = parse(shipped(group, option), trusted=False).build(group, batch_norm=BatchNormPolicy.SUPPORT)
+    assert option_of(group, part) == option
+
+
+def test_a_users_own_object_has_the_name_of_its_class() -> None:
+    class Own: ...
+
+    assert option_of("strategy", Own()) == "Own"
 
 
 @pytest.mark.parametrize("group,option", OPTIONS, ids=str)

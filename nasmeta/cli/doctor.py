@@ -18,6 +18,7 @@ from packaging.version import Version
 from nasmeta.cli.bench import peak_mib, times
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
+from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError, NasmetaError
 from nasmeta.reporting.numbers import duration
 from nasmeta.run.composition import Composition
@@ -177,7 +178,7 @@ def _meta_gradient(composition: Composition) -> Found:
     """Compares the meta-gradient of one network on two tasks with differences of its meta-loss."""
     learner, problem = composition.learner, composition.problem
     if not is_derivative(learner):
-        name = type(learner).__name__
+        name = option_of("meta_learner", learner)
         return "note", f"not compared: {name}, as composed, does not follow the derivative"
     state = problem.initial_state(_network(composition))
     batch = problem.train.batch(0, 2)

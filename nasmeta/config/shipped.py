@@ -24,6 +24,17 @@ def closest(group: str, values: Mapping[str, Any]) -> str | None:
     return max(shared, key=lambda name: (shared[name].count(False), len(shared[name])), default=None)
 
 
+def option_of(group: str, part: object) -> str:
+    """The option of `group` that an object is closest to in class and values; without one, its class."""
+    made = type(part)
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(part).items()}
+    for target in {option["_target_"] for option in _options(group).values()}:
+        module, _, name = target.rpartition(".")
+        if name == made.__name__ and made.__module__.startswith(module):
+            return closest(group, {**values, "_target_": target}) or name
+    return made.__name__
+
+
 def having_key(group: str, key: str) -> list[str]:
     """The options of `group` that have a value of this name, as GROUP=OPTION; none for an unknown group."""
     return [f"{group}={name}" for name, option in _options(group).items() if key in option]

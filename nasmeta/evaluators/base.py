@@ -44,6 +44,7 @@ class Judgement:
     train_seconds: float = 0.0
     weights_version: int | None = None
     kept_iteration: int | None = None
+    ended_iteration: int | None = None
 
     @classmethod
     def of(
@@ -53,6 +54,7 @@ class Judgement:
         train_seconds: float,
         train_loss: float | None,
         kept_iteration: int | None = None,
+        ended_iteration: int | None = None,
     ) -> "Judgement":
         """The judgement that a score on the meta-validation tasks is.
 
@@ -68,6 +70,7 @@ class Judgement:
             train_loss=train_loss,
             train_seconds=train_seconds,
             kept_iteration=kept_iteration,
+            ended_iteration=ended_iteration,
         )
 
 

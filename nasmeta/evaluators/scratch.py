@@ -53,8 +53,13 @@ class Scratch(Evaluator):
             saved.finish()
             score = problem.judge(saved.training.state, limit)
             late = saved.training.late_loss()
-            kept = saved.extra["best"]["iteration"] if self.keep else None
-            return Judgement.of(score, train_seconds=saved.seconds, train_loss=late, kept_iteration=kept)
+            return Judgement.of(
+                score,
+                train_seconds=saved.seconds,
+                train_loss=late,
+                kept_iteration=saved.extra["best"]["iteration"] if self.keep else None,
+                ended_iteration=saved.training.iteration if self.keep else None,
+            )
 
         return candidate.problem.retry_on_oom(candidate.arch, attempt)[0]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nasmeta.config.keys import RunKeys
+from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.executors.base import Executor
@@ -38,6 +39,12 @@ class Parts:
     learner: MetaLearner
     keys: RunKeys
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the parts as options."""
+        groups = {"strategy": "strategy", "evaluator": "evaluator", "learner": "meta_learner"}
+        return {part: option_of(group, getattr(self, part)) for part, group in groups.items()}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -48,11 +55,10 @@ class Row:
 
 
 def row(key: str, conflicts: Callable[[Parts], bool], why: str, instead: str) -> Row:
-    """A row for `key`; `why` may contain the parts' class names {strategy}, {evaluator} and {learner}."""
+    """A row for `key`; `why` may name the parts: {strategy}, {evaluator}, {learner}."""
 
     def conflict(parts: Parts) -> str | None:
-        names = {name: type(part).__name__ for name, part in vars(parts).items()}
-        return f"{key}: {why.format(**names)}" if conflicts(parts) else None
+        return f"{key}: {why.format(**parts.names)}" if conflicts(parts) else None
 
     return Row(conflict, instead)
 
@@ -73,7 +79,7 @@ def _varied_budget(parts: Parts) -> str | None:
     if reason is None:
         return None
     asks = ", ".join(map(str, budgets))
-    return f"strategy: {type(parts.strategy).__name__} asks for {asks} iterations, and {reason}"
+    return f"strategy: {parts.names['strategy']} asks for {asks} iterations, and {reason}"
 
 
 def _rounds(parts: Parts) -> list[Round]:
@@ -96,7 +102,7 @@ def _unknown_cost(parts: Parts) -> str | None:
     if not missing:
         return None
     key, cost = missing[0]
-    return f"{key}: evaluator {type(parts.evaluator).__name__} does not know the {cost} of a network"
+    return f"{key}: evaluator {parts.names['evaluator']} does not know the {cost} of a network"
 
 
 TABLE: tuple[Row, ...] = (

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nasmeta.config.schema import Config, resolve
+from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError
 from nasmeta.run.state import RunState
 
@@ -51,9 +52,10 @@ def check_growth(composition: "Composition", state: RunState, added: Mapping[str
     budget = composition.config.keys.budget
     strategy = composition.strategy(lambda arch: True)
     if "budget.trials" in added and not strategy.open_ended:
+        name = option_of("strategy", strategy)
         raise ConfigError(
-            f"budget.trials: strategy {type(strategy).__name__} plans for all trials from the start, so they "
-            f"stay {added['budget.trials'][0]}; start a new run"
+            f"budget.trials: strategy {name} plans for all trials from the start, so they stay "
+            f"{added['budget.trials'][0]}; start a new run"
         )
     longer = added.keys() & {"budget.final_iterations", "budget.final_rounds"}
     if not state.trained or not longer:

@@ -38,7 +38,8 @@ class _Part(BaseModel):
 class Side(_Part):
     """The numbers of `best` or of `reference`: as a result of its full training, and of the meta-test.
 
-    iterations: of meta-training. kept_iteration: the one that was kept, if it was chosen (budget.keep).
+    iterations: of meta-training, as configured. kept_iteration: the one that was kept, if it was chosen
+    (budget.keep). ended_iteration: the last one then, which patience may have made an earlier one.
     test_loss: None for a table, or if it is not finite. reason: why there is no meta-test.
     """
 
@@ -54,6 +55,7 @@ class Side(_Part):
     train_seconds: Seconds
     iterations: Count | None = None
     kept_iteration: Count | None = None
+    ended_iteration: Count | None = None
     reason: str | None = None
     test_accuracy: Share | None
     test_ci95: float | None

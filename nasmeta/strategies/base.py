@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nasmeta import seeding
+from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError, NothingFeasible
 from nasmeta.search_spaces.relaxation.spec import Adaptation, Relaxation
 from nasmeta.strategies.context import SearchContext
@@ -105,7 +106,7 @@ class Strategy(ABC):
         """
         if not self.learns:
             raise ConfigError(
-                f"strategy.inner: {type(self).__name__} cannot continue another search's trials; "
+                f"strategy.inner: {option_of('strategy', self)} cannot continue another search's trials; "
                 "choose strategy@strategy.inner=evolution, predictor or local_search"
             )
         self._learned = len(history)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.strategies.base import Strategy
@@ -51,7 +52,7 @@ class Reinforce(Strategy):
         if not isinstance(self.space, Decidable):
             raise ConfigError(
                 f"strategy: reinforce needs a search space that says what its decisions are, which "
-                f"{type(self.space).__name__} does not; choose strategy=evolution"
+                f"{option_of('search_space', self.space)} does not; choose strategy=evolution"
             )
         from nasmeta.strategies.controller import Controller  # loads torch
 

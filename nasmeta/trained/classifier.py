@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nasmeta.config.shipped import option_of
 from nasmeta.datasets.decode import Preprocessing
 from nasmeta.datasets.pictures import Picture, pictures, sources
 from nasmeta.errors import ConfigError, DataError
@@ -308,8 +309,9 @@ class FewShotClassifier:
         except ConfigError as error:
             outputs = state.task.outputs
             if ways > outputs:
+                name = option_of("meta_learner", learner)
                 raise DataError(
-                    f"{ways} classes: {type(learner).__name__} meta-learned a head for {outputs}; "
+                    f"{ways} classes: {name} meta-learned a head for {outputs}; "
                     f"use at most {outputs} classes, or a network meta-learned with meta_learner=protonet, "
                     f"ridge or finetune, or task.way={ways}"
                 ) from error

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 
 import page
 from common import Data, Options, reference_of, settings
@@ -75,16 +76,16 @@ def write(options: Options, trainings: Sequence[Trained]) -> None:
     for data, task, learner in dict.fromkeys((each.data, each.task, each.learner) for each in trainings):
         own = [t.run for t in trainings if (t.data, t.task, t.learner) == (data, task, learner)]
         config, summaries = own[0].config, [run.summary["best"] for run in own]
-        iterations = config["budget"]["final_iterations"]
+        iterations = fmean(best.get("ended_iteration") or best["iterations"] for best in summaries)
         rows.append(
             [
                 data,
                 task,
                 learner,
                 config["batch_norm"],
-                f"{iterations:,}",
+                f"{iterations:,.0f}",
                 enough(own),
-                f"{iterations * config['task']['meta_batch']:,}",
+                f"{iterations * config['task']['meta_batch']:,.0f}",
                 f"{sum(best['train_seconds'] for best in summaries) / len(own):.0f} s",
                 *page.accuracy([run.per_task() for run in own]),
             ]

@@ -89,7 +89,7 @@ def test_classes_may_differ_in_size_and_number(root: Path, maml: Path, protonet:
     classifier = FewShotClassifier.load(protonet, device="cpu").fit(many[uneven], labels[uneven])
     assert classifier.predict_proba(many[:2]).shape == (2, 6)
     of_three = FewShotClassifier.load(maml, device="cpu")
-    with pytest.raises(DataError, match="6 classes: Maml meta-learned a head for 3; use at most 3"):
+    with pytest.raises(DataError, match="6 classes: fomaml meta-learned a head for 3; use at most 3"):
         of_three.fit(many, labels)
     two, labels = files(root, [4, 5], range(3))
     assert of_three.fit(two[uneven], labels[uneven]).predict_proba(two).shape == (6, 2)

@@ -84,7 +84,7 @@ def test_c_answers_as_python_does(unknown: bool, int8: bool, cosine: bool, tmp_p
 
 
 @pytest.mark.parametrize(
-    "overrides, match", [(["meta_learner=ridge"], "--parts: Ridge"), ([], "batch_norm: support")], ids=str
+    "overrides, match", [(["meta_learner=ridge"], "--parts: ridge"), ([], "batch_norm: support")], ids=str
 )
 def test_a_learner_without_prototypes_is_refused(overrides: list[str], match: str) -> None:
     with pytest.raises(ConfigError, match=match):

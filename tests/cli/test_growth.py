@@ -135,7 +135,7 @@ def test_a_strategy_that_cannot_go_on_is_refused(
     before = (tmp_path / "journal.jsonl").read_bytes()
     monkeypatch.setattr(RandomSearch, "open_ended", False)
     assert main(["resume", str(tmp_path), "budget.trials=3"]) == 2
-    assert "budget.trials: strategy RandomSearch" in capfd.readouterr().err
+    assert "budget.trials: strategy random plans" in capfd.readouterr().err
     assert (tmp_path / "journal.jsonl").read_bytes() == before
     assert main(["resume", str(tmp_path), "budget.test_tasks=3"]) == 0
 

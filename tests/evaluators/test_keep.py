@@ -127,7 +127,8 @@ def test_which_iterate_is_kept_and_when_training_ends(
         return Score(value, value if math.isnan(value) else 1.0, 0.0, torch.tensor([value]))
 
     monkeypatch.setattr(Problem, "judge_iterate", scripted)
-    contract.judged(evaluator(problem, patience=patience), ARCH, ITERATIONS, tmp_path / "w.pt")
+    result = contract.judged(evaluator(problem, patience=patience), ARCH, ITERATIONS, tmp_path / "w.pt")
+    assert (result.kept_iteration, result.ended_iteration) == (best, end)
     saved = checkpoint.load(tmp_path / "w.pt")
     assert (saved["extra"]["best"]["iteration"], saved["training"]["iteration"]) == (best, end)
 

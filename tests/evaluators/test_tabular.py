@@ -152,7 +152,7 @@ def test_which_rows_must_be_clear(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "overrides,message",
     [
-        (["search_space=conv"], r"evaluator\.table: .*: no row is of search_space ConvSpace: block 1"),
+        (["search_space=conv"], r"evaluator\.table: .*: no row is of search_space=conv: block 1"),
         (["constraints.max_params=9"], r"constraints\.max_params: .*does not know the params"),
         (["constraints.max_flops=9"], r"constraints\.max_flops: .*does not know the flops"),
         (["constraints.max_latency_ms=9"], r"constraints\.max_latency_ms: .*does not know the latency"),

@@ -133,10 +133,12 @@ def test_the_best_candidate_is_one_of_those_trained_longest(tmp_path: Path) -> N
 
 
 def test_the_iteration_that_was_kept_is_a_column(tmp_path: Path) -> None:
-    text = closing_table(summary(side(arch=SMALL, kept_iteration=1400), side(), None), tmp_path)
+    best = side(arch=SMALL, kept_iteration=1400, ended_iteration=1600)
+    text = closing_table(summary(best, side(), None), tmp_path)
     heading, _, searched, reference, *_ = text.splitlines()
     assert heading.endswith("kept iteration")
-    assert (searched.split()[-1], reference.split()[-1]) == ("1400", "-")
+    assert searched.endswith(" 1400 of 1600")
+    assert reference.split()[-1] == "-"
     assert "kept" not in closing_table(summary(side(arch=SMALL), side(), None), tmp_path)
 
 

@@ -28,6 +28,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError, Diverged, RunFailed
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.limits import FAILURES, failure, limited
@@ -82,9 +83,10 @@ class Supernet(Evaluator):
             )
         problem.space.sharing(problem.task)  # raises if it has none
         if not isinstance(problem.space, Decidable):
+            name = option_of("search_space", problem.space)
             raise ConfigError(
-                f"evaluator: supernet samples decision by decision, and {type(problem.space).__name__} does "
-                "not say what its decisions are; use evaluator=scratch"
+                f"evaluator: supernet samples decision by decision, and search_space={name} does not say "
+                "what its decisions are; use evaluator=scratch"
             )
         self._shared: Resumable[SupernetTraining] | None = None
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from nasmeta.config.shipped import option_of
 from nasmeta.errors import ArchitectureError, ConfigError, Interrupted
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.tabular.open_table import fingerprint, is_csv, located, open_table
@@ -113,4 +114,5 @@ def _check_space(path: str, archs: list[str], space: SearchSpace[Any]) -> None:
         if canonical == text:
             return
         reason = f"{text} is spelt {canonical} there"
-    raise ConfigError(f"evaluator.table: {path}: no row is of search_space {type(space).__name__}: {reason}")
+    name = option_of("search_space", space)
+    raise ConfigError(f"evaluator.table: {path}: no row is of search_space={name}: {reason}")

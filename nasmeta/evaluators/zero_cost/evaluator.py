@@ -63,7 +63,7 @@ class ZeroCost(Evaluator):
     def budget_error(self, iterations: int) -> str | None:
         if iterations == self.problem.search_iterations:
             return None
-        return "ZeroCost trains nothing, so a candidate's score does not depend on the iterations"
+        return "zero_cost trains nothing, so a candidate's score does not depend on the iterations"
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
         value = self.score(candidate.arch, limited(stop, self.max_seconds))

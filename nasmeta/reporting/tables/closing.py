@@ -153,7 +153,7 @@ def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
     """The headers and cells of the closing table: a row for the chosen network and for the reference.
 
     There are columns for memory, flash and latency if they are known, and for the meta-iteration that was
-    kept if it was chosen (budget.keep=best).
+    kept, and of how many, if it was chosen (budget.keep=best).
     """
     what = "test MSE" if is_regression(summary) else "test accuracy"
     bits = {8: " (int8)", 32: " (float)"}.get(summary.get("bits") or 0, "")
@@ -172,13 +172,18 @@ def result_rows(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
         f"flash{bits}": lambda row: kib(row.get("flash")),
         "latency": lambda row: milliseconds(row.get("latency_ms")),
         "meta-training": lambda row: duration(row["train_seconds"]),
-        "kept iteration": lambda row: _or_dash(row.get("kept_iteration")),
+        "kept iteration": _kept_iteration,
     }
     rows = _rows(summary)
     cells = {header: [cell(row) for _, row in rows] for header, cell in columns.items()}
     shown = [header for header in columns if header not in optional or set(cells[header]) != {"-"}]
     body = zip(*(cells[header] for header in shown), strict=True)
     return ["", *shown], [[name, *values] for (name, _), values in zip(rows, body, strict=True)]
+
+
+def _kept_iteration(row: dict[str, Any]) -> str:
+    kept, ended = row.get("kept_iteration"), row.get("ended_iteration")
+    return "-" if kept is None else str(kept) if ended is None else f"{kept} of {ended}"
 
 
 def _or_dash(value: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.trained.classifier import FewShotClassifier
@@ -63,9 +64,8 @@ def check_parts(classifier: FewShotClassifier) -> None:
     """Raises ConfigError unless the classes of the learner are prototypes of one embedding network."""
     learner = classifier.learner
     if not isinstance(learner, ProtoNet):
-        raise ConfigError(
-            f"--parts: {type(learner).__name__} has no prototypes; meta-learn with meta_learner=protonet"
-        )
+        name = option_of("meta_learner", learner)
+        raise ConfigError(f"--parts: {name} has no prototypes; meta-learn with meta_learner=protonet")
     _ = classifier.body  # raises if it depends on the task
 
 
