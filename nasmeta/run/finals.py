@@ -25,7 +25,7 @@ class Finalist:
     """An architecture in the finals.
 
     phase: "reference", or "final" for a candidate. results: those of its latest round, one for each of its
-    networks; the train_seconds of the first include those of earlier rounds.
+    networks; the train_seconds of the first include those of the trainings that it continues.
     """
 
     phase: Phase
@@ -94,6 +94,8 @@ def train_in_rounds(
         for finalist, plan in zip(playing, plans[:: each.networks], strict=True):
             finalist.results = [next(results) for _ in range(each.networks)]
             seconds = trials.state.train_seconds(plan.key)
+            if finalist.arch in starts:
+                seconds += trials.state.train_seconds(("search", starts[finalist.arch]))
             finalist.results[0] = replace(finalist.results[0], train_seconds=seconds)
     return [opponent, *everyone]
 

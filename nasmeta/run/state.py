@@ -149,12 +149,14 @@ class RunState:
         return None if first is None else int(first)
 
     def train_seconds(self, key: tuple[Phase, int]) -> float:
-        """The seconds of a full training's meta-training, with those of the trainings that it continued."""
+        """The seconds of a trial's meta-training, with those of the trials of its phase that it continued."""
         seconds, seen = 0.0, set[tuple[Phase, int]]()
         while key in self.finished and key not in seen:
             seconds += self.finished[key].train_seconds
             seen.add(key)
-            key = key[0], self.continued.get(key, -1)
+            phase, trial = key
+            before = self.asked[trial].continues if phase == "search" else self.continued.get(key)
+            key = phase, -1 if before is None else before
         return seconds
 
     def continuable(self) -> set[tuple[Phase, int]]:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nasmeta import seeding
+from nasmeta.config.shipped import option_of
+from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import Execution
@@ -50,9 +52,20 @@ class Weights:
         device: torch.device,
         execution: Execution,
     ) -> MetaState:
-        """The state of the network on `device`; raises KeyError or RuntimeError if it does not fit."""
+        """The state of the network on `device`.
+
+        Raises ConfigError if the learner meta-learns more than there is, and KeyError or RuntimeError if the
+        network does not fit.
+        """
         arch, seed = space.parse(self.arch), 0  # every initial value is replaced
         state = new_state(lambda: space.build(arch, task), learner, task, seed, device, execution)
+        own = [name for name in state.parameters if name.startswith("meta.") and name not in self.parameters]
+        if own:
+            name, first = option_of("meta_learner", learner), own[0].removeprefix("meta.")
+            raise ConfigError(
+                f"meta_learner: {name} also meta-learns {first}, which these weights were trained without; "
+                f"use the learner that trained them, or train: nasmeta train CHECKPOINT meta_learner={name}"
+            )
         state.load(self.parameters, self.statistics)
         return state
 

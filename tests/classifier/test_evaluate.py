@@ -303,6 +303,16 @@ def test_the_policy_that_is_printed_is_the_one_that_was_computed(
     assert (result["batch_norm"], result["accuracy"]) == (policy, tested.accuracy)
 
 
+@pytest.mark.parametrize(
+    "learner, what", [("maml", "inner_lr."), ("ridge", "log_lambda"), ("finetune", "weight")]
+)
+def test_a_learner_that_needs_more_than_was_learned_is_refused(
+    learner: str, what: str, protonet: Path, capfd: CAPTURE
+) -> None:
+    assert main(["evaluate", str(protonet), f"meta_learner={learner}"]) == 2
+    assert f"meta_learner: {learner} also meta-learns {what}" in capfd.readouterr().err
+
+
 def test_missing_population_statistics_are_those_of_the_end_of_a_training(
     running: Path, tmp_path: Path, capfd: CAPTURE
 ) -> None:

@@ -97,6 +97,11 @@ def test_what_is_trained_in_full(unbroken: Path, name: str) -> None:
     assert [r["arch"] for r in finals] == asked[-1:]
     if "strategy=meta_differentiable" in RUNS[name]:
         assert asked == ["adaptive"] * 3
+        lines = [json.loads(line) for line in (unbroken / "journal.jsonl").read_text().splitlines()]
+        adaptive = [r for r in lines if r["event"] == "finished" and r["arch"] == "adaptive"]
+        assert len(adaptive) == 4
+        best = json.loads((unbroken / "summary.json").read_text())["best"]
+        assert best["train_seconds"] == pytest.approx(sum(r["train_seconds"] for r in adaptive))
         assert "body.alpha.cell" in result["tensors"]
 
 
