@@ -23,7 +23,7 @@ from nasmeta.errors import ConfigError, NasmetaError
 from nasmeta.reporting.numbers import duration
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import check_feasible
-from nasmeta.run.rounds import schedule, trainings
+from nasmeta.run.rounds import rounds_of, trainings
 from nasmeta.training.gradient_check import gradient_error, is_derivative
 
 TOLERANCE = 1e-4
@@ -210,12 +210,6 @@ def _cost(composition: Composition) -> Found:
         return "ok", each
     trials = budget.trials + (budget.reference_trials if keys.tune else 0)
     search = trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)
-    rounds = schedule(
-        budget.final_candidates,
-        rounds=budget.final_rounds,
-        iterations=budget.final_iterations,
-        networks=budget.final_seeds,
-    )
-    full = trainings(rounds)
+    full = trainings(rounds_of(budget))
     final = sum(full) * iteration + (len(full) * budget.final_tasks + 2 * budget.test_tasks) * judged
     return "ok", f"about {duration(search)} of search and {duration(final)} of final trainings; {each}"

@@ -16,7 +16,7 @@ from nasmeta.errors import ConfigError
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.executors.base import Executor
 from nasmeta.meta_learners.base import MetaLearner
-from nasmeta.run.rounds import Round, schedule
+from nasmeta.run.rounds import rounds_of
 from nasmeta.strategies.base import Strategy
 
 LIMITED = {
@@ -80,17 +80,6 @@ def _varied_budget(parts: Parts) -> str | None:
         return None
     asks = ", ".join(map(str, budgets))
     return f"strategy: {parts.names['strategy']} asks for {asks} iterations, and {reason}"
-
-
-def _rounds(parts: Parts) -> list[Round]:
-    """The rounds of the finals that the run asks for."""
-    budget = parts.keys.budget
-    return schedule(
-        budget.final_candidates,
-        rounds=budget.final_rounds,
-        iterations=budget.final_iterations,
-        networks=budget.final_seeds,
-    )
 
 
 def _unknown_cost(parts: Parts) -> str | None:
@@ -181,7 +170,7 @@ TABLE: tuple[Row, ...] = (
     ),
     row(
         "budget.final_rounds",
-        lambda p: 2 ** (len(_rounds(p)) - 1) > p.keys.budget.final_iterations,
+        lambda p: 2 ** (len(rounds_of(p.keys.budget)) - 1) > p.keys.budget.final_iterations,
         "every round trains half as long as the next, and there are too few iterations to halve so often",
         "fewer rounds, or a larger budget.final_iterations",
     ),

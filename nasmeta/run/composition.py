@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from nasmeta.config.keys import BudgetConfig
 from nasmeta.config.schema import Config, buildable, resolve
 from nasmeta.config.tuning import searched_space
 from nasmeta.datasets.base import Dataset, EpisodeSampler
@@ -27,6 +28,7 @@ from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.compatible import Parts, check_compatible
 from nasmeta.run.evaluators import Evaluators
 from nasmeta.run.placement import check_devices, sharing
+from nasmeta.run.rounds import rounds_of
 from nasmeta.runtime.device import pick, warn_of_sharing
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE, with_adaptive
@@ -158,10 +160,12 @@ class Composition:
         return episodes(self.config, self.dataset, self.learner, split, self.device, self.config.keys.seed)
 
     def log_notices(self) -> None:
-        """Logs notices about the data. To be called once, in the process that runs the command."""
+        """Logs notices about data and budget. To be called once, in the process that runs the command."""
         task = self.config.keys.task
         for notice in self.dataset.notices(shot=task.shot, query=task.query):
             _log.warning("%s", notice)
+        if self.trials:
+            _warn_of_short_rounds(self.config.keys.budget)
         workers = sharing(self.config.groups["executor"], self.device)
         if workers > 1:
             warn_of_sharing(workers)
@@ -183,6 +187,17 @@ class Composition:
             task=self.task,
             dataset=self.dataset,
             device=self.device,
+        )
+
+
+def _warn_of_short_rounds(budget: BudgetConfig) -> None:
+    first, *later = rounds_of(budget)
+    if later and first.iterations <= budget.search_iterations:
+        _log.warning(
+            "the first round of the finals trains for %d meta-iterations, a candidate of the search for %d, so "
+            "networks that learn late may be dropped; use fewer budget.final_rounds",
+            first.iterations,
+            budget.search_iterations,
         )
 
 

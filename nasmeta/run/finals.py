@@ -13,7 +13,7 @@ from statistics import fmean
 
 from nasmeta.errors import RunFailed
 from nasmeta.run.ranking import best_of
-from nasmeta.run.rounds import Round, schedule
+from nasmeta.run.rounds import Round, rounds_of
 from nasmeta.run.state import Training
 from nasmeta.run.trials import Trials
 from nasmeta.run.weights import Plan
@@ -79,12 +79,7 @@ def train_in_rounds(
     opponent = Finalist("reference", reference)
     everyone = left = [Finalist("final", arch) for arch in candidates]
     budget = trials.composition.config.keys.budget
-    rounds = schedule(
-        len(candidates),
-        rounds=budget.final_rounds,
-        iterations=budget.final_iterations,
-        networks=budget.final_seeds,
-    )
+    rounds = rounds_of(budget, len(candidates))
     for turn, each in enumerate(rounds):
         if turn > 0:
             left = ranked(left)[: each.candidates]

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nasmeta.config.keys import BudgetConfig
+
 
 @dataclass(frozen=True)
 class Round:
@@ -31,6 +33,16 @@ def schedule(candidates: int, *, rounds: int, iterations: int, networks: int) ->
     halves = [math.ceil(iterations / 2**back) for back in range(len(earlier), 0, -1)]
     shorter = [Round(number, length, 1) for number, length in zip(earlier, halves, strict=True)]
     return [*shorter, Round(last, iterations, networks)]
+
+
+def rounds_of(budget: BudgetConfig, candidates: int | None = None) -> list[Round]:
+    """The `schedule` of the budget. candidates: how many enter, if not as many as the budget has."""
+    return schedule(
+        budget.final_candidates if candidates is None else candidates,
+        rounds=budget.final_rounds,
+        iterations=budget.final_iterations,
+        networks=budget.final_seeds,
+    )
 
 
 def trainings(rounds: Sequence[Round], ended: Sequence[int] = ()) -> list[int]:

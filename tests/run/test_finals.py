@@ -96,6 +96,18 @@ def test_the_schedule(candidates: int, rounds: int, expected: list[tuple[int, in
     assert found == [Round(*values) for values in expected]
 
 
+@pytest.mark.parametrize("search_iterations, warned", [(1, False), (2, True), (8, True)])
+def test_a_first_round_that_is_as_short_as_a_trial_is_warned_of(
+    search_iterations: int, warned: bool, whole: Composition, caplog: pytest.LogCaptureFixture
+) -> None:
+    budget = {"search_iterations": search_iterations, "final_candidates": 3}
+    with_budget(whole, final_rounds=3, **budget).log_notices()
+    assert ("the first round of the finals trains for 2 meta-iterations" in caplog.text) == warned
+    caplog.clear()
+    with_budget(whole, final_rounds=1, **budget).log_notices()
+    assert not caplog.text
+
+
 def test_four_candidates_in_three_rounds_cost_what_two_in_one_do() -> None:
     four, two = (schedule(n, rounds=r, iterations=20, networks=1) for n, r in ((4, 3), (2, 1)))
     assert sum(trainings(four)) == sum(trainings(two)) == 3 * 20
