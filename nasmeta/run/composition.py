@@ -194,8 +194,8 @@ def _warn_of_short_rounds(budget: BudgetConfig) -> None:
     first, *later = rounds_of(budget)
     if later and first.iterations <= budget.search_iterations:
         _log.warning(
-            "the first round of the finals trains for %d meta-iterations, a candidate of the search for %d, so "
-            "networks that learn late may be dropped; use fewer budget.final_rounds",
+            "the first round of the finals trains for %d meta-iterations, a candidate for %d, so networks "
+            "that learn late may be dropped; use fewer budget.final_rounds",
             first.iterations,
             budget.search_iterations,
         )
