@@ -55,7 +55,7 @@ def write(options: Options, title: str, text: str, tables: Sequence[str], runs: 
                 f"- Runs: {len(runs)}, the longest of {duration(longest)}",
             ]
         ),
-        "Again:",
+        "To reproduce:",
         f"```bash\n{_script(options.typed)}\n```",
         "The runs of the first seed:",
         "\n".join(["```text", *commands, "```"]),
