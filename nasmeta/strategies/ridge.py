@@ -2,7 +2,8 @@
 
 It uses the dual form, because there are fewer trials than features. The penalty is the one of a grid with the
 least leave-one-out error, which has a closed form (Allen 1974; Hastie, Tibshirani & Friedman 2009, section
-7.10): with C = (K + penalty I)^-1 and a = C y, the error on trial i is a_i / C_ii.
+7.10). With K of the n centred rows, C = (K + penalty I)^-1 and a = C y, the error on trial i is
+a_i / (C_ii - 1 / (n penalty)): the second term is the mean's, which is fitted as well, without a penalty.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -52,4 +53,4 @@ def _dual(values: np.ndarray, vectors: np.ndarray, y: np.ndarray, penalty: float
     """The dual weights C y and their leave-one-out error."""
     inverse = (vectors / (np.maximum(values, 0) + penalty)) @ vectors.T
     alpha = inverse @ y
-    return alpha, float(np.mean((alpha / np.diag(inverse)) ** 2))
+    return alpha, float(np.mean((alpha / (np.diag(inverse) - 1 / (len(y) * penalty))) ** 2))

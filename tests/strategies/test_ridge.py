@@ -15,10 +15,10 @@ def named(x: np.ndarray) -> list[dict[object, float]]:
     return [{f"f{j}": float(value) for j, value in enumerate(row)} for row in x]
 
 
-@pytest.mark.parametrize("n,d", [(12, 4), (6, 20)])
-def test_it_is_the_ridge_regression_whose_leave_one_out_error_is_least(n: int, d: int) -> None:
+@pytest.mark.parametrize("n,d,noise", [(12, 4, 1.0), (6, 20, 1.0), (20, 60, 100.0)])
+def test_it_is_the_ridge_regression_whose_leave_one_out_error_is_least(n: int, d: int, noise: float) -> None:
     """Against the primal normal equations, and against really leaving one out, for every penalty."""
-    x, y = dense(n, d, noise=1.0)
+    x, y = dense(n, d, noise)
     centred, targets = x - x.mean(0), y - y.mean()
     scale = np.square(centred).sum() / n
 
@@ -26,10 +26,11 @@ def test_it_is_the_ridge_regression_whose_leave_one_out_error_is_least(n: int, d
         return np.linalg.solve(a.T @ a + penalty * np.eye(d), a.T @ b)
 
     def left_out(penalty: float) -> float:
-        rest = [np.arange(n) != i for i in range(n)]
-        misses = [
-            targets[i] - centred[i] @ solve(centred[r], targets[r], penalty) for i, r in enumerate(rest)
-        ]
+        misses = []
+        for i in range(n):
+            others, known = np.delete(x, i, axis=0), np.delete(y, i)
+            found = solve(others - others.mean(0), known - known.mean(), penalty)
+            misses.append(y[i] - known.mean() - (x[i] - others.mean(0)) @ found)
         return float(np.mean(np.square(misses)))
 
     best = min((relative * scale for relative in PENALTIES), key=left_out)
