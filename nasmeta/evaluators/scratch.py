@@ -67,9 +67,8 @@ class Scratch(Evaluator):
 def _training(problem: Problem, candidate: Candidate) -> Resumable[MetaTraining]:
     """The training of a candidate, resumed from its own file; if that is not there, from `start`."""
     arch, job = candidate.arch, candidate.job
-    saved = Resumable(
-        job.weights, lambda: problem.training(arch, job.iterations), str(arch), problem.save_seconds
-    )
+    make = lambda: problem.training(arch, job.iterations)  # noqa: E731
+    saved = Resumable(job.weights, make, str(arch), problem.seed, problem.save_seconds)
     if not saved.resumed and job.start is not None:
         payload = checkpoint.load_weights(job.start)
         with checkpoint.fitting(job.start):

@@ -133,6 +133,16 @@ TABLE: tuple[Row, ...] = (
         "evaluator=scratch",
     ),
     row(
+        "budget.final_iterations",
+        lambda p: (
+            p.strategy.adaptation is not None
+            and p.keys.budget.final_iterations < p.keys.budget.search_iterations
+        ),
+        "the network of strategy {strategy} goes on from the search, so it would be trained longer than its "
+        "reference",
+        "at least budget.search_iterations",
+    ),
+    row(
         "evaluator",
         lambda p: not p.strategy.black_box and not p.evaluator.trains_networks(),
         "strategy {strategy} trains on tasks, and evaluator {evaluator} looks up results of other tasks",

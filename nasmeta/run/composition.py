@@ -180,7 +180,7 @@ class Composition:
     @cached_property
     def problem(self) -> Problem:
         """The problem that the search solves. Its data is loaded when it is first used."""
-        return Problem.of(
+        problem = Problem.of(
             self.config,
             space=self.space,
             learner=self.learner,
@@ -188,6 +188,10 @@ class Composition:
             dataset=self.dataset,
             device=self.device,
         )
+        if self.adaptive is None:
+            return problem
+        whole = max(problem.search_iterations, self.config.keys.budget.final_iterations)
+        return replace(problem, search_iterations=whole)  # the full training goes on from the search's
 
 
 def _warn_of_short_rounds(budget: BudgetConfig) -> None:

@@ -57,12 +57,18 @@ def check_growth(composition: "Composition", state: RunState, added: Mapping[str
             f"budget.trials: strategy {name} plans for all trials from the start, so they stay "
             f"{added['budget.trials'][0]}; start a new run"
         )
+    falls = not composition.problem.optimizer.open_ended
+    if "budget.final_iterations" in added and composition.adaptive and falls:
+        raise ConfigError(
+            "budget.final_iterations: one schedule of the learning rate spans search and full training, "
+            f"so they stay {added['budget.final_iterations'][0]}; start a new run"
+        )
     longer = added.keys() & {"budget.final_iterations", "budget.final_rounds"}
     if not state.trained or not longer:
         return []
     if budget.keep == "best":
         return ["budget.keep=best left no last iterates to continue: the finals are trained anew"]
-    if "budget.final_iterations" in longer and not composition.problem.optimizer.open_ended:
+    if "budget.final_iterations" in longer and falls:
         return [
             "the learning rate's schedule spans budget.final_iterations (optimizer.schedule, .warmup): the "
             "finals are trained anew"

@@ -53,13 +53,16 @@ def advance(
 class Resumable(Generic[T]):
     """The training that `make` returns, resumed from the file `path` if that is there.
 
-    arch: the architecture that is trained, or None for weights that many share; a file of another one is not
-    used. save_seconds: seconds between two saves. `resumed` says whether a file was used, and `extra` holds
-    plain values and tensors that are saved next to the training.
+    arch: the architecture that is trained, or None for weights that many share. seed: that of the training. A
+    file of another architecture or seed is not used, nor one that has more iterations than an architecture is
+    trained for. save_seconds: seconds between two saves. `resumed` says whether a file was used, and `extra`
+    holds plain values and tensors that are saved next to the training.
     """
 
-    def __init__(self, path: Path, make: Callable[[], T], arch: str | None, save_seconds: float) -> None:
-        self.path, self.arch, self.save_seconds = path, arch, save_seconds
+    def __init__(
+        self, path: Path, make: Callable[[], T], arch: str | None, seed: int, save_seconds: float
+    ) -> None:
+        self.path, self.arch, self.seed, self.save_seconds = path, arch, seed, save_seconds
         self.seconds = 0.0
         """Seconds spent in `run`, before interruptions too."""
         self.finished = False
@@ -91,6 +94,8 @@ class Resumable(Generic[T]):
         """Writes the progress to the file, atomically."""
         payload = {
             "arch": self.arch,
+            "seed": self.seed,
+            "iterations": self.training.iterations,
             "horizon": self.training.horizon,
             "training": self.training.state_dict(),
             "statistics": self.training.state.statistics,
@@ -101,12 +106,17 @@ class Resumable(Generic[T]):
         checkpoint.save_progress(self.path, payload)
 
     def _restore(self, payload: dict[str, Any]) -> None:
-        if payload["arch"] != self.arch:
-            raise ValueError(f"it is of {payload['arch']}")
+        if (payload["arch"], payload["seed"]) != (self.arch, self.seed):
+            raise ValueError(f"it is of {payload['arch']}, trained with seed {payload['seed']}")
         training = self._make()  # a file that does not fit leaves no trace in another one
         if payload["horizon"] != training.horizon and not training.open_ended:
             raise ValueError(f"its learning rate follows a schedule of {payload['horizon']} iterations")
+        same = payload["iterations"] == training.iterations
+        if payload["extra"] and not same:
+            raise ValueError(f"it has chosen among the iterates of {payload['iterations']} iterations")
         training.load_state_dict(payload["training"])
-        training.state.set_statistics(payload["statistics"])
+        if self.arch is not None and training.iteration > training.iterations:
+            raise ValueError(f"it has had {training.iteration} iterations of {training.iterations}")
+        self.seconds, self.finished = payload["seconds"], payload["finished"] and same
+        training.state.set_statistics(payload["statistics"] if same else {})
         self.training, self.extra = training, payload["extra"]
-        self.seconds, self.finished = payload["seconds"], payload["finished"]

@@ -133,6 +133,31 @@ def test_which_iterate_is_kept_and_when_training_ends(
     assert (saved["extra"]["best"]["iteration"], saved["training"]["iteration"]) == (best, end)
 
 
+@pytest.mark.parametrize("keep", [None, KeepBest(EVERY, None)], ids=["last", "best"])
+@pytest.mark.parametrize("other", ["another seed", "more iterations", "fewer iterations"])
+def test_the_file_of_another_training_changes_nothing(
+    other: str, keep: KeepBest | None, problem: Problem, tmp_path: Path
+) -> None:
+    """Such a file lies where a number is given out anew, because the budget has grown."""
+    constant = replace(problem, optimizer=replace(problem.optimizer, schedule="constant"))
+    made = replace(constant, seed=5, load_train=problem.load_train) if other == "another seed" else constant
+    lengths = {"more iterations": 9, "fewer iterations": 3}
+
+    def scratch(of: Problem) -> Scratch:
+        return Scratch(max_seconds=None, criterion="accuracy", problem=of, keep=keep)
+
+    path, fresh = tmp_path / "w.pt", tmp_path / "fresh.pt"
+    contract.judged(scratch(made), ARCH, lengths.get(other, ITERATIONS), path)
+    found = contract.judged(scratch(constant), ARCH, ITERATIONS, path)
+    assert contract.timeless(found) == contract.timeless(
+        contract.judged(scratch(constant), ARCH, ITERATIONS, fresh)
+    )
+    kept, expected = (checkpoint.load(file) for file in (path, fresh))
+    for part in ("parameters", "iteration"):
+        assert str(kept["training"][part]) == str(expected["training"][part])
+    assert str(kept["statistics"]) == str(expected["statistics"])
+
+
 def test_iterates_are_judged_on_other_tasks_than_candidates(problem: Problem) -> None:
     training = problem.training(problem.space.parse(ARCH), 1)
     training.finish()

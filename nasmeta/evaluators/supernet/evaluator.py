@@ -120,7 +120,9 @@ class Supernet(Evaluator):
         """
         path, first = candidate.job.weights.with_name(WEIGHTS_FILE), self.problem.search_iterations
         if self._shared is None or self._shared.path != path:
-            self._shared = Resumable(path, self._new_training, None, self.problem.save_seconds)
+            self._shared = Resumable(
+                path, self._new_training, None, self.problem.seed, self.problem.save_seconds
+            )
         shared = self._shared
         extra = shared.extra = shared.extra or {"trial": 0, "target": first}
         self._train(shared, first, None, report, stop)
@@ -168,7 +170,7 @@ class Supernet(Evaluator):
         `unseen` on. path: the file that keeps the progress, and in the end the weights.
         """
         problem = self.problem
-        tuning = Resumable(path, lambda: self._tuning(state), arch, problem.save_seconds)
+        tuning = Resumable(path, lambda: self._tuning(state), arch, problem.seed, problem.save_seconds)
         limit = limited(stop, self.max_seconds, spent=tuning.seconds)
         tuning.run(self.finetune_iterations, lambda _: None, limit)
         batches = population_batches(problem.train, unseen, problem.meta_batch)
