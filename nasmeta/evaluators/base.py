@@ -34,7 +34,10 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What an evaluator found: fields of TrialResult. None is what it does not know."""
+    """What an evaluator found: fields of TrialResult. None is what it does not know.
+
+    earlier_seconds: of training, before this call was resumed; no field of the result.
+    """
 
     valid_accuracy: float | None = None
     valid_ci95: float | None = None
@@ -45,6 +48,7 @@ class Judgement:
     weights_version: int | None = None
     kept_iteration: int | None = None
     ended_iteration: int | None = None
+    earlier_seconds: float = 0.0
 
     @classmethod
     def of(
@@ -55,6 +59,7 @@ class Judgement:
         train_loss: float | None,
         kept_iteration: int | None = None,
         ended_iteration: int | None = None,
+        earlier_seconds: float = 0.0,
     ) -> "Judgement":
         """The judgement that a score on the meta-validation tasks is.
 
@@ -71,6 +76,7 @@ class Judgement:
             train_seconds=train_seconds,
             kept_iteration=kept_iteration,
             ended_iteration=ended_iteration,
+            earlier_seconds=earlier_seconds,
         )
 
 
@@ -151,12 +157,14 @@ class Evaluator(ABC):
                 train_seconds=seconds if self.leaves_weights else 0.0,
                 seconds=seconds,
             )
+        fields = dict(vars(found))
+        seconds = time.monotonic() - began + fields.pop("earlier_seconds")
         return result(
             status="ok",
             criterion=self.criterion,
-            seconds=found.train_seconds if self.simulated_time else time.monotonic() - began,
+            seconds=found.train_seconds if self.simulated_time else seconds,
             **_fields(cost),
-            **vars(found),
+            **fields,
         )
 
     @abstractmethod

@@ -43,8 +43,11 @@ class Scratch(Evaluator):
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
         """Trains and judges; if memory runs out, resumes from the saved state with half the tasks at once."""
 
+        earlier: list[float] = []
+
         def attempt(problem: Problem) -> Judgement:
             saved = _training(problem, candidate)
+            earlier.append(saved.seconds)
             limit = limited(stop, self.max_seconds, spent=saved.seconds)
             if self.keep is None:
                 saved.run(candidate.job.iterations, report, limit)
@@ -59,6 +62,7 @@ class Scratch(Evaluator):
                 train_loss=late,
                 kept_iteration=saved.extra["best"]["iteration"] if self.keep else None,
                 ended_iteration=saved.training.iteration if self.keep else None,
+                earlier_seconds=earlier[0],
             )
 
         return candidate.problem.retry_on_oom(candidate.arch, attempt)[0]

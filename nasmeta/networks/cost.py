@@ -9,13 +9,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from nasmeta.networks.memory import Trace, measure_flash
 from nasmeta.search_spaces.base import Architecture, SearchSpace
 from nasmeta.search_spaces.count import Bits
+from nasmeta.search_spaces.joint import JointSpace
 from nasmeta.search_spaces.sequence_space import SequenceSpace
 from nasmeta.task import TaskSpec
 from nasmeta.trial import Cost
 
 
 @lru_cache(maxsize=4096)
-def measure_cost(space: SearchSpace[Any], arch: Architecture, task: TaskSpec, bits: Bits = 32) -> Cost:
+def measure_cost(space: SearchSpace[Any], arch: Any, task: TaskSpec, bits: Bits = 32) -> Cost:
     """The cost of the network of `arch` for `task`; the last 4096 results are remembered.
 
     FLOPs are those of torch.utils.flop_counter: 2 for each multiply-add of convolutions and matrix products.
@@ -24,6 +25,8 @@ def measure_cost(space: SearchSpace[Any], arch: Architecture, task: TaskSpec, bi
     forward pass, for which torch imports as much again as it has imported before.
     Raises ArchitectureError if the space cannot build `arch` for `task`.
     """
+    if isinstance(space, JointSpace):  # settings cost nothing
+        return measure_cost(space.space, arch.arch, task, bits)
     if not isinstance(space, SequenceSpace):
         return counted_cost(space, arch, task, bits)
     with torch.device("meta"):

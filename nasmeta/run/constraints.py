@@ -174,7 +174,7 @@ def ready(config: Config) -> Composition:
         for split in SPLITS:
             composition.sampler(split)
     if config.keys.history:
-        earlier_trials(config.keys.history, environment(composition))
+        earlier_trials(config.keys.history, environment(composition), composition.objectives)
     return composition
 
 

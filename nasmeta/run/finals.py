@@ -25,7 +25,7 @@ class Finalist:
     """An architecture in the finals.
 
     phase: "reference", or "final" for a candidate. results: those of its latest round, one for each of its
-    networks; the train_seconds of the first include those of the trainings that it continues.
+    networks; their train_seconds include those of the trainings that they continue.
     """
 
     phase: Phase
@@ -86,13 +86,20 @@ def train_in_rounds(
         playing = left if turn > 0 and opponent.score is None else [opponent, *left]
         plans = _plans(trials, _trainings(trials, playing, each, len(rounds)), starts)
         results = iter(trials.judge_all(plans))
-        for finalist, plan in zip(playing, plans[:: each.networks], strict=True):
-            finalist.results = [next(results) for _ in range(each.networks)]
-            seconds = trials.state.train_seconds(plan.key)
-            if finalist.arch in starts:
-                seconds += trials.state.train_seconds(("search", starts[finalist.arch]))
-            finalist.results[0] = replace(finalist.results[0], train_seconds=seconds)
+        for finalist, first in zip(playing, range(0, len(plans), each.networks), strict=True):
+            finalist.results = [
+                replace(next(results), train_seconds=_train_seconds(trials, plan, starts))
+                for plan in plans[first : first + each.networks]
+            ]
     return [opponent, *everyone]
+
+
+def _train_seconds(trials: Trials, plan: Plan, starts: Mapping[str, int]) -> float:
+    """The seconds of a meta-training, with those of the trainings that it continues."""
+    seconds = trials.state.train_seconds(plan.key)
+    if plan.network == 0 and plan.arch in starts:
+        seconds += trials.state.train_seconds(("search", starts[plan.arch]))
+    return seconds
 
 
 def _trainings(trials: Trials, playing: Sequence[Finalist], each: Round, rounds: int) -> list[Training]:

@@ -31,8 +31,11 @@ MAY_DIFFER = (
 COMPARED = "config.budget.search_iterations"
 """The one budget that decides what a score means."""
 
+COSTS = {"memory": "config.constraints.bits", "flash": "config.constraints.bits", "latency": "device"}
+"""What decides a cost besides the architecture, for those of which it is true. It counts for objectives."""
 
-def learn(runs: Sequence[str], recorder: Recorder) -> None:
+
+def learn(runs: Sequence[str], recorder: Recorder, objectives: Sequence[str]) -> None:
     """Copies the search trials of earlier `runs`, given by their directories, into the journal.
 
     Does nothing if it has them already. Raises RunDirectoryError as `earlier_trials`, before anything is
@@ -40,44 +43,53 @@ def learn(runs: Sequence[str], recorder: Recorder) -> None:
     """
     if not runs or recorder.state.learned:
         return
-    results = earlier_trials(runs, recorder.session.now)
+    results = earlier_trials(runs, recorder.session.now, objectives)
     numbered = [replace(result, trial=number) for number, result in enumerate(results, -len(results))]
     recorder.record(Learned(results=numbered))
     log.info("history: the search begins with %d trials of %d earlier run(s)", len(numbered), len(runs))
 
 
-def earlier_trials(runs: Sequence[str], now: Mapping[str, Any]) -> list[TrialResult]:
-    """The finished search trials of earlier runs, for a run with the environment `now`.
+def earlier_trials(
+    runs: Sequence[str], now: Mapping[str, Any], objectives: Sequence[str]
+) -> list[TrialResult]:
+    """The finished search trials of earlier runs, for a run with the environment `now` and these objectives.
 
     Raises RunDirectoryError if one of them is no run, has no trial, or differs in more than MAY_DIFFER.
     """
-    return [result for path in runs for result in _trials(Path(path).expanduser(), now)]
+    return [result for path in runs for result in _trials(Path(path).expanduser(), now, objectives)]
 
 
-def _trials(path: Path, now: Mapping[str, Any]) -> list[TrialResult]:
-    """The finished search trials of a run whose scores compare with those of the run `now`."""
+def _trials(path: Path, now: Mapping[str, Any], objectives: Sequence[str]) -> list[TrialResult]:
+    """The finished search trials of a run whose scores and costs compare with those of the run `now`."""
     state = RunState.replay(journal.events(RunDirectory(path).journal))
     before = recorded(state.starts)
     if before is None:
         raise RunDirectoryError(f"history: {path} is not the directory of a run; name one that has a journal")
     same, alike = same_data(before, now), used_alike(before, now)
+    decisive = {COMPARED, *(COSTS[cost] for cost in objectives if cost in COSTS)}
     differs = {
         name: text
         for name, text in changes(before, now).items()
-        if _matters(name, same=same) and name not in alike
+        if name in decisive or (_matters(name, same=same) and name not in alike)
     }
     if differs:
         raise RunDirectoryError(
-            f"history: the scores of {path} do not compare with those of this run: {in_words(differs)}; "
+            f"history: the trials of {path} do not compare with those of this run: {in_words(differs)}; "
             "use a run with the same settings, or leave it out"
         )
     if not state.searched:
         raise RunDirectoryError(f"history: {path} has no finished trial; leave it out")
+    unknown = {
+        cost for r in state.searched if r.score is not None for cost in objectives if r.costs[cost] is None
+    }
+    if unknown:
+        raise RunDirectoryError(
+            f"history: {path} does not say the {min(unknown)} of its networks, which is an objective; leave "
+            "it out"
+        )
     return state.searched
 
 
 def _matters(name: str, *, same: bool) -> bool:
     """Whether scores do not compare if the value of this name differs."""
-    if name == COMPARED:
-        return True
     return not (is_below(name, MAY_DIFFER) or is_harmless(name, same_data=same))

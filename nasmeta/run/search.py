@@ -54,7 +54,7 @@ def search(
         if retry_failed and state.failed:
             recorder.record(records.Retried(trials=state.failed))
         recorder.announce_start()
-        learn(composition.config.keys.history, recorder)
+        learn(composition.config.keys.history, recorder, composition.objectives)
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)
         strategy = replayed(trials)

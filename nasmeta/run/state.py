@@ -45,11 +45,12 @@ class RunState:
 
     learned: the trials of earlier runs. asked: the proposed trials by number. finished: the results by phase
     and trial. best: the best result of the search so far; of equal ones, the first. latencies: milliseconds
-    by architecture. uncountable: architectures whose cost cannot be counted. elapsed: seconds of wall time.
-    has_searched: whether the search phase is over. pruned: whether the run was last ended by the study of its
-    sweep. tested: the meta-test with which the run has ended; None if it goes on. ends: how often it has
-    ended. trained: the number of the latest result of each full training. continued: by phase and number, the
-    training of the same phase that a full training continued. retries: the failed trials to try again.
+    by architecture. uncountable: architectures whose cost cannot be counted. elapsed: seconds of wall time;
+    search_seconds: those of the search phase. has_searched: whether that is over. pruned: whether the run was
+    last ended by the study of its sweep. tested: the meta-test with which the run has ended; None if it goes
+    on. ends: how often it has ended. trained: the number of the latest result of each full training.
+    continued: by phase and number, the training of the same phase that a full training continued. retries:
+    the failed trials to try again.
     """
 
     def __init__(self, objectives: tuple[str, ...] = ()) -> None:
@@ -62,6 +63,7 @@ class RunState:
         self.latencies: dict[str, float] = {}
         self.uncountable: set[str] = set()
         self.elapsed = 0.0
+        self.search_seconds = 0.0
         self.has_searched = False
         self.pruned = False
         self.tested: Tested | None = None
@@ -80,7 +82,10 @@ class RunState:
 
     def apply(self, event: JournalEvent) -> None:
         """Takes the next event."""
-        self.elapsed = max(self.elapsed, event.elapsed)
+        passed = max(event.elapsed - self.elapsed, 0.0)
+        self.elapsed += passed
+        if not self.has_searched:
+            self.search_seconds += passed
         match event:
             case Started():
                 self.starts.append(event)

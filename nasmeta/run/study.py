@@ -117,6 +117,11 @@ def empty_study(settings: StudySettings, sampler: Any) -> Any:
     pruner = _made("pruner", settings.pruner)
     if len(directions) > 1 and settings.pruner["name"] != "NopPruner":
         raise ConfigError(f"hydra.sweeper.pruner: {settings.pruner['name']} is for one objective")
+    if list(settings.objectives) != ["score"] and settings.pruner["name"] != "NopPruner":
+        raise ConfigError(
+            f"hydra.sweeper.pruner: {settings.pruner['name']} sees scores, and the objective is "
+            f"{settings.objectives[0]}; use hydra.sweeper.objectives=[score]"
+        )
     return imported().create_study(
         study_name="nasmeta", directions=directions, sampler=sampler, pruner=pruner
     )

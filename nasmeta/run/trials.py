@@ -64,8 +64,10 @@ class Trials:
     @property
     def clock(self) -> float:
         """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
-        simulated = self.evaluators.search.simulated_time
-        return self.state.simulated_seconds if simulated else self.recorder.elapsed
+        if self.evaluators.search.simulated_time:
+            return self.state.simulated_seconds
+        since = 0.0 if self.state.has_searched else self.recorder.elapsed - self.state.elapsed
+        return self.state.search_seconds + since
 
     def start(self, plan: Plan) -> None:
         """Starts a planned training."""

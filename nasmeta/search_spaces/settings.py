@@ -121,13 +121,12 @@ class Setting:
         """The setting `key` with these values. A configured value inside a range is one of its levels."""
         if not isinstance(values, Range):
             levels = tuple(values)
-            return cls(key, levels, False, configured if configured in levels else levels[0])
+            return cls(key, levels, False, _nearest(levels, configured))
         assert isinstance(configured, int | float)
         numbers = values.values(integers=isinstance(configured, int))
         if values.low < configured < values.high:
             numbers = sorted({*numbers, configured})
-        nearest = min(numbers, key=lambda number: abs(number - configured))
-        return cls(key, tuple(numbers), True, nearest)
+        return cls(key, tuple(numbers), True, _nearest(numbers, configured))
 
     def near(self, value: Value) -> list[Value]:
         """The values that one edit of `value` may lead to, in a fixed order."""
@@ -141,6 +140,20 @@ class Setting:
         """The level that prints as `text`. Raises ArchitectureError if there is none."""
         levels = {printed(level): level for level in self.levels}
         return levels[tokens.name(self.key, text, levels)]
+
+
+def _nearest(levels: Sequence[Value], configured: Value) -> Value:
+    """The level that is the configured value or, among numbers, the nearest to it; else the first."""
+    if configured in levels:
+        return configured
+    numbers = [level for level in levels if _is_number(level)]
+    if not numbers or not _is_number(configured):
+        return levels[0]
+    return min(numbers, key=lambda number: abs(float(number) - float(configured)))
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def printed(value: Value) -> str:

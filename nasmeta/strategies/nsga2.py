@@ -89,12 +89,14 @@ class NSGA2(Strategy):
 
     def learn(self, history: Sequence[Outcome]) -> None:
         """Makes the best of another search the first parents, if it had enough trials for a population."""
+        self._earlier: list[Outcome] = []
         super().learn(history)
         if len(history) >= self.size:
-            self.parents = self._survivors(list(history))
+            self.parents = self._survivors(self._earlier)
 
     def _learn(self, told: Outcome) -> None:
-        """Does nothing: `learn` takes all trials at once."""
+        """Only notes the trial: `learn` takes all of them at once."""
+        self._earlier.append(told)
 
     def _tell(self, told: Outcome) -> None:
         self.children.append(told)

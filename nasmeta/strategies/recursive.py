@@ -61,8 +61,11 @@ class Recursive(Strategy):
         seed = integer(self.seed, "round", self._round)
         trials = (self.trials - self._asked) // (self.rounds - self._round + 1)
         strategy = self._make(context=replace(self._context, space=space, seed=seed, trials=trials))
-        strategy.learn([told for told in self.history if _contains(space, told.arch)])
+        strategy.learn(self._history_within(space))
         return strategy
+
+    def _history_within(self, space: SearchSpace[Any]) -> list[Outcome]:
+        return [told for told in self.history if _contains(space, told.arch)]
 
     def extend(self, trials: int) -> None:
         """Lets the rounds that are still to come share the added trials; the last one takes what is left."""
@@ -92,7 +95,7 @@ class Recursive(Strategy):
     def learn(self, history: Sequence[Outcome]) -> None:
         """Takes over trials for the first round and all later ones; there are no weights to inherit."""
         super().learn(history)
-        self.inner.learn(history)
+        self.inner.learn(self._history_within(self.inner.space))
 
     def _learn(self, told: Outcome) -> None:
         self.history.append(told)

@@ -8,9 +8,10 @@ space that declares its decisions (search_spaces/decisions.py).
 
 Deviations. The reward is the share of the scores so far that the new one beats (ties count half), not the
 accuracy or its cube: scores have no common scale, and a few networks that learn nothing would outweigh all
-others. A failed trial has reward 0. No architecture is evaluated twice: if a draw was proposed before, it
-trains nothing, and the next draw is from a hotter policy (logits divided by HEAT once more per repetition).
-One controller takes one step per tell, in the order of the tells.
+others. A failed trial has reward 0. A draw beyond a limit is evaluated as it is repaired, and rewarded for
+that. No architecture is evaluated twice: if a draw was proposed before, it trains nothing, and the next draw
+is from a hotter policy (logits divided by HEAT once more per repetition). One controller takes one step per
+tell, in the order of the tells.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -69,14 +70,15 @@ class Reinforce(Strategy):
 
         def draw() -> Any:
             nonlocal temperature
-            arch, drawn[arch] = self.controller.sample(rng, temperature)
+            arch, answers = self.controller.sample(rng, temperature)
+            drawn[arch] = drawn[None] = answers  # None: the latest
             if arch in self._seen:
                 temperature *= HEAT
             return arch
 
         arch = self.fresh(draw)
-        if arch in drawn:
-            self._answers[arch] = drawn[arch]
+        if arch in drawn or arch not in self._seen:  # what is not drawn is the latest draw, repaired
+            self._answers[arch] = drawn.get(arch, drawn[None])
         return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 
     def _tell(self, told: Outcome) -> None:

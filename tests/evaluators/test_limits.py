@@ -13,6 +13,7 @@ from nasmeta.config.schema import parse
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import RunFailed, TimedOut
 from nasmeta.evaluators.limits import limited
+from nasmeta.evaluators.zero_cost.proxies import PROXIES
 from nasmeta.networks import cost
 from nasmeta.run.composition import Composition
 from nasmeta.search_spaces.mlp import MlpSpace
@@ -56,6 +57,27 @@ def test_the_time_before_an_interruption_counts() -> None:
         stop()
     assert limited(lambda: True, 10.0)() is True
     assert limited(lambda: True, None)() is True
+
+
+def test_the_sample_that_a_vote_compares_with_takes_no_candidates_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(net: object) -> float:
+        time.sleep(0.02)
+        return 1.0
+
+    monkeypatch.setitem(PROXIES, "snip", slow)
+    vote = [
+        "evaluator=zero_cost",
+        "evaluator.proxy=vote",
+        "evaluator.voters=[snip]",
+        "evaluator.reference=100",
+    ]  # two seconds
+    composition = Composition.of(parse(composed([*TINY, *vote, "evaluator.max_seconds=1"]), trusted=True))
+    problem = composition.problem
+    evaluator, arch = composition.evaluator(problem), str(problem.space.initial())
+    iterations = composition.config.keys.budget.search_iterations
+    assert judged(evaluator, arch, iterations, tmp_path / "checkpoints" / "w.pt").reason is None
 
 
 @pytest.mark.parametrize("where", ["score", "proxy"])

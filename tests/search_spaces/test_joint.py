@@ -9,14 +9,17 @@ import pytest
 from pydantic import ValidationError
 
 from nasmeta.errors import ArchitectureError
+from nasmeta.networks.cost import measure_cost
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.search_spaces.joint import JointSpace, TunedArchitecture, joint
 from nasmeta.search_spaces.settings import LEVELS, Range, Setting, Value, nested
 from nasmeta.seeding import stream
+from nasmeta.task import TaskSpec
 from nasmeta.testing.search_spaces import SearchSpaceContract
 from nasmeta.testing.toy_space import ToySpace
 from tests.search_spaces.shipped import shipped
+from tests.search_spaces.tiny import tiny_conv
 
 RATE = Setting.of("meta_learner.inner_lr", Range(low=0.01, high=1.0, log=True), 0.4)
 STEPS = Setting.of("meta_learner.train_steps", Range(low=1, high=5), 1)
@@ -94,6 +97,23 @@ def test_the_configured_value_is_a_level(configured: float, default: float) -> N
     setting = Setting.of("x.y", Range(low=0.01, high=1.0, log=True), configured)
     assert setting.default == default
     assert setting.default in setting.levels
+
+
+@pytest.mark.parametrize(
+    ("levels", "configured", "default"),
+    [([0.1, 0.2], 0.4, 0.2), ([4, 1, 2], 3, 4), ([True, False], False, False), (["a", "b"], "c", "a")],
+)
+def test_of_choices_the_nearest_to_the_configured_value(levels: Any, configured: Any, default: Any) -> None:
+    assert Setting.of("x.y", levels, configured).default == default
+
+
+def test_settings_cost_nothing() -> None:
+    space = tiny_conv()
+    joint = JointSpace(space, (Setting.of("x.y", [1, 2], 1),))
+    task = TaskSpec("classification", (1, 14, 14), 5)
+    for arch in (space.initial(), space.reference()):
+        tuned = TunedArchitecture(arch, (("x.y", 2),))
+        assert measure_cost(joint, tuned, task, 8) == measure_cost(space, arch, task, 8)
 
 
 def test_settings_are_drawn_evenly(toy: JointSpace) -> None:

@@ -71,6 +71,16 @@ def test_each_round_starts_from_the_best_in_a_wider_space_and_remembers() -> Non
     assert first.stream(1).random() != second.stream(1).random()
 
 
+def test_the_first_round_learns_the_trials_of_its_part_of_the_space() -> None:
+    Spy.made.clear()
+    strategy = recursive(3, Spy, trials=14)
+    given = [Digits((0, 1, 0, 1)), Digits((5, 0, 0, 0)), Digits((1, 1, 1, 1))]
+    strategy.learn(
+        [Outcome(trial=n, arch=arch, score=0.5, iterations=5, costs={}) for n, arch in enumerate(given)]
+    )
+    assert [told.arch for told in Spy.made[0].told] == [given[0], given[2]]
+
+
 def test_what_a_round_leaves_goes_to_the_next() -> None:
     class Short(Spy):
         def _exhausted(self) -> bool:

@@ -64,6 +64,29 @@ def test_draws_are_as_frequent_as_it_says() -> None:
         assert draws.count(answers) / 1500 == pytest.approx(expected, abs=tolerance)
 
 
+def test_a_repaired_draw_moves_the_controller_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the draws are beyond a limit: their answers are those of the draw that was repaired."""
+    strategy = reinforce(space=tiny_conv(), trials=12, feasible=lambda arch: len(arch.blocks) == 1)
+    steps: list[Any] = []
+    monkeypatch.setattr(strategy.controller, "step", lambda answers, *_: steps.append(answers))
+    drawn: list[Any] = []
+    sample = strategy.controller.sample
+
+    def noted(*arguments: Any) -> Any:
+        found = sample(*arguments)
+        drawn.append(found)
+        return found
+
+    monkeypatch.setattr(strategy.controller, "sample", noted)
+    for _ in range(12):
+        proposal = strategy.ask()
+        assert proposal is not None
+        strategy.tell(told(proposal, 0.5))
+    assert len(steps) == 12
+    assert set(steps) <= {answers for _, answers in drawn}
+    assert any(len(arch.blocks) > 1 for arch, answers in drawn if answers in steps), "some were repaired"
+
+
 def test_heat_evens_the_policy_out() -> None:
     policy = controller()
     for _ in range(30):

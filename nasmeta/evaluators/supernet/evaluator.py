@@ -171,14 +171,15 @@ class Supernet(Evaluator):
         """
         problem = self.problem
         tuning = Resumable(path, lambda: self._tuning(state), arch, problem.seed, problem.save_seconds)
-        limit = limited(stop, self.max_seconds, spent=tuning.seconds)
+        earlier = tuning.seconds
+        limit = limited(stop, self.max_seconds, spent=earlier)
         tuning.run(self.finetune_iterations, lambda _: None, limit)
         batches = population_batches(problem.train, unseen, problem.meta_batch)
         adopt_population(problem.learner, state, batches)
         tuning.save()
         score = problem.judge(state, limit)
         late = tuning.training.late_loss() if self.finetune_iterations else None
-        return Judgement.of(score, train_seconds=tuning.seconds, train_loss=late)
+        return Judgement.of(score, train_seconds=tuning.seconds, train_loss=late, earlier_seconds=earlier)
 
     def _tuning(self, state: MetaState) -> MetaTraining:
         problem = self.problem

@@ -66,6 +66,8 @@ class ZeroCost(Evaluator):
         return "zero_cost trains nothing, so a candidate's score does not depend on the iterations"
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
+        if self.proxy == "vote":
+            self._load_sample(stop)  # all candidates share it, so it takes no candidate's time
         value = self.score(candidate.arch, limited(stop, self.max_seconds))
         if not math.isfinite(value):
             raise Diverged(f"{self.proxy} is {value}")
@@ -76,9 +78,7 @@ class ZeroCost(Evaluator):
         values = self._values(arch, stop)
         if self.proxy != "vote":
             return values[0]
-        if self._sample is None:
-            self._sample = self._draw_sample(stop)
-        return vote(values, self._sample)
+        return vote(values, self._load_sample(stop))
 
     def _values(self, arch: Any, stop: Stop) -> list[float]:
         if stop():
@@ -90,8 +90,10 @@ class ZeroCost(Evaluator):
             values.append(PROXIES[name](net))
         return values
 
-    def _draw_sample(self, stop: Stop) -> list[list[float]]:
-        """The voters' values of `reference` random architectures: [reference, voters]."""
-        rng = seeding.stream(self.problem.seed, "zero_cost", "reference")
-        space = self.problem.space.buildable(self.problem.task)
-        return [self._values(space.sample(rng), stop) for _ in range(self.reference)]
+    def _load_sample(self, stop: Stop) -> list[list[float]]:
+        """The voters' values of `reference` random architectures, [reference, voters], computed once."""
+        if self._sample is None:
+            rng = seeding.stream(self.problem.seed, "zero_cost", "reference")
+            space = self.problem.space.buildable(self.problem.task)
+            self._sample = [self._values(space.sample(rng), stop) for _ in range(self.reference)]
+        return self._sample
