@@ -122,6 +122,29 @@ def test_other_settings_are_refused(
     assert override.partition("=")[0] in error
 
 
+@pytest.mark.parametrize(
+    "objective, override, reason",
+    [
+        ("flash", "constraints.bits=8", "constraints.bits"),
+        ("memory", "constraints.bits=8", "constraints.bits"),
+        ("latency", "seed=1", "does not say the latency"),
+    ],
+)
+def test_costs_that_do_not_compare_are_refused_as_objectives(
+    objective: str,
+    override: str,
+    reason: str,
+    earlier: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    nsga2 = [*LEARNING["nsga2"], f"strategy.objectives=[{objective}]"]
+    assert reason in refused(tmp_path / "new", [*CHEAP, *nsga2, override, f"history=[{earlier}]"], capfd)
+    assert (
+        main(begun(tmp_path / "new", [*CHEAP, *LEARNING["evolution"], override, f"history=[{earlier}]"])) == 0
+    )
+
+
 def test_a_strategy_that_cannot_use_them_is_refused(
     earlier: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -144,6 +144,17 @@ def test_a_network_of_a_later_round_continues_its_own(whole: Composition, tmp_pa
     assert finals.chosen.network.train_seconds == 2.0, "of both rounds; 1.0 each"
 
 
+def test_every_network_counts_the_trainings_that_it_continues(tmp_path: Path) -> None:
+    constant = Composition.of(parse(composed([*TINY, "optimizer.schedule=constant"]), trusted=True))
+    jobs: list[Job] = []
+    for length in (4, FULL):
+        composition = with_budget(constant, final_seeds=2, final_iterations=length)
+        with trials_of(composition, tmp_path, judging(fixed(A=0.6), jobs)) as (trials, _, _):
+            everyone = train_in_rounds(trials, REFERENCE, [A], {})
+    assert [job.start is None for job in jobs] == [True] * 4 + [False] * 4
+    assert [r.train_seconds for finalist in everyone for r in finalist.results] == [2.0] * 4
+
+
 def test_the_mean_over_networks_decides_and_the_best_of_them_is_kept(
     whole: Composition, tmp_path: Path
 ) -> None:

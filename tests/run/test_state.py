@@ -44,6 +44,18 @@ def test_everything_that_has_happened_is_in_the_state() -> None:
     assert state.hopeless is None
 
 
+def test_the_search_phase_has_a_clock_of_its_own() -> None:
+    more = Started(event="extended", at=2.0, config={"seed": 0}, added={"budget.max_seconds": [9, 20]})
+    again = [more, asked(3), finished(3, 0.1, elapsed=16.5)]
+    assert RunState.replay(EVENTS).search_seconds == 9.5
+    state = RunState.replay([*EVENTS, *again])
+    assert (state.search_seconds, state.elapsed) == (12.0, 16.5)
+    state = RunState.replay(
+        [*EVENTS, *again, Searched(elapsed=17.0), finished(1, 0.2, "final", elapsed=30.0)]
+    )
+    assert (state.search_seconds, state.elapsed) == (12.5, 30.0)
+
+
 @pytest.mark.parametrize("cut", range(len(EVENTS) + 1))
 def test_live_and_replayed_runs_have_the_same_state(tmp_path: Path, cut: int) -> None:
     """Through the file: what was applied as it happened, and what is read back."""

@@ -152,6 +152,7 @@ def test_hydras_sweeps_are_optunas_distributions(sweep: str, ends: list[str]) ->
         ({"sampler": {"name": "BaseSampler"}}, "no BaseSampler"),
         ({"pruner": {"name": "PercentilePruner"}}, "pruner: PercentilePruner: .*percentile"),
         ({"pruner": "MedianPruner", "objectives": ["score", "flops"]}, "pruner: .*one objective"),
+        ({"pruner": "MedianPruner", "objectives": ["flops"]}, r"pruner: .*objectives=\[score\]"),
         ({"objectives": ["test_accuracy"]}, "objectives"),
         ({"n_trials": 0}, "n_trials"),
         ({"constraints": {"size": 3}}, "constraints"),
