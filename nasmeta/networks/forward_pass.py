@@ -17,9 +17,6 @@ Norm = Literal["batch", "group"]
 PIECEWISE_LINEAR: tuple[Activation, ...] = ("none", "relu")
 """Activations whose second derivative is 0."""
 
-MOST_NUMBERS = 2**31 - 1
-"""The most numbers of a task's map that Triton's kernels of batch norm reach, by offsets of 32 bits."""
-
 
 class Kernels(Enum):
     """What computes the layers; results are equal up to rounding.
@@ -61,15 +58,14 @@ class ForwardPass:
     def fuses(self, x: Tensor, activation: Activation, norm: Norm) -> bool:
         """Whether a norm of x computes `activation` and the pooling after it too, by kernels/triton/.
 
-        In a pass that is differentiated twice, that takes batch norm, a piecewise linear activation and the
-        moments of all rows. Group norms are those of images [n, C, H, W].
+        The size of x does not matter, since what follows asks with a map that may be pooled already. In a
+        pass that is differentiated twice, it takes batch norm, a piecewise linear activation and the moments
+        of all rows. Group norms are those of images [n, C, H, W].
         """
         if not self.triton or x.dtype not in (torch.float32, torch.bfloat16):
             return False
         if norm == "group":
             return self.group_norms and not self.twice and x.dim() == 4
-        if x.numel() // self.statistics.tasks > MOST_NUMBERS:
-            return False
         own = self.statistics.rows is None and not self.statistics.population
         enough = not self.twice or (own and activation in PIECEWISE_LINEAR)
         return not self.statistics.record and enough

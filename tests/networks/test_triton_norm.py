@@ -97,6 +97,22 @@ def test_values_and_derivatives_are_the_formulas(
 
 
 @needs_triton
+def test_maps_beyond_the_kernels_reach_are_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the pooled map, which the activation after it sees, would be within reach."""
+    from nasmeta.networks.kernels.triton import norm
+
+    layers = nn.Sequential(nn.BatchNorm2d(8), nn.MaxPool2d(2), nn.ReLU()).to(DEVICE)
+    adopt(layers, ForwardPass(triton=True))
+    x = torch.linspace(-9, 9, 32 * 8 * 144, device=DEVICE).sin().view(32, 8, 12, 12)
+    expected = layers(x)
+    monkeypatch.setattr(norm, "MOST_NUMBERS", x.numel() // 3)
+    monkeypatch.setattr(norm._NormActivationPool, "apply", None)
+    found = layers(x)
+    assert found.min() == 0
+    torch.testing.assert_close(found, expected)
+
+
+@needs_triton
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("shape", [(2, 5, 5, 7, 6, 4), (1, 2, 130, 3, 3, 1)], ids=str)
 def test_tiles_and_splits_change_nothing(shape: tuple[int, ...]) -> None:

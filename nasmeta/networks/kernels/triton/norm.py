@@ -46,6 +46,8 @@ from nasmeta.networks.kernels.triton import norm_kernels as kernels
 
 Moments = tuple[Tensor, Tensor]
 
+MOST_NUMBERS = 2**31 - 1
+"""The most numbers of a task that the kernels reach, by offsets of 32 bits. Torch computes larger ones."""
 TILE = 2048
 """How many numbers of a tensor a program holds at once."""
 SPLITS = 32
@@ -100,6 +102,8 @@ def norm_activation_pool(
     moments: means and variances [T, C] in float32 to normalize by instead; they count as constants.
     pooling: over windows of 2 x 2, which leave out the last of an odd number of rows or columns.
     """
+    if x[0].numel() > MOST_NUMBERS:
+        return reference(x.float(), gamma, beta, rows, eps, activation, pooling, moments).to(x.dtype)
     given = (channels_last(x), gamma.contiguous(), beta.contiguous())
     y: Tensor = _NormActivationPool.apply(*given, rows, eps, activation, pooling, moments)
     return y.permute(0, 1, 4, 2, 3)
