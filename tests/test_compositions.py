@@ -148,9 +148,11 @@ def test_a_wrong_combination_is_refused_with_a_reason() -> None:
         (["dataset=sinusoid", "meta_learner=protonet"], "meta_learner"),
         (["strategy=reinforce", *table], "nowhere.csv"),
         (["strategy=differentiable"], "ConvSpace.*search_space=nasbench201"),
-        (["strategy=hyperband", "evaluator=supernet"], "Hyperband .* Supernet"),
+        (["strategy=hyperband", "evaluator=supernet"], "hyperband .* supernet"),
         (["strategy=meta_differentiable", "search_space=darts"], "meta_learner=maml"),
         (["strategy=recursive", "strategy@strategy.inner=astar"], "strategy.inner"),
+        (["optimizer=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer.nesterov"),
+        (["augment=handwriting", "augment.quarter_turns=true", "meta_learner=finetune"], "quarter_turns"),
     ]:
         with pytest.raises(ConfigError, match=reason):
             Composition.of(parse(composed(overrides), trusted=False))
@@ -159,14 +161,14 @@ def test_a_wrong_combination_is_refused_with_a_reason() -> None:
 @pytest.mark.parametrize(
     "overrides,reason",
     [
-        ("evaluator=supernet", "Supernet"),
+        ("evaluator=supernet", "supernet"),
         (
             "evaluator=tabular evaluator.table=fewshot_conv evaluator.learner=protonet "
             "evaluator.dataset=strokes budget.search_iterations=100 budget.final_iterations=300",
-            "Tabular",
+            "tabular",
         ),
-        ("strategy=differentiable", "Differentiable"),
-        ("strategy=meta_differentiable meta_learner=maml", "MetaDifferentiable"),
+        ("strategy=differentiable", "differentiable"),
+        ("strategy=meta_differentiable meta_learner=maml", "meta_differentiable"),
     ],
 )
 def test_what_needs_one_process_is_refused_others(overrides: str, reason: str) -> None:

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.run.composition import Composition
+from nasmeta.runtime.device import wait
 from nasmeta.task import TaskBatch
 from nasmeta.training.cuda_graphs import recorded_predict
 from nasmeta.training.problem import Problem
@@ -130,22 +131,15 @@ def times(job: Callable[[], object], device: torch.device, seconds: float, repea
     """The seconds of each run, after two runs that warm up."""
     measured: list[float] = []
     for i in range(-2, 10**6):
-        _wait(device)
+        wait(device)
         start = time.perf_counter()
         job()
-        _wait(device)
+        wait(device)
         if i >= 0:
             measured.append(time.perf_counter() - start)
         if len(measured) >= repeats and sum(measured) >= seconds:
             break
     return measured
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _flops(job: Callable[[], object]) -> int:

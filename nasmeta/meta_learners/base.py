@@ -23,7 +23,7 @@ class MetaLearner(ABC):
     Instances hold options only; everything that is learned is in the MetaState.
 
     train_way: the number of classes in a training episode; None: as many as the task has.
-    batches_tasks: whether all tasks of a meta-batch are one training set.
+    batches_tasks: whether all tasks of a meta-batch are one training set, with a label for each class.
     second_order: whether inner steps are differentiated.
     descends: whether the meta-gradient is the derivative of a loss.
     records_training, records_predictions: whether a CUDA graph can record a meta-gradient, or predictions.

@@ -105,7 +105,7 @@ class EpisodicBatchNorm(nn.Module):
     def _normalized(self, x: Tensor, rows: int) -> Tensor:
         statistics, kernels = self.current.statistics, self.current.kernels
         if statistics.record:
-            variance, mean = torch.var_mean(x.detach(), dim=all_but_channels(x), correction=0)
+            variance, mean = torch.var_mean(_wide(x.detach()), dim=all_but_channels(x), correction=0)
             self.recorded.append((mean, variance))
         if statistics.population:
             return F.batch_norm(x, self.mean, self.variance, self.weight, self.bias, eps=self.eps)
@@ -125,7 +125,7 @@ class EpisodicBatchNorm(nn.Module):
     def _plain(self, x: Tensor, rows: int) -> Tensor:
         """The same by torch's own functions."""
         dims = [dim for dim in range(1, x.dim()) if dim != 2]
-        variance, mean = torch.var_mean(x[:, :rows], dim=dims, correction=0, keepdim=True)
+        variance, mean = torch.var_mean(_wide(x[:, :rows]), dim=dims, correction=0, keepdim=True)
         shape = [-1, *[1] * (x.dim() - 3)]
         scale = self.weight.view(shape) * torch.rsqrt(variance + self.eps)
         return torch.addcmul(self.bias.view(shape) - mean * scale, x, scale)
@@ -136,3 +136,8 @@ class EpisodicBatchNorm(nn.Module):
         moments = {"running_mean": self.mean, "running_var": self.variance}
         norm.load_state_dict({"weight": self.weight, "bias": self.bias, **moments}, strict=False)
         return norm if self.pool is None else nn.Sequential(norm, self.pool)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """x in at least float32: sums over a map need more digits than bfloat16 has."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -8,6 +8,7 @@ import torch
 
 from nasmeta.networks.forward_pass import ForwardPass
 from nasmeta.networks.layers import adopt, make_plain
+from nasmeta.runtime.device import wait
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.task import TaskSpec
 
@@ -30,7 +31,6 @@ def measure_latency(space: SearchSpace[Any], arch: Any, task: TaskSpec, device: 
         for _ in range(WARMUP + REPEATS):
             start = time.perf_counter()
             module(x)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            wait(device)
             seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds[WARMUP:])

@@ -67,7 +67,7 @@ class Network:
 
     def anneal(self, progress: float) -> None:
         """Tells a network that changes during the inner loop how far this thread's is, from 0 to 1."""
-        anneal = getattr(self._copy.module, "anneal", None)
+        anneal = getattr(self._running, "anneal", None)
         if anneal is not None:
             anneal(progress)
 
@@ -102,6 +102,11 @@ class Network:
         return outputs
 
     @property
+    def _running(self) -> nn.Module:
+        """The module that computes this thread's passes."""
+        return self.module if self.execution.compile else self._copy.module
+
+    @property
     def _copy(self) -> "_Copy":
         if not hasattr(self._copies, "own"):
             self._copies.own = _Copy(self.module, self.current)
@@ -121,8 +126,7 @@ class Network:
     def population(self) -> dict[str, Tensor]:
         """The mean and variance of each batch norm over everything recorded since the last call, by name."""
         moments = {}
-        recorders = self.module if self.execution.compile else self._copy.module
-        for name, norm in recorders.named_modules():
+        for name, norm in self._running.named_modules():
             if isinstance(norm, EpisodicBatchNorm) and norm.recorded:
                 means, variances = (torch.stack(part) for part in zip(*norm.recorded, strict=True))
                 mean = means.mean(0)

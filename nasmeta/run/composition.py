@@ -79,7 +79,13 @@ class Composition:
         if task.kind == "classification" and task.outputs < 2:
             raise ConfigError("task.way=1: a task needs at least 2 classes")
         learner.check(task)
-        config.build("augment").check(task)
+        augment = config.build("augment")
+        augment.check(task)
+        if augment.makes_classes and learner.batches_tasks:
+            raise ConfigError(
+                "augment.quarter_turns: a turned class is a new one, and this meta_learner has labels for "
+                "training classes alone; use augment.quarter_turns=false, or meta_learner=protonet"
+            )
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
         space = searched_space(config, config.build("search_space").within(task, keys.constraints.limits))

@@ -66,6 +66,14 @@ def kind(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def wait(device: torch.device) -> None:
+    """Waits until the device has done what it was told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 class Place:
     """A place on a GPU, which this process has by a file in `folder` that it locks.
 

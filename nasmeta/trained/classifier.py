@@ -30,6 +30,7 @@ from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.trained.labels import Label, as_array, as_labels
 from nasmeta.trained.meta_learned import MetaLearned
 from nasmeta.trained.ready import checkpoint_path
+from nasmeta.training.calibration import Calibration
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.unknown import Prototypes
 
@@ -198,8 +199,12 @@ class FewShotClassifier:
 
         Raises DataError as `fit` does.
         """
-        named = as_labels(labels)
-        right = [a == b for a, b in zip(self.predict(images).tolist(), named, strict=True)]
+        named, given = as_labels(labels), self.predict(images).tolist()
+        if len(given) != len(named):
+            raise DataError(
+                f"score: {len(given)} images and {len(named)} labels; give one label for each image"
+            )
+        right = [a == b for a, b in zip(given, named, strict=True)]
         return float(np.average(right, weights=sample_weight))
 
     def predict_proba(self, images: Pictures) -> NDArray[np.float32]:
@@ -286,15 +291,20 @@ class FewShotClassifier:
         return network.plain_body(state.parameters, state.statistics).eval().requires_grad_(False)
 
     @property
+    def calibration(self) -> Calibration:
+        """What was fitted to the network on meta-validation tasks."""
+        return self._meta_learned.calibration
+
+    @property
     def threshold(self) -> float | None:
         """The distance beyond which an image belongs to no class; None if it was not calibrated."""
-        return self._meta_learned.calibration.threshold
+        return self.calibration.threshold
 
     @property
     def temperature(self) -> float:
         """What the logits are divided by, for as many examples as the classes have; before `fit`, for one."""
         scatter = 2.0 if self._support is None else float((1 + 1 / self._support[1].bincount()).mean())
-        return self._meta_learned.calibration.temperature_at(scatter)
+        return self.calibration.temperature_at(scatter)
 
     def _fitted(self) -> tuple[Tensor, Tensor]:
         if self._support is None:

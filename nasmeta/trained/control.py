@@ -8,6 +8,8 @@ architecture adapts to every task, the single architecture that it stands for (`
 the 4-conv is as large as that. Differences are paired by task.
 """
 
+import hashlib
+import json
 import math
 from bisect import bisect_left
 from collections import Counter
@@ -17,6 +19,8 @@ from typing import Any
 
 from nasmeta import seeding
 from nasmeta.config.keys import BudgetConfig, ConstraintsConfig
+from nasmeta.config.schema import Config
+from nasmeta.datasets import contents
 from nasmeta.errors import RunFailed
 from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.state import MetaState
@@ -33,6 +37,7 @@ from nasmeta.trained.meta_test import MetaTest
 from nasmeta.training.best_iterate import KeepBest
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop, ci95
+from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
 from nasmeta.trial import Cost, Job, Limits
 
@@ -45,6 +50,12 @@ LOOKED_AT = 20
 
 EXECUTION = ("device=", "precision=", "task_parallel=", "task_chunk=", "compile=", "cuda_graphs=", "kernels=")
 """Overrides that say how numbers are computed, but not which; they also apply to the trainings."""
+
+DECISIVE = (
+    *("seed", "task", "batch_norm", "augment", "meta_learner", "optimizer", "search_space", "constraints"),
+    "budget",
+)
+"""The parts of a configuration that decide how the networks are trained, besides the data."""
 
 TRAINING: tuple[Split, ...] = ("train", "valid")
 
@@ -81,8 +92,8 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     """Trains the networks that the checkpoint is compared with, and tests all on its meta-test tasks.
 
     The networks are trained like the checkpoint, on its data and by its configuration. Trainings are kept in
-    `control/` next to the checkpoint, and are resumed if they are found there. Overrides apply to the test
-    only, except for those of EXECUTION.
+    `control/` next to the checkpoint, and are resumed if they are found there, under a name that has a digest
+    of both. Overrides apply to the test only, except for those of EXECUTION.
 
     Returns `rows` (see Row), `tasks` (their number), and `architectures`: for an adaptive checkpoint, how
     many of the first test tasks took each architecture. Raises DataError if the training data is not at hand.
@@ -100,18 +111,26 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
         dataset=own_data(stored, [test.config, own_config], TRAINING),
         device=pick(keys.device, keys.precision),
     )
-    folder = stored.path.parent / "control"
+    folder, mark = stored.path.parent / "control", _mark(stored, own_config)
     files.make_folder(folder, inside=folder.parent)
     own = Rival(problem.space, problem.space.parse(stored.arch))
     first = test.score(state, stop)
     rows = [_row("checkpoint", own, state.task, first, first)]
     for name, rival in rivals_of(own, state, keys.constraints, problem.seed).items():
-        rival_state = _trained(problem, rival, keys.budget, folder / f"{name}.pt", stop)
+        rival_state = _trained(problem, rival, keys.budget, folder / f"{name}-{mark}.pt", stop)
         adopt_training_population(stored, test.learner, rival_state, test.config)
         rival_state = test.learner.with_num_classes(rival_state, state.task.outputs)
         rows.append(_row(name, rival, state.task, test.score(rival_state, stop), first))
     counts = _architectures(test)
     return {"rows": [asdict(row) for row in rows], "tasks": first.tasks, "architectures": counts}
+
+
+def _mark(stored: TrainedNetwork, config: Config) -> str:
+    """A digest of what decides the trainings besides their architectures: settings and data."""
+    values = config.to_dict()
+    data = contents.plain({split: stored.data[split] for split in TRAINING})
+    text = json.dumps([{key: values[key] for key in DECISIVE}, data], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def rivals_of(own: Rival, state: MetaState, limits: ConstraintsConfig, seed: int) -> dict[str, Rival]:

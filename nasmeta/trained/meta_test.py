@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,19 @@ class MetaTest:
         own = not any(key.split(".")[0] == "dataset" for key in typed - {"dataset.root"})
         changed = _changed(stored, config, now, shot_is_typed="task.shot" in typed) if own else None
         return cls(stored, config, network.learner, data, state, seen, changed)
+
+    @property
+    def network(self) -> TrainedNetwork:
+        """The stored network; if this learner answers otherwise, without calibration and with a warning."""
+        own = configured(self.stored, [])
+        alike = own.groups["meta_learner"] == self.config.groups["meta_learner"]
+        if self.stored.calibration is None or (alike and own.keys.batch_norm == self.config.keys.batch_norm):
+            return self.stored
+        log.warning(
+            "probabilities and unknown classes are not calibrated: %s was, by other settings of its learner",
+            self.stored.path,
+        )
+        return replace(self.stored, calibration=None)
 
     def sampler(self) -> EpisodeSampler:
         """The meta-test tasks."""

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nasmeta.errors import ConfigError
 from nasmeta.runtime import plain_optimizers
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -140,7 +141,15 @@ def rmsprop(
 def sgd(
     *, lr: Rate, momentum: Share, nesterov: bool, weight_decay: Decay, schedule: Schedule, warmup: Share
 ) -> OuterOptimizer:
-    """Stochastic gradient descent. With lr 1 and a linear schedule it is Reptile's own outer step."""
+    """Stochastic gradient descent. With lr 1 and a linear schedule it is Reptile's own outer step.
+
+    Raises ConfigError for Nesterov's momentum without momentum.
+    """
+    if nesterov and not momentum:
+        raise ConfigError(
+            "optimizer.nesterov: is a kind of momentum, and optimizer.momentum is 0; use "
+            "optimizer.nesterov=false, or more momentum"
+        )
     return _outer(
         plain_optimizers.SGD,
         lr,

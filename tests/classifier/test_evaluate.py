@@ -340,6 +340,22 @@ def test_without_the_training_data_there_are_no_population_statistics(
     assert evaluated(capfd, run, f"dataset.root={images}")["batch_norm"] == "support"
 
 
+def test_checkpoints_in_one_folder_have_controls_of_their_own(
+    protonet: Path, images: Path, tmp_path: Path, capfd: CAPTURE
+) -> None:
+    """What was trained for another checkpoint is not taken for this one's, whatever the architecture."""
+    saved = checkpoint.load(protonet / "best.pt")
+    own = saved["config"] | {"dataset": saved["config"]["dataset"] | {"root": str(images)}}
+    first = changed(protonet, tmp_path, config=own)
+    alone = evaluated(capfd, first, "--control")["control"]
+    changed(protonet, tmp_path, config=own | {"optimizer": own["optimizer"] | {"lr": 1e-6}})
+    other = evaluated(capfd, first, "--control")["control"]
+    rows = [{row["name"]: row["loss"] for row in each["rows"]} for each in (alone, other)]
+    assert rows[0]["checkpoint"] == rows[1]["checkpoint"]
+    assert rows[0]["four_conv"] != rows[1]["four_conv"]
+    assert len(list((tmp_path / "control").glob("four_conv-*.pt"))) == 2
+
+
 def test_the_control_is_trained_on_the_data_of_the_checkpoint(
     protonet: Path, images: Path, tmp_path: Path, capfd: CAPTURE
 ) -> None:
@@ -352,7 +368,8 @@ def test_the_control_is_trained_on_the_data_of_the_checkpoint(
     rows = {row["name"]: row for row in result["control"]["rows"]}
     assert rows.keys() == {"checkpoint", "random", "four_conv"}
     assert rows["checkpoint"]["accuracy"] == result["accuracy"]
-    kept = Weights.read(tmp_path / "control" / "random.pt")
+    (file,) = (tmp_path / "control").glob("random-*.pt")
+    kept = Weights.read(file)
     assert kept.statistics == {}, "trained under the checkpoint's own policy"
     assert kept.arch == rows["random"]["arch"]
     again = evaluated(capfd, run, "--control", "batch_norm=running", "seed=7")

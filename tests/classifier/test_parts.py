@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ from nasmeta import seeding
 from nasmeta.cli.main import main
 from nasmeta.errors import ConfigError
 from nasmeta.trained.classifier import FewShotClassifier
-from nasmeta.trained.export.parts import FEW_SHOT, Prototypes, check_parts
+from nasmeta.trained.export.onnx import Onnx
+from nasmeta.trained.export.parts import FEW_SHOT, Prototypes, check_parts, write_parts
+from nasmeta.trained.meta_test import MetaTest
 from nasmeta.training import unknown as unknowns
+from nasmeta.training.calibration import Calibration
 from tests.classifier.pictures import files
 from tests.classifier.test_export import onnx_session, support, untrained
 
@@ -36,7 +40,7 @@ int main(void)
     for (int c = 0; c < classes.classes; c++) printf(" %.9g", probabilities[c]);
     classes.threshold = 0;
     return few_shot_unknown{suffix}(&classes, {asked}) ||
-           few_shot_add(&(few_shot){{1, 0, 0, NULL, NULL, 1, 0, 1, 0, 0}}, query, 1) != -1;
+           few_shot_add(&(few_shot){{1, 0, 0, NULL, NULL, 1, 0, 1, 0, 0, 0}}, query, 1) != -1;
 }}
 """
 
@@ -59,7 +63,15 @@ def test_c_answers_as_python_does(unknown: bool, int8: bool, cosine: bool, tmp_p
     distances = unknowns.Prototypes(centres, 1 + 1 / torch.tensor([1, 4, 3])).distances(q[None])
     threshold = float(distances.min()) * (0.99 if unknown else 1.01)
     prototypes = Prototypes(
-        ('na"ïve?', "b"), known, (1, 4), SCALE, ZERO, SHARPNESS, cosine, threshold=threshold
+        ('na"ïve?', "b"),
+        known,
+        (1, 4),
+        SCALE,
+        ZERO,
+        SHARPNESS,
+        scatter=None if cosine else 1.5,
+        cosine=cosine,
+        threshold=threshold,
     )
     (tmp_path / "classes.h").write_text(prototypes.header())
     text = PROGRAM.format(
@@ -78,7 +90,9 @@ def test_c_answers_as_python_does(unknown: bool, int8: bool, cosine: bool, tmp_p
     place, best, name, outside, *probabilities = subprocess.check_output([tmp_path / "main"]).decode().split()
 
     closeness = torch.cosine_similarity(q[None], centres) if cosine else -(q - centres).square().sum(1)
-    expected = (SHARPNESS * closeness).softmax(0).numpy()
+    scatter = sum(1 + 1 / n for n in (1, 4, 3)) / 3
+    sharpness = SHARPNESS if cosine else SHARPNESS / Calibration(1.0, scatter=1.5).temperature_at(scatter)
+    expected = (sharpness * closeness).softmax(0).numpy()
     assert (int(place), int(best), name, bool(int(outside))) == (2, expected.argmax(), 'na"ïve?', unknown)
     assert np.allclose([float(p) for p in probabilities], expected, rtol=1e-4, atol=1e-7)
 
@@ -89,6 +103,34 @@ def test_c_answers_as_python_does(unknown: bool, int8: bool, cosine: bool, tmp_p
 def test_a_learner_without_prototypes_is_refused(overrides: list[str], match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         check_parts(untrained("search_space=conv_small", *overrides))
+
+
+def test_another_policy_is_not_calibrated(running: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = MetaTest.of(running, [], trusted=False)
+    assert own.network.calibration is not None
+    assert not caplog.text
+    other = MetaTest.of(running, ["batch_norm=support"], trusted=False)
+    assert other.network.calibration is None
+    assert "not calibrated" in caplog.text
+    classifier = FewShotClassifier.of(other.network, other.learner, other.state)
+    assert (classifier.threshold, classifier.temperature) == (None, 1.0)
+
+
+@pytest.mark.extra("onnx")
+@pytest.mark.parametrize("distance, threshold", [("cosine", 0), ("euclidean", 5)])
+def test_cosines_tell_no_unknown_class(
+    distance: str, threshold: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their threshold is of embeddings of length one, and the means are of raw embeddings."""
+    overrides = ["search_space=conv_small", "batch_norm=running", f"meta_learner.distance={distance}"]
+    classifier = untrained(*overrides)
+    calibrated = replace(classifier._meta_learned, calibration=Calibration(1.0, threshold=5.0))
+    classifier._meta_learned = calibrated
+    check_parts(classifier)
+    assert ("no unknown classes" in caplog.text) == (distance == "cosine")
+    write_parts(classifier, tmp_path / "parts", Onnx(), {}, None)
+    written = (tmp_path / "parts" / "classes.h").read_text().rstrip().rpartition(", ")[2]
+    assert float(written.removesuffix("f};")) == threshold
 
 
 @pytest.mark.extra("onnx")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nasmeta.errors import DataError
 from nasmeta.trained.classifier import FewShotClassifier
 from tests.classifier.pictures import files
 
@@ -40,6 +41,8 @@ def test_the_score_is_the_accuracy(root: Path, maml: Path) -> None:
     right = [a == b for a, b in zip(classifier.predict(queries), labels, strict=True)]
     assert 0 < classifier.score(queries, labels) == np.mean(right) < 1
     assert classifier.score(queries, labels, sample_weight=right) == 1
+    with pytest.raises(DataError, match=f"score: {len(queries)} images and 1 labels"):
+        classifier.score(queries, labels[:1])
 
 
 @pytest.mark.parametrize("labels", [["b", "a"], [2, 1], [0.5, 2.5], ["b", 1], [True, False]], ids=str)

@@ -122,7 +122,7 @@ def test_the_control_compares_on_the_same_tasks(
         assert row["difference"] == pytest.approx(gap)
     counts = told["control"]["architectures"]
     assert sum(counts.values()) == (4 if adaptive else 0)
-    files = {path.stem for path in (unbroken / "control").glob("*.pt")}
+    files = {path.stem.partition("-")[0] for path in (unbroken / "control").glob("*.pt")}
     assert files == set(rows) - {"checkpoint"}
 
 
@@ -134,16 +134,16 @@ def test_what_the_control_trained_is_not_trained_again(
     assert main(["evaluate", str(unbroken), "--control"]) == 0
     assert "four conv" in capsys.readouterr().out
     # Another shot is for the test alone.
-    kept = (unbroken / "control" / "random.pt").read_bytes()
+    (file,) = (unbroken / "control").glob("random-*.pt")
+    kept = file.read_bytes()
     assert main(["evaluate", str(unbroken), "task.shot=2", "budget.test_tasks=3", "--control", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["control"]["tasks"] == 3
-    assert (unbroken / "control" / "random.pt").read_bytes() == kept
-    for path in (unbroken / "control").glob("random.*"):
+    assert file.read_bytes() == kept
+    for path in (unbroken / "control").glob("random-*"):
         path.unlink()
     assert main(["evaluate", str(unbroken), "task.shot=2", "--control", "--json"]) == 0
     again, first = (
-        torch.load(source, weights_only=True)["training"]["parameters"]
-        for source in (unbroken / "control" / "random.pt", io.BytesIO(kept))
+        torch.load(source, weights_only=True)["training"]["parameters"] for source in (file, io.BytesIO(kept))
     )
     assert all(torch.equal(again[key], first[key]) for key in first)
-    assert torch.load(unbroken / "control" / "random.pt", weights_only=True)["finished"]
+    assert torch.load(file, weights_only=True)["finished"]

@@ -139,6 +139,8 @@ def test_photo_mirrors_crops_and_keeps_colours_in_proportion() -> None:
     factor = darker.amax((-3, -2, -1)) / (images * 0.6).amax((-3, -2, -1))
     assert 0.5 <= float(factor.min()) < 0.55
     assert 1.45 < float(factor.max()) <= 1.5
+    whole = Photo(**PLAIN | {"max_aspect": 2.0}).apply(images, contract.draws())
+    assert (whole - images).abs().max() < 1e-5, "with all of its area, a crop has the image's own sides"
     crop = Photo(**PLAIN | {"min_area": 0.25}).apply(images, contract.draws())
     grown = crop.sum((-2, -1)) / images.sum((-2, -1))
     assert float(grown.max()) > 1.5, "a part of the image is enlarged"

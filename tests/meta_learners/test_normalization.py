@@ -161,6 +161,28 @@ def test_population(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
     torch.testing.assert_close(torch.cat([ours(part) for part in x.chunk(12)]), norm(x))
 
 
+@pytest.mark.parametrize(
+    "statistics", [Statistics(record=True), Statistics(tasks=2, rows=3)], ids=["all", "rows"]
+)
+def test_moments_of_half_precision_are_summed_in_single(statistics: Statistics) -> None:
+    """bfloat16 has eight bits, which a mean over a map needs beyond those of a number."""
+    network = Network(nn.ModuleDict({"body": nn.BatchNorm2d(5)}))
+    ours, generator = network.norms[0], torch.Generator().manual_seed(0)
+    ours.current.statistics, ours.current.kernels = statistics, Kernels.PLAIN
+    x = (20 + torch.randn(8, 5, 6, 6, generator=generator)).bfloat16()
+    y = ours(x)
+    if statistics.record:
+        variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
+        moments = network.population()
+        torch.testing.assert_close(moments["body.mean"], mean)
+        torch.testing.assert_close(moments["body.variance"], variance)
+        return
+    for task, found in zip(x.float().chunk(2), y.chunk(2), strict=True):
+        variance, mean = (m[:, None, None] for m in torch.var_mean(task[:3], (0, 2, 3), correction=0))
+        expected = (task - mean) * (variance + ours.eps).rsqrt()
+        torch.testing.assert_close(found, expected.bfloat16(), rtol=2**-7, atol=2**-7)
+
+
 def test_names_and_weights_stay() -> None:
     module = conv_network()
     before = dict(module.named_parameters())

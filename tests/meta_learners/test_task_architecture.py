@@ -13,6 +13,7 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
 from nasmeta.meta_learners.maml import Maml
 from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names, plain_state
+from nasmeta.networks import network
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
@@ -228,6 +229,19 @@ def test_every_thread_anneals_its_own_copy() -> None:
     for other in results[1:]:
         for name, value in results[0].items():
             torch.testing.assert_close(value, other[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_compiled_network_anneals_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`evaluate compile=true` takes such a checkpoint; what is compiled is the module of all threads."""
+    monkeypatch.setattr(network, "_compile", lambda: torch.func.functional_call)
+    one = problem("meta_learner=fomaml", "meta_learner.train_steps=3", "strategy.temperature_end=0.01")
+    state, batch = one.initial_state(ADAPTIVE), one.train.batch(0, 2)
+    state.network.execution = replace(state.network.execution, task_parallel="loop")
+    plain, _ = one.learner.meta_gradient(state, batch, 0)
+    state.network.execution = replace(state.network.execution, compile=True)
+    compiled, _ = one.learner.meta_gradient(state, batch, 0)
+    for name, value in plain.items():
+        torch.testing.assert_close(value, compiled[name], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,9 @@ class Draws:
 class Augmentation(ABC):
     """The base class of augmentations. Support and query images are changed alike; labels stay."""
 
+    makes_classes = False
+    """Whether changed images may be of a new class."""
+
     def check(self, task: TaskSpec) -> None:
         """Raises ConfigError if inputs of `task` cannot be augmented: by default, if they are no images."""
         if len(task.input_shape) != 3:

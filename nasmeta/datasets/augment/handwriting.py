@@ -40,6 +40,7 @@ class Handwriting(Augmentation):
     ) -> None:
         self._rotation, self._shear, self._scale = radians(rotation), shear, scale
         self._translation, self._elastic, self._quarter_turns = translation, elastic, quarter_turns
+        self.makes_classes = quarter_turns
         self._changes = any((rotation, shear, scale, translation, elastic, quarter_turns))
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:

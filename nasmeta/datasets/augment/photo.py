@@ -20,10 +20,10 @@ class Photo(Augmentation):
     """A random resized crop, a mirror image, and changes of brightness, contrast and saturation.
 
     min_area: a crop has at least this share of the image's area. max_aspect: the crop is at most so many
-    times wider than high, or higher than wide; it is scaled to the image's size (Szegedy et al., "Going
-    deeper with convolutions", CVPR 2015). flip: the share of images that are mirrored. brightness, contrast,
-    saturation: the factor of each lies within 1 plus or minus this; 0 leaves it as it is. Saturation does
-    nothing to grey images.
+    times wider than high, or higher than wide, as far as it fits into the image; it is scaled to the image's
+    size (Szegedy et al., "Going deeper with convolutions", CVPR 2015). flip: the share of images that are
+    mirrored. brightness, contrast, saturation: the factor of each lies within 1 plus or minus this; 0 leaves
+    it as it is. Saturation does nothing to grey images.
     """
 
     def __init__(
@@ -48,8 +48,11 @@ class Photo(Augmentation):
     def _cropped(self, images: Tensor, draws: Draws) -> Tensor:
         each = images.shape[:3]
         area = draws.uniform(self._min_area, 1, each)
-        aspect = draws.uniform(-self._max_log_aspect, self._max_log_aspect, each).exp()
-        sides = torch.stack([area * aspect, area / aspect], dim=-1).sqrt().clamp_max(1)  # width, height
+        widest = (-area.log()).clamp_max(
+            self._max_log_aspect
+        )  # beyond it, a side would be longer than the image's
+        aspect = (draws.uniform(-1, 1, each) * widest).exp()
+        sides = torch.stack([area * aspect, area / aspect], dim=-1).sqrt()  # width, height
         shift = draws.uniform(-1, 1, (*each, 2)) * (1 - sides)
         mirrored = draws.uniform(0, 1, each) < self._flip
         sides = torch.stack([sides[..., 0].where(~mirrored, -sides[..., 0]), sides[..., 1]], dim=-1)

@@ -94,7 +94,7 @@ class Supernet(Evaluator):
         only = self.problem.search_iterations
         if iterations == only:
             return None
-        return f"Supernet judges every candidate at budget.search_iterations={only}"
+        return f"supernet judges every candidate at budget.search_iterations={only}"
 
     def _judge(self, candidate: Candidate, report: Report, stop: Stop) -> Judgement:
         began = time.monotonic()

@@ -47,19 +47,13 @@ class Accuracies:
         return f"float {full}, int8 {int8}, difference {difference} ({tasks})"
 
 
-def pixels_of(inputs: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The pixels [n, C, H, W] uint8 of which `Preprocessing.normalize` made these inputs."""
-    mean, std = (torch.tensor(each)[:, None, None] for each in (preprocessing.mean, preprocessing.std))
-    return ((inputs * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-
-
 def training_images(test: MetaTest, preprocessing: Preprocessing) -> Tensor:
     """Pixels [n, C, H, W] of images that the network was meta-trained on. Raises a UserError without them."""
     data = dataset(test.stored, test.config, TRAIN)
     cpu, seed = torch.device("cpu"), test.config.keys.seed
     batch = episodes(test.config, data, test.learner, "train", cpu, seed).unaugmented.batch(0, TASKS_AT_ONCE)
     images = batch.query_x.flatten(0, 1)
-    return pixels_of(images[:: max(1, len(images) // IMAGES)][:IMAGES], preprocessing)
+    return preprocessing.pixels(images[:: max(1, len(images) // IMAGES)][:IMAGES])
 
 
 def accuracies(
@@ -83,7 +77,7 @@ def accuracies(
         if body is not None:
             assert isinstance(test.learner, TaskHead), "others have no body of all tasks"
             images = torch.cat([support, queries])
-            embedded = body(images), torch.from_numpy(session(pixels_of(images, preprocessing))[-1])
+            embedded = body(images), torch.from_numpy(session(preprocessing.pixels(images))[-1])
             logits = [
                 test.learner.answers(
                     state, e[None, : len(support)], labels[None], e[None, len(support) :], keys.task.way
@@ -92,8 +86,8 @@ def accuracies(
             ]
         else:
             network = test.learner.adapt(state, support, labels)
-            run = converted(network, pixels_of(support, preprocessing))
-            logits = [network(queries), torch.from_numpy(run(pixels_of(queries, preprocessing))[0])]
+            run = converted(network, preprocessing.pixels(support))
+            logits = [network(queries), torch.from_numpy(run(preprocessing.pixels(queries))[0])]
         for found, each in zip((full, int8), logits, strict=True):
             found.append((each.argmax(-1) == answers).double().mean())
     return Accuracies(torch.stack(full), torch.stack(int8), keys.task.way, keys.task.shot)

@@ -19,6 +19,7 @@ typedef struct {
     float scale;       /* an int8 number q of an embedding means (q - zero) * scale */
     int zero;
     float sharpness; /* what distances, or cosines, are multiplied by before the softmax */
+    float scatter;   /* the mean of 1 + 1/examples that this is for, which other examples change; 0: none does */
     int cosine;      /* 1: compare directions; 0: compare by the squared distance */
     float threshold; /* of the squared distance from any class, beyond which an image is unknown; 0: none */
 } few_shot;
@@ -82,11 +83,16 @@ static inline int few_shot_classify_any(const few_shot *known, const float *real
                                         float *probabilities)
 {
     int best = -1;
-    float sum = 0, highest = 0;
+    float sum = 0, highest = 0, sharpness = known->sharpness, scatter = 0;
+    /* Distances from the mean of n examples grow with 1 + 1/n. */
+    for (int c = 0; c < known->classes; c++)
+        scatter += (1 + 1.0f / known->examples[c]) / known->classes;
+    if (known->scatter > 0 && known->classes > 0)
+        sharpness *= known->scatter / scatter;
     for (int c = 0; c < known->classes; c++) {
         float closeness = known->cosine ? few_shot_cosine(known, real, quantized, c)
                                         : -few_shot_distance(known, real, quantized, c);
-        float logit = known->sharpness * closeness;
+        float logit = sharpness * closeness;
         probabilities[c] = logit;
         if (best < 0 || logit > highest) {
             best = c;

@@ -3,6 +3,7 @@
 `few_shot.h` is C that adds a class from embeddings and classifies; `classes.h` holds prototypes for it.
 """
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from nasmeta.trained.export.format import Format
 ROOM = 16
 """How many classes `classes.h` has room for, unless more are known."""
 
+log = logging.getLogger(__name__)
+
 FEW_SHOT = Path(__file__).with_name("few_shot.h")
 
 
@@ -38,6 +41,7 @@ class Prototypes:
     scale: float
     zero: int
     sharpness: float
+    scatter: float | None
     cosine: bool
     threshold: float | None
 
@@ -47,7 +51,8 @@ class Prototypes:
         rows = "".join(f"    {{{', '.join(f'{x:.8e}f' for x in row)}}},\n" for row in self.means.tolist())
         examples = ", ".join(map(str, self.examples))
         names = ", ".join(f'"{_escaped(name)}"' for name in self.names)
-        numbers = f"{_number(self.scale)}, {self.zero}, {_number(self.sharpness)}"
+        sharpness = f"{_number(self.sharpness)}, {_number(self.scatter or 0)}"
+        numbers = f"{_number(self.scale)}, {self.zero}, {sharpness}"
         return (
             '#include "few_shot.h"\n\n'
             f"#define FEW_SHOT_FEATURES {features} /* numbers of an embedding */\n\n"
@@ -66,6 +71,10 @@ def check_parts(classifier: FewShotClassifier) -> None:
     if not isinstance(learner, ProtoNet):
         name = option_of("meta_learner", learner)
         raise ConfigError(f"--parts: {name} has no prototypes; meta-learn with meta_learner=protonet")
+    if learner.cosine:
+        log.warning(
+            "classes.h tells no unknown classes: meta_learner.distance=cosine has no prototypes for that"
+        )
     _ = classifier.body  # raises if it depends on the task
 
 
@@ -97,9 +106,11 @@ def write_parts(
             np.array(means, np.float32).reshape(-1, session(blank)[-1].shape[1]),
             tuple(map(len, support.values())),
             *format.scale(file.read_bytes()),
-            sharpness=float(learner.sharpness(classifier.state)) / classifier.temperature,
+            sharpness=float(learner.sharpness(classifier.state)) / classifier.calibration.temperature,
+            scatter=classifier.calibration.scatter,
             cosine=learner.cosine,
-            threshold=classifier.threshold,
+            # The threshold is for means of embeddings of length one; the prototypes here are of raw ones.
+            threshold=None if learner.cosine else classifier.calibration.threshold,
         )
         (made / "classes.h").write_text(known.header())
         (made / "few_shot.h").write_text(FEW_SHOT.read_text())
