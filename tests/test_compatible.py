@@ -36,7 +36,7 @@ TINY = [
         "budget.final_tasks=2",
         "budget.test_tasks=2",
     ),
-    *("budget.final_iterations=1", "budget.final_candidates=1", "logger=none", "progress=false"),
+    *("budget.final_iterations=3", "budget.final_candidates=1", "logger=none", "progress=false"),
 ]
 OPTIONS = {
     "differentiable": ["strategy.epoch_iterations=1"],
