@@ -51,7 +51,8 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     plan.study, options.overrides = with_more_trials(plan.study, rest, len(plan.jobs))
 
     def config_of(overrides: list[str]) -> dict[str, Any]:
-        return recomposed(overrides, plan.options, trusted=options.trust_code).to_dict()
+        whole = [*plan.search_path, *overrides]
+        return recomposed(whole, plan.options, trusted=options.trust_code).to_dict()
 
     more = list[Job]()
     if plan.total is not None and plan.study is None:
@@ -106,7 +107,9 @@ def _resume_run(
     if options.retry_failed and not state.failed:
         log.info("%s: no trial has failed, so none is tried again", path)
     retry = options.retry_failed
-    summary = finished.result(directory, state, config, options.overrides, retry_failed=retry)
+    summary = finished.result(
+        directory, state, config, options.overrides, retry_failed=retry, in_sweep=planned is not None
+    )
     if summary is not None:
         return show(summary, config, path)
     if command is not None:

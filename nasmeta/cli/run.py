@@ -72,7 +72,9 @@ def complete(
 
 def show(summary: dict[str, Any], config: Config, path: Path) -> Numbers:
     """Prints a run's closing table; returns the numbers of its best network."""
-    print(closing_table(summary, path, trusted=config.needs_trust, more=more_trials(config)))
+    print(
+        closing_table(summary, path, trusted=config.needs_trust, more=more_trials(config, summary["trials"]))
+    )
     return numbers_of(summary["best"], validation_score(summary["best"]))
 
 

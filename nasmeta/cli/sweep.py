@@ -48,10 +48,10 @@ class Refused(BaseException):
 
 def start(config: DictConfig) -> "Composition | None":
     """Checks the jobs of a sweep and writes its manifest; returns what was built to check the first job."""
-    options = list(command_of(config.hydra).options)
+    words = {"options": list(command_of(config.hydra).options), "search_path": _search_path(config.hydra)}
     chosen = launchers.chosen(config.hydra.overrides.hydra)
     launcher = chosen if all(re.fullmatch(PLAIN_LAUNCHER, each) for each in chosen) else []
-    plan = _planned(config).model_copy(update={"options": options, "launcher": launcher})
+    plan = _planned(config).model_copy(update={**words, "launcher": launcher})
     composition = _check_data(plan)
     output.claim(config, "sweep")
     _current.begin(Path(str(config.hydra.sweep.dir)), plan)
@@ -86,9 +86,12 @@ def command_of(hydra: Any) -> SearchCommand:
             options += ["--config-path", str(source.path)]
     if hydra.job.config_name not in (None, "search"):
         options += ["--config-name", str(hydra.job.config_name)]
-    overrides = hydra.overrides
-    search_path = [o for o in overrides.hydra if str(o).lstrip("+").startswith("hydra.searchpath=")]
-    return SearchCommand(tuple(options), (*search_path, *overrides.task))
+    return SearchCommand(tuple(options), (*_search_path(hydra), *hydra.overrides.task))
+
+
+def _search_path(hydra: Any) -> list[str]:
+    """The override of Hydra's search path, if there is one."""
+    return [str(o) for o in hydra.overrides.hydra if str(o).lstrip("+").startswith("hydra.searchpath=")]
 
 
 class Sweep:

@@ -37,9 +37,11 @@ def train(arguments: list[str]) -> int:
     but how it searches. The reference gets settings of its own if WHAT belongs to a run that tuned them, but
     for those that are typed, which both networks have.
     """
-    if not arguments or arguments[0].startswith("-"):
+    first = next((place for place, word in enumerate(arguments) if not word.startswith("-")), None)
+    if first is None or arguments[0] in ("-h", "--help"):
         parsed(["train", *arguments])  # prints the help, or what is wrong
-    what, *rest = arguments
+        first = 0
+    what, rest = arguments[first], arguments[:first] + arguments[first + 1 :]
     trusted, rest = TRUST in rest, [argument for argument in rest if argument != TRUST]
     overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
     options = [argument for argument in rest if argument not in overrides]

@@ -3,7 +3,9 @@
 import math
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,7 +18,7 @@ from nasmeta.run.environment import settings_changed
 from nasmeta.run.finals import Finalist, Finals
 from nasmeta.run.finished import stored_summary
 from nasmeta.run.outputs import save_network
-from nasmeta.run.records import Tested
+from nasmeta.run.records import Started, Tested, command
 from nasmeta.run.summary import (
     FORMAT,
     Calibrated,
@@ -118,7 +120,7 @@ def _summary(
 
     return Summary(
         format=FORMAT,
-        command=_command(),
+        command=_command(state.starts),
         seed=keys.seed,
         device=str(composition.device),
         execution=composition.execution.in_use(composition.device) if trained else {},
@@ -168,10 +170,17 @@ def _standing(finalist: Finalist, is_reference: bool) -> Standing:
     )
 
 
-def _command() -> str:
-    """The command that was typed. For `nasmeta search`, the program's name includes "search", for Hydra."""
-    program = sys.argv[0] if sys.argv[0].startswith("nasmeta ") else "nasmeta"
-    return f"{program} {shlex.join(sys.argv[1:])}"
+def _command(starts: Sequence[Started]) -> str:
+    """The command that was typed, or in another program the one that makes the run.
+
+    For `nasmeta search`, the program's name includes "search", for Hydra.
+    """
+    program = sys.argv[0]
+    if program.startswith("nasmeta "):
+        return f"{program} {shlex.join(sys.argv[1:])}"
+    if Path(program).name in ("nasmeta", "__main__.py"):
+        return f"nasmeta {shlex.join(sys.argv[1:])}"
+    return str(command(starts) or "nasmeta search")
 
 
 def has_result(tested: Meta) -> bool:

@@ -25,6 +25,7 @@ def result(
     overrides: list[str],
     *,
     retry_failed: bool = False,
+    in_sweep: bool = False,
 ) -> dict[str, Any] | None:
     """The summary of a run that has ended; None if there is something to do.
 
@@ -32,8 +33,9 @@ def result(
     (`retry_failed`), or if files have to be made again. The journal stays as it is.
 
     state: what its journal says. config: the one to resume with, which includes `overrides`, those of the
-    command. Raises RunDirectoryError if the run has ended and the configuration differs from its own. If
-    there is something to do, only differences that the result depends on are refused.
+    command. in_sweep: whether they are those of a sweep, which its other jobs may need. Raises
+    RunDirectoryError if the run has ended and the configuration differs from its own. If there is something
+    to do, or in a sweep, only differences that the result depends on are refused.
     """
     if state.tested is None:
         return None
@@ -45,7 +47,9 @@ def result(
         now = config.to_dict()
         changed = changes({"config": before["config"]}, {"config": now}) if before else {}
         added = grown(before["config"], now) if before else {}
-        if summary is None or added or retry_failed:  # it may go on on another machine or executor
+        if (
+            summary is None or added or retry_failed or in_sweep
+        ):  # it may go on on another machine or executor
             changed = {n: text for n, text in changed.items() if not is_harmless(n, same_data=True)}
         wrong = {n: text for n, text in changed.items() if n.removeprefix("config.") not in added}
         if wrong:

@@ -33,10 +33,17 @@ def grown(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[A
     return {key: list(pair) for key, pair in pairs.items() if _size(pair[0]) < _size(pair[1])}
 
 
-def more_trials(config: Config) -> str | None:
-    """The override that asks for twice the trials; None if the strategy cannot go on after the last one."""
-    strategy = resolve("strategy", config.groups["strategy"]["_target_"], trusted=True)
-    return f"budget.trials={2 * config.keys.budget.trials}" if strategy.open_ended else None
+def more_trials(config: Config, trials: int) -> str | None:
+    """The override that asks for more than the `trials` so far: for twice as many, or twice the seconds.
+
+    None if the strategy cannot go on after the last one.
+    """
+    budget = config.keys.budget
+    if not resolve("strategy", config.groups["strategy"]["_target_"], trusted=True).open_ended:
+        return None
+    if budget.max_seconds is not None and trials < budget.trials:
+        return f"budget.max_seconds={2 * budget.max_seconds:g}"
+    return f"budget.trials={2 * budget.trials}"
 
 
 def _size(budget: float | None) -> float:

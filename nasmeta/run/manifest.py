@@ -100,8 +100,9 @@ class Plan(BaseModel):
 
     total: the most jobs that there will be; null if the sweeper decides that. jobs: those that could not be
     planned ahead are added when they begin. options: the command's options, such as `--config-dir`, that a
-    job needs if it is run by itself. launcher: the overrides that chose it, for the command that resumes the
-    sweep, if all are plain; they have an effect only if a user types them. study: that of Optuna's sweeper.
+    job needs if it is run by itself. search_path: the override of Hydra's search path, if there is one.
+    launcher: the overrides that chose it, for the command that resumes the sweep, if all are plain; they have
+    an effect only if a user types them. study: that of Optuna's sweeper.
     """
 
     model_config = _STRICT
@@ -109,6 +110,7 @@ class Plan(BaseModel):
     sweeper: str
     total: Annotated[int, Field(ge=0)] | None
     options: list[str] = []
+    search_path: list[str] = []
     launcher: list[Annotated[str, Field(pattern=rf"^({PLAIN_LAUNCHER})$")]] = []
     study: StudySettings | None = None
     jobs: list[Job]
@@ -118,7 +120,7 @@ class Plan(BaseModel):
 
     def command(self, job: Job) -> SearchCommand:
         """The command that makes a job as a single run."""
-        return SearchCommand(tuple(self.options), tuple(job.overrides))
+        return SearchCommand(tuple(self.options), (*self.search_path, *job.overrides))
 
 
 class Manifest:
@@ -155,7 +157,7 @@ class Manifest:
     def resume_command(self) -> str:
         """The command that resumes the sweep, with `--trust-code` if that is necessary."""
         plan = self.read()
-        composes = plan.study is not None and bool(plan.options)
+        composes = plan.study is not None and bool(plan.options or plan.search_path)
         trusted = composes or any(needs_trust(job.config) for job in plan.jobs)
         return command_line("resume", self.path, *plan.launcher, trusted=trusted)
 

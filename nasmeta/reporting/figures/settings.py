@@ -15,10 +15,13 @@ MOST = 60
 
 
 def scores_figure(settings: Sequence[Setting]) -> Figure | None:
-    """A row for each setting: its runs are points with their intervals, the mean over seeds is a bar."""
-    settings = settings[:MOST]
-    if not settings:
+    """A row for each setting: its runs are points with their intervals, the mean over seeds is a bar.
+
+    None if there is no setting, or if some have accuracies and others losses.
+    """
+    if len({setting.accuracy for setting in settings}) != 1:
         return None
+    settings = settings[:MOST]
     figure = new_figure(7.6, 1.1 + 0.42 * len(settings))
     axes = figure.add_subplot()
     accuracy = settings[0].accuracy

@@ -8,7 +8,7 @@ Value = str | int | float | bool
 Settings = Mapping[str, Value]
 """A configuration's values by their dotted keys."""
 
-QUIET = frozenset({"progress", "logger", "save_seconds"})
+QUIET = ("progress", "logger", "save_seconds", "on_failure", "dataset.cache")
 """Keys on which no result depends; a difference in them, or below them, does not count."""
 
 OPTION = "._target_"
@@ -33,7 +33,7 @@ def _with_option_names(settings: Settings) -> Settings:
 
 def is_quiet(key: str) -> bool:
     """Whether no result depends on the key."""
-    return key.partition(".")[0] in QUIET
+    return any(key == quiet or key.startswith(f"{quiet}.") for quiet in QUIET)
 
 
 def _differs(key: str, settings: Sequence[Settings]) -> bool:

@@ -153,8 +153,8 @@ def _tell_apart(runs: Sequence[Run], typed: Sequence[dict[str, str]]) -> bool:
 
 
 def _key(run: Run, without: str = "") -> frozenset[tuple[str, str]]:
-    """What tells the run's settings from those of others, except for one key."""
-    settings = run.settings.items()
+    """What tells the run's settings from those of others, except for one key: also that they changed."""
+    settings = [*run.settings.items(), *((change, True) for change in run.changes)]
     return frozenset((key, repr(value)) for key, value in settings if key != without and not is_quiet(key))
 
 

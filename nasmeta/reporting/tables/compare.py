@@ -110,9 +110,16 @@ def mean_cells(setting: Setting) -> dict[str, str]:
 
 
 def warnings(rows: Sequence[Row]) -> list[str]:
-    """A line that warns if the runs were not tested alike, so that their scores do not compare."""
+    """Lines that warn of runs that were not tested alike, and of those whose settings changed meanwhile."""
     told = incomparable([row.numbers for row in rows])
-    return [f"the runs differ in {', '.join(told)}, so their scores do not compare"] if told else []
+    unlike = [f"the runs differ in {', '.join(told)}, so their scores do not compare"] if told else []
+    changed = [
+        (row.name, shorten("; ".join(row.run.changes), REASON_WIDTH)) for row in rows if row.run.changes
+    ]
+    return [
+        *unlike,
+        *(f"{name} mixes two settings, since it was resumed with {what}" for name, what in changed),
+    ]
 
 
 def problems(rows: Sequence[Row]) -> list[tuple[str, str]]:

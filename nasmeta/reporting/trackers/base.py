@@ -123,6 +123,7 @@ class Tracker(ABC):
 
         unique = os.fsencode(f"{self.directory.name} {event.began!r}")
         self.begin(run_name(event), hashlib.sha256(unique).hexdigest()[:16], _shown(event.settings))
+        self._results = [r for (phase, _), r in event.ended.items() if phase == "search" and r.status == "ok"]
         settings = f"batch_norm: {event.batch_norm}, trials: {event.trials}"
         self.text("run/settings", settings, event.finished)
         picture = None if event.episode is None else episode_picture(event.episode)

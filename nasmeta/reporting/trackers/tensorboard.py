@@ -30,6 +30,8 @@ class TensorBoard(Tracker):
         if printable(str(self.directory)) != str(self.directory):
             raise ValueError("it cannot write to a path that is not UTF-8")
         place = self.directory / "tensorboard"
+        known = [folder.name for folder in place.iterdir()] if place.is_dir() else []
+        name = known[0] if len(known) == 1 else name  # a run that has grown keeps the name that it began with
         for folder in (place, place / name):
             files.make_folder(folder, inside=self.directory)
         self._writer = SummaryWriter(str(place / name))
