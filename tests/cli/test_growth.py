@@ -128,7 +128,7 @@ def test_a_cut_bracket_is_told_before_it_begins(tmp_path: Path, capfd: pytest.Ca
     assert main(["resume", str(tmp_path)]) == 0, "it replays"
 
 
-def test_more_seconds_search_on(tmp_path: Path) -> None:
+def test_more_seconds_search_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The seconds of the finals and of the test are none of the search's."""
     assert (
         main(begun(tmp_path, [*CHEAP, "strategy=random", "budget.max_seconds=0.2", "budget.trials=5000"]))
@@ -136,6 +136,7 @@ def test_more_seconds_search_on(tmp_path: Path) -> None:
     )
     trials = json.loads((tmp_path / "summary.json").read_text())["trials"]
     assert 0 < trials < 5000
+    assert f"nasmeta resume {tmp_path} budget.max_seconds=0.4" in capfd.readouterr().out
     assert main(["resume", str(tmp_path), "budget.max_seconds=0.4"]) == 0
     assert json.loads((tmp_path / "summary.json").read_text())["trials"] > trials
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,6 +170,27 @@ def test_launchers_that_are_not_installed_name_their_extra(
     err = capfd.readouterr().err
     assert f"{option}: " in err
     assert f"'nasmeta[{extra}]'" in err
+
+
+def test_a_job_that_has_ended_unnoticed_takes_the_sweeps_settings(unbroken: Path, tmp_path: Path) -> None:
+    """It was killed between its end and the manifest, or resumed by itself."""
+    directory = Path(shutil.copytree(unbroken, tmp_path / "sweep"))
+    plan = json.loads((directory / "sweep.json").read_text())
+    plan["jobs"][0]["status"] = "running"
+    (directory / "sweep.json").write_text(json.dumps(plan))
+    assert main(["resume", str(directory), "on_failure=stop"]) == 0
+    assert {job["status"] for job in jobs(directory)} == {"done"}
+
+
+def test_the_search_path_is_the_sweeps(tmp_path: Path) -> None:
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\nsave_seconds: 77.0\n")
+    directory, path = tmp_path / "sweep", f"hydra.searchpath=[{own.parent}]"
+    assert main(sweep(directory, "-m", path, "experiment=mine", "seed=0")) == 0
+    assert main(["resume", str(directory), "seed=1"]) == 2, "what a stored path holds is the user's to trust"
+    assert main(["resume", str(directory), "seed=1", "--trust-code"]) == 0
+    assert [job["config"]["save_seconds"] for job in jobs(directory)] == [77.0, 77.0]
 
 
 def test_a_failing_job_stops_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -100,9 +100,11 @@ def test_a_recipe_that_cannot_be_used_is_refused_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_sweep_over_seeds(searched: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag_first", [False, True])
+def test_a_sweep_over_seeds(flag_first: bool, searched: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
-    assert main(["train", str(searched / "best.pt"), "-m", "seed=0,1", f"hydra.sweep.dir={sweep}"]) == 0
+    words = ["-m", str(searched / "best.pt")] if flag_first else [str(searched / "best.pt"), "-m"]
+    assert main(["train", *words, "seed=0,1", f"hydra.sweep.dir={sweep}"]) == 0
     assert [job["status"] for job in jobs(sweep)] == ["done", "done"]
     best = [summary_of(sweep / name)["best"] for name in ("0", "1")]
     assert best[0]["arch"] == best[1]["arch"] == summary_of(searched)["best"]["arch"]

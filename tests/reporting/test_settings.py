@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -11,9 +12,11 @@ import torch
 from scipy import stats
 
 from nasmeta.errors import RunFailed
-from nasmeta.reporting.figures.settings import means_figure
+from nasmeta.reporting.figures.settings import means_figure, scores_figure
+from nasmeta.reporting.read.differences import differing_keys
 from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.rows import Row, Setting, rows_of, settings_of
+from nasmeta.reporting.tables.compare import warnings
 from nasmeta.reporting.tables.paired import paired_rows
 from nasmeta.reporting.tables.paper import paper_table
 from nasmeta.training import checkpoint
@@ -76,6 +79,36 @@ def test_scores_that_do_not_compare_have_no_best() -> None:
             [Row("0", Run(Path("0"), "planned", {}), {"test_accuracy": None, "test_loss": None}, {}, {})],
             "md",
         )
+
+
+@pytest.mark.parametrize("form", ["md", "csv", "latex"])
+def test_accuracies_and_losses_are_told_apart(form: str) -> None:
+    both = [complete(setting("a=1", [0.5])), complete(setting("a=2", [1200.0], accuracy=False))]
+    both.sort(key=lambda one: form == "csv")
+    rows = [row for one in both for row in one.rows]
+    text = paper_table(rows, form)  # type: ignore[arg-type]
+    assert "measure" in text
+    assert "MSE" in text or "loss" in text
+    assert "accuracy" in text
+    assert not {"test_loss", "test_accuracy"} & set(text.splitlines()[0].split(","))
+    assert scores_figure(both) is None
+
+
+def test_runs_whose_settings_changed_are_averaged_with_no_other() -> None:
+    plain, other = (complete(setting("a=1", [0.5, 0.6])).rows[n] for n in (0, 1))
+    assert len(settings_of([plain, other])) == 1
+    forced = replace(other, run=replace(other.run, changes=("a 2 -> 1",)))
+    assert len(settings_of([plain, forced])) == 2
+    assert "mixes two settings" in " ".join(warnings([plain, forced]))
+    assert "a 2 -> 1" in " ".join(warnings([plain, forced]))
+
+
+def test_what_no_result_depends_on_separates_no_settings() -> None:
+    settings = [
+        {"on_failure": how, "dataset.cache": place, "a": 1} for how, place in (("stop", "x"), ("go_on", "y"))
+    ]
+    assert differing_keys(settings) == []
+    assert differing_keys([settings[0], {**settings[1], "executor.workers": 2}]) == ["executor.workers"]
 
 
 def test_rows_that_read_alike_have_their_runs_names_and_a_single_run_has_intervals() -> None:

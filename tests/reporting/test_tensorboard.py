@@ -147,6 +147,13 @@ def test_a_resumed_run_writes_beside_the_first_session(tmp_path: Path) -> None:
     assert scalars(read, "search/best_valid_accuracy") == [(0, 0.9), (2, 0.95)]
 
 
+def test_a_run_that_has_grown_keeps_its_name(tmp_path: Path) -> None:
+    written(tmp_path, run_started(), trial_started(0), trial_finished(0, 0.9, best=True))
+    more = run_started(finished=1, resumed=True, overrides=("budget.trials=7",))
+    written(tmp_path, more, trial_started(1), trial_finished(1, 0.8, best=False))
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
 def test_closing_early_keeps_what_was_written(tmp_path: Path) -> None:
     observer = TensorBoard(directory=tmp_path)
     observer.close()
