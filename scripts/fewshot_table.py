@@ -117,6 +117,8 @@ class Unit:
 def main() -> None:
     options = _options()
     extra = tuple(options.overrides)
+    if extra and options.table == TABLE:
+        sys.exit("fewshot_table.py: --table: other settings make another table; name its file")
     data = {name: DATASETS[name] for name in options.datasets}
     if "omniglot-small" in data:
         data["omniglot-small"] += (f"dataset.root={options.omniglot.resolve()}",)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -76,6 +77,9 @@ def test_the_ratio_of_errors_has_an_interval_around_it(page: ModuleType) -> None
     assert high - low < 0.05
     same = [np.array([0.5, 0.75])] * 2
     assert page.error_ratio(same, same) == (1, 1, 1)
+    rare = [np.array([*[1.0] * 9, 0.5])]
+    assert page.error_ratio(rare, rare) == (1, 1, 1), "also where a draw of tasks has no error"
+    assert page.error_ratio(rare, [rare[0][::-1]]) == (1, 0, math.inf)
 
 
 def test_data_sets_are_found_by_name_and_by_folder(common: ModuleType, tmp_path: Path) -> None:
@@ -354,5 +358,31 @@ def test_nothing_is_begun_once_it_stops(
 def test_other_settings_are_refused(runs: ModuleType, tmp_path: Path) -> None:
     made = runs.Run(("search", "seed=0"), tmp_path / "run")
     (tmp_path / "run.json").write_text(json.dumps({"command": ["search", "seed=1"]}))
+    (tmp_path / "run").mkdir()
     with pytest.raises(RunDirectoryError, match="other settings"):
         made.make(1)
+
+
+def test_settings_that_made_nothing_may_be_corrected(runs: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        runs.Run(("search", "task.way=0"), tmp_path / "run").make(1)
+    assert not (tmp_path / "run").exists()
+    corrected = runs.Run(("search", "task.way=1"), tmp_path / "run")
+    with pytest.raises(ConfigError, match="at least 2 classes"):
+        corrected.make(1)
+    assert corrected.circumstances["command"] == ["search", "task.way=1"]
+
+
+def test_a_page_names_no_folder_of_this_machine(page: ModuleType) -> None:
+    typed = [
+        "levers.py",
+        "--data=/home/me/data",
+        "--datasets",
+        "icons",
+        "/home/me/mine",
+        "--out",
+        "/o",
+        "seed=1",
+    ]
+    expected = "scripts/reproduce/levers.py --data FOLDER --datasets icons FOLDER/mine seed=1"
+    assert page._script(typed) == expected

@@ -45,7 +45,9 @@ def main() -> None:
         "draws": [space.sample(rng) for _ in range(options.count)],
     }
     if options.archs:
-        groups["file"] = [space.parse(line) for line in options.archs.read_text().split()]
+        groups["file"] = [
+            space.parse(line) for line in options.archs.read_text().splitlines() if line.strip()
+        ]
     for name, archs in groups.items():
         print(f"{name}: {len(archs)} architectures")
         describe([measure_cost(space, arch, task) for arch in archs])

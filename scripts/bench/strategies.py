@@ -31,7 +31,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class Outcome:
     """The outcome of one seed.
 
     An improvement is (queries spent, validation accuracy, test accuracy) of a new best validated architecture
-    at the largest budget.
+    at the largest budget. source: the table and the columns that it is of.
     """
 
     strategy: str
@@ -91,6 +91,7 @@ class Outcome:
     queries: int
     improvements: list[tuple[float, float, float]]
     seconds: float
+    source: str = ""
 
     def at(self, query: int, column: int) -> float:
         """Column 1 (validation) or 2 (test) of the best validated architecture after `query` queries.
@@ -139,6 +140,9 @@ def play(config: Config, table: Table, strategy: str, seed: int, queries: int) -
         feasible=lambda arch: str(arch) in table.archs,
     )
     player: Any = config.build("strategy", context=known)
+    missing = sorted(set(player.budgets) - {budget for _, budget in table.valid})
+    if missing:
+        raise ConfigError(f"{strategy}: asks for {missing[0]} iterations, and no row has so many")
     trained: dict[str, int] = {}
     spent = 0.0
     improvements: list[tuple[float, float, float]] = []
@@ -172,10 +176,14 @@ def kept(path: Path | None) -> list[Outcome]:
 
 def run(options: argparse.Namespace) -> list[Outcome]:
     """The outcomes of every strategy with every seed. Runs those that the results file does not hold."""
-    outcomes = {(o.strategy, o.seed): o for o in kept(options.results) if o.queries == options.queries}
+    judged_by = options.table, options.valid, options.test, options.budget, options.only, options.space
+    source = json.dumps([str(each) for each in judged_by])
+    known = [o for o in kept(options.results) if (o.queries, o.source) == (options.queries, source)]
+    outcomes = {(o.strategy, o.seed): o for o in known}
     wanted = [(s, seed) for s in options.strategies for seed in range(options.seeds)]
     jobs = [(options, *key) for key in wanted if key not in outcomes]
-    for done, outcome in enumerate(_each(jobs, options.jobs), start=1):
+    for done, found in enumerate(_each(jobs, options.jobs), start=1):
+        outcome = replace(found, source=source)
         outcomes[outcome.strategy, outcome.seed] = outcome
         if options.results:
             with options.results.open("a") as file:

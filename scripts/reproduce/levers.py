@@ -3,8 +3,8 @@
 
     scripts/reproduce/levers.py --quick --data FOLDER
 
-Searches as searched.py does with ProtoNet, on one data set (icons). levers.yaml says what leaving a lever
-out means. The networks that are found are tested on the same tasks.
+Searches as searched.py does with ProtoNet, on one data set (omniglot-small). levers.yaml says what leaving a
+lever out means. The networks that are found are tested on the same tasks.
 """
 
 import sys
@@ -19,7 +19,7 @@ from runs import Run, command, in_parallel
 
 WHOLE = "all levers"
 LEVERS = [name.removesuffix(", quick") for name in settings(__file__) if not name.endswith(", full")]
-DATASETS = ("icons",)
+DATASETS = ("omniglot-small",)
 
 TEXT = """
 A search by ProtoNet, {task}, and the same search with one lever left out: what it found is tested on

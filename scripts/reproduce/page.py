@@ -3,6 +3,8 @@
 import math
 import shlex
 from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
 from textwrap import fill
 
 import numpy as np
@@ -76,13 +78,16 @@ def _script(typed: Sequence[str]) -> str:
     """The command that was typed, without the folders of this machine."""
     words: list[str] = []
     named = False
-    for word in typed:
+    parts = (each.split("=", 1) if each.startswith("--") else [each] for each in typed)
+    for word in chain.from_iterable(parts):
         if word in ("--out", "--page", "--jobs"):
             named = True
         elif named:
             named = False
+        elif words and words[-1] == "--data":
+            words.append("FOLDER")
         else:
-            words.append("FOLDER" if words and words[-1] == "--data" else word)
+            words.append(f"FOLDER/{Path(word).name}" if "/" in word and "=" not in word else word)
     return f"scripts/reproduce/{shlex.join(words)}"
 
 
@@ -137,7 +142,8 @@ def error_ratio(one: Tasks, other: Tasks) -> tuple[float, float, float]:
             chosen = rng.integers(count, size=count) if draw else slice(None)
             for side in (0, 1):
                 errors[side] += 1 - float(pair[side][chosen].mean())
-        return errors[0] / errors[1] if errors[1] > 0 else math.inf if errors[0] > 0 else 0.0
+        return errors[0] / errors[1] if errors[1] > 0 else math.inf if errors[0] > 0 else 1.0
 
-    low, high = np.quantile([ratio(draw=True) for _ in range(RESAMPLES)], (0.025, 0.975))
+    ratios = [ratio(draw=True) for _ in range(RESAMPLES)]
+    low, high = np.quantile(ratios, (0.025, 0.975), method="inverted_cdf")  # some may be infinite
     return ratio(draw=False), float(low), float(high)

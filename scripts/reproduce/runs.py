@@ -68,12 +68,13 @@ class Run:
 
         Raises RunFailed, ConfigError for wrong settings, or RunDirectoryError if other settings made it.
         """
-        if not self._made.exists():
+        known = self._made.exists() and self.circumstances["command"] == list(self.command)
+        if not known and self.directory.exists():
+            raise RunDirectoryError(f"{self.directory}: was made by other settings; name another --out")
+        if not known:
             self.directory.parent.mkdir(parents=True, exist_ok=True)
             facts = json.dumps({"command": self.command, "day": time.strftime("%Y-%m-%d"), **hardware()})
             files.write_atomically(self._made, facts.encode())
-        elif self.circumstances["command"] != list(self.command):
-            raise RunDirectoryError(f"{self.directory}: was made by other settings; name another --out")
         lock = self.directory / "run.lock"
         if lock.exists():
             with files.locked(lock, "run", wait=True):  # a process of a killed script may still work

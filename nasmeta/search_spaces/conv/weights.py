@@ -6,8 +6,8 @@ norm after them; each norm has its own affine parameters. Projections and squeez
 operation beside them. There is one head for averaged maps, and one for each size of a flattened map.
 
 Morphism: the new network computes the old one's function if it differs only by
-- wider blocks under batch norm (also with squeeze-excite, a shortcut on both sides of the edit, any
-  operation);
+- wider blocks under batch norm (also with squeeze-excite and with any operation), if every shortcut stays an
+  identity or stays a projection;
 - larger kernels of the same kind of operation;
 - inserted blocks that are as wide as their input and have a shortcut (skip or res), ReLU, no downsampling,
   and a block before them that ends in ReLU or ReLU6, or that have ReLU6 and the block before them too. Their
