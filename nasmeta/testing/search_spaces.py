@@ -34,7 +34,9 @@ PLAIN = re.compile(r"[A-Za-z0-9|][A-Za-z0-9._+/~|-]*")
 
 
 class SearchSpaceContract:
-    """Tests of everything that strategies, evaluators and meta-learners rely on.
+    """Tests of what strategies, evaluators and meta-learners rely on.
+
+    What a space may have besides is not among it: decisions, shared weights, morphisms, relaxed networks.
 
     samples: how many random architectures are tried. builds: of how many architectures networks are run.
     plain: what an architecture's string may be made of.
@@ -172,7 +174,18 @@ class SearchSpaceContract:
             for network in networks[: self.builds]:
                 assert network(torch.empty(2, *task.input_shape)).shape == (2, task.outputs)
 
-    def test_every_parameter_learns(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
+    def test_the_reference_learns_from_its_input(
+        self, space: Space, archs: list[Any], task: TaskSpec
+    ) -> None:
+        network, x = _network(space, space.reference(), task), _inputs(task)
+        output = network(x)
+        assert (output - output.mean(0)).abs().max() > 1e-4, "different inputs have different outputs"
+        parameters = tuple(network.body.parameters())
+        slopes = torch.autograd.grad((output - output.mean(0)).square().sum(), parameters)
+        moved = [bool(slope.abs().max() > 0) for slope in slopes]
+        assert sum(moved) > len(moved) / 2, "a bias before a norm learns nothing"
+
+    def test_gradients_are_finite(self, space: Space, archs: list[Any], task: TaskSpec) -> None:
         for arch in archs[: self.builds]:
             network, x = _network(space, arch, task), _inputs(task)
             features = network.body(x)
