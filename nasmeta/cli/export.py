@@ -33,7 +33,7 @@ def export(options: argparse.Namespace) -> int:
     if test is None:
         classifier = FewShotClassifier.load(options.checkpoint, device="cpu", trusted=options.trust_code)
     else:
-        classifier = FewShotClassifier.of(test.network, test.learner, test.state)
+        classifier = FewShotClassifier.of(test.calibrated_network(), test.learner, test.state)
     if options.parts:
         check_parts(classifier)
     examples = [] if support is None else fit_files(classifier, support)

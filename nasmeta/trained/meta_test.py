@@ -87,8 +87,7 @@ class MetaTest:
         changed = _changed(stored, config, now, shot_is_typed="task.shot" in typed) if own else None
         return cls(stored, config, network.learner, data, state, seen, changed)
 
-    @property
-    def network(self) -> TrainedNetwork:
+    def calibrated_network(self) -> TrainedNetwork:
         """The stored network; if this learner answers otherwise, without calibration and with a warning."""
         own = configured(self.stored, [])
         alike = own.groups["meta_learner"] == self.config.groups["meta_learner"]

@@ -107,12 +107,12 @@ def test_a_learner_without_prototypes_is_refused(overrides: list[str], match: st
 
 def test_another_policy_is_not_calibrated(running: Path, caplog: pytest.LogCaptureFixture) -> None:
     own = MetaTest.of(running, [], trusted=False)
-    assert own.network.calibration is not None
+    assert own.calibrated_network().calibration is not None
     assert not caplog.text
     other = MetaTest.of(running, ["batch_norm=support"], trusted=False)
-    assert other.network.calibration is None
+    assert other.calibrated_network().calibration is None
     assert "not calibrated" in caplog.text
-    classifier = FewShotClassifier.of(other.network, other.learner, other.state)
+    classifier = FewShotClassifier.of(other.calibrated_network(), other.learner, other.state)
     assert (classifier.threshold, classifier.temperature) == (None, 1.0)
 
 

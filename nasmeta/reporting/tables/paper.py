@@ -18,7 +18,9 @@ from nasmeta.runtime.text import csv_cell
 Format = Literal["md", "csv", "latex"]
 
 NOTE = "95% intervals: over seeds by Student's t, for a single seed over tasks."
-MEASURES = {True: "test accuracy (%)", False: "test MSE"}
+MEASURE = "measure"
+"""The column that tells accuracies from losses, if a table has both."""
+MEASURES = {True: "test accuracy", False: "test MSE"}
 """What is measured, by whether it is an accuracy."""
 BOLD = " The best is bold."
 
@@ -34,33 +36,21 @@ def paper_table(rows: Sequence[Row], form: Format) -> str:
     names = [name for name in settings[0].rows[0].shown if name != "seed"][:COLUMNS]
     if len({tuple(setting.rows[0].shown[name] for name in names) for setting in settings}) < len(settings):
         names = ["run", *names]
+    if len({setting.accuracy for setting in settings}) > 1:
+        names = [*names, MEASURE]
     if form == "csv":
         return _csv(settings, names)
     latex = form == "latex"
     best = _best(settings)
-    what, *more = sorted({MEASURES[setting.accuracy] for setting in settings})
-    headers = [
-        *names,
-        *(["measure", "test"] if more else [what]),
-        "reference",
-        "difference",
-        "parameters",
-        "FLOPs",
-        "seeds",
-    ]
-    named = [
-        [*_named(setting, names), *([MEASURES[setting.accuracy]] if more else [])] for setting in settings
-    ]
-    body = [
-        _cells(setting, first, bold=setting.test.mean == best, latex=latex)
-        for setting, first in zip(settings, named, strict=True)
-    ]
+    what = "test" if MEASURE in names else MEASURES[settings[0].accuracy] + " (%)" * settings[0].accuracy
+    headers = [*names, what, "reference", "difference", "parameters", "FLOPs", "seeds"]
+    body = [_cells(setting, names, bold=setting.test.mean == best, latex=latex) for setting in settings]
     table = tabulate(
         body,
         [_latex(text) for text in headers] if latex else headers,
         tablefmt="latex_raw" if latex else "github",
         disable_numparse=True,
-        colalign=["left"] * len(named[0]) + ["right"] * 6,
+        colalign=["left"] * len(names) + ["right"] * 6,
     )
     note = NOTE + BOLD * (best is not None)
     return f"{table}\n% {note}" if latex else f"{table}\n\n{note}"
@@ -74,7 +64,7 @@ def _best(settings: Sequence[Setting]) -> float | None:
     return (max if settings[0].accuracy else min)(setting.test.mean for setting in settings)
 
 
-def _cells(setting: Setting, named: Sequence[str], *, bold: bool, latex: bool) -> list[str]:
+def _cells(setting: Setting, names: Sequence[str], *, bold: bool, latex: bool) -> list[str]:
     texts = [
         mean_text(setting.test, setting.accuracy),
         mean_text(setting.reference, setting.accuracy),
@@ -82,10 +72,11 @@ def _cells(setting: Setting, named: Sequence[str], *, bold: bool, latex: bool) -
         *(human(mean.mean if (mean := setting.mean(name)) else None) for name in ("params", "flops")),
         str(len(setting.rows)),
     ]
-    cells = [*named, *(text.removesuffix(" %") for text in texts)]
+    unit = "" if MEASURE in names else " %"  # which the header has, if all are accuracies
+    cells = [*_named(setting, names), *(text.removesuffix(unit) for text in texts)]
     cells = [_latex(cell) for cell in cells] if latex else [cell.replace("|", "\\|") for cell in cells]
     if bold:
-        place = len(named)
+        place = len(names)
         cells[place] = rf"\textbf{{{cells[place]}}}" if latex else f"**{cells[place]}**"
     return cells
 
@@ -93,7 +84,8 @@ def _cells(setting: Setting, named: Sequence[str], *, bold: bool, latex: bool) -
 def _named(setting: Setting, names: Sequence[str]) -> list[str]:
     """The setting's values by these names, of which "run" is the name of its first run."""
     row = setting.rows[0]
-    return [{"run": row.name, **row.shown}[name] for name in names]
+    values = {"run": row.name, MEASURE: MEASURES[setting.accuracy], **row.shown}
+    return [values[name] for name in names]
 
 
 def _latex(text: str) -> str:
@@ -105,25 +97,16 @@ def _csv(settings: Sequence[Setting], names: Sequence[str]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     measured = ("test", "reference", "difference")
-    kinds = {setting.accuracy for setting in settings}
-    what = "test" if len(kinds) > 1 else "test_accuracy" if settings[0].accuracy else "test_loss"
+    what = "test" if MEASURE in names else "test_accuracy" if settings[0].accuracy else "test_loss"
     header = [what, "reference", "difference"]
     writer.writerow(
-        [
-            *(*names, *(["measure"] if len(kinds) > 1 else [])),
-            *(n for name in header for n in (name, f"{name}_ci95")),
-            *("params", "flops", "seeds"),
-        ]
+        [*names, *(n for name in header for n in (name, f"{name}_ci95")), "params", "flops", "seeds"]
     )
     for setting in settings:
         means: list[Mean | None] = [getattr(setting, name) for name in measured]
         numbers = [n for mean in means for n in ((mean.mean, mean.ci95) if mean else (None, None))]
         costs = [mean and mean.mean for mean in (setting.mean("params"), setting.mean("flops"))]
         writer.writerow(
-            [
-                *(csv_cell(text) for text in _named(setting, names)),
-                *(["accuracy" if setting.accuracy else "loss"] if len(kinds) > 1 else []),
-                *(*numbers, *costs, len(setting.rows)),
-            ]
+            [*(csv_cell(text) for text in _named(setting, names)), *numbers, *costs, len(setting.rows)]
         )
     return buffer.getvalue().rstrip("\n")
