@@ -13,14 +13,14 @@ import pytest
 from nasmeta.search_spaces.nasbench201 import Nasbench201Cell
 from nasmeta.search_spaces.nasbench201.architecture import OPERATIONS
 from nasmeta.seeding import stream
-from tests.scripts import load
+from tests.scripts import load_beside
 
 CELLS = len(OPERATIONS) ** 6
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    return load("bench/strategies.py")
+    return load_beside("bench/strategies.py")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_random_search_finds_what_the_best_of_random_draws_is(
 ) -> None:
     results = tmp_path / "r.jsonl"
     assert main(bench, table, monkeypatch, "random", "--seeds", "80", "--results", str(results)) == 0
-    outcomes = bench.kept(results)
+    outcomes = [bench.Outcome(**each) for each in bench.results_file.kept(results)]
     assert [outcome.seed for outcome in outcomes] == list(range(80))
     for queries in (5, 30):
         best = np.array([outcome.at(queries, 1) for outcome in outcomes])
@@ -112,10 +112,23 @@ def test_a_query_is_a_full_training_and_a_shorter_one_its_share(
                 )
     table = bench.read_table(path, "seen", "judged", "steps", ("kind=a",))
     config = bench.configuration("nasbench201", "hyperband min_share=0.3 start=random")
-    outcome = bench.play(config, table, "hyperband", 0, 2)
+    outcome = bench.play(config, table, "hyperband", 0, queries=2, trials=20)
     assert outcome.improvements[0][0] == pytest.approx(3 / 3 + 2 / 3)
     assert all(valid == test + 300 for _, valid, test in outcome.improvements)
     assert np.isnan(outcome.at(1, 2))
+
+
+def test_a_strategy_that_plans_by_its_trials_gets_those_that_are_typed(
+    bench: ModuleType, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`random` ends with its trials; results of another number of them are made anew."""
+    results = tmp_path / "r.jsonl"
+    arguments = ["random", "--seeds", "1", "--results", str(results)]
+    for trials in ("1", "30", "30"):
+        assert main(bench, table, monkeypatch, *arguments, "--trials", trials) == 0
+    few, many = (bench.Outcome(**each) for each in bench.results_file.kept(results))
+    assert [few.at(1, 1), few.at(30, 1)] == [many.at(1, 1)] * 2
+    assert many.at(30, 1) > many.at(1, 1)
 
 
 @pytest.mark.parametrize(

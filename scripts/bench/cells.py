@@ -9,8 +9,8 @@ it ends with is then trained from scratch for `--iterations` and meta-tested; so
 a random cell, which cost no search. All of a seed are tested on the same tasks. Overrides are Hydra's, for
 searches and trainings alike. Prints means over seeds with standard errors, in Markdown.
 
-Seeds are the outer loop, and each cell is a line of the results file: lines that it has already are not made
-again, and a search that was interrupted goes on in its run directory.
+Seeds are the outer loop, and each cell is a line of the results file: lines that it has already, of the same
+budgets and overrides, are not made again, and a search that was interrupted goes on in its run directory.
 """
 
 import argparse
@@ -22,16 +22,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results_file
 from tabulate import tabulate
 
 from nasmeta import seeding
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
+from nasmeta.errors import Diverged
 from nasmeta.run.composition import Composition
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.search_spaces.nasbench201 import Nasbench201Cell
@@ -101,18 +103,21 @@ class Found:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One method with one seed. Accuracies are fractions."""
+    """One method with one seed. Accuracies are fractions, and None if the training in full diverged."""
 
     method: str
     seed: int
+    seconds: float
+    iterations: int
+    overrides: list[str]
     arch: str
     looks: int
     search_seconds: float
     search_cpu_seconds: float
     params: int
     train_seconds: float
-    test_accuracy: float
-    test_ci95: float
+    test_accuracy: float | None
+    test_ci95: float | None
 
 
 def main() -> None:
@@ -122,8 +127,10 @@ def main() -> None:
     parser.add_argument(
         "--methods",
         nargs="+",
+        choices=[*METHODS, *GUARDED, *UNSEARCHED],
         default=[*METHODS, *UNSEARCHED],
-        help=f"of those above, or {', '.join(GUARDED)}",
+        metavar="METHOD",
+        help=f"of {', '.join([*METHODS, *UNSEARCHED])}, which are the default, and {', '.join(GUARDED)}",
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, required=True, help="of a search")
@@ -133,30 +140,27 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     options = parser.parse_intermixed_args()
     keep_pages()
-    outcomes = kept(options.results)
+    outcomes = []
     for seed in range(options.seeds):
         for method in options.methods:
-            if any((o.method, o.seed) == (method, seed) for o in outcomes):
-                continue
-            outcomes.append(outcome(method, seed, options))
-            with options.results.open("a") as file:
-                file.write(json.dumps(asdict(outcomes[-1])) + "\n")
-            print(outcomes[-1], file=sys.stderr, flush=True)
+            asked = {
+                "method": method,
+                "seed": seed,
+                "seconds": options.seconds,
+                "iterations": options.iterations,
+                "overrides": options.overrides,
+            }
+            known = [each for each in results_file.kept(options.results) if asked.items() <= each.items()]
+            if not known:
+                known = [asked | made(method, seed, options)]
+                results_file.append(options.results, known[-1])
+                print(known[-1], file=sys.stderr, flush=True)
+            outcomes.append(Outcome(**known[-1]))
     print(as_text(outcomes))
 
 
-def kept(path: Path) -> list[Outcome]:
-    """What a results file holds. A last line that a kill left incomplete is removed from it."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        path.write_text("".join(lines[:-1]))
-        lines.pop()
-    return [Outcome(**json.loads(line)) for line in lines]
-
-
-def outcome(method: str, seed: int, options: argparse.Namespace) -> Outcome:
+def made(method: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """What one method finds with one seed, and what that is worth: fields of an `Outcome`."""
     setting = [*SETTING, *options.overrides, f"seed={seed}"]
     composition = Composition.of(parse(composed(setting), trusted=True))
     if method in UNSEARCHED:
@@ -170,27 +174,25 @@ def outcome(method: str, seed: int, options: argparse.Namespace) -> Outcome:
             options.runs / f"{method}-{seed}",
         )
     cell: Nasbench201Cell = composition.space.parse(found.arch)
-    return Outcome(
-        method,
-        seed,
-        found.arch,
-        found.looks,
-        found.seconds,
-        found.cpu_seconds,
+    return {
+        "arch": found.arch,
+        "looks": found.looks,
+        "search_seconds": found.seconds,
+        "search_cpu_seconds": found.cpu_seconds,
         **tested(composition, cell, options.iterations),
-    )
+    }
 
 
 def searched(overrides: list[str], folder: Path) -> Found:
-    """The end of the search in a run directory. Starts or resumes the search if it has not ended."""
+    """The end of the search in a run directory.
+
+    Starts or resumes the search if it has not ended. A run of other settings ends the script.
+    """
     before = cpu_of_children()
-    if not (folder / "summary.json").exists():
-        begun = (folder / "journal.jsonl").exists()
-        arguments = ["resume", str(folder)] if begun else ["search", *overrides, f"hydra.run.dir={folder}"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(
-            [sys.executable, "-m", "nasmeta", *arguments], env=environment, check=True, stdout=sys.stderr
-        )
+    command = [sys.executable, "-m", "nasmeta", "search", *overrides, f"hydra.run.dir={folder}"]
+    ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
+    if ended.returncode != 0:
+        sys.exit(ended.returncode)  # it has said why
     summary = json.loads((folder / "summary.json").read_text())
     records = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     end = next(record for record in records if record["event"] == "searched")
@@ -213,27 +215,27 @@ def tested(composition: Composition, cell: Nasbench201Cell, iterations: int) -> 
     problem = composition.problem
     training = problem.training(cell, iterations)
     began = time.perf_counter()
-    while not training.done:
-        training.step()
-    training.read()  # raises if it has diverged
+    facts = {"params": sum(p.numel() for p in training.state.parameters.values())}
+    try:
+        while not training.done:
+            training.step()
+        training.read()
+    except Diverged:
+        return facts | {"train_seconds": math.nan, "test_accuracy": None, "test_ci95": None}
     training.finish()
     seconds = time.perf_counter() - began
     tasks = composition.config.keys.budget.test_tasks
     test = score(composition.learner, training.state, composition.sampler("test"), tasks)
-    return {
-        "params": sum(p.numel() for p in training.state.parameters.values()),
-        "train_seconds": seconds,
-        "test_accuracy": test.accuracy,
-        "test_ci95": test.ci95,
-    }
+    return facts | {"train_seconds": seconds, "test_accuracy": test.accuracy, "test_ci95": test.ci95}
 
 
 def as_text(outcomes: list[Outcome]) -> str:
+    """The table that the module's docstring describes. A diverged training counts as the worst: 0 %."""
     rows = []
     for method in dict.fromkeys(o.method for o in outcomes):
         own = [o for o in outcomes if o.method == method]
         columns: dict[str, list[float]] = {
-            "test accuracy, %": [100 * o.test_accuracy for o in own],
+            "test accuracy, %": [100 * (o.test_accuracy or 0) for o in own],
             **{f"{op} of 6": [o.arch.count(op) for o in own] for op in WITHOUT_WEIGHTS},
             "looks": [o.looks for o in own],
             "s search": [o.search_seconds for o in own],

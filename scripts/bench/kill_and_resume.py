@@ -4,9 +4,9 @@
     scripts/bench/kill_and_resume.py --kills 50 --results kills.jsonl NAME ...
     scripts/bench/kill_and_resume.py --kills 50 --results kills.jsonl --all
 
-Runs of a second, on one core. Results are appended to the file, one JSON object a composition; those
-that it has already are not repeated, so the same command goes on with an interrupted table. Prints the table;
-exit code 0 where every run ended like the one that was never interrupted.
+Runs of a second, on one core. Results are appended to the file, one JSON object a composition; those that
+it has already are not repeated, so the same command goes on with an interrupted table. Prints the table; the
+exit code is 0 if every run ended like the one that was never interrupted.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import results_file
 from tabulate import tabulate
 
 from nasmeta.search_spaces.nasbench201.architecture import EDGES, OPERATIONS, Nasbench201Cell
@@ -175,24 +176,23 @@ def main() -> int:
         parser.error(f"no composition {', '.join(unknown)}; they are {', '.join(COMPOSITIONS)}")
     if options.all == bool(options.names):
         parser.error("name compositions, or type --all")
+    rows = []
     for name in options.names or COMPOSITIONS:
-        if name in {row["name"] for row in results(options.results)}:
+        overrides = [*COMPOSITIONS[name], *table_for(name, options.results)]
+        asked = {"name": name, "kills": options.kills, "seed": options.seed, "overrides": overrides}
+        known = [row for row in results_file.kept(options.results) if asked.items() <= row.items()]
+        if known:
+            rows.append(known[-1])
             continue
         print(name, file=sys.stderr)
-        overrides = [*COMPOSITIONS[name], *table_for(name, options.results)]
         command = [str(CHAOS), "--kills", str(options.kills), "--seed", str(options.seed), "--", *overrides]
         told = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True).stdout
         if not told:
             return 2
-        with options.results.open("a") as file:
-            file.write(json.dumps({"name": name, **json.loads(told)}) + "\n")
-    rows = results(options.results)
+        rows.append(asked | json.loads(told))
+        results_file.append(options.results, rows[-1])
     print(as_text(rows))
     return 0 if all(row["same"] == row["runs"] for row in rows) else 1
-
-
-def results(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def table_for(name: str, beside: Path) -> list[str]:

@@ -16,6 +16,10 @@ Only what was trained at the largest budget counts as found:
         --only learner=protonet dataset=omniglot-small --budget iterations --valid valid_accuracy \
         --test test_accuracy --at 10 20 40 --queries 40 random "hyperband min_share=0.3"
 
+A strategy believes that it has `--trials` trials, repeated architectures included. It is ten times the
+queries, so that repetitions do not end it early. For strategies that plan by their number of trials (halving,
+`recursive`), type what the queries buy.
+
 Prints the mean test accuracy with standard errors, the share of seeds that have found the table's best
 validated architecture, and the strategy's own seconds a query, as a table in Markdown.
 
@@ -37,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import results_file
 from numpy.typing import NDArray
 from tabulate import tabulate
 
@@ -45,8 +50,8 @@ from nasmeta.config.schema import Config, parse
 from nasmeta.errors import ConfigError, NasmetaError
 from nasmeta.testing.strategies import context, told
 
-REPEATS = 10
-"""How many trials a strategy gets for each query, so that repeated architectures do not end it early."""
+JUDGED_BY = ("table", "valid", "test", "budget", "only", "space", "trials")
+"""The arguments besides strategy, seed and queries that an outcome depends on."""
 
 ROUNDING = 1e-6
 """What sums of shares of a query may lack."""
@@ -83,7 +88,7 @@ class Outcome:
     """The outcome of one seed.
 
     An improvement is (queries spent, validation accuracy, test accuracy) of a new best validated architecture
-    at the largest budget. source: the table and the columns that it is of.
+    at the largest budget. source: the table, the columns and the number of trials that it is of.
     """
 
     strategy: str
@@ -129,13 +134,13 @@ def configuration(space: str, strategy: str) -> Config:
     return parse(composed([f"search_space={space}", f"strategy={name}", *keys]), trusted=True)
 
 
-def play(config: Config, table: Table, strategy: str, seed: int, queries: int) -> Outcome:
-    """Runs a strategy until it has spent `queries`, or has no more to ask for."""
+def play(config: Config, table: Table, strategy: str, seed: int, queries: int, trials: int) -> Outcome:
+    """Runs a strategy with `trials` trials until it has spent `queries`, or has no more to ask for."""
     began = time.perf_counter()
     known = context(
         space=config.build("search_space"),
         seed=seed,
-        trials=REPEATS * queries,
+        trials=trials,
         iterations=table.full,
         feasible=lambda arch: str(arch) in table.archs,
     )
@@ -160,25 +165,15 @@ def play(config: Config, table: Table, strategy: str, seed: int, queries: int) -
 def one(job: tuple[argparse.Namespace, str, int]) -> Outcome:
     options, strategy, seed = job
     table = read_table(options.table, options.valid, options.test, options.budget, options.only)
-    return play(configuration(options.space, strategy), table, strategy, seed, options.queries)
-
-
-def kept(path: Path | None) -> list[Outcome]:
-    """What a results file holds. A last line that a kill left incomplete is removed from it."""
-    if path is None or not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        path.write_text("".join(lines[:-1]))
-        lines.pop()
-    return [Outcome(**json.loads(line)) for line in lines]
+    config = configuration(options.space, strategy)
+    return play(config, table, strategy, seed, options.queries, options.trials)
 
 
 def run(options: argparse.Namespace) -> list[Outcome]:
     """The outcomes of every strategy with every seed. Runs those that the results file does not hold."""
-    judged_by = options.table, options.valid, options.test, options.budget, options.only, options.space
-    source = json.dumps([str(each) for each in judged_by])
-    known = [o for o in kept(options.results) if (o.queries, o.source) == (options.queries, source)]
+    source = json.dumps([str(getattr(options, name)) for name in JUDGED_BY])
+    known = [Outcome(**each) for each in results_file.kept(options.results)] if options.results else []
+    known = [o for o in known if (o.queries, o.source) == (options.queries, source)]
     outcomes = {(o.strategy, o.seed): o for o in known}
     wanted = [(s, seed) for s in options.strategies for seed in range(options.seeds)]
     jobs = [(options, *key) for key in wanted if key not in outcomes]
@@ -186,8 +181,7 @@ def run(options: argparse.Namespace) -> list[Outcome]:
         outcome = replace(found, source=source)
         outcomes[outcome.strategy, outcome.seed] = outcome
         if options.results:
-            with options.results.open("a") as file:
-                file.write(json.dumps(asdict(outcome)) + "\n")
+            results_file.append(options.results, asdict(outcome))
         if done % 10 == 0 or done == len(jobs):
             print(f"{done} of {len(jobs)} seeds", file=sys.stderr)
     return [outcomes[key] for key in wanted]
@@ -262,12 +256,14 @@ def main() -> int:
     parser.add_argument("--space", default="nasbench201", help="an option of conf/search_space")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--trials", type=int, help="that a strategy believes it has; without, ten a query")
     parser.add_argument("--at", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     options.only = tuple(options.only)
+    options.trials = options.trials or 10 * options.queries
     options.at = [query for query in options.at if query <= options.queries]
     try:
         table = read_table(options.table, options.valid, options.test, options.budget, options.only)
