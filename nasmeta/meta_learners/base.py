@@ -155,8 +155,8 @@ class MetaLearner(ABC):
         """The state for tasks of `ways` classes; raises ConfigError if the head fixes another number."""
         if ways != state.task.outputs:
             raise ConfigError(
-                f"task.way: {type(self).__name__} meta-learned a head of {state.task.outputs} outputs, "
-                f"which cannot adapt to {ways} classes"
+                f"task.way: the head was meta-learned for {state.task.outputs} outputs, and cannot adapt "
+                f"to {ways} classes"
             )
         return state
 

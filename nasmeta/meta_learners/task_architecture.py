@@ -48,8 +48,8 @@ class TaskArchitecture(MetaLearner):
         super().__init__(batch_norm=inner.batch_norm)
         if not isinstance(inner, InnerLoop) or getattr(inner, "adapted_part", "all") == "head":
             raise ConfigError(
-                f"strategy: the architecture adapts in the inner loop; {type(inner).__name__} has none "
-                "that changes the network's body; use meta_learner=maml, fomaml or reptile"
+                "meta_learner: the architecture adapts in an inner loop, and this one has none that changes "
+                "the network's body; use meta_learner=maml, fomaml or reptile"
             )
         self.inner, self.adaptation = inner, adaptation
         self.train_way, self.batches_tasks = inner.train_way, inner.batches_tasks

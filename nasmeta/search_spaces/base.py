@@ -98,8 +98,8 @@ class SearchSpace(ABC, Generic[A]):
         Raises ConfigError if the space has no such network, or not for this relaxation.
         """
         raise ConfigError(
-            f"search_space: {type(self).__name__} has no continuous relaxation: its architectures "
-            "differ in more than the operations of a fixed graph; use search_space=nasbench201 or darts"
+            "search_space: it has no continuous relaxation, since its architectures differ in more than the "
+            "operations of a fixed graph; use search_space=nasbench201 or darts"
         )
 
     def canonical(self, arch: A) -> A:
@@ -170,8 +170,8 @@ class SearchSpace(ABC, Generic[A]):
     def sharing(self, task: TaskSpec) -> Sharing[A]:
         """How the networks of this space share one set of weights. Raises ConfigError if they cannot."""
         raise ConfigError(
-            f"search_space: {type(self).__name__} does not say how its networks share weights; use "
-            "search_space=conv, mlp, nasbench201 or darts, or evaluator=scratch"
+            "search_space: it does not say how its networks share weights; use search_space=conv, mlp, "
+            "nasbench201 or darts, or evaluator=scratch"
         )
 
     @property

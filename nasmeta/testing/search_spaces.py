@@ -10,6 +10,7 @@ Also override `task` if the space does not take 28x28 images.
 
 import pickle
 import re
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from operator import ne
@@ -22,9 +23,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from nasmeta.errors import ArchitectureError
+from nasmeta.errors import ArchitectureError, ConfigError
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.decisions import Decidable
 from nasmeta.search_spaces.modules import FewShotNetwork
+from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.seeding import integer, stream, torch_stream
 from nasmeta.task import TaskSpec
 
@@ -36,7 +39,7 @@ PLAIN = re.compile(r"[A-Za-z0-9|][A-Za-z0-9._+/~|-]*")
 class SearchSpaceContract:
     """Tests of what strategies, evaluators and meta-learners rely on.
 
-    What a space may have besides is not among it: decisions, shared weights, morphisms, relaxed networks.
+    Tests of decisions, shared weights and relaxed networks are skipped for a space that has none.
 
     samples: how many random architectures are tried. builds: of how many architectures networks are run.
     plain: what an architecture's string may be made of.
@@ -235,6 +238,78 @@ class SearchSpaceContract:
             last = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             actual = last(x.to(memory_format=torch.channels_last))
             torch.testing.assert_close(actual, expected, rtol=1e-7, atol=1e-9)
+
+    # What a space may have besides
+
+    def test_decisions_are_of_their_kind(self, space: Space) -> None:
+        if not isinstance(space, Decidable):
+            pytest.skip("no decisions")
+        kinds = space.decisions
+        assert all(len(set(options)) == len(options) > 0 for options in kinds.values())
+        rng, asked = stream(0, "contract", "decisions"), set()
+
+        def choose(kind: str, options: Sequence[Any]) -> Any:
+            assert len(options) == len(set(options)) > 0
+            assert set(options) <= set(kinds[kind])
+            asked.add(kind)
+            return options[int(rng.integers(len(options)))]
+
+        for _ in range(200):
+            arch = space.decide(choose)
+            assert space.parse(str(arch)) == arch
+        assert asked == set(kinds)
+
+    def test_every_architecture_inherits_from_every_other(
+        self, space: Space, archs: list[Any], task: TaskSpec
+    ) -> None:
+        rng = stream(0, "contract", "morph")
+        for old, new in pairwise(archs[: self.builds]):
+            source, target = _network(space, old, task), _network(space, new, task, weights=1)
+            weights, fresh = source.state_dict(), target.state_dict()
+            morphed = space.morph(old, new, weights, fresh, rng)
+            assert {n: v.shape for n, v in morphed.items()} == {n: v.shape for n, v in fresh.items()}
+            target.load_state_dict(morphed)
+            assert torch.isfinite(target(_inputs(task))).all()
+            same = space.morph(old, old, weights, _network(space, old, task, weights=1).state_dict(), rng)
+            assert all(torch.equal(same[name], weights[name]) for name in weights)
+
+    def test_shared_weights_contain_those_of_every_network(
+        self, space: Space, archs: list[Any], task: TaskSpec
+    ) -> None:
+        try:
+            sharing = space.sharing(task)
+        except ConfigError:
+            pytest.skip("no shared weights")
+
+        def shapes(arch: Any) -> dict[str, torch.Size]:
+            own = {n: p.shape for n, p in space.build(arch, task).named_parameters()}
+            shared = {sharing.name(arch, name): shape for name, shape in own.items()}
+            assert len(shared) == len(own), f"two parameters of {arch} have the same shared name"
+            return shared
+
+        with torch.device("meta"):
+            sizes: dict[str, list[int]] = {}
+            for arch in sharing.largest():
+                for name, shape in shapes(arch).items():
+                    sizes[name] = [max(pair) for pair in zip(sizes.get(name, shape), shape, strict=True)]
+            for arch in archs:
+                for name, shape in shapes(arch).items():
+                    assert all(n <= most for n, most in zip(shape, sizes[name], strict=True)), name
+
+    def test_what_a_relaxed_network_derives_inherits_its_weights(self, space: Space, task: TaskSpec) -> None:
+        try:
+            network = space.relaxed(task, Relaxation("all", channel_divisor=1))
+        except ConfigError:
+            pytest.skip("no relaxed network")
+        rng = stream(0, "contract", "relaxed")
+        parameters = {name: value.detach() for name, value in network.named_parameters()}
+        for _ in range(self.builds):
+            for name in network.architecture_names:
+                parameters[name] = torch.from_numpy(rng.standard_normal(tuple(parameters[name].shape)))
+            arch = network.derive(parameters)
+            assert space.parse(str(arch)) == arch
+            for name, value in space.build(arch, task).named_parameters():
+                assert parameters[network.shared_name(arch, name)].shape == value.shape
 
 
 def _network(space: Space, arch: Any, task: TaskSpec, weights: int = 0) -> FewShotNetwork:

@@ -7,9 +7,8 @@ import pytest
 
 from nasmeta.search_spaces.darts.space import DartsSpace
 from nasmeta.search_spaces.decisions import Decidable
-from nasmeta.seeding import stream
 from nasmeta.testing.toy_space import ToySpace
-from tests.search_spaces.shipped import FILES, shipped
+from tests.search_spaces.shipped import shipped
 from tests.search_spaces.tiny import all_of_tiny_conv, all_of_tiny_mlp, tiny_conv, tiny_mlp
 
 TINY_DARTS = DartsSpace(nodes=2, ops=["skip_connect", "conv_3x3"], width=4, layers=2, reductions=None)
@@ -55,23 +54,3 @@ def test_sequences_are_the_members_each_once(space: Any, members: list[Any] | No
     assert len(set(found)) == len(found) == space.size
     assert members is None or set(found) == set(members)
     assert all(space.parse(str(arch)) == arch for arch in found[:: max(len(found) // 300, 1)])
-
-
-@pytest.mark.parametrize("name", [path.stem for path in FILES])
-def test_options_are_of_their_kind(name: str) -> None:
-    space = shipped(name)
-    assert isinstance(space, Decidable)
-    kinds = space.decisions
-    assert all(len(set(options)) == len(options) > 0 for options in kinds.values())
-    rng, asked = stream(0, "decisions"), set()
-
-    def choose(kind: str, options: Sequence[Any]) -> Any:
-        assert len(options) == len(set(options)) > 0
-        assert set(options) <= set(kinds[kind])
-        asked.add(kind)
-        return options[int(rng.integers(len(options)))]
-
-    for _ in range(200):
-        arch = space.decide(choose)
-        assert space.parse(str(arch)) == arch
-    assert asked == set(kinds)

@@ -233,7 +233,7 @@ def test_architectures_beyond_the_constraints_are_not_proposed() -> None:
 @pytest.mark.parametrize(
     "overrides,message",
     [
-        (["search_space=conv"], r"ConvSpace has no continuous relaxation.*darts"),
+        (["search_space=conv"], r"search_space: it has no continuous relaxation.*darts"),
         (["strategy.inputs=pairs"], r"strategy\.inputs: pairs"),
         (["strategy.partial_channels=3"], r"strategy\.partial_channels: 3 does not divide the 4"),
         (["meta_learner=reptile", "strategy.second_order=true"], r"strategy\.second_order: reptile descends"),
