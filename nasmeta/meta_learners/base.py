@@ -71,8 +71,9 @@ class MetaLearner(ABC):
     def meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The gradient that the outer optimizer descends, averaged over the tasks of the batch.
 
-        Returns a gradient for every entry of state.parameters, with its shape and strides, and metrics as
-        scalar tensors on the device: "loss", and for classification "accuracy". Never waits for the device.
+        Returns a gradient for every entry of state.parameters that learns at this iteration, with its shape
+        and strides, and metrics as scalar tensors on the device: "loss", and for classification "accuracy".
+        Never waits for the device.
         """
         execution = state.network.execution
         pieces = [list(batch)] if self.batches_tasks else execution.pieces(batch)

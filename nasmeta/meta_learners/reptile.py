@@ -80,7 +80,7 @@ class Reptile(InnerLoop):
             parameter.grad = slopes[name]
         optimizer = self._optimizer(trained, state.inner_scale)
         for step, (x, y) in enumerate(islice(minibatches(sets, state.task, self.inner_batch), steps)):
-            state.network.anneal(step / steps)
+            state.network.anneal(step / max(steps - 1, 1))
             outputs = state.network(parameters, x)
             loss = task_loss(state.task.kind, outputs, y)
             for name, slope in gradient(loss, trained).items():

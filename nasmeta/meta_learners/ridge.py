@@ -8,7 +8,9 @@ body; lambda is learned as its logarithm, so it stays positive. A constant featu
 in the authors' code. beta is there because the paper has it: it shifts all logits of a query alike, which
 does not change a softmax. As in the paper, training episodes may have more classes than test tasks
 (`train_way`).
-Deviation: the authors draw the shots of a training episode at random; here they are the task's.
+Deviations: the authors draw the shots of a training episode at random; here they are the task's. Their code
+divides X and Y by the square root of N, so that lambda counts N times as much, and their experiments fix it
+at 50; here it is not scaled, and it is learned from `lambda_init` on.
 Regression uses its targets unchanged and needs neither alpha nor beta, so only lambda is learned.
 
 Choose it if MAML's steps are too slow or ProtoNet's class means too coarse: with several shots, or for

@@ -11,9 +11,17 @@ single network when it is cut down to one.
 It wraps a learner with an inner loop. A network with a single architecture, such as the reference, is left
 to that learner.
 
-Deviations: T-NAS trains each decoded architecture from scratch on its task; here training continues from the
-adapted weights. MetaNAS alternates steps of w and alpha on two halves of a task's images; here both follow
-the gradient on the same images at once, as in T-NAS.
+Deviations from T-NAS: the authors decode the architecture of one test task, meta-train it from scratch by
+first-order MAML on the training tasks, and then adapt it. Here every test task has its own architecture, with
+the weights that it adapted. The outer optimizer is one for weights and architecture; theirs for the
+architecture is another Adam (betas 0.5 and 0.999, weight decay 0.001).
+Deviations from MetaNAS: it alternates steps of w and alpha on two halves of a task's images; here both follow
+the gradient on the same images at once, as in T-NAS. In the authors' code,
+- operations with weights below 0.05 are dropped, and the others keep their weights; here each edge keeps one
+  operation, with a weight of 1;
+- the meta-learned weights are pruned as well, at 0.01 every 2,500 meta-iterations; here only a task's are;
+- the inner Adam has a weight decay of 0.001 for alpha, and none here;
+- the temperature does not fall during the warm-up; here it does, which alters little while alpha is small.
 """
 
 from collections.abc import Hashable
@@ -55,7 +63,6 @@ class TaskArchitecture(MetaLearner):
         self.train_way, self.batches_tasks = inner.train_way, inner.batches_tasks
         self.second_order, self.descends = inner.second_order, inner.descends
         self.records_training = inner.records_training
-        self.kinds, self.refusal = inner.kinds, inner.refusal
 
     def check(self, task: TaskSpec) -> None:
         """Raises ConfigError if the inner learner cannot learn such tasks, or an option needs one network."""
@@ -99,7 +106,7 @@ class TaskArchitecture(MetaLearner):
             return self.inner._meta_gradient(state, batch, iteration)
         held = replace(state, inner_scale=dict.fromkeys(names, 0.0))
         gradients, metrics = self.inner._meta_gradient(held, batch, iteration)
-        return gradients | {name: torch.zeros_like(state.parameters[name]) for name in names}, metrics
+        return {name: each for name, each in gradients.items() if name not in names}, metrics
 
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         if not architecture_names(state):

@@ -29,7 +29,7 @@ class EpisodicBatchNorm(nn.Module):
     current: the network's pass, which the network sets before each call.
     pool: the 2x2 max-pooling that follows the norm, or None.
     activation, pooling: what follows the norm, which it computes if the current pass `fuses`.
-    Calls take x [n, C] or [n, C, H, W].
+    Calls take x [n, C] or [n, C, H, W]. They raise ValueError if the statistics would be those of one value.
     """
 
     mean: Tensor
@@ -58,6 +58,11 @@ class EpisodicBatchNorm(nn.Module):
         rows = len(x) // statistics.tasks if statistics.rows is None else statistics.rows
         if self.current.fuses(x, self.activation, "batch"):
             return self._by_triton(x, rows)
+        if rows * x.shape[2:].numel() == 1 and not statistics.population:
+            raise ValueError(
+                "batch norm over one value: it normalizes by one example, whose map is 1x1 here; use more "
+                "examples (task.shot, inner_batch), another norm, or larger maps"
+            )
         of_batch = not (statistics.record or statistics.population)
         if self.current.kernels is Kernels.STACKED and of_batch:
             y = below_vmap(partial(stacked.norm, rows=rows, eps=self.eps), x, self.weight, self.bias)

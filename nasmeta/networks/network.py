@@ -118,6 +118,14 @@ class Network:
         self.module.to(device)
         self._copies = _Copies()
 
+    def allocate(self, device: torch.device) -> None:
+        """Gives a module of the `meta` device memory on `device`. Its parameters then have any values."""
+        self.module.to_empty(device=device)
+        for norm in self.norms:
+            norm.mean.zero_()
+            norm.variance.fill_(1)
+        self._copies = _Copies()
+
     @property
     def features(self) -> int:
         """The width of an embedding."""

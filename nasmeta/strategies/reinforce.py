@@ -9,7 +9,8 @@ space that declares its decisions (search_spaces/decisions.py).
 Deviations. The reward is the share of the scores so far that the new one beats (ties count half), not the
 accuracy or its cube: scores have no common scale, and a few networks that learn nothing would outweigh all
 others. A failed trial has reward 0. A draw beyond a limit is evaluated as it is repaired, and rewarded for
-that. No architecture is evaluated twice: if a draw was proposed before, it trains nothing, and the next draw
+that. Logits are neither squashed nor divided by a temperature, as ENAS does against early convergence. No
+architecture is evaluated twice: if a draw was proposed before, it trains nothing, and the next draw
 is from a hotter policy (logits divided by HEAT once more per repetition). One controller takes one step per
 tell, in the order of the tells.
 """

@@ -9,6 +9,7 @@ from nasmeta import seeding
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.inner_loop import InnerLoop
 from nasmeta.meta_learners.state import MetaState
+from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.task import TaskBatch
 
 STEP = 1e-6
@@ -20,7 +21,8 @@ LAST = 10**9
 
 def is_derivative(learner: MetaLearner) -> bool:
     """Whether the learner's meta-gradient is meant to be a derivative: not if it is a first-order one."""
-    return learner.descends and (learner.second_order or not isinstance(learner, InnerLoop))
+    inner = learner.inner if isinstance(learner, TaskArchitecture) else learner
+    return learner.descends and (learner.second_order or not isinstance(inner, InnerLoop))
 
 
 def gradient_error(learner: MetaLearner, state: MetaState, batch: TaskBatch) -> float:

@@ -9,7 +9,9 @@ import torch
 
 from nasmeta.cli.main import main
 from nasmeta.meta_learners.gradients import Gradients
+from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.networks.execution import Execution
+from nasmeta.search_spaces.relaxation.spec import Adaptation
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from nasmeta.training.gradient_check import gradient_error, is_derivative
 from tests.evaluators.tables import write_few_shot
@@ -69,6 +71,12 @@ def test_a_looked_up_result_needs_no_data(tmp_path: Path, capsys: pytest.Capture
     _, found = findings(capsys, "evaluator=tabular", f"evaluator.table={table}", *budget)
     assert found["table"]["status"] == "ok"
     assert "cost" not in found
+
+
+def test_an_adapting_architecture_is_of_first_order_if_its_learner_is() -> None:
+    adaptation = Adaptation(1.0, 1.0, 0, 1.0, 1.0, 0)
+    ones = {name: TaskArchitecture(learner(name, "support"), adaptation) for name in ("maml", "fomaml")}
+    assert {name: is_derivative(one) for name, one in ones.items()} == {"maml": True, "fomaml": False}
 
 
 @pytest.mark.parametrize("task_parallel", ["loop", "vmap"])

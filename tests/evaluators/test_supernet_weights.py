@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasmeta import seeding
 from nasmeta.config.overrides import composed
@@ -33,6 +34,20 @@ SMALL = {
     "darts": ["search_space.width=4", "search_space.layers=2", "search_space.nodes=2"],
 }
 LEARNERS = ("protonet", "maml", "fomaml", "reptile", "meta_sgd", "ridge", "finetune", "anil", "boil")
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of the operations on tensors that have values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not isinstance(result, Tensor) or result.device.type != "meta":
+            self.names.add(func.overloadpacket.__name__)
+        return result
 
 
 @cache
@@ -73,6 +88,16 @@ def test_every_network_is_made_of_parts_of_its_own(space: str) -> None:
             assert torch.equal(whole[leading(value)], subnetwork.state.parameters[name])
             assert subnetwork.state.parameters[name].shape == value.shape
         assert len(set(subnetwork.shared_names.values())) == len(subnetwork.shared_names)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_network_is_made_without_drawing_or_moving_a_value(name: str) -> None:
+    """Copies from the host would make every meta-iteration wait for a GPU."""
+    weights = shared("conv_small", name)
+    (arch,) = buildable(weights.problem.space, 1, 1)
+    with Operations() as seen:
+        weights.subnetwork(arch)
+    assert seen.names.isdisjoint({"_to_copy", "lift_fresh", "lift_fresh_copy", "uniform_", "normal_"})
 
 
 @pytest.mark.parametrize("space", SPACES)

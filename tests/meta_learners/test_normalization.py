@@ -47,6 +47,16 @@ def test_own_statistics_are_torchs_training_mode(
     torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("kernels", Kernels)
+@pytest.mark.parametrize("rows", [None, 1])
+def test_statistics_of_one_value_are_refused(kernels: Kernels, rows: int | None) -> None:
+    """They would make every output the bias, and the queries beside it hundreds of times too large."""
+    ours = EpisodicBatchNorm(nn.BatchNorm2d(5), ForwardPass())
+    ours.current.kernels, ours.current.statistics = kernels, Statistics(rows=rows)
+    with pytest.raises(ValueError, match="batch norm over one value"):
+        ours(torch.randn((rows and 4) or 1, 5, 1, 1))
+
+
 def test_each_task_by_itself(pair: tuple[nn.Module, EpisodicBatchNorm, Tensor]) -> None:
     norm, ours, x = pair
     ours.current.statistics = Statistics(tasks=3)

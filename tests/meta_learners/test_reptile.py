@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nasmeta.meta_learners.gradients import task_loss
 from nasmeta.meta_learners.reptile import Reptile, minibatches
+from nasmeta.networks.network import Network
 from nasmeta.task import TaskSpec
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from tests.meta_learners.options import learner
@@ -81,6 +82,17 @@ def test_one_full_step_of_sgd_is_the_gradient_times_the_rate() -> None:
     for (name, got), slope in zip(gradients.items(), expected, strict=True):
         torch.testing.assert_close(got, 0.1 * slope, rtol=1e-8, atol=1e-12, msg=name)
     assert float(metrics["loss"]) == pytest.approx(float(loss.detach()))
+
+
+@pytest.mark.parametrize("steps,expected", [(1, [0, 1]), (5, [0, 0.25, 0.5, 0.75, 1, 1])])
+def test_the_temperature_has_its_end_at_the_last_step(
+    steps: int, expected: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(Network, "anneal", lambda network, progress: told.append(progress))
+    reptile = learner("reptile", "transductive", train_steps=steps)
+    reptile.meta_gradient(init(reptile, conv_network(width=3)), BlobSampler("train").batch(0, 1), 0)
+    assert told == expected
 
 
 @pytest.mark.parametrize("beta1", [0.0, 0.9])

@@ -11,7 +11,9 @@ from nasmeta.testing.toy_space import ToySpace
 from tests.search_spaces.shipped import shipped
 from tests.search_spaces.tiny import all_of_tiny_conv, all_of_tiny_mlp, tiny_conv, tiny_mlp
 
-TINY_DARTS = DartsSpace(nodes=2, ops=["skip_connect", "conv_3x3"], width=4, layers=2, reductions=None)
+TINY_DARTS = DartsSpace(
+    nodes=2, ops=["skip_connect", "conv_3x3"], width=4, widening=2, layers=2, reductions=None
+)
 
 
 def decided(space: Decidable[Any], prefix: list[int]) -> tuple[Any, list[tuple[int, int]]]:

@@ -1,6 +1,7 @@
 """Which budget's model proposes, what it learns from, and whether that helps."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,10 @@ def test_only_what_the_budget_does_not_know_is_pending(recorded: None) -> None:
     for trial in range(3):
         strategy.tell(told(proposal(trial, 3), 0.5))
     waiting = [proposal(3, 1), proposal(4, 3), proposal(5, 9)]
-    strategy.propose(waiting, set(), stream(0, "ask"))
+    promoted = replace(proposal(0, 9), trial=6, continues=0)
+    strategy.propose([promoted, *waiting], set(), stream(0, "ask"))
     sampler: Any = strategy._samplers[3]
-    assert sampler.asked == [([0, 1, 2], [p.arch for p in waiting[:2]])]
+    assert sampler.asked == [([0, 1, 2], [p.arch for p in waiting])]
 
 
 def test_a_share_of_the_architectures_stays_random(recorded: None) -> None:

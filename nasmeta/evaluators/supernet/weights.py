@@ -90,12 +90,11 @@ class SharedWeights:
         Raises ArchitectureError if it cannot be built for the task. Never waits for the device.
         """
         problem = self.problem
-        with torch.device("meta"):
+        with torch.device("meta"):  # all initial values would be overwritten
             module = problem.space.build(arch, problem.task)
-        execution = problem.execution.resolved(module, problem.device)
-        # All initial values are replaced, so any stream will do.
-        with seeding.torch_stream(0, "supernet", "overwritten"):
-            state = problem.learner.init(module.to_empty(device=problem.device), problem.task)
+            execution = problem.execution.resolved(module, problem.device)
+            state = problem.learner.init(module, problem.task)
+        state.network.allocate(problem.device)
         state.network.execution = execution
         names = self._names(arch, state)
         for name, value in state.parameters.items():

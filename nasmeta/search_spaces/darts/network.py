@@ -48,8 +48,8 @@ MakeNodes = Callable[[int, bool], nn.Module]
 def build(space: "DartsSpace", arch: DartsGenotype, task: TaskSpec) -> FewShotNetwork:
     """The network of `arch` for images [n, *task.input_shape]: stem, cells, average pooling, head.
 
-    The cells with the indices space.reductions, from 0, halve the size (rounded up) and double the width of
-    the nodes, which starts at space.width. Raises ArchitectureError if the task has no images.
+    The cells with the indices space.reductions, from 0, halve the size (rounded up) and multiply the width of
+    the nodes by space.widening; it starts at space.width. Raises ArchitectureError if the task has no images.
     """
 
     def make_nodes(width: int, reduce: bool) -> nn.Module:
@@ -74,7 +74,7 @@ class DartsBody(nn.Module):
         self.cells = nn.ModuleList()
         for number in range(space.layers):
             reduce = number in space.reductions
-            width *= 1 + reduce
+            width *= space.widening if reduce else 1
             self.cells.append(DartsCell(before_last, last, width, halved, make_nodes, reduce))
             before_last, last, halved = last, width * space.nodes, reduce
         self.features = last

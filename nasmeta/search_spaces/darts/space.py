@@ -57,7 +57,8 @@ class DartsSpace(SearchSpace[DartsGenotype]):
     """Genotypes with `nodes` nodes per cell. Networks take images [channels, height, width].
 
     nodes: per cell, without the two inputs. ops: which of architecture.OPERATIONS are allowed.
-    width: channels of a node before the first reduction. layers: the number of cells.
+    width: channels of a node before the first reduction. widening: the factor by which each reduction widens
+    the nodes. layers: the number of cells.
     reductions: the indices, from 0, of the reduction cells; None puts them after a third and two thirds of
     the cells, as in the paper.
     Raises ConfigError if an operation is unknown, or if reductions are not ascending indices of cells.
@@ -71,12 +72,13 @@ class DartsSpace(SearchSpace[DartsGenotype]):
         nodes: Annotated[int, Field(ge=1, le=7)],
         ops: list[str],
         width: Annotated[int, Field(ge=4, le=65536)],
+        widening: Annotated[int, Field(ge=1, le=4)],
         layers: Annotated[int, Field(ge=1, le=100)],
         reductions: list[Annotated[int, Field(ge=0)]] | None,
     ) -> None:
         self.nodes = nodes
         self.ops = options.names("ops", ops, OPERATIONS)
-        self.width, self.layers = width, layers
+        self.width, self.widening, self.layers = width, widening, layers
         self.reductions = _checked(reductions, layers)
 
     # The named networks, and how many there are

@@ -25,8 +25,8 @@ class Adaptation:
 
     inner_scale, outer_scale: their learning rates in the inner and the outer loop, as factors of the weights'
     rates. warmup: meta-iterations in which only the weights learn. temperature_start, temperature_end: of the
-    softmaxes, from the first to the last inner step (soft pruning). prune_steps: inner steps that the pruned
-    network of a test task gets.
+    softmaxes (soft pruning), at the first inner step and at the end, which is the last inner step of Reptile
+    and the outer loss of MAML. prune_steps: inner steps that the pruned network of a test task gets.
     """
 
     inner_scale: float

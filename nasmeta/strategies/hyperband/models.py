@@ -53,6 +53,6 @@ class BudgetModels:
         if not budgets or rng.random() < self._random_share:
             return None
         budget = max(budgets)
-        # What is trained for longer was told at this budget before.
-        pending = [proposal.arch for proposal in outstanding if proposal.iterations <= budget]
+        known = {told.arch for told in self._told[budget]}
+        pending = [proposal.arch for proposal in outstanding if proposal.arch not in known]
         return self._samplers[budget].propose(self._told[budget], pending, seen, rng)
