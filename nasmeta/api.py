@@ -151,7 +151,7 @@ def search(overrides: Sequence[str] = (), *, directory: str | Path | None = None
         command = SearchCommand(overrides=tuple(overrides))
     else:
         config = reconfigured(place.load_config(state.starts), [], trusted=False)
-    if not begun or finished.result(place, state, config, list(overrides)) is None:
+    if not begun or finished.finished_summary(place, state, config, list(overrides)) is None:
         composition = Composition.of(config) if state.starts else ready(config)
         if not begun:
             path = output.make_new(path) if directory is None else _checked(path)

@@ -96,6 +96,15 @@ class Outcome:
     seconds: float = 0.0
 
 
+def rank(result: "Outcome | TrialResult") -> tuple[int, float]:
+    """The key that ranks results that did not fail: longest trained first, then by score.
+
+    Scores at different budgets do not compare.
+    """
+    assert result.score is not None
+    return result.iterations, result.score
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One trial to run: an architecture's canonical string and a budget in meta-iterations.

@@ -206,7 +206,7 @@ def _cost(composition: Composition) -> Found:
     judged = statistics.median(times(answer, composition.device, 0.0, STEPS)) / keys.task.meta_batch
     peak = f"{peak_mib(composition.device):,.0f} MiB"
     each = f"{1000 * iteration:.0f} ms a meta-iteration, {1000 * judged:.1f} ms a test task, {peak}"
-    if not composition.evaluators.search.continues:
+    if not composition.evaluators.for_search.continues:
         return "ok", each
     trials = budget.trials + (budget.reference_trials if keys.tune else 0)
     search = trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)

@@ -107,7 +107,7 @@ def _resume_run(
     if options.retry_failed and not state.failed:
         log.info("%s: no trial has failed, so none is tried again", path)
     retry = options.retry_failed
-    summary = finished.result(
+    summary = finished.finished_summary(
         directory, state, config, options.overrides, retry_failed=retry, in_sweep=planned is not None
     )
     if summary is not None:

@@ -19,7 +19,7 @@ from nasmeta.config.overrides import composed, with_todays_keys
 from nasmeta.config.schema import CHOSEN, parse
 from nasmeta.errors import CheckpointError, ConfigError
 from nasmeta.run.directory import RunDirectory, read_config
-from nasmeta.runtime.command_lines import SearchCommand
+from nasmeta.runtime.command_lines import SearchCommand, key_of
 from nasmeta.search_spaces.joint import AT
 from nasmeta.search_spaces.settings import printed
 from nasmeta.trained.checkpoint import load_network
@@ -45,7 +45,7 @@ def train(arguments: list[str]) -> int:
     trusted, rest = TRUST in rest, [argument for argument in rest if argument != TRUST]
     overrides = [argument for argument in rest if "=" in argument and not argument.startswith("-")]
     options = [argument for argument in rest if argument not in overrides]
-    for key in {_key(override) for override in overrides} & {"strategy", "evaluator"}:
+    for key in {key_of(override) for override in overrides} & {"strategy", "evaluator"}:
         raise ConfigError(f"{key}: a training searches nothing; leave it out")
     arch, stored = what, SearchCommand()
     path = FOLDER / f"{what}.pt" if what in index() else Path(what).expanduser()
@@ -63,10 +63,10 @@ def train(arguments: list[str]) -> int:
     elif recipe:
         stored, overrides = _recipe(overrides)
     words = (*stored.overrides, *overrides)
-    if not path.exists() and not any(_key(word).partition(".")[0] == "tune" for word in words):
+    if not path.exists() and not any(key_of(word).partition(".")[0] == "tune" for word in words):
         arch, _, settings = what.partition(AT)
-        typed = {_key(word) for word in overrides}
-        overrides += [each for each in settings.split(",") if each and _key(each) not in typed]
+        typed = {key_of(word) for word in overrides}
+        overrides += [each for each in settings.split(",") if each and key_of(each) not in typed]
     return search([*options, *stored.changed(overrides, CHOSEN).overrides, *_chosen(arch)])
 
 
@@ -87,7 +87,7 @@ def _tuned(network: TrainedNetwork, overrides: Sequence[str]) -> dict[str, Any]:
 
     Without what is typed, and without the keys of a group of which another option is.
     """
-    typed = {_key(override) for override in overrides}
+    typed = {key_of(override) for override in overrides}
     places = (network.path.parent, network.path.parent.parent)  # of best.pt, and of pareto/NUMBER.pt
     files = [RunDirectory(place).config for place in places]
     file = next((file for file in files if file.is_file()), None)
@@ -102,10 +102,6 @@ def _with_settings(network: TrainedNetwork, tune: Mapping[str, Any]) -> str:
     values = ((key, *key.split(".", 1)) for key in tune)
     settings = [f"{key}={printed(network.config[group][name])}" for key, group, name in values]
     return f"{network.arch}{AT}{','.join(settings)}" if settings else network.arch
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+").partition("=")[0]
 
 
 def _chosen(arch: str) -> list[str]:

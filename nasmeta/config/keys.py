@@ -1,5 +1,6 @@
 """The run-wide keys, which are the same whatever options are composed; conf/search.yaml has their values."""
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -12,9 +13,22 @@ from nasmeta.trial import Limits
 SETTINGS = ("experiment", "target", "debug")
 """The groups whose options set keys of others. A configuration that is composed has only those values."""
 
+WITHOUT_EFFECT = ("progress", "logger", "save_seconds", "on_failure", "dataset.cache")
+"""Keys on which no result depends, with all keys below them."""
+
 Count = Annotated[int, Field(ge=1, le=10**12)]
 Positive = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=1, le=65536)]
+
+
+def is_below(key: str, keys: Iterable[str]) -> bool:
+    """Whether a dotted key is one of `keys`, or below one."""
+    return any(key == above or key.startswith(f"{above}.") for above in keys)
+
+
+def has_effect(key: str) -> bool:
+    """Whether a result may depend on a dotted key."""
+    return not is_below(key, WITHOUT_EFFECT)
 
 
 class TaskConfig(BaseModel):
@@ -94,7 +108,7 @@ class RunKeys(BaseModel):
     task_chunk: Count | None
     compile: bool
     cuda_graphs: Literal["auto", True, False]
-    kernels: Literal["auto", "torch", "triton"] = "torch"  # of runs that began before there was the key
+    kernels: Literal["auto", "torch", "triton"]
     precision: Literal["auto", "fp32", "tf32", "bf16"]
     on_failure: Literal["go_on", "stop"]
     save_seconds: Annotated[float, Field(ge=0)]

@@ -18,6 +18,7 @@ from nasmeta.config.keys import SETTINGS, RunKeys
 from nasmeta.config.schema import CHOSEN, GROUPS, LOGGER, Config, parse, resolved
 from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError, UntrustedError
+from nasmeta.runtime.command_lines import key_of
 from nasmeta.runtime.stored import plain
 
 
@@ -34,14 +35,9 @@ def reconfigured(
     the stored options only those of `groups` are checked and kept.
     """
     config = overridden(values, overrides)
-    typed = {_key(override) for override in overrides}
+    typed = {key_of(override) for override in overrides}
     wanted = [group for group in CHOSEN if group in {*groups, *(key.split(".")[0] for key in typed)}]
     return parse(config, trusted=trusted, typed=typed, groups=wanted)
-
-
-def _key(override: str) -> str:
-    """The key that an override sets."""
-    return override.partition("=")[0].lstrip("+")
 
 
 def overridden(values: DictConfig | Mapping[str, Any], overrides: list[str]) -> DictConfig:

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from nasmeta.errors import Diverged
-from nasmeta.evaluators.limits import FAILURES, failure
+from nasmeta.evaluators.failures import FAILURES, failure
 from nasmeta.networks.cost import measure_cost
 from nasmeta.training.meta_training import Progress
 from nasmeta.training.problem import Problem
@@ -86,8 +86,8 @@ class Evaluator(ABC):
     problem: Problem
     """The run's tasks and search space; the constructor sets it."""
 
-    final: ClassVar[Literal["scratch", "own"]] = "own"
-    """Who judges the final candidates and the reference: this evaluator, or Scratch by training them."""
+    finals_from_scratch: ClassVar[bool] = False
+    """Whether `Scratch` trains the final candidates and the reference; if not, this evaluator judges them."""
 
     leaves_weights: ClassVar[bool] = True
     """Whether `evaluate` leaves meta-learned weights behind. If not, `test` gives the meta-test."""
@@ -116,7 +116,7 @@ class Evaluator(ABC):
     @classmethod
     def trains_networks(cls) -> bool:
         """Whether a run with this evaluator meta-trains any network, so needs data and has a best.pt."""
-        return cls.final == "scratch" or cls.leaves_weights
+        return cls.finals_from_scratch or cls.leaves_weights
 
     def budget_error(self, iterations: int) -> str | None:
         """Why candidates cannot be judged at a budget of `iterations` meta-iterations; None if they can."""

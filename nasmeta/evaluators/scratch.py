@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
-from nasmeta.evaluators.limits import limited
+from nasmeta.evaluators.failures import limited
 from nasmeta.training import checkpoint
 from nasmeta.training.best_iterate import KeepBest, run_and_keep_best
 from nasmeta.training.meta_training import MetaTraining
@@ -26,7 +26,7 @@ class Scratch(Evaluator):
     keep: how to find the iterate that a training leaves; None: it leaves the last one.
     """
 
-    final = "scratch"
+    finals_from_scratch = True
     continues = True
 
     def __init__(

@@ -66,7 +66,7 @@ def row(key: str, conflicts: Callable[[Parts], bool], why: str, instead: str) ->
 def _budget(parts: Parts) -> str | None:
     """The conflict if the run asks for a budget that the evaluator does not have."""
     asked = {"search_iterations": parts.keys.budget.search_iterations}
-    if parts.evaluator.final == "own":
+    if not parts.evaluator.finals_from_scratch:
         asked["final_iterations"] = parts.keys.budget.final_iterations
     wrong = {name: parts.evaluator.budget_error(iterations) for name, iterations in asked.items()}
     return next((f"budget.{name}: {reason}" for name, reason in wrong.items() if reason), None)
@@ -162,19 +162,19 @@ TABLE: tuple[Row, ...] = (
     ),
     row(
         "budget.keep",
-        lambda p: p.keys.budget.keep == "best" and p.evaluator.final == "own",
+        lambda p: p.keys.budget.keep == "best" and not p.evaluator.finals_from_scratch,
         "evaluator {evaluator} trains no network in full",
         "budget.keep=last, or evaluator=scratch",
     ),
     row(
         "budget.final_rounds",
-        lambda p: p.keys.budget.final_rounds > 1 and p.evaluator.final == "own",
+        lambda p: p.keys.budget.final_rounds > 1 and not p.evaluator.finals_from_scratch,
         "evaluator {evaluator} trains no network in full",
         "budget.final_rounds=1, or evaluator=scratch",
     ),
     row(
         "budget.final_seeds",
-        lambda p: p.keys.budget.final_seeds > 1 and p.evaluator.final == "own",
+        lambda p: p.keys.budget.final_seeds > 1 and not p.evaluator.finals_from_scratch,
         "evaluator {evaluator} trains no network in full",
         "budget.final_seeds=1, or evaluator=scratch",
     ),

@@ -1,8 +1,6 @@
 """Builds the objects of a run from a checked configuration, and checks that they fit each other."""
 
 import logging
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -14,12 +12,9 @@ from nasmeta.config.schema import Config, buildable, resolve
 from nasmeta.config.tuning import searched_space
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import Contents
-from nasmeta.errors import ConfigError, DataError, suggest
+from nasmeta.errors import ConfigError
 from nasmeta.evaluators.base import Evaluator
-from nasmeta.evaluators.limits import FAILURES
-from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES
-from nasmeta.evaluators.zero_cost.untrained import Untrained
-from nasmeta.executors.base import Judge
+from nasmeta.evaluators.zero_cost.proxies import scorer
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.networks.cost import measure_cost
@@ -41,9 +36,6 @@ from nasmeta.training.problem import Problem, episodes, execution
 from nasmeta.training.trained_network import Adaptive
 
 _log = logging.getLogger(__name__)
-
-WORKER_SPLITS: tuple[Split, ...] = ("train", "valid")
-"""The splits that a worker process uses."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ class Composition:
             composition = _relaxed(composition, strategy.relaxation, strategy.adaptation)
             space = composition.space
         composition = replace(composition, objectives=strategy.objectives, trials=strategy.trials)
-        evaluator = composition.evaluators.search
+        evaluator = composition.evaluators.for_search
         check_compatible(Parts(strategy, evaluator, config.target("executor"), learner, keys))
         for tracker in keys.logger.values():
             resolve("logger", tracker["_target_"], trusted=True).check()
@@ -139,7 +131,7 @@ class Composition:
             iterations=keys.budget.search_iterations,
             feasible=feasible,
             costs=costs or partial(measure_cost, self.space, task=self.task),
-            proxies=partial(_zero_cost, self.problem),
+            proxies=partial(scorer, self.problem),
             problem=self.problem,
             progress_file=progress_file or ProgressFile(),
         )
@@ -159,7 +151,7 @@ class Composition:
     @property
     def trains_networks(self) -> bool:
         """Whether the run meta-trains any network, so needs data and has a best.pt."""
-        return self.evaluators.search.trains_networks()
+        return self.evaluators.for_search.trains_networks()
 
     def sampler(self, split: Split) -> EpisodeSampler:
         """The split's episodes. Training episodes are augmented, and the learner's `train_way` is theirs."""
@@ -226,26 +218,6 @@ def _relaxed(plain: Composition, relaxation: Relaxation, adaptation: Adaptation 
     return replace(plain, learner=learner, space=space, adaptive=Adaptive(relaxation, adaptation))
 
 
-def _zero_cost(problem: Problem, name: str, batches: int) -> Callable[[Any], float]:
-    """A function from architectures to the zero-cost score `name` on a training's first `batches`.
-
-    It returns NaN if the score cannot be computed. Raises ConfigError if there is no such score, or if it is
-    not for these tasks.
-    """
-    if name not in PROXIES:
-        raise ConfigError(f"strategy.proxy: {name!r} is not a zero-cost score; {suggest(name, PROXIES)}")
-    if name in CLASSIFICATION_ONLY and problem.task.kind != "classification":
-        raise ConfigError(f"strategy.proxy: {name} is for classification, and these tasks have no classes")
-
-    def score(arch: Any) -> float:
-        try:
-            return PROXIES[name](Untrained.of(problem, arch, batches))
-        except FAILURES:
-            return math.nan
-
-    return score
-
-
 def _check_operations(space: SearchSpace[Any], allowed: list[str] | None) -> None:
     """Raises ConfigError if networks of the space may have operations that are not allowed."""
     others = [name for name in space.used if name not in {*(allowed or space.used), "input", "output"}]
@@ -262,29 +234,3 @@ def _check_episodes(dataset: Dataset, split: Split, config: Config, learner: Met
     if split == "train" and learner.train_way:
         way, key = learner.train_way, "meta_learner.train_way"
     dataset.check_episodes(split, way=way, shot=task.shot, way_key=key)
-
-
-def rebuild(config: Config, data: dict[Split, str], device: str, dataset: Dataset | None = None) -> Judge:
-    """Makes in another process what runs the jobs of a run with this configuration, and with its `trust`.
-
-    device: what it computes on, whatever the configuration says. `data` holds the fingerprints of the run's
-    data by split. dataset: the run's, with its data; None to read the files. Raises DataError if this process
-    sees other data.
-    """
-    keys = config.keys.model_copy(update={"device": device})
-    composition = Composition.of(replace(config, keys=keys), dataset)
-    evaluators = composition.evaluators
-    evaluators.load()
-    for split, fingerprint in data.items():
-        found = composition.dataset.contents(split).fingerprint
-        if found != fingerprint:
-            raise DataError(
-                f"dataset: a worker found other {split} data than the run (fingerprint {found}, not "
-                f"{fingerprint}); give all of them the same files, and start or resume the run"
-            )
-    return evaluators.evaluate
-
-
-def fingerprints(composition: Composition) -> dict[Split, str]:
-    """The fingerprints of the splits that a worker uses, for `rebuild`; empty if no network is trained."""
-    return {split: composition.data[split].fingerprint for split in WORKER_SPLITS} if composition.data else {}

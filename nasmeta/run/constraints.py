@@ -11,7 +11,7 @@ from nasmeta.config.keys import ConstraintsConfig
 from nasmeta.config.schema import Config
 from nasmeta.errors import ArchitectureError, ConfigError, NothingFeasible
 from nasmeta.evaluators.base import Evaluator
-from nasmeta.evaluators.limits import FAILURES, failure
+from nasmeta.evaluators.failures import FAILURES, failure
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.latency import measure_latency
 from nasmeta.run.compatible import LIMITED
@@ -187,7 +187,7 @@ def check_feasible(composition: Composition) -> None:
     """
     limits = composition.config.keys.constraints.model_copy(update={"max_latency_ms": None})
     state = RunState()
-    constraints = Constraints(composition, composition.evaluators.search, state, state.apply, limits)
+    constraints = Constraints(composition, composition.evaluators.for_search, state, state.apply, limits)
     strategy = composition.strategy(constraints.feasible, costs=constraints.cost)
     try:
         if strategy.black_box:

@@ -111,7 +111,7 @@ def _summary(
     best, reference: either network's full training and its meta-test. calibrated: how well the calibration of
     the best fits.
     """
-    composition, state, evaluator = trials.composition, trials.state, trials.evaluators.search
+    composition, state, evaluator = trials.composition, trials.state, trials.evaluators.for_search
     keys, trained, front = composition.config.keys, composition.trains_networks, state.front
 
     def side(result: TrialResult, tested: Meta | None) -> Side:
@@ -215,7 +215,7 @@ def paired_difference(best: Meta, reference: Meta | None) -> Difference | None:
 def _meta_test(trials: Trials, finalist: Finalist) -> Meta:
     composition, result = trials.composition, finalist.network
     if not composition.trains_networks:
-        return trials.evaluators.search.test(result.arch, result.iterations)
+        return trials.evaluators.for_search.test(result.arch, result.iterations)
     problem, state = _restored(trials, finalist)
     sampler, tasks = composition.sampler("test"), composition.config.keys.budget.test_tasks
     return score(problem.learner, state, sampler, tasks, stop=trials.stop)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from nasmeta.config.keys import WITHOUT_EFFECT, is_below
 from nasmeta.config.overrides import keys_of, reconfigured
 from nasmeta.config.schema import flat, needs_trust
 from nasmeta.datasets import contents
@@ -22,12 +23,8 @@ from nasmeta.runtime.device import kind
 log = logging.getLogger(__name__)
 
 HARMLESS = (
-    "config.progress",
-    "config.logger",
-    "config.save_seconds",
-    "config.on_failure",
+    *(f"config.{key}" for key in WITHOUT_EFFECT),
     "config.executor",  # affects no trial, only, by the number in flight, what a strategy proposes
-    "config.dataset.cache",
     "config.device",  # the device that is used is compared as `device`
     "versions.python",
     "threads",  # the last digits may depend on it
@@ -60,7 +57,7 @@ def environment(composition: Composition) -> dict[str, Any]:
         "execution": composition.execution.in_use(composition.device),
         "threads": torch.get_num_threads(),
         "data": None if composition.data is None else contents.plain(composition.data),
-        "table": composition.evaluators.search.fingerprint,
+        "table": composition.evaluators.for_search.fingerprint,
     }
 
 
@@ -102,13 +99,7 @@ def settings_changed(starts: Iterable[Started]) -> list[str]:
 
 def _known(starts: Iterable[Started]) -> list[dict[str, Any]]:
     names = ("config", "versions", "device", "execution", "threads", "data", "table")
-    known = [{name: getattr(start, name) for name in names} for start in starts if start.config]
-    return [start | {"execution": start["execution"] or _as_configured(start["config"])} for start in known]
-
-
-def _as_configured(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The execution of a start that did not record it, because there was no `auto` yet."""
-    return {"kernels": config.get("kernels", "torch"), "precision": config.get("precision", "fp32")}
+    return [{name: getattr(start, name) for name in names} for start in starts if start.config]
 
 
 def check_unchanged(
@@ -211,10 +202,6 @@ def is_harmless(name: str, *, same_data: bool = False) -> bool:
     `same_data`: whether the data is known to be the same; then its place may change too.
     """
     return is_below(name, (*HARMLESS, *(WHERE_DATA_LIES if same_data else ())))
-
-
-def is_below(name: str, names: Iterable[str]) -> bool:
-    return any(name == above or name.startswith(f"{above}.") for above in names)
 
 
 def in_words(changed: Mapping[str, str]) -> str:

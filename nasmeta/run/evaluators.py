@@ -10,17 +10,18 @@ from nasmeta.trial import Job, TrialResult
 
 
 class Evaluators:
-    """The evaluators of a run. `search` judges its trials, and the finals too if it says so.
+    """The evaluators of a run.
 
-    problem: what they judge architectures on. budget: says how networks are trained in full.
+    for_search: judges the trials, and the finals unless these are trained from scratch (by `Scratch`).
+    problem: what architectures are judged on. budget: says how networks are trained in full.
     """
 
-    def __init__(self, search: Evaluator, problem: Problem, budget: BudgetConfig) -> None:
-        self.search, self.problem, self._budget = search, problem, budget
+    def __init__(self, for_search: Evaluator, problem: Problem, budget: BudgetConfig) -> None:
+        self.for_search, self.problem, self._budget = for_search, problem, budget
 
     def load(self) -> None:
         """Loads the data if any network is trained, so that errors in it come before any trial."""
-        if self.search.trains_networks():
+        if self.for_search.trains_networks():
             self.problem.load()
 
     def evaluate(self, job: Job, report: Report, stop: Stop) -> TrialResult:
@@ -29,8 +30,8 @@ class Evaluators:
 
     def _evaluator(self, job: Job) -> Evaluator:
         """The evaluator of a job. A training that a later round continues has to leave the last iterate."""
-        if job.phase in ("search", "tuning") or self.search.final == "own":
-            return self.search
+        if job.phase in ("search", "tuning") or not self.for_search.finals_from_scratch:
+            return self.for_search
         budget = self._budget
         keep = KeepBest.of(budget) if job.iterations == budget.final_iterations else None
         problem = self.problem.in_full(budget, job.network)

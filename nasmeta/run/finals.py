@@ -63,7 +63,7 @@ class Finals:
     chosen: Finalist
 
 
-def ranked(finalists: Iterable[Finalist]) -> list[Finalist]:
+def ranked_finalists(finalists: Iterable[Finalist]) -> list[Finalist]:
     """The finalists that did not fail, the highest `rank` first; equal ones keep their order."""
     return sorted((f for f in finalists if f.score is not None), key=lambda f: f.rank, reverse=True)
 
@@ -82,7 +82,7 @@ def train_in_rounds(
     rounds = rounds_of(budget, len(candidates))
     for turn, each in enumerate(rounds):
         if turn > 0:
-            left = ranked(left)[: each.candidates]
+            left = ranked_finalists(left)[: each.candidates]
         playing = left if turn > 0 and opponent.score is None else [opponent, *left]
         plans = _plans(trials, _trainings(trials, playing, each, len(rounds)), starts)
         results = iter(trials.judge_all(plans))
@@ -149,7 +149,7 @@ def choose(opponent: Finalist, candidates: Sequence[Finalist], *, competes: bool
     """
     eligible = [opponent, *candidates] if competes else list(candidates)
     longest = max(finalist.results[0].iterations for finalist in eligible)
-    best = [finalist for finalist in ranked(eligible) if finalist.results[0].iterations == longest]
+    best = [finalist for finalist in ranked_finalists(eligible) if finalist.results[0].iterations == longest]
     if not best:
         reasons = "; ".join(str(finalist.network.reason) for finalist in eligible)
         raise RunFailed(f"every network of the finals failed: {reasons}")

@@ -18,7 +18,7 @@ from nasmeta.training.trained_network import TrainedNetwork
 log = logging.getLogger(__name__)
 
 
-def result(
+def finished_summary(
     directory: RunDirectory,
     state: RunState,
     config: Config,
@@ -27,10 +27,10 @@ def result(
     retry_failed: bool = False,
     in_sweep: bool = False,
 ) -> dict[str, Any] | None:
-    """The summary of a run that has ended; None if there is something to do.
+    """The summary of a run that has ended and needs nothing more; None if it has to be run or resumed.
 
-    That is so if the run has not ended, if its budget grows, if failed trials are tried again
-    (`retry_failed`), or if files have to be made again. The journal stays as it is.
+    It has to if it has not ended, if its budget grows, if failed trials are tried again (`retry_failed`), or
+    if files have to be made again. The journal stays as it is.
 
     state: what its journal says. config: the one to resume with, which includes `overrides`, those of the
     command. in_sweep: whether they are those of a sweep, which its other jobs may need. Raises
@@ -47,9 +47,8 @@ def result(
         now = config.to_dict()
         changed = changes({"config": before["config"]}, {"config": now}) if before else {}
         added = grown(before["config"], now) if before else {}
-        if (
-            summary is None or added or retry_failed or in_sweep
-        ):  # it may go on on another machine or executor
+        # It may go on on another machine or executor.
+        if summary is None or added or retry_failed or in_sweep:
             changed = {n: text for n, text in changed.items() if not is_harmless(n, same_data=True)}
         wrong = {n: text for n, text in changed.items() if n.removeprefix("config.") not in added}
         if wrong:

@@ -29,8 +29,9 @@ GROWING = tuple(
 def grown(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
     """The budgets of which one configuration has more than another one, as [before, now] by dotted key."""
     old, new = before.get("budget", {}), now.get("budget", {})
-    pairs = {key: (old.get(key[7:]), new.get(key[7:])) for key in GROWING if key[7:] in old}
-    return {key: list(pair) for key, pair in pairs.items() if _size(pair[0]) < _size(pair[1])}
+    names = [key.removeprefix("budget.") for key in GROWING]
+    pairs = {f"budget.{name}": [old[name], new.get(name)] for name in names if name in old}
+    return {key: pair for key, pair in pairs.items() if _size(pair[0]) < _size(pair[1])}
 
 
 def more_trials(config: Config, trials: int) -> str | None:

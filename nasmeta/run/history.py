@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nasmeta.config.keys import is_below
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import changes, in_words, is_below, is_harmless, recorded, same_data, used_alike
+from nasmeta.run.environment import changes, in_words, is_harmless, recorded, same_data, used_alike
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Learned
 from nasmeta.run.state import RunState

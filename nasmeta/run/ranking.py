@@ -2,16 +2,7 @@
 
 from collections.abc import Iterable
 
-from nasmeta.trial import TrialResult
-
-
-def rank(result: TrialResult) -> tuple[int, float]:
-    """The key that ranks results: longest trained first, then by score.
-
-    Scores at different budgets do not compare.
-    """
-    assert result.score is not None
-    return result.iterations, result.score
+from nasmeta.trial import TrialResult, rank
 
 
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:

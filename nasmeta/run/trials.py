@@ -8,11 +8,12 @@ from functools import partial
 
 from nasmeta.errors import Interrupted
 from nasmeta.executors.base import Executor
-from nasmeta.run.composition import Composition, fingerprints, rebuild
+from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import Constraints
 from nasmeta.run.evaluators import Evaluators
 from nasmeta.run.events import Announcer, Trained, TrialFinished, TrialStarted
 from nasmeta.run.outputs import keep_front, save_network
+from nasmeta.run.rebuild import fingerprints, rebuild
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Finished
 from nasmeta.run.state import RunState
@@ -36,9 +37,9 @@ class Trials:
     ) -> None:
         self.composition, self.evaluators, self.directory = composition, evaluators, recorder.directory
         self.recorder, self.state, self.stop = recorder, recorder.state, stop
-        self.constraints = Constraints(composition, evaluators.search, self.state, recorder.record)
+        self.constraints = Constraints(composition, evaluators.for_search, self.state, recorder.record)
         self.weights = TrialWeights(
-            self.directory, self.state, self._run, searched=evaluators.search.leaves_weights
+            self.directory, self.state, self._run, searched=evaluators.for_search.leaves_weights
         )
         self.waiting: list[Asked] = []
         self.in_flight: dict[tuple[Phase, int], Plan] = {}
@@ -64,7 +65,7 @@ class Trials:
     @property
     def clock(self) -> float:
         """Seconds spent searching: wall time, or the trials' own times if the evaluator simulates them."""
-        if self.evaluators.search.simulated_time:
+        if self.evaluators.for_search.simulated_time:
             return self.state.simulated_seconds
         since = 0.0 if self.state.has_searched else self.recorder.elapsed - self.state.elapsed
         return self.state.search_seconds + since
@@ -101,9 +102,10 @@ class Trials:
         return self.finish(self.in_flight.pop((job.phase, job.trial)), result)
 
     def finish(self, plan: Plan, result: TrialResult) -> TrialResult:
-        """Records a result. best.pt is written first, so that a kill in between repeats the trial's end.
+        """Records a result.
 
-        The best.pt of a run that has ended before stays until it ends again.
+        Checkpoints are written before the journal's line: a process that is killed between the two repeats
+        this when the run is resumed. The best.pt of a run that has ended before stays until it ends again.
         """
         state, phase, searching = self.state, plan.phase, plan.phase == "search"
         front = state.front if searching else None
@@ -113,7 +115,7 @@ class Trials:
         event = Finished(phase=phase, elapsed=self.recorder.elapsed, result=result, **plan.facts)
         state.apply(event)
         is_best = searching and state.best is event.result
-        if self.evaluators.search.leaves_weights:
+        if self.evaluators.for_search.leaves_weights:
             places = [self.directory.best] if is_best and not state.ends else []
             places += [self.directory.front(result.trial)] if front and result.trial in front.trials else []
             for path in places:

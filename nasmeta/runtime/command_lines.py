@@ -49,17 +49,23 @@ class SearchCommand:
         """
         kept = list(self.overrides)
         for override in overrides:
-            new = _key(override)
+            new = key_of(override)
 
             def replaced(earlier: str, new: str = new) -> bool:
                 return earlier == new or (new in groups and earlier.startswith(f"{new}."))
 
-            kept = [*(o for o in kept if not replaced(_key(o))), override]
+            kept = [*(o for o in kept if not replaced(key_of(o))), override]
         return SearchCommand(self.options, tuple(kept))
 
     def __str__(self) -> str:
         return typed(["nasmeta", "search", *self.options, *self.overrides])
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """The key that an override sets or removes, without `+`, `++` or `~`."""
     return re.sub(r"^(\+\+?|~)", "", override).partition("=")[0].strip()
+
+
+def values_of(overrides: Iterable[str]) -> dict[str, str]:
+    """The values that overrides set, by key, as they are typed."""
+    return {key_of(override): override.partition("=")[2] for override in overrides}

@@ -27,7 +27,7 @@ from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.seeding import integer
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
-from nasmeta.trial import Outcome, Proposal
+from nasmeta.trial import Outcome, Proposal, rank
 
 
 class Recursive(Strategy):
@@ -103,7 +103,7 @@ class Recursive(Strategy):
     def _tell(self, told: Outcome) -> None:
         self.inner.tell(replace(told, trial=told.trial - self._before))
         self.history.append(told)
-        if told.score is not None and (self.best is None or _rank(told) > _rank(self.best)):
+        if told.score is not None and (self.best is None or rank(told) > rank(self.best)):
             self.best = told
 
     def _exhausted(self) -> bool:
@@ -121,9 +121,3 @@ def _contains(space: SearchSpace[Any], arch: Any) -> bool:
         return bool(space.parse(str(arch)) == arch)
     except ArchitectureError:
         return False
-
-
-def _rank(told: Outcome) -> tuple[int, float]:
-    """The rank of a trial: longest trained first, because scores at different budgets do not compare."""
-    assert told.score is not None
-    return told.iterations, told.score

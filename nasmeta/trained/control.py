@@ -27,6 +27,7 @@ from nasmeta.meta_learners.state import MetaState
 from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names
 from nasmeta.networks.cost import measure_cost
 from nasmeta.runtime import files
+from nasmeta.runtime.command_lines import key_of
 from nasmeta.runtime.device import pick
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.conv import ConvSpace
@@ -48,8 +49,8 @@ LOOKED_AT = 20
 """Number of test tasks whose architectures are counted, at most."""
 
 
-EXECUTION = ("device=", "precision=", "task_parallel=", "task_chunk=", "compile=", "cuda_graphs=", "kernels=")
-"""Overrides that say how numbers are computed, but not which; they also apply to the trainings."""
+EXECUTION = ("device", "precision", "task_parallel", "task_chunk", "compile", "cuda_graphs", "kernels")
+"""Keys that say how numbers are computed, but not which; overrides of them also apply to the trainings."""
 
 DECISIVE = (
     *("seed", "task", "batch_norm", "augment", "meta_learner", "optimizer", "search_space", "constraints"),
@@ -100,7 +101,7 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     """
     test = MetaTest.of(path, overrides, trusted=trusted)
     stored, state = test.stored, test.state
-    own_config = configured(stored, [o for o in overrides if o.lstrip("+").startswith(EXECUTION)])
+    own_config = configured(stored, [o for o in overrides if key_of(o) in EXECUTION])
     as_trained = stored.changed(own_config)
     keys = own_config.keys
     problem = Problem.of(

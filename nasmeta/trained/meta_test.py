@@ -16,6 +16,7 @@ from nasmeta.errors import CheckpointError, ConfigError, DataError, RunFailed
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import check
+from nasmeta.runtime.command_lines import key_of, values_of
 from nasmeta.runtime.device import pick
 from nasmeta.task import Split, TaskSpec
 from nasmeta.trained.checkpoint import (
@@ -64,7 +65,7 @@ class MetaTest:
         Raises CheckpointError, ConfigError or DataError.
         """
         stored = load_network(path, trusted=trusted)
-        typed = {override.partition("=")[0].lstrip("+") for override in overrides}
+        typed = {key_of(override) for override in overrides}
         config = configured(stored, [*overrides, *_implied(stored, overrides, typed)])
         keys = config.keys
         network = stored.changed(config)
@@ -184,8 +185,8 @@ def _advice(path: Path, overrides: list[str], typed: set[str]) -> str:
         return f"; the images of {path.stem} are not in the package, so name yours: dataset.root=FOLDER"
     if "dataset" in typed or "dataset.root" not in typed:
         return ""
-    root = next(o for o in overrides if o.partition("=")[0].lstrip("+") == "dataset.root")
-    return f"; for a folder of images type: dataset=image_folder {root.lstrip('+')}"
+    root = values_of(overrides)["dataset.root"]
+    return f"; for a folder of images type: dataset=image_folder dataset.root={root}"
 
 
 def meta_test(path: Path, overrides: list[str], *, trusted: bool) -> dict[str, Any]:

@@ -21,9 +21,8 @@ from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.gradients import Gradients, Metrics
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.meta_learners.task_architecture import architecture_names
-from nasmeta.networks.network import Parameters
 from nasmeta.task import TaskBatch
-from nasmeta.training.optimizers import is_one_kernel, make_recordable
+from nasmeta.training.optimizers import descend, is_one_kernel, make_recordable
 
 R = TypeVar("R")
 Function = Callable[[MetaState, Sequence[Tensor], int], R]
@@ -36,8 +35,8 @@ class Recorded(Generic[R]):
 
     The `state` of a recorded call is another one, whose parameters share their memory with the first.
 
-    able: whether `function` can be recorded. It must read no values on the host, and do the same operations
-    whenever `phase` and the tensors' shapes are the same.
+    recordable: whether `function` can be recorded. It must read no values on the host, and do the same
+    operations whenever `phase` and the tensors' shapes are the same.
 
     The first call of a phase lets libraries load what they need at first use, and Triton compile for tensors
     that lie in memory as the recorded ones will. The second call is recorded. The next call overwrites what
@@ -48,15 +47,15 @@ class Recorded(Generic[R]):
     raises torch.OutOfMemoryError.
     """
 
-    def __init__(self, state: MetaState, function: Function[R], *, able: bool) -> None:
-        self._state, self._function, self._able = state, function, able
+    def __init__(self, state: MetaState, function: Function[R], *, recordable: bool) -> None:
+        self._state, self._function, self._recordable = state, function, recordable
         self._phase: Hashable = None
         self._calls = 0
         self._recording: _Recording[R] | None = None
 
     def __call__(self, tensors: Sequence[Tensor], iteration: int = 0, phase: Hashable = None) -> R:
         execution = self._state.network.execution
-        if not (self._able and execution.cuda_graphs):
+        if not (self._recordable and execution.cuda_graphs):
             return self._function(self._state, tensors, iteration)
         phase = (phase, execution, *(tensor.shape for tensor in tensors))
         if phase != self._phase:
@@ -76,7 +75,7 @@ class Recorded(Generic[R]):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self._able = False
+            self._recordable = False
             reason = str(error).splitlines()[0]
             log.warning(
                 "cuda_graphs: operations are launched one by one, since recording failed (%s). PyTorch may "
@@ -141,17 +140,17 @@ def _capture_stream(device: int) -> torch.cuda.Stream:
 
 
 def recorded_meta_gradient(
-    learner: MetaLearner, state: MetaState, *, able: bool = True
+    learner: MetaLearner, state: MetaState, *, recordable: bool = True
 ) -> Recorded[Gradients]:
     """learner.meta_gradient, to be called with a batch, an iteration and its phase.
 
-    able: whether the caller lets it do the same operations in every call of a phase.
+    recordable: whether the caller lets it do the same operations in every call of a phase.
     """
 
     def meta_gradient(state: MetaState, batch: Sequence[Tensor], iteration: int) -> Gradients:
         return learner.meta_gradient(state, TaskBatch(*batch), iteration)
 
-    return Recorded(state, meta_gradient, able=able and records_training(learner, state))
+    return Recorded(state, meta_gradient, recordable=recordable and records_training(learner, state))
 
 
 def recorded_meta_step(
@@ -171,14 +170,7 @@ def recorded_meta_step(
         descend(parameters, gradients, optimizer)
         return metrics
 
-    return Recorded(state, meta_step, able=records_training(learner, state))
-
-
-def descend(parameters: Parameters, gradients: Parameters, optimizer: Optimizer) -> None:
-    """A step of the optimizer; a parameter without a gradient stays as it is."""
-    for name, parameter in parameters.items():
-        parameter.grad = gradients.get(name)
-    optimizer.step()
+    return Recorded(state, meta_step, recordable=records_training(learner, state))
 
 
 def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]:
@@ -187,7 +179,7 @@ def recorded_predict(learner: MetaLearner, state: MetaState) -> Recorded[Tensor]
     def predict(state: MetaState, tasks: Sequence[Tensor], iteration: int) -> Tensor:
         return learner.predict(state, *tasks)
 
-    return Recorded(state, predict, able=learner.records_predictions)
+    return Recorded(state, predict, recordable=learner.records_predictions)
 
 
 def records_training(learner: MetaLearner, state: MetaState) -> bool:

@@ -14,8 +14,8 @@ from nasmeta.meta_learners.base import MetaLearner, adopt_population
 from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.task import TaskBatch
-from nasmeta.training.cuda_graphs import descend, recorded_meta_gradient, recorded_meta_step
-from nasmeta.training.optimizers import OuterOptimizer, restore, set_rate
+from nasmeta.training.cuda_graphs import recorded_meta_gradient, recorded_meta_step
+from nasmeta.training.optimizers import OuterOptimizer, descend, restore, set_rate
 
 POPULATION_BATCHES = 8
 """The number of meta-batches whose moments make the population statistics of `running`."""

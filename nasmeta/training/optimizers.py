@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nasmeta.errors import ConfigError
+from nasmeta.networks.network import Parameters
 from nasmeta.runtime import plain_optimizers
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -159,3 +160,10 @@ def sgd(
         nesterov=nesterov,
         weight_decay=weight_decay,
     )
+
+
+def descend(parameters: Parameters, gradients: Parameters, optimizer: Optimizer) -> None:
+    """A step of the optimizer; a parameter without a gradient stays as it is."""
+    for name, parameter in parameters.items():
+        parameter.grad = gradients.get(name)
+    optimizer.step()

@@ -20,7 +20,8 @@ from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.device import pick
 from nasmeta.task import TaskBatch, TaskSpec
-from nasmeta.training.cuda_graphs import descend, recorded_meta_gradient, recorded_predict
+from nasmeta.training.cuda_graphs import recorded_meta_gradient, recorded_predict
+from nasmeta.training.optimizers import descend
 
 LEARNERS = {
     ("maml", 2): "maml",

@@ -20,6 +20,7 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import DataError
 from nasmeta.networks.cost import measure_cost
 from nasmeta.run.composition import Composition
+from nasmeta.runtime.command_lines import key_of
 from nasmeta.trial import Cost
 
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class Options:
         for word in given.overrides:
             parser.error(f"{word}: neither an option's value nor KEY=VALUE")
         for key, instead in {"seed": "--seeds", **(fixed or {})}.items():
-            if any(word.lstrip("+").partition("=")[0] == key for word in overrides):
+            if any(key_of(word) == key for word in overrides):
                 parser.error(f"{key}: the experiment sets it; use {instead}")
         whole = f"{name}-{'quick' if given.quick else 'full'}"
         out = (given.out or Path("outputs/reproduce") / whole).resolve()

@@ -17,9 +17,10 @@ from nasmeta.errors import DataError
 from nasmeta.networks.execution import Execution
 from nasmeta.reporting.read.load import load_run
 from nasmeta.run import environment, summary
-from nasmeta.run.composition import Composition, fingerprints, rebuild
+from nasmeta.run.composition import Composition
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.journal import Journal, read
+from nasmeta.run.rebuild import fingerprints, rebuild
 from nasmeta.training import checkpoint
 from tests.cli.kills import spawn
 from tests.cli.runs import SAVED

@@ -23,7 +23,8 @@ from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed, StorageError
 from nasmeta.executors import ray as module
 from nasmeta.executors.ray import RayExecutor
-from nasmeta.run.composition import Composition, fingerprints, rebuild
+from nasmeta.run.composition import Composition
+from nasmeta.run.rebuild import fingerprints, rebuild
 from nasmeta.training.trained_network import TrainedNetwork
 from tests.cli.kills import spawn
 from tests.datasets.pictures import save

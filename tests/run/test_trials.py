@@ -53,7 +53,7 @@ def trials_of(
         trains_networks=lambda: False,
     )
     evaluators: Any = SimpleNamespace(
-        search=evaluator, problem=None, evaluate=lambda job, report, stop: judge(job)
+        for_search=evaluator, problem=None, evaluate=lambda job, report, stop: judge(job)
     )
     with Journal(path / "journal.jsonl") as journal:
         recorder = Recorder(composition, RunDirectory(path), journal)

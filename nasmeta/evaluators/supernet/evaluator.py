@@ -31,7 +31,7 @@ from pydantic import Field
 from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError, Diverged, RunFailed
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
-from nasmeta.evaluators.limits import FAILURES, failure, limited
+from nasmeta.evaluators.failures import FAILURES, failure, limited
 from nasmeta.evaluators.supernet.sampling import Sampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import Subnetwork
@@ -60,7 +60,7 @@ class Supernet(Evaluator):
     Every result records the version of the weights: their number of meta-iterations.
     """
 
-    final = "scratch"
+    finals_from_scratch = True
     owns_weights = True
 
     def __init__(

@@ -50,7 +50,6 @@ class Tabular(Evaluator):
     seconds_per_iteration: simulated seconds per meta-iteration, for a table without seconds.
     """
 
-    final = "own"
     leaves_weights = False
     simulated_time = True
 

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from nasmeta import seeding
-from nasmeta.errors import ConfigError, Diverged, Interrupted
+from nasmeta.errors import Diverged, Interrupted
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
-from nasmeta.evaluators.limits import limited
-from nasmeta.evaluators.zero_cost.proxies import CLASSIFICATION_ONLY, PROXIES, Name
+from nasmeta.evaluators.failures import limited
+from nasmeta.evaluators.zero_cost.proxies import PROXIES, Name, check_kind
 from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.evaluators.zero_cost.vote import vote
 from nasmeta.training.problem import Problem
@@ -36,7 +36,7 @@ class ZeroCost(Evaluator):
     max_seconds: the limit for one candidate; None for no limit.
     """
 
-    final = "scratch"
+    finals_from_scratch = True
     leaves_weights = False
 
     def __init__(
@@ -54,11 +54,7 @@ class ZeroCost(Evaluator):
         self.max_seconds = max_seconds
         self.common_scale = proxy in SHARES
         self._sample: list[list[float]] | None = None
-        senseless = sorted(CLASSIFICATION_ONLY & set(self.names))
-        if senseless and problem.task.kind != "classification":
-            raise ConfigError(
-                f"evaluator.proxy: {senseless[0]} is for classification, and these tasks have no classes"
-            )
+        check_kind(self.names, problem, "evaluator.proxy")
 
     def budget_error(self, iterations: int) -> str | None:
         if iterations == self.problem.search_iterations:

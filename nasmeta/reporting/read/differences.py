@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from nasmeta.config.keys import has_effect
 from nasmeta.config.shipped import closest
 
 Value = str | int | float | bool
 Settings = Mapping[str, Value]
 """A configuration's values by their dotted keys."""
-
-QUIET = ("progress", "logger", "save_seconds", "on_failure", "dataset.cache")
-"""Keys on which no result depends; a difference in them, or below them, does not count."""
 
 OPTION = "._target_"
 
@@ -22,18 +20,13 @@ def differing_keys(settings: Sequence[Settings]) -> list[str]:
     """
     settings = [_with_option_names(each) for each in settings]
     keys = dict.fromkeys(key for values in settings for key in values)
-    return [key for key in keys if not is_quiet(key) and _differs(key, settings)]
+    return [key for key in keys if has_effect(key) and _differs(key, settings)]
 
 
 def _with_option_names(settings: Settings) -> Settings:
     """The settings with the names of the chosen options instead of their classes."""
     options = [key for key in settings if key.endswith(OPTION)]
     return {**settings, **{key: option_name(key.removesuffix(OPTION), settings) for key in options}}
-
-
-def is_quiet(key: str) -> bool:
-    """Whether no result depends on the key."""
-    return any(key == quiet or key.startswith(f"{quiet}.") for quiet in QUIET)
 
 
 def _differs(key: str, settings: Sequence[Settings]) -> bool:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nasmeta.config.keys import has_effect
 from nasmeta.errors import ConfigError, suggest
-from nasmeta.reporting.read.differences import OPTION, differing_keys, is_quiet, shown
+from nasmeta.reporting.read.differences import OPTION, differing_keys, shown
 from nasmeta.reporting.read.load import Run, load_all
 from nasmeta.reporting.read.outcome import final_score, is_accuracy, outcome
 from nasmeta.reporting.read.statistics import Mean, mean_of
+from nasmeta.runtime.command_lines import values_of
 
 OWN_COLUMN = "batch_norm"
 """A setting that is among a row's numbers."""
@@ -128,7 +130,7 @@ def _shown(runs: Sequence[Run], keys: Sequence[str]) -> list[dict[str, str]]:
     """
     typed = [_typed(run) for run in runs]
     if typed[0] and all(each.keys() == typed[0].keys() for each in typed):
-        different = [key for key in typed[0] if len({each[key] for each in typed}) > 1 and not is_quiet(key)]
+        different = [key for key in typed[0] if len({each[key] for each in typed}) > 1 and has_effect(key)]
         if _tell_apart(runs, [{key: each[key] for key in different} for each in typed]):
             return [{key: each[key] for key in different} for each in typed]
     ever = {key for each in typed for key in each}
@@ -139,8 +141,7 @@ def _shown(runs: Sequence[Run], keys: Sequence[str]) -> list[dict[str, str]]:
 
 def _typed(run: Run) -> dict[str, str]:
     """The overrides of the run's command by key."""
-    overrides = run.command.overrides if run.command else ()
-    return {key.lstrip("+"): value for key, _, value in (each.partition("=") for each in overrides)}
+    return values_of(run.command.overrides if run.command else ())
 
 
 def _tell_apart(runs: Sequence[Run], typed: Sequence[dict[str, str]]) -> bool:
@@ -155,7 +156,7 @@ def _tell_apart(runs: Sequence[Run], typed: Sequence[dict[str, str]]) -> bool:
 def _key(run: Run, without: str = "") -> frozenset[tuple[str, str]]:
     """What tells the run's settings from those of others, except for one key: also that they changed."""
     settings = [*run.settings.items(), *((change, True) for change in run.changes)]
-    return frozenset((key, repr(value)) for key, value in settings if key != without and not is_quiet(key))
+    return frozenset((key, repr(value)) for key, value in settings if key != without and has_effect(key))
 
 
 def settings_of(rows: Sequence[Row]) -> list[Setting]:

@@ -11,10 +11,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from nasmeta.config.keys import has_effect
 from nasmeta.errors import ConfigError
 from nasmeta.reporting.progress.run_status import RunStatus
-from nasmeta.reporting.read.differences import Settings, is_quiet, option_name
+from nasmeta.reporting.read.differences import Settings, option_name
 from nasmeta.run.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.runtime.command_lines import values_of
 from nasmeta.runtime.text import printable
 from nasmeta.trial import COUNTED
 
@@ -201,12 +203,12 @@ class Tracker(ABC):
 def run_name(event: RunStarted) -> str:
     """What a run is, in one word: its main options, what its command sets besides, and its seed."""
     settings = event.settings
-    typed = {key: value for key, _, value in (o.lstrip("+").partition("=") for o in event.overrides)}
+    typed = values_of(event.overrides)
     words = [typed.pop(group, "") or option_name(group, settings) for group in NAMING]
     words.insert(1, f"{settings.get('task.way')}way{settings.get('task.shot')}shot")
     told = {"seed", "task.way", "task.shot", "device", "executor", "hydra"}
     others = (key for key in typed if key not in told and key.partition(".")[0] not in told)
-    words += [f"{key}={typed[key]}" for key in others if not is_quiet(key)]
+    words += [f"{key}={typed[key]}" for key in others if has_effect(key)]
     lengths = accumulate(len(word) + 1 for word in words)
     kept = [word for word, length in zip(words, lengths, strict=True) if length <= NAME_WIDTH]
     return re.sub(r"[^\w.=+-]+", "-", "_".join(kept)) + f"_seed{settings.get('seed')}"
@@ -214,7 +216,7 @@ def run_name(event: RunStarted) -> str:
 
 def _shown(settings: Settings) -> Settings:
     """The settings without those on which no result depends, and without what no tool can print."""
-    return {k: printable(v) if isinstance(v, str) else v for k, v in settings.items() if not is_quiet(k)}
+    return {k: printable(v) if isinstance(v, str) else v for k, v in settings.items() if has_effect(k)}
 
 
 def _family(event: TrialStarted | Trained | TrialFinished) -> str:

@@ -27,8 +27,8 @@ from nasmeta.strategies.differentiable.bilevel import GradientAt, Parameters, fi
 from nasmeta.strategies.differentiable.guard import dominant_eigenvalue
 from nasmeta.strategies.differentiable.sampling import Sampling
 from nasmeta.task import TaskBatch
-from nasmeta.training.cuda_graphs import Recorded, descend, recorded_meta_gradient, records_training
-from nasmeta.training.optimizers import restore, set_rate
+from nasmeta.training.cuda_graphs import Recorded, recorded_meta_gradient, records_training
+from nasmeta.training.optimizers import descend, restore, set_rate
 from nasmeta.training.problem import Problem
 
 T = TypeVar("T")
@@ -84,10 +84,10 @@ class BilevelTraining:
         self._loss = torch.zeros(())
         learner = problem.learner
         # Steps of GDAS differ, since only the sampled operations are computed.
-        able = sampling.kind == "softmax" and records_training(learner, self.state)
+        recordable = sampling.kind == "softmax" and records_training(learner, self.state)
         of_architecture = partial(gradient_of_architecture, learner, self.names, unrolled)
-        self._architecture_gradient = Recorded(self.state, of_architecture, able=able)
-        self._weight_gradient = recorded_meta_gradient(learner, self.state, able=able)
+        self._architecture_gradient = Recorded(self.state, of_architecture, recordable=recordable)
+        self._weight_gradient = recorded_meta_gradient(learner, self.state, recordable=recordable)
 
     @property
     def alpha(self) -> Parameters:

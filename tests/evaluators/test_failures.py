@@ -12,7 +12,7 @@ from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import RunFailed, TimedOut
-from nasmeta.evaluators.limits import limited
+from nasmeta.evaluators.failures import limited
 from nasmeta.evaluators.zero_cost.proxies import PROXIES
 from nasmeta.networks import cost
 from nasmeta.run.composition import Composition
