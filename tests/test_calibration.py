@@ -35,9 +35,9 @@ def drawn(temperature: float, queries: int = 20_000, ways: int = 4) -> Answers:
 def test_the_temperature_that_made_the_labels_is_found(true: float) -> None:
     answers = drawn(true)
     assert answers.temperature() == pytest.approx(true, rel=0.05)
-    assert answers.error(answers.temperature()) < 0.01
+    assert answers.calibration_error(answers.temperature()) < 0.01
     if true != 1.0:
-        assert answers.error() > 0.02
+        assert answers.calibration_error() > 0.02
         assert answers.loss() > answers.loss(answers.temperature())
 
 
@@ -65,7 +65,7 @@ def test_the_calibration_error_by_hand() -> None:
     assert BINS == 15
     logits = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.6, 0.4]]).double().log()
     answers = Answers(logits, torch.tensor([0, 0, 1, 1]))
-    assert answers.error() == pytest.approx((abs(2 - 2.7) + abs(0 - 0.6)) / 4)
+    assert answers.calibration_error() == pytest.approx((abs(2 - 2.7) + abs(0 - 0.6)) / 4)
     assert answers.loss() == pytest.approx(-(2 * math.log(0.9) + math.log(0.1) + math.log(0.4)) / 4)
 
 

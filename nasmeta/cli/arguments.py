@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "search", help="search, train the best, test it once: `search [overrides] [-m]`, Hydra's syntax"
     )
-    for name, (about, add_arguments) in COMMANDS.items():
+    for name, (about, add_arguments) in ARGUMENTS.items():
         add_arguments(commands.add_parser(name, help=about))
     commands.add_parser(
         "completion", help='complete commands, keys and options in bash or zsh: eval "$(nasmeta completion)"'
@@ -206,7 +206,7 @@ def _list(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config-dir", type=_path, action="append", default=[], metavar="DIR")
 
 
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+ARGUMENTS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": ("train one architecture in full and test it: `train WHAT [overrides] [-m]`", _train),
     "resume": ("resume an interrupted run or sweep; more for a run", _resume),
     "evaluate": ("meta-test a checkpoint", _evaluate),

@@ -28,7 +28,7 @@ def resume(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """`nasmeta evaluate CHECKPOINT [KEY=VALUE ...]`."""
-    from nasmeta.reporting.tables.closing import evaluation_line
+    from nasmeta.reporting.tables.evaluation import evaluation_line
     from nasmeta.runtime.allocator import keep_pages
     from nasmeta.trained.meta_test import meta_test
 
@@ -46,7 +46,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _control(options: argparse.Namespace, result: dict[str, Any]) -> int:
     """`nasmeta evaluate CHECKPOINT --control`."""
-    from nasmeta.reporting.tables.closing import control_table
+    from nasmeta.reporting.tables.evaluation import control_table
     from nasmeta.runtime.signals import interruptible
     from nasmeta.trained.control import control
 
@@ -109,7 +109,7 @@ def bench(options: argparse.Namespace) -> int:
     from nasmeta.cli.bench import benchmark
     from nasmeta.config.overrides import composed
     from nasmeta.config.schema import parse
-    from nasmeta.reporting.tables.closing import benchmark_table
+    from nasmeta.reporting.tables.bench import benchmark_table
     from nasmeta.run.composition import Composition
     from nasmeta.runtime.allocator import keep_pages
 
@@ -200,11 +200,11 @@ def completion(options: argparse.Namespace) -> int:
     """`nasmeta completion`."""
     from nasmeta.cli.completion import script
 
-    print(script([*COMMANDS, "search", "train"]), end="")
+    print(script([*HANDLERS, "search", "train"]), end="")
     return 0
 
 
-COMMANDS = {
+HANDLERS = {
     "resume": resume,
     "evaluate": evaluate,
     "predict": predict,

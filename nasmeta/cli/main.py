@@ -11,7 +11,7 @@ import sys
 import traceback
 
 from nasmeta.cli.arguments import parsed
-from nasmeta.cli.commands import COMMANDS
+from nasmeta.cli.commands import HANDLERS
 from nasmeta.errors import NasmetaError, StorageError
 from nasmeta.runtime.import_path import leave_out_current_folder
 from nasmeta.runtime.text import PrintableFormatter, message
@@ -77,7 +77,7 @@ def _run(arguments: list[str]) -> int:
 
         return train(arguments[1:])
     options = parsed(arguments)
-    return COMMANDS[options.command](options)
+    return HANDLERS[options.command](options)
 
 
 def _tell(text: str) -> None:

@@ -16,7 +16,7 @@ from nasmeta.run import finished, journal, records, sweep
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import ready
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.environment import check_for_sweep
+from nasmeta.run.environment import is_harmless
 from nasmeta.run.grid import more_jobs
 from nasmeta.run.manifest import Job, Manifest, Numbers, Plan
 from nasmeta.run.pruning import Prune
@@ -57,7 +57,7 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     more = list[Job]()
     if plan.total is not None and plan.study is None:
         more, options.overrides = more_jobs(plan, options.overrides, config_of)
-    check_for_sweep(plan, manifest.path, options.overrides, trusted=options.trust_code)
+    _check_overrides(plan, manifest.path, options.overrides, trusted=options.trust_code)
     for job in more[:1]:
         Composition.of(parse(job.config, trusted=options.trust_code))
     given = [o.partition("=")[2] for o, key in keys_of(options.overrides).items() if key == "on_failure"]
@@ -79,6 +79,24 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
             "nothing; start a new sweep: nasmeta search -m ..."
         )
     conclude(manifest)
+
+
+def _check_overrides(plan: Plan, path: Path, overrides: list[str], *, trusted: bool) -> None:
+    """Checks overrides for all unfinished jobs of the sweep in `path`.
+
+    Raises RunDirectoryError for an override that results depend on, since jobs would then differ in more
+    than the sweep's settings. Raises ConfigError for one that does not fit the first job that has not ended.
+    """
+    for override, key in keys_of(overrides).items():
+        if not is_harmless(f"config.{key}"):
+            one = command_line("resume", path / "NUMBER", override, "--force", trusted=trusted)
+            raise RunDirectoryError(
+                f"{path}: {override}: the jobs of a sweep keep what their results depend on; "
+                f"change one job alone: {one}, or start a new sweep: nasmeta search -m ..."
+            )
+    unfinished = [job for job in plan.jobs if job.status in ("planned", "running")]
+    if overrides and unfinished:
+        Composition.of(reconfigured(unfinished[0].config, overrides, trusted=trusted))
 
 
 def _resume_job(

@@ -49,9 +49,9 @@ def search(arguments: list[str]) -> int:
             try:
                 _run_hydra(options, parser, _job, str(config_directory()), "search")
             except Exception:
-                swept.check_all_done()  # a sweeper may raise if every job has failed
+                swept.conclude()  # a sweeper may raise if every job has failed
                 raise
-            swept.check_all_done()
+            swept.conclude()
     except Refused as refused:
         raise refused.error from None
     except Exception as error:

@@ -108,7 +108,7 @@ class Sweep:
         self.manifest = Manifest(directory)
         self.manifest.write(plan)
 
-    def check_all_done(self) -> None:
+    def conclude(self) -> None:
         """Prints commands to run next. Raises RunFailed, which names the failed jobs, if there are any."""
         if self.manifest is not None:
             conclude(self.manifest)

@@ -75,7 +75,10 @@ def validation_score(numbers: Mapping[str, Any]) -> float:
 
 
 def score(result: TrialResult) -> str:
-    """What the search optimizes: an accuracy (93.4 %), a loss (0.123), or a proxy."""
+    """A trial's validation accuracy (93.4 %), its loss for regression (0.123), or its proxy.
+
+    A search with another evaluator.criterion compares something else.
+    """
     return measured(result.valid_accuracy, result.valid_loss, proxy=result.proxy)
 
 

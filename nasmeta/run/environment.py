@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta.config.keys import WITHOUT_EFFECT, is_below
-from nasmeta.config.overrides import keys_of, reconfigured
 from nasmeta.config.schema import flat, needs_trust
 from nasmeta.datasets import contents
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run.composition import Composition
 from nasmeta.run.growth import GROWING, grown
-from nasmeta.run.manifest import Plan
 from nasmeta.run.records import Started
 from nasmeta.run.summary import versions
 from nasmeta.runtime.command_lines import command_line
@@ -130,24 +128,6 @@ def check_unchanged(
         )
     if changed := changes(before, now):
         log.warning("since this run was last started, %s", in_words(changed))
-
-
-def check_for_sweep(plan: Plan, path: Path, overrides: list[str], *, trusted: bool) -> None:
-    """Checks overrides for all unfinished jobs of the sweep in `path`.
-
-    Raises RunDirectoryError for an override that results depend on, since jobs would then differ in more
-    than the sweep's settings. Raises ConfigError for one that does not fit the first job that has not ended.
-    """
-    for override, key in keys_of(overrides).items():
-        if not is_harmless(f"config.{key}"):
-            one = command_line("resume", path / "NUMBER", override, "--force", trusted=trusted)
-            raise RunDirectoryError(
-                f"{path}: {override}: the jobs of a sweep keep what their results depend on; "
-                f"change one job alone: {one}, or start a new sweep: nasmeta search -m ..."
-            )
-    unfinished = [job for job in plan.jobs if job.status in ("planned", "running")]
-    if overrides and unfinished:
-        Composition.of(reconfigured(unfinished[0].config, overrides, trusted=trusted))
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:

@@ -29,7 +29,7 @@ class Answers:
         """The mean negative log-likelihood of the right labels, in nats."""
         return float(F.cross_entropy(self.logits.double() / temperature, self.labels))
 
-    def error(self, temperature: float = 1.0) -> float:
+    def calibration_error(self, temperature: float = 1.0) -> float:
         """The expected calibration error: how far probabilities are from shares of right answers.
 
         The mean over all queries of |share of right answers - mean probability| in the bin of the query's

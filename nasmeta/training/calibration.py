@@ -97,8 +97,8 @@ def measured(calibration: Calibration | None, tasks: Tasks, score: Score) -> dic
     return {
         "temperature": temperature,
         "bins": BINS,
-        "error": answers.error(temperature),
-        "raw_error": answers.error(),
+        "error": answers.calibration_error(temperature),
+        "raw_error": answers.calibration_error(),
         "loss": answers.loss(temperature),
         "raw_loss": answers.loss(),
         "rejects_aimed_at": RATE,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasmeta.reporting.tables.closing import closing_table, control_table, evaluation_line
+from nasmeta.reporting.tables.closing import closing_table
+from nasmeta.reporting.tables.evaluation import control_table, evaluation_line
 from nasmeta.reporting.tables.verdict import gain_of, verdict
 from nasmeta.reporting.tables.winner import winner
 from tests.reporting.events_of_a_run import CONV4, SMALL, side, standing, summary

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from nasmeta.reporting.numbers import duration, error, human, measured, percent, shorten
-from nasmeta.reporting.tables.closing import closing_table, evaluation_line
+from nasmeta.reporting.tables.closing import closing_table
+from nasmeta.reporting.tables.evaluation import evaluation_line
 from nasmeta.reporting.tables.verdict import verdict
 from tests.reporting.events_of_a_run import SMALL, side, summary
 

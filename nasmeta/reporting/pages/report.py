@@ -22,8 +22,9 @@ from nasmeta.reporting.read.differences import option_name, written
 from nasmeta.reporting.read.load import Run, is_run, load_all, load_run
 from nasmeta.reporting.read.origins import growth, warm_start
 from nasmeta.reporting.read.ranking import failures, measure_of
+from nasmeta.reporting.read.summary_facts import is_regression, name_of_best
 from nasmeta.reporting.tables.closing import difference_line, result_rows
-from nasmeta.reporting.tables.verdict import is_regression, name_of_best, verdict
+from nasmeta.reporting.tables.verdict import verdict
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.per_task import Episode, PerTask
 from nasmeta.runtime.command_lines import command_line

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from nasmeta.reporting.numbers import error, interval, measured, percent
 from nasmeta.reporting.read.differences import option_name
 from nasmeta.reporting.read.statistics import Mean
-from nasmeta.reporting.tables.verdict import is_reference
+from nasmeta.reporting.read.summary_facts import is_reference
 from nasmeta.trial import COUNTED
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ CostOf = Callable[[TrialResult], float | None]
 
 
 def measure_of(results: Sequence[TrialResult]) -> Measure | None:
-    """What the results are judged by; None if all failed."""
+    """What the results are shown by; None if all failed."""
     first = next((r for r in results if r.score is not None), None)
     if first is None:
         return None

@@ -3,6 +3,7 @@
 from typing import Any
 
 from nasmeta.reporting.numbers import error, measured, shorten, validation_score
+from nasmeta.reporting.read.summary_facts import is_reference, is_regression, name_of_best
 
 SMALL = 0.5
 """The share of the reference's parameters up to which an equally accurate network counts as a gain."""
@@ -40,17 +41,6 @@ def verdict(summary: dict[str, Any]) -> str:
     return f"The search found nothing better: its network is {equal}."
 
 
-def is_reference(summary: dict[str, Any]) -> bool:
-    """Whether the chosen network is the reference itself."""
-    return bool(summary.get("chosen") == "reference")
-
-
-def name_of_best(summary: dict[str, Any]) -> str:
-    """What the chosen network is called: "searched", "trained" if it was given, or "reference"."""
-    names = {"given": "trained", "reference": "reference"}
-    return names.get(summary.get("chosen", ""), "searched")
-
-
 def _reference_chosen(summary: dict[str, Any]) -> str:
     if not summary["trials"]:
         return "The trained network is the reference itself, so nothing is compared."
@@ -86,11 +76,6 @@ def gain_of(summary: dict[str, Any]) -> tuple[float, float]:
     name = "test_loss" if is_regression(summary) else "test_accuracy"
     best, reference = summary["best"], summary["reference"]
     return sign * (best[name] - reference[name]), _intervals(summary)
-
-
-def is_regression(summary: dict[str, Any]) -> bool:
-    """Whether losses are compared instead of accuracies."""
-    return bool(summary.get("kind") == "regression" or summary["best"].get("test_accuracy") is None)
 
 
 def _without_reference(summary: dict[str, Any]) -> str:
