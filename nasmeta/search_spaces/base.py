@@ -109,7 +109,7 @@ class SearchSpace(ABC, Generic[A]):
         """
         return arch
 
-    def widened(self, number: int, rounds: int) -> SearchSpace[A]:
+    def part_for_round(self, number: int, rounds: int) -> SearchSpace[A]:
         """The part of the space that round `number` of `rounds` (from 1) searches; by default all of it.
 
         The part grows from round to round, and in the last one it is the whole space.
@@ -123,7 +123,7 @@ class SearchSpace(ABC, Generic[A]):
         """
         return self
 
-    def within(self, task: TaskSpec, limits: Limits) -> SearchSpace[A]:
+    def with_draws_for(self, task: TaskSpec, limits: Limits) -> SearchSpace[A]:
         """The same space, with draws whose networks for `task` cost about what the limits allow.
 
         Where a limit is None, the cost of the hand-designed network guides the draws. By default, draws do
@@ -175,7 +175,7 @@ class SearchSpace(ABC, Generic[A]):
         )
 
     @property
-    def used(self) -> tuple[str, ...]:
+    def used_operations(self) -> tuple[str, ...]:
         """The operations that its networks may have, as configured; by default all that there are."""
         return self.operations
 

@@ -161,8 +161,8 @@ class JointSpace(SearchSpace[TunedArchitecture]):
     def canonical(self, arch: TunedArchitecture) -> TunedArchitecture:
         return TunedArchitecture(self.space.canonical(arch.arch), arch.settings)
 
-    def widened(self, number: int, rounds: int) -> "JointSpace":
-        return joint(self.space.widened(number, rounds), self.settings)
+    def part_for_round(self, number: int, rounds: int) -> "JointSpace":
+        return joint(self.space.part_for_round(number, rounds), self.settings)
 
     def buildable(self, task: TaskSpec) -> "JointSpace":
         return joint(self.space.buildable(task), self.settings)
@@ -178,8 +178,8 @@ class JointSpace(SearchSpace[TunedArchitecture]):
         return self.space.morph(old.arch, new.arch, weights, fresh, rng)
 
     @property
-    def used(self) -> tuple[str, ...]:
-        return self.space.used
+    def used_operations(self) -> tuple[str, ...]:
+        return self.space.used_operations
 
     @property
     def size(self) -> int | None:

@@ -9,13 +9,13 @@ One edit is one of these:
 
 Every edit can be undone by one edit.
 
-A space that knows its limits (`within`) draws architectures that spend them. The number of parameters is
-log-uniform between a quarter of the limit and the limit, and widths do not shrink from input to output: a
-drawn form is scaled to the number, and what is left widens single blocks, from the last to the first. Without
-a limit on parameters, it is that of the hand-designed network (the widest that meets the other limits). FLOPs
-are at most the limit, or else FLOPS times those of the hand-designed network. Memory and flash are limited
-only if the run limits them. One draw in eight is not scaled but repaired, so that every architecture within
-these limits has a positive probability.
+A space that knows its limits (`with_draws_for`) draws architectures that spend them. The number of
+parameters is log-uniform between a quarter of the limit and the limit, and widths do not shrink from input to
+output: a drawn form is scaled to the number, and what is left widens single blocks, from the last to the
+first. Without a limit on parameters, it is that of the hand-designed network (the widest that meets the other
+limits). FLOPs are at most the limit, or else FLOPS times those of the hand-designed network. Memory and flash
+are limited only if the run limits them. One draw in eight is not scaled but repaired, so that every
+architecture within these limits has a positive probability.
 """
 
 import math
@@ -163,7 +163,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """The possible numbers of blocks."""
         return tuple(range(self.fewest, self.most + 1))
 
-    def widened(self, number: int, rounds: int) -> "SequenceSpace[A, B]":
+    def part_for_round(self, number: int, rounds: int) -> "SequenceSpace[A, B]":
         """Narrow and shallow first: the lowest widths and depths, growing in even steps to all of them."""
         space = copy(self)
         space.widths = self.widths[: options.step(1, len(self.widths), number, rounds)]
@@ -177,7 +177,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
 
     # Draws that spend a budget
 
-    def within(self, task: TaskSpec, limits: Limits) -> "SequenceSpace[A, B]":
+    def with_draws_for(self, task: TaskSpec, limits: Limits) -> "SequenceSpace[A, B]":
         space = copy(self)
         try:
             largest = space.buildable(task)

@@ -198,7 +198,7 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         return super().problem(arch) or (None if low <= downs <= high else beyond)
 
     @property
-    def used(self) -> tuple[str, ...]:
+    def used_operations(self) -> tuple[str, ...]:
         shortcuts = self.skips[-1] or any(token.startswith("res") for token in self.ops)
         parts = ("se",) * self.ses[-1] + ("project", "add") * shortcuts
         return (*self.ops, *self.norms, *self.activations, *self.downsamples, *self.heads, *parts)
