@@ -10,10 +10,11 @@ import numpy as np
 
 from nasmeta import seeding
 from nasmeta.errors import ConfigError
+from nasmeta.search_spaces.count import Bits
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
-from nasmeta.trial import Limits
+from nasmeta.trial import Cost, Limits
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
@@ -91,6 +92,13 @@ class SearchSpace(ABC, Generic[A]):
         Its forward pass must be a pure function of inputs and parameters: no random draws, no state between
         calls, and the same operations whatever the values. So it can be recorded, and run in threads.
         """
+
+    def formula_cost(self, arch: A, task: TaskSpec, bits: Bits = 32) -> Cost | None:
+        """What networks/cost.py counts, by formulas and without torch; None, the default: there are none.
+
+        bits: the width of a number in a deployed network, for memory and flash.
+        """
+        return None
 
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> RelaxedNetwork:
         """All networks of the space as one with a continuous architecture, for gradient-based search.

@@ -118,8 +118,8 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """A random architecture, whatever it costs. Every architecture has a positive probability."""
 
     @abstractmethod
-    def cost(self, arch: A, task: TaskSpec, bits: Bits = 32) -> Cost:
-        """What measure_cost counts, by formulas and without torch: a thousand times as fast."""
+    def formula_cost(self, arch: A, task: TaskSpec, bits: Bits = 32) -> Cost:
+        """What networks/cost.py counts, by formulas and without torch: a thousand times as fast."""
 
     @abstractmethod
     def reference_of(self, width: int) -> A:
@@ -184,9 +184,9 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
             opponent = largest.reference()
             if limits:
                 opponent = largest.reference_within(
-                    lambda arch: limits.allow(space.cost(arch, task, limits.bits))
+                    lambda arch: limits.allow(space.formula_cost(arch, task, limits.bits))
                 )
-            cost = space.cost(opponent, task)
+            cost = space.formula_cost(opponent, task)
         except ArchitectureError:  # the space is for other inputs, which building a network says better
             return space
         flops = limits.flops or FLOPS * cost.flops
@@ -210,7 +210,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         fitting = None
         for _ in range(SHAPES):
             fitting = space.scaled_to(space.draw(rng), params) or fitting
-            if fitting is not None and self.cost(fitting, allowed.task).params >= params / 2:
+            if fitting is not None and self.formula_cost(fitting, allowed.task).params >= params / 2:
                 break
         return fitting or space.initial()
 
@@ -218,7 +218,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """Whether `arch` costs at most what is allowed, and at most `params`."""
         assert self._allowance is not None
         allowed = self._allowance
-        cost = self.cost(arch, allowed.task, allowed.limits.bits)
+        cost = self.formula_cost(arch, allowed.task, allowed.limits.bits)
         return cost.params <= min(params, allowed.params) and allowed.limits.allow(cost)
 
     def scaled_to(self, arch: A, params: float) -> A | None:

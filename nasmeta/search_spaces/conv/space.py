@@ -231,7 +231,7 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
     def draw(self, rng: np.random.Generator) -> ConvArchitecture:
         return sampling.sample(self, rng)
 
-    def cost(self, arch: ConvArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost:
+    def formula_cost(self, arch: ConvArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost:
         return cost.cost(arch, task, bits)
 
     def decide(self, choose: Choose) -> ConvArchitecture:
