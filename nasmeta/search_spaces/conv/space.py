@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.conv import architecture, cost, sampling, weights
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, skips
@@ -69,10 +68,6 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         skip: bool,
         squeeze_excite: bool,
     ) -> None:
-        if min_blocks < 1:
-            raise ConfigError(f"search_space.min_blocks={min_blocks}: a network has at least 1 block")
-        if min_downsamples < 0:
-            raise ConfigError(f"search_space.min_downsamples={min_downsamples}: use 0 or more")
         options.ordered("min_blocks", min_blocks, "max_blocks", max_blocks)
         options.ordered("min_downsamples", min_downsamples, "max_downsamples", max_downsamples)
         options.ordered("min_downsamples", min_downsamples, "min_blocks", min_blocks)
