@@ -23,7 +23,7 @@ def test_a_board_has_limits_and_the_operations_of_its_space(board: str) -> None:
     assert keys.bits == 8
     assert keys.max_memory_kib
     assert keys.max_flash_kib
-    assert set(whole.space.used) <= set(keys.operations or [])
+    assert set(whole.space.used_operations) <= set(keys.operations or [])
     assert whole.config.groups["search_space"] == composed(["search_space=conv_mcu"])["search_space"]
 
 

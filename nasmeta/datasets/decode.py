@@ -148,9 +148,17 @@ class Preprocessing(ImageReader):
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Pixels [n, C, H, W] uint8 as float32 inputs, as in episodes: (x / 255 - mean) / std."""
-        scale = torch.tensor([1 / (255 * deviation) for deviation in self.std], device=pixels.device)
-        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=pixels.device)
+        scale, shift = (each.to(pixels.device) for each in scale_and_shift(self.mean, self.std))
         return pixels.float().mul_(scale[:, None, None]).add_(shift[:, None, None])
+
+
+def scale_and_shift(mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Scale and shift, each [C], with pixels * scale + shift normalized: (pixels / 255 - mean) / std.
+
+    mean, std: of each of C channels, for pixels in [0, 1].
+    """
+    scale = torch.tensor([1 / (255 * deviation) for deviation in std])
+    return scale, torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
 
 
 @contextmanager

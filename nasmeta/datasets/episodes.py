@@ -7,6 +7,7 @@ from torch import Tensor
 
 from nasmeta import seeding
 from nasmeta.datasets.base import EpisodeSampler, ImageTable
+from nasmeta.datasets.decode import scale_and_shift
 from nasmeta.task import Split, TaskBatch
 
 Indices = NDArray[np.int64]
@@ -60,8 +61,7 @@ class ImageEpisodeSampler(EpisodeSampler):
         # One value for each pixel and channel, not one for each channel: short inner dimensions are slow
         # to broadcast.
         area = channels_last.shape[1:3].numel()
-        self._scale = torch.tensor([1 / (255 * deviation) for deviation in std]).repeat(area).to(device)
-        self._shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).repeat(area).to(device)
+        self._scale, self._shift = (each.repeat(area).to(device) for each in scale_and_shift(mean, std))
         self._labels = torch.arange(way).to(device)
         self._way, self._shot, self._query = way, shot, query
         self._seed, self._split = seed, split

@@ -35,14 +35,14 @@ def gradient(loss: Tensor, parameters: Parameters, *, create_graph: bool = False
     return dict(zip(parameters, gradients, strict=True))
 
 
-def laid_out_as(parameter: Tensor, slope: Tensor) -> Tensor:
-    """`slope` with the strides of `parameter`, as an optimizer that is one kernel on a GPU needs it.
+def laid_out_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """`gradient` with the strides of `parameter`, as an optimizer that is one kernel on a GPU needs it.
 
     Convolutions of channels_last images give the gradient of their weight in channels_last.
     """
-    if slope.stride() == parameter.stride():
-        return slope
-    return torch.empty_like(parameter, requires_grad=False).copy_(slope)
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter, requires_grad=False).copy_(gradient)
 
 
 def gradient_step(
@@ -53,12 +53,14 @@ def gradient_step(
     Without `create_graph` the gradient counts as a constant (first-order MAML). The new parameters still
     depend on the old ones and on the rates.
     """
-    slopes = gradient(loss, {name: parameters[name] for name in rates}, create_graph=create_graph)
-    moved = {}
-    for name, rate in rates.items():
-        before, slope = parameters[name], slopes[name]
-        moved[name] = before.add(slope, alpha=-rate) if isinstance(rate, float) else before - rate * slope
+    gradients = gradient(loss, {name: parameters[name] for name in rates}, create_graph=create_graph)
+    moved = {name: _moved(parameters[name], gradients[name], rate) for name, rate in rates.items()}
     return parameters | moved
+
+
+def _moved(parameter: Tensor, gradient: Tensor, rate: Tensor | float) -> Tensor:
+    """parameter - rate * gradient."""
+    return parameter.add(gradient, alpha=-rate) if isinstance(rate, float) else parameter - rate * gradient
 
 
 def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:

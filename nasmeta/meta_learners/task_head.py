@@ -35,10 +35,13 @@ class TaskHead(MetaLearner):
         """The heads for T tasks: embeddings [T, N, features] and targets [T, N] or [T, N, outputs]."""
 
     def with_num_classes(self, state: MetaState, ways: int) -> MetaState:
+        """A state for tasks of `ways` classes that shares network and parameters with `state`.
+
+        `state` itself stays as it is.
+        """
         if state.task.kind == "regression":
             return super().with_num_classes(state, ways)
-        state.task = replace(state.task, outputs=ways)
-        return state
+        return replace(state, task=replace(state.task, outputs=ways))
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         kind = state.task.kind

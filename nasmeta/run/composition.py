@@ -80,7 +80,8 @@ class Composition:
             )
         for split in SPLITS:
             _check_episodes(dataset, split, config, learner)
-        space = searched_space(config, config.build("search_space").within(task, keys.constraints.limits))
+        plain = config.build("search_space").with_draws_for(task, keys.constraints.limits)
+        space = searched_space(config, plain)
         _check_operations(space, keys.constraints.operations)
         device = pick(keys.device, keys.precision)
         composition = cls(config, device, dataset, learner, space, task)
@@ -220,7 +221,8 @@ def _relaxed(plain: Composition, relaxation: Relaxation, adaptation: Adaptation 
 
 def _check_operations(space: SearchSpace[Any], allowed: list[str] | None) -> None:
     """Raises ConfigError if networks of the space may have operations that are not allowed."""
-    others = [name for name in space.used if name not in {*(allowed or space.used), "input", "output"}]
+    used = space.used_operations
+    others = [name for name in used if name not in {*(allowed or used), "input", "output"}]
     if others:
         raise ConfigError(
             f"search_space: its networks may have {', '.join(others)}, which constraints.operations (the "

@@ -10,10 +10,11 @@ import numpy as np
 
 from nasmeta import seeding
 from nasmeta.errors import ConfigError
+from nasmeta.search_spaces.count import Bits
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.task import TaskSpec
-from nasmeta.trial import Limits
+from nasmeta.trial import Cost, Limits
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
@@ -92,6 +93,13 @@ class SearchSpace(ABC, Generic[A]):
         calls, and the same operations whatever the values. So it can be recorded, and run in threads.
         """
 
+    def formula_cost(self, arch: A, task: TaskSpec, bits: Bits = 32) -> Cost | None:
+        """What networks/cost.py counts, by formulas and without torch; None, the default: there are none.
+
+        bits: the width of a number in a deployed network, for memory and flash.
+        """
+        return None
+
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> RelaxedNetwork:
         """All networks of the space as one with a continuous architecture, for gradient-based search.
 
@@ -109,7 +117,7 @@ class SearchSpace(ABC, Generic[A]):
         """
         return arch
 
-    def widened(self, number: int, rounds: int) -> SearchSpace[A]:
+    def part_for_round(self, number: int, rounds: int) -> SearchSpace[A]:
         """The part of the space that round `number` of `rounds` (from 1) searches; by default all of it.
 
         The part grows from round to round, and in the last one it is the whole space.
@@ -123,7 +131,7 @@ class SearchSpace(ABC, Generic[A]):
         """
         return self
 
-    def within(self, task: TaskSpec, limits: Limits) -> SearchSpace[A]:
+    def with_draws_for(self, task: TaskSpec, limits: Limits) -> SearchSpace[A]:
         """The same space, with draws whose networks for `task` cost about what the limits allow.
 
         Where a limit is None, the cost of the hand-designed network guides the draws. By default, draws do
@@ -175,7 +183,7 @@ class SearchSpace(ABC, Generic[A]):
         )
 
     @property
-    def used(self) -> tuple[str, ...]:
+    def used_operations(self) -> tuple[str, ...]:
         """The operations that its networks may have, as configured; by default all that there are."""
         return self.operations
 

@@ -15,11 +15,13 @@ import numpy as np
 from nasmeta.errors import ArchitectureError, ConfigError
 from nasmeta.search_spaces import tokens
 from nasmeta.search_spaces.base import SearchSpace
+from nasmeta.search_spaces.count import Bits
 from nasmeta.search_spaces.decisions import Choose, Decidable
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.relaxation.spec import Relaxation
 from nasmeta.search_spaces.settings import Setting, Value, printed
 from nasmeta.task import TaskSpec
+from nasmeta.trial import Cost
 
 if TYPE_CHECKING:
     from nasmeta.search_spaces.modules import FewShotNetwork
@@ -152,6 +154,10 @@ class JointSpace(SearchSpace[TunedArchitecture]):
     def build(self, arch: TunedArchitecture, task: TaskSpec) -> "FewShotNetwork":
         return self.space.build(arch.arch, task)
 
+    def formula_cost(self, arch: TunedArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost | None:
+        """That of the architecture: settings cost nothing."""
+        return self.space.formula_cost(arch.arch, task, bits)
+
     def relaxed(self, task: TaskSpec, relaxation: Relaxation) -> NoReturn:
         raise ConfigError(ONE_SET.format("a relaxed network"))
 
@@ -161,8 +167,8 @@ class JointSpace(SearchSpace[TunedArchitecture]):
     def canonical(self, arch: TunedArchitecture) -> TunedArchitecture:
         return TunedArchitecture(self.space.canonical(arch.arch), arch.settings)
 
-    def widened(self, number: int, rounds: int) -> "JointSpace":
-        return joint(self.space.widened(number, rounds), self.settings)
+    def part_for_round(self, number: int, rounds: int) -> "JointSpace":
+        return joint(self.space.part_for_round(number, rounds), self.settings)
 
     def buildable(self, task: TaskSpec) -> "JointSpace":
         return joint(self.space.buildable(task), self.settings)
@@ -178,8 +184,8 @@ class JointSpace(SearchSpace[TunedArchitecture]):
         return self.space.morph(old.arch, new.arch, weights, fresh, rng)
 
     @property
-    def used(self) -> tuple[str, ...]:
-        return self.space.used
+    def used_operations(self) -> tuple[str, ...]:
+        return self.space.used_operations
 
     @property
     def size(self) -> int | None:

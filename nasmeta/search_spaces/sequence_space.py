@@ -9,13 +9,13 @@ One edit is one of these:
 
 Every edit can be undone by one edit.
 
-A space that knows its limits (`within`) draws architectures that spend them. The number of parameters is
-log-uniform between a quarter of the limit and the limit, and widths do not shrink from input to output: a
-drawn form is scaled to the number, and what is left widens single blocks, from the last to the first. Without
-a limit on parameters, it is that of the hand-designed network (the widest that meets the other limits). FLOPs
-are at most the limit, or else FLOPS times those of the hand-designed network. Memory and flash are limited
-only if the run limits them. One draw in eight is not scaled but repaired, so that every architecture within
-these limits has a positive probability.
+A space that knows its limits (`with_draws_for`) draws architectures that spend them. The number of
+parameters is log-uniform between a quarter of the limit and the limit, and widths do not shrink from input to
+output: a drawn form is scaled to the number, and what is left widens single blocks, from the last to the
+first. Without a limit on parameters, it is that of the hand-designed network (the widest that meets the other
+limits). FLOPs are at most the limit, or else FLOPS times those of the hand-designed network. Memory and flash
+are limited only if the run limits them. One draw in eight is not scaled but repaired, so that every
+architecture within these limits has a positive probability.
 """
 
 import math
@@ -118,8 +118,8 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """A random architecture, whatever it costs. Every architecture has a positive probability."""
 
     @abstractmethod
-    def cost(self, arch: A, task: TaskSpec, bits: Bits = 32) -> Cost:
-        """What measure_cost counts, by formulas and without torch: a thousand times as fast."""
+    def formula_cost(self, arch: A, task: TaskSpec, bits: Bits = 32) -> Cost:
+        """What networks/cost.py counts, by formulas and without torch: a thousand times as fast."""
 
     @abstractmethod
     def reference_of(self, width: int) -> A:
@@ -163,7 +163,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """The possible numbers of blocks."""
         return tuple(range(self.fewest, self.most + 1))
 
-    def widened(self, number: int, rounds: int) -> "SequenceSpace[A, B]":
+    def part_for_round(self, number: int, rounds: int) -> "SequenceSpace[A, B]":
         """Narrow and shallow first: the lowest widths and depths, growing in even steps to all of them."""
         space = copy(self)
         space.widths = self.widths[: options.step(1, len(self.widths), number, rounds)]
@@ -177,16 +177,16 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
 
     # Draws that spend a budget
 
-    def within(self, task: TaskSpec, limits: Limits) -> "SequenceSpace[A, B]":
+    def with_draws_for(self, task: TaskSpec, limits: Limits) -> "SequenceSpace[A, B]":
         space = copy(self)
         try:
             largest = space.buildable(task)
             opponent = largest.reference()
             if limits:
                 opponent = largest.reference_within(
-                    lambda arch: limits.allow(space.cost(arch, task, limits.bits))
+                    lambda arch: limits.allow(space.formula_cost(arch, task, limits.bits))
                 )
-            cost = space.cost(opponent, task)
+            cost = space.formula_cost(opponent, task)
         except ArchitectureError:  # the space is for other inputs, which building a network says better
             return space
         flops = limits.flops or FLOPS * cost.flops
@@ -210,7 +210,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         fitting = None
         for _ in range(SHAPES):
             fitting = space.scaled_to(space.draw(rng), params) or fitting
-            if fitting is not None and self.cost(fitting, allowed.task).params >= params / 2:
+            if fitting is not None and self.formula_cost(fitting, allowed.task).params >= params / 2:
                 break
         return fitting or space.initial()
 
@@ -218,7 +218,7 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         """Whether `arch` costs at most what is allowed, and at most `params`."""
         assert self._allowance is not None
         allowed = self._allowance
-        cost = self.cost(arch, allowed.task, allowed.limits.bits)
+        cost = self.formula_cost(arch, allowed.task, allowed.limits.bits)
         return cost.params <= min(params, allowed.params) and allowed.limits.allow(cost)
 
     def scaled_to(self, arch: A, params: float) -> A | None:

@@ -2,7 +2,7 @@
 
 This is the founding idea of this project: budget.trials is divided over `rounds` rounds of the strategy
 `inner`. Each round
-- searches a wider part of the space (SearchSpace.widened); the last round searches all of it;
+- searches a wider part of the space (SearchSpace.part_for_round); the last round searches all of it;
 - begins with what was learned: its strategy is told the trials of the earlier rounds before its first ask
   (Strategy.learn), if its space contains them. A strategy that has learned more than its trials say, such as
   the controller of reinforce, hands that on too (Strategy.adopt);
@@ -57,7 +57,7 @@ class Recursive(Strategy):
         self._round += 1
         self._before = self._asked
         self._source = self.best
-        space = self.space.widened(self._round, self.rounds)
+        space = self.space.part_for_round(self._round, self.rounds)
         seed = integer(self.seed, "round", self._round)
         trials = (self.trials - self._asked) // (self.rounds - self._round + 1)
         strategy = self._make(context=replace(self._context, space=space, seed=seed, trials=trials))

@@ -136,7 +136,7 @@ def _mark(stored: TrainedNetwork, config: Config) -> str:
 
 def rivals_of(own: Rival, state: MetaState, limits: ConstraintsConfig, seed: int) -> dict[str, Rival]:
     """The networks that the checkpoint's own is compared with, by name, within the limits of its run."""
-    space, rivals = own.space.within(state.task, limits.limits), {}
+    space, rivals = own.space.with_draws_for(state.task, limits.limits), {}
     for_all = own.arch
     if own.arch == ADAPTIVE:
         relaxed: Any = state.network.module

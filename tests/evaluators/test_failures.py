@@ -14,8 +14,8 @@ from nasmeta.datasets.base import EpisodeSampler
 from nasmeta.errors import RunFailed, TimedOut
 from nasmeta.evaluators.failures import limited
 from nasmeta.evaluators.zero_cost.proxies import PROXIES
-from nasmeta.networks import cost
 from nasmeta.run.composition import Composition
+from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.search_spaces.mlp import MlpSpace
 from nasmeta.testing.evaluators import judged
 from nasmeta.training.meta_training import MetaTraining
@@ -104,9 +104,9 @@ def test_judging_and_proxies_count_too(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
-    """Makes the networks of more than 600 parameters call a function in every forward pass.
+    """Makes the networks of more than 7000 parameters call a function in every forward pass.
 
-    Their cost is measured, as in a space without formulas.
+    Their cost is measured and draws know no limits, as in a space without formulas.
     """
 
     def make(act: Callable[[], None]) -> None:
@@ -114,12 +114,13 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], Non
 
         def built(self: MlpSpace, arch: Any, task: Any) -> torch.nn.Module:
             module = build(self, arch, task)
-            if sum(p.numel() for p in module.parameters()) > 600:
+            if sum(p.numel() for p in module.parameters()) > 7000:
                 module.get_submodule("body").register_forward_pre_hook(lambda *args: act())
             return module
 
         monkeypatch.setattr(MlpSpace, "build", built)
-        monkeypatch.setattr(cost, "SequenceSpace", ())
+        monkeypatch.setattr(MlpSpace, "formula_cost", SearchSpace.formula_cost)
+        monkeypatch.setattr(MlpSpace, "with_draws_for", SearchSpace.with_draws_for)
 
     return make
 

@@ -92,6 +92,16 @@ def test_other_numbers_of_classes_at_test_time() -> None:
     assert protonet.predict(state, *BlobSampler("valid", way=7).batch(0, 1)[:3]).shape[-1] == 7
 
 
+@pytest.mark.parametrize("name", ["protonet", "ridge", "finetune"])
+def test_another_number_of_classes_leaves_the_state_as_it_is(name: str) -> None:
+    chosen = learner(name, "support")
+    state = init(chosen, conv_network())
+    wider = chosen.with_num_classes(state, 7)
+    assert (state.task.outputs, wider.task.outputs) == (WAY, 7)
+    assert wider.network is state.network
+    assert all(wider.parameters[key] is value for key, value in state.parameters.items())
+
+
 def test_regression_is_refused() -> None:
     protonet = learner("protonet", "support")
     message = (

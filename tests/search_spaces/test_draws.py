@@ -35,30 +35,30 @@ def test_cost_is_what_is_counted_on_the_network(name: str, task: TaskSpec) -> No
     space, rng = sequences(name), stream(0, "cost")
     for arch in [space.reference(), *(space.draw(rng) for _ in range(25))]:
         for bits in BITS:
-            assert space.cost(arch, task, bits) == counted_cost(space, arch, task, bits), str(arch)
+            assert space.formula_cost(arch, task, bits) == counted_cost(space, arch, task, bits), str(arch)
 
 
 @pytest.mark.parametrize("name, task", SEQUENCES)
 @pytest.mark.parametrize("share", [None, 0.3, 4])
 def test_draws_spend_the_budget(name: str, task: TaskSpec, share: float | None) -> None:
     whole, rng = sequences(name), stream(0, "budget")
-    reference = whole.cost(whole.reference(), task)
+    reference = whole.formula_cost(whole.reference(), task)
     limit = reference.params if share is None else int(share * reference.params)
-    space = whole.within(task, Limits(params=None if share is None else limit))
-    opponent = whole.reference_within(lambda arch: whole.cost(arch, task).params <= limit)
+    space = whole.with_draws_for(task, Limits(params=None if share is None else limit))
+    opponent = whole.reference_within(lambda arch: whole.formula_cost(arch, task).params <= limit)
     archs = [space.sample(rng) for _ in range(200)]
-    costs = [space.cost(arch, task) for arch in archs]
+    costs = [space.formula_cost(arch, task) for arch in archs]
     assert [space.parse(str(arch)) for arch in archs] == archs
     assert max(cost.params for cost in costs) <= limit
-    assert max(cost.flops for cost in costs) <= FLOPS * whole.cost(opponent, task).flops
+    assert max(cost.flops for cost in costs) <= FLOPS * whole.formula_cost(opponent, task).flops
     middle = np.median([cost.params for cost in costs])
     assert 0.8 * limit * LEAST < middle < 0.75 * limit, "half of a log-uniform draw is below sqrt(LEAST)"
     assert sum(arch.widths == sorted(arch.widths) for arch in archs) > 0.8 * len(archs)
 
 
 def test_draws_keep_to_a_limit_on_flops() -> None:
-    space, rng = sequences("conv").within(GREY, Limits(flops=2e6)), stream(0, "flops")
-    assert max(space.cost(space.sample(rng), GREY).flops for _ in range(100)) <= 2e6
+    space, rng = sequences("conv").with_draws_for(GREY, Limits(flops=2e6)), stream(0, "flops")
+    assert max(space.formula_cost(space.sample(rng), GREY).flops for _ in range(100)) <= 2e6
 
 
 @pytest.mark.parametrize("name", ["conv", "conv_mcu"])
@@ -66,18 +66,18 @@ def test_draws_keep_to_limits_on_memory_and_flash(name: str) -> None:
     """The bytes of a microcontroller with 64 KiB, of which a network gets a quarter."""
     limits = Limits(memory=16 * 1024, flash=40 * 1024, bits=8)
     whole, rng = sequences(name), stream(0, "memory")
-    space = whole.within(GREY, limits)
+    space = whole.with_draws_for(GREY, limits)
     archs = [*space.relatives(), *(space.sample(rng) for _ in range(60))]
     assert len(set(archs)) > 50
     assert [space.parse(str(arch)) for arch in archs] == archs
-    assert all(limits.allow(whole.cost(arch, GREY, 8)) for arch in archs)
-    opponent = whole.reference_within(lambda arch: limits.allow(whole.cost(arch, GREY, 8)))
+    assert all(limits.allow(whole.formula_cost(arch, GREY, 8)) for arch in archs)
+    opponent = whole.reference_within(lambda arch: limits.allow(whole.formula_cost(arch, GREY, 8)))
     assert opponent == whole.reference_of(16 * 1024 // (28 * 28 + 14 * 14))
 
 
 def test_conv_draws_have_short_embeddings_few_strides_and_grow_moderately() -> None:
     """What ruins a network for a learner by distances is rare, and still there."""
-    space, rng = sequences("conv").within(GREY, Limits()), stream(0, "embeddings")
+    space, rng = sequences("conv").with_draws_for(GREY, Limits()), stream(0, "embeddings")
     archs = [space.sample(rng) for _ in range(300)]
     positions = [math.prod(final_size(arch, GREY)) if arch.head == "flatten" else 1 for arch in archs]
     lengths = [arch.widths[-1] * count for arch, count in zip(archs, positions, strict=True)]
@@ -90,7 +90,7 @@ def test_conv_draws_have_short_embeddings_few_strides_and_grow_moderately() -> N
 
 def test_draws_can_be_built_for_small_images() -> None:
     small = TaskSpec("classification", (1, 4, 4), 5, 20)
-    space, rng = sequences("conv").within(small, Limits(params=50_000)), stream(0, "small")
+    space, rng = sequences("conv").with_draws_for(small, Limits(params=50_000)), stream(0, "small")
     assert all(counted_cost(space, space.sample(rng), small).params <= 50_000 for _ in range(40))
 
 
@@ -100,8 +100,8 @@ def test_draws_reach_everything_that_is_allowed() -> None:
     )
     members = {whole.draw(stream(number, "members")) for number in range(2000)}
     assert len(members) == whole.size == 2 * 2 * (1 + 6)
-    allowed = {arch for arch in members if whole.cost(arch, NUMBERS).params <= 250}
-    space, rng = whole.within(NUMBERS, Limits(params=250, flops=10**9)), stream(0, "reach")
+    allowed = {arch for arch in members if whole.formula_cost(arch, NUMBERS).params <= 250}
+    space, rng = whole.with_draws_for(NUMBERS, Limits(params=250, flops=10**9)), stream(0, "reach")
     assert {space.sample(rng) for _ in range(3000)} == allowed != members
 
 
@@ -124,11 +124,11 @@ def test_the_opponent_is_the_widest_that_fits(name: str, task: TaskSpec) -> None
 def test_relatives_are_varied_members_within_the_limits(name: str, task: TaskSpec) -> None:
     whole = sequences(name)
     assert whole.relatives()[0] == whole.reference()
-    limit = whole.cost(whole.reference(), task).params // 2
-    relatives = whole.within(task, Limits(params=limit)).relatives()
+    limit = whole.formula_cost(whole.reference(), task).params // 2
+    relatives = whole.with_draws_for(task, Limits(params=limit)).relatives()
     assert len(set(relatives)) == len(relatives) >= 4
     assert [whole.parse(str(arch)) for arch in relatives] == relatives
-    assert all(limit / 2 < whole.cost(arch, task).params <= limit for arch in relatives)
+    assert all(limit / 2 < whole.formula_cost(arch, task).params <= limit for arch in relatives)
 
 
 def test_a_relative_of_conv_has_twice_the_depth() -> None:
@@ -146,7 +146,7 @@ def test_a_relative_of_conv_has_twice_the_depth() -> None:
 
 def test_a_space_for_other_inputs_has_no_allowance() -> None:
     space = sequences("conv")
-    elsewhere = space.within(NUMBERS, Limits(params=1000))
+    elsewhere = space.with_draws_for(NUMBERS, Limits(params=1000))
     assert elsewhere.sample(stream(0, "other")) == space.sample(stream(0, "other"))
 
 

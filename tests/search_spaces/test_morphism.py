@@ -129,7 +129,7 @@ def test_alignment_is_the_cheapest_edit_script(old: str, new: str) -> None:
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_a_space_widens_from_round_to_round_to_the_whole(name: str) -> None:
     whole, rng = SPACES[name], stream(0, "widened")
-    rounds = [whole.widened(number, 3) for number in (1, 2, 3)]
+    rounds = [whole.part_for_round(number, 3) for number in (1, 2, 3)]
     sizes = [space.size or 0 for space in rounds]
     assert sizes == sorted(sizes)
     assert sizes[-1] == (whole.size or 0)

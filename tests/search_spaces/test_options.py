@@ -27,13 +27,11 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
         r"^search_space\.widths: the list is empty",
     ),
     ("conv", {"widths": [64, 32]}, r"^search_space\.widths: \[64, 32\] must ascend: \[32, 64\]"),
-    ("conv", {"min_blocks": 0}, r"^search_space\.min_blocks=0: a network has at least 1 block"),
     (
         "conv",
         {"min_blocks": 9},
         r"^search_space\.min_blocks=9 is above search_space\.max_blocks=8; use min_blocks",
     ),
-    ("conv", {"min_downsamples": -1}, r"^search_space\.min_downsamples=-1: use 0 or more"),
     (
         "conv",
         {"min_downsamples": 5},

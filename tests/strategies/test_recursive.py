@@ -43,7 +43,7 @@ class Spy(Strategy):
 class Growing(ToySpace):
     """Digits below 2, then below 4, then all."""
 
-    def widened(self, number: int, rounds: int) -> ToySpace:
+    def part_for_round(self, number: int, rounds: int) -> ToySpace:
         return ToySpace(self.length, self.base * number // rounds)
 
 

@@ -15,6 +15,7 @@ from nasmeta.reporting.numbers import shorten
 from nasmeta.reporting.read.load import Run
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.joint import AT
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 
 MAX_OPERATIONS = 400
 """A drawing of more operations would be unreadable and would take long."""
@@ -27,9 +28,6 @@ LEAST, MOST = 4, 500
 
 REASON_WIDTH = 400
 
-ADAPTIVE = "adaptive"
-"""How an architecture prints if every task has its own (see search_spaces/relaxation/adaptive.py)."""
-
 
 def drawn(run: Run, arch: str, *, trusted: bool) -> Figure | str:
     """The drawing of an architecture of the run's search space, or the reason why there is none.
@@ -39,7 +37,7 @@ def drawn(run: Run, arch: str, *, trusted: bool) -> Figure | str:
     """
     if len(arch) > MAX_CHARACTERS:
         return f"its name has {len(arch)} characters, and more than {MAX_CHARACTERS} are not read"
-    if arch == ADAPTIVE:
+    if arch == str(ADAPTIVE):
         return "every task takes an architecture of its own, so there is none to draw"
     try:
         graph = next(_graphs(run, [arch], trusted=trusted))
@@ -57,7 +55,9 @@ def preferred(run: Run, *, trusted: bool) -> tuple[list[ArchitectureGraph], dict
     trials, only MOST are looked at. Both are empty for fewer than LEAST, or if the space cannot be built.
     """
     good = [
-        r for r in run.results if r.status == "ok" and r.arch != ADAPTIVE and len(r.arch) < MAX_CHARACTERS
+        r
+        for r in run.results
+        if r.status == "ok" and r.arch != str(ADAPTIVE) and len(r.arch) < MAX_CHARACTERS
     ]
     if len(good) < LEAST:
         return [], {}

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from nasmeta.errors import ConfigError
 from nasmeta.search_spaces import options
 from nasmeta.search_spaces.conv import architecture, cost, sampling, weights
 from nasmeta.search_spaces.conv.architecture import OPERATIONS, ConvArchitecture, ConvBlock, skips
@@ -69,10 +68,6 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         skip: bool,
         squeeze_excite: bool,
     ) -> None:
-        if min_blocks < 1:
-            raise ConfigError(f"search_space.min_blocks={min_blocks}: a network has at least 1 block")
-        if min_downsamples < 0:
-            raise ConfigError(f"search_space.min_downsamples={min_downsamples}: use 0 or more")
         options.ordered("min_blocks", min_blocks, "max_blocks", max_blocks)
         options.ordered("min_downsamples", min_downsamples, "max_downsamples", max_downsamples)
         options.ordered("min_downsamples", min_downsamples, "min_blocks", min_blocks)
@@ -198,7 +193,7 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
         return super().problem(arch) or (None if low <= downs <= high else beyond)
 
     @property
-    def used(self) -> tuple[str, ...]:
+    def used_operations(self) -> tuple[str, ...]:
         shortcuts = self.skips[-1] or any(token.startswith("res") for token in self.ops)
         parts = ("se",) * self.ses[-1] + ("project", "add") * shortcuts
         return (*self.ops, *self.norms, *self.activations, *self.downsamples, *self.heads, *parts)
@@ -231,7 +226,7 @@ class ConvSpace(SequenceSpace[ConvArchitecture, ConvBlock]):
     def draw(self, rng: np.random.Generator) -> ConvArchitecture:
         return sampling.sample(self, rng)
 
-    def cost(self, arch: ConvArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost:
+    def formula_cost(self, arch: ConvArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost:
         return cost.cost(arch, task, bits)
 
     def decide(self, choose: Choose) -> ConvArchitecture:

@@ -130,7 +130,7 @@ class MlpSpace(SequenceSpace[MlpArchitecture, MlpLayer]):
         rows = zip(widths, activations, norms, skips, fits, strict=True)
         return MlpArchitecture(tuple(MlpLayer(w, a, norm, skip and fit) for w, a, norm, skip, fit in rows))
 
-    def cost(self, arch: MlpArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost:
+    def formula_cost(self, arch: MlpArchitecture, task: TaskSpec, bits: Bits = 32) -> Cost:
         count, x = Count(prod(task.input_shape)), IMAGE
         for layer in arch.blocks:
             batch = layer.norm == "batch"

@@ -1,0 +1,1 @@
+"""Exports of trained networks: ONNX and TFLite files, in float32 and in int8."""

@@ -1,6 +1,6 @@
 """What int8 costs: the accuracy of an exported file on meta-test tasks, run by its own runtime."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -56,41 +56,52 @@ def training_images(test: MetaTest, preprocessing: Preprocessing) -> Tensor:
     return preprocessing.pixels(images[:: max(1, len(images) // IMAGES)][:IMAGES])
 
 
-def accuracies(
-    test: MetaTest,
-    preprocessing: Preprocessing,
-    body: nn.Module | None,
-    session: Session,
-    converted: Converted,
+def accuracies_with_one_body(
+    test: MetaTest, preprocessing: Preprocessing, body: nn.Module, session: Session
 ) -> Accuracies:
-    """The accuracies on the meta-test tasks.
+    """The accuracies on the meta-test tasks if the tasks differ in the heads of a TaskHead alone.
 
-    body, session: the embedding network of all tasks and what runs its file; or None if the network changes
-    with the task. Then `converted` makes a file for each.
+    body: the embedding network. session: what runs its file.
+    """
+    learner = test.learner
+    assert isinstance(learner, TaskHead), "others have no body of all tasks"
+
+    def logits(support: Tensor, labels: Tensor, queries: Tensor) -> Iterator[Tensor]:
+        images, shots = torch.cat([support, queries]), len(support)
+        for embedded in (body(images), torch.from_numpy(session(preprocessing.pixels(images))[-1])):
+            examples, others = embedded[None, :shots], embedded[None, shots:]
+            yield learner.answers(test.state, examples, labels[None], others, test.config.keys.task.way)[0]
+
+    return _accuracies(test, TASKS, logits)
+
+
+def accuracies_file_by_file(test: MetaTest, preprocessing: Preprocessing, converted: Converted) -> Accuracies:
+    """The accuracies on the meta-test tasks if the body changes with the task, so that each needs a file."""
+
+    def logits(support: Tensor, labels: Tensor, queries: Tensor) -> Iterator[Tensor]:
+        network = test.learner.adapt(test.state, support, labels)
+        session = converted(network, preprocessing.pixels(support))
+        yield network(queries)
+        yield torch.from_numpy(session(preprocessing.pixels(queries))[0])
+
+    return _accuracies(test, TASKS_CONVERTED, logits)
+
+
+def _accuracies(
+    test: MetaTest, most: int, logits: Callable[[Tensor, Tensor, Tensor], Iterable[Tensor]]
+) -> Accuracies:
+    """The accuracies on at most `most` meta-test tasks.
+
+    logits: takes support_x, support_y and query_x of a task; gives the outputs [M, classes] of the network
+    and of its file. Those of the file may be probabilities.
     """
     keys = test.config.keys
-    tasks = min(keys.budget.test_tasks, TASKS_CONVERTED if body is None else TASKS)
-    state = test.learner.with_num_classes(test.state, keys.task.way)
-    full: list[Tensor] = []
-    int8: list[Tensor] = []
-    for support, labels, queries, answers in _tasks(test, tasks):
-        if body is not None:
-            assert isinstance(test.learner, TaskHead), "others have no body of all tasks"
-            images = torch.cat([support, queries])
-            embedded = body(images), torch.from_numpy(session(preprocessing.pixels(images))[-1])
-            logits = [
-                test.learner.answers(
-                    state, e[None, : len(support)], labels[None], e[None, len(support) :], keys.task.way
-                )[0]
-                for e in embedded
-            ]
-        else:
-            network = test.learner.adapt(state, support, labels)
-            run = converted(network, preprocessing.pixels(support))
-            logits = [network(queries), torch.from_numpy(run(preprocessing.pixels(queries))[0])]
-        for found, each in zip((full, int8), logits, strict=True):
-            found.append((each.argmax(-1) == answers).double().mean())
-    return Accuracies(torch.stack(full), torch.stack(int8), keys.task.way, keys.task.shot)
+    right = [
+        torch.stack([(each.argmax(-1) == query_y).double().mean() for each in logits(*task)])
+        for *task, query_y in _tasks(test, min(keys.budget.test_tasks, most))
+    ]
+    full, int8 = torch.stack(right, dim=1)
+    return Accuracies(full, int8, keys.task.way, keys.task.shot)
 
 
 def _tasks(test: MetaTest, tasks: int) -> Iterator[tuple[Tensor, ...]]:

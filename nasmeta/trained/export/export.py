@@ -22,7 +22,12 @@ from nasmeta.meta_learners.task_head import TaskHead
 from nasmeta.networks.task_network import TaskNetwork
 from nasmeta.runtime import files
 from nasmeta.trained.classifier import FewShotClassifier
-from nasmeta.trained.export.check import Accuracies, accuracies, training_images
+from nasmeta.trained.export.check import (
+    Accuracies,
+    accuracies_file_by_file,
+    accuracies_with_one_body,
+    training_images,
+)
 from nasmeta.trained.export.format import Format, Session, compared
 from nasmeta.trained.export.onnx import Onnx
 from nasmeta.trained.export.pixels import Head, OfPixels, activation_first
@@ -91,31 +96,46 @@ def write(
     """
     fitted = hasattr(classifier, "classes_") and not embedding
     module, metadata = _module(classifier, fitted), _metadata(classifier, fitted)
-    shape = (4, classifier.preprocessing.channels, *[classifier.preprocessing.size] * 2)
-    pixels = torch.from_numpy(seeding.stream(0, "export").integers(0, 256, shape, dtype=np.uint8))
-    if examples:
-        pixels = torch.cat([pixels, classifier.pixels(examples)])
+    pixels = _compared_pixels(classifier, examples)
     data = format.converted(module, pixels, metadata)
     finished = format.finished(data, metadata)
     session = format.session(finished)
     error = compared(module, session, pixels)
     in_float = "" if int8 is None else " in float, before it is quantized,"
     log.info("checked: the file's outputs%s differ from torch's by at most %.1g", in_float, error)
-    size = f"{len(finished) / 1024:.1f} KiB"
+    size = _kib(len(finished))
     if int8 is not None:
-        quantized = format.quantized(data, int8.images)
-        finished = format.finished(quantized, metadata)
-        session = format.session(finished)
-        if int8.test is not None:
-            found = _measured(classifier, format, int8, session)
-            _check(found, int8.max_loss, lambda: format.deviations(data, quantized, int8.images[:20]))
-        size = f"{len(finished) / 1024:.1f} KiB (in float32 {size})"
-    arena = None if int8 is None else format.arena(finished, pixels)
+        finished, session = _quantized(classifier, format, int8, data, metadata)
+        arena = format.arena(finished, pixels)
+        size = f"{_kib(len(finished))} (in float32 {size})"
+        size += "" if arena is None else f", arena {_kib(arena)} (tflite-micro)"
     files.write_atomically(path, finished)
-    log.info(
-        "%s: %s%s", path.name, size, "" if arena is None else f", arena {arena / 1024:.1f} KiB (tflite-micro)"
-    )
+    log.info("%s: %s", path.name, size)
     return session
+
+
+def _compared_pixels(classifier: FewShotClassifier, examples: Sequence[Picture]) -> Tensor:
+    """The pixels [n, C, H, W] on which file and network are compared: 4 random images, then the examples."""
+    shape = (4, classifier.preprocessing.channels, *[classifier.preprocessing.size] * 2)
+    pixels = torch.from_numpy(seeding.stream(0, "export").integers(0, 256, shape, dtype=np.uint8))
+    return torch.cat([pixels, classifier.pixels(examples)]) if examples else pixels
+
+
+def _quantized(
+    classifier: FewShotClassifier, format: Format, int8: Int8, data: bytes, metadata: dict[str, str]
+) -> tuple[bytes, Session]:
+    """The file in int8 that `data` becomes, and what runs it. Raises RunFailed if it loses too much."""
+    quantized = format.quantized(data, int8.images)
+    finished = format.finished(quantized, metadata)
+    session = format.session(finished)
+    if int8.test is not None:
+        found = _measured(classifier, format, int8, session)
+        _check(found, int8.max_loss, lambda: format.deviations(data, quantized, int8.images[:20]))
+    return finished, session
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:.1f} KiB"
 
 
 def _metadata(classifier: FewShotClassifier, fitted: bool) -> dict[str, str]:
@@ -147,15 +167,16 @@ def int8_accuracies(classifier: FewShotClassifier, format: Format, int8: Int8) -
 
 def _measured(classifier: FewShotClassifier, format: Format, int8: Int8, session: Session) -> Accuracies:
     """The accuracies on the meta-test tasks of the network and of what `session` runs."""
-    test = int8.test
+    test, preprocessing = int8.test, classifier.preprocessing
     assert test is not None
+    if isinstance(test.learner, TaskHead) and test.learner.shares_body(test.state):
+        return accuracies_with_one_body(test, preprocessing, classifier.body, session)
 
     def of_task(network: TaskNetwork, pixels: Tensor) -> Session:
         data = format.converted(_of_task(network, classifier), pixels, {})
         return format.session(format.quantized(data, torch.cat([pixels, int8.images])))
 
-    shared = isinstance(test.learner, TaskHead) and test.learner.shares_body(test.state)
-    return accuracies(test, classifier.preprocessing, classifier.body if shared else None, session, of_task)
+    return accuracies_file_by_file(test, preprocessing, of_task)
 
 
 def _check(found: Accuracies, max_loss: float, deviations: Callable[[], dict[str, float]]) -> None:
