@@ -17,7 +17,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nasmeta.config.conf_dir import config_directory
 from nasmeta.errors import ConfigError, NothingFeasible
 from nasmeta.search_spaces.joint import joint
 from nasmeta.search_spaces.settings import Range, Setting
@@ -30,11 +29,11 @@ from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from nasmeta.trial import Outcome
 from tests.conftest import ROOT
 from tests.meta_learners.options import configured
+from tests.option_names import names
 from tests.search_spaces.shipped import FILES, shipped
 
-FILES_OF_STRATEGIES = (path.stem for path in (config_directory() / "strategy").glob("*.yaml"))
 # Strategies that train networks themselves have tests of their own.
-OPTIONS = sorted(name for name in FILES_OF_STRATEGIES if configured("strategy", name)[0].black_box)
+OPTIONS = [name for name in names("strategy") if configured("strategy", name)[0].black_box]
 LIGHTER = {
     "predictor": ["strategy.mutants=20", "strategy.immigrants=5"],
     "reinforce": ["strategy.units=8"],
