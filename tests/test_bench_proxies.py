@@ -11,12 +11,12 @@ import pytest
 from nasmeta import seeding
 from nasmeta.config.overrides import composed
 from tests.evaluators.tables import write_few_shot
-from tests.scripts import load
+from tests.scripts import load_beside
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    return load("bench/proxies.py")
+    return load_beside("bench/proxies.py")
 
 
 def test_perfect_reversed_and_unrelated_proxies(script: ModuleType) -> None:

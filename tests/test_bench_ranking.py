@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.scripts import load
+from tests.scripts import load_beside
 
 FEW = [f"dataset.{split}_classes=8" for split in ("train", "valid", "test")] + [
     "dataset.size=16",
@@ -18,7 +18,7 @@ FEW = [f"dataset.{split}_classes=8" for split in ("train", "valid", "test")] + [
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    script = load("bench/ranking.py")
+    script = load_beside("bench/ranking.py")
     script.RESAMPLES = 200
     return script
 

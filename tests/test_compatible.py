@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import Config, parse, resolve
 from nasmeta.errors import ConfigError
@@ -21,6 +20,7 @@ from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.search import search
 from nasmeta.trial import Job, TrialResult
+from tests.option_names import names
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 GROUPS = ("strategy", "evaluator", "executor")
@@ -42,10 +42,6 @@ OPTIONS = {
     "differentiable": ["strategy.epoch_iterations=1"],
     "zero_cost": ["evaluator.batches=1"],
 }
-
-
-def names(group: str) -> list[str]:
-    return sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from nasmeta.cli.main import main
-from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.datasets.base import EpisodeSampler
@@ -21,11 +20,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.testing.evaluators import judged
 from nasmeta.training.problem import Problem
 from tests.evaluators.tables import write_few_shot
-
-
-def names(group: str) -> list[str]:
-    return sorted(path.stem for path in (config_directory() / group).glob("*.yaml"))
-
+from tests.option_names import names
 
 IMAGES = [
     "dataset.train_classes=10",

@@ -15,6 +15,7 @@ from nasmeta.config.shipped import closest, option_of
 from nasmeta.errors import ConfigError
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
+from tests.option_names import names
 
 OPTIONS = sorted(
     (path.parent.name, path.stem)
@@ -75,11 +76,7 @@ def test_yaml_keys_are_the_constructor_arguments_and_nothing_has_a_default(group
         assert parameter.annotation is not parameter.empty, parameter
 
 
-RECIPES = sorted(
-    (path.parent.name, path.stem)
-    for folder in ("experiment", "target", "debug")
-    for path in (config_directory() / folder).glob("*.yaml")
-)
+RECIPES = [(group, option) for group in ("experiment", "target", "debug") for option in names(group)]
 
 
 @pytest.mark.parametrize("group,option", RECIPES, ids=str)
@@ -143,9 +140,7 @@ def test_hparams_are_flat_and_plain() -> None:
     assert all(isinstance(value, str | int | float | bool) for value in flat.values())
 
 
-@pytest.mark.parametrize(
-    "name", sorted(file.stem for file in (config_directory() / "dataset").glob("*.yaml"))
-)
+@pytest.mark.parametrize("name", names("dataset"))
 def test_the_debug_settings_go_with_every_dataset(name: str) -> None:
     root = ["dataset.root=images"] if name == "image_folder" else []
     config = parse(composed([f"dataset={name}", "debug=default", *root]), trusted=True)

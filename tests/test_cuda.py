@@ -17,22 +17,19 @@ from torch import Tensor, nn
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.meta_learners.base import adopt_population
-from nasmeta.meta_learners.gradients import Gradients
-from nasmeta.meta_learners.protonet import ProtoNet
-from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.execution import TRITON, Execution
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.run.composition import Composition
 from nasmeta.runtime import device
 from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.strategies.progress_file import ProgressFile
-from nasmeta.task import TaskBatch
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init, training_sampler
 from nasmeta.training.meta_training import MetaTraining
 from nasmeta.training.optimizers import adam, sgd
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import score
 from tests.meta_learners.options import VARIANTS, short
+from tests.meta_learners.test_cuda_graphs import Reads
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -301,15 +298,6 @@ def test_the_optimizer_of_one_kernel_does_as_on_a_cpu(make: Any) -> None:
         found.append(parameter.detach().cpu())
         assert bool(optimizer.defaults["fused"]) == (place == "cuda")
     torch.testing.assert_close(*found)
-
-
-class Reads(ProtoNet):
-    """A plug-in that looks at a value on the host at every meta-iteration, and does not say so."""
-
-    def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        gradients, metrics = super()._meta_gradient(state, batch, iteration)
-        assert float(metrics["loss"]) >= 0.0
-        return gradients, metrics
 
 
 def test_what_cannot_be_recorded_is_launched(caplog: pytest.LogCaptureFixture) -> None:

@@ -73,11 +73,16 @@ def test_there_is_no_circle() -> None:
 
 
 def loaded(*arguments: str) -> set[str]:
+    """The packages that a command of nasmeta, which has to succeed, imports."""
     script = (
         "import sys, contextlib, io\n"
         "from nasmeta.cli.main import main\n"
-        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
-        f"    main({list(arguments)!r})\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    try:\n"
+        f"        code = main({list(arguments)!r})\n"
+        "    except SystemExit as ended:\n"
+        "        code = ended.code\n"
+        "assert not code, code\n"
         "print(*(name for name in sys.modules if '.' not in name))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

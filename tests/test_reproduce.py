@@ -364,7 +364,7 @@ def test_other_settings_are_refused(runs: ModuleType, tmp_path: Path) -> None:
 
 
 def test_settings_that_made_nothing_may_be_corrected(runs: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"task\.way"):
         runs.Run(("search", "task.way=0"), tmp_path / "run").make(1)
     assert not (tmp_path / "run").exists()
     corrected = runs.Run(("search", "task.way=1"), tmp_path / "run")

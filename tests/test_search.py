@@ -141,7 +141,9 @@ def test_the_wall_clock_limit_ends_the_search_phase(tmp_path: Path) -> None:
 def test_candidates_respect_the_constraints(tmp_path: Path) -> None:
     run(tmp_path, "constraints.max_params=300", "constraints.max_flops=500", "budget.trials=6")
     composition = Composition.of(parse(composed(TINY), trusted=True))
-    for record in records(tmp_path, "asked"):
+    asked = records(tmp_path, "asked")
+    assert len(asked) == 6
+    for record in asked:
         cost = counted_cost(composition.space, composition.space.parse(record["arch"]), composition.task)
         assert cost.params <= 300
         assert cost.flops <= 500

@@ -8,8 +8,9 @@ from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
 from nasmeta.run.composition import Composition
+from tests.option_names import names
 
-BOARDS = sorted({path.stem for path in (config_directory() / "target").glob("*.yaml")} - {"none", "mcu"})
+BOARDS = sorted({*names("target")} - {"none", "mcu"})
 
 
 def composition(*overrides: str) -> Composition:

@@ -172,17 +172,20 @@ def test_the_checkpoint_has_the_settings_of_its_network(
 
 def test_a_run_that_is_resumed_reads_its_candidates(finished: Path) -> None:
     space = Composition.of(config(RATE)).space
-    for line in (finished / "journal.jsonl").read_text().splitlines():
-        event = json.loads(line)
-        if event["event"] == "asked":
-            arch = space.parse(event["arch"])
-            assert isinstance(arch, TunedArchitecture)
-            assert str(arch) == event["arch"]
+    asked = [event["arch"] for event in journal(finished) if event["event"] == "asked"]
+    assert len(asked) == 4
+    for text in asked:
+        arch = space.parse(text)
+        assert isinstance(arch, TunedArchitecture)
+        assert str(arch) == text
+
+
+def journal(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / "journal.jsonl").read_text().splitlines()]
 
 
 def events(directory: Path, phase: str) -> list[dict[str, Any]]:
-    lines = map(json.loads, (directory / "journal.jsonl").read_text().splitlines())
-    return [line for line in lines if line["event"] == "finished" and line["phase"] == phase]
+    return [e for e in journal(directory) if e["event"] == "finished" and e["phase"] == phase]
 
 
 def test_the_reference_gets_the_settings_that_judge_it_best(finished: Path) -> None:

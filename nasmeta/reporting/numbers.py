@@ -100,6 +100,11 @@ def costs(result: TrialResult) -> str:
     return ", ".join([*known, *([milliseconds(result.latency_ms)] if result.latency_ms is not None else [])])
 
 
+def probability(p: float) -> str:
+    """A p-value: 0.031, or < 0.001; a dash if it cannot be estimated (nan)."""
+    return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def duration(seconds: float) -> str:
     """A time span in its two largest units: 0.4 s, 41 s, 12 min 3 s, 2 h 5 min, 3 d 1 h."""
     if seconds < 10:

@@ -17,7 +17,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -28,6 +27,8 @@ from typing import Any
 
 import numpy as np
 import results_file
+from children import cpu_seconds
+from means import with_error
 from tabulate import tabulate
 
 from nasmeta import seeding
@@ -188,7 +189,7 @@ def searched(overrides: list[str], folder: Path) -> Found:
 
     Starts or resumes the search if it has not ended. A run of other settings ends the script.
     """
-    before = cpu_of_children()
+    before = cpu_seconds()
     command = [sys.executable, "-m", "nasmeta", "search", *overrides, f"hydra.run.dir={folder}"]
     ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
     if ended.returncode != 0:
@@ -200,14 +201,9 @@ def searched(overrides: list[str], folder: Path) -> Found:
     return Found(
         others[0] if others else summary["best"]["arch"],
         end["elapsed"],
-        cpu_of_children() - before,
+        cpu_seconds() - before,
         summary["trials"],
     )
-
-
-def cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def tested(composition: Composition, cell: Nasbench201Cell, iterations: int) -> dict[str, Any]:
@@ -244,14 +240,9 @@ def as_text(outcomes: list[Outcome]) -> str:
         }
         accuracy, *others = columns.values()
         means = [f"{np.mean(values):.{1 if max(values) < 10 else 0}f}" for values in others]
-        rows.append([method, len(own), with_error(accuracy), *means])
+        rows.append([method, len(own), with_error(accuracy, 2), *means])
     headers = ["method", "seeds", *columns]
     return str(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
-
-
-def with_error(values: list[float]) -> str:
-    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{np.mean(values):.2f} ± {error:.2f}"
 
 
 if __name__ == "__main__":

@@ -84,12 +84,12 @@ def measured(keys: list[str], meta_batch: int, seconds: float) -> tuple[list[str
     problem, place = composition.problem, composition.device
     problem.load()
     batch, valid = (s.batch(0, meta_batch) for s in (problem.train, problem.valid))
-    _wait(place)
+    device.wait(place)
     start = time.perf_counter()
     training = problem.training(problem.space.reference(), 10**9)
     for _ in range(3):
         training.step_on(batch)
-    _wait(place)
+    device.wait(place)
     built = time.perf_counter() - start
 
     def step() -> None:
@@ -123,11 +123,6 @@ def kernels_of(step: Callable[[], object]) -> str:
     ]
     rows.append(["all", sum(row.count for row in found) / STEPS, f"{total / STEPS / 1000:.3f}", "100"])
     return str(tabulate(rows, ["kernel", "calls", "ms", "%"], tablefmt="github", disable_numparse=True))
-
-
-def _wait(place: torch.device) -> None:
-    if place.type == "cuda":
-        torch.cuda.synchronize(place)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,10 @@ It needs litert-torch and tflite-micro. Their weights are untrained, which chang
 """
 
 import argparse
-import contextlib
-import os
 import re
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +31,8 @@ from nasmeta.networks.forward_pass import ForwardPass
 from nasmeta.networks.layers import adopt, make_plain
 from nasmeta.reporting.numbers import kib
 from nasmeta.run.composition import Composition
-
-ARENA = 2**24
-"""Bytes that the interpreter is given."""
+from nasmeta.trained.export.format import quiet
+from nasmeta.trained.export.tflite import ARENA
 
 
 def main() -> None:
@@ -78,40 +74,24 @@ def int8(module: nn.Module, shape: tuple[int, ...]) -> bytes:
     from ai_edge_quantizer import quantizer, recipe
 
     image = torch.rand(1, *shape).permute(0, 2, 3, 1).contiguous()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = str(Path(folder) / "network.tflite")
-        with contextlib.redirect_stdout(sys.stderr):  # both libraries tell of every step
-            nhwc = litert_torch.to_channel_last_io(module, args=[0]).eval()
-            litert_torch.convert(nhwc, (image,)).export(path)
-            quantized = quantizer.Quantizer(path)
-            quantized.load_quantization_recipe(recipe.static_wi8_ai8())
-            calibration = quantized.calibrate({"serving_default": [{"args_0": np.asarray(image)}]})
-            return bytes(quantized.quantize(calibration).quantized_model)
+        nhwc = litert_torch.to_channel_last_io(module, args=[0]).eval()
+        litert_torch.convert(nhwc, (image,)).export(path)
+        quantized = quantizer.Quantizer(path)
+        quantized.load_quantization_recipe(recipe.static_wi8_ai8())
+        calibration = quantized.calibrate({"serving_default": [{"args_0": np.asarray(image)}]})
+        return bytes(quantized.quantize(calibration).quantized_model)
 
 
 def arena(model: bytes) -> tuple[int, int]:
     """The bytes of the activations in the interpreter's arena, and those of its own tables."""
     from tflite_micro.python.tflite_micro import runtime
 
-    told = printed(runtime.Interpreter.from_bytes(model, arena_size=ARENA).print_allocations)
-    sizes = dict(re.findall(r"Arena allocation (head|tail) (\d+) bytes", told))
+    with quiet() as told:
+        runtime.Interpreter.from_bytes(model, arena_size=ARENA).print_allocations()
+        sizes = dict(re.findall(r"Arena allocation (head|tail) (\d+) bytes", told()))
     return int(sizes["head"]), int(sizes["tail"])
-
-
-def printed(call: Callable[[], None]) -> str:
-    """What a call of C code prints."""
-    with tempfile.TemporaryFile() as file:
-        kept = [os.dup(stream) for stream in (1, 2)]
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-        try:
-            call()
-        finally:
-            for stream, copy in enumerate(kept, 1):
-                os.dup2(copy, stream)
-                os.close(copy)
-        file.seek(0)
-        return file.read().decode()
 
 
 if __name__ == "__main__":

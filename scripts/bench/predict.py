@@ -9,7 +9,6 @@ measurement is a process of its own; beside them stands one that imports torch a
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from children import cpu_seconds
 from tabulate import tabulate
 
 from nasmeta.trained.ready import checkpoint_path
@@ -62,17 +62,11 @@ def seconds(arguments: list[str], repeats: int) -> tuple[float, float, float]:
     subprocess.run([sys.executable, *arguments], check=True, capture_output=True)  # fills the disk's cache
     walls, works = [], []
     for _ in range(repeats):
-        start, before = time.perf_counter(), spent()
+        start, before = time.perf_counter(), cpu_seconds()
         subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
         walls.append(time.perf_counter() - start)
-        works.append(spent() - before)
+        works.append(cpu_seconds() - before)
     return statistics.median(walls), max(walls), statistics.median(works)
-
-
-def spent() -> float:
-    """The CPU time of all processes that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ The overrides are Hydra's, as for `nasmeta search`: they say what the table's ne
 evaluator.batches how many batches a proxy sees. Prints one line a proxy: tau-b over the table's
 architectures, its 95% bootstrap interval (architectures resampled), the paired difference to parameters
 alone with its interval, seconds an architecture, and how many values were not finite (they count as the
-lowest). `vote` is the mean rank among the table's architectures of the voters, evaluator.voters. Needs
-scipy (`pip install "nasmeta[dev]"`).
+lowest). `vote` is the mean rank among the table's architectures of the voters, evaluator.voters.
 """
 
 import argparse
@@ -19,13 +18,11 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
+from kendall import draws, interval, spread, tau
 from tabulate import tabulate
 
-from nasmeta import seeding
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.evaluators.tabular.open_table import open_table
@@ -123,10 +120,8 @@ def worth(
 ) -> list[Line]:
     """A line for each proxy, the best first. All share the same resamples, so that differences are paired."""
     columns = {name: np.array([finite_or_lowest(v) for v in column]) for name, column in values.items()}
-    target, n = np.array(accuracies), len(accuracies)
-    rng = seeding.stream(0, "bootstrap")
-    draws = rng.integers(n, size=(resamples, n))
-    taus = {name: np.array([tau(column[d], target[d]) for d in draws]) for name, column in columns.items()}
+    target, drawn = np.array(accuracies), draws(len(accuracies), resamples)
+    taus = {name: np.array([tau(column[d], target[d]) for d in drawn]) for name, column in columns.items()}
     baseline = tau(columns[BASELINE], target)
     lines = [
         Line(
@@ -147,29 +142,13 @@ def finite_or_lowest(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def tau(x: Any, y: Any) -> float:
-    """Kendall's tau-b; 0 if a side is constant."""
-    result = float(kendalltau(x, y).statistic)
-    return 0.0 if math.isnan(result) else result
-
-
-def interval(samples: Any) -> tuple[float, float]:
-    """The 95% percentile interval."""
-    low, high = np.quantile(samples, (0.025, 0.975))
-    return float(low), float(high)
-
-
 def as_text(lines: list[Line]) -> str:
-
-    def spread(value: float, interval: tuple[float, float]) -> str:
-        return f"{value:+.2f} ({interval[0]:+.2f} to {interval[1]:+.2f})"
-
     headers = ["proxy", "Kendall's tau", "over parameters alone", "s / architecture", "not finite"]
     rows = [
         [
             line.proxy,
-            spread(line.tau, line.interval),
-            spread(line.over_params, line.over_params_interval),
+            spread(line.tau, *line.interval),
+            spread(line.over_params, *line.over_params_interval),
             f"{line.seconds:.3f}",
             line.not_finite,
         ]

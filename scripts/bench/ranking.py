@@ -8,7 +8,7 @@
 
 The overrides are Hydra's, as for `nasmeta search`. All judgements are of the same random architectures of the
 space and on the same budget.valid_tasks tasks. Intervals are 95% bootstrap intervals (architectures
-resampled). Needs scipy (`pip install "nasmeta[dev]"`).
+resampled).
 
 Without --signals the judgements are those of a supernet, trained for budget.search_iterations. Prints a line
 a learner: tau-b of accuracies inherited, and of losses (evaluator.criterion), with those trained, and its
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import kendalltau
+from kendall import draws, interval, spread, tau
 from tabulate import tabulate
 
 from nasmeta import seeding
@@ -252,33 +252,22 @@ def as_line(learner: str, pairs: list[dict[str, Any]], supernet_seconds: float) 
 def resampled(pairs: list[dict[str, Any]], name: str) -> Any:
     """Tau of a value with the accuracy from scratch, [1 + RESAMPLES]: over all pairs, then over resamples."""
     values, scratch = (np.array([pair[key] for pair in pairs]) for key in (name, "scratch"))
-    draws = seeding.stream(0, "bootstrap").integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    return np.array([tau(values[d], scratch[d]) for d in [np.arange(len(pairs)), *draws]])
+    rows = [np.arange(len(pairs)), *draws(len(pairs), RESAMPLES)]
+    return np.array([tau(values[d], scratch[d]) for d in rows])
 
 
 def with_interval(taus: Any) -> Interval:
     """The first value, and the 95% percentile interval of the others."""
-    low, high = np.quantile(taus[1:], (0.025, 0.975))
-    return float(taus[0]), float(low), float(high)
-
-
-def tau(x: Any, y: Any) -> float:
-    """Kendall's tau-b; 0 if a side is constant."""
-    result = float(kendalltau(x, y).statistic)
-    return 0.0 if math.isnan(result) else result
+    return float(taus[0]), *interval(taus[1:])
 
 
 def signals_as_text(lines: list[Signal]) -> str:
     headers = ["learner", "n", "signal", "Kendall's tau", "over accuracy"]
     rows = [
-        [line.learner, line.architectures, line.signal, spread(line.tau), spread(line.over_accuracy)]
+        [line.learner, line.architectures, line.signal, spread(*line.tau), spread(*line.over_accuracy)]
         for line in lines
     ]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-
-
-def spread(values: Interval) -> str:
-    return "{:+.2f} ({:+.2f} to {:+.2f})".format(*values)
 
 
 def as_text(lines: list[Line]) -> str:
@@ -298,7 +287,8 @@ def as_text(lines: list[Line]) -> str:
         [
             line.learner,
             line.architectures,
-            *map(spread, (line.by_accuracy, line.by_loss)),
+            spread(*line.by_accuracy),
+            spread(*line.by_loss),
             f"{line.unshared_by_accuracy:+.2f}, {line.unshared_by_loss:+.2f}",
             f"{line.by_params:+.2f}",
             f"{line.scratch_seconds:.1f}",

@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 import results_file
-from numpy.typing import NDArray
+from means import with_error
 from tabulate import tabulate
 
 from nasmeta.config.overrides import composed
@@ -195,17 +195,12 @@ def _each(jobs: list[Any], processes: int) -> Iterator[Outcome]:
             yield from pool.map(one, jobs)
 
 
-def with_error(values: NDArray[np.float64]) -> str:
-    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{values.mean():.3f} ± {error:.3f}"
-
-
 def summary(outcomes: list[Outcome], table: Table, at: list[int]) -> str:
     """The table that the module's docstring describes, with a row for each strategy."""
     rows = []
     for strategy in dict.fromkeys(o.strategy for o in outcomes):
         own = [o for o in outcomes if o.strategy == strategy]
-        test = [with_error(np.array([o.at(query, 2) for o in own])) for query in at]
+        test = [with_error([o.at(query, 2) for o in own], 3) for query in at]
         found = [np.mean([o.at(query, 1) >= table.best_valid for o in own]) for query in at]
         seconds = sum(o.seconds for o in own) / sum(o.queries for o in own)
         rows.append([strategy, len(own), *test, *(f"{100 * f:.0f} %" for f in found), f"{seconds:.4f}"])

@@ -13,7 +13,7 @@ from runs import Run
 from tabulate import tabulate
 
 from nasmeta import seeding
-from nasmeta.reporting.numbers import duration
+from nasmeta.reporting.numbers import duration, probability
 from nasmeta.reporting.read.statistics import Difference, Tasks
 from nasmeta.runtime import files
 
@@ -117,18 +117,14 @@ def difference(found: Difference) -> list[str]:
     """Cells for the columns DIFFERENCE."""
     return [
         _interval(100 * found.mean, 100 * found.over_seeds),
-        _probability(found.p_seeds),
+        probability(found.p_seeds),
         _interval(100 * found.mean, 100 * found.over_tasks),
-        _probability(found.p_tasks),
+        probability(found.p_tasks),
     ]
 
 
 def _interval(mean: float, half: float) -> str:
     return f"{mean:+.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
-
-
-def _probability(p: float) -> str:
-    return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def error_ratio(one: Tasks, other: Tasks) -> tuple[float, float, float]:

@@ -401,5 +401,7 @@ def test_the_control_draws_as_the_search_did(protonet: Path) -> None:
     network = TrainedNetwork.load(protonet, trusted=False)
     state = network.state(torch.device("cpu"))
     own = Rival(network.space, network.space.parse(network.arch))
-    for rival in rivals_of(own, state, constraints, seed=0).values():
+    rivals = rivals_of(own, state, constraints, seed=0)
+    assert rivals.keys() == {"random", "four_conv"}
+    for rival in rivals.values():
         assert measure_cost(rival.space, rival.arch, state.task).params <= 2000

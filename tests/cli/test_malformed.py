@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -25,6 +24,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.run.manifest import MANIFEST
 from nasmeta.training import checkpoint
 from tests.cli.runs import TINY
+from tests.hostile.makers import journal_line
 
 EXAMPLES = int(os.environ.get("NASMETA_MALFORMED", "50"))
 SHORT = [
@@ -165,20 +165,16 @@ def test_stored_configurations(finished: Path, text: str | bytes, value: Any) ->
         check(["resume", str(Path(name) / "run")], Path(name) / "outside")
 
 
-def line_of(record: dict[str, Any]) -> bytes:
-    """A journal's line with the right checksum."""
-    body = json.dumps(record, separators=(",", ":"))
-    return f'{{"crc":"{zlib.crc32(body.encode()):08x}",{body[1:]}\n'.encode()
-
-
 records = st.fixed_dictionaries(
     {"v": st.sampled_from([1, 1, 1, 2, None]), "event": st.sampled_from(["asked", "finished", "tested"])},
     optional=dict.fromkeys(("trial", "arch", "iterations", "phase", "status", "elapsed", "score"), values),
 )
 
+lines_of_journals = records.map(journal_line) | st.binary(max_size=30)
+
 
 @quick
-@given(st.lists(records.map(line_of) | st.binary(max_size=30), min_size=1, max_size=3), st.integers(0, 12))
+@given(st.lists(lines_of_journals, min_size=1, max_size=3), st.integers(0, 12))
 def test_journals(finished: Path, lines: list[bytes], keep: int) -> None:
     """Lines of a journal replaced by others, some with checksums that are right."""
     with tempfile.TemporaryDirectory() as name:

@@ -125,7 +125,7 @@ def test_a_run_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_lock_is_free_after_its_block(tmp_path: Path, what: str) -> None:
     path = tmp_path / f"{what}.lock"
     with files.locked(path, what):
-        with pytest.raises(Timeout):
+        with pytest.raises(Timeout, match=path.name):
             FileLock(path).acquire(timeout=0)
         with pytest.raises(RunDirectoryError, match=rf"{path.parent}: .*{what}.*{path.name}"):
             files.locked(path, what).__enter__()

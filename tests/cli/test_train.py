@@ -165,7 +165,9 @@ def test_what_a_stored_configuration_may_not_choose_does_not_become_the_users(tm
     values = parse(composed(["dataset=omniglot"]), trusted=True).to_dict()
     values["dataset"] = {**values["dataset"], "cache": str(folder), "root": str(tmp_path), "download": False}
     config = parse(values, trusted=False)
-    assert not any(str(folder) in override for override in as_overrides(config))
+    overrides = as_overrides(config)
+    assert "dataset=omniglot" in overrides
+    assert not any(str(folder) in override for override in overrides)
 
 
 def test_a_run_can_be_given_away(searched: Path, tmp_path: Path) -> None:

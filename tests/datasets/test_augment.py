@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.datasets.augment.base import Augmentation, Draws
@@ -16,8 +15,9 @@ from nasmeta.errors import ConfigError
 from nasmeta.run.composition import Composition
 from nasmeta.task import TaskBatch
 from nasmeta.testing import augmentations as contract
+from tests.option_names import names
 
-OPTIONS = sorted(path.stem for path in (config_directory() / "augment").glob("*.yaml"))
+OPTIONS = names("augment")
 STILL = {"rotation": 0.0, "shear": 0.0, "scale": 0.0, "translation": 0.0, "elastic": 0.0}
 PLAIN = {
     "min_area": 1.0,

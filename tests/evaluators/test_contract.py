@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import pytest
 
-from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.evaluators.zero_cost.proxies import PROXIES, Name
@@ -15,6 +14,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.testing import evaluators as contract
 from nasmeta.training.problem import Problem
 from tests.evaluators.tables import write_few_shot
+from tests.option_names import names
 
 ARCH = "conv3-8.bn.relu.max_conv3-8.bn.relu.max_gap"
 UNBUILDABLE = "_".join(["conv3-8.bn.relu.max"] * 6 + ["gap"])
@@ -43,7 +43,7 @@ BASE = [
 ]
 NEEDS = {"tabular": ["evaluator.table={folder}/table.csv"]}
 OPTIONS = [
-    *((path.stem,) for path in sorted((config_directory() / "evaluator").glob("*.yaml"))),
+    *((name,) for name in names("evaluator")),
     *(("zero_cost", f"evaluator.proxy={name}", "evaluator.reference=2") for name in (*PROXIES, "vote")),
 ]
 

@@ -26,7 +26,7 @@ from nasmeta.errors import NasmetaError
 from nasmeta.evaluators import tabular
 from nasmeta.run import journal
 from tests.hostile import mutations
-from tests.hostile.makers import change_config
+from tests.hostile.makers import change_config, copy_of
 from tests.hostile.mutations import Draw, Values, changed, damaged, misplaced, one, written
 
 
@@ -87,7 +87,7 @@ class Spoil:
 
 
 def _run(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    run = _copied(of.run, stranger / "run")
+    run = copy_of(of.run, stranger / "run")
     _spoil_run(spoil, run)
     return [
         ["compare", str(run)],
@@ -100,7 +100,7 @@ def _run(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
 
 
 def _interrupted(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    run = _copied(of.interrupted, stranger / "run")
+    run = copy_of(of.interrupted, stranger / "run")
     _spoil_run(spoil, run)
     return [["compare", str(stranger)], ["report", str(run)], ["resume", str(run)]]
 
@@ -264,7 +264,7 @@ def _spoil_place(draw: Draw, folder: Path, values: Values) -> str:
 
 
 def _sweep(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
-    sweep = _copied(of.sweep, stranger / "sweep")
+    sweep = copy_of(of.sweep, stranger / "sweep")
     ways: list[Way] = [_spoil_manifest] * 6 + [_spoil_first_job, _spoil_second_job]
     _spoil(spoil, sweep, [*ways, _spoil_file, _spoil_place, _spoil_place])
     return [["compare", str(sweep)], ["report", str(sweep)], ["resume", str(sweep)]]
@@ -314,7 +314,7 @@ def _checkpoint(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
 def _pictures(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
     """Images, as examples, as queries, and as a dataset."""
     draw, values, told = spoil.draw, spoil.values, spoil.told
-    root = _copied(of.pictures, stranger / "pictures")
+    root = copy_of(of.pictures, stranger / "pictures")
     for _ in range(2 * spoil.times):
         told.append(_spoil_pictures(draw, root, values))
     return [
@@ -536,11 +536,6 @@ def _archive(spoil: Spoil, of: Templates, stranger: Path) -> list[list[str]]:
 
 
 # ---------------------------------------------------------------------------------------------------------
-
-
-def _copied(source: Path, target: Path) -> Path:
-    shutil.copytree(source, target)
-    return target
 
 
 MAKERS = {

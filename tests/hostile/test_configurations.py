@@ -287,21 +287,23 @@ def loop() -> list[Any]:
 
 
 ABSURD = {
-    "deep": nested(3000, wide=False),
-    "loop": loop(),
-    "tensor": torch.zeros(3),
-    "bytes": b"x",
-    "set": {1},
-    "complex": 1j,
-    "interpolation in a key": {"${oc.env:HOME}": 1},
+    "deep": (nested(3000, wide=False), "more than 16 levels"),
+    "loop": (loop(), "Circular reference"),
+    "tensor": (torch.zeros(3), "type Tensor is not JSON"),
+    "bytes": (b"x", "type bytes is not JSON"),
+    "set": ({1}, "type set is not JSON"),
+    "complex": (1j, "type complex is not JSON"),
+    "interpolation in a key": ({"${oc.env:HOME}": 1}, "is an interpolation"),
 }
+"""Values, and what the error says of them."""
 
 
 @pytest.mark.parametrize("name", ABSURD)
 @pytest.mark.timeout(20)
 def test_values_that_are_no_configuration(name: str) -> None:
-    with pytest.raises(ConfigError):
-        plain({"seed": ABSURD[name]})
+    value, said = ABSURD[name]
+    with pytest.raises(ConfigError, match=said):
+        plain({"seed": value})
 
 
 @pytest.mark.parametrize(

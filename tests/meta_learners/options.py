@@ -8,10 +8,11 @@ from hydra import compose, initialize_config_dir
 
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.networks.policy import BatchNormPolicy
+from tests.option_names import names
 
 CONF = Path(__file__).parents[2] / "conf"
-LEARNERS = sorted(path.stem for path in (CONF / "meta_learner").glob("*.yaml"))
-OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
+LEARNERS = names("meta_learner")
+OPTIMIZERS = names("optimizer")
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in LEARNERS},

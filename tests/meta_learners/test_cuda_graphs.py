@@ -268,5 +268,7 @@ def test_a_step_that_reads_a_value_is_launched_with_the_same_bits(caplog: pytest
             found.append(trained(MetaTraining(chosen, state, sampler, ADAM, iterations=5, meta_batch=2)))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
     assert [record.getMessage().split(":")[0] for record in caplog.records] == ["cuda_graphs"]
-    with simulated_graphs(), pytest.raises(AssertionError):
+    caplog.clear()
+    with simulated_graphs(), pytest.raises(AssertionError) as failed:
         MetaLearnerContract().test_recorded_steps_and_predictions_are_launched_ones(chosen, ADAM, caplog)
+    assert "recording failed" in str(failed.traceback[-1].statement)

@@ -76,6 +76,7 @@ def test_threads_are_used_and_their_number_changes_no_bit(monkeypatch: pytest.Mo
     for workers in (2, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda count=workers: count)
         results.append(outcome(learner, Execution("threads"), torch.float32))
+    assert seen
     assert threading.main_thread() not in seen
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 

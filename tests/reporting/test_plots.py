@@ -59,6 +59,7 @@ def test_boxes_neither_overlap_nor_leave_the_picture(graph: ArchitectureGraph) -
     figure = draw_architecture(graph)
     width, height = figure.get_size_inches()
     corners = [(box.get_x(), box.get_y(), box.get_width(), box.get_height()) for box in patches(figure)[0]]
+    assert len(corners) == len(graph.operations)
     for i, (x, y, w, h) in enumerate(corners):
         assert 0 < x < x + w < width
         assert 0 < y < y + h < height

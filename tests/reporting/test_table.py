@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from nasmeta.reporting.numbers import duration, error, human, measured, percent, shorten
+from nasmeta.reporting.numbers import duration, error, human, measured, percent, probability, shorten
 from nasmeta.reporting.tables.closing import closing_table
 from nasmeta.reporting.tables.evaluation import evaluation_line
 from nasmeta.reporting.tables.verdict import verdict
@@ -48,6 +48,11 @@ def test_percent_and_errors() -> None:
     assert error(float("nan")) == "nan"
     assert error(0.0) == "0.000"
     assert measured(None, None) == "-"
+
+
+def test_probabilities() -> None:
+    given = (0.0, 0.0009, 0.001, 0.0314, 1.0, float("nan"))
+    assert [probability(p) for p in given] == ["< 0.001", "< 0.001", "0.001", "0.031", "1.000", "-"]
 
 
 def test_shorten_keeps_both_ends() -> None:

@@ -279,7 +279,7 @@ def test_stopped_in_any_round_and_resumed(stop_after: int, whole: Composition, t
     with trials_of(composition, tmp_path / "run", judging(accuracy, jobs)) as (trials, _, _):
         trials.stop = lambda: len(jobs) >= stop_after
         if stop_after < 7:
-            with pytest.raises(Interrupted):
+            with pytest.raises(Interrupted, match="stopped between two trainings"):
                 train_in_rounds(trials, REFERENCE, [A, B], {})
     with trials_of(composition, tmp_path / "run", judging(accuracy, jobs)) as (trials, _, _):
         opponent, *others = train_in_rounds(trials, REFERENCE, [A, B], {})

@@ -62,9 +62,17 @@ def test_wrong_settings_are_named(toy: JointSpace, settings: str, said: str) -> 
         toy.parse(f"1-1{settings}")
 
 
-@pytest.mark.parametrize("text", ["\n", "a\nb @ x", "1-1 @ a\nb=1", "1-1 @ meta_learner.inner_lr=\n"])
-def test_what_is_wrong_is_one_line(toy: JointSpace, text: str) -> None:
-    with pytest.raises(ArchitectureError) as caught:
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("\n", r"'\n' lacks its settings"),
+        ("a\nb @ x", "settings 'x': give, in this order"),
+        ("1-1 @ a\nb=1", r"settings 'a\nb=1': give"),
+        ("1-1 @ meta_learner.inner_lr=\n", r"settings 'meta_learner.inner_lr=\n': give"),
+    ],
+)
+def test_what_is_wrong_is_one_line(toy: JointSpace, text: str, said: str) -> None:
+    with pytest.raises(ArchitectureError, match=re.escape(said)) as caught:
         toy.parse(text)
     assert "\n" not in str(caught.value)
 
@@ -85,10 +93,15 @@ def test_even_levels_and_integers() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"low": 1, "high": 1}, {"low": 0, "high": 1, "log": True}, {"low": float("nan"), "high": 1}]
+    "values, said",
+    [
+        ({"low": 1, "high": 1}, "low=1 has to be below high=1"),
+        ({"low": 0, "high": 1, "log": True}, "low=0 has to be above 0"),
+        ({"low": float("nan"), "high": 1}, "should be a finite number"),
+    ],
 )
-def test_a_range_that_is_none(values: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+def test_a_range_that_is_none(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
         Range(**values)
 
 

@@ -185,4 +185,6 @@ def test_the_inner_option_is_checked_like_any_other() -> None:
 
 
 def test_architectures_are_those_of_the_widest_space() -> None:
-    assert all(isinstance(arch, Digits) for arch in asked(play(recursive(2, Spy, trials=8))))
+    archs = asked(play(recursive(2, Spy, trials=8)))
+    assert len(archs) == 8
+    assert all(isinstance(arch, Digits) for arch in archs)

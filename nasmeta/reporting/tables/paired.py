@@ -6,7 +6,7 @@ from math import isnan
 import numpy as np
 from numpy.typing import NDArray
 
-from nasmeta.reporting.numbers import shorten
+from nasmeta.reporting.numbers import probability, shorten
 from nasmeta.reporting.read.outcome import difference_text, incomparable
 from nasmeta.reporting.read.rows import Row, Setting
 from nasmeta.reporting.read.statistics import Difference
@@ -56,11 +56,7 @@ def _cells(found: Difference, accuracy: bool) -> list[str]:
     over_seeds = None if isnan(found.over_seeds) else found.over_seeds
     return [
         difference_text(found.mean, over_seeds, accuracy),
-        _probability(found.p_seeds),
+        probability(found.p_seeds),
         difference_text(found.mean, found.over_tasks, accuracy),
-        _probability(found.p_tasks),
+        probability(found.p_tasks),
     ]
-
-
-def _probability(p: float) -> str:
-    return "-" if isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
