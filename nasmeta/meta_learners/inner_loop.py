@@ -35,7 +35,7 @@ class InnerLoop(MetaLearner):
 
     def _predict(self, state: MetaState, support_x: Tensor, support_y: Tensor, query_x: Tensor) -> Tensor:
         tasks = len(support_x)
-        support_x, support_y, query_x = alone((support_x, support_y, query_x))
+        support_x, support_y, query_x = squeezed_if_single((support_x, support_y, query_x))
         parameters = self.adapted_parameters(state, support_x, support_y)
         with torch.no_grad():
             outputs = self.query_outputs(state, parameters, support_x, query_x, test=True)
@@ -45,7 +45,7 @@ class InnerLoop(MetaLearner):
         return self.network_of(state, self.adapted_parameters(state, support_x, support_y), support_x)
 
 
-def alone(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def squeezed_if_single(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Tensors [T, ...] without their first dimension if they hold a single task."""
     return tuple(tensor[0] for tensor in tensors) if len(tensors[0]) == 1 else tuple(tensors)
 
@@ -55,7 +55,7 @@ def tasks_in(state: MetaState, x: Tensor) -> int | None:
     return None if x.dim() == 1 + len(state.task.input_shape) else len(x)
 
 
-def repeated(state: MetaState, x: Tensor) -> Parameters:
+def expanded_per_task(state: MetaState, x: Tensor) -> Parameters:
     """The network's parameters, repeated for every task if x holds several."""
     tasks = tasks_in(state, x)
     if tasks is None:

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from nasmeta.meta_learners.gradients import Gradients, gradient, gradient_step, task_loss, task_metrics
-from nasmeta.meta_learners.inner_loop import InnerLoop, alone, repeated
+from nasmeta.meta_learners.inner_loop import InnerLoop, expanded_per_task, squeezed_if_single
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.forward_pass import Kernels
 from nasmeta.networks.network import Parameters
@@ -82,7 +82,7 @@ class Maml(InnerLoop):
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
         """The gradient of the query losses, weighted over inner steps; metrics are of the last step."""
-        support_x, support_y, query_x, query_y = alone(batch[:4])
+        support_x, support_y, query_x, query_y = squeezed_if_single(batch[:4])
         weights = step_weights(self.train_steps, iteration, self.multi_step_iterations)
         steps = self.inner_steps(
             state, support_x, support_y, self.train_steps, create_graph=self.second_order
@@ -100,7 +100,7 @@ class Maml(InnerLoop):
         self, state: MetaState, support_x: Tensor, support_y: Tensor, steps: int, *, create_graph: bool
     ) -> Iterator[Parameters]:
         """The network's parameters after each of `steps` gradient steps on the support set."""
-        parameters = repeated(state, support_x)
+        parameters = expanded_per_task(state, support_x)
         forward = self._support_forward(state, parameters, support_x, create_graph=create_graph)
         for step in range(steps):
             state.network.anneal(step / steps)

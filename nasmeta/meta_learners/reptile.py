@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from nasmeta.meta_learners.gradients import Gradients, Mean, Metrics, gradient, task_loss, task_metrics
-from nasmeta.meta_learners.inner_loop import InnerLoop, alone, repeated, tasks_in
+from nasmeta.meta_learners.inner_loop import InnerLoop, expanded_per_task, squeezed_if_single, tasks_in
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.network import Parameters
 from nasmeta.networks.policy import BatchNormPolicy
@@ -56,7 +56,7 @@ class Reptile(InnerLoop):
         self.inner_batch, self.adam_beta1 = inner_batch, adam_beta1
 
     def _meta_gradient(self, state: MetaState, batch: TaskBatch, iteration: int) -> Gradients:
-        support_x, support_y, query_x, query_y = alone(batch[:4])
+        support_x, support_y, query_x, query_y = squeezed_if_single(batch[:4])
         sets = ((support_x, support_y), (query_x, query_y))
         adapted, metrics = self._inner_loop(state, sets, self.train_steps)
         gradients = {}
@@ -72,7 +72,7 @@ class Reptile(InnerLoop):
         parameters are then stacked, and the metrics are means.
         """
         x = sets[0][0]
-        parameters = {n: p.detach().clone().requires_grad_() for n, p in repeated(state, x).items()}
+        parameters = {n: p.detach().clone().requires_grad_() for n, p in expanded_per_task(state, x).items()}
         trained = {n: p for n, p in parameters.items() if state.inner_scale.get(n, 1.0) != 0}
         # In the parameters' memory layout, as fused kernels expect.
         slopes = {name: torch.empty_like(p) for name, p in trained.items()}
