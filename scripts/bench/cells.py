@@ -190,7 +190,11 @@ def searched(overrides: list[str], folder: Path) -> Found:
     Starts or resumes the search if it has not ended. A run of other settings ends the script.
     """
     before = cpu_seconds()
-    command = [sys.executable, "-m", "nasmeta", "search", *overrides, f"hydra.run.dir={folder}"]
+    begun = (folder / "journal.jsonl").exists()
+    arguments = (
+        ["resume", str(folder), *overrides] if begun else ["search", *overrides, f"hydra.run.dir={folder}"]
+    )
+    command = [sys.executable, "-m", "nasmeta", *arguments]
     ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=sys.stderr)
     if ended.returncode != 0:
         sys.exit(ended.returncode)  # it has said why
