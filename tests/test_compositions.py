@@ -142,7 +142,7 @@ def test_a_wrong_combination_is_refused_with_a_reason() -> None:
     for overrides, reason in [
         (["dataset=sinusoid", "meta_learner=protonet"], "meta_learner"),
         (["strategy=reinforce", *table], "nowhere.csv"),
-        (["strategy=differentiable"], "ConvSpace.*search_space=nasbench201"),
+        (["strategy=differentiable"], "search_space: .*search_space=nasbench201"),
         (["strategy=hyperband", "evaluator=supernet"], "hyperband .* supernet"),
         (["strategy=meta_differentiable", "search_space=darts"], "meta_learner=maml"),
         (["strategy=recursive", "strategy@strategy.inner=astar"], "strategy.inner"),

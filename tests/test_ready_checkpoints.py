@@ -80,7 +80,7 @@ def test_a_bare_name_is_the_ready_one_and_a_path_is_a_path(
     assert ready.checkpoint_path("./symbols") == Path("symbols")
     images = [np.asarray(shape(name, 0)) for name in ("circle", "cross")]
     assert FewShotClassifier("symbols", device="cpu").fit(images, [1, 2]).predict(images).tolist() == [1, 2]
-    with pytest.raises(CheckpointError, match=r"symbols/best\.pt: no such checkpoint"):
+    with pytest.raises(CheckpointError, match=r"symbols: holds no best\.pt"):
         FewShotClassifier(Path("symbols"), device="cpu").fit(images, [1, 2])
 
 

@@ -31,8 +31,11 @@ def config(*overrides: str) -> Config:
         ("3", "tune: got 3"),
         ("{optimizer.lx: [1, 2]}", "tune.optimizer.lx: cannot be tuned; did you mean 'optimizer.lr'"),
         ("{budget.trials: [1, 2]}", "tune.budget.trials: cannot be tuned"),
-        ("{optimizer.lr: 5}", "tune.optimizer.lr: got 5"),
-        ("{optimizer.lr: [0.1]}", "tune.optimizer.lr: got [0.1]"),
+        (
+            "{optimizer.lr: 5}",
+            "tune.optimizer.lr: got 5, should be choices, as [0.01, 0.1], or a range",
+        ),
+        ("{optimizer.lr: [0.1]}", "tune.optimizer.lr: got [0.1], should be choices"),
         ("{optimizer.lr: [0.1, 0.2, 0.10]}", "0.1 is there twice"),
         ("{meta_learner.learn_inner_lr: [true, 1]}", "1 is there twice"),
         ("{optimizer.lr: {low: 1}}", "tune.optimizer.lr.high: missing"),

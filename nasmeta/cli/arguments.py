@@ -247,7 +247,9 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def _path(text: str) -> Path:
-    """A path with `~` expanded, which shells do not do after `--option=`."""
+    """A path with `~` expanded, which shells do not do after `--option=`. It must not be empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or folder; . is the current folder")
     return Path(text).expanduser()
 
 

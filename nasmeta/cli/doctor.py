@@ -170,7 +170,7 @@ def _data(composition: Composition) -> Found:
         images = f"{held.images:,} images, " if held.images is not None else ""
         parts.append(f"{split}: {sizes}{images}fingerprint {held.fingerprint[:8]}")
     task = composition.config.keys.task
-    notices = list(composition.dataset.notices(shot=task.shot, query=task.query))
+    notices = list(composition.dataset.notices(way=task.way, shot=task.shot, query=task.query))
     return ("note" if notices else "ok", "; ".join([*parts, *notices]))
 
 

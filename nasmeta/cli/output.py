@@ -54,7 +54,7 @@ def make_new(directory: Path) -> Path:
 
 
 def refuse_run(directory: Path) -> None:
-    """Raises RunDirectoryError if the directory is a file, or holds a run or a sweep.
+    """Raises RunDirectoryError if the directory is a file, or holds a run, a sweep, or files of their names.
 
     A run that was killed while Hydra still wrote its own files does not count: it has nothing to lose.
     """
@@ -64,6 +64,13 @@ def refuse_run(directory: Path) -> None:
     if any(os.path.lexists(directory / sign) for sign in signs):
         raise RunDirectoryError(
             f"{directory}: already holds a run; name another directory, or resume it: {_again(directory)}"
+        )
+    run = RunDirectory(directory)
+    written = (run.best, run.summary, run.per_task, run.learning, run.checkpoints, run.pareto)
+    mine = [path.name for path in written if os.path.lexists(path)]
+    if mine:
+        raise RunDirectoryError(
+            f"{directory}: holds {', '.join(mine)}, which a run would write over; name another directory"
         )
 
 

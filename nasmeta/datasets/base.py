@@ -56,8 +56,21 @@ class Dataset(ABC):
         examples = self.examples_per_class(split)
         return query if examples is None else max(1, min(query, examples - shot))
 
-    def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
+    def notices(self, *, way: int, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
         """Lines that a user should read before tasks are drawn from `splits`."""
+        return [*self._few_classes(way, splits), *self._few_queries(shot, query, splits)]
+
+    def _few_classes(self, way: int, splits: Collection[Split]) -> list[str]:
+        """A line for each split to judge by whose tasks are nearly all of the same classes."""
+        counts = {split: self.num_classes(split) for split in splits if split != "train"}
+        return [
+            f"the {split} split has {classes} classes, of which a task takes {way}, so an interval over its "
+            "tasks says nothing of other classes; take a smaller task.way, or more classes"
+            for split, classes in counts.items()
+            if classes is not None and classes < 2 * way
+        ]
+
+    def _few_queries(self, shot: int, query: int, splits: Collection[Split]) -> list[str]:
         number = {split: self.queries(split, shot=shot, query=query) for split in splits}
         fewer = ", ".join(f"{n} in {split}" for split, n in number.items() if n < query)
         if not fewer:

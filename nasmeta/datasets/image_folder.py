@@ -108,14 +108,16 @@ class ImageFolder(ImageDataset):
         except DataError as error:
             raise DataError(f"{error}{self._left_out.hint}{few_classes(self._root)}") from error
 
-    def notices(self, *, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
-        """What was left out, and whether small classes reduce the queries of all others."""
-        fewer = super().notices(shot=shot, query=query, splits=splits)
+    def notices(self, *, way: int, shot: int, query: int, splits: Collection[Split] = SPLITS) -> list[str]:
+        """What was left out besides, and whether small classes reduce the queries of all others."""
+        notices = super().notices(way=way, shot=shot, query=query, splits=splits)
+        return [*([f"{self._root}{self._left_out.hint}"] if self._left_out.hint else []), *notices]
+
+    def _few_queries(self, shot: int, query: int, splits: Collection[Split]) -> list[str]:
+        fewer = super()._few_queries(shot, query, splits)
         if any(n >= shot + query for split in splits for n in self.class_counts(split).values()):
-            fewer = [
-                f"{line}; dataset.min_images={shot + query} leaves smaller classes out" for line in fewer
-            ]
-        return [*([f"{self._root}{self._left_out.hint}"] if self._left_out.hint else []), *fewer]
+            return [f"{line}; dataset.min_images={shot + query} leaves smaller classes out" for line in fewer]
+        return fewer
 
     def check_episodes(self, split: Split, *, way: int, shot: int, way_key: str = "task.way") -> None:
         """As Dataset.check_episodes. The error also says what was left out, and how to use few classes."""

@@ -56,13 +56,13 @@ class EpisodicBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         statistics = self.current.statistics
         rows = len(x) // statistics.tasks if statistics.rows is None else statistics.rows
-        if self.current.fuses(x, self.activation, "batch"):
-            return self._by_triton(x, rows)
         if rows * x.shape[2:].numel() == 1 and not statistics.population:
             raise ValueError(
                 "batch norm over one value: it normalizes by one example, whose map is 1x1 here; use more "
                 "examples (task.shot, inner_batch), another norm, or larger maps"
             )
+        if self.current.fuses(x, self.activation, "batch"):
+            return self._by_triton(x, rows)
         of_batch = not (statistics.record or statistics.population)
         if self.current.kernels is Kernels.STACKED and of_batch:
             y = below_vmap(partial(stacked.norm, rows=rows, eps=self.eps), x, self.weight, self.bias)

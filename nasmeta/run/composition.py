@@ -7,12 +7,16 @@ from typing import Any
 
 import torch
 
+import nasmeta.search_spaces.conv.architecture as conv
+import nasmeta.search_spaces.darts.architecture as darts
+import nasmeta.search_spaces.mlp.architecture as mlp
+import nasmeta.search_spaces.nasbench201.architecture as nasbench201
 from nasmeta.config.keys import BudgetConfig
 from nasmeta.config.schema import Config, buildable, resolve
 from nasmeta.config.tuning import searched_space
 from nasmeta.datasets.base import Dataset, EpisodeSampler
 from nasmeta.datasets.contents import Contents
-from nasmeta.errors import ConfigError
+from nasmeta.errors import ConfigError, suggest
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.zero_cost.proxies import scorer
 from nasmeta.meta_learners.base import MetaLearner
@@ -36,6 +40,9 @@ from nasmeta.training.problem import Problem, episodes, execution
 from nasmeta.training.trained_network import Adaptive
 
 _log = logging.getLogger(__name__)
+
+VOCABULARIES = (conv.VOCABULARY, darts.VOCABULARY, mlp.VOCABULARY, nasbench201.VOCABULARY)
+"""The names of operations, by space; a target names those that its runtime has, also of other spaces."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ class Composition:
     def log_notices(self) -> None:
         """Logs notices about data and budget. To be called once, in the process that runs the command."""
         task = self.config.keys.task
-        for notice in self.dataset.notices(shot=task.shot, query=task.query):
+        for notice in self.dataset.notices(way=task.way, shot=task.shot, query=task.query):
             _log.warning("%s", notice)
         if self.trials:
             _warn_of_short_rounds(self.config.keys.budget)
@@ -220,13 +227,18 @@ def _relaxed(plain: Composition, relaxation: Relaxation, adaptation: Adaptation 
 
 
 def _check_operations(space: SearchSpace[Any], allowed: list[str] | None) -> None:
-    """Raises ConfigError if networks of the space may have operations that are not allowed."""
-    used = space.used_operations
-    others = [name for name in used if name not in {*(allowed or used), "input", "output"}]
+    """Raises ConfigError if there is no such operation, or if networks of the space may have others."""
+    if allowed is None:
+        return
+    known = {*space.operations, *(name for vocabulary in VOCABULARIES for name in vocabulary)}
+    unknown = next((name for name in allowed if name not in known), None)
+    if unknown is not None:
+        raise ConfigError(f"constraints.operations: {unknown!r} is no operation; {suggest(unknown, known)}")
+    others = [name for name in space.used_operations if name not in {*allowed, "input", "output"}]
     if others:
         raise ConfigError(
-            f"search_space: its networks may have {', '.join(others)}, which constraints.operations (the "
-            "target's) lacks; use search_space=conv_mcu, or leave them out of the search space"
+            f"search_space: its networks may have {', '.join(others)}, which constraints.operations lacks; a "
+            "target sets it: use search_space=conv_mcu, or leave these operations out of the search space"
         )
 
 

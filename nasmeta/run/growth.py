@@ -12,6 +12,7 @@ from nasmeta.config.schema import Config, resolve
 from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError
 from nasmeta.run.state import RunState
+from nasmeta.strategies.given import Given
 
 if TYPE_CHECKING:
     from nasmeta.run.composition import Composition
@@ -59,6 +60,8 @@ def check_growth(composition: "Composition", state: RunState, added: Mapping[str
     """
     budget = composition.config.keys.budget
     strategy = composition.strategy(lambda arch: True)
+    if "budget.trials" in added and isinstance(strategy, Given):
+        raise ConfigError("budget.trials: a training searches nothing; leave it out")
     if "budget.trials" in added and not strategy.open_ended:
         name = option_of("strategy", strategy)
         raise ConfigError(

@@ -8,7 +8,12 @@ from pydantic import AfterValidator
 
 
 def absolute_folder(path: str) -> str:
-    """`path` made absolute, with `~` expanded. If no home folder is known, `~` is the temporary folder."""
+    """`path` made absolute, with `~` expanded. If no home folder is known, `~` is the temporary folder.
+
+    Raises ValueError if it is empty.
+    """
+    if not path:
+        raise ValueError("should be a folder; . is the current one")
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
         expanded = tempfile.gettempdir() + expanded[1:]

@@ -11,7 +11,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
-    Field,
     Tag,
     model_validator,
 )
@@ -63,6 +62,12 @@ class Range(BaseModel):
         return [float(self.low), *sorted({v for v in rounded if self.low < v < self.high}), float(self.high)]
 
 
+def _two_or_more(values: Any) -> Any:
+    if not isinstance(values, list) or len(values) < 2:
+        raise ValueError("should be choices, as [0.01, 0.1], or a range, as {low: 0.01, high: 1, log: true}")
+    return values
+
+
 def _different(values: list[Value]) -> list[Value]:
     twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
     if twice is not None:
@@ -70,7 +75,7 @@ def _different(values: list[Value]) -> list[Value]:
     return values
 
 
-Choices = Annotated[list[Value], Field(min_length=2), AfterValidator(_different)]
+Choices = Annotated[list[Value], BeforeValidator(_two_or_more), AfterValidator(_different)]
 """Two or more different values to choose from; 1 and true do not differ."""
 
 

@@ -5,12 +5,14 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from nasmeta.config.schema import Config, needs_trust, resolve
+from nasmeta.config.shipped import closest
 from nasmeta.datasets import contents
 from nasmeta.datasets.base import Dataset
 from nasmeta.errors import CheckpointError, DataError, UserError
 from nasmeta.meta_learners.base import MetaLearner, adopt_population
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.run.directory import RunDirectory
+from nasmeta.run.manifest import MANIFEST
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.task import Split
 from nasmeta.training.meta_training import population_batches
@@ -26,18 +28,28 @@ TRAIN: tuple[Split, ...] = ("train",)
 
 
 def load_network(path: Path, *, trusted: bool) -> TrainedNetwork:
-    """Reads a best.pt, or that of a run directory. Raises CheckpointError, also if the run trains none."""
-    file = path / "best.pt" if path.is_dir() else path
-    directory = RunDirectory(file.parent)
-    if not file.exists() and directory.config.is_file():
-        evaluator = directory.load_config().get("evaluator")
-        target = evaluator.get("_target_") if isinstance(evaluator, dict) else evaluator
-        if not resolve("evaluator", target, trusted=trusted).trains_networks():
-            raise CheckpointError(
-                f"{file}: there is none: the run's evaluator, {target}, looks up accuracies and trains no "
-                f"network; they are in {directory.summary}"
-            )
+    """Reads a best.pt, or that of a run directory. Raises CheckpointError, which says why there is none."""
+    if path.is_dir() and not (path / "best.pt").exists():
+        raise CheckpointError(_missing(path, trusted))
     return TrainedNetwork.load(path, trusted=trusted)
+
+
+def _missing(folder: Path, trusted: bool) -> str:
+    """Why a folder has no best.pt, and what to do."""
+    directory = RunDirectory(folder)
+    if (folder / MANIFEST).exists():
+        return f"{folder}: is a sweep; name one of its jobs: {folder / '0'}, ..."
+    if not directory.config.is_file():
+        return f"{folder}: holds no best.pt; name a checkpoint, or the directory of a run"
+    evaluator = directory.load_config().get("evaluator")
+    target = evaluator.get("_target_") if isinstance(evaluator, dict) else evaluator
+    if not resolve("evaluator", target, trusted=trusted).trains_networks():
+        name = closest("evaluator", {"_target_": target}) or target
+        return (
+            f"{directory.best}: there is none: evaluator={name} looks up accuracies and trains no network; "
+            f"they are in {directory.summary}; train an architecture by its string: nasmeta train ARCH ..."
+        )
+    return f"{directory.best}: there is none yet; resume the run with: {command_line('resume', folder)}"
 
 
 def warn_if_provisional(network: TrainedNetwork) -> None:

@@ -115,12 +115,12 @@ class MetaTest:
     def calibrated(self, tested: Score) -> dict[str, Any] | None:
         """How well the checkpoint's calibration fits these tasks, on which it has the given score."""
         tasks = Tasks(self.learner, self.state, self.sampler(), lambda: False)
-        return measured(self.stored.calibration, tasks, tested)
+        return measured(self.calibrated_network().calibration, tasks, tested)
 
     def warn(self) -> None:
         """Logs why the result may not be comparable with one on unseen classes, or with the run's own."""
         task = self.config.keys.task
-        for notice in self.dataset.notices(shot=task.shot, query=task.query, splits=TEST):
+        for notice in self.dataset.notices(way=task.way, shot=task.shot, query=task.query, splits=TEST):
             log.warning("%s", notice)
         warn_if_provisional(self.stored)
         if self.seen:

@@ -62,8 +62,8 @@ def find_support(folder: Path) -> Classes:
     support = classes_in(folder, left_out)
     if len(support) < 2:
         raise DataError(
-            f"{folder}: {len(support)} classes with images; a classifier needs at least 2; "
-            f"{LAYOUT}{left_out.hint}"
+            f"{folder}: {len(support) or 'no'} class with images; a classifier needs at least 2; {LAYOUT}"
+            f"{left_out.hint}"
         )
     if left_out.hint:
         _log.warning("%s: %s", folder, left_out)

@@ -84,8 +84,8 @@ def test_no_file_is_overwritten(folders: list[str], protonet: Path, tmp_path: Pa
     "changes, message",
     [
         ({"--support": "none"}, "none: no such folder; expected SUPPORT/CLASS/IMAGE"),
-        ({"--support": "queries"}, "queries: 0 classes with images"),
-        ({"--support": "support/c02"}, "c02: 0 classes with images"),
+        ({"--support": "queries"}, "queries: no class with images"),
+        ({"--support": "support/c02"}, "c02: no class with images"),
         ({"--query": "none"}, "none: no such file or folder (--query)"),
         ({"--query": "empty"}, "empty: no images (--query)"),
         ({"--output": "none/labels.csv"}, "none: no such folder (--output)"),

@@ -59,6 +59,8 @@ CASES = {
     "dataset=omniglot dataset.root=/nowhere dataset.download=false": r"/nowhere",
     "dataset=image_folder": r"dataset\.root: has no value and needs one: add dataset\.root=VALUE",
     "dataset=image_folder dataset.root=/nowhere": r"/nowhere",
+    "dataset=image_folder dataset.root=": r"dataset\.root: got '', should be a folder; \. is the current one",
+    "constraints.operations=[conv3,conv33]": r"constraints\.operations: 'conv33' is no .*mean 'conv3'",
     "dataset=image_folder dataset.root=/etc/hostname": r"/etc/hostname: is a file .*unpack it",
     # combinations
     "dataset=sinusoid search_space=mlp": r"ProtoNet cannot do regression: .*use meta_learner=maml",

@@ -112,24 +112,6 @@ def test_auto_that_stands_for_something_else_is_named(
     assert written["settings_changed"] == ["execution.kernels: torch -> triton"]
 
 
-@pytest.mark.parametrize("overrides", [[], ["kernels=auto", "precision=auto"]])
-def test_a_run_of_before_there_was_auto(killed: Path, overrides: list[str]) -> None:
-    """Its configuration said what was used; it goes on with that, or with what is the same on its device."""
-    config, path = killed / "config.json", killed / "journal.jsonl"
-    named = {"kernels": "torch", "precision": "fp32"}
-    config.write_text(json.dumps(json.loads(config.read_text()) | named))
-    records, _ = read(path)
-    path.unlink()
-    with Journal(path) as journal:
-        for record in records:
-            kept = {k: v for k, v in record.items() if k not in ("v", "event", "execution")}
-            if "config" in kept:
-                kept["config"] = kept["config"] | named
-            journal.append(record["event"], **kept)
-    assert main(["resume", str(killed), *overrides]) == 0
-    assert json.loads((killed / "summary.json").read_text())["settings_changed"] == []
-
-
 def test_a_run_that_recorded_nothing_is_not_held_to_it(killed: Path) -> None:
     """Runs of earlier versions."""
     path = killed / "journal.jsonl"

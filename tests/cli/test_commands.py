@@ -126,7 +126,7 @@ def test_evaluate_takes_overrides(tmp_path: Path, capfd: pytest.CaptureFixture[s
 def test_maml_says_that_its_head_fixes_the_way(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(images(tmp_path / "run", "meta_learner=fomaml")) == 0
     assert main(["evaluate", str(tmp_path / "run"), "task.way=4"]) == 2
-    assert "task.way: Maml" in capfd.readouterr().err
+    assert "task.way: the head was meta-learned for 3 outputs" in capfd.readouterr().err
 
 
 def test_regression_reports_errors_and_no_accuracies(

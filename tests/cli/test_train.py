@@ -11,6 +11,7 @@ from nasmeta.cli.main import main
 from nasmeta.config.as_overrides import MADE_ANEW, as_overrides
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
+from nasmeta.run.manifest import MANIFEST
 from tests.cli.kills import kill_again_and_again, outcome, spawn
 from tests.cli.runs import TINY, jobs, search
 
@@ -50,6 +51,12 @@ def test_an_architecture_is_trained_whatever_kills_it(tmp_path: Path) -> None:
     phases = [r.get("phase") for r in outcome(whole)["journal"] if r["event"] == "finished"]
     assert sorted(phases) == ["final", "reference"]
     assert main(["report", str(whole)]) == 0
+
+
+def test_a_training_has_no_trials_to_add(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", ARCH, *SETTINGS, f"hydra.run.dir={tmp_path}"]) == 0
+    assert main(["resume", str(tmp_path), "budget.trials=100"]) == 2
+    assert "budget.trials: a training searches nothing" in capfd.readouterr().err
 
 
 def test_a_run_is_where_training_starts_from(searched: Path, tmp_path: Path) -> None:
@@ -131,6 +138,32 @@ def test_what_is_wrong_is_told_in_one_line_before_a_directory_is_made(
     assert len(lines) == 1
     assert told in lines[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_why_there_is_no_checkpoint(
+    searched: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    interrupted, empty = tmp_path / "interrupted", tmp_path / "empty"
+    shutil.copytree(searched, interrupted)
+    (interrupted / "best.pt").unlink()
+    sweep = tmp_path / "sweep"
+    empty.mkdir()
+    sweep.mkdir()
+    (sweep / MANIFEST).write_text("{}")
+    said = {interrupted: "resume the run with: nasmeta resume", empty: "name a checkpoint", sweep: "a sweep"}
+    for folder, what in said.items():
+        assert main(["evaluate", str(folder)]) == 2
+        line = capfd.readouterr().err
+        assert what in line
+        assert str(folder) in line
+
+
+@pytest.mark.parametrize("name", ["best.pt", "summary.json", "test.pt", "learning.csv", "checkpoints"])
+def test_nothing_is_written_over(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_text("mine")
+    assert main(["train", ARCH, *SETTINGS, f"hydra.run.dir={tmp_path}"]) == 2
+    assert f"holds {name}, which a run would write over" in capfd.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_help_says_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ def test_blanks_and_repeated_rows_of_split_files_make_no_classes_and_no_images(c
     data = dataset(csv_root, split_files=str(splits))
     assert data.class_counts("test") == {"n3": 2, "n4": 2}
     assert greys(data.table("test")) == [60, 61, 80, 81]
-    assert data.notices(shot=1, query=1) == [f"{csv_root}; left out: 2 images listed again"]
+    assert data.notices(way=0, shot=1, query=1) == [f"{csv_root}; left out: 2 images listed again"]
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\x0b", "\x1c", "\x85"])
@@ -165,11 +165,21 @@ def test_split_file_mistakes_are_named(csv_root):
         dataset(csv_root, split_files=str(splits)).num_classes("train")
 
 
+def test_a_split_whose_tasks_share_their_classes_is_said(split_root):
+    data = dataset(split_root)
+    classes = data.num_classes("test")
+    (notice,) = data.notices(way=classes // 2 + 1, shot=1, query=1, splits=("train", "test"))
+    assert notice.startswith(
+        f"the test split has {classes} classes, of which a task takes {classes // 2 + 1}"
+    )
+    assert not data.notices(way=classes // 2, shot=1, query=1, splits=("test",))
+
+
 def test_small_classes_are_left_out_and_counted(split_root):
     fill(split_root / "train", 1, images=1, first=10)
     data = dataset(split_root)
     assert data.num_classes("train") == 4
-    (notice,) = data.notices(shot=1, query=2)
+    (notice,) = data.notices(way=0, shot=1, query=2)
     assert notice.startswith(f"{split_root}; ")
     assert notice.endswith("1 class of fewer than 2 images (class 10: 1)")
     with pytest.raises(DataError, match=r"train: .* 9 images .*dataset\.min_images.* 3$"):
@@ -201,12 +211,12 @@ def test_queries_shrink_to_what_the_smallest_class_has(tmp_path):
         assert batch.query_y[0].tolist() == [0] * query + [1] * query
         again = dataset(tmp_path, min_images=None, shot=2).sampler(split, **options).batch(0, 4)
         assert torch.equal(batch.query_x, again.query_x)  # a resumed run sees the same
-    (notice,) = data.notices(shot=2, query=15)
+    (notice,) = data.notices(way=0, shot=2, query=15)
     assert "task.query=15" in notice
     assert "5 in train, 2 in valid" in notice
     assert "test" not in notice
     assert "dataset.min_images=17" in notice
-    assert data.notices(shot=2, query=2) == []
+    assert data.notices(way=0, shot=2, query=2) == []
 
 
 def test_too_few_classes_are_told_what_they_are_good_for(tmp_path):
@@ -235,7 +245,7 @@ def test_only_classes_take_places_among_the_splits(tmp_path):
     fill(tmp_path, 40, images=1, first=50)
     data = dataset(tmp_path)
     assert {split: list(data.class_counts(split)) for split in SPLITS} == expected
-    (line,) = data.notices(shot=1, query=2)
+    (line,) = data.notices(way=0, shot=1, query=2)
     assert "2 folders without images (old, todo)" in line
     assert "40 classes of fewer than 2 images (class 50: 1, " in line
     assert "and 35 more" in line

@@ -42,13 +42,13 @@ OPTIMIZER = sgd(lr=0.1, momentum=0.0, nesterov=False, weight_decay=0.0, schedule
 class Log:
     """What happened: launched and recorded calls of a function, and replays of a fake recording."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, able: bool = True, on: bool = True) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, recordable: bool = True, on: bool = True) -> None:
         self.events: list[str] = []
         self.error: Exception | None = None
         monkeypatch.setattr(cuda_graphs, "_Recording", self._record)
         state = init(learner("protonet", "support"), conv_network())
         state.network.execution = Execution("vmap", cuda_graphs=on)
-        self.recorded = Recorded(state, self._function, able=able)
+        self.recorded = Recorded(state, self._function, recordable=recordable)
 
     def _function(self, state: MetaState, tensors: Sequence[Tensor], iteration: int) -> Tensor:
         self.events.append("launch")
@@ -84,7 +84,7 @@ def test_another_phase_or_shape_begins_anew(monkeypatch: pytest.MonkeyPatch) -> 
     assert log.events == ["launch", "record", "replay"] * 2 + ["launch", "launch"]
 
 
-@pytest.mark.parametrize("options", [{"able": False}, {"on": False}])
+@pytest.mark.parametrize("options", [{"recordable": False}, {"on": False}])
 def test_what_must_not_be_recorded_is_launched(
     options: dict[str, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from nasmeta.reporting.read.differences import differing_keys, shown
 from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.rows import Row, rows_of, settings_of, short_names
 from nasmeta.reporting.read.statistics import mean_of
-from nasmeta.reporting.tables.compare import comparison, warnings
+from nasmeta.reporting.tables.compare import comparison, mean_cells, warnings
 from tests.reporting.stored_runs import copied, searched, summary_of
 
 MAML = {
@@ -90,6 +90,10 @@ def test_groups_that_differ_by_seed_alone() -> None:
     assert [group.test.mean for group in groups] == pytest.approx([0.8, 0.7])
     gains = [group.difference.mean for group in groups if group.difference is not None]
     assert gains == pytest.approx([0.05, 0.1]), "a search that ends with the reference has gained nothing"
+    texts = [mean_cells(group)["difference"] for group in groups]
+    assert [text.endswith("(1 of 2 the reference)") for text in texts] == [True, False]
+    rows[2].numbers["is_reference"] = True
+    assert mean_cells(settings_of(rows)[0])["difference"] == "is the reference"
 
 
 def test_means() -> None:

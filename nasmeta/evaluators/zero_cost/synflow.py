@@ -21,6 +21,10 @@ from torch.overrides import TorchFunctionMode
 from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.networks.forward_pass import Kernels
 from nasmeta.networks.memory import NORMS
+from nasmeta.networks.policy import Statistics
+
+POPULATION = Statistics(population=True)
+"""One input has no moments of its own; those that are given do not matter, because norms are left out."""
 
 
 def synflow(net: Untrained) -> float:
@@ -30,7 +34,7 @@ def synflow(net: Untrained) -> float:
     absolute = {name: p.abs().requires_grad_() for name, p in double.items()}
     ones = torch.ones(1, *state.task.input_shape, dtype=torch.float64)
     with WithoutNorms():
-        flow = state.network(absolute, ones, kernels=Kernels.PLAIN).sum()
+        flow = state.network(absolute, ones, POPULATION, Kernels.PLAIN).sum()
     weights = [absolute[name] for name in net.weights()]
     gradients = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
     return float(sum((w.detach() * g).sum() for w, g in zip(weights, gradients, strict=True)))

@@ -101,11 +101,15 @@ def cells(row: Row) -> dict[str, str]:
 
 
 def mean_cells(setting: Setting) -> dict[str, str]:
-    """The means of a setting with their intervals."""
+    """The means of a setting with their intervals; how many of its networks are the reference, if any is."""
+    same, runs = sum(row.numbers["is_reference"] for row in setting.rows), len(setting.rows)
+    difference = mean_difference_text(setting.difference, setting.accuracy)
+    if 0 < same < runs:
+        difference = f"{difference} ({same} of {runs} the reference)"
     return {
         "test": mean_text(setting.test, setting.accuracy),
         "reference": mean_text(setting.reference, setting.accuracy),
-        "difference": mean_difference_text(setting.difference, setting.accuracy),
+        "difference": SAME if same == runs else difference,
     }
 
 
