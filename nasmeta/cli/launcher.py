@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from nasmeta.config import hydra_errors, hydra_setup
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.conf_dir import config_directory
-from nasmeta.run.manifest import Job
+from nasmeta.run.manifest import SweepJob
 from nasmeta.runtime.job_lines import told_apart
 
 
@@ -25,7 +25,7 @@ def chosen(overrides: Sequence[str]) -> list[str]:
 
 
 def launch(
-    directory: Path, overrides: Sequence[str], jobs: Sequence[Job], run: Callable[[Job], None]
+    directory: Path, overrides: Sequence[str], jobs: Sequence[SweepJob], run: Callable[[SweepJob], None]
 ) -> None:
     """Runs the jobs of the sweep in `directory`, each in a process of the launcher that the overrides choose.
 
@@ -54,7 +54,7 @@ def launch(
         _ = job.return_value  # raises what the job raised
 
 
-def _run(jobs: dict[str, Job], run: Callable[[Job], None], config: DictConfig) -> None:
+def _run(jobs: dict[str, SweepJob], run: Callable[[SweepJob], None], config: DictConfig) -> None:
     """Runs the job whose directory Hydra has made. Hydra's own `config` is not the job's."""
     job = jobs[HydraConfig.get().sweep.subdir]
     with told_apart(job.number):

@@ -18,7 +18,7 @@ from nasmeta.run.constraints import ready
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import is_harmless
 from nasmeta.run.grid import more_jobs
-from nasmeta.run.manifest import Job, Manifest, Numbers, Plan
+from nasmeta.run.manifest import Manifest, Numbers, SweepJob, SweepPlan
 from nasmeta.run.pruning import Prune
 from nasmeta.run.state import RunState
 from nasmeta.run.study import with_more_trials
@@ -54,7 +54,7 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
         whole = [*plan.search_path, *overrides]
         return recomposed(whole, plan.options, trusted=options.trust_code).to_dict()
 
-    more = list[Job]()
+    more = list[SweepJob]()
     if plan.total is not None and plan.study is None:
         more, options.overrides = more_jobs(plan, options.overrides, config_of)
     _check_overrides(plan, manifest.path, options.overrides, trusted=options.trust_code)
@@ -81,7 +81,7 @@ def _resume_sweep(options: argparse.Namespace, manifest: Manifest) -> None:
     conclude(manifest)
 
 
-def _check_overrides(plan: Plan, path: Path, overrides: list[str], *, trusted: bool) -> None:
+def _check_overrides(plan: SweepPlan, path: Path, overrides: list[str], *, trusted: bool) -> None:
     """Checks overrides for all unfinished jobs of the sweep in `path`.
 
     Raises RunDirectoryError for an override that results depend on, since jobs would then differ in more
@@ -100,7 +100,7 @@ def _check_overrides(plan: Plan, path: Path, overrides: list[str], *, trusted: b
 
 
 def _resume_job(
-    options: argparse.Namespace, plan: Plan, job: Job, path: Path, prune: Prune | None
+    options: argparse.Namespace, plan: SweepPlan, job: SweepJob, path: Path, prune: Prune | None
 ) -> Numbers:
     """Begins or resumes a job of the sweep in its directory `path`; can be pickled."""
     return _resume_run(options, path, (job.config, plan.command(job)), prune)

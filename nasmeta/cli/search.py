@@ -20,7 +20,7 @@ from nasmeta.config import hydra_errors, hydra_setup
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import Config, parse
-from nasmeta.run.manifest import Job, Manifest, Numbers
+from nasmeta.run.manifest import Manifest, Numbers, SweepJob
 from nasmeta.run.pruning import Prune
 from nasmeta.runtime.command_lines import SearchCommand
 from nasmeta.runtime.job_lines import told_apart
@@ -116,7 +116,7 @@ def _job(config: DictConfig) -> float | None:
     with chdir(hydra.runtime.cwd):
         checked = parse(config, trusted=True)
         manifest = Manifest(Path(hydra.sweep.dir).absolute())
-    job = Job(
+    job = SweepJob(
         number=hydra.job.num,
         directory=sweep.job_directory(hydra),
         overrides=list(hydra.overrides.task),

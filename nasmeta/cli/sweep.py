@@ -22,7 +22,7 @@ from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.schema import parse
 from nasmeta.errors import ArchitectureError, ConfigError, DataError, NasmetaError
 from nasmeta.run import sweep
-from nasmeta.run.manifest import PLAIN_LAUNCHER, Job, Manifest, Plan, StudySettings, check_inside
+from nasmeta.run.manifest import PLAIN_LAUNCHER, Manifest, StudySettings, SweepJob, SweepPlan, check_inside
 from nasmeta.run.study import Study, searched
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import SearchCommand, command_line
@@ -58,7 +58,7 @@ def start(config: DictConfig) -> "Composition | None":
     return composition
 
 
-def _check_data(plan: Plan) -> "Composition | None":
+def _check_data(plan: SweepPlan) -> "Composition | None":
     """The composition of the first job, if all jobs have the same dataset and it is ready.
 
     Raises DataError if the dataset is missing or damaged, and ArchitectureError if the architecture to train
@@ -102,7 +102,7 @@ class Sweep:
         self.held = ExitStack()
         """Holds the sweep's lock once the sweep has begun."""
 
-    def begin(self, directory: Path, plan: Plan) -> None:
+    def begin(self, directory: Path, plan: SweepPlan) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.held.enter_context(files.locked(directory / "sweep.lock", "sweep"))
         self.manifest = Manifest(directory)
@@ -133,7 +133,7 @@ def conclude(manifest: Manifest) -> None:
     sweep.check_all_done(manifest)
 
 
-def run_job(manifest: Manifest, job: Job, run: sweep.RunJob) -> float | None:
+def run_job(manifest: Manifest, job: SweepJob, run: sweep.RunJob) -> float | None:
     """Runs a job that Hydra starts; returns its validation score, or None if it failed."""
     if sweep.has_stopped(manifest):
         log.warning("job %d does not begin, because another one failed (on_failure=stop)", job.number)
@@ -160,7 +160,7 @@ def launch_study(launcher: Launcher) -> list[Sequence[JobReturn]]:
     return ended
 
 
-def _planned(config: DictConfig) -> Plan:
+def _planned(config: DictConfig) -> SweepPlan:
     """The plan of a sweep, with each job composed and checked, so that a misspelt one ends the sweep here.
 
     With Hydra's own sweeper, it has all jobs. With Optuna's, it has the first batch. Other sweepers decide as
@@ -170,7 +170,7 @@ def _planned(config: DictConfig) -> Plan:
     sweeper = config.hydra.sweeper
     target = str(sweeper._target_)
     if not target.endswith((".BasicSweeper", ".OptunaSweeper")):
-        return Plan(sweeper=target, total=None, jobs=[])
+        return SweepPlan(sweeper=target, total=None, jobs=[])
     loader = GlobalHydra.instance().config_loader()
     written = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(
@@ -187,7 +187,7 @@ def _planned(config: DictConfig) -> Plan:
         proposed = first.ask(min(study.n_jobs, study.n_trials))
     jobs = [_planned_job(loader.load_sweep_config(config, job), job, n) for n, job in enumerate(proposed)]
     total = len(jobs) if study is None else study.n_trials
-    return Plan(sweeper=target, total=total, study=study, jobs=jobs)
+    return SweepPlan(sweeper=target, total=total, study=study, jobs=jobs)
 
 
 def _study(config: DictConfig, overrides: list[Override]) -> StudySettings:
@@ -205,13 +205,13 @@ def _study(config: DictConfig, overrides: list[Override]) -> StudySettings:
     return validated(StudySettings, kept | own, "hydra.sweeper.")
 
 
-def _planned_job(composed: DictConfig, overrides: list[str], number: int) -> Job:
+def _planned_job(composed: DictConfig, overrides: list[str], number: int) -> SweepJob:
     with open_dict(composed):
         composed.hydra.job.id = composed.hydra.job.num = number
     HydraConfig.instance().set_config(composed)
     directory = job_directory(composed.hydra)
     config = parse(without_hydra(composed), trusted=True).to_dict()
-    return Job(number=number, directory=directory, overrides=overrides, config=config)
+    return SweepJob(number=number, directory=directory, overrides=overrides, config=config)
 
 
 def job_directory(hydra: Any) -> str:

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 from nasmeta.errors import Diverged
 from nasmeta.evaluators.failures import FAILURES, failure
 from nasmeta.networks.cost import measure_cost
-from nasmeta.training.meta_training import Progress
+from nasmeta.training.meta_training import Reading
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop
 from nasmeta.trial import COUNTED, Cost, Criterion, Job, MetaTested, TrialResult
 
-Report = Callable[[Progress], None]
+Report = Callable[[Reading], None]
 """Called with each reading of a trial's metrics."""
 
 

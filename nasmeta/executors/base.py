@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from nasmeta.trial import Job, TrialResult
 
 if TYPE_CHECKING:
-    from nasmeta.training.meta_training import Progress
+    from nasmeta.training.meta_training import Reading
     from nasmeta.training.score import Stop
 
 
-Judge = Callable[[Job, Callable[["Progress"], None], "Stop"], TrialResult]
+Judge = Callable[[Job, Callable[["Reading"], None], "Stop"], TrialResult]
 """Runs a job and reports its readings. Once `Stop` says so, it saves the progress and raises Interrupted."""
 Rebuild = Callable[..., Judge]
 """Makes a Judge that runs jobs in another process as they would run in this one. Can be pickled.
@@ -20,7 +20,7 @@ Called without arguments, it computes on the run's own device; with `device=NAME
 """
 Order = Literal["submission", "completion"]
 """The order in which results are told: that of the jobs, or that in which they end."""
-Follow = Callable[[Job, "Progress"], None]
+Follow = Callable[[Job, "Reading"], None]
 """Called with every reading of a job's metrics."""
 
 

@@ -37,7 +37,7 @@ from nasmeta.executors.base import Executor, Follow, Order, Rebuild, lost
 from nasmeta.executors.worker import READY, serve
 from nasmeta.runtime.import_path import leave_out_current_folder
 from nasmeta.runtime.signals import SIGNALS
-from nasmeta.training.meta_training import Progress
+from nasmeta.training.meta_training import Reading
 from nasmeta.training.score import Stop
 from nasmeta.trial import Job, TrialResult
 
@@ -141,7 +141,7 @@ class ProcessExecutor(Executor):
             worker.answer = worker.died()
             return
         match message:
-            case Progress():
+            case Reading():
                 self._follow(worker.job, message)
             case logging.LogRecord():
                 logger = logging.getLogger(message.name)

@@ -30,7 +30,7 @@ from nasmeta.executors.base import Executor, Follow, Order, Rebuild, lost
 from nasmeta.runtime.allocator import keep_pages
 from nasmeta.runtime.import_path import leave_out_current_folder, outside_current_folder
 from nasmeta.runtime.stored import UsersOnly
-from nasmeta.training.meta_training import Progress
+from nasmeta.training.meta_training import Reading
 from nasmeta.training.score import Stop
 from nasmeta.trial import Job, TrialResult
 
@@ -219,8 +219,8 @@ class RayExecutor(Executor):
     def _pass_on(self) -> None:
         """Passes on the readings that workers have sent."""
         for job, readings in self._ray.get(self._between.taken.remote()):
-            for progress in readings:
-                self._follow(job, progress)
+            for reading in readings:
+                self._follow(job, reading)
 
     def _halt(self) -> NoReturn:
         """Makes every worker save its job, then raises Interrupted."""
@@ -251,7 +251,7 @@ class _Between:
 
     def __init__(self) -> None:
         self._stopping = asyncio.Event()
-        self._readings: list[tuple[Job, list[Progress]]] = []
+        self._readings: list[tuple[Job, list[Reading]]] = []
 
     async def stop(self) -> None:
         self._stopping.set()
@@ -259,10 +259,10 @@ class _Between:
     async def wait(self) -> None:
         await self._stopping.wait()
 
-    async def leave(self, job: Job, readings: list[Progress]) -> None:
+    async def leave(self, job: Job, readings: list[Reading]) -> None:
         self._readings.append((job, readings))
 
-    async def taken(self) -> list[tuple[Job, list[Progress]]]:
+    async def taken(self) -> list[tuple[Job, list[Reading]]]:
         taken, self._readings = self._readings, []
         return taken
 
@@ -283,12 +283,12 @@ class _Worker:
 
     def run(self, job: Job) -> Answer:
         """Judges a job, and sends its readings; returns how it ended, once all of them have arrived."""
-        readings: list[Progress] = []
+        readings: list[Reading] = []
         sent = -inf
 
-        def report(progress: Progress) -> None:
+        def report(reading: Reading) -> None:
             nonlocal sent
-            readings.append(progress)
+            readings.append(reading)
             if time.monotonic() - sent >= SEND_SECONDS:
                 self._between.leave.remote(job, readings)
                 readings.clear()

@@ -1,7 +1,7 @@
 """The main function of a worker process. It builds what judges trials, then serves jobs until it is killed.
 
 Messages are pickled objects. The parent sends jobs, and None to stop. The worker sends READY once it is
-built, log records, readings (Progress), and for every job a TrialResult or the Interrupted that stopped it.
+built, log records, each Reading, and for every job a TrialResult or the Interrupted that stopped it.
 Any other exception ends the worker and the run. The worker also ends if its parent is gone, which it watches
 before it imports torch, since that takes seconds.
 """

@@ -7,13 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from nasmeta.run.events import Event, Trained
+from nasmeta.run.events import Event, TrialReading
 from nasmeta.runtime import files
 
 HEADER = ("phase", "trial", "iteration", "of", "loss", "accuracy")
 
 Curve = dict[int, tuple[float, float | None]]
-"""Iteration -> loss and accuracy (None for regression), as `Progress` explains them."""
+"""Iteration -> loss and accuracy (None for regression), as `Reading` explains them."""
 
 Key = tuple[str, int, str]
 """The phase, the trial, and what was read: `train` or `judged`."""
@@ -30,7 +30,7 @@ class Learning:
         self._file: BinaryIO | None = None
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Trained):
+        if isinstance(event, TrialReading):
             accuracy = "" if event.accuracy is None else f"{event.accuracy:.6g}"
             self._write((event.phase, event.trial, event.iteration, event.of, f"{event.loss:.6g}", accuracy))
 

@@ -37,7 +37,7 @@ from nasmeta.strategies.context import Costs, Feasible, SearchContext
 from nasmeta.strategies.progress_file import ProgressFile
 from nasmeta.task import SPLITS, Split, TaskSpec
 from nasmeta.training.problem import Problem, episodes, execution
-from nasmeta.training.trained_network import Adaptive
+from nasmeta.training.trained_network import TaskAdaptation
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Composition:
     learner: MetaLearner
     space: Any
     task: TaskSpec
-    adaptive: Adaptive | None = None
+    adaptive: TaskAdaptation | None = None
     objectives: tuple[str, ...] = ()
     """The costs that the strategy trades against the score."""
     trials: int = 0
@@ -223,7 +223,7 @@ def _relaxed(plain: Composition, relaxation: Relaxation, adaptation: Adaptation 
     learner.check(plain.task)
     space = with_adaptive(plain.space, relaxation)
     measure_cost(space, ADAPTIVE, plain.task)  # raises if the space has no relaxed network
-    return replace(plain, learner=learner, space=space, adaptive=Adaptive(relaxation, adaptation))
+    return replace(plain, learner=learner, space=space, adaptive=TaskAdaptation(relaxation, adaptation))
 
 
 def _check_operations(space: SearchSpace[Any], allowed: list[str] | None) -> None:

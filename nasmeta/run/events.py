@@ -14,7 +14,7 @@ from nasmeta.trial import Phase, TrialResult
 if TYPE_CHECKING:
     from nasmeta.run.front import Front
     from nasmeta.task import TaskBatch
-    from nasmeta.training.meta_training import Reading
+    from nasmeta.training.meta_training import ReadingOf
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ class TrialStarted:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A reading within a trial: loss and accuracy (None for regression), as `Progress` explains them."""
+class TrialReading:
+    """A reading within a trial: loss and accuracy (None for regression), as `Reading` explains them."""
 
     phase: Phase
     trial: int
@@ -65,7 +65,7 @@ class Trained:
     iterations: int
     loss: float
     accuracy: float | None
-    of: "Reading" = "train"
+    of: "ReadingOf" = "train"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class RunFinished:
     hparams: dict[str, str | int | float | bool]
 
 
-Event = RunStarted | TrialStarted | Trained | TrialFinished | RunFinished
+Event = RunStarted | TrialStarted | TrialReading | TrialFinished | RunFinished
 Observer = Callable[[Event], None]
 
 

@@ -16,7 +16,7 @@ from nasmeta.run.ranking import best_of
 from nasmeta.run.rounds import Round, rounds_of
 from nasmeta.run.state import Training
 from nasmeta.run.trials import Trials
-from nasmeta.run.weights import Plan
+from nasmeta.run.weights import TrialPlan
 from nasmeta.trial import Phase, TrialResult
 
 
@@ -94,7 +94,7 @@ def train_in_rounds(
     return [opponent, *everyone]
 
 
-def _train_seconds(trials: Trials, plan: Plan, starts: Mapping[str, int]) -> float:
+def _train_seconds(trials: Trials, plan: TrialPlan, starts: Mapping[str, int]) -> float:
     """The seconds of a meta-training, with those of the trainings that it continues."""
     seconds = trials.state.train_seconds(plan.key)
     if plan.network == 0 and plan.arch in starts:
@@ -118,14 +118,14 @@ def _trainings(trials: Trials, playing: Sequence[Finalist], each: Round, rounds:
     return trainings
 
 
-def _plans(trials: Trials, trainings: Sequence[Training], starts: Mapping[str, int]) -> list[Plan]:
+def _plans(trials: Trials, trainings: Sequence[Training], starts: Mapping[str, int]) -> list[TrialPlan]:
     """The trainings with their numbers. Those that have a result keep its number; others get free ones.
 
     Each continues the longest training that is its beginning, if there is one; or else the first network of
     an architecture continues the trial of the search that `starts` names.
     """
     state = trials.state
-    taken, plans = set(state.finished), list[Plan]()
+    taken, plans = set(state.finished), list[TrialPlan]()
     for training in trainings:
         phase, arch, iterations, network, spans = training
         number = state.trained.get(training)
@@ -138,7 +138,7 @@ def _plans(trials: Trials, trainings: Sequence[Training], starts: Mapping[str, i
             key = phase, state.trained[beginning]
             if beginning.iterations < iterations and trials.weights.can_start(*key):
                 start = key
-        plans.append(Plan(phase, number, arch, iterations, network, start, spans))
+        plans.append(TrialPlan(phase, number, arch, iterations, network, start, spans))
     return plans
 
 

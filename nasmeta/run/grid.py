@@ -10,12 +10,12 @@ from hydra.errors import HydraException
 from nasmeta.config import hydra_errors
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.errors import ConfigError
-from nasmeta.run.manifest import Job, Plan
+from nasmeta.run.manifest import SweepJob, SweepPlan
 
 
 def more_jobs(
-    plan: Plan, overrides: list[str], config_of: Callable[[list[str]], dict[str, Any]]
-) -> tuple[list[Job], list[str]]:
+    plan: SweepPlan, overrides: list[str], config_of: Callable[[list[str]], dict[str, Any]]
+) -> tuple[list[SweepJob], list[str]]:
     """The jobs that a grid lacks once `overrides` add values to it, and the overrides that add none.
 
     A sweep's jobs are a grid over the keys in which they differ, and may always differ in the seed.
@@ -43,11 +43,13 @@ def more_jobs(
             number += 1
             written = points[0] | dict(zip(axes, point, strict=True))
             words = [f"{key}={value}" for key, value in written.items()]
-            jobs.append(Job(number=number, directory=str(number), overrides=words, config=config_of(words)))
+            jobs.append(
+                SweepJob(number=number, directory=str(number), overrides=words, config=config_of(words))
+            )
     return jobs, others
 
 
-def _values(job: Job) -> dict[str, str]:
+def _values(job: SweepJob) -> dict[str, str]:
     """What each key of a job is set to, as it is written; the seed too if it is not overridden."""
     written = dict(override.split("=", 1) for override in job.overrides if "=" in override)
     return written if "seed" in written else {**written, "seed": str(job.config["seed"])}

@@ -44,7 +44,7 @@ def check_inside(directory: str) -> str:
     return directory
 
 
-class Job(BaseModel):
+class SweepJob(BaseModel):
     """One job of a sweep.
 
     directory: relative to the sweep's. config: resolved. reason: why the job failed. numbers: those of its
@@ -95,7 +95,7 @@ PLAIN_LAUNCHER = r"hydra/launcher=[\w-]+|hydra\.launcher\.[a-z]\w*=[\w:.-]+"
 """An override of a launcher that names no code and no command: a sweep from elsewhere may suggest it."""
 
 
-class Plan(BaseModel):
+class SweepPlan(BaseModel):
     """What a manifest holds.
 
     total: the most jobs that there will be; null if the sweeper decides that. jobs: those that could not be
@@ -113,12 +113,12 @@ class Plan(BaseModel):
     search_path: list[str] = []
     launcher: list[Annotated[str, Field(pattern=rf"^({PLAIN_LAUNCHER})$")]] = []
     study: StudySettings | None = None
-    jobs: list[Job]
+    jobs: list[SweepJob]
 
-    def by_number(self) -> dict[int, Job]:
+    def by_number(self) -> dict[int, SweepJob]:
         return {job.number: job for job in self.jobs}
 
-    def command(self, job: Job) -> SearchCommand:
+    def command(self, job: SweepJob) -> SearchCommand:
         """The command that makes a job as a single run."""
         return SearchCommand(tuple(self.options), (*self.search_path, *job.overrides))
 
@@ -130,15 +130,15 @@ class Manifest:
         self.path = path
         self.file = path / MANIFEST
 
-    def write(self, plan: Plan) -> None:
+    def write(self, plan: SweepPlan) -> None:
         text = json.dumps(plan.model_dump(), indent=1)
         files.write_atomically(self.file, text.encode() + b"\n", inside=self.path)
 
-    def read(self) -> Plan:
+    def read(self) -> SweepPlan:
         """Raises RunDirectoryError if the manifest is damaged, or a job is not inside the sweep."""
         try:
             data = files.read_bytes(self.file, files.MAX_TABLE, inside=self.path)
-            plan = Plan.model_validate(json.loads(data))
+            plan = SweepPlan.model_validate(json.loads(data))
         except ValidationError as error:
             raise self._damaged(first_problem(error)) from error
         except OSError as error:
@@ -161,7 +161,7 @@ class Manifest:
         trusted = composes or any(needs_trust(job.config) for job in plan.jobs)
         return command_line("resume", self.path, *plan.launcher, trusted=trusted)
 
-    def make_directory(self, job: Job) -> None:
+    def make_directory(self, job: SweepJob) -> None:
         """Makes a job's directory; raises UserError if a link is in its place or on the way to it."""
         path = self.path
         for name in Path(job.directory).parts:
@@ -174,13 +174,13 @@ class Manifest:
             + command_line("resume", self.path / "NUMBER")
         )
 
-    def add(self, job: Job) -> None:
+    def add(self, job: SweepJob) -> None:
         """Adds a job; it replaces a listed job of the same number."""
         with self._changing() as plan:
             jobs = plan.by_number() | {job.number: job}
             plan.jobs = [jobs[number] for number in sorted(jobs)]
 
-    def extend(self, jobs: Sequence[Job]) -> None:
+    def extend(self, jobs: Sequence[SweepJob]) -> None:
         """Adds jobs with numbers of their own. Raises RunDirectoryError if something is in their places."""
         for job in jobs:
             if (self.path / job.directory).exists():
@@ -207,7 +207,7 @@ class Manifest:
             plan.study, plan.total = study, study.n_trials
 
     @contextmanager
-    def _changing(self) -> Iterator[Plan]:
+    def _changing(self) -> Iterator[SweepPlan]:
         """Yields the plan, and writes it after the block. Other processes wait; it takes milliseconds."""
         with files.locked(self.path / ".sweep.json.lock", "sweep", wait=True):
             plan = self.read()

@@ -7,7 +7,7 @@ batch do not see each other, so the decision is the same however fast each of th
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nasmeta.run.manifest import Job, StudySettings
+from nasmeta.run.manifest import StudySettings, SweepJob
 from nasmeta.run.ranking import best_of
 from nasmeta.run.study import empty_study, imported, state_of, steps, values_of
 from nasmeta.trial import TrialResult
@@ -24,7 +24,7 @@ class Pruning:
     depends on it.
     """
 
-    def __init__(self, settings: StudySettings, jobs: Sequence[Job], number: int) -> None:
+    def __init__(self, settings: StudySettings, jobs: Sequence[SweepJob], number: int) -> None:
         self.scores: list[float | None] = []
         self._prunes = settings.pruner["name"] != "NopPruner"
         if not self._prunes:
@@ -50,7 +50,7 @@ class Pruning:
         return dict(self._study.trials[-1].system_attrs) if self._prunes else {}
 
 
-def _ended(job: Job, settings: StudySettings) -> Any:
+def _ended(job: SweepJob, settings: StudySettings) -> Any:
     """A job of an earlier batch as a pruner sees it."""
     return imported().trial.create_trial(
         state=state_of(job, settings),

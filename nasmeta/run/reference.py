@@ -6,7 +6,7 @@ It is trained in full next to the best candidates, and competes with them.
 from nasmeta import seeding
 from nasmeta.run.ranking import best_of, ranked
 from nasmeta.run.trials import Trials
-from nasmeta.run.weights import Plan
+from nasmeta.run.weights import TrialPlan
 from nasmeta.search_spaces.joint import JointSpace, TunedArchitecture
 from nasmeta.trial import TrialResult
 
@@ -55,7 +55,7 @@ def opponent(trials: Trials, candidates: list[str]) -> str:
     had = [sum(arch == space.parse(text).arch for arch, _ in searched) for text in candidates]
     budget = trials.composition.config.keys.budget
     tried = _tried(space, reference, max(budget.reference_trials, *had), trials)
-    plans = [Plan("tuning", trial, text, budget.search_iterations) for trial, text in enumerate(tried)]
+    plans = [TrialPlan("tuning", trial, text, budget.search_iterations) for trial, text in enumerate(tried)]
     results = trials.judge_all(plans) + [result for arch, result in searched if arch == reference.arch]
     best = best_of(results)
     return str(reference) if best is None else best.arch

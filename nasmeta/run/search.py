@@ -21,7 +21,7 @@ from nasmeta.run.reference import entrants
 from nasmeta.run.replay import replayed
 from nasmeta.run.state import RunState
 from nasmeta.run.trials import Trials
-from nasmeta.run.weights import Plan, tidy
+from nasmeta.run.weights import TrialPlan, tidy
 from nasmeta.runtime import files
 from nasmeta.strategies.base import Strategy
 from nasmeta.training.score import Stop
@@ -70,7 +70,7 @@ def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None = 
     """The search phase: the loop of asks and tells, from wherever the journal has left it."""
     state, weights = trials.state, trials.weights
     again = [state.asked[trial] for phase, trial in sorted(state.retries) if phase == "search"]
-    trials.judge_all([Plan.of(asked) for asked in again])
+    trials.judge_all([TrialPlan.of(asked) for asked in again])
     while True:
         if state.hopeless:
             raise RunFailed(state.hopeless)
@@ -81,7 +81,7 @@ def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None = 
             asked = trials.waiting.pop(0) if trials.waiting else _ask(strategy, trials)
             if asked is None:
                 break
-            trials.start(Plan.of(asked))
+            trials.start(TrialPlan.of(asked))
         if not trials.in_flight:
             break
         strategy.tell(trials.outcome(trials.next_result()))

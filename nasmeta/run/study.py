@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from nasmeta.errors import ConfigError, RunDirectoryError, suggest
-from nasmeta.run.manifest import Job, Manifest, StudySettings
+from nasmeta.run.manifest import Manifest, StudySettings, SweepJob
 from nasmeta.runtime.command_lines import command_line
 from nasmeta.runtime.validation import validated
 
@@ -189,7 +189,7 @@ class Study:
     def _overrides(self, params: dict[str, Any]) -> list[str]:
         return [*self.settings.fixed, *(f"{key}={params[key]}" for key in self._space)]
 
-    def _tell(self, job: Job) -> None:
+    def _tell(self, job: SweepJob) -> None:
         trial = self._asked[job.number]
         if len(self.settings.objectives) == 1:  # Optuna takes reports for one objective only
             for step, value in steps(job.scores):
@@ -224,13 +224,13 @@ def steps(scores: Sequence[float | None]) -> list[tuple[int, float]]:
     return [(step, score) for step, score in enumerate(scores) if score is not None]
 
 
-def values_of(job: Job, settings: StudySettings) -> list[float] | None:
+def values_of(job: SweepJob, settings: StudySettings) -> list[float] | None:
     """The job's objectives; None if it is not done, or lacks one."""
     known = job.status == "done" and all(name in job.numbers for name in settings.objectives)
     return [job.numbers[name] for name in settings.objectives] if known else None
 
 
-def state_of(job: Job, settings: StudySettings) -> Any:
+def state_of(job: SweepJob, settings: StudySettings) -> Any:
     states = imported().trial.TrialState
     ended = states.PRUNED if job.status == "pruned" else states.FAIL
     return ended if values_of(job, settings) is None else states.COMPLETE

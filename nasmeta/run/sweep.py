@@ -17,7 +17,7 @@ from typing import Any
 from nasmeta.errors import Interrupted, NasmetaError, Pruned, RunFailed
 from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
-from nasmeta.run.manifest import Job, Manifest, Numbers, Status
+from nasmeta.run.manifest import Manifest, Numbers, Status, SweepJob
 from nasmeta.run.pruning import Prune, Pruning
 from nasmeta.run.state import RunState
 from nasmeta.run.study import Study
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 RunJob = Callable[[Prune | None], Numbers]
 """Runs a job, which may be pruned, and returns the numbers of its best network."""
 
-Launch = Callable[[Sequence[Job], Callable[[Job], None]], None]
+Launch = Callable[[Sequence[SweepJob], Callable[[SweepJob], None]], None]
 """Runs the second argument for each of the jobs."""
 
-RunJobIn = Callable[[Job, Path, Prune | None], Numbers]
+RunJobIn = Callable[[SweepJob, Path, Prune | None], Numbers]
 """Runs a job in its directory, as RunJob does."""
 
 
-def run_job(manifest: Manifest, job: Job, run: RunJob) -> Numbers:
+def run_job(manifest: Manifest, job: SweepJob, run: RunJob) -> Numbers:
     """Runs a job, keeps its status in the manifest, and returns its numbers.
 
     An error is recorded, logged in one line, and raised again. That a job is pruned is no error.
@@ -65,7 +65,7 @@ def run_job(manifest: Manifest, job: Job, run: RunJob) -> Numbers:
     return numbers
 
 
-def one_by_one(jobs: Sequence[Job], run: Callable[[Job], None]) -> None:
+def one_by_one(jobs: Sequence[SweepJob], run: Callable[[SweepJob], None]) -> None:
     """Runs jobs one after the other in this process."""
     for job in jobs:
         run(job)
@@ -107,21 +107,25 @@ def resume(
     return any_left
 
 
-def _of_study(manifest: Manifest, study: Study, config_of: Callable[[list[str]], Any]) -> Iterator[list[Job]]:
+def _of_study(
+    manifest: Manifest, study: Study, config_of: Callable[[list[str]], Any]
+) -> Iterator[list[SweepJob]]:
     """The jobs of a study that have not ended, in the batches that it proposes."""
     for first, batch in study.batches(manifest):
-        known, jobs = manifest.read().by_number(), list[Job]()
+        known, jobs = manifest.read().by_number(), list[SweepJob]()
         for number, overrides in enumerate(batch, first):
             if number not in known:
                 config = config_of(overrides)
-                jobs.append(Job(number=number, directory=str(number), overrides=overrides, config=config))
+                jobs.append(
+                    SweepJob(number=number, directory=str(number), overrides=overrides, config=config)
+                )
             elif known[number].status not in ("done", "pruned", "failed"):
                 jobs.append(known[number])
         yield jobs
     study.log_best(manifest)
 
 
-def resume_job(manifest: Manifest, run: RunJobIn, stops: Callable[[], bool], job: Job) -> None:
+def resume_job(manifest: Manifest, run: RunJobIn, stops: Callable[[], bool], job: SweepJob) -> None:
     """Runs a job unless the sweep stops. If it fails, the manifest and the log say so.
 
     Only Interrupted is raised.

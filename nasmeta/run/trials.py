@@ -11,14 +11,14 @@ from nasmeta.executors.base import Executor
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import Constraints
 from nasmeta.run.evaluators import Evaluators
-from nasmeta.run.events import Announcer, Trained, TrialFinished, TrialStarted
+from nasmeta.run.events import Announcer, TrialFinished, TrialReading, TrialStarted
 from nasmeta.run.outputs import keep_front, save_network
 from nasmeta.run.rebuild import fingerprints, rebuild
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.records import Asked, Finished
 from nasmeta.run.state import RunState
-from nasmeta.run.weights import Plan, TrialWeights
-from nasmeta.training.meta_training import Progress
+from nasmeta.run.weights import TrialPlan, TrialWeights
+from nasmeta.training.meta_training import Reading
 from nasmeta.training.score import Stop
 from nasmeta.trial import Job, Outcome, Phase, TrialResult
 
@@ -42,7 +42,7 @@ class Trials:
             self.directory, self.state, self._run, searched=evaluators.for_search.leaves_weights
         )
         self.waiting: list[Asked] = []
-        self.in_flight: dict[tuple[Phase, int], Plan] = {}
+        self.in_flight: dict[tuple[Phase, int], TrialPlan] = {}
         self.executor: Executor = composition.config.build(
             "executor",
             run=self._run,
@@ -70,7 +70,7 @@ class Trials:
         since = 0.0 if self.state.has_searched else self.recorder.elapsed - self.state.elapsed
         return self.state.search_seconds + since
 
-    def start(self, plan: Plan) -> None:
+    def start(self, plan: TrialPlan) -> None:
         """Starts a planned training."""
         self.recorder.start()
         job, space = self.weights.job(plan), self.composition.space
@@ -79,7 +79,7 @@ class Trials:
         self.executor.submit(job)
         self.in_flight[plan.key] = plan
 
-    def judge_all(self, plans: Sequence[Plan]) -> list[TrialResult]:
+    def judge_all(self, plans: Sequence[TrialPlan]) -> list[TrialResult]:
         """The results of the planned trainings. What is known is not made again.
 
         Raises Interrupted if it is stopped before all are known.
@@ -101,7 +101,7 @@ class Trials:
         job, result = self.executor.collect()
         return self.finish(self.in_flight.pop((job.phase, job.trial)), result)
 
-    def finish(self, plan: Plan, result: TrialResult) -> TrialResult:
+    def finish(self, plan: TrialPlan, result: TrialResult) -> TrialResult:
         """Records a result.
 
         Checkpoints are written before the journal's line: a process that is killed between the two repeats
@@ -152,7 +152,7 @@ class Trials:
         return self.evaluators.evaluate(job, partial(_follow, self.recorder.announce, job), self.stop)
 
 
-def _is_known(plan: Plan, state: RunState) -> bool:
+def _is_known(plan: TrialPlan, state: RunState) -> bool:
     """Whether the training has a result. One of another architecture is from before a forced change."""
     if plan.key in state.retries:
         return False
@@ -160,6 +160,6 @@ def _is_known(plan: Plan, state: RunState) -> bool:
     return result is not None and result.arch == plan.arch
 
 
-def _follow(announce: Announcer, job: Job, progress: Progress) -> None:
-    numbers = progress.iteration, job.iterations, progress.loss, progress.accuracy, progress.of
-    announce(Trained(job.phase, job.trial, *numbers))
+def _follow(announce: Announcer, job: Job, reading: Reading) -> None:
+    numbers = reading.iteration, job.iterations, reading.loss, reading.accuracy, reading.of
+    announce(TrialReading(job.phase, job.trial, *numbers))

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialPlan:
     """A training to make: a trial of the search, one that tries settings of the reference, or a full one.
 
     start: phase and number of the trial that it continues. spans: see Training. For the others see Job.
@@ -32,7 +32,7 @@ class Plan:
     spans: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, asked: Asked) -> "Plan":
+    def of(cls, asked: Asked) -> "TrialPlan":
         """That of a trial of the search, which may start from the weights of an earlier one."""
         start: tuple[Phase, int] | None = None if asked.start is None else ("search", asked.start)
         return cls("search", asked.trial, asked.arch, asked.iterations, start=start)
@@ -62,17 +62,17 @@ class TrialWeights:
         self._directory, self._state, self._run = directory, state, run
         self._searched = searched
         """Whether trials of the search leave weights."""
-        self._plans: dict[tuple[Phase, int], Plan] = {}
+        self._plans: dict[tuple[Phase, int], TrialPlan] = {}
         self._kept: set[int] = set()
         """The search's finished trials whose files are there."""
         self._seen = 0
         """How many of the finished trials have been looked through."""
 
-    def plan(self, plans: Iterable[Plan]) -> None:
+    def plan(self, plans: Iterable[TrialPlan]) -> None:
         """Notes trainings, so that their files can be made again."""
         self._plans |= {plan.key: plan for plan in plans}
 
-    def job(self, plan: Plan) -> Job:
+    def job(self, plan: TrialPlan) -> Job:
         """The job of a planned training. The file that it starts from is made again if it is lost."""
         return Job(
             phase=plan.phase,
@@ -84,7 +84,7 @@ class TrialWeights:
             network=plan.network,
         )
 
-    def _start(self, plan: Plan) -> Path | None:
+    def _start(self, plan: TrialPlan) -> Path | None:
         """The file that a planned training starts from; None if it starts from new weights."""
         if plan.start is None or (plan.start[0] == "search" and not self._searched):
             return None
@@ -96,7 +96,7 @@ class TrialWeights:
         if not checkpoint.is_whole(path):
             log.warning("trial %d (%s) is trained again", trial, phase)
             searched = phase == "search"
-            plan = Plan.of(self._state.asked[trial]) if searched else self._plans[phase, trial]
+            plan = TrialPlan.of(self._state.asked[trial]) if searched else self._plans[phase, trial]
             self._run(self.job(plan))
             self._kept |= {trial} if searched else set()
         return path

@@ -75,7 +75,7 @@ class AStar(Strategy):
         self._open: dict[Any, None] = {}  # generated, not asked yet; in the order generated
         self._scores: dict[Any, float] = {}
         self._features: dict[Any, ridge.Features] = {}
-        self._model: ridge.Ridge | None = None
+        self._model: ridge.RidgeModel | None = None
         self._missing: dict[Any, float] = {}
 
     def _ask(self, trial: int) -> Proposal | None:

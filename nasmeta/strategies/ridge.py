@@ -19,7 +19,7 @@ PENALTIES = tuple(10.0**power for power in range(-6, 3))
 
 
 @dataclass(frozen=True)
-class Ridge:
+class RidgeModel:
     """A fitted regression. `predict` returns `intercept` plus the weighted features; unknown ones count 0."""
 
     intercept: float
@@ -29,7 +29,7 @@ class Ridge:
         return self.intercept + sum(self.weights.get(name, 0.0) * value for name, value in features.items())
 
 
-def fit(rows: Sequence[Features], targets: Sequence[float]) -> Ridge:
+def fit(rows: Sequence[Features], targets: Sequence[float]) -> RidgeModel:
     """The regression of `targets` on one or more `rows`; their mean if there is one row or all are equal."""
     places = {name: i for i, name in enumerate(dict.fromkeys(name for row in rows for name in row))}
     x = np.zeros((len(rows), len(places)))
@@ -41,12 +41,12 @@ def fit(rows: Sequence[Features], targets: Sequence[float]) -> Ridge:
     kernel = x @ x.T
     scale = float(np.trace(kernel)) / len(rows)
     if len(rows) < 2 or scale == 0:
-        return Ridge(mean, {})
+        return RidgeModel(mean, {})
     values, vectors = np.linalg.eigh(kernel)
     alphas = [_dual(values, vectors, y - mean, penalty * scale) for penalty in PENALTIES]
     best = min(alphas, key=lambda found: found[1])[0]
     weights = x.T @ best
-    return Ridge(mean - float(centre @ weights), dict(zip(places, weights.tolist(), strict=True)))
+    return RidgeModel(mean - float(centre @ weights), dict(zip(places, weights.tolist(), strict=True)))
 
 
 def _dual(values: np.ndarray, vectors: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:

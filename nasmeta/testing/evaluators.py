@@ -13,7 +13,7 @@ import torch
 
 from nasmeta.errors import Interrupted
 from nasmeta.evaluators.base import Evaluator
-from nasmeta.training.meta_training import Progress
+from nasmeta.training.meta_training import Reading
 from nasmeta.training.weights import Weights
 from nasmeta.trial import Job, TrialResult
 
@@ -31,8 +31,8 @@ def judged(
 ) -> TrialResult:
     """The result of `arch` as trial 7; `weights` is where the evaluator may leave its weights."""
 
-    def report(progress: Progress) -> None:
-        assert 0 < progress.iteration <= iterations
+    def report(reading: Reading) -> None:
+        assert 0 < reading.iteration <= iterations
 
     job = Job(phase="search", trial=7, arch=arch, iterations=iterations, weights=weights, start=start)
     return evaluator.evaluate(job, report, stop)

@@ -7,7 +7,7 @@ from typing import Any
 
 from nasmeta.config.keys import BudgetConfig
 from nasmeta.networks.network import Parameters
-from nasmeta.training.meta_training import MetaTraining, Progress
+from nasmeta.training.meta_training import MetaTraining, Reading
 from nasmeta.training.problem import Problem
 from nasmeta.training.resumable import Resumable
 from nasmeta.training.score import Score, Stop
@@ -34,7 +34,7 @@ def run_and_keep_best(
     saved: Resumable[MetaTraining],
     keep: KeepBest,
     problem: Problem,
-    report: Callable[[Progress], None],
+    report: Callable[[Reading], None],
     stop: Stop,
 ) -> None:
     """Trains to the end, or until patience runs out, and leaves the best iterate's parameters.
@@ -48,7 +48,7 @@ def run_and_keep_best(
         if best.judged < training.iteration and (training.done or training.iteration % keep.every == 0):
             saved.save()  # judging may be interrupted
             score = best.judge(training, stop)
-            report(Progress(training.iteration, score.loss, score.accuracy, of="judged"))
+            report(Reading(training.iteration, score.loss, score.accuracy, of="judged"))
             saved.extra["best"] = best.state_dict()
         idle = best.judged - best.iteration
         if training.done or (keep.patience is not None and idle >= keep.patience * keep.every):

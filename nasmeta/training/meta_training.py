@@ -36,12 +36,12 @@ BLOCK = 1024
 """Meta-iterations by which the memory for metrics grows."""
 
 
-Reading = Literal["train", "judged"]
+ReadingOf = Literal["train", "judged"]
 """What loss and accuracy are of: the training tasks, or the tasks that iterates are judged on (keep=best)."""
 
 
 @dataclass(frozen=True)
-class Progress:
+class Reading:
     """A reading of a training, at an iteration; accuracy is None for regression.
 
     Of the training tasks, loss and accuracy are means over the meta-iterations since the last `read`.
@@ -50,7 +50,7 @@ class Progress:
     iteration: int
     loss: float
     accuracy: float | None
-    of: Reading = "train"
+    of: ReadingOf = "train"
 
 
 class MetaTraining:
@@ -122,7 +122,7 @@ class MetaTraining:
         """The gradients to descend, and metrics; a parameter without a gradient stays as it is."""
         return self._meta_gradient(batch, self.iteration, self.learner.phase(self.iteration))
 
-    def read(self) -> Progress:
+    def read(self) -> Reading:
         """The mean metrics since the last `read`. Waits for the device.
 
         Raises Diverged if the loss is NaN or infinite.
@@ -132,7 +132,7 @@ class MetaTraining:
         loss = means.get("loss", math.nan)
         if not math.isfinite(loss):
             raise Diverged(f"the meta-training loss is {loss} at iteration {self.iteration}")
-        return Progress(self.iteration, loss, means.get("accuracy"))
+        return Reading(self.iteration, loss, means.get("accuracy"))
 
     def late_loss(self) -> float:
         """The mean training loss over the last LATE of the meta-iterations so far. Waits for the device.

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from nasmeta.errors import Interrupted
 from nasmeta.training import checkpoint
-from nasmeta.training.meta_training import MetaTraining, Progress
+from nasmeta.training.meta_training import MetaTraining, Reading
 from nasmeta.training.score import Stop
 
 T = TypeVar("T", bound=MetaTraining)
@@ -72,7 +72,7 @@ class Resumable(Generic[T]):
         if not self.resumed:
             self.training = make()
 
-    def run(self, iterations: int, report: Callable[[Progress], None], stop: Stop) -> None:
+    def run(self, iterations: int, report: Callable[[Reading], None], stop: Stop) -> None:
         """Trains as `advance` does, and reports now and then. Raises Diverged if the loss is not finite."""
         training, before, began = self.training, self.seconds, time.monotonic()
 

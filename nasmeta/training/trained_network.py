@@ -51,7 +51,7 @@ ONE_TASK = Execution()
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class TaskAdaptation:
     """How an architecture is found for every task: the relaxed network, and how it adapts."""
 
     relaxation: Relaxation
@@ -75,7 +75,7 @@ class TrainedNetwork:
     arch: str
     task: TaskSpec
     config: dict[str, Any]
-    adaptive: Adaptive | None
+    adaptive: TaskAdaptation | None
     parameters: dict[str, Tensor]
     statistics: dict[str, Tensor]
     preprocessing: Preprocessing | None
@@ -212,7 +212,9 @@ class _Stored(BaseModel):
     arch: Annotated[str, Field(max_length=checkpoint.MAX_ARCH)]
     task: Annotated[TaskSpec, BeforeValidator(_task)]
     config: Annotated[dict[str, Any], BeforeValidator(plain)]
-    adaptive: Annotated[Adaptive | None, BeforeValidator(TypeAdapter(Adaptive | None).validate_python)]
+    adaptive: Annotated[
+        TaskAdaptation | None, BeforeValidator(TypeAdapter(TaskAdaptation | None).validate_python)
+    ]
     parameters: dict[str, Tensor]
     statistics: dict[str, Tensor]
     preprocessing: Annotated[

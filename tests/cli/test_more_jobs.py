@@ -10,7 +10,7 @@ from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
 from nasmeta.run.grid import more_jobs
-from nasmeta.run.manifest import Job, Plan
+from nasmeta.run.manifest import SweepJob, SweepPlan
 from tests.cli.kills import outcome
 from tests.cli.runs import SHORT, jobs
 from tests.cli.test_sweeps import sweep
@@ -20,9 +20,11 @@ def config_of(overrides: list[str]) -> dict[str, Any]:
     return {"seed": 0, **dict(override.split("=", 1) for override in overrides)}
 
 
-def plan(*jobs: list[str]) -> Plan:
-    listed = [Job(number=n, directory=str(n), overrides=o, config=config_of(o)) for n, o in enumerate(jobs)]
-    return Plan(
+def plan(*jobs: list[str]) -> SweepPlan:
+    listed = [
+        SweepJob(number=n, directory=str(n), overrides=o, config=config_of(o)) for n, o in enumerate(jobs)
+    ]
+    return SweepPlan(
         sweeper="hydra._internal.core_plugins.basic_sweeper.BasicSweeper", total=len(jobs), jobs=listed
     )
 
@@ -54,7 +56,7 @@ LEARNERS = plan(["meta_learner=maml"], ["meta_learner=protonet"])
     ],
 )
 def test_the_jobs_that_a_grid_lacks(
-    swept: Plan, overrides: list[str], added: list[tuple[int, str]], others: list[str]
+    swept: SweepPlan, overrides: list[str], added: list[tuple[int, str]], others: list[str]
 ) -> None:
     found, rest = more_jobs(swept, overrides, config_of)
     assert [(job.number, " ".join(job.overrides)) for job in found] == added

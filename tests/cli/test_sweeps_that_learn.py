@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nasmeta.cli.main import main
-from nasmeta.run.manifest import Manifest, Plan, StudySettings
+from nasmeta.run.manifest import Manifest, StudySettings, SweepPlan
 from tests.cli.kills import outcome, spawn
 from tests.cli.runs import SHORT, jobs
 from tests.conftest import has_extra
@@ -165,7 +165,7 @@ def test_a_stored_sweep_composes_nothing_but_settings(
         fixed=[fixed],
         space=space,
     )
-    Manifest(tmp_path).write(Plan(sweeper="optuna", total=1, options=options, study=study, jobs=[]))
+    Manifest(tmp_path).write(SweepPlan(sweeper="optuna", total=1, options=options, study=study, jobs=[]))
     assert main(["resume", str(tmp_path)]) == 2
     err = capfd.readouterr().err
     assert len(err.splitlines()) == 1

@@ -16,7 +16,7 @@ from nasmeta.run.composition import Composition
 from nasmeta.testing import evaluators as contract
 from nasmeta.training import checkpoint
 from nasmeta.training.best_iterate import KeepBest
-from nasmeta.training.meta_training import Progress
+from nasmeta.training.meta_training import Reading
 from nasmeta.training.problem import Problem
 from nasmeta.training.score import TASKS_AT_ONCE, Score, score
 from nasmeta.trial import Criterion, Job
@@ -71,7 +71,7 @@ def test_the_best_iterate_is_that_of_a_training_without_judgements(problem: Prob
     best = max(judged, key=lambda iteration: judged[iteration][0])
     assert len(set(values)) > 1
     assert best != ITERATIONS, "the last iterate tells nothing: choose another seed"
-    readings: list[Progress] = []
+    readings: list[Reading] = []
     job = Job(phase="search", trial=7, arch=ARCH, iterations=ITERATIONS, weights=tmp_path / "w.pt")
     result = evaluator(problem).evaluate(job, readings.append, lambda: False)
     told = {reading.iteration: reading.accuracy for reading in readings if reading.of == "judged"}

@@ -12,7 +12,7 @@ from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError, Interrupted, RunFailed
 from nasmeta.evaluators.supernet.evaluator import WEIGHTS_FILE, Supernet
-from nasmeta.evaluators.supernet.sampling import Sampling
+from nasmeta.evaluators.supernet.sampling import PathSampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import leading
 from nasmeta.meta_learners.maml import Maml
@@ -46,7 +46,7 @@ def problem(space: str = "conv_small", learner: str = "protonet", device: str = 
     )
 
 
-def trained(given: Problem, sampling: Sampling = "uniform") -> SupernetTraining:
+def trained(given: Problem, sampling: PathSampling = "uniform") -> SupernetTraining:
     """Before its first iteration."""
     return SupernetTraining(given, given.optimizer, sampling, 3)
 
@@ -81,7 +81,7 @@ def test_a_step_changes_the_sampled_parts_and_nothing_else(space: str) -> None:
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "fair"])
-def test_a_restored_training_goes_on_as_if_it_had_never_stopped(sampling: Sampling) -> None:
+def test_a_restored_training_goes_on_as_if_it_had_never_stopped(sampling: PathSampling) -> None:
     whole, first, second = (trained(problem(), sampling) for _ in range(3))
     for _ in range(3):
         whole.step()

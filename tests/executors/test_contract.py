@@ -19,17 +19,17 @@ from nasmeta.errors import Interrupted, RunFailed, StorageError
 from nasmeta.executors.base import Executor, Order, Rebuild
 from nasmeta.executors.process import ProcessExecutor
 from nasmeta.executors.serial import SerialExecutor
-from nasmeta.training.meta_training import Progress
+from nasmeta.training.meta_training import Reading
 from nasmeta.trial import Job
 from tests.cli import kills
 from tests.executors import toy
 from tests.executors.toy import job
 
-READINGS: list[tuple[Job, Progress]] = []
+READINGS: list[tuple[Job, Reading]] = []
 
 
-def follow(job: Job, progress: Progress) -> None:
-    READINGS.append((job, progress))
+def follow(job: Job, reading: Reading) -> None:
+    READINGS.append((job, reading))
 
 
 def process(
@@ -60,7 +60,7 @@ def _workers_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def serial() -> Executor:
     def run(job: Job) -> Any:
-        return toy.judge(job, lambda progress: follow(job, progress), lambda: False)
+        return toy.judge(job, lambda reading: follow(job, reading), lambda: False)
 
     return SerialExecutor(run=run)
 
@@ -96,7 +96,7 @@ def test_readings_and_log_lines_arrive(executor: Executor, caplog: pytest.LogCap
     READINGS.clear()
     executor.submit(job(7, "says"))
     assert executor.collect()[1].status == "ok"
-    assert [(job.trial, reading) for job, reading in READINGS] == [(7, Progress(5, 0.5, None))]
+    assert [(job.trial, reading) for job, reading in READINGS] == [(7, Reading(5, 0.5, None))]
     said = [(r.levelno, r.getMessage()) for r in caplog.records if r.name == "nasmeta.toy"]
     assert said == [(logging.WARNING, "trial 7 is odd")]
 

@@ -13,7 +13,7 @@ import torch
 
 from nasmeta.errors import Interrupted, StorageError
 from nasmeta.executors.base import Executor, Judge
-from nasmeta.training.meta_training import Progress
+from nasmeta.training.meta_training import Reading
 from nasmeta.trial import Job, TrialResult
 
 
@@ -42,7 +42,7 @@ def judge(job: Job, report: Any, stop: Any) -> TrialResult:
         case "slow":
             time.sleep(0.3)
         case "says":
-            report(Progress(5, 0.5, None))
+            report(Reading(5, 0.5, None))
             logging.getLogger("nasmeta.toy").warning("trial %d is odd", job.trial)
             logging.getLogger("nasmeta.toy").debug("and this is for nobody")
             warnings.warn("as torch would warn", stacklevel=1)
@@ -53,7 +53,7 @@ def judge(job: Job, report: Any, stop: Any) -> TrialResult:
         case "has a bug":
             raise TypeError("no such\nthing")
         case "patient":
-            report(Progress(5, 0.5, None))
+            report(Reading(5, 0.5, None))
             with job.weights.open("a") as file:
                 file.write(f"{os.getpid()}\n")
             while not job.weights.with_name("go").exists():

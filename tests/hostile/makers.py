@@ -20,7 +20,7 @@ import torch
 
 from nasmeta.cli.main import main
 from nasmeta.run import journal
-from nasmeta.run.manifest import MANIFEST, Plan
+from nasmeta.run.manifest import MANIFEST, SweepPlan
 
 Change = Callable[[dict[str, Any]], Any]
 """Changes a configuration in place."""
@@ -70,7 +70,7 @@ def change_checkpoint(path: Path, change: Change) -> Path:
 
 
 def make_sweep(directory: Path, jobs: list[dict[str, Any]], **values: Any) -> Path:
-    """Makes the directory of a sweep with a manifest of `jobs`; `values` are its other keys (see Plan)."""
+    """Makes the directory of a sweep with a manifest of `jobs`; `values`: its other keys, as in SweepPlan."""
     directory.mkdir(parents=True, exist_ok=True)
     plan = {
         "sweeper": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
@@ -78,7 +78,7 @@ def make_sweep(directory: Path, jobs: list[dict[str, Any]], **values: Any) -> Pa
         **values,
     }
     (directory / MANIFEST).write_text(
-        json.dumps({"format": Plan.model_fields["format"].default, **plan, "jobs": jobs})
+        json.dumps({"format": SweepPlan.model_fields["format"].default, **plan, "jobs": jobs})
     )
     return directory
 

@@ -19,7 +19,7 @@ from nasmeta.reporting.figures.learning import (
 )
 from nasmeta.reporting.learning import Learning, learning_curves
 from nasmeta.run import per_task
-from nasmeta.run.events import Trained
+from nasmeta.run.events import TrialReading
 from nasmeta.run.per_task import PerTask
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.task import TaskBatch
@@ -28,8 +28,8 @@ from nasmeta.training.score import Score
 from nasmeta.trial import Phase
 
 
-def reading(phase: Phase, trial: int, iteration: int, accuracy: float | None = 0.5) -> Trained:
-    return Trained(phase, trial, iteration, 100, loss=1.0 - (accuracy or 0), accuracy=accuracy)
+def reading(phase: Phase, trial: int, iteration: int, accuracy: float | None = 0.5) -> TrialReading:
+    return TrialReading(phase, trial, iteration, 100, loss=1.0 - (accuracy or 0), accuracy=accuracy)
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from nasmeta.reporting.progress import Progress
-from nasmeta.run.events import Announcer, Event, Trained
+from nasmeta.run.events import Announcer, Event, TrialReading
 from tests.reporting.events_of_a_run import (
     run_finished,
     run_started,
@@ -87,7 +87,7 @@ def test_a_resumed_run_goes_on_counting_and_estimates_from_this_session() -> Non
 
 
 def test_readings_come_at_most_every_half_minute() -> None:
-    readings = [Trained("search", 0, i, 100, 0.5, 0.8) for i in (10, 20, 30, 40)]
+    readings = [TrialReading("search", 0, i, 100, 0.5, 0.8) for i in (10, 20, 30, 40)]
     lines = lines_of(
         run_started(), trial_started(0), readings[0], 29.0, readings[1], 1.0, readings[2], 29.9, readings[3]
     )
@@ -117,7 +117,7 @@ def test_full_trainings_are_named_and_not_counted() -> None:
 
 def test_regression_shows_losses() -> None:
     lines = lines_of(
-        run_started(), 40.0, Trained("search", 0, 1, 2, 1.5, None), trial_finished(0, None, best=True)
+        run_started(), 40.0, TrialReading("search", 0, 1, 2, 1.5, None), trial_finished(0, None, best=True)
     )
     assert lines[1] == "trial 0: iteration 1/2, train loss 1.500"
     assert "valid loss 0.250 ± 0.008, " in lines[2]
@@ -130,8 +130,8 @@ def test_full_trainings_side_by_side_have_one_bar_at_a_time() -> None:
     progress(run_started(trials=1, finished=1, resumed=True))
     progress(trial_started(0, "reference"))
     progress(trial_started(0, "final"))
-    progress(Trained("final", 0, 10, 10, 0.1, 0.97))
-    progress(Trained("reference", 0, 5, 10, 0.1, 0.97))
+    progress(TrialReading("final", 0, 10, 10, 0.1, 0.97))
+    progress(TrialReading("reference", 0, 5, 10, 0.1, 0.97))
     progress(trial_finished(0, 0.91, best=False, phase="reference"))
     progress(trial_started(1, "final"))
     progress(trial_finished(0, 0.95, best=False, phase="final"))
@@ -152,14 +152,14 @@ def test_bars_on_a_terminal() -> None:
     progress(run_started(trials=9, finished=4, resumed=True))
     progress(trial_started(4))
     progress(trial_started(5))  # a second one in flight: the bar stays with the first
-    progress(Trained("search", 4, 5, 10, 0.4, 0.882))
+    progress(TrialReading("search", 4, 5, 10, 0.4, 0.882))
     time.sleep(0.15)  # tqdm draws every 0.1 s
-    progress(Trained("search", 5, 9, 10, 0.4, 0.111))
+    progress(TrialReading("search", 5, 9, 10, 0.4, 0.111))
     progress(trial_finished(4, 0.934, best=True))
-    progress(Trained("search", 5, 9, 10, 0.4, 0.123))  # now it is the other's turn
+    progress(TrialReading("search", 5, 9, 10, 0.4, 0.123))  # now it is the other's turn
     progress(trial_failed(5, "no memory"))
     progress(trial_started(4, "final"))
-    progress(Trained("final", 4, 10, 10, 0.1, 0.97))
+    progress(TrialReading("final", 4, 10, 10, 0.1, 0.97))
     progress(trial_finished(4, 0.95, best=True, phase="final"))
     progress(trial_started(0, "reference"))
     progress(run_finished())

@@ -10,7 +10,7 @@ from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams import backend_context
 
 from nasmeta.reporting.trackers.tensorboard import TensorBoard
-from nasmeta.run.events import Event, Trained
+from nasmeta.run.events import Event, TrialReading
 from tests.reporting.events_of_a_run import (
     CONV4,
     run_finished,
@@ -47,19 +47,19 @@ def test_a_whole_run_reads_back(tmp_path: Path) -> None:
         tmp_path,
         run_started(),
         trial_started(0),
-        Trained("search", 0, 5, 10, 0.7, 0.5),
-        Trained("search", 0, 10, 10, 0.6, 0.6),
+        TrialReading("search", 0, 5, 10, 0.7, 0.5),
+        TrialReading("search", 0, 10, 10, 0.6, 0.6),
         trial_finished(0, 0.9, best=True),
         trial_started(1),
         trial_failed(1, "the loss is nan"),
         trial_started(2),
-        Trained("search", 2, 20, 20, 0.3, 0.9),
+        TrialReading("search", 2, 20, 20, 0.3, 0.9),
         trial_finished(2, 0.88, best=False),
         trial_started(0, "final", iterations=100),
-        Trained("final", 0, 50, 100, 0.2, 0.95),
+        TrialReading("final", 0, 50, 100, 0.2, 0.95),
         trial_finished(0, 0.92, best=True, phase="final", iterations=100),
         trial_started(0, "reference", iterations=100),
-        Trained("reference", 0, 100, 100, 0.4, 0.85),
+        TrialReading("reference", 0, 100, 100, 0.4, 0.85),
         trial_finished(0, 0.86, best=False, phase="reference", iterations=100),
         run_finished(),
     )
@@ -119,7 +119,7 @@ def test_regression_writes_losses_and_a_curve(tmp_path: Path) -> None:
         tmp_path,
         run_started(sine_batch()),
         trial_started(0),
-        Trained("search", 0, 10, 10, 1.5, None),
+        TrialReading("search", 0, 10, 10, 1.5, None),
         trial_finished(0, None, best=True),
         run_finished(side(valid_accuracy=None, test_accuracy=None)),
     )

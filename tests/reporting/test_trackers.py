@@ -21,7 +21,7 @@ from nasmeta.errors import UntrustedError
 from nasmeta.reporting.trackers.base import Tracker, run_name
 from nasmeta.reporting.trackers.mlflow import MLflow
 from nasmeta.reporting.trackers.wandb import WandB
-from nasmeta.run.events import Event, Trained
+from nasmeta.run.events import Event, TrialReading
 from tests.cli.runs import TINY
 from tests.conftest import has_extra
 from tests.reporting.events_of_a_run import (
@@ -38,7 +38,7 @@ Made = Callable[..., Tracker]
 FIRST = (
     run_started(began=1.5),
     trial_started(0),
-    Trained("search", 0, 5, 10, 0.7, 0.5),
+    TrialReading("search", 0, 5, 10, 0.7, 0.5),
     trial_finished(0, 0.9, best=True),
 )
 RESUMED = (

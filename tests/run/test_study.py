@@ -9,7 +9,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from nasmeta.errors import ConfigError, RunDirectoryError
-from nasmeta.run.manifest import Job, Manifest, Plan, StudySettings
+from nasmeta.run.manifest import Manifest, StudySettings, SweepJob, SweepPlan
 from nasmeta.run.pruning import Pruning
 from nasmeta.run.study import Study, searched
 from nasmeta.runtime.validation import validated
@@ -36,25 +36,25 @@ def settings(*sweeps: str, **changed: Any) -> StudySettings:
     return validated(StudySettings, values | changed, "hydra.sweeper.")
 
 
-def ended(number: int, overrides: list[str]) -> Job:
+def ended(number: int, overrides: list[str]) -> SweepJob:
     """A made-up job: its numbers depend on its overrides, and every fifth one failed."""
     rate = float(next(o for o in overrides if o.startswith("optimizer.lr=")).partition("=")[2])
     score = 1 - abs(math.log10(rate) + 2) / 4 + 0.1 * ("meta_learner=maml" in overrides)
-    job = Job(number=number, directory=str(number), overrides=overrides, config={})
+    job = SweepJob(number=number, directory=str(number), overrides=overrides, config={})
     if number % 5 == 4:
         return job.model_copy(update={"status": "failed", "reason": "made up"})
     numbers = {"score": score, "params": 1e6 * rate}
     return job.model_copy(update={"status": "done", "numbers": numbers, "scores": [score / 2, score]})
 
 
-def stored(directory: Path, study: StudySettings, jobs: Sequence[Job] = ()) -> Manifest:
+def stored(directory: Path, study: StudySettings, jobs: Sequence[SweepJob] = ()) -> Manifest:
     directory.mkdir(exist_ok=True)
     manifest = Manifest(directory)
-    manifest.write(Plan(sweeper="optuna", total=study.n_trials, study=study, jobs=list(jobs)))
+    manifest.write(SweepPlan(sweeper="optuna", total=study.n_trials, study=study, jobs=list(jobs)))
     return manifest
 
 
-def swept(manifest: Manifest, study: StudySettings) -> list[Job]:
+def swept(manifest: Manifest, study: StudySettings) -> list[SweepJob]:
     """The jobs of the sweep; those that the manifest has already are not run again."""
     for first, batch in Study(study).batches(manifest):
         known = manifest.read().by_number()
@@ -186,9 +186,9 @@ def results(*scores: float | None) -> list[TrialResult]:
     ]
 
 
-def earlier(*scores: float) -> list[Job]:
+def earlier(*scores: float) -> list[SweepJob]:
     return [
-        Job(
+        SweepJob(
             number=number,
             directory=str(number),
             overrides=[],

@@ -20,7 +20,7 @@ from nasmeta.run.journal import Journal
 from nasmeta.run.recorder import Recorder
 from nasmeta.run.replay import replayed
 from nasmeta.run.trials import Trials
-from nasmeta.run.weights import Plan
+from nasmeta.run.weights import TrialPlan
 from nasmeta.strategies.base import Strategy
 from nasmeta.trial import Cost, Job, TrialResult
 from tests.cli.runs import TINY
@@ -68,7 +68,7 @@ def ask(trials: Trials, strategy: Strategy) -> None:
     assert proposal is not None
     asked = records.Asked.of(proposal)
     trials.recorder.record(asked)
-    trials.start(Plan.of(asked))
+    trials.start(TrialPlan.of(asked))
 
 
 def test_a_trial_is_started_awaited_and_recorded(composition: Composition, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_trial_that_was_in_flight_is_started_again(composition: Composition, t
     with trials_of(composition, tmp_path) as (trials, journal, strategy):
         assert trials.waiting == [asked]
         before = len(journal.records)
-        trials.start(Plan.of(trials.waiting.pop()))
+        trials.start(TrialPlan.of(trials.waiting.pop()))
         assert trials.next_result().arch == asked.arch
         assert [line["event"] for line in journal.records[before:]] == ["resumed", "finished"]
 
@@ -128,7 +128,7 @@ def test_a_trial_that_ends_unasked_is_refused(composition: Composition, tmp_path
     with trials_of(composition, tmp_path) as (trials, _, strategy):
         ask(trials, strategy)
         result = trials.next_result()
-        trials.finish(Plan("search", 0, result.arch, result.iterations), result)
+        trials.finish(TrialPlan("search", 0, result.arch, result.iterations), result)
     with (
         pytest.raises(RunDirectoryError, match="trial 0 ends"),
         trials_of(composition, tmp_path),

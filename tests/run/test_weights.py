@@ -7,7 +7,7 @@ import torch
 
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.state import RunState
-from nasmeta.run.weights import Plan, TrialWeights, tidy
+from nasmeta.run.weights import TrialPlan, TrialWeights, tidy
 from nasmeta.training import checkpoint
 from nasmeta.trial import Job
 from tests.run.events import asked, finished
@@ -29,9 +29,9 @@ class Run:
         self.weights = TrialWeights(self.directory, self.state, self.run, searched=True)
         self.weights.plan(
             [
-                Plan("final", 0, "arch-0", 50, start=("search", 2)),
-                Plan("final", 1, "arch-0", 100, start=("final", 0)),
-                Plan("final", 2, "arch-0", 100, network=1),
+                TrialPlan("final", 0, "arch-0", 50, start=("search", 2)),
+                TrialPlan("final", 1, "arch-0", 100, start=("final", 0)),
+                TrialPlan("final", 2, "arch-0", 100, network=1),
             ]
         )
         self.directory.checkpoints.mkdir()
@@ -65,9 +65,9 @@ def test_only_what_later_trials_start_from_is_kept(run: Run) -> None:
 
 
 def test_a_trial_that_continues_another_starts_from_its_file(run: Run) -> None:
-    job = run.weights.job(Plan.of(run.state.asked[2]))
+    job = run.weights.job(TrialPlan.of(run.state.asked[2]))
     assert (job.start, job.iterations) == (run.directory.weights("search", 0), 20)
-    assert run.weights.job(Plan.of(run.state.asked[1])).start is None
+    assert run.weights.job(TrialPlan.of(run.state.asked[1])).start is None
     assert not run.jobs
 
 
@@ -106,5 +106,5 @@ def test_a_lost_full_training_is_made_again_as_it_was_planned(run: Run) -> None:
 
 def test_a_search_that_leaves_no_weights_starts_from_none(run: Run) -> None:
     weights = TrialWeights(run.directory, run.state, run.run, searched=False)
-    assert weights.job(Plan("search", 2, "arch-0", 20, start=("search", 0))).start is None
-    assert run.weights.job(Plan("search", 2, "arch-0", 20, start=("search", 0))).start is not None
+    assert weights.job(TrialPlan("search", 2, "arch-0", 20, start=("search", 0))).start is None
+    assert run.weights.job(TrialPlan("search", 2, "arch-0", 20, start=("search", 0))).start is not None

@@ -32,7 +32,7 @@ from nasmeta.config.shipped import option_of
 from nasmeta.errors import ConfigError, Diverged, RunFailed
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
 from nasmeta.evaluators.failures import FAILURES, failure, limited
-from nasmeta.evaluators.supernet.sampling import Sampling
+from nasmeta.evaluators.supernet.sampling import PathSampling
 from nasmeta.evaluators.supernet.training import SupernetTraining
 from nasmeta.evaluators.supernet.weights import Subnetwork
 from nasmeta.meta_learners.base import adopt_population
@@ -66,7 +66,7 @@ class Supernet(Evaluator):
     def __init__(
         self,
         *,
-        sampling: Sampling,
+        sampling: PathSampling,
         iterations_per_trial: Annotated[int, Field(ge=0)],
         finetune_iterations: Annotated[int, Field(ge=0)],
         criterion: Criterion,

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from nasmeta import seeding
 from nasmeta.search_spaces.decisions import Decidable
 
-Sampling = Literal["uniform", "fair"]
+PathSampling = Literal["uniform", "fair"]
 T = TypeVar("T")
 
 Paths = Iterator[list[Any]]
@@ -61,4 +61,4 @@ def fair(space: Decidable[Any], seed: int) -> Paths:
         yield [architecture() for _ in range(paths)]
 
 
-SAMPLINGS: dict[Sampling, Callable[[Decidable[Any], int], Paths]] = {"uniform": uniform, "fair": fair}
+SAMPLINGS: dict[PathSampling, Callable[[Decidable[Any], int], Paths]] = {"uniform": uniform, "fair": fair}

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from nasmeta.evaluators.supernet.sampling import SAMPLINGS, Sampling
+from nasmeta.evaluators.supernet.sampling import SAMPLINGS, PathSampling
 from nasmeta.evaluators.supernet.weights import SharedWeights, Subnetwork
 from nasmeta.meta_learners.gradients import Gradients, Mean
 from nasmeta.meta_learners.state import MetaState
@@ -40,7 +40,7 @@ class SupernetTraining(MetaTraining):
     """
 
     def __init__(
-        self, problem: Problem, optimizer: OuterOptimizer, sampling: Sampling, iterations: int
+        self, problem: Problem, optimizer: OuterOptimizer, sampling: PathSampling, iterations: int
     ) -> None:
         self.problem = problem
         self.weights = SharedWeights(problem)

@@ -11,7 +11,7 @@ from tqdm.contrib import DummyTqdmFile
 from nasmeta.reporting.numbers import duration, judged
 from nasmeta.reporting.progress.lines import finished, name, reading
 from nasmeta.reporting.progress.run_status import RunStatus
-from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.run.events import Event, RunStarted, TrialFinished, TrialReading, TrialStarted
 
 if TYPE_CHECKING:
     Bar = tqdm[NoReturn]
@@ -40,7 +40,7 @@ class Bars:
                     self._outer = self._bar("search", event.trials, event.finished, "trial", leave=True)
             case TrialStarted() if self._inner is None:
                 self._follow(event)
-            case Trained():
+            case TrialReading():
                 self._advance(event, run_status)
             case TrialFinished():
                 self._finish(event, run_status)
@@ -74,7 +74,7 @@ class Bars:
         self._shown = name(event)
         self._inner = self._bar(self._shown, event.iterations, 0, "it", leave=full)
 
-    def _advance(self, event: Trained, run_status: RunStatus) -> None:
+    def _advance(self, event: TrialReading, run_status: RunStatus) -> None:
         if self._inner is None and (event.phase, event.trial) in run_status.running:
             self._follow(run_status.running[event.phase, event.trial])
         if self._inner is not None and name(event) == self._shown:

@@ -5,7 +5,7 @@ from typing import TextIO
 
 from nasmeta.reporting.numbers import costs, duration, judged, measured, score, shorten
 from nasmeta.reporting.progress.run_status import RunStatus
-from nasmeta.run.events import Event, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.run.events import Event, RunStarted, TrialFinished, TrialReading, TrialStarted
 
 ARCH_WIDTH = 60
 REASON_WIDTH = 200
@@ -30,7 +30,7 @@ class Lines:
             case TrialStarted() if event.phase != "search":
                 arch = shorten(event.arch, ARCH_WIDTH)
                 self._print(f"{name(event)}: training {arch} for {event.iterations} iterations")
-            case Trained() if self._clock() - self._last >= SECONDS_BETWEEN_READINGS:
+            case TrialReading() if self._clock() - self._last >= SECONDS_BETWEEN_READINGS:
                 self._print(
                     f"{name(event)}: iteration {event.iteration}/{event.iterations}, {reading(event)}"
                 )
@@ -47,7 +47,7 @@ class Lines:
         self._last = self._clock()
 
 
-def name(event: TrialStarted | Trained | TrialFinished) -> str:
+def name(event: TrialStarted | TrialReading | TrialFinished) -> str:
     """The name of a training: "trial 7", "final trial 1", "reference", or "reference 1" for a further one."""
     if event.phase == "reference" and event.trial:
         return f"reference {event.trial}"
@@ -67,7 +67,7 @@ def started(event: RunStarted) -> str:
     return f"search of {event.trials} trials {where}"
 
 
-def reading(event: Trained) -> str:
+def reading(event: TrialReading) -> str:
     """What a reading says: "train loss 0.412, train accuracy 88.1 %", or "judged ..."."""
     accuracy = "" if event.accuracy is None else f", {event.of} accuracy {measured(event.accuracy, None)}"
     return f"{event.of} loss {measured(None, event.loss)}{accuracy}"

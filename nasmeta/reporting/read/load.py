@@ -13,7 +13,7 @@ from nasmeta.reporting.read.differences import Settings, differing_keys, written
 from nasmeta.run import journal, records
 from nasmeta.run.directory import NAME_ONE, RunDirectory, checked_config
 from nasmeta.run.growth import GROWING
-from nasmeta.run.manifest import MANIFEST, Job, Manifest
+from nasmeta.run.manifest import MANIFEST, Manifest, SweepJob
 from nasmeta.run.ranking import best_of
 from nasmeta.run.records import Finished, JournalEvent, Retried, Started, Tested
 from nasmeta.run.state import RunState
@@ -205,7 +205,7 @@ def _or_unreadable(path: Path) -> list[Run]:
         return [Run(path, "unreadable", {}, reason=str(error))]
 
 
-def _job(sweep: Path, job: Job, command: SearchCommand) -> Run:
+def _job(sweep: Path, job: SweepJob, command: SearchCommand) -> Run:
     """A job of a sweep. The manifest counts for what the directory does not tell, such as a failure."""
     path = sweep / job.directory
     status: Status = job.status if job.status in ("planned", "failed") else "unfinished"

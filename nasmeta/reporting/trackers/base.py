@@ -15,7 +15,7 @@ from nasmeta.config.keys import has_effect
 from nasmeta.errors import ConfigError
 from nasmeta.reporting.progress.run_status import RunStatus
 from nasmeta.reporting.read.differences import Settings, option_name
-from nasmeta.run.events import Event, RunFinished, RunStarted, Trained, TrialFinished, TrialStarted
+from nasmeta.run.events import Event, RunFinished, RunStarted, TrialFinished, TrialReading, TrialStarted
 from nasmeta.runtime.command_lines import values_of
 from nasmeta.runtime.text import printable
 from nasmeta.trial import COUNTED
@@ -111,7 +111,7 @@ class Tracker(ABC):
                 self._graphs[event.trial] = event.graph
             case TrialStarted():
                 self._draw(f"{_family(event)}/architecture", event.graph, event.arch, 0)
-            case Trained():
+            case TrialReading():
                 self._read(event)
             case TrialFinished(phase="search"):
                 self._finish_search_trial(event)
@@ -132,7 +132,7 @@ class Tracker(ABC):
         if picture is not None:
             self.image("episode/support_and_query", picture, event.finished)
 
-    def _read(self, event: Trained) -> None:
+    def _read(self, event: TrialReading) -> None:
         if event.phase == "search":
             share = (STEPS_PER_TRIAL - 1) * event.iteration // event.iterations
             step, prefix = STEPS_PER_TRIAL * event.trial + share, f"{event.of}/"
@@ -219,6 +219,6 @@ def _shown(settings: Settings) -> Settings:
     return {k: printable(v) if isinstance(v, str) else v for k, v in settings.items() if has_effect(k)}
 
 
-def _family(event: TrialStarted | Trained | TrialFinished) -> str:
+def _family(event: TrialStarted | TrialReading | TrialFinished) -> str:
     first = (event.phase, event.trial) == ("reference", 0)
     return "reference" if first else f"{event.phase}/{event.trial}"
