@@ -17,6 +17,7 @@ from nasmeta.reporting.read.load import Run
 from nasmeta.reporting.read.rows import Row, rows_of, settings_of, short_names
 from nasmeta.reporting.read.statistics import mean_of
 from nasmeta.reporting.tables.compare import comparison, mean_cells, warnings
+from nasmeta.strategies.given import Given
 from tests.reporting.stored_runs import copied, searched, summary_of
 
 MAML = {
@@ -61,6 +62,11 @@ def test_options_differ_by_their_name_and_their_keys_only_among_themselves() -> 
 @pytest.mark.parametrize("value,text", [(True, "true"), ("None", "null"), (0.1, "0.1"), ("[8]", "[8]")])
 def test_values_read_as_they_are_typed(value: Any, text: str) -> None:
     assert shown("x", {"x": value}) == ("x", text)
+
+
+def test_the_strategy_of_a_training_is_called_that() -> None:
+    found = {"strategy._target_": f"{Given.__module__}.{Given.__qualname__}"}
+    assert shown("strategy._target_", found) == ("strategy", "training")
 
 
 def test_groups_that_differ_by_seed_alone() -> None:

@@ -110,9 +110,7 @@ def heading(run: Run) -> str:
     option = {group: option_name(group, run.settings) for group in groups}
     if not option["strategy"] or not option["search_space"]:
         return run.path.resolve().name
-    # The strategy of `nasmeta train` is no option, so it has the name of its class.
-    how = "training" if option["strategy"] == "Given" else option["strategy"]
-    search = f"{how} in {option['search_space']}"
+    search = f"{option['strategy']} in {option['search_space']}"
     table = run.settings.get("evaluator.table")
     if table not in (None, "None"):
         return shorten(f"{search}: the table {table}", TITLE_WIDTH)

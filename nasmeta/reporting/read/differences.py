@@ -11,6 +11,9 @@ Settings = Mapping[str, Value]
 
 OPTION = "._target_"
 
+GIVEN = "nasmeta.strategies.given.Given"
+"""The strategy of `nasmeta train`, which is no option and searches nothing."""
+
 
 def differing_keys(settings: Sequence[Settings]) -> list[str]:
     """The keys whose values differ between runs, in the order of the configuration.
@@ -53,8 +56,11 @@ def shown(key: str, settings: Settings) -> tuple[str, str]:
 def option_name(where: str, settings: Settings) -> str:
     """The name of the option at a key, such as "meta_learner" or "strategy.inner"; "" if there is none.
 
-    An option that nasmeta does not ship has the name of its class.
+    An option that nasmeta does not ship has the name of its class, and the strategy of `nasmeta train` is
+    "training".
     """
+    if settings.get(where + OPTION) == GIVEN:
+        return "training"
     own = {key.removeprefix(f"{where}."): value for key, value in settings.items()}
     target = str(settings.get(where + OPTION, ""))
     return closest(where.partition(".")[0], own) or target.rpartition(".")[2]
