@@ -7,9 +7,9 @@ from typing import Any
 from tabulate import tabulate
 
 from nasmeta.reporting.numbers import counted, duration, human, interval, kib, measured, milliseconds, shorten
-from nasmeta.reporting.read.outcome import difference_text
 from nasmeta.reporting.read.summary_facts import is_reference, is_regression, name_of_best
 from nasmeta.reporting.tables.evaluation import calibration_line
+from nasmeta.reporting.tables.scores import difference_text
 from nasmeta.reporting.tables.verdict import verdict
 from nasmeta.runtime.command_lines import command_line, typed
 from nasmeta.runtime.text import printable

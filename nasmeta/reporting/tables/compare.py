@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from nasmeta.reporting.numbers import counted, duration, human, interval, kib, milliseconds, shorten
-from nasmeta.reporting.read.outcome import (
+from nasmeta.reporting.read.outcome import incomparable, is_accuracy
+from nasmeta.reporting.read.rows import COLUMNS, Row, Setting, settings_of
+from nasmeta.reporting.tables.scores import (
     difference_text,
     final_text,
-    incomparable,
-    is_accuracy,
     mean_difference_text,
     mean_text,
     validated,
 )
-from nasmeta.reporting.read.rows import COLUMNS, Row, Setting, settings_of
 
 VALUE_WIDTH = 32
 REASON_WIDTH = 300

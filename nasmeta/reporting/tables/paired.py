@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasmeta.reporting.numbers import probability, shorten
-from nasmeta.reporting.read.outcome import difference_text, incomparable
+from nasmeta.reporting.read.outcome import incomparable
 from nasmeta.reporting.read.rows import Row, Setting
 from nasmeta.reporting.read.statistics import Difference
+from nasmeta.reporting.tables.scores import difference_text
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.per_task import PerTask
 

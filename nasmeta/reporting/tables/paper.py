@@ -10,9 +10,10 @@ from tabulate import tabulate
 
 from nasmeta.errors import RunFailed
 from nasmeta.reporting.numbers import human
-from nasmeta.reporting.read.outcome import incomparable, mean_difference_text, mean_text
+from nasmeta.reporting.read.outcome import incomparable
 from nasmeta.reporting.read.rows import COLUMNS, Row, Setting, settings_of
 from nasmeta.reporting.read.statistics import Mean
+from nasmeta.reporting.tables.scores import mean_difference_text, mean_text
 from nasmeta.runtime.text import csv_cell
 
 Format = Literal["md", "csv", "latex"]

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from nasmeta.reporting.numbers import shorten
-from nasmeta.reporting.read.outcome import incomparable, mean_text
+from nasmeta.reporting.read.outcome import incomparable
 from nasmeta.reporting.read.rows import Setting
+from nasmeta.reporting.tables.scores import mean_text
 
 LABEL_WIDTH = 100
 
