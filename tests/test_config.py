@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.overrides import composed, overridden
-from nasmeta.config.schema import CHOSEN, GROUPS, INJECTED, flat, parse, resolve
+from nasmeta.config.schema import GROUPS, INJECTED, OPTION_GROUPS, flat, parse, resolve
 from nasmeta.config.shipped import closest, option_of
 from nasmeta.errors import ConfigError
 from nasmeta.networks.policy import BatchNormPolicy
@@ -86,7 +86,7 @@ def test_every_recipe_composes_and_fits_together(group: str, option: str) -> Non
 
 def test_every_folder_of_options_is_a_group_that_is_checked() -> None:
     folders = {path.name for path in config_directory().iterdir() if path.is_dir()}
-    assert folders - {"experiment", "target", "debug", "hydra"} == set(CHOSEN)
+    assert folders - {"experiment", "target", "debug", "hydra"} == set(OPTION_GROUPS)
 
 
 def test_the_stored_form_is_parsed_back() -> None:

@@ -10,7 +10,7 @@ from nasmeta.cli import launcher
 from nasmeta.cli.run import complete, show
 from nasmeta.cli.sweep import conclude
 from nasmeta.config.overrides import keys_of, recomposed, reconfigured
-from nasmeta.config.schema import CHOSEN, parse
+from nasmeta.config.schema import OPTION_GROUPS, parse
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run import finished, journal, records, sweep
 from nasmeta.run.composition import Composition
@@ -131,7 +131,7 @@ def _resume_run(
     if summary is not None:
         return show(summary, config, path)
     if command is not None:
-        command = command.changed(options.overrides, CHOSEN)
+        command = command.changed(options.overrides, OPTION_GROUPS)
     composition = Composition.of(config) if begun else ready(config)
     summary = complete(
         composition,

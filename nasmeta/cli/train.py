@@ -16,7 +16,7 @@ from nasmeta.cli.search import search
 from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.as_overrides import as_overrides, literal
 from nasmeta.config.overrides import composed, with_todays_keys
-from nasmeta.config.schema import CHOSEN, parse
+from nasmeta.config.schema import OPTION_GROUPS, parse
 from nasmeta.errors import CheckpointError, ConfigError
 from nasmeta.run.directory import RunDirectory, read_config
 from nasmeta.runtime.command_lines import SearchCommand, key_of
@@ -67,7 +67,7 @@ def train(arguments: list[str]) -> int:
         arch, _, settings = what.partition(AT)
         typed = {key_of(word) for word in overrides}
         overrides += [each for each in settings.split(",") if each and key_of(each) not in typed]
-    return search([*options, *stored.changed(overrides, CHOSEN).overrides, *_chosen(arch)])
+    return search([*options, *stored.changed(overrides, OPTION_GROUPS).overrides, *_chosen(arch)])
 
 
 def _recipe(overrides: list[str]) -> tuple[SearchCommand, list[str]]:

@@ -92,10 +92,10 @@ def _origin(text: str) -> str:
 def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     """Why `key` could not be set. For an unknown key, the nearest key of the chosen options is named."""
     if "No match in the defaults list" in text:
-        from nasmeta.config.schema import CHOSEN
+        from nasmeta.config.schema import OPTION_GROUPS
 
         group = key.partition("@")[0]
-        remedy = f"write `override /{group}`" if group in CHOSEN else suggest(group, CHOSEN)
+        remedy = f"write `override /{group}`" if group in OPTION_GROUPS else suggest(group, OPTION_GROUPS)
         return f"{group}: no such group{_origin(text)}; {remedy}"
     if not isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return f"{key}: {(str(cause or '') + text).splitlines()[0]}"

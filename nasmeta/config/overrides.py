@@ -15,7 +15,7 @@ from nasmeta.config import hydra_errors, hydra_setup
 from nasmeta.config.arguments_of_hydra import in_quotes, prepared
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.keys import SETTINGS, RunKeys
-from nasmeta.config.schema import CHOSEN, GROUPS, LOGGER, Config, parse, resolved
+from nasmeta.config.schema import GROUPS, LOGGER, OPTION_GROUPS, Config, parse, resolved
 from nasmeta.config.yaml_files import read_mapping, read_text
 from nasmeta.errors import ConfigError, UntrustedError
 from nasmeta.runtime.command_lines import key_of
@@ -27,7 +27,7 @@ def reconfigured(
     overrides: list[str],
     *,
     trusted: bool,
-    groups: Collection[str] = CHOSEN,
+    groups: Collection[str] = OPTION_GROUPS,
 ) -> Config:
     """A stored configuration with the overrides that the user typed, checked; raises ConfigError.
 
@@ -36,7 +36,7 @@ def reconfigured(
     """
     config = overridden(values, overrides)
     typed = {key_of(override) for override in overrides}
-    wanted = [group for group in CHOSEN if group in {*groups, *(key.split(".")[0] for key in typed)}]
+    wanted = [group for group in OPTION_GROUPS if group in {*groups, *(key.split(".")[0] for key in typed)}]
     return parse(config, trusted=trusted, typed=typed, groups=wanted)
 
 
@@ -123,7 +123,7 @@ def recomposed(overrides: list[str], options: Sequence[str], *, trusted: bool) -
         for override in OverridesParser.create().parse_overrides(overrides):
             key, value = override.key_or_group, override.value()
             plain({key: value})
-            choice = key in (*CHOSEN, *SETTINGS)
+            choice = key in (*OPTION_GROUPS, *SETTINGS)
             known = key.partition(".")[0] in (*RunKeys.model_fields, *GROUPS, *SETTINGS)
             if not known or override.package or (choice and not re.fullmatch(r"[\w-]+", str(value))):
                 raise UntrustedError(f"{override.input_line}: {_STORED}")

@@ -54,13 +54,13 @@ BASES = {
 }
 """The class that a group's `_target_` must be derived from. An optimizer's is a function that returns one."""
 
-CHOSEN = tuple(BASES)
+OPTION_GROUPS = tuple(BASES)
 """The groups of which a command chooses options."""
 
 LOGGER = "logger"
 """The group of which it may choose several: a run-wide key, with the values of each by name."""
 
-GROUPS = tuple(group for group in CHOSEN if group != LOGGER)
+GROUPS = tuple(group for group in OPTION_GROUPS if group != LOGGER)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def parse(
     *,
     trusted: bool,
     typed: Collection[str] = (),
-    groups: Collection[str] = CHOSEN,
+    groups: Collection[str] = OPTION_GROUPS,
 ) -> Config:
     """Checks a configuration; raises ConfigError, which names the key, the value and what would be right.
 

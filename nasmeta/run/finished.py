@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from nasmeta.config.schema import CHOSEN, Config, resolve
+from nasmeta.config.schema import OPTION_GROUPS, Config, resolve
 from nasmeta.errors import CheckpointError, RunDirectoryError
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import changes, in_words, is_harmless, recorded
@@ -87,4 +87,4 @@ def stored_summary(directory: RunDirectory, tested: Tested | None, *, trained: b
 def _new_run(command: SearchCommand | None, overrides: list[str]) -> str:
     if command is None or not overrides:
         return "start a new run for that"
-    return f"start a new run for that: {command.changed(overrides, CHOSEN)}"
+    return f"start a new run for that: {command.changed(overrides, OPTION_GROUPS)}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nasmeta.cli.main import main
-from nasmeta.config.schema import CHOSEN
+from nasmeta.config.schema import OPTION_GROUPS
 from tests.cli.runs import TINY, search
 
 IMAGES = [
@@ -195,7 +195,7 @@ def test_a_hostile_checkpoint_runs_no_code(tmp_path: Path, capfd: pytest.Capture
 def test_list_names_every_option(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     everything = capfd.readouterr().out
-    for group in CHOSEN:
+    for group in OPTION_GROUPS:
         assert main(["list", group]) == 0
         lines = capfd.readouterr().out.splitlines()
         assert lines

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from nasmeta.cli.main import main
-from nasmeta.config.schema import CHOSEN
+from nasmeta.config.schema import OPTION_GROUPS
 
 
 def test_help_begins_with_the_groups_and_has_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--help", "strategy=nsga2"]) == 0
     text = capsys.readouterr().out
     groups, keys = text.split("Keys of every run")
-    for group in CHOSEN:
+    for group in OPTION_GROUPS:
         assert any(line.startswith(f"  {group} ") for line in groups.splitlines()), group
     assert "*nsga2, predictor" in groups
     assert "trials: 12                # architectures to look at" in keys
