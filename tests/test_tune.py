@@ -76,6 +76,13 @@ def test_a_key_may_be_nested() -> None:
     assert nested.keys.tune == config(RATE).keys.tune
 
 
+def test_a_key_that_is_not_tuned_yet_has_to_be_added() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^tune\.optimizer\.lr: is not tuned yet; .*\+tune\.optimizer\.lr="
+    ):
+        config("tune.optimizer.lr=[0.01, 0.1]")
+
+
 def test_the_order_in_which_keys_are_typed_does_not_matter() -> None:
     one = config("tune={optimizer.lr: [0.01, 0.1], meta_learner.inner_lr: [0.01, 0.1]}")
     other = config("tune={meta_learner.inner_lr: [0.01, 0.1], optimizer.lr: [0.01, 0.1]}")

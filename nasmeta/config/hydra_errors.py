@@ -105,6 +105,10 @@ def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     known = [name for name in names if name not in ("_target_", "hydra")]
     if parent == "hydra.launcher" and not known:
         return f"{unknown}: the chosen launcher has no settings; choose one that has: {', '.join(EXTRAS)}"
+    if unknown.partition(".")[0] == "tune" and (inner := key.removeprefix("tune.")) != key:
+        return (
+            f"{key}: is not tuned yet; to add it, write +{key}=[0.01,0.1] or 'tune={{{inner}: [0.01, 0.1]}}'"
+        )
     if owners := having_key(parent, unknown.rpartition(".")[2]):
         return f"{unknown}: the chosen option has no such key; these have it: {', '.join(owners)}"
     valid = [f"{parent}.{name}" if parent else name for name in known]
