@@ -54,12 +54,14 @@ def make_new(directory: Path) -> Path:
 
 
 def refuse_run(directory: Path) -> None:
-    """Raises RunDirectoryError if the directory is a file, or holds a run, a sweep, or files of their names.
+    """Raises RunDirectoryError if a run cannot be made in `directory`, or would write over what is there.
 
+    It is, or lies in, a file, or it holds a run, a sweep, or files of their names.
     A run that was killed while Hydra still wrote its own files does not count: it has nothing to lose.
     """
-    if os.path.lexists(directory) and not directory.is_dir():
-        raise RunDirectoryError(f"{directory}: is not a directory; name another one for the run")
+    there = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise RunDirectoryError(f"{there}: is not a directory; name another one for the run")
     signs = ("config.json", "journal.jsonl", "multirun.yaml", MANIFEST)
     if any(os.path.lexists(directory / sign) for sign in signs):
         raise RunDirectoryError(

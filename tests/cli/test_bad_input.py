@@ -38,6 +38,7 @@ CASES = {
     "logger=tensorbord": r"logger=tensorbord: no such option; did you mean 'tensorboard'",
     "logger.mlflow=7": r"logger\.mlflow",
     "logger.tensorboard._target_=os.system": r"logger\.tensorboard\._target_: 'os\.system' is not a subclass",
+    "hydra.run.dir=/dev/null/run": r"/dev/null: is not a directory",
     "hydra.job.num=x": r"hydra\.job\.num: .*'x'.* Integer",
     # values
     "seed=-1": r"seed: got -1, should be greater than or equal to 0",
