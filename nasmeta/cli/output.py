@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -14,30 +15,42 @@ from nasmeta.run.manifest import MANIFEST, Manifest
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import command_line
 
+Kind = Literal["run", "sweep"]
+
 HYDRA_WRITES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 """The files that Hydra writes into the folder `.hydra`."""
 
 
-def claim(config: DictConfig, kind: str) -> None:
-    """Makes the default directory, or refuses the user's if it is in use; `kind` is "run" or "sweep".
-
-    The default directory is named by the second; if it exists, the name gets a suffix. `config` is changed
-    to the name that was found.
-    """
-    overrides = OmegaConf.select(config, "hydra.overrides.hydra") or []
+def check(config: DictConfig, kind: Kind) -> None:
+    """Raises RunDirectoryError or ConfigError if the user named a directory that cannot be the run's."""
     if not str(config.hydra[kind].dir):
         raise ConfigError(f"hydra.{kind}.dir: got '', should be a directory; `.` is the current one")
-    named = any(str(override).startswith(f"hydra.{kind}.dir=") for override in overrides)
-    directory = Path(str(config.hydra[kind].dir)).expanduser()
-    if named:
-        refuse_run(directory)
-        refuse_links(directory, kind)
-    else:
+    if _is_named(config, kind):
+        refuse_run(_directory(config, kind))
+        refuse_links(_directory(config, kind), kind)
+
+
+def claim(config: DictConfig, kind: Kind) -> None:
+    """Makes the default directory, which is named by the second; if it exists, its name gets a suffix.
+
+    `config` is changed to the name that was found. A directory that the user named is left to Hydra.
+    """
+    directory = _directory(config, kind)
+    if not _is_named(config, kind):
         directory = make_new(directory)
     with open_dict(config):
         config.hydra[kind].dir = str(directory)
         if kind == "sweep":  # its jobs are composed anew, from overrides
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={in_quotes(str(directory))}")
+
+
+def _is_named(config: DictConfig, kind: Kind) -> bool:
+    overrides = OmegaConf.select(config, "hydra.overrides.hydra") or []
+    return any(str(override).startswith(f"hydra.{kind}.dir=") for override in overrides)
+
+
+def _directory(config: DictConfig, kind: Kind) -> Path:
+    return Path(str(config.hydra[kind].dir)).expanduser()
 
 
 def make_new(directory: Path) -> Path:
@@ -76,7 +89,7 @@ def refuse_run(directory: Path) -> None:
         )
 
 
-def refuse_links(directory: Path, kind: str) -> None:
+def refuse_links(directory: Path, kind: Kind) -> None:
     """Raises UserError if there is a link in the directory through which Hydra would write elsewhere.
 
     Hydra writes a folder `.hydra` for a run and for each job. For a sweep it also writes files whose names

@@ -91,7 +91,9 @@ class BeforeRun(Callback):
 
         global _checked
         with _refused():
-            _checked = ready(parse(sweep.without_hydra(config), trusted=True))
+            checked = parse(sweep.without_hydra(config), trusted=True)
+            output.check(config, "run")
+            _checked = ready(checked)
             output.claim(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
