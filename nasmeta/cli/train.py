@@ -17,6 +17,7 @@ from nasmeta.config.arguments_of_hydra import prepared
 from nasmeta.config.as_overrides import as_overrides, literal
 from nasmeta.config.overrides import composed, with_todays_keys
 from nasmeta.config.schema import OPTION_GROUPS, parse
+from nasmeta.config.shipped import GIVEN
 from nasmeta.errors import CheckpointError, ConfigError
 from nasmeta.run.directory import RunDirectory, read_config
 from nasmeta.runtime.command_lines import SearchCommand, key_of
@@ -107,7 +108,7 @@ def _with_settings(network: TrainedNetwork, tune: Mapping[str, Any]) -> str:
 def _chosen(arch: str) -> list[str]:
     """Overrides that replace the search by one architecture."""
     return [
-        *("evaluator=scratch", "strategy=random", "strategy._target_=nasmeta.strategies.given.Given"),
+        *("evaluator=scratch", "strategy=random", f"strategy._target_={GIVEN}"),
         f"+strategy.architectures={literal([arch])}",
         "budget.final_candidates=1",
     ]

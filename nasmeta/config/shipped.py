@@ -8,6 +8,9 @@ from typing import Any
 from nasmeta.config.conf_dir import config_directory
 from nasmeta.config.yaml_files import read_mapping, read_text
 
+GIVEN = "nasmeta.strategies.given.Given"
+"""The strategy of `nasmeta train`, which is no option and searches nothing."""
+
 
 def closest(group: str, values: Mapping[str, Any]) -> str | None:
     """The name of the option of `group` that has the target of `values` and shares the most of them.

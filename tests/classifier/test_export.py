@@ -45,6 +45,15 @@ def onnx_session(path: Path) -> Any:
     return onnxruntime.InferenceSession(path)
 
 
+def exact_session(path: Path) -> Any:
+    """A session that adds int8's products exactly also on x86 without VNNI, where their sums may saturate."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(path, options)
+
+
 def untrained(*overrides: str, number: int = 0) -> FewShotClassifier:
     """The classifier of a random architecture, whose norms have seen a few images."""
     composition = Composition.of(parse(composed([*SMALL, *overrides]), trusted=False))
@@ -173,12 +182,12 @@ def test_int8_answers_nearly_as_float_does_from_a_third_of_the_bytes(tmp_path: P
     classifier.fit(pictures(8), ["b", "a", "d", "c"] * 2)
     full = write(classifier, tmp_path / "float.onnx", ONNX)
     images = Int8(None, classifier.pixels(pictures(40)), max_loss=1.0)
-    int8 = write(classifier, tmp_path / "int8.onnx", ONNX, int8=images)
+    write(classifier, tmp_path / "int8.onnx", ONNX, int8=images)
+    int8 = exact_session(tmp_path / "int8.onnx")
     pixels = classifier.pixels(pictures(20))
     right = full(pixels)[1]
-    error = np.square(int8(pixels)[1] - right).mean() / np.square(right).mean()
-    # Without VNNI a processor adds products in 16 bits, which saturate: 0.036 there, below 0.01 elsewhere.
-    assert 1e-7 < error < 0.1
+    error = np.square(int8.run(None, {"pixels": pixels.numpy()})[1] - right).mean() / np.square(right).mean()
+    assert 1e-7 < error < 1e-2
     assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * (tmp_path / "float.onnx").stat().st_size
 
 

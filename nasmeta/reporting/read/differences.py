@@ -3,16 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from nasmeta.config.keys import has_effect
-from nasmeta.config.shipped import closest
+from nasmeta.config.shipped import GIVEN, closest
 
 Value = str | int | float | bool
 Settings = Mapping[str, Value]
 """A configuration's values by their dotted keys."""
 
 OPTION = "._target_"
-
-GIVEN = "nasmeta.strategies.given.Given"
-"""The strategy of `nasmeta train`, which is no option and searches nothing."""
 
 
 def differing_keys(settings: Sequence[Settings]) -> list[str]:
