@@ -61,7 +61,7 @@ class Diverged(NasmetaError):
     """A meta-training's loss is not finite. The trial counts as failed; the search continues."""
 
 
-class Pruned(NasmetaError):
+class RunPruned(NasmetaError):
     """A sweep's study has ended a run early, which is no failure. `numbers`: those of its best network."""
 
     def __init__(self, message: str, numbers: Any) -> None:

@@ -109,6 +109,6 @@ def _chosen(arch: str) -> list[str]:
     """Overrides that replace the search by one architecture."""
     return [
         *("evaluator=scratch", "strategy=random", f"strategy._target_={GIVEN}"),
-        f"+strategy.architectures={literal([arch])}",
+        f"+strategy.architecture={literal(arch)}",
         "budget.final_candidates=1",
     ]

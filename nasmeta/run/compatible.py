@@ -97,7 +97,7 @@ def _unknown_cost(parts: Parts) -> str | None:
 TABLE: tuple[Row, ...] = (
     row(
         "history",
-        lambda p: bool(p.keys.history) and not p.strategy.learns,
+        lambda p: bool(p.keys.history) and not p.strategy.warm_starts,
         "strategy {strategy} cannot use the trials of other runs",
         "strategy=evolution, predictor or local_search, or history=[]",
     ),

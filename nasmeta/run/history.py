@@ -16,7 +16,7 @@ from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.environment import changes, in_words, is_harmless, recorded, same_data, used_alike
 from nasmeta.run.recorder import Recorder
-from nasmeta.run.records import Learned
+from nasmeta.run.records import WarmStarted
 from nasmeta.run.state import RunState
 from nasmeta.trial import TrialResult
 
@@ -36,17 +36,17 @@ COSTS = {"memory": "config.constraints.bits", "flash": "config.constraints.bits"
 """What decides a cost besides the architecture, for those of which it is true. It counts for objectives."""
 
 
-def learn(runs: Sequence[str], recorder: Recorder, objectives: Sequence[str]) -> None:
+def warm_start(runs: Sequence[str], recorder: Recorder, objectives: Sequence[str]) -> None:
     """Copies the search trials of earlier `runs`, given by their directories, into the journal.
 
     Does nothing if it has them already. Raises RunDirectoryError as `earlier_trials`, before anything is
     recorded.
     """
-    if not runs or recorder.state.learned:
+    if not runs or recorder.state.earlier:
         return
     results = earlier_trials(runs, recorder.session.now, objectives)
     numbered = [replace(result, trial=number) for number, result in enumerate(results, -len(results))]
-    recorder.record(Learned(results=numbered))
+    recorder.record(WarmStarted(results=numbered))
     log.info("history: the search begins with %d trials of %d earlier run(s)", len(numbered), len(runs))
 
 

@@ -166,10 +166,10 @@ class Retried(_Line):
     trials: dict[Phase, list[Number]]
 
 
-class Learned(_Line):
+class WarmStarted(_Line):
     """The search begins with the trials of earlier runs; they have negative numbers."""
 
-    event: Literal["learned"] = "learned"
+    event: Literal["warm_started"] = "warm_started"
     results: list[Annotated[TrialResult, BeforeValidator(_result)]]
 
 
@@ -214,7 +214,7 @@ class Tested(_Line):
 
 
 JournalEvent = (
-    Started | Learned | Asked | Finished | Retried | Measured | Uncountable | Searched | Pruned | Tested
+    Started | WarmStarted | Asked | Finished | Retried | Measured | Uncountable | Searched | Pruned | Tested
 )
 _EVENT: TypeAdapter[JournalEvent] = TypeAdapter(Annotated[JournalEvent, Field(discriminator="event")])
 

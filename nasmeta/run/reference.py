@@ -37,7 +37,7 @@ def entrants(trials: Trials, decided: list[str]) -> tuple[str, list[str]]:
 def _allowed(trials: Trials) -> list[TrialResult]:
     """The trials of earlier runs whose architectures meet the limits of this one."""
     space, feasible = trials.composition.space, trials.constraints.feasible
-    return [result for result in trials.state.learned if feasible(space.parse(result.arch))]
+    return [result for result in trials.state.earlier if feasible(space.parse(result.arch))]
 
 
 def opponent(trials: Trials, candidates: list[str]) -> str:

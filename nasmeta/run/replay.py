@@ -31,8 +31,8 @@ def replayed(trials: Trials) -> Strategy:
         )
     if not strategy.black_box:  # repeating its asks may train
         trials.recorder.start()
-    if state.learned:
-        strategy.learn([trials.outcome(result) for result in state.learned])
+    if state.earlier:
+        strategy.warm_start([trials.outcome(result) for result in state.earlier])
     trials.waiting = _repeat(strategy, trials, trials.recorder.journal)
     trials.weights.forget_unneeded(strategy.needed())
     if state.front is not None:

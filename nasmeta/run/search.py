@@ -7,12 +7,12 @@ the same calls again, and those that have finished return what the journal holds
 from contextlib import closing
 from typing import Any
 
-from nasmeta.errors import Interrupted, NothingFeasible, Pruned, RunFailed
+from nasmeta.errors import Interrupted, NothingFeasible, RunFailed, RunPruned
 from nasmeta.run import ending, outputs, records
 from nasmeta.run.composition import Composition
 from nasmeta.run.events import RunFinished
 from nasmeta.run.finals import Finals, choose, train_in_rounds
-from nasmeta.run.history import learn
+from nasmeta.run.history import warm_start
 from nasmeta.run.manifest import numbers_of
 from nasmeta.run.pruning import Prune
 from nasmeta.run.recorder import Recorder
@@ -41,8 +41,8 @@ def search(
     stop. prune: asked after each trial whether to end the run early. retry_failed: whether failed trials are
     tried again.
 
-    Returns what summary.json holds. Raises Interrupted once everything is saved if `stop` says so, Pruned if
-    `prune` does, and RunFailed if there is no result.
+    Returns what summary.json holds. Raises Interrupted once everything is saved if `stop` says so, RunPruned
+    if `prune` does, and RunFailed if there is no result.
     """
     evaluators, state, directory = composition.evaluators, recorder.state, recorder.directory
     evaluators.load()
@@ -54,7 +54,7 @@ def search(
         if retry_failed and state.failed:
             recorder.record(records.Retried(trials=state.failed))
         recorder.announce_start()
-        learn(composition.config.keys.history, recorder, composition.objectives)
+        warm_start(composition.config.keys.history, recorder, composition.objectives)
         if state.tested is None and state.ends:
             outputs.keep_earlier(directory, state.ends)
         strategy = replayed(trials)
@@ -95,12 +95,12 @@ def propose_and_judge(strategy: Strategy, trials: Trials, prune: Prune | None = 
         trials.recorder.record(Searched(elapsed=trials.recorder.elapsed))
 
 
-def _pruned(state: RunState) -> Pruned:
+def _pruned(state: RunState) -> RunPruned:
     """What ends a run that the study of its sweep prunes; there is a best trial, which it was told of."""
     best = state.best
     assert best is not None
     assert best.score is not None
-    return Pruned(
+    return RunPruned(
         f"pruned after trial {state.searched[-1].trial}, with a best score of {best.score:g}",
         numbers_of(vars(best), best.score),
     )

@@ -9,7 +9,6 @@ from nasmeta.run.records import (
     Asked,
     Finished,
     JournalEvent,
-    Learned,
     Measured,
     Pruned,
     Retried,
@@ -17,6 +16,7 @@ from nasmeta.run.records import (
     Started,
     Tested,
     Uncountable,
+    WarmStarted,
 )
 from nasmeta.trial import Phase, TrialResult
 
@@ -43,7 +43,7 @@ class RunState:
 
     objectives: the strategy's costs; with some, the run has a Pareto front.
 
-    learned: the trials of earlier runs. asked: the proposed trials by number. finished: the results by phase
+    earlier: the trials of earlier runs. asked: the proposed trials by number. finished: the results by phase
     and trial. best: the best result of the search so far; of equal ones, the first. latencies: milliseconds
     by architecture. uncountable: architectures whose cost cannot be counted. elapsed: seconds of wall time;
     search_seconds: those of the search phase. has_searched: whether that is over. pruned: whether the run was
@@ -56,7 +56,7 @@ class RunState:
     def __init__(self, objectives: tuple[str, ...] = ()) -> None:
         self.front = Front(objectives) if objectives else None
         self.starts: list[Started] = []
-        self.learned: list[TrialResult] = []
+        self.earlier: list[TrialResult] = []
         self.asked: dict[int, Asked] = {}
         self.finished: dict[tuple[Phase, int], TrialResult] = {}
         self.best: TrialResult | None = None
@@ -94,8 +94,8 @@ class RunState:
                     self.tested = None
                 if {"budget.trials", "budget.max_seconds"} & event.added.keys():
                     self.has_searched = False
-            case Learned():
-                self.learned = event.results
+            case WarmStarted():
+                self.earlier = event.results
             case Asked():
                 self.asked[event.trial] = event
             case Finished():

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nasmeta.errors import Interrupted, NasmetaError, Pruned, RunFailed
+from nasmeta.errors import Interrupted, NasmetaError, RunFailed, RunPruned
 from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
 from nasmeta.run.manifest import Manifest, Numbers, Status, SweepJob
@@ -48,7 +48,7 @@ def run_job(manifest: Manifest, job: SweepJob, run: RunJob) -> Numbers:
         numbers = run(pruning)
     except Interrupted as interrupted:
         raise Interrupted(f"job {number}: {interrupted}; the sweep: {manifest.resume_command()}") from None
-    except Pruned as pruned:
+    except RunPruned as pruned:
         status, numbers = "pruned", pruned.numbers
         log.info("job %d: %s", number, pruned)
     except Exception as error:

@@ -49,7 +49,7 @@ class AStar(Strategy):
     """
 
     has_goal = True
-    learns = False  # the order of a graph search is its own
+    warm_starts = False  # the order of a graph search is its own
     start = "initial"
 
     def __init__(

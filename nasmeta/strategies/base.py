@@ -42,7 +42,7 @@ class Strategy(ABC):
     - start: what `draw` returns first.
     - objectives: the costs, out of OBJECTIVES, that it trades against the score. The run then keeps their
       front.
-    - learns: whether it can take over what another search was told.
+    - warm_starts: whether it can take over what another search was told.
     - black_box: whether it works on every space and knows only what it is told. A strategy that trains
       networks itself is not a black box.
     - relaxation, adaptation: set if its proposals are the relaxed network whose architecture adapts to every
@@ -54,7 +54,7 @@ class Strategy(ABC):
 
     start: Start = "random"
     objectives: tuple[str, ...] = ()
-    learns = True
+    warm_starts = True
     black_box = True
     has_goal = False
     open_ended = True
@@ -67,7 +67,7 @@ class Strategy(ABC):
         self.trials, self.iterations = context.trials, context.iterations
         self._feasible = context.feasible
         self._asked = 0
-        self._learned = 0
+        self._earlier_trials = 0
         self._outstanding: dict[int, Proposal] = {}
         self._seen: dict[Any, None] = {}  # in the order of the asks
 
@@ -98,23 +98,23 @@ class Strategy(ABC):
             raise ValueError(f"trial {told.trial} was told a score of {told.score}; a failure is None")
         self._tell(told)
 
-    def learn(self, history: Sequence[Outcome]) -> None:
+    def warm_start(self, history: Sequence[Outcome]) -> None:
         """Takes over what another search was told, in that order, before the first ask.
 
         The architectures count as proposed, and their trials get negative numbers. Raises ConfigError for a
-        strategy that cannot use them (`learns` is false).
+        strategy that cannot use them (`warm_starts` is false).
         """
-        if not self.learns:
+        if not self.warm_starts:
             raise ConfigError(
                 f"strategy.inner: {option_of('strategy', self)} cannot continue another search's trials; "
                 "choose strategy@strategy.inner=evolution, predictor or local_search"
             )
-        self._learned = len(history)
+        self._earlier_trials = len(history)
         for number, told in enumerate(history, -len(history)):
             self._seen[told.arch] = None
-            self._learn(replace(told, trial=number))
+            self._tell_earlier(replace(told, trial=number))
 
-    def _learn(self, told: Outcome) -> None:
+    def _tell_earlier(self, told: Outcome) -> None:
         """Learns from a trial of another search; by default as from one of its own."""
         self._tell(told)
 
@@ -209,7 +209,7 @@ class Strategy(ABC):
         the number of trials, so a search can be given more of them later. What was learned from another
         search takes its place.
         """
-        if not self._learned:
+        if not self._earlier_trials:
             relatives = self.space.relatives() if self.start == "reference" else []
             for arch in [self.space.initial()] if self.start == "initial" else relatives:
                 if arch not in self._seen and self._feasible(arch):

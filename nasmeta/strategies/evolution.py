@@ -47,7 +47,7 @@ class RegularizedEvolution(Strategy):
 
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
-        full = trial + self._learned >= self.population_size and self.population
+        full = trial + self._earlier_trials >= self.population_size and self.population
         arch = self._child(rng) if full else self.draw(rng)
         return Proposal(trial=trial, arch=arch, iterations=self.iterations)
 

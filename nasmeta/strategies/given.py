@@ -1,4 +1,4 @@
-"""No search: the architectures that the user names are trained in full. What `nasmeta train` runs."""
+"""No search: the architecture that the user names is trained in full. What `nasmeta train` runs."""
 
 from typing import Any
 
@@ -9,28 +9,27 @@ from nasmeta.trial import Proposal
 
 
 class Given(Strategy):
-    """Proposes no trial, and has the final candidates chosen before the search.
+    """Proposes no trial: the only final candidate is chosen before the search.
 
-    architectures: their strings. Raises ArchitectureError if one is not in the search space, or cannot be
-    built for the run's tasks within its constraints.
+    architecture: its string. Raises ArchitectureError if it is not in the search space, or cannot be built
+    for the run's tasks within its constraints.
     """
 
-    learns = False
+    warm_starts = False
     open_ended = False
 
-    def __init__(self, *, context: SearchContext, architectures: list[str]) -> None:
+    def __init__(self, *, context: SearchContext, architecture: str) -> None:
         super().__init__(context)
         self.trials = 0
-        self._given = [context.space.parse(text) for text in architectures]
-        for arch in self._given:
-            context.costs(arch)  # raises if it cannot be built
-            if not context.feasible(arch):
-                raise ArchitectureError(
-                    f"{arch}: does not meet the constraints; leave them out or relax them"
-                )
+        self._arch = context.space.parse(architecture)
+        context.costs(self._arch)  # raises if it cannot be built
+        if not context.feasible(self._arch):
+            raise ArchitectureError(
+                f"{self._arch}: does not meet the constraints; leave them out or relax them"
+            )
 
     def chosen(self) -> list[Any]:
-        return self._given
+        return [self._arch]
 
     def _ask(self, trial: int) -> Proposal | None:
         return None  # never asked: there are no trials

@@ -35,7 +35,7 @@ class IterativeDeepening(Strategy):
     """
 
     has_goal = True
-    learns = False  # the order of a graph search is its own
+    warm_starts = False  # the order of a graph search is its own
     start = "initial"
 
     def __init__(

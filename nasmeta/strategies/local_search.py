@@ -65,13 +65,13 @@ class LocalSearch(Strategy):
             while better := self._better():
                 self._move(better[0])
 
-    def learn(self, history: Sequence[Outcome]) -> None:
+    def warm_start(self, history: Sequence[Outcome]) -> None:
         """Takes over the scores, and starts the first walk at the best of them."""
-        super().learn(history)
+        super().warm_start(history)
         if any(told.score is not None for told in history):
             self._move(max(self._scores, key=self._score))
 
-    def _learn(self, told: Outcome) -> None:
+    def _tell_earlier(self, told: Outcome) -> None:
         self._scores[told.arch] = told.score
 
     def _exhausted(self) -> bool:

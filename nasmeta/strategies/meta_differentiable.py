@@ -25,7 +25,7 @@ from nasmeta.trial import Outcome, Proposal
 class MetaDifferentiable(Strategy):
     """Meta-learns an adaptive architecture; the arguments are those of Relaxation and Adaptation."""
 
-    learns = False
+    warm_starts = False
     open_ended = False
     black_box = False
 

@@ -87,14 +87,14 @@ class NSGA2(Strategy):
         better = min(first, second, key=lambda member: (member.front, -member.distance))
         return better.told.arch
 
-    def learn(self, history: Sequence[Outcome]) -> None:
+    def warm_start(self, history: Sequence[Outcome]) -> None:
         """Makes the best of another search the first parents, if it had enough trials for a population."""
         self._earlier: list[Outcome] = []
-        super().learn(history)
+        super().warm_start(history)
         if len(history) >= self.size:
             self.parents = self._survivors(self._earlier)
 
-    def _learn(self, told: Outcome) -> None:
+    def _tell_earlier(self, told: Outcome) -> None:
         """Only notes the trial: `learn` takes all of them at once."""
         self._earlier.append(told)
 

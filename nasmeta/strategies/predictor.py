@@ -53,7 +53,7 @@ class Predictor(Strategy):
     def _ask(self, trial: int) -> Proposal:
         rng = self.stream(trial)
         arch = None
-        if trial + self._learned >= self.initial:
+        if trial + self._earlier_trials >= self.initial:
             pending = [proposal.arch for proposal in self._outstanding.values()]
             arch = self._sampler.propose(self._told, pending, self._seen, rng)
         if arch is None:

@@ -4,8 +4,8 @@ This is the founding idea of this project: budget.trials is divided over `rounds
 `inner`. Each round
 - searches a wider part of the space (SearchSpace.part_for_round); the last round searches all of it;
 - begins with what was learned: its strategy is told the trials of the earlier rounds before its first ask
-  (Strategy.learn), if its space contains them. A strategy that has learned more than its trials say, such as
-  the controller of reinforce, hands that on too (Strategy.adopt);
+  (Strategy.warm_start), if its space contains them. A strategy that has learned more than its trials say,
+  such as the controller of reinforce, hands that on too (Strategy.adopt);
 - inherits weights: the meta-training of a new architecture begins with those of the best trial before the
   round. Function-preserving morphisms transfer them if the space knows one (Net2Net, Chen et al. 2016,
   arXiv:1511.05641; search_spaces/*/weights.py); otherwise whatever fits by name and shape is copied.
@@ -61,7 +61,7 @@ class Recursive(Strategy):
         seed = integer(self.seed, "round", self._round)
         trials = (self.trials - self._asked) // (self.rounds - self._round + 1)
         strategy = self._make(context=replace(self._context, space=space, seed=seed, trials=trials))
-        strategy.learn(self._history_within(space))
+        strategy.warm_start(self._history_within(space))
         return strategy
 
     def _history_within(self, space: SearchSpace[Any]) -> list[Outcome]:
@@ -92,12 +92,12 @@ class Recursive(Strategy):
             return replace(proposal, trial=trial, continues=self._before + proposal.continues)
         return replace(proposal, trial=trial, inherits=self._source.trial if self._source else None)
 
-    def learn(self, history: Sequence[Outcome]) -> None:
+    def warm_start(self, history: Sequence[Outcome]) -> None:
         """Takes over trials for the first round and all later ones; there are no weights to inherit."""
-        super().learn(history)
-        self.inner.learn(self._history_within(self.inner.space))
+        super().warm_start(history)
+        self.inner.warm_start(self._history_within(self.inner.space))
 
-    def _learn(self, told: Outcome) -> None:
+    def _tell_earlier(self, told: Outcome) -> None:
         self.history.append(told)
 
     def _tell(self, told: Outcome) -> None:

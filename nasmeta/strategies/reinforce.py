@@ -89,7 +89,7 @@ class Reinforce(Strategy):
             self.controller.step(self._answers[told.arch], reward - baseline, self._entropy_weight)
         self._baseline = baseline + (1 - self._baseline_decay) * (reward - baseline)
 
-    def _learn(self, told: Outcome) -> None:
+    def _tell_earlier(self, told: Outcome) -> None:
         """Keeps the scores of another search for rewards to compare with; `adopt` takes its policy."""
         if told.score is not None:
             insort(self._scores, told.score)

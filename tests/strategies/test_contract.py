@@ -191,8 +191,8 @@ def test_it_works_with_whatever_is_feasible(
     every = [Digits(values) for values in product(range(3), repeat=2)]
     feasible = {every[i] for i in allowed}
     strategy = light(option, space=NINE, trials=12, feasible=feasible.__contains__)
-    if strategy.learns:
-        strategy.learn([earlier(n, every[i], float(n)) for n, i in enumerate(known)])
+    if strategy.warm_starts:
+        strategy.warm_start([earlier(n, every[i], float(n)) for n, i in enumerate(known)])
     if not feasible:
         with pytest.raises(NothingFeasible, match="none of the architectures tried"):
             play(strategy)
@@ -209,11 +209,11 @@ def test_what_another_search_knew_may_be_all_that_is_feasible(make: Make, option
     space = ToySpace(length=6, base=6)
     only = Digits((5, 0, 3, 1, 4, 2))
     strategy = make(space=space, trials=1, feasible=lambda arch: arch == only)
-    if not strategy.learns:
+    if not strategy.warm_starts:
         with pytest.raises(NothingFeasible, match="none of the architectures tried"):
             strategy.ask()
         return
-    strategy.learn([earlier(0, only, 0.5), earlier(1, space.initial(), 0.1)])
+    strategy.warm_start([earlier(0, only, 0.5), earlier(1, space.initial(), 0.1)])
     archs = asked(play(strategy))
     # Local search looks at nothing twice: it walks on from what it knows, and ends.
     assert set(archs) == (set() if option == "local_search" else {only})
@@ -255,12 +255,12 @@ def test_it_learns_from_another_search_before_its_first_ask(make: Make) -> None:
     other = play(make(seed=1, trials=20), failing=lambda trial: trial % 5 == 0)
     history = [entry for kind, entry in other if kind == "tell"]
     first, again = make(trials=15), make(trials=15)
-    if not first.learns:
+    if not first.warm_starts:
         with pytest.raises(ConfigError, match=r"^strategy\.inner: "):
-            first.learn(history)
+            first.warm_start(history)
         return
-    first.learn(history)
-    again.learn(history)
+    first.warm_start(history)
+    again.warm_start(history)
     mine = play(first)
     replay(again, mine)
     new = {entry.arch for kind, entry in mine if kind == "ask" and entry.continues is None}

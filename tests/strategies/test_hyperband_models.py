@@ -90,7 +90,7 @@ def test_it_begins_with_better_architectures_than_hyperband() -> None:
 
 def test_trials_of_another_search_teach_its_models(recorded: None) -> None:
     strategy = made("model_hyperband", "strategy.model_trials=3", "strategy.random_share=0")
-    strategy.learn([told(proposal(trial, 5), 0.5) for trial in range(3)])
+    strategy.warm_start([told(proposal(trial, 5), 0.5) for trial in range(3)])
     first = strategy.ask()
     assert first is not None
     assert first.arch == FIRST

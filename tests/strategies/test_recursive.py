@@ -75,7 +75,7 @@ def test_the_first_round_learns_the_trials_of_its_part_of_the_space() -> None:
     Spy.made.clear()
     strategy = recursive(3, Spy, trials=14)
     given = [Digits((0, 1, 0, 1)), Digits((5, 0, 0, 0)), Digits((1, 1, 1, 1))]
-    strategy.learn(
+    strategy.warm_start(
         [Outcome(trial=n, arch=arch, score=0.5, iterations=5, costs={}) for n, arch in enumerate(given)]
     )
     assert [told.arch for told in Spy.made[0].told] == [given[0], given[2]]

@@ -63,7 +63,7 @@ def test_what_it_begins_with_does_not_depend_on_how_many_trials_there_are(option
 def test_what_was_learned_takes_the_place_of_the_relatives() -> None:
     strategy = made("local_search", space=SPACE, trials=9)
     known = [Digits((3, 2, 1, 0)), Digits((1, 2, 3, 3)), Digits((0, 0, 0, 0))]
-    strategy.learn(
+    strategy.warm_start(
         [told(Proposal(trial=i, arch=a, iterations=5), distance_score(a)) for i, a in enumerate(known)]
     )
     archs = asked(play(strategy))

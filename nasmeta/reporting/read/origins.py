@@ -20,11 +20,11 @@ def growth(run: Run) -> str:
 
 def warm_start(run: Run) -> str:
     """What the trials of earlier runs brought: their best, and whose network was chosen; "" without any."""
-    learned = run.state.learned
-    best = best_of(learned)
-    if not learned:
+    earlier = run.state.earlier
+    best = best_of(earlier)
+    if not earlier:
         return ""
-    text = f"{counted(len(learned), 'trial')} of {', '.join(map(str, run.config.get('history') or ['?']))}"
+    text = f"{counted(len(earlier), 'trial')} of {', '.join(map(str, run.config.get('history') or ['?']))}"
     text += f", the best: {judged(best)}" if best else ", all failed"
     if run.best:
         text += f"; the best of this run's own: {judged(run.best)}"

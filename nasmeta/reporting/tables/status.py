@@ -75,7 +75,7 @@ def _full(run: Run) -> str:
 
 def _time(run: Run) -> str:
     ended = run.state.finished
-    searched = run.state.has_searched or "strategy.architectures" in run.settings  # the network was given
+    searched = run.state.has_searched or "strategy.architecture" in run.settings  # the network was given
     trials = 0 if searched else max(int(run.settings["budget.trials"]) - len(run.trials), 0)
     left = seconds_left(run.settings, list(ended.values()), trials=trials, ended=ended)
     rest = "" if left is None else f", about {duration(left)} left with full trainings and test"

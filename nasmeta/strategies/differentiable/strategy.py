@@ -51,7 +51,7 @@ class Differentiable(Strategy):
     Raises ConfigError if the space has no such relaxed network.
     """
 
-    learns = False
+    warm_starts = False
     open_ended = False
     black_box = False
 

@@ -128,7 +128,7 @@ class Hyperband(Strategy):
         bracket.tell(rung, told)
         self._models.tell(told)
 
-    def _learn(self, told: Outcome) -> None:
+    def _tell_earlier(self, told: Outcome) -> None:
         """Lets the models know; only its own trials can be promoted."""
         self._models.tell(told)
 
