@@ -125,6 +125,7 @@ def test_a_sweep_over_seeds(flag_first: bool, searched: Path, tmp_path: Path) ->
         ("outputs/nothing-here", SETTINGS, "outputs/nothing-here"),
         (ARCH, ["device=cpu"], ARCH.split("_")[0]),  # the default space is another one
         (ARCH, [*SETTINGS, "optimizer.lr=0"], "optimizer.lr"),
+        (ARCH, [*SETTINGS, "strategy=evolution"], "strategy: a training searches nothing"),
     ],
 )
 @pytest.mark.parametrize("sweep", [False, True])
