@@ -13,6 +13,9 @@ from nasmeta.trial import Limits
 SETTINGS = ("experiment", "target", "debug")
 """The groups whose options set keys of others. A configuration that is composed has only those values."""
 
+EXECUTION = ("task_parallel", "task_chunk", "compile", "cuda_graphs", "kernels")
+"""Keys that say how numbers are computed, but not which."""
+
 WITHOUT_EFFECT = ("progress", "logger", "save_seconds", "on_failure", "dataset.cache")
 """Keys on which no result depends, with all keys below them."""
 

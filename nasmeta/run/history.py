@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nasmeta.config.keys import is_below
+from nasmeta.config.keys import EXECUTION, is_below
 from nasmeta.errors import RunDirectoryError
 from nasmeta.run import journal
 from nasmeta.run.directory import RunDirectory
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 MAY_DIFFER = (
     *("config.seed", "config.strategy", "config.history", "config.constraints", "config.budget"),
-    *("config.task_parallel", "config.task_chunk", "config.compile", "config.cuda_graphs", "config.kernels"),
+    *(f"config.{key}" for key in EXECUTION),
     *("versions", "device", "execution"),
 )
 """Names that may differ between two runs whose scores compare, with all names below them."""

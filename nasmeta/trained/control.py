@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nasmeta import seeding
-from nasmeta.config.keys import BudgetConfig, ConstraintsConfig
+from nasmeta.config.keys import EXECUTION, BudgetConfig, ConstraintsConfig
 from nasmeta.config.schema import Config
 from nasmeta.datasets import contents
 from nasmeta.errors import RunFailed
@@ -48,9 +48,8 @@ WIDTHS = range(4, 129)
 LOOKED_AT = 20
 """Number of test tasks whose architectures are counted, at most."""
 
-
-EXECUTION = ("device", "precision", "task_parallel", "task_chunk", "compile", "cuda_graphs", "kernels")
-"""Keys that say how numbers are computed, but not which; overrides of them also apply to the trainings."""
+ALSO_TRAINED_WITH = ("device", "precision", *EXECUTION)
+"""Keys whose overrides apply to the trainings, besides the test."""
 
 DECISIVE = (
     *("seed", "task", "batch_norm", "augment", "meta_learner", "optimizer", "search_space", "constraints"),
@@ -94,14 +93,14 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
 
     The networks are trained like the checkpoint, on its data and by its configuration. Trainings are kept in
     `control/` next to the checkpoint, and are resumed if they are found there, under a name that has a digest
-    of both. Overrides apply to the test only, except for those of EXECUTION.
+    of both. Overrides apply to the test only, except for those of ALSO_TRAINED_WITH.
 
     Returns `rows` (see Row), `tasks` (their number), and `architectures`: for an adaptive checkpoint, how
     many of the first test tasks took each architecture. Raises DataError if the training data is not at hand.
     """
     test = MetaTest.of(path, overrides, trusted=trusted)
     stored, state = test.stored, test.state
-    own_config = configured(stored, [o for o in overrides if key_of(o) in EXECUTION])
+    own_config = configured(stored, [o for o in overrides if key_of(o) in ALSO_TRAINED_WITH])
     as_trained = stored.changed(own_config)
     keys = own_config.keys
     problem = Problem.of(
