@@ -195,7 +195,7 @@ def test_searched_and_killed_it_goes_on(run: Callable[..., None], tmp_path: Path
     for row, name in zip(rows, names, strict=True):
         summary = json.loads((first.with_name(f"{name}-0") / "summary.json").read_text())
         assert float(row[3]) == pytest.approx(100 * summary["best"]["test_accuracy"], abs=0.01)
-    assert {row[6] for row in rows} == {"4"}, "2 trials of 2 meta-iterations each"
+    assert {row[7] for row in rows} == {"4"}, "2 trials of 2 meta-iterations each"
     first_of_pair, *_ = table(page, 1)
     assert first_of_pair[2] == "searched - reference"
     assert float(first_of_pair[3]) == pytest.approx(float(rows[0][3]) - float(rows[2][3]), abs=0.02)
@@ -221,6 +221,8 @@ def test_what_is_done_is_not_run_again(
         ("searched", ["task.shot"], "task.shot: neither an option's value nor KEY=VALUE"),
         ("searched", ["seed=3"], "seed: the experiment sets it; use --seeds"),
         ("learners", ["task.way=3"], "task.way: the experiment sets it; use --learners and --tasks"),
+        ("searched", ["meta_learner=ridge"], "meta_learner: the experiment sets it; use --learners"),
+        ("levers", ["dataset=strokes"], "dataset: the experiment sets it; use --datasets"),
     ],
 )
 def test_words_that_would_do_nothing_are_refused(
@@ -237,8 +239,19 @@ def test_words_that_would_do_nothing_are_refused(
     assert said in capsys.readouterr().err
 
 
+def test_two_folders_of_one_name_are_refused(common: ModuleType, tmp_path: Path) -> None:
+    folders = [tmp_path / place / "pictures" for place in "ab"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    options = common.Options("levers", True, None, list(map(str, folders)), [], Path(), Path(), 1, [], [])
+    with pytest.raises(DataError, match="another one is called pictures"):
+        options.data_sets()
+
+
 def test_a_contender_is_what_its_row_says_whatever_was_typed(common: ModuleType) -> None:
-    options = common.Options("searched", True, None, [], [], Path(), Path(), 1, ["strategy=reinforce"], [])
+    typed = ["strategy=reinforce", "strategy.population_size=3", "seed=1"]
+    options = common.Options("searched", True, None, [], [], Path(), Path(), 1, typed, [])
+    assert options.without("strategy").overrides == ["seed=1"]
     made = options.search("random", ["strategy=evolution"], seed=0, fixed=["strategy=random"])
     assert common.composed(list(made.command[1:])).strategy._target_.endswith("RandomSearch")
 
@@ -361,6 +374,30 @@ def test_other_settings_are_refused(runs: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(RunDirectoryError, match="other settings"):
         made.make(1)
+
+
+def test_what_other_settings_left_beside_a_run_that_is_gone_goes_too(
+    runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs.Run, "_run", lambda self, words, threads: b'{"seed": 1}')
+    for name, command in (("run.json", ["search", "seed=0"]), ("run.evaluated.json", {}), ("other.json", {})):
+        (tmp_path / name).write_text(json.dumps({"command": command}))
+    made = runs.Run(("search", "seed=1"), tmp_path / "run").make(1)
+    assert made.evaluated(threads=1) == {"seed": 1}
+    assert (tmp_path / "other.json").exists()
+
+
+def test_a_run_that_was_killed_before_its_journal_is_resumed(
+    runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(runs.Run, "_run", lambda self, words, threads: asked.append(words[0]))
+    (tmp_path / "run.json").write_text(json.dumps({"command": ["search"]}))
+    (tmp_path / "run").mkdir()
+    for name in ("config.json", "run.lock"):
+        (tmp_path / "run" / name).touch()
+    runs.Run(("search",), tmp_path / "run").make(1)
+    assert asked == ["resume"]
 
 
 def test_settings_that_made_nothing_may_be_corrected(runs: ModuleType, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tabulate import tabulate
 from nasmeta import seeding
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
+from nasmeta.errors import Diverged
 from nasmeta.networks.cost import measure_cost
 from nasmeta.run.composition import Composition
 from nasmeta.runtime.allocator import keep_pages
@@ -65,14 +66,17 @@ def describe(costs: list[Cost]) -> None:
 
 
 def judge(composition: Composition, archs: list[Any], iterations: int) -> None:
-    """Trains each architecture, and prints its validation accuracy and the median of all."""
+    """Trains each architecture. Prints its validation accuracy, 0 if it diverges, and the median of all."""
     problem, accuracies = composition.problem, []
     for arch in archs:
         training = problem.training(arch, iterations)
-        while not training.done:
-            training.step()
-        training.finish()
-        accuracies.append(problem.judge(training.state, lambda: False).accuracy or 0.0)
+        try:
+            while not training.done:
+                training.step()
+            training.finish()
+            accuracies.append(problem.judge(training.state, lambda: False).accuracy or 0.0)
+        except Diverged:
+            accuracies.append(0.0)
         print(f"  {100 * accuracies[-1]:.1f} %  {arch}", flush=True)
     print(f"  {100 * statistics.median(accuracies):.1f} % median")
 

@@ -4,7 +4,7 @@
     scripts/setup datasets
     scripts/datasets/icons.py --out icons       # 25 MB of downloads by npm, two minutes
 
-Writes OUT/THING/SET.png, 48x48 pixels, black on white: 329 classes with 16 to 71 images. An icon's name says
+Writes OUT/THING/SET.png, 48x48 pixels, black on white: 329 classes with 16 to 70 images. An icon's name says
 what it shows; icons.yaml has the words of style that are taken off, and which names mean the same. Sets that
 descend from another one, and brands, are left out.
 """

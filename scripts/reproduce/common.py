@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -105,7 +105,7 @@ class Options:
         parser = argparse.ArgumentParser(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        parser.add_argument("--quick", action="store_true", help="at most 20 minutes a run on two CPU cores")
+        parser.add_argument("--quick", action="store_true", help="for a CPU: 3 to 30 minutes a run on a core")
         parser.add_argument("--data", type=Path, help="folder of Omniglot's archives, icons, glyphs, emoji")
         parser.add_argument("--datasets", nargs="+", default=list(datasets), help="or folders of your images")
         parser.add_argument("--seeds", nargs="+", type=int, help="0 to 4, with --quick 0 to 2")
@@ -119,7 +119,7 @@ class Options:
         given = parser.parse_args([word for word in sys.argv[1:] if word not in overrides])
         for word in given.overrides:
             parser.error(f"{word}: neither an option's value nor KEY=VALUE")
-        for key, instead in {"seed": "--seeds", **(fixed or {})}.items():
+        for key, instead in {"seed": "--seeds", "dataset": "--datasets", **(fixed or {})}.items():
             if any(key_of(word) == key for word in overrides):
                 parser.error(f"{key}: the experiment sets it; use {instead}")
         whole = f"{name}-{'quick' if given.quick else 'full'}"
@@ -139,7 +139,21 @@ class Options:
         )
 
     def data_sets(self) -> list[Data]:
-        return [Data.of(word, self.data) for word in self.datasets]
+        """Raises DataError if one cannot be found, or if two have the same name."""
+        found: dict[str, Data] = {}
+        for word in self.datasets:
+            data = Data.of(word, self.data)
+            if data.name in found:
+                raise DataError(
+                    f"--datasets: {word}: another one is called {data.name}; rename one of the two"
+                )
+            found[data.name] = data
+        return list(found.values())
+
+    def without(self, group: str) -> "Options":
+        """The options without the typed settings of a group."""
+        left = [word for word in self.overrides if key_of(word).partition(".")[0] != group]
+        return replace(self, overrides=left)
 
     def units(self, unit: Callable[..., T], *choices: str) -> list[Callable[[], T]]:
         """Calls of `unit` for every data set, every value of the `choices`, and every seed, in this order."""

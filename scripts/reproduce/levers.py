@@ -23,7 +23,7 @@ DATASETS = ("omniglot-small",)
 
 TEXT = """
 A search by ProtoNet, {task}, and the same search with one lever left out: what it found is tested on
-the same tasks. A difference below zero is what the lever adds.
+the same tasks. A negative difference means that the lever helps, by so many points.
 """
 
 
@@ -37,7 +37,8 @@ class Search:
 
 
 def main() -> int:
-    options = Options.parsed("levers", __doc__, DATASETS, levers=LEVERS)
+    fixed = {"meta_learner": "searched.py for other learners"}
+    options = Options.parsed("levers", __doc__, DATASETS, fixed, levers=LEVERS)
     levers = dict.fromkeys([WHOLE, *options.chosen["levers"]])
     units = [
         partial(search, options, data, lever, seed)
@@ -61,9 +62,7 @@ def search(options: Options, data: Data, lever: str, seed: int) -> Search:
 
 def write(options: Options, searches: Sequence[Search]) -> None:
     rows = []
-    for data, lever in sorted(
-        {(s.data, s.lever) for s in searches}, key=lambda key: (key[0], key[1] != WHOLE)
-    ):
+    for data, lever in dict.fromkeys((each.data, each.lever) for each in searches):
         own = {s.run.summary["seed"]: s.run for s in searches if (s.data, s.lever) == (data, lever)}
         whole = {s.run.summary["seed"]: s.run for s in searches if (s.data, s.lever) == (data, WHOLE)}
         both = sorted(own.keys() & whole.keys())

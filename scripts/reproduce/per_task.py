@@ -52,7 +52,8 @@ class Outcome:
 
 
 def main() -> int:
-    options = Options.parsed("per_task", __doc__, DATASETS, recipes=RECIPES, variants=list(VARIANTS))
+    fixed = dict.fromkeys(("experiment", "meta_learner", "strategy"), "--recipes")
+    options = Options.parsed("per_task", __doc__, DATASETS, fixed, recipes=RECIPES, variants=list(VARIANTS))
     units = options.units(outcome, "recipes", "variants")
     return in_parallel(units, options.jobs, partial(write, options))
 

@@ -4,6 +4,7 @@ A run that is done is read, one that was interrupted is resumed, the others are 
 killed at any time and started again.
 """
 
+import glob
 import json
 import os
 import platform
@@ -73,6 +74,8 @@ class Run:
             raise RunDirectoryError(f"{self.directory}: was made by other settings; name another --out")
         if not known:
             self.directory.parent.mkdir(parents=True, exist_ok=True)
+            for stale in self.directory.parent.glob(f"{glob.escape(self.directory.name)}.*"):
+                stale.unlink()  # what was computed from a run with other settings
             facts = json.dumps({"command": self.command, "day": time.strftime("%Y-%m-%d"), **hardware()})
             files.write_atomically(self._made, facts.encode())
         lock = self.directory / "run.lock"
@@ -80,7 +83,7 @@ class Run:
             with files.locked(lock, "run", wait=True):  # a process of a killed script may still work
                 pass
         if not (self.directory / "summary.json").exists():
-            begun = (self.directory / "journal.jsonl").exists()
+            begun = any((self.directory / name).exists() for name in ("config.json", "journal.jsonl"))
             place = f"hydra.run.dir={self.directory}"
             try:
                 self._run(["resume", str(self.directory)] if begun else [*self.command, place], threads)

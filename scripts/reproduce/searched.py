@@ -20,12 +20,14 @@ from runs import Run, command, in_parallel
 
 CONTENDERS = ("searched", "random", "reference")
 DATASETS = ("omniglot-small", "icons", "glyphs", "emoji")
+CHOSEN = {"searched": "found", "reference": "untuned"}
 
 TEXT = """
 Three contenders learn the same tasks, {task}. *searched*: what the search found, with at most the
 parameters and FLOPs of the reference. *random*: what random search of the same space found, for as many
 meta-iterations. *reference*: 4-conv-64, whose settings the same strategy tuned for as long. Each run trains
-its finalists in full and chooses one by validation. All are tested on the same tasks.
+its finalists and 4-conv-64, with its default settings, in full, and chooses one by validation: *chosen* says
+whether it was found or is this untuned 4-conv-64. All are tested on the same tasks.
 """
 
 
@@ -39,7 +41,8 @@ class Match:
 
 
 def main() -> int:
-    options = Options.parsed("searched", __doc__, DATASETS, learners=("protonet", "maml"))
+    fixed = {"meta_learner": "--learners"}
+    options = Options.parsed("searched", __doc__, DATASETS, fixed, learners=("protonet", "maml"))
     units = options.units(match, "learners")
     return in_parallel(units, options.jobs, partial(write, options))
 
@@ -51,14 +54,14 @@ def match(options: Options, data: Data, learner: str, seed: int) -> Match:
     shared += within(reference_of([*shared, *options.overrides])[1])
     strategy = [*has["searched"], *has[f"searched-{learner}-{form}"]]
 
-    def run(contender: str, overrides: Sequence[str], *fixed: str) -> Run:
+    def run(options: Options, contender: str, overrides: Sequence[str], *fixed: str) -> Run:
         where = f"{data.name}/{learner}/{contender}"
         return options.search(where, overrides, seed=seed, fixed=fixed).make(options.threads)
 
-    searched = run("searched", [*shared, *strategy])
+    searched = run(options, "searched", [*shared, *strategy])
     as_many = f"budget.trials={random_trials(searched)}"
-    random = run("random", shared, *has["random"], as_many)
-    reference = run("reference", [*shared, *strategy], *has["reference"], as_many)
+    random = run(options.without("strategy"), "random", shared, *has["random"], as_many)
+    reference = run(options, "reference", [*shared, *strategy], *has["reference"], as_many)
     return Match(data.name, learner, {"searched": searched, "random": random, "reference": reference})
 
 
@@ -77,11 +80,12 @@ def write(options: Options, matches: Sequence[Match]) -> None:
         for name in CONTENDERS:
             params = ", ".join(f"{runs[name].summary['best']['params'] / 1000:.1f} K" for runs in own)
             spent = ", ".join(f"{runs[name].iterations():,}" for runs in own)
-            rows.append([data, learner, name, *page.accuracy(tasks[name]), params, spent])
+            chosen = ", ".join(CHOSEN[runs[name].summary["chosen"]] for runs in own)
+            rows.append([data, learner, name, *page.accuracy(tasks[name]), chosen, params, spent])
         for one, other in (("searched", "reference"), ("searched", "random"), ("random", "reference")):
             cells = page.compared(tasks[one], tasks[other])
             differences.append([data, learner, f"{one} - {other}", *cells])
-    headers = ["data", "learner", "network", *page.ACCURACY, "parameters", "iterations of the search"]
+    headers = ["data", "learner", "network", *page.ACCURACY, "chosen", "parameters", "search iterations"]
     compared = ["data", "learner", "compared", *page.COMPARED]
     tables = [page.table(headers, rows), page.table(compared, differences), page.HOW_COMPARED]
     runs = [run for each in matches for run in each.runs.values()]

@@ -56,7 +56,10 @@ class Network:
 
 
 def main() -> int:
-    options = Options.parsed("small_devices", __doc__, DATASETS, networks=NETWORKS, formats=tuple(FORMATS))
+    fixed = {"meta_learner": "searched.py for other learners"}
+    options = Options.parsed(
+        "small_devices", __doc__, DATASETS, fixed, networks=NETWORKS, formats=tuple(FORMATS)
+    )
     for name in options.chosen["formats"]:
         FORMATS[name].check_installed()
     units = options.units(network, "networks")
