@@ -128,6 +128,17 @@ def test_a_search_that_can_propose_nothing_is_refused_before_it_has_a_directory(
     assert re.search(named, line)
 
 
+@pytest.mark.parametrize("strategy", ["evolution", "local_search"])
+def test_a_run_says_why_no_latency_is_low_enough(
+    strategy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "FEASIBLE_DRAWS", 5)
+    monkeypatch.setattr("nasmeta.run.constraints.measure_latency", lambda *_: 3.0)
+    limits = [f"strategy={strategy}", "constraints.max_latency_ms=1", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(["search", *SMALL, *limits]) == 1
+    assert "constraints.max_latency_ms=1, the least is 3" in capsys.readouterr().err
+
+
 def test_a_table_of_few_rows_says_how_many_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write_benchmark(tmp_path / "t.csv", [(cell, 80.0 + i, 90.0) for i, cell in enumerate(CELLS[:1])])
     run = tmp_path / "run"
@@ -137,3 +148,8 @@ def test_a_table_of_few_rows_says_how_many_it_has(tmp_path: Path, capsys: pytest
     line = capsys.readouterr().err
     assert "evaluator.table has 1 " in line
     assert "constraints." not in line
+
+
+def test_networks_that_tasks_take_themselves_have_no_limits() -> None:
+    with pytest.raises(ConfigError, match=r"constraints\.max_params: with strategy meta_differentiable"):
+        composition("experiment=tnas_quick", "dataset=strokes", "constraints.max_params=10")

@@ -249,9 +249,9 @@ def test_two_folders_of_one_name_are_refused(common: ModuleType, tmp_path: Path)
 
 
 def test_a_contender_is_what_its_row_says_whatever_was_typed(common: ModuleType) -> None:
-    typed = ["strategy=reinforce", "strategy.population_size=3", "seed=1"]
+    typed = ["strategy=reinforce", "task.way=3"]
     options = common.Options("searched", True, None, [], [], Path(), Path(), 1, typed, [])
-    assert options.without("strategy").overrides == ["seed=1"]
+    assert options.without("strategy").overrides == ["task.way=3"]
     made = options.search("random", ["strategy=evolution"], seed=0, fixed=["strategy=random"])
     assert common.composed(list(made.command[1:])).strategy._target_.endswith("RandomSearch")
 

@@ -217,3 +217,11 @@ def test_under_limits_the_reference_is_scaled_to_meet_them(tmp_path: Path) -> No
     (full,) = events(tmp_path, "reference")
     assert full["params"] <= 500
     assert full["arch"] != str(free)
+
+
+def test_whole_numbers_are_choices_of_a_rate() -> None:
+    """Also if the configured value is one of them, and when the network is trained again."""
+    (setting,) = tuned(config("tune={optimizer.weight_decay: [0, 1]}"))
+    assert setting.levels == (0.0, 1.0)
+    assert [str(level) for level in setting.levels] == ["0.0", "1.0"]
+    assert setting.parse(str(setting.default)) == 0.0

@@ -145,7 +145,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-loss",
-        type=float,
+        type=_at_least(0),
         metavar="POINTS",
         help="accuracy that int8 may lose on meta-test tasks, in points (default 1)",
     )
@@ -161,8 +161,10 @@ def _export(parser: argparse.ArgumentParser) -> None:
 def _bench(parser: argparse.ArgumentParser) -> None:
     _add_overrides(parser, "as for search")
     parser.add_argument("--arch", metavar="ARCH", help="this network instead of the reference")
-    parser.add_argument("--seconds", type=float, default=5.0, help="seconds a row takes at least (default 5)")
-    parser.add_argument("--repeats", type=int, default=5, help="repeats of a row at least (default 5)")
+    parser.add_argument(
+        "--seconds", type=_at_least(0), default=5.0, help="seconds a row takes at least (default 5)"
+    )
+    parser.add_argument("--repeats", type=_count, default=5, help="repeats of a row at least (default 5)")
     _add_json(parser, "print one JSON object a row")
 
 
@@ -176,7 +178,7 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=_file, metavar="FILE", help="default: DIR/report.html")
     parser.add_argument(
         "--watch",
-        type=_seconds,
+        type=_at_least(1),
         nargs="?",
         const=10.0,
         metavar="SECONDS",
@@ -259,12 +261,23 @@ def _label(text: str) -> str:
     return text
 
 
-def _seconds(text: str) -> float:
-    """A time span of at least a second."""
-    with suppress(ValueError):
-        if 1 <= float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"got {text!r}; a number of seconds, at least 1")
+def _at_least(least: float) -> Callable[[str], float]:
+    """The type of finite numbers that are not below `least`."""
+
+    def number(text: str) -> float:
+        with suppress(ValueError):
+            if least <= float(text) < math.inf:
+                return float(text)
+        raise argparse.ArgumentTypeError(f"got {text!r}; a number, at least {least:g}")
+
+    return number
+
+
+def _count(text: str) -> int:
+    """A whole number, at least 1."""
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"got {text!r}; a whole number, at least 1")
 
 
 def _file(text: str) -> Path:

@@ -24,6 +24,7 @@ from nasmeta.reporting.numbers import duration
 from nasmeta.run.composition import Composition
 from nasmeta.run.constraints import check_feasible
 from nasmeta.run.rounds import rounds_of, trainings
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.training.gradient_check import gradient_error, is_derivative
 
 TOLERANCE = 1e-4
@@ -191,7 +192,7 @@ def _meta_gradient(composition: Composition) -> Found:
 
 def _network(composition: Composition) -> Any:
     """The architecture that stands for all: the reference, or the one that adapts to every task."""
-    return composition.space.initial() if composition.adaptive else composition.space.reference()
+    return ADAPTIVE if composition.adaptive else composition.space.reference()
 
 
 def _cost(composition: Composition) -> Found:
@@ -212,4 +213,9 @@ def _cost(composition: Composition) -> Found:
     search = trials * (budget.search_iterations * iteration + budget.valid_tasks * judged)
     full = trainings(rounds_of(budget))
     final = sum(full) * iteration + (len(full) * budget.final_tasks + 2 * budget.test_tasks) * judged
-    return "ok", f"about {duration(search)} of search and {duration(final)} of final trainings; {each}"
+    relaxed = composition.strategy(lambda arch: True).relaxation is not None and composition.adaptive is None
+    besides = " besides the relaxed network" if relaxed else ""
+    return (
+        "ok",
+        f"about {duration(search)} of search{besides} and {duration(final)} of final trainings; {each}",
+    )

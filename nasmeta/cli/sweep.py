@@ -1,6 +1,7 @@
 """Sweeps that Hydra runs: planned and written down before the first job."""
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -53,6 +54,8 @@ def start(config: DictConfig) -> "Composition | None":
     launcher = chosen if all(re.fullmatch(PLAIN_LAUNCHER, each) for each in chosen) else []
     plan = _planned(config).model_copy(update={**words, "launcher": launcher})
     output.check(config, "sweep")
+    for job in plan.jobs:
+        output.refuse_run(Path(str(config.hydra.sweep.dir)).expanduser() / job.directory)
     composition = _check_data(plan)
     output.claim(config, "sweep")
     _current.begin(Path(str(config.hydra.sweep.dir)), plan)
@@ -187,8 +190,23 @@ def _planned(config: DictConfig) -> SweepPlan:
             parse(without_hydra(loader.load_sweep_config(config, extreme)), trusted=True)
         proposed = first.ask(min(study.n_jobs, study.n_trials))
     jobs = [_planned_job(loader.load_sweep_config(config, job), job, n) for n, job in enumerate(proposed)]
+    if not jobs:
+        raise ConfigError(f"{' '.join(config.hydra.overrides.task)}: gives no job; give each key a value")
+    _check_directories(jobs)
     total = len(jobs) if study is None else study.n_trials
     return SweepPlan(sweeper=target, total=total, study=study, jobs=jobs)
+
+
+def _check_directories(jobs: list[SweepJob]) -> None:
+    """Raises ConfigError if two jobs have the same directory."""
+    first: dict[str, int] = {}
+    for job in jobs:
+        other = first.setdefault(os.path.normpath(job.directory), job.number)
+        if other != job.number:
+            raise ConfigError(
+                f"hydra.sweep.subdir: jobs {other} and {job.number} both get {job.directory!r}; add "
+                "${hydra.job.num} to it"
+            )
 
 
 def _study(config: DictConfig, overrides: list[Override]) -> StudySettings:

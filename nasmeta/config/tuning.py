@@ -51,13 +51,22 @@ def _setting(config: Config, key: str, values: Range | list[Value]) -> Setting:
         raise ConfigError(
             f"tune.{key}: its value is {configured!r} and not a number; list its values: [A, B]"
         )
-    setting = Setting.of(key, values, configured)
-    for value in setting.levels if not setting.ordered else (setting.levels[0], setting.levels[-1]):
-        try:
-            having(config, {key: value})
-        except ConfigError as error:
-            raise ConfigError(f"tune.{key}: cannot be {printed(value)}: {error}") from error
-    return setting
+    if isinstance(values, Range):
+        setting = Setting.of(key, values, configured)
+        for end in (setting.levels[0], setting.levels[-1]):
+            _checked(config, key, end)
+        return setting
+    return Setting.of(key, [_checked(config, key, value) for value in values], configured)
+
+
+def _checked(config: Config, key: str, value: Value) -> Value:
+    """The value as the key has it: 0 of a rate is 0.0. Raises ConfigError if the key cannot have it."""
+    group, _, name = key.partition(".")
+    try:
+        found: Value = having(config, {key: value}).groups[group][name]
+    except ConfigError as error:
+        raise ConfigError(f"tune.{key}: cannot be {printed(value)}: {error}") from error
+    return found
 
 
 def _configured(config: Config, key: str) -> Any:

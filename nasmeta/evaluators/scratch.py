@@ -46,7 +46,7 @@ class Scratch(Evaluator):
         earlier: list[float] = []
 
         def attempt(problem: Problem) -> Judgement:
-            saved = _training(problem, candidate)
+            saved = _training(problem, candidate, chooses=self.keep is not None)
             earlier.append(saved.seconds)
             limit = limited(stop, self.max_seconds, spent=saved.seconds)
             if self.keep is None:
@@ -68,11 +68,14 @@ class Scratch(Evaluator):
         return candidate.problem.retry_on_oom(candidate.arch, attempt)[0]
 
 
-def _training(problem: Problem, candidate: Candidate) -> Resumable[MetaTraining]:
-    """The training of a candidate, resumed from its own file; if that is not there, from `start`."""
+def _training(problem: Problem, candidate: Candidate, *, chooses: bool) -> Resumable[MetaTraining]:
+    """The training of a candidate, resumed from its own file; if that is not there, from `start`.
+
+    chooses: whether it leaves the best of its iterates.
+    """
     arch, job = candidate.arch, candidate.job
     make = lambda: problem.training(arch, job.iterations)  # noqa: E731
-    saved = Resumable(job.weights, make, str(arch), problem.seed, problem.save_seconds)
+    saved = Resumable(job.weights, make, str(arch), problem.seed, problem.save_seconds, chooses=chooses)
     if not saved.resumed and job.start is not None:
         payload = checkpoint.load_weights(job.start)
         with checkpoint.fitting(job.start):

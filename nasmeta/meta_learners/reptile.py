@@ -131,14 +131,15 @@ class Reptile(InnerLoop):
 def minibatches(sets: Sets, task: TaskSpec, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless minibatches of `size` examples from the sets (x, y) of one task, which are cycled through.
 
-    Sets are ordered by class, as in TaskBatch. Minibatches take one example of each class in turn; a set
-    whose classes differ in size keeps its order. If there are at most `size` examples, every minibatch has
-    all of them. For T tasks at once, tensors have one more dimension, T, in front.
+    Sets are ordered by class, as in TaskBatch. Minibatches take one example of each class in turn; a class
+    without any left is passed over. If there are at most `size` examples, every minibatch has all of them.
+    For T tasks at once, tensors have one more dimension, T, in front, and classes have the same size.
     """
     classes = task.kind == "classification"
-    ways, axis = task.outputs if classes else 1, sets[0][1].dim() - (1 if classes else 2)
-    x = torch.cat([_by_example(x, ways, axis) for x, _ in sets], axis)
-    y = torch.cat([_by_example(y, ways, axis) for _, y in sets], axis)
+    axis = sets[0][1].dim() - (1 if classes else 2)
+    if classes:
+        sets = tuple(_by_example(x, y, task.outputs, axis) for x, y in sets)
+    x, y = (torch.cat(parts, axis) for parts in zip(*sets, strict=True))
     n = y.shape[axis]
     if size >= n:
         while True:
@@ -158,13 +159,18 @@ def _cut(values: Tensor, start: int, size: int, axis: int) -> Tensor:
     return torch.cat([values.narrow(axis, start, left), values.narrow(axis, 0, size - left)], axis)
 
 
-def _by_example(values: Tensor, ways: int, axis: int) -> Tensor:
-    """Reorders [..., ways * k, ...] from "by class" to one example of each class in turn."""
-    count = values.shape[axis]
-    if count % ways or count == ways:
-        return values
-    order = torch.arange(count, device=values.device).unflatten(0, (ways, -1)).T.flatten()
-    if values.dim() != 4 + axis:
-        return values.index_select(axis, order)
+def _by_example(x: Tensor, y: Tensor, ways: int, axis: int) -> tuple[Tensor, Tensor]:
+    """A set [..., n, ...] that is ordered by class, with one example of each class in turn."""
+    n = y.shape[axis]
+    if n == ways:
+        return x, y
+    if axis:
+        order = torch.arange(n, device=y.device).unflatten(0, (ways, -1)).T.flatten()
+    else:
+        of_class = y[:, None] == torch.arange(ways, device=y.device)
+        rank = of_class.cumsum(0).gather(1, y[:, None]).squeeze(1)  # among the examples of its class
+        order = (rank * ways + y).argsort()
+    if x.dim() != 4 + axis:
+        return x.index_select(axis, order), y.index_select(axis, order)
     # Indexing would lose the channels_last layout, so it is done in [n, H, W, C] order.
-    return values.movedim(-3, -1).index_select(axis, order).movedim(-1, -3)
+    return x.movedim(-3, -1).index_select(axis, order).movedim(-1, -3), y.index_select(axis, order)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasmeta.errors import DataError
 from nasmeta.networks.forward_pass import Activation, ForwardPass, Kernels, Pooling
 from nasmeta.networks.kernels import stacked
 from nasmeta.networks.kernels.batch_norm import (
@@ -22,6 +23,10 @@ LARGE_MAP = 2**19
 Smaller maps fit into a core's cache."""
 
 
+class NormOfOneValue(DataError, ValueError):
+    """Batch norm would have one value to normalize, which leaves nothing of it."""
+
+
 class EpisodicBatchNorm(nn.Module):
     """Batch normalization, with the statistics and the kernels that the current forward pass names.
 
@@ -29,7 +34,7 @@ class EpisodicBatchNorm(nn.Module):
     current: the network's pass, which the network sets before each call.
     pool: the 2x2 max-pooling that follows the norm, or None.
     activation, pooling: what follows the norm, which it computes if the current pass `fuses`.
-    Calls take x [n, C] or [n, C, H, W]. They raise ValueError if the statistics would be those of one value.
+    Calls take x [n, C] or [n, C, H, W]. They raise NormOfOneValue if that is all there is.
     """
 
     mean: Tensor
@@ -57,9 +62,9 @@ class EpisodicBatchNorm(nn.Module):
         statistics = self.current.statistics
         rows = len(x) // statistics.tasks if statistics.rows is None else statistics.rows
         if rows * x.shape[2:].numel() == 1 and not statistics.population:
-            raise ValueError(
+            raise NormOfOneValue(
                 "batch norm over one value: it normalizes by one example, whose map is 1x1 here; use more "
-                "examples (task.shot, inner_batch), another norm, or larger maps"
+                "examples (task.shot, inner_batch, or images to label), another norm, or larger maps"
             )
         if self.current.fuses(x, self.activation, "batch"):
             return self._by_triton(x, rows)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 
+from nasmeta.errors import NasmetaError
 from nasmeta.networks.execution import Execution
 from nasmeta.networks.network import Network
 
@@ -12,7 +13,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class DoesNotFit(RuntimeError):
+class DoesNotFit(NasmetaError, RuntimeError):
     """Not even one task fits in memory."""
 
 
@@ -36,7 +37,7 @@ def retry_on_oom(setting: S, smaller: Callable[[S], S | None], attempt: Callable
             reason = str(error).splitlines()[0]
         less = smaller(setting)  # outside of `except`: the error held the attempt's tensors
         if less is None:
-            raise DoesNotFit(reason)
+            raise DoesNotFit(f"not even one task fits in memory: {reason}")
         setting = less
 
 

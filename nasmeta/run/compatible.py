@@ -94,6 +94,17 @@ def _unknown_cost(parts: Parts) -> str | None:
     return f"{key}: evaluator {parts.names['evaluator']} does not know the {cost} of a network"
 
 
+def _unchecked_limit(parts: Parts) -> str | None:
+    """The conflict if a cost is limited and every task takes a network of its own."""
+    limited = [key for key in LIMITED if getattr(parts.keys.constraints, key) is not None]
+    if parts.strategy.adaptation is None or not limited:
+        return None
+    name = parts.names["strategy"]
+    return (
+        f"constraints.{limited[0]}: with strategy {name} every task takes its own network, of whatever cost"
+    )
+
+
 TABLE: tuple[Row, ...] = (
     row(
         "history",
@@ -132,6 +143,7 @@ TABLE: tuple[Row, ...] = (
         "evaluator {evaluator} judges fixed architectures one by one",
         "evaluator=scratch",
     ),
+    Row(_unchecked_limit, "strategy=differentiable, or no limit"),
     row(
         "budget.final_iterations",
         lambda p: (

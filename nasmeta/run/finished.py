@@ -60,6 +60,8 @@ def finished_summary(
             return None
         if summary is not None:
             tidy(directory, state)  # a kill may have kept the run from it
+            if before is not None:
+                directory.keep_config(before["config"])  # if it is lost or damaged
     return None if summary is None else summary.model_dump()
 
 

@@ -1,7 +1,7 @@
 """More jobs for a sweep: further values of what its jobs differ in, such as seeds."""
 
 from collections.abc import Callable
-from itertools import product
+from itertools import count, product
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -37,6 +37,8 @@ def more_jobs(
             others.append(override)
     known = [tuple(point[key] for key in axes) for point in points]
     number = max((job.number for job in plan.jobs), default=-1)
+    taken = {job.directory for job in plan.jobs}
+    free = (str(name) for name in count(number + 1) if str(name) not in taken)
     jobs = []
     for point in product(*axes.values()):
         if point not in known:
@@ -44,7 +46,7 @@ def more_jobs(
             written = points[0] | dict(zip(axes, point, strict=True))
             words = [f"{key}={value}" for key, value in written.items()]
             jobs.append(
-                SweepJob(number=number, directory=str(number), overrides=words, config=config_of(words))
+                SweepJob(number=number, directory=next(free), overrides=words, config=config_of(words))
             )
     return jobs, others
 

@@ -1,10 +1,13 @@
 """Records what happens in a run: in its journal, in its state, and for its observers."""
 
 import time
+from contextlib import suppress
+from typing import Any
 
+from nasmeta.errors import RunDirectoryError
 from nasmeta.run import records
 from nasmeta.run.composition import Composition
-from nasmeta.run.directory import RunDirectory
+from nasmeta.run.directory import RunDirectory, read_config
 from nasmeta.run.environment import Session
 from nasmeta.run.events import Announcer, RunStarted
 from nasmeta.run.journal import Journal
@@ -68,8 +71,8 @@ class Recorder:
             return
         self._has_started = True
         before, now, added = self.session.before, self.session.now, self.session.added
-        changed = before is not None and before["config"] != now["config"]
-        changed = changed or self.directory.config_is_stale(self.state.starts)
+        known = self._stored_config() if before is None else before["config"]
+        changed = known not in (None, now["config"]) or self.directory.config_is_stale(self.state.starts)
         replaces = {"replaces": self.directory.config_checksum()} if changed else {}
         typed = {name: list(words) for name, words in vars(self._command).items()} if self._command else {}
         event = "extended" if added else "resumed" if self.journal.records else "started"
@@ -77,6 +80,12 @@ class Recorder:
         values = {"event": event, "at": time.time(), **now, **typed, **replaces, **grown}
         self.record(Started.model_validate(values))
         self.directory.keep_config(now["config"], replace=changed)
+
+    def _stored_config(self) -> dict[str, Any] | None:
+        """The configuration in the run's directory, which a run that was killed early may have left."""
+        with suppress(RunDirectoryError):
+            return read_config(self.directory.config)
+        return None
 
     def record(self, event: JournalEvent) -> None:
         """Applies an event to the state and writes it to the journal."""

@@ -110,10 +110,10 @@ def _ask(strategy: Strategy, trials: Trials) -> Asked | None:
     """The next proposal as it is recorded; None if there is none now, or the search phase is over."""
     limit, state = trials.composition.config.keys.budget.max_seconds, trials.state
     late = limit is not None and trials.clock >= limit
-    if strategy.done() or state.has_searched or (late and state.best is not None):
+    if state.has_searched or (late and state.best is not None):
         return None
     try:
-        proposal = strategy.ask()
+        proposal = None if strategy.done() else strategy.ask()
     except NothingFeasible as error:
         raise RunFailed(f"search_space: {error}: {trials.constraints.reasons()}") from error
     if proposal is None:

@@ -174,8 +174,12 @@ class Study:
                 self._tell(jobs[number])
 
     def ask(self, count: int) -> list[list[str]]:
-        """The overrides of the next `count` jobs."""
-        trials = [self._study.ask(self._space) for _ in range(count)]
+        """The overrides of the next `count` jobs. Raises ConfigError if the sampler cannot propose them."""
+        try:
+            trials = [self._study.ask(self._space) for _ in range(count)]
+        except (ImportError, ValueError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ConfigError(f"hydra.sweeper.sampler: {reason[0]}; choose another sampler") from error
         self._asked += trials
         return [self._overrides(trial.params) for trial in trials]
 

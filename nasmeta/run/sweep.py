@@ -11,6 +11,7 @@ The jobs that Optuna proposes cannot be planned ahead; they are added when they 
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,9 @@ def _of_study(
         for number, overrides in enumerate(batch, first):
             if number not in known:
                 config = config_of(overrides)
-                jobs.append(
-                    SweepJob(number=number, directory=str(number), overrides=overrides, config=config)
-                )
+                taken = {job.directory for job in known.values()}
+                name = next(name for name in map(str, count(number)) if name not in taken)
+                jobs.append(SweepJob(number=number, directory=name, overrides=overrides, config=config))
             elif known[number].status not in ("done", "pruned", "failed"):
                 jobs.append(known[number])
         yield jobs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from nasmeta import seeding
-from nasmeta.errors import ConfigError
+from nasmeta.errors import ArchitectureError, ConfigError
 from nasmeta.search_spaces.count import Bits
 from nasmeta.search_spaces.graph import ArchitectureGraph
 from nasmeta.search_spaces.relaxation.spec import Relaxation
@@ -84,6 +84,13 @@ class SearchSpace(ABC, Generic[A]):
     @abstractmethod
     def parse(self, text: str) -> A:
         """The architecture with canonical string `text`. Raises ArchitectureError that says what is wrong."""
+
+    def contains(self, arch: A) -> bool:
+        """Whether an architecture of this space, or of a larger one of its kind, can be drawn in this one."""
+        try:
+            return bool(self.parse(str(arch)) == arch)
+        except ArchitectureError:
+            return False
 
     @abstractmethod
     def build(self, arch: A, task: TaskSpec) -> FewShotNetwork:

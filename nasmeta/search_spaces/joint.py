@@ -151,6 +151,9 @@ class JointSpace(SearchSpace[TunedArchitecture]):
         settings = tuple((setting.key, setting.parse(value)) for setting, (_, _, value) in values)
         return TunedArchitecture(self.space.parse(plain), settings)
 
+    def contains(self, arch: TunedArchitecture) -> bool:
+        return self.space.contains(arch.arch) and super().contains(arch)
+
     def build(self, arch: TunedArchitecture, task: TaskSpec) -> "FewShotNetwork":
         return self.space.build(arch.arch, task)
 

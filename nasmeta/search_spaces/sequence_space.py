@@ -283,6 +283,16 @@ class SequenceSpace(SearchSpace[A], Generic[A, B]):
         width = re.search(r"[1-9]\d*(?=\.)", text)
         if width and len(width[0]) < 6 and str(found := self.reference_of(int(width[0]))) == text:
             return found  # an opponent under limits, of whatever width
+        return self._drawable(text)
+
+    def contains(self, arch: A) -> bool:
+        try:
+            return self._drawable(str(arch)) == arch
+        except ArchitectureError:
+            return False
+
+    def _drawable(self, text: str) -> A:
+        """The architecture `text`, if it can be drawn. Raises ArchitectureError that says what is wrong."""
         arch = self.read(text)
         problem = self.problem(arch)
         if problem:

@@ -206,14 +206,12 @@ class Strategy(ABC):
         """An architecture that follows from no score: first what `start` names, then random ones.
 
         What `start` names comes in the space's order, as far as it is feasible and new. It does not depend on
-        the number of trials, so a search can be given more of them later. What was learned from another
-        search takes its place.
+        the number of trials, so a search can be given more of them later.
         """
-        if not self._earlier_trials:
-            relatives = self.space.relatives() if self.start == "reference" else []
-            for arch in [self.space.initial()] if self.start == "initial" else relatives:
-                if arch not in self._seen and self._feasible(arch):
-                    return arch
+        relatives = self.space.relatives() if self.start == "reference" else []
+        for arch in [self.space.initial()] if self.start == "initial" else relatives:
+            if arch not in self._seen and self._feasible(arch):
+                return arch
         return self.fresh(lambda: self.space.sample(rng))
 
     def neighbors(self, arch: Any) -> list[Any]:

@@ -22,7 +22,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from nasmeta.errors import ArchitectureError
 from nasmeta.search_spaces.base import SearchSpace
 from nasmeta.seeding import integer
 from nasmeta.strategies.base import Strategy
@@ -61,11 +60,13 @@ class Recursive(Strategy):
         seed = integer(self.seed, "round", self._round)
         trials = (self.trials - self._asked) // (self.rounds - self._round + 1)
         strategy = self._make(context=replace(self._context, space=space, seed=seed, trials=trials))
+        if self._round > 1:
+            strategy.start = "random"  # what was learned takes the place of the first proposals
         strategy.warm_start(self._history_within(space))
         return strategy
 
     def _history_within(self, space: SearchSpace[Any]) -> list[Outcome]:
-        return [told for told in self.history if _contains(space, told.arch)]
+        return [told for told in self.history if space.contains(told.arch)]
 
     def extend(self, trials: int) -> None:
         """Lets the rounds that are still to come share the added trials; the last one takes what is left."""
@@ -114,10 +115,3 @@ class Recursive(Strategy):
             return set()
         starts = {told.trial for told in (self.best, self._source) if told is not None}
         return starts | {self._before + trial for trial in self.inner.needed()}
-
-
-def _contains(space: SearchSpace[Any], arch: Any) -> bool:
-    try:
-        return bool(space.parse(str(arch)) == arch)
-    except ArchitectureError:
-        return False

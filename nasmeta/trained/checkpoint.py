@@ -131,5 +131,5 @@ def adopt_training_population(
             f"batch_norm: running needs population statistics, and this network was meta-trained with "
             f"batch_norm={own.keys.batch_norm}; they cannot be computed: {error}"
         ) from error
-    batches = population_batches(train, own.keys.budget.final_iterations, own.keys.task.meta_batch)
+    batches = population_batches(train, network.iterations, own.keys.task.meta_batch)
     adopt_population(learner, state, batches)

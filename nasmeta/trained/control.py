@@ -1,7 +1,9 @@
 """The control experiment of an architecture search, `nasmeta evaluate --control`: does the architecture help?
 
 The checkpoint is compared with other networks on the same meta-test tasks. Each is meta-trained by the same
-learner, for as many iterations, from the same seed. The others are a random architecture of the same space,
+learner, for as many iterations. Of an architecture as many networks are trained as each finalist of the run
+had in its last round (budget.final_seeds), from the same seeds, and the best by validation is compared; of a
+checkpoint that is no finalist's, one is. The others are a random architecture of the same space,
 drawn as the search draws, and the hand-designed 4-conv with the width that makes it equal in parameters. Both
 meet the limits on parameters and FLOPs that the search had to meet. If the checkpoint's
 architecture adapts to every task, the single architecture that it stands for (`for_all`) is compared too, and
@@ -26,6 +28,7 @@ from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.meta_learners.task_architecture import TaskArchitecture, architecture_names
 from nasmeta.networks.cost import measure_cost
+from nasmeta.run.ranking import best_of
 from nasmeta.runtime import files
 from nasmeta.runtime.command_lines import key_of
 from nasmeta.runtime.device import pick
@@ -40,7 +43,7 @@ from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop, ci95
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
-from nasmeta.trial import Cost, Job, Limits
+from nasmeta.trial import Cost, Job, Limits, TrialResult
 
 WIDTHS = range(4, 129)
 """Channels of the 4-conv networks among which the one of equal size is chosen."""
@@ -111,13 +114,14 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
         dataset=own_data(stored, [test.config, own_config], TRAINING),
         device=pick(keys.device, keys.precision),
     )
-    folder, mark = stored.path.parent / "control", _mark(stored, own_config)
+    folder = stored.path.parent / "control"
     files.make_folder(folder, inside=folder.parent)
     own = Rival(problem.space, problem.space.parse(stored.arch))
     first = test.score(state, stop)
     rows = [_row("checkpoint", own, state.task, first, first)]
     for name, rival in rivals_of(own, state, keys.constraints, problem.seed).items():
-        rival_state = _trained(problem, rival, keys.budget, folder / f"{name}-{mark}.pt", stop)
+        weights = folder / f"{name}-{_mark(stored, own_config, rival)}.pt"
+        rival_state = _trained(problem, rival, stored, keys.budget, weights, stop)
         adopt_training_population(stored, test.learner, rival_state, test.config)
         rival_state = test.learner.with_num_classes(rival_state, state.task.outputs)
         rows.append(_row(name, rival, state.task, test.score(rival_state, stop), first))
@@ -125,11 +129,12 @@ def control(path: Path, overrides: list[str], *, trusted: bool, stop: Stop) -> d
     return {"rows": [asdict(row) for row in rows], "tasks": first.tasks, "architectures": counts}
 
 
-def _mark(stored: TrainedNetwork, config: Config) -> str:
-    """A digest of what decides the trainings besides their architectures: settings and data."""
+def _mark(stored: TrainedNetwork, config: Config, rival: Rival) -> str:
+    """A digest of what decides a training: settings, data, architecture, and how long it is."""
     values = config.to_dict()
     data = contents.plain({split: stored.data[split] for split in TRAINING})
-    text = json.dumps([{key: values[key] for key in DECISIVE}, data], sort_keys=True)
+    network = [str(rival.arch), stored.iterations, stored.provisional]
+    text = json.dumps([{key: values[key] for key in DECISIVE}, data, network], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
@@ -183,16 +188,30 @@ def four_conv(width: int) -> ConvSpace:
     )
 
 
-def _trained(problem: Problem, rival: Rival, budget: BudgetConfig, weights: Path, stop: Stop) -> MetaState:
-    """The rival's state after full training with the checkpoint's configuration."""
+def _trained(
+    problem: Problem, rival: Rival, stored: TrainedNetwork, budget: BudgetConfig, weights: Path, stop: Stop
+) -> MetaState:
+    """The state of the rival's best network by validation, trained as the checkpoint was.
+
+    weights: the file of the first network; those of the others have a number before the suffix. Raises
+    RunFailed if no network can be trained.
+    """
     problem = replace(problem, space=rival.space)
-    scratch = Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=KeepBest.of(budget))
-    iterations = budget.final_iterations
-    job = Job(phase="final", trial=0, arch=str(rival.arch), iterations=iterations, weights=weights)
-    result = scratch.evaluate(job, lambda progress: None, stop)
-    if result.status == "failed":
-        raise RunFailed(f"{weights}: the control {rival.arch} could not be trained: {result.reason}")
-    return problem.restored(Weights.read(weights))
+    keep = None if stored.provisional else KeepBest.of(budget)
+    trained: list[tuple[TrialResult, Path]] = []
+    for network in range(1 if stored.provisional else budget.final_seeds):
+        own = problem if stored.provisional else problem.in_full(budget, network)
+        scratch = Scratch(max_seconds=None, criterion="accuracy", problem=own, keep=keep)
+        path = weights.with_suffix(f".{network}.pt") if network else weights
+        job = Job(
+            phase="final", trial=network, arch=str(rival.arch), iterations=stored.iterations, weights=path
+        )
+        trained.append((scratch.evaluate(job, lambda progress: None, stop), path))
+    best = best_of([result for result, _ in trained])
+    if best is None:
+        reason = trained[0][0].reason
+        raise RunFailed(f"{weights}: the control {rival.arch} could not be trained: {reason}")
+    return problem.restored(Weights.read(next(path for result, path in trained if result is best)))
 
 
 def _row(name: str, rival: Rival, task: TaskSpec, tested: Score, first: Score) -> Row:

@@ -130,6 +130,8 @@ class Problem:
     def in_full(self, budget: BudgetConfig, network: int) -> "Problem":
         """The problem of full trainings. Shorter ones are the beginning of one of `final_iterations`.
 
+        So a learning rate's schedule spans `final_iterations`, whatever a candidate's training has.
+
         network: 0 for one with the run's seed; further networks have initial weights and training episodes of
         their own.
         """
@@ -138,7 +140,7 @@ class Problem:
             seed=self.seed if network == 0 else seeding.integer(self.seed, "network", network),
             load_train=self.load_train if network else lambda _: self.train,
             load_valid=lambda: self.valid,
-            search_iterations=max(self.search_iterations, budget.final_iterations),
+            search_iterations=budget.final_iterations,
             final_tasks=budget.final_tasks,
         )
 
@@ -180,8 +182,8 @@ class Problem:
             return with_fewer_tasks(state.network, self.meta_batch, compute)
         except DoesNotFit as error:
             raise RunFailed(
-                f"one task of the relaxed network does not fit in memory ({error}): use fewer or narrower "
-                "cells in search_space, a smaller task.query, or strategy.partial_channels"
+                f"the relaxed network: {error}: use fewer or narrower cells in search_space, a smaller "
+                "task.query, or strategy.partial_channels"
             ) from error
 
     def training(self, arch: Any, iterations: int) -> MetaTraining:

@@ -55,14 +55,23 @@ class Resumable(Generic[T]):
 
     arch: the architecture that is trained, or None for weights that many share. seed: that of the training. A
     file of another architecture or seed is not used, nor one that has more iterations than an architecture is
-    trained for. save_seconds: seconds between two saves. `resumed` says whether a file was used, and `extra`
+    trained for. save_seconds: seconds between two saves. chooses: whether the training leaves the best of its
+    iterates; a file of the other kind is not used. `resumed` says whether a file was used, and `extra`
     holds plain values and tensors that are saved next to the training.
     """
 
     def __init__(
-        self, path: Path, make: Callable[[], T], arch: str | None, seed: int, save_seconds: float
+        self,
+        path: Path,
+        make: Callable[[], T],
+        arch: str | None,
+        seed: int,
+        save_seconds: float,
+        *,
+        chooses: bool = False,
     ) -> None:
         self.path, self.arch, self.seed, self.save_seconds = path, arch, seed, save_seconds
+        self.chooses = chooses
         self.seconds = 0.0
         """Seconds spent in `run`, before interruptions too."""
         self.finished = False
@@ -101,6 +110,7 @@ class Resumable(Generic[T]):
             "statistics": self.training.state.statistics,
             "seconds": self.seconds,
             "finished": self.finished,
+            "chooses": self.chooses,
             "extra": self.extra,
         }
         checkpoint.save_progress(self.path, payload)
@@ -114,6 +124,8 @@ class Resumable(Generic[T]):
         same = payload["iterations"] == training.iterations
         if payload["extra"] and not same:
             raise ValueError(f"it has chosen among the iterates of {payload['iterations']} iterations")
+        if payload["chooses"] != self.chooses:
+            raise ValueError("one of the two trainings leaves its best iterate, the other one its last")
         training.load_state_dict(payload["training"])
         if self.arch is not None and training.iteration > training.iterations:
             raise ValueError(f"it has had {training.iteration} iterations of {training.iterations}")

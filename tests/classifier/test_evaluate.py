@@ -16,7 +16,8 @@ from nasmeta.cli.main import main
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.datasets import download
-from nasmeta.networks.batch_norm import EpisodicBatchNorm
+from nasmeta.meta_learners.protonet import ProtoNet
+from nasmeta.networks.batch_norm import EpisodicBatchNorm, NormOfOneValue
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.policy import BatchNormPolicy
 from nasmeta.task import TaskSpec
@@ -313,6 +314,23 @@ def test_a_calibration_is_that_of_the_learner_that_was_calibrated(
     result = evaluated(capfd, protonet, other)
     assert result["calibration"] is None
     assert "are not calibrated" in result["warnings"]
+
+
+@pytest.mark.parametrize(
+    "error, code",
+    [(NormOfOneValue("batch norm over one value"), 2), (torch.OutOfMemoryError("CUDA out of memory"), 1)],
+)
+def test_tasks_that_cannot_be_adapted_to_are_told_in_one_line(
+    error: Exception, code: int, protonet: Path, capfd: CAPTURE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ProtoNet, "predict", fails)
+    assert main(["evaluate", str(protonet)]) == code
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("nasmeta: ")
+    assert str(error) in line
 
 
 @pytest.mark.parametrize(

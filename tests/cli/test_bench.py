@@ -76,6 +76,16 @@ def test_bad_input(arguments: list[str], message: str, capsys: pytest.CaptureFix
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments, least", [("--seconds=nan", 0), ("--seconds=inf", 0), ("--seconds=-3", 0), ("--repeats=0", 1)]
+)
+def test_numbers_that_end_no_bench(arguments: str, least: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *SMALL, arguments])
+    assert ended.value.code == 2
+    assert f"at least {least}" in capsys.readouterr().err
+
+
 def test_the_bench_of_a_gpu_has_a_row_for_each_choice(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,10 +7,15 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from nasmeta.cli import doctor
 from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.meta_learners.gradients import Gradients
 from nasmeta.meta_learners.task_architecture import TaskArchitecture
 from nasmeta.networks.execution import Execution
+from nasmeta.run.composition import Composition
+from nasmeta.search_spaces.relaxation.adaptive import ADAPTIVE
 from nasmeta.search_spaces.relaxation.spec import Adaptation
 from nasmeta.testing.meta_learners import BlobSampler, conv_network, init
 from nasmeta.training.gradient_check import gradient_error, is_derivative
@@ -71,6 +76,11 @@ def test_a_looked_up_result_needs_no_data(tmp_path: Path, capsys: pytest.Capture
     _, found = findings(capsys, "evaluator=tabular", f"evaluator.table={table}", *budget)
     assert found["table"]["status"] == "ok"
     assert "cost" not in found
+
+
+def test_the_network_of_a_search_that_adapts_to_every_task_is_the_relaxed_one() -> None:
+    adaptive = Composition.of(parse(composed(["experiment=tnas_quick", "dataset=strokes"]), trusted=True))
+    assert doctor._network(adaptive) == ADAPTIVE
 
 
 def test_an_adapting_architecture_is_of_first_order_if_its_learner_is() -> None:

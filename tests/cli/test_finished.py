@@ -1,5 +1,6 @@
 """A finished run takes no other settings: nothing relabels what it has found."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,17 @@ def test_no_override_reaches_a_finished_run(
     assert f"nasmeta search {' '.join(o for o in TINY[:4])}" in err, "a new run is what it takes"
     assert err.strip().endswith(override)
     assert contents(run) == before
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_lost_configuration_is_made_again(damaged: bool, run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "config.json").unlink()
+    if damaged:
+        (copy / "config.json").write_text("{")
+    assert main(["resume", str(copy)]) == 0
+    assert json.loads((copy / "config.json").read_text()) == json.loads((run / "config.json").read_text())
 
 
 def test_an_override_that_changes_nothing_is_none(run: Path) -> None:

@@ -64,6 +64,14 @@ def test_the_jobs_that_a_grid_lacks(
     assert rest == others
 
 
+def test_a_further_job_gets_a_directory_of_its_own() -> None:
+    """Jobs that are named by their seeds, 2 and 3, leave no room for the job number 2."""
+    named = plan(["task.way=5", "seed=2"], ["task.way=5", "seed=3"])
+    jobs = [job.model_copy(update={"directory": str(n)}) for n, job in enumerate(named.jobs, 2)]
+    (found,) = more_jobs(named.model_copy(update={"jobs": jobs}), ["seed=4"], config_of)[0]
+    assert (found.number, found.directory) == (2, "4")
+
+
 def test_a_key_that_the_sweep_does_not_vary_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"task\.way=5,10: .* it varies seed"):
         more_jobs(SEEDS, ["task.way=5,10"], config_of)

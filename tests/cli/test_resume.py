@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -54,6 +55,15 @@ def test_killed_before_there_is_a_run(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert main(["resume", str(directory)]) == 2
     assert f"{directory}" in capfd.readouterr().err
     assert spawn(command, 3) == -signal.SIGKILL, "it starts"
+
+
+def test_what_is_typed_for_a_run_without_a_journal_becomes_its_own(unbroken: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    shutil.copy(unbroken / "config.json", copy)
+    assert main(["resume", str(copy), "budget.trials=3"]) == 0
+    assert json.loads((copy / "config.json").read_text())["budget"]["trials"] == 3
+    assert main(["resume", str(copy)]) == 0
 
 
 def test_killed_again_and_again(unbroken: Path, tmp_path: Path) -> None:

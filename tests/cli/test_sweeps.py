@@ -221,6 +221,30 @@ def test_a_misspelt_sweep_begins_nothing(tmp_path: Path, capfd: pytest.CaptureFi
     assert not directory.exists()
 
 
+def test_a_sweep_takes_over_no_run(unbroken: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(unbroken / "0", tmp_path / "1")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir() if path.is_file()}
+    assert main(sweep(tmp_path, "-m", "seed=0,1", "budget.trials=3")) == 2
+    assert f"{tmp_path / '1'}: already holds a run" in capfd.readouterr().err
+    assert not (tmp_path / MANIFEST).exists()
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "overrides, told",
+    [
+        (["seed=0", "budget.trials=2,3", "hydra.sweep.subdir=seed${seed}"], "jobs 0 and 1 both get 'seed0'"),
+        (["seed=range(0,0)"], "seed=range(0,0): gives no job"),
+    ],
+)
+def test_jobs_that_cannot_be_told_apart_are_refused(
+    overrides: list[str], told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(sweep(tmp_path / "sweep", "-m", *overrides)) == 2
+    assert told in capfd.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_two_processes_on_one_sweep(unbroken: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with files.locked(unbroken / "sweep.lock", "sweep"):
         assert main(["resume", str(unbroken)]) == 2

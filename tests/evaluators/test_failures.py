@@ -169,7 +169,10 @@ def test_a_network_that_cannot_run_is_a_failed_trial(
             "RuntimeError: mat1 and",
         ),
         (ValueError("Expected more than 1 value per channel"), "ValueError: Expected more than"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "DoesNotFit: CUDA out of memory"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "DoesNotFit: not even one task fits in memory: CUDA out of memory",
+        ),
         (MemoryError(), "MemoryError: no reason given"),
     ],
     ids=lambda value: type(value).__name__,

@@ -179,3 +179,22 @@ def test_iterates_are_judged_on_other_tasks_than_candidates(problem: Problem) ->
 def test_what_makes_no_sense_is_refused(overrides: list[str], key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         composition(*overrides)
+
+
+@pytest.mark.parametrize("first", ["best", "last"])
+def test_a_file_of_the_other_kind_is_not_taken_for_its_own(
+    first: str, problem: Problem, tmp_path: Path
+) -> None:
+    """Rounds that were not recorded may have left one under a number that is given out again."""
+    keep = {"best": KeepBest(EVERY, None), "last": None}
+    second = {"best": "last", "last": "best"}[first]
+
+    def trained(kind: str, path: Path) -> bytes:
+        scratch = Scratch(max_seconds=None, criterion="accuracy", problem=problem, keep=keep[kind])
+        job = Job(phase="final", trial=0, arch=ARCH, iterations=ITERATIONS, weights=path)
+        assert scratch.evaluate(job, lambda reading: None, lambda: False).status == "ok"
+        return repr(checkpoint.load(path)["training"]["parameters"]).encode()
+
+    fresh = trained(second, tmp_path / "fresh.pt")
+    assert trained(first, tmp_path / "used.pt") != fresh
+    assert trained(second, tmp_path / "used.pt") == fresh

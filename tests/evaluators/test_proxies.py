@@ -356,6 +356,23 @@ def test_size() -> None:
 # The vote ----------------------------------------------------------------------------------------------
 
 
+def test_an_architecture_of_the_sample_that_fails_is_beaten_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Composition.of(parse(composed(REWRITTEN), trusted=True))
+    evaluator = replaced(whole, proxy="vote", reference=3, voters=["flops"]).evaluator(whole.problem)
+    assert isinstance(evaluator, ZeroCost)
+    made = iter([ValueError("a layer"), *[None] * 9])
+    flops = PROXIES["flops"]
+
+    def sometimes(net: Untrained) -> float:
+        if error := next(made):
+            raise error
+        return flops(net)
+
+    monkeypatch.setitem(PROXIES, "flops", sometimes)
+    sample = evaluator._load_sample(lambda: False)
+    assert [math.isnan(value) for (value,) in sample] == [True, False, False]
+
+
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.integers(0, 5))
 def test_ranks_are_those_of_scipy(sample: list[int], value: int) -> None:
     expected = (rankdata([*sample, value])[-1] - 1) / len(sample)

@@ -54,10 +54,10 @@ def test_minibatches_wrap_round() -> None:
     assert [x.tolist() for x, _ in batches] == [[0, 1, 2, 4], [3, 5, 0, 1], [2, 4, 3, 5]]
 
 
-def test_classes_of_different_sizes_are_walked_as_they_stand() -> None:
+def test_of_classes_of_different_sizes_those_with_examples_left_take_turns() -> None:
     x, y = torch.arange(5), torch.tensor([0, 0, 0, 1, 1])
     batches = islice(minibatches(((x, y),), task(2), 3), 2)
-    assert [x.tolist() for x, _ in batches] == [[0, 1, 2], [3, 4, 0]]
+    assert [x.tolist() for x, _ in batches] == [[0, 3, 1], [4, 2, 0]]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

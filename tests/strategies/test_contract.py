@@ -220,6 +220,19 @@ def test_what_another_search_knew_may_be_all_that_is_feasible(make: Make, option
     assert strategy.done()
 
 
+@pytest.mark.parametrize("option", ["evolution", "hyperband", "nsga2", "predictor"])
+def test_one_earlier_trial_takes_no_start_away(option: str) -> None:
+    def first(known: list[Outcome]) -> list[Any]:
+        strategy = light(option, space=shipped("conv"), trials=20)
+        strategy.warm_start(known)
+        proposals = [strategy.ask() for _ in range(3)]
+        return [proposal.arch for proposal in proposals if proposal is not None]
+
+    starts = shipped("conv").relatives()[:3]
+    assert first([]) == starts
+    assert first([earlier(0, shipped("conv").sample(stream(0, "test")), 0.5)]) == starts
+
+
 @pytest.mark.parametrize("option", ["random", "evolution"])
 def test_thousands_of_trials_stay_cheap(option: str) -> None:
     strategy = made(option, space=ToySpace(length=10, base=6), trials=10_000)

@@ -8,15 +8,19 @@ import pytest
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.errors import ConfigError
+from nasmeta.search_spaces.joint import joint
+from nasmeta.search_spaces.settings import Setting
 from nasmeta.strategies.base import Strategy, score_of
 from nasmeta.strategies.context import SearchContext
 from nasmeta.strategies.controller import Controller
+from nasmeta.strategies.evolution import RegularizedEvolution
 from nasmeta.strategies.hyperband import Hyperband
 from nasmeta.strategies.recursive import Recursive
 from nasmeta.strategies.reinforce import Reinforce
 from nasmeta.testing.strategies import asked, context, play, told
 from nasmeta.testing.toy_space import Digits, ToySpace, distance_score
 from nasmeta.trial import Outcome, Proposal
+from tests.search_spaces.shipped import shipped
 
 
 class Spy(Strategy):
@@ -79,6 +83,26 @@ def test_the_first_round_learns_the_trials_of_its_part_of_the_space() -> None:
         [Outcome(trial=n, arch=arch, score=0.5, iterations=5, costs={}) for n, arch in enumerate(given)]
     )
     assert [told.arch for told in Spy.made[0].told] == [given[0], given[2]]
+
+
+def test_a_reference_of_another_width_is_in_no_narrower_part() -> None:
+    """Though its string can be read, as that of an opponent under limits."""
+    space = shipped("conv")
+    part, reference = space.part_for_round(1, 3), space.reference()
+    assert part.parse(str(reference)) == reference
+    assert not part.contains(reference)
+    assert space.contains(reference)
+    assert part.contains(part.reference())
+    tuned = [joint(each, [Setting.of("optimizer.lr", [0.1, 0.2], 0.1)]) for each in (space, part)]
+    assert [each.contains(tuned[0].reference()) for each in tuned] == [True, False]
+
+
+def test_later_rounds_begin_with_what_was_learned() -> None:
+    inner = partial(RegularizedEvolution, population_size=2, sample_size=1, start="reference")
+    strategy = recursive(2, inner, trials=4)
+    assert strategy.inner.start == "reference"
+    play(strategy)
+    assert strategy.inner.start == "random"
 
 
 def test_what_a_round_leaves_goes_to_the_next() -> None:

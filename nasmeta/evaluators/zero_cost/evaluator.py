@@ -17,7 +17,7 @@ from pydantic import Field
 from nasmeta import seeding
 from nasmeta.errors import Diverged, Interrupted
 from nasmeta.evaluators.base import Candidate, Evaluator, Judgement, Report
-from nasmeta.evaluators.failures import limited
+from nasmeta.evaluators.failures import FAILURES, failure, limited
 from nasmeta.evaluators.zero_cost.proxies import PROXIES, Name, check_kind
 from nasmeta.evaluators.zero_cost.untrained import Untrained
 from nasmeta.evaluators.zero_cost.vote import vote
@@ -91,5 +91,13 @@ class ZeroCost(Evaluator):
         if self._sample is None:
             rng = seeding.stream(self.problem.seed, "zero_cost", "reference")
             space = self.problem.space.buildable(self.problem.task)
-            self._sample = [self._values(space.sample(rng), stop) for _ in range(self.reference)]
+            self._sample = [self._values_or_none(space.sample(rng), stop) for _ in range(self.reference)]
         return self._sample
+
+    def _values_or_none(self, arch: Any, stop: Stop) -> list[float]:
+        """The voters' values; NaN, which every value beats, for an architecture that fails."""
+        try:
+            return self._values(arch, stop)
+        except FAILURES as error:
+            failure(error)  # raises if the device is lost
+            return [math.nan] * len(self.names)

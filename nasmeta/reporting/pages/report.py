@@ -52,7 +52,12 @@ def write_report(path: Path, output: Path | None, *, trusted: bool, refresh: flo
 
 def is_over(path: Path) -> bool:
     """Whether no run in `path` goes on, or is still to begin."""
-    return not any(run.status in ("unfinished", "planned") for run in load_all([path]))
+    return not any(run.status in ("unfinished", "planned") or _goes_on(run) for run in load_all([path]))
+
+
+def _goes_on(run: Run) -> bool:
+    """Whether a run that has ended goes on with a larger budget."""
+    return run.status == "done" and load_run(run.path, latest=True).status == "unfinished"
 
 
 def _values(run: Run, *, trusted: bool) -> dict[str, Any]:

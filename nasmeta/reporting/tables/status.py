@@ -67,7 +67,7 @@ def _best(run: Run) -> str:
 def _full(run: Run) -> str:
     """The full trainings that have ended."""
     named = [("reference", run.reference)] if run.reference else []
-    named += [(f"trial {result.trial}", result) for result in run.finals]
+    named += [(f"final trial {result.trial}", result) for result in run.finals]
     return "; ".join(
         f"{name}: {judged(r) if r.status == 'ok' else f'failed: {r.reason}'}" for name, r in named
     )

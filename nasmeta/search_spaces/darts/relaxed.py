@@ -39,7 +39,8 @@ def _cell(space: "DartsSpace", alpha: Alpha, name: str, values: Mapping[str, Ten
     """Each node's two strongest inputs with their heaviest operations (section 2.4 of DARTS).
 
     The strength of an input is the weight of its heaviest operation, times the input's own weight if inputs
-    have weights. If pairs of inputs have weights, the heaviest pair is taken.
+    have weights. If pairs of inputs have weights, the heaviest pair is taken. Weights are those at
+    temperature 1, whatever it was in training.
     """
     strengths, best = (part.split(list(alpha.fed)) for part in values[name].softmax(-1).max(-1))
     if alpha.inputs != "all":

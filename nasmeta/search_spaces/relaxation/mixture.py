@@ -120,17 +120,18 @@ class MixedOp(nn.Module):
 
     On a sampled edge only the sampled operation is computed, and only its weight has a derivative (GDAS eq.
     7). If `channel_divisor` is K > 1, the first width / K channels go through the operations, the others
-    bypass them, and all are shuffled (PC-DARTS eq. 2). Raises ConfigError if K does not divide the width.
+    bypass them, and all are shuffled (PC-DARTS eq. 2). Raises ConfigError if K does not divide the width, or
+    is the width: an operation of stride 2 has two halves.
     """
 
     def __init__(
         self, table: Table, operations: Sequence[str], width: int, stride: int, channel_divisor: int
     ) -> None:
         super().__init__()
-        if width % channel_divisor:
+        if width % channel_divisor or (channel_divisor > 1 and width == channel_divisor):
             raise ConfigError(
                 f"strategy.partial_channels: {channel_divisor} does not divide the {width} channels of a "
-                "cell; use a divisor of search_space.width"
+                "cell into two or more each; use a smaller divisor of search_space.width"
             )
         self.channel_divisor, self.inner = channel_divisor, width // channel_divisor
         self.ops = nn.ModuleDict({name: table[name](self.inner, self.inner, stride) for name in operations})

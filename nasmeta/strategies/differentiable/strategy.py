@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from nasmeta.errors import RunFailed
+from nasmeta.errors import ConfigError, RunFailed
 from nasmeta.search_spaces.relaxation.spec import Inputs, Relaxation
 from nasmeta.strategies.base import Strategy
 from nasmeta.strategies.context import SearchContext
@@ -46,9 +46,10 @@ class Differentiable(Strategy):
     inputs: how a node weighs its inputs, see Relaxation. partial_channels: K of PC-DARTS; 1 for all channels.
     architecture_optimizer: that of the architecture's parameters, with architecture_lr, beta1 (of Adam),
     beta2 (for RMSProp its decay) and architecture_weight_decay.
-    guard: what ends the search early, see guard.py. max_skips: the most skips, for guard "skips".
+    guard: what ends the search early, see guard.py; "eigenvalue" needs the edges "softmax", since the loss of
+    a sampled network has no curvature in the architecture. max_skips: the most skips, for guard "skips".
 
-    Raises ConfigError if the space has no such relaxed network.
+    Raises ConfigError if the space has no such relaxed network, or for another guard than the edges allow.
     """
 
     warm_starts = False
@@ -75,6 +76,11 @@ class Differentiable(Strategy):
         max_skips: Annotated[int, Field(ge=0)],
     ) -> None:
         super().__init__(context)
+        if guard == "eigenvalue" and edges == "gumbel":
+            raise ConfigError(
+                "strategy.guard: eigenvalue needs strategy.edges=softmax, since the loss of a sampled "
+                "network has no curvature; use strategy.guard=skips or none"
+            )
         self.epoch_iterations, self.second_order = epoch_iterations, second_order
         self.unrolls = second_order
         relaxation = self.relaxation = Relaxation(inputs, partial_channels)

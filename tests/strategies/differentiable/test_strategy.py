@@ -236,6 +236,8 @@ def test_architectures_beyond_the_constraints_are_not_proposed() -> None:
         (["search_space=conv"], r"search_space: it has no continuous relaxation.*darts"),
         (["strategy.inputs=pairs"], r"strategy\.inputs: pairs"),
         (["strategy.partial_channels=3"], r"strategy\.partial_channels: 3 does not divide the 4"),
+        (["strategy.partial_channels=4"], r"strategy\.partial_channels: 4 does not divide the 4"),
+        (["strategy.guard=eigenvalue", "strategy.edges=gumbel"], r"strategy\.guard: eigenvalue"),
         (["meta_learner=reptile", "strategy.second_order=true"], r"strategy\.second_order: reptile descends"),
         (["compile=true", "task_parallel=loop"], r"compile: the relaxed network"),
     ],
@@ -280,7 +282,7 @@ def test_one_task_that_does_not_fit_ends_the_run(monkeypatch: pytest.MonkeyPatch
 
     strategy = made()
     monkeypatch.setattr(type(strategy.problem.learner), "frozen_parameter_gradient", never)
-    with pytest.raises(RunFailed, match="does not fit in memory"):
+    with pytest.raises(RunFailed, match="not even one task fits in memory"):
         strategy.ask()
 
 
