@@ -57,7 +57,7 @@ def test_a_killed_run_needs_the_earlier_one_no_more(earlier: Path, tmp_path: Pat
     overrides = [*CHEAP, *LEARNING["evolution"], f"history=[{copy}]"]
     assert main(begun(tmp_path / "whole", overrides)) == 0
     assert killed(begun(tmp_path / "killed", overrides), 6)
-    assert lines(tmp_path / "killed", "learned")
+    assert lines(tmp_path / "killed", "warm_started")
     shutil.rmtree(copy)
     assert main(["resume", str(tmp_path / "killed")]) == 0
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")

@@ -47,6 +47,9 @@ class AdaptiveSpace(SearchSpace[Any]):
     def parse(self, text: str) -> Any:
         return ADAPTIVE if text == str(ADAPTIVE) else self.space.parse(text)
 
+    def contains(self, arch: Any) -> bool:
+        return arch == ADAPTIVE or self.space.contains(arch)
+
     def graph(self, arch: Any) -> ArchitectureGraph:
         """Of `adaptive`, input and output only: what is between them differs from task to task."""
         return GraphBuilder().finish(0) if arch == ADAPTIVE else self.space.graph(arch)
