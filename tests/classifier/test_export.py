@@ -20,6 +20,7 @@ from nasmeta.meta_learners.base import adopt_population
 from nasmeta.run.composition import Composition
 from nasmeta.trained.classifier import FewShotClassifier
 from nasmeta.trained.export import format
+from nasmeta.trained.export.check import Accuracies
 from nasmeta.trained.export.export import FORMATS, Int8, write
 from nasmeta.trained.export.pixels import OfPixels
 from nasmeta.trained.meta_learned import MetaLearned
@@ -236,10 +237,14 @@ def test_a_limit_without_int8_is_refused(running: Path, capsys: pytest.CaptureFi
 
 
 def test_int8_that_loses_too_much_is_not_written(
-    running: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    running: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert exported(running, tmp_path, "--max-loss=-101", "budget.test_tasks=2") == 1
-    assert re.search(r"--max-loss=-101.*signal-to-noise ratio: \w+ \(\d+ dB\)", capsys.readouterr().err)
+    monkeypatch.setattr(Accuracies, "loss", 3.0)
+    assert exported(running, tmp_path, "--max-loss=2.5", "budget.test_tasks=2") == 1
+    assert re.search(
+        r"loses 3.0 points, more than --max-loss=2.5.*signal-to-noise ratio: \w+ \(\d+ dB\)",
+        capsys.readouterr().err,
+    )
     assert not list(tmp_path.iterdir())
 
 
