@@ -1,6 +1,7 @@
 """The directory of a new run or sweep, made under a new name."""
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -21,12 +22,16 @@ HYDRA_WRITES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 """The files that Hydra writes into the folder `.hydra`."""
 
 
-def check(config: DictConfig, kind: Kind) -> None:
-    """Raises RunDirectoryError or ConfigError if the user named a directory that cannot be the run's."""
+def check(config: DictConfig, kind: Kind, jobs: Iterable[str] = ()) -> None:
+    """Raises RunDirectoryError or ConfigError if the user named a directory that cannot be the run's.
+
+    jobs: the directories of a sweep's jobs, relative to its own, which cannot hold runs either.
+    """
     if not str(config.hydra[kind].dir):
         raise ConfigError(f"hydra.{kind}.dir: got '', should be a directory; `.` is the current one")
     if _is_named(config, kind):
-        refuse_run(_directory(config, kind))
+        for directory in ("", *jobs):
+            refuse_run(_directory(config, kind) / directory)
         refuse_links(_directory(config, kind), kind)
 
 

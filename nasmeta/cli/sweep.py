@@ -53,9 +53,7 @@ def start(config: DictConfig) -> "Composition | None":
     chosen = launchers.chosen(config.hydra.overrides.hydra)
     launcher = chosen if all(re.fullmatch(PLAIN_LAUNCHER, each) for each in chosen) else []
     plan = _planned(config).model_copy(update={**words, "launcher": launcher})
-    output.check(config, "sweep")
-    for job in plan.jobs:
-        output.refuse_run(Path(str(config.hydra.sweep.dir)).expanduser() / job.directory)
+    output.check(config, "sweep", [job.directory for job in plan.jobs])
     composition = _check_data(plan)
     output.claim(config, "sweep")
     _current.begin(Path(str(config.hydra.sweep.dir)), plan)

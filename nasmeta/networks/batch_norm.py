@@ -34,7 +34,8 @@ class EpisodicBatchNorm(nn.Module):
     current: the network's pass, which the network sets before each call.
     pool: the 2x2 max-pooling that follows the norm, or None.
     activation, pooling: what follows the norm, which it computes if the current pass `fuses`.
-    Calls take x [n, C] or [n, C, H, W]. They raise NormOfOneValue if that is all there is.
+    Calls take x [n, C] or [n, C, H, W]. They raise NormOfOneValue if the statistics would be
+    those of one value.
     """
 
     mean: Tensor

@@ -43,7 +43,7 @@ from nasmeta.training.problem import Problem
 from nasmeta.training.score import Score, Stop, ci95
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
-from nasmeta.trial import Cost, Job, Limits, TrialResult
+from nasmeta.trial import Cost, Job, Limits
 
 WIDTHS = range(4, 129)
 """Channels of the 4-conv networks among which the one of equal size is chosen."""
@@ -198,20 +198,20 @@ def _trained(
     """
     problem = replace(problem, space=rival.space)
     keep = None if stored.provisional else KeepBest.of(budget)
-    trained: list[tuple[TrialResult, Path]] = []
-    for network in range(1 if stored.provisional else budget.final_seeds):
-        own = problem if stored.provisional else problem.in_full(budget, network)
+    numbers = range(1 if stored.provisional else budget.final_seeds)
+    files_of = [weights.with_suffix(f".{number}.pt") if number else weights for number in numbers]
+    results = []
+    for number, path in enumerate(files_of):
+        own = problem if stored.provisional else problem.in_full(budget, number)
         scratch = Scratch(max_seconds=None, criterion="accuracy", problem=own, keep=keep)
-        path = weights.with_suffix(f".{network}.pt") if network else weights
-        job = Job(
-            phase="final", trial=network, arch=str(rival.arch), iterations=stored.iterations, weights=path
-        )
-        trained.append((scratch.evaluate(job, lambda progress: None, stop), path))
-    best = best_of([result for result, _ in trained])
+        arch, iterations = str(rival.arch), stored.iterations
+        job = Job(phase="final", trial=number, arch=arch, iterations=iterations, weights=path)
+        results.append(scratch.evaluate(job, lambda progress: None, stop))
+    best = best_of(results)
     if best is None:
-        reason = trained[0][0].reason
+        reason = results[0].reason
         raise RunFailed(f"{weights}: the control {rival.arch} could not be trained: {reason}")
-    return problem.restored(Weights.read(next(path for result, path in trained if result is best)))
+    return problem.restored(Weights.read(files_of[best.trial]))
 
 
 def _row(name: str, rival: Rival, task: TaskSpec, tested: Score, first: Score) -> Row:

@@ -91,10 +91,10 @@ class ZeroCost(Evaluator):
         if self._sample is None:
             rng = seeding.stream(self.problem.seed, "zero_cost", "reference")
             space = self.problem.space.buildable(self.problem.task)
-            self._sample = [self._values_or_none(space.sample(rng), stop) for _ in range(self.reference)]
+            self._sample = [self._values_or_nan(space.sample(rng), stop) for _ in range(self.reference)]
         return self._sample
 
-    def _values_or_none(self, arch: Any, stop: Stop) -> list[float]:
+    def _values_or_nan(self, arch: Any, stop: Stop) -> list[float]:
         """The voters' values; NaN, which every value beats, for an architecture that fails."""
         try:
             return self._values(arch, stop)
