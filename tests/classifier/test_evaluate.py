@@ -16,10 +16,12 @@ from nasmeta.cli.main import main
 from nasmeta.config.overrides import composed
 from nasmeta.config.schema import parse
 from nasmeta.datasets import download
+from nasmeta.evaluators.scratch import Scratch
 from nasmeta.meta_learners.protonet import ProtoNet
 from nasmeta.networks.batch_norm import EpisodicBatchNorm, NormOfOneValue
 from nasmeta.networks.cost import measure_cost
 from nasmeta.networks.policy import BatchNormPolicy
+from nasmeta.seeding import integer
 from nasmeta.task import TaskSpec
 from nasmeta.trained import meta_test
 from nasmeta.trained.control import Rival, equal_four_conv, four_conv, rivals_of
@@ -28,8 +30,9 @@ from nasmeta.training import checkpoint
 from nasmeta.training.score import Score, score
 from nasmeta.training.trained_network import TrainedNetwork
 from nasmeta.training.weights import Weights
-from nasmeta.trial import Limits
+from nasmeta.trial import Job, Limits
 from tests.classifier.pictures import picture
+from tests.cli.runs import TINY
 
 CAPTURE = pytest.CaptureFixture[str]
 
@@ -435,3 +438,28 @@ def test_the_control_draws_as_the_search_did(protonet: Path) -> None:
     assert rivals.keys() == {"random", "four_conv"}
     for rival in rivals.values():
         assert measure_cost(rival.space, rival.arch, state.task).params <= 2000
+
+
+def test_opponents_are_trained_as_the_checkpoint_was(
+    tmp_path: Path, capfd: CAPTURE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In full as often as a finalist, with the same seeds; a member of the front once, and as briefly."""
+    run, trained = tmp_path / "run", []
+    tiny = [override for override in TINY if not override.startswith("strategy.sample_size")]
+    whole = ["budget.final_seeds=2", "budget.search_iterations=5", "strategy=nsga2"]
+    assert main(["search", *tiny, *whole, f"hydra.run.dir={run}"]) == 0
+    evaluate = Scratch.evaluate
+
+    def spy(self: Scratch, job: Job, *rest: Any) -> Any:
+        trained.append((job.arch, self.problem.seed, job.iterations, self.problem.search_iterations))
+        return evaluate(self, job, *rest)
+
+    monkeypatch.setattr(Scratch, "evaluate", spy)
+    evaluated(capfd, run, "--control")
+    archs = {arch for arch, *_ in trained}
+    seeds = [0, integer(0, "network", 1)]
+    assert sorted(trained) == sorted((arch, seed, 4, 4) for arch in archs for seed in seeds)
+    trained.clear()
+    evaluated(capfd, next((run / "pareto").glob("*.pt")), "--control")
+    assert {tuple(rest) for _, *rest in trained} == {(0, 5, 5)}
+    assert len(trained) == len({arch for arch, *_ in trained})
