@@ -117,7 +117,7 @@ def _of_study(
         for number, overrides in enumerate(batch, first):
             if number not in known:
                 config = config_of(overrides)
-                taken = {job.directory for job in known.values()}
+                taken = {job.directory for job in (*known.values(), *jobs)}
                 name = next(name for name in map(str, count(number)) if name not in taken)
                 jobs.append(SweepJob(number=number, directory=name, overrides=overrides, config=config))
             elif known[number].status not in ("done", "pruned", "failed"):
