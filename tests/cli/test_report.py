@@ -7,7 +7,8 @@ import pytest
 
 from nasmeta.cli.main import main
 from tests.cli.runs import SHORT
-from tests.reporting.stored_runs import copied, summary_of, table_search
+from tests.cli.test_resume_strategies import killed
+from tests.reporting.stored_runs import copied, searched, summary_of, table_search
 from tests.test_layers import loaded
 
 
@@ -70,6 +71,24 @@ def test_a_watched_page_is_renewed_until_the_run_has_ended(
     with pytest.raises(SystemExit):
         main(["report", str(directory), "--watch", "0"])
     assert "--watch: got '0'" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_finished_run_that_goes_on_for_more_is_watched_to_its_new_end(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = copied(run, tmp_path / "run")
+    assert killed(["resume", str(directory), "budget.trials=30"], 9)
+    slept = []
+
+    def resumed(seconds: float) -> None:
+        slept.append(seconds)
+        assert main(["resume", str(directory)]) == 0
+
+    monkeypatch.setattr("time.sleep", resumed)
+    assert main(["report", str(directory), "--watch", "5"]) == 0
+    assert slept == [5]
+    assert len(searched(directory)) == 30
 
 
 def test_a_sweep_of_trained_networks(
