@@ -86,7 +86,8 @@ def _flops_of_a_task(
     state: a network of `arch`, with its statistics. batch, valid: tasks of meta-training and of evaluation.
     """
     counted = replace(problem, device=torch.device("meta")).initial_state(arch)
-    counted.network.execution = replace(counted.network.execution, precision="fp32")  # meta has no autocast
+    execution = counted.network.execution  # the meta device has neither autocast nor Triton
+    counted.network.execution = replace(execution, precision="fp32", kernels="torch")
     counted.set_statistics({name: value.to("meta") for name, value in state.statistics.items()})
     one, judged = (TaskBatch._make(part[:1].to("meta") for part in each) for each in (batch, valid))
     learner = problem.learner

@@ -17,9 +17,9 @@
 - torch: PyTorch's own.
 - triton: Triton's (kernels/triton/) where they can, on a GPU. Without one, Triton's interpreter runs them on
   the CPU, slowly, to test them.
-- auto: what was measured to be faster. That is triton on a GPU of compute capability 8.0 or more, if Triton
-  is installed and can build kernels and the network is not compiled, but for group norms, whose kernels no
-  GPU has run yet; it is torch on a CPU and everywhere else.
+- auto: what was measured to be faster. That is triton on a GPU of compute capability 9 (H100, H200), if
+  Triton is installed and can build kernels and the network is not compiled, but for group norms, whose
+  kernels no GPU has run yet; it is torch on a CPU and on other GPUs, on which nothing was measured.
 
 `cuda_graphs` says what is recorded as a CUDA graph and launched as one, on a GPU:
 - false: nothing.
@@ -113,7 +113,7 @@ class Execution:
     def _kernels(self, device: torch.device) -> Implementation:
         if self.kernels != "auto":
             return self.kernels
-        able = _is_ampere(device) and not self.compile and _triton_version() >= TRITON
+        able = _is_measured(device) and not self.compile and _triton_version() >= TRITON
         return "triton" if able and _triton_works(device) else "torch"
 
     def _parallel(self, module: nn.Module, device: torch.device) -> Parallel:
@@ -170,6 +170,11 @@ def _is_ampere(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def _is_measured(device: torch.device) -> bool:
+    """Whether it is a GPU of compute capability 9, as the H200 on which Triton's kernels were measured."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9
+
+
 def _triton_version() -> Version:
     """NO_VERSION if Triton is not installed."""
     for name in ("triton", "pytorch-triton"):  # the latter is of PyTorch's nightly builds
@@ -180,12 +185,14 @@ def _triton_version() -> Version:
 
 @cache
 def _triton_works(device: torch.device) -> bool:
-    """Whether Triton can build a kernel and run it there, for which it needs a C compiler; logs why not."""
-    from nasmeta.networks.kernels.triton.norm import norm_activation_pool  # imports Triton
+    """Whether Triton can build and run its kernels there, for which it needs a C compiler; logs why not."""
+    from nasmeta.networks.kernels.triton.convolution import convolve  # imports Triton
+    from nasmeta.networks.kernels.triton.norm import norm_activation_pool
 
     images, ones = torch.ones(1, 1, 16, 2, 2, device=device), torch.ones(1, 16, device=device)
     try:
         norm_activation_pool(images, ones, ones, 1, 1e-5, "none", "none")
+        convolve(images, torch.ones(1, 16, 16, 3, 3, device=device), 1, 1)
     except Exception as error:  # of a compiler, a linker or a driver
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         log.warning("kernels: torch computes the layers, since Triton cannot build its kernels: %s", reason)

@@ -90,6 +90,19 @@ def is_one_kernel(optimizer: Optimizer) -> bool:
 def restore(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     """Restores the moments of a state_dict. Options stay: another device may have others."""
     optimizer.load_state_dict({**optimizer.state_dict(), "state": saved["state"]})
+    _start_momentum(optimizer)
+
+
+def _start_momentum(optimizer: Optimizer) -> None:
+    """Gives every parameter of SGD in one kernel a momentum, of 0 before its first gradient.
+
+    torch's kernel takes momenta of all parameters or of none, so it fails if some get gradients later than
+    others, as those of a supernet do.
+    """
+    for group in optimizer.param_groups:
+        if group.get("fused") and group.get("momentum"):
+            for parameter in group["params"]:
+                optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
 
 def _outer(
@@ -97,7 +110,9 @@ def _outer(
 ) -> OuterOptimizer:
     def make(parameters: list[Tensor] | list[dict[str, Any]]) -> Optimizer:
         together = {"fused" if _has_one_kernel(optimizer, parameters[0]) else "foreach": True}
-        return optimizer(parameters, lr=lr, **together, **options)  # type: ignore[call-arg,arg-type]
+        made = optimizer(parameters, lr=lr, **together, **options)  # type: ignore[call-arg,arg-type]
+        _start_momentum(made)
+        return made
 
     return OuterOptimizer(make, lr, schedule, warmup)
 

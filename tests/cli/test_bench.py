@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from nasmeta.cli import bench
 from nasmeta.cli.main import main
+from nasmeta.config.overrides import composed
+from nasmeta.config.schema import parse
 from nasmeta.meta_learners.base import MetaLearner
 from nasmeta.meta_learners.state import MetaState
 from nasmeta.networks.policy import Statistics
+from nasmeta.run.composition import Composition
 from tests import scripts
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +51,18 @@ def test_a_table(precision: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "5-way 1-shot" in text
     assert f"precision {precision}" in text
     assert "tasks/s" in text
+
+
+@pytest.mark.extra("triton")
+def test_operations_are_counted_whatever_computes_them() -> None:
+    counts = []
+    for kernels in ("torch", "triton"):
+        keys = [*SMALL, "meta_learner=fomaml", "task_parallel=vmap", "device=cpu", f"kernels={kernels}"]
+        problem = Composition.of(parse(composed(keys), trusted=True)).problem
+        arch = problem.space.parse(ARCH)
+        state, batch = problem.initial_state(arch), problem.train.batch(0, 2)
+        counts.append(bench._flops_of_a_task(problem, arch, state, batch, batch))
+    assert counts[0] == counts[1]
 
 
 def test_population_statistics_are_there_before_evaluation_is_timed(

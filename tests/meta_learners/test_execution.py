@@ -163,7 +163,9 @@ def versions(of_triton: str | None) -> Callable[[str], str]:
         ("cpu", (9, 0), True, False, "torch", "fp32"),
         ("mps", (9, 0), True, False, "torch", "fp32"),
         ("cuda", (9, 0), "3.6.0", False, "triton", "fp32 with tf32 convolutions"),
-        ("cuda:1", (8, 0), "3.10.0", False, "triton", "fp32 with tf32 convolutions"),
+        ("cuda:1", (9, 0), "3.10.0", False, "triton", "fp32 with tf32 convolutions"),
+        ("cuda", (8, 0), "3.6.0", False, "torch", "fp32 with tf32 convolutions"),
+        ("cuda", (12, 0), "3.6.0", False, "torch", "fp32 with tf32 convolutions"),
         ("cuda", (7, 5), "3.6.0", False, "torch", "fp32"),
         ("cuda", (9, 0), "3.5.1", False, "torch", "fp32 with tf32 convolutions"),
         ("cuda", (9, 0), None, False, "torch", "fp32 with tf32 convolutions"),
@@ -203,16 +205,16 @@ def test_what_is_named_is_in_use(kernels: Any, precision: Any, monkeypatch: pyte
 
 
 @pytest.mark.extra("triton")
+@pytest.mark.parametrize("kernel", ["norm.norm_activation_pool", "convolution.convolve"])
 def test_auto_is_torch_where_triton_cannot_build(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    kernel: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As where there is no C compiler."""
-    from nasmeta.networks.kernels.triton import norm
 
     def build(*arguments: Any) -> Tensor:
         raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
 
-    monkeypatch.setattr(norm, "norm_activation_pool", build)
+    monkeypatch.setattr(f"nasmeta.networks.kernels.triton.{kernel}", build)
     module._triton_works.cache_clear()
     assert not module._triton_works(CPU)
     assert "torch computes the layers, since Triton cannot build its kernels: Failed to find C" in caplog.text

@@ -1,11 +1,13 @@
 """Outer optimizers and their schedules."""
 
+import contextlib
 import math
 from itertools import pairwise
 
 import pytest
 import torch
 
+from nasmeta.testing.recording import simulated_graphs
 from nasmeta.training import optimizers as outer
 from nasmeta.training.optimizers import OuterOptimizer, Schedule
 
@@ -73,3 +75,27 @@ def test_first_step(make: object, options: dict[str, float], expected: float) ->
     weight.grad = torch.full_like(weight, 2.0)
     optimizer.step()
     assert float(weight.detach()) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("restored", [False, True])
+def test_one_kernel_takes_gradients_that_begin_late(nesterov: bool, restored: bool) -> None:
+    """As those of a supernet do. Without one kernel, torch allows for it."""
+    made = outer.sgd(
+        lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.01, schedule="constant", warmup=0.0
+    )
+    found = []
+    for kernels in (contextlib.nullcontext(), simulated_graphs()):
+        with kernels:
+            parameters = {name: torch.linspace(-1, 1, 5).requires_grad_() for name in "ab"}
+            optimizer = made.make(list(parameters.values()))
+            outer.descend(parameters, {"a": torch.linspace(1, 2, 5)}, optimizer)
+            if restored:  # from a checkpoint of a CPU, which has only the moments that were needed
+                saved = optimizer.state_dict()
+                saved["state"].pop(1, None)
+                optimizer = made.make(list(parameters.values()))
+                outer.restore(optimizer, saved)
+            for _ in range(2):
+                outer.descend(parameters, {name: torch.linspace(1, 2, 5) for name in "ab"}, optimizer)
+            found.append(torch.stack([value.detach() for value in parameters.values()]))
+    torch.testing.assert_close(*found)

@@ -351,7 +351,7 @@ def test_auto_leaves_group_norms_to_torch(
     seen: list[tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU where it stands for Triton; the settings that are in use tell it from what has them."""
-    monkeypatch.setattr(execution_module, "_is_ampere", lambda device: True)
+    monkeypatch.setattr(execution_module, "_is_measured", lambda device: True)
     monkeypatch.setattr(execution_module, "_triton_works", lambda device: True)
     device, module = torch.device(DEVICE), small()
     auto = Execution("loop", kernels="auto").resolved(module, device)

@@ -253,6 +253,20 @@ def test_a_third_derivative_is_refused() -> None:
 
 
 @needs_triton
+@pytest.mark.parametrize("shape", [(1, 0, 4, 4, 4), (1, 3, 4, 1, 1)], ids=["no images", "none pooled"])
+def test_nothing_has_zero_slopes(shape: tuple[int, ...]) -> None:
+    from nasmeta.networks.kernels.triton.norm import norm_activation_pool
+
+    leaves = [tensor.requires_grad_() for tensor in drawn((1, 2, 4, 2, 2))[1:]]
+    x = torch.zeros(shape, device=DEVICE, requires_grad=True)
+    moments = (torch.zeros(1, 4, device=DEVICE), torch.ones(1, 4, device=DEVICE))
+    y = norm_activation_pool(x, *leaves, shape[1], EPS, "relu", "max", moments)
+    assert y.numel() == 0
+    for slope, of in zip(torch.autograd.grad(y.sum(), [x, *leaves]), [x, *leaves], strict=True):
+        assert torch.equal(slope, torch.zeros_like(of))
+
+
+@needs_triton
 def test_shapes_on_the_meta_device() -> None:
     from nasmeta.networks.kernels.triton.norm import norm_activation_pool
 

@@ -228,7 +228,7 @@ def _tiles(x: Tensor) -> int:
 
 def _splits(tiles: int) -> tuple[int, int]:
     """Into how many splits `tiles` are divided, and how many tiles each of them has, but the last."""
-    span = triton.cdiv(tiles, SPLITS)
+    span = max(1, triton.cdiv(tiles, SPLITS))
     return triton.cdiv(tiles, span), span
 
 
