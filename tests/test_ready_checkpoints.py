@@ -60,6 +60,19 @@ def test_what_the_index_says_is_true(name: str) -> None:
     network.state(torch.device("cpu"))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_their_architecture_is_trained_on_other_data(name: str, tmp_path: Path) -> None:
+    data = ["dataset=strokes", "dataset.size=28", "dataset.train_classes=30"]
+    budget = [
+        f"budget.{each}" for each in ("final_iterations=1", "valid_tasks=2", "final_tasks=2", "test_tasks=2")
+    ]
+    quiet = ["logger=none", "progress=false", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(["train", name, *data, *budget, *quiet]) == 0
+    trained = TrainedNetwork.load(tmp_path / "run" / "best.pt", trusted=False)
+    assert trained.arch == ready.index()[name]["arch"]
+    assert trained.iterations == 1
+
+
 def test_together_they_are_small() -> None:
     assert {path.name for path in ready.FOLDER.iterdir()} == {"index.json", *(f"{name}.pt" for name in NAMES)}
     assert sum(path.stat().st_size for path in ready.FOLDER.iterdir()) < 600_000

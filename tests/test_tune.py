@@ -38,6 +38,7 @@ def config(*overrides: str) -> Config:
         ("{optimizer.lr: [0.1]}", "tune.optimizer.lr: got [0.1], should be choices"),
         ("{optimizer.lr: [0.1, 0.2, 0.10]}", "0.1 is there twice"),
         ("{meta_learner.learn_inner_lr: [true, 1]}", "1 is there twice"),
+        ("{optimizer.lr: [1, 2], optimizer: {lr: [3, 4]}}", "optimizer.lr is there twice"),
         ("{optimizer.lr: {low: 1}}", "tune.optimizer.lr.high: missing"),
         ("{optimizer.lr: {low: 2, high: 1}}", "low=2 has to be below high=1"),
         ("{optimizer.lr: {low: 0, high: 1, log: true}}", "low=0 has to be above 0"),
@@ -81,6 +82,12 @@ def test_a_key_that_is_not_tuned_yet_has_to_be_added() -> None:
         ConfigError, match=r"^tune\.optimizer\.lr: is not tuned yet; .*\+tune\.optimizer\.lr="
     ):
         config("tune.optimizer.lr=[0.01, 0.1]")
+
+
+def test_an_end_of_a_range_is_changed_with_the_whole_range() -> None:
+    said = r"^tune\.optimizer\.lr\.high: write the whole range: 'tune=\{optimizer\.lr: \{low: "
+    with pytest.raises(ConfigError, match=said):
+        config("tune={optimizer.lr: {low: 0.001, high: 0.1}}", "tune.optimizer.lr.high=0.5")
 
 
 def test_the_order_in_which_keys_are_typed_does_not_matter() -> None:

@@ -14,11 +14,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from nasmeta.cli.arguments import parsed
 from nasmeta.cli.search import search
 from nasmeta.config.arguments_of_hydra import prepared
-from nasmeta.config.as_overrides import as_overrides, literal
+from nasmeta.config.as_overrides import MADE_ANEW, as_overrides, literal
 from nasmeta.config.overrides import composed, with_todays_keys
-from nasmeta.config.schema import OPTION_GROUPS, parse
+from nasmeta.config.schema import GROUPS, OPTION_GROUPS, parse
 from nasmeta.config.shipped import GIVEN
-from nasmeta.errors import CheckpointError, ConfigError
+from nasmeta.config.tuning import TUNABLE
+from nasmeta.errors import ArchitectureError, CheckpointError, ConfigError
 from nasmeta.run.directory import RunDirectory, read_config
 from nasmeta.runtime.command_lines import SearchCommand, key_of
 from nasmeta.search_spaces.joint import AT
@@ -55,7 +56,8 @@ def train(arguments: list[str]) -> int:
         if recipe:
             raise ConfigError(f"experiment: {what} has a configuration of its own; leave one of the two out")
         network = load_network(path, trusted=trusted)
-        config = parse(with_todays_keys(network.config), trusted=trusted)
+        kept = [group for group in GROUPS if group not in MADE_ANEW]  # how it was found does not matter
+        config = parse(with_todays_keys(network.config), trusted=trusted, groups=kept)
         tune = _tuned(network, overrides)
         arch = _with_settings(network, tune)
         stored = SearchCommand(overrides=(*as_overrides(config), f"tune={literal(tune)}"))
@@ -65,9 +67,9 @@ def train(arguments: list[str]) -> int:
         stored, overrides = _recipe(overrides)
     words = (*stored.overrides, *overrides)
     if not path.exists() and not any(key_of(word).partition(".")[0] == "tune" for word in words):
-        arch, _, settings = what.partition(AT)
+        arch, settings = _parts(what)
         typed = {key_of(word) for word in overrides}
-        overrides += [each for each in settings.split(",") if each and key_of(each) not in typed]
+        overrides += [each for each in settings if key_of(each) not in typed]
     return search([*options, *stored.changed(overrides, OPTION_GROUPS).overrides, *_chosen(arch)])
 
 
@@ -81,6 +83,19 @@ def _recipe(overrides: list[str]) -> tuple[SearchCommand, list[str]]:
     if any(override.startswith("experiment=") for override in left):
         raise ConfigError("experiment: a training takes the settings of one recipe; name one")
     return SearchCommand(overrides=tuple(as_overrides(parse(composed(fixed), trusted=True)))), left
+
+
+def _parts(text: str) -> tuple[str, list[str]]:
+    """`ARCH @ key=value,...` as architecture and settings; raises ArchitectureError for other keys."""
+    arch, found, rest = text.partition(AT)
+    settings = rest.split(",") if found else []
+    for each in settings:
+        if key_of(each).partition(".")[0] not in TUNABLE or "=" not in each:
+            raise ArchitectureError(
+                f"{text}: got {each!r} as a setting, should be KEY=VALUE of {' or '.join(TUNABLE)}, "
+                "as optimizer.lr=0.01; write other overrides behind the architecture"
+            )
+    return arch, settings
 
 
 def _tuned(network: TrainedNetwork, overrides: Sequence[str]) -> dict[str, Any]:

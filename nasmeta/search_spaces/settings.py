@@ -87,10 +87,11 @@ def _by_dotted_key(values: Any, prefix: str = "") -> Any:
         return values
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and not set(value) & set(Range.model_fields):
-            flat |= _by_dotted_key(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
+        inner = isinstance(value, Mapping) and not set(value) & set(Range.model_fields)
+        found = _by_dotted_key(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+        if twice := sorted(flat.keys() & found.keys()):
+            raise ValueError(f"{twice[0]} is there twice")
+        flat |= found
     return flat
 
 

@@ -126,6 +126,9 @@ def test_a_sweep_over_seeds(flag_first: bool, searched: Path, tmp_path: Path) ->
         (ARCH, ["device=cpu"], ARCH.split("_")[0]),  # the default space is another one
         (ARCH, [*SETTINGS, "optimizer.lr=0"], "optimizer.lr"),
         (ARCH, [*SETTINGS, "strategy=evolution"], "strategy: a training searches nothing"),
+        (f"{ARCH} @ evaluator=zero_cost", SETTINGS, "got 'evaluator=zero_cost' as a setting"),
+        (f"{ARCH} @ optimizer.lr=0.01,task.way=3", SETTINGS, "got 'task.way=3' as a setting"),
+        (f"{ARCH} @ ", SETTINGS, "got '' as a setting"),
     ],
 )
 @pytest.mark.parametrize("sweep", [False, True])
