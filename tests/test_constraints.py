@@ -46,6 +46,17 @@ def test_limits_are_kept_and_the_least_of_what_is_beyond_is_named() -> None:
     assert f"the least is {beyond[0]}" in limited.reasons()
 
 
+def test_a_network_is_measured_once_whatever_it_is_trained_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter([3.0, 1.0])
+    monkeypatch.setattr("nasmeta.run.constraints.measure_latency", lambda *_: next(drawn))
+    tune = "tune={optimizer.lr: [0.1, 0.2]}"
+    limited = constraints(composition(*MLP, tune, "constraints.max_latency_ms=2"))
+    reference = limited._composition.space.reference()
+    both = [reference.having("optimizer.lr", rate) for rate in (0.1, 0.2)]
+    assert [limited.latency(arch) for arch in both] == [3.0, 3.0]
+    assert not any(limited.feasible(arch) for arch in both)
+
+
 def test_costs_are_relative_to_the_reference_that_meets_the_limits() -> None:
     nsga2 = [*MLP, "strategy=nsga2", "strategy.objectives=[params]"]
     free = constraints(composition(*nsga2))

@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from nasmeta.cli import launcher as launchers
 from nasmeta.cli import output
 from nasmeta.config.conf_dir import config_directory
-from nasmeta.config.schema import parse
+from nasmeta.config.schema import Config, parse
+from nasmeta.config.tuning import tuned
 from nasmeta.errors import ArchitectureError, ConfigError, DataError, NasmetaError
 from nasmeta.run import sweep
 from nasmeta.run.manifest import PLAIN_LAUNCHER, Manifest, StudySettings, SweepJob, SweepPlan, check_inside
@@ -185,7 +186,7 @@ def _planned(config: DictConfig) -> SweepPlan:
         study = _study(config, overrides)
         first = Study(study)
         for extreme in first.extremes():
-            parse(without_hydra(loader.load_sweep_config(config, extreme)), trusted=True)
+            _checked(loader.load_sweep_config(config, extreme))
         proposed = first.ask(min(study.n_jobs, study.n_trials))
     jobs = [_planned_job(loader.load_sweep_config(config, job), job, n) for n, job in enumerate(proposed)]
     if not jobs:
@@ -227,8 +228,15 @@ def _planned_job(composed: DictConfig, overrides: list[str], number: int) -> Swe
         composed.hydra.job.id = composed.hydra.job.num = number
     HydraConfig.instance().set_config(composed)
     directory = job_directory(composed.hydra)
-    config = parse(without_hydra(composed), trusted=True).to_dict()
+    config = _checked(composed).to_dict()
     return SweepJob(number=number, directory=directory, overrides=overrides, config=config)
+
+
+def _checked(composed: DictConfig) -> Config:
+    """A job's configuration; raises ConfigError if it is wrong by itself, what it tunes included."""
+    config = parse(without_hydra(composed), trusted=True)
+    tuned(config)
+    return config
 
 
 def job_directory(hydra: Any) -> str:

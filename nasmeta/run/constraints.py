@@ -20,6 +20,7 @@ from nasmeta.run.environment import environment
 from nasmeta.run.history import earlier_trials
 from nasmeta.run.records import JournalEvent, Measured, Uncountable
 from nasmeta.run.state import RunState
+from nasmeta.search_spaces.joint import TunedArchitecture
 from nasmeta.task import SPLITS
 from nasmeta.trial import Cost
 
@@ -98,14 +99,14 @@ class Constraints:
 
     def cost(self, arch: Any) -> Cost:
         """The cost of a feasible architecture; zero if it cannot be counted."""
-        if str(arch) in self._state.uncountable:
+        if _network(arch) in self._state.uncountable:
             return Cost(0, 0)
         whole = self._composition
         return measure_cost(whole.space, arch, whole.task, whole.config.keys.constraints.bits)
 
     def _counted(self, arch: Any) -> Cost | None:
         """The evaluator's cost, None if it is not known or cannot be counted; raises ArchitectureError."""
-        key = str(arch)
+        key = _network(arch)
         if key in self._state.uncountable:
             return None
         try:
@@ -118,7 +119,7 @@ class Constraints:
 
     def latency(self, arch: Any) -> float:
         """Milliseconds for one example, measured the first time that this is called for the architecture."""
-        key = str(arch)
+        key = _network(arch)
         if key not in self._state.latencies:
             whole = self._composition
             ms = measure_latency(whole.space, arch, whole.task, whole.device)
@@ -127,7 +128,7 @@ class Constraints:
 
     @cached_property
     def reference(self) -> Any:
-        """The hand-designed network that the search has to beat, made cheaper until it meets the limits.
+        """The hand-designed network that the search has to beat, scaled to meet the limits.
 
         Looking accuracies up gives none for such a network, so it then stays the space's reference. It does
         too, with a warning, if no network of its form meets them.
@@ -160,6 +161,11 @@ class Constraints:
         assert cost is not None, "run/compatible.py refuses objectives that the evaluator does not know"
         values = {objective: self._value(objective, arch, cost) for objective in whole.objectives}
         return {objective: value for objective, value in values.items() if value is not None}
+
+
+def _network(arch: Any) -> str:
+    """The architecture's string without settings to train it by, which change no cost."""
+    return str(arch.arch if isinstance(arch, TunedArchitecture) else arch)
 
 
 def ready(config: Config) -> Composition:

@@ -221,6 +221,16 @@ def test_a_misspelt_sweep_begins_nothing(tmp_path: Path, capfd: pytest.CaptureFi
     assert not directory.exists()
 
 
+def test_a_job_that_tunes_what_it_cannot_begins_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "sweep"
+    tune = "tune={optimizer.lr: [0.1,0.2]},{optimizer.lx: [1,2]}"
+    assert main(sweep(directory, "-m", tune)) == 2
+    assert "tune.optimizer.lx: cannot be tuned" in capfd.readouterr().err
+    assert not directory.exists()
+
+
 def test_a_sweep_takes_over_no_run(unbroken: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(unbroken / "0", tmp_path / "1")
     before = {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir() if path.is_file()}
