@@ -157,8 +157,8 @@ def test_group_norms_of_triton_are_the_formulas_and_the_same_twice(
 def test_auto_is_triton_and_torchs_own_precision() -> None:
     place = device.pick("cuda", "auto")
     auto = Execution("auto", precision="auto", kernels="auto")
-    recent = torch.cuda.get_device_capability() >= (8, 0)
-    expected = "triton" if recent and Version(version("triton")) >= TRITON else "torch"
+    measured = torch.cuda.get_device_capability()[0] == 9
+    expected = "triton" if measured and Version(version("triton")) >= TRITON else "torch"
     assert auto.resolved(conv_network(), place).kernels == expected
     assert auto.in_use(place)["kernels"] == expected
     assert torch.backends.cudnn.allow_tf32

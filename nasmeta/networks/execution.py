@@ -31,7 +31,8 @@
 - fp32: as it is.
 - tf32: convolutions and matrix products in TF32, on a GPU.
 - bf16: the network runs under autocast.
-- auto: PyTorch's own default, which is fp32 with TF32 for convolutions on a GPU, and fp32 on a CPU.
+- auto: PyTorch's own default, which is fp32 with TF32 for convolutions on a GPU, and fp32 on a CPU. Tasks'
+  own convolutions by kernels=torch are matrix products, which are fp32 by that default.
 """
 
 import contextlib

@@ -109,11 +109,12 @@ def test_smaller_halves_down_to_one_task(monkeypatch: pytest.MonkeyPatch) -> Non
     assert Execution("threads").smaller(tasks=20) == Execution("threads", task_chunk=4)
 
 
+@pytest.mark.parametrize("parallel", ["loop", "vmap"])
 @pytest.mark.parametrize("name", LEARNERS)
-def test_half_precision_is_near_and_leaves_float32(name: str) -> None:
+def test_half_precision_is_near_and_leaves_float32(name: str, parallel: Any) -> None:
     learner = short(name, "support")
     full = outcome(learner, Execution("loop"), torch.float32)
-    half = outcome(learner, Execution("loop", precision="bf16"), torch.float32)
+    half = outcome(learner, Execution(parallel, precision="bf16"), torch.float32)
     assert all(value.dtype == torch.float32 and value.isfinite().all() for value in half)
     assert not torch.equal(half[-1], full[-1]), "bfloat16 was not used"
     assert (half[-1].argmax(-1) == full[-1].argmax(-1)).float().mean() > 0.8
