@@ -93,7 +93,7 @@ def _parts(text: str) -> tuple[str, list[str]]:
         if key_of(each).partition(".")[0] not in TUNABLE or "=" not in each:
             raise ArchitectureError(
                 f"{text}: got {each!r} as a setting, should be KEY=VALUE of {' or '.join(TUNABLE)}, "
-                "as optimizer.lr=0.01; write other overrides behind the architecture"
+                "as optimizer.lr=0.01; give other overrides as words of their own"
             )
     return arch, settings
 

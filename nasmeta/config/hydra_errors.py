@@ -106,8 +106,10 @@ def _not_overridden(key: str, cause: BaseException | None, text: str) -> str:
     if parent == "hydra.launcher" and not known:
         return f"{unknown}: the chosen launcher has no settings; choose one that has: {', '.join(EXTRAS)}"
     if unknown.partition(".")[0] == "tune" and (inner := key.removeprefix("tune.")) != key:
+        from nasmeta.search_spaces.settings import Range
+
         of, _, end = inner.rpartition(".")
-        if end in ("low", "high", "log"):
+        if end in Range.model_fields:
             return f"{key}: write the whole range: 'tune={{{of}: {{low: 0.01, high: 1, log: true}}}}'"
         return (
             f"{key}: is not tuned yet; to add it, write +{key}=[0.01,0.1] or 'tune={{{inner}: [0.01, 0.1]}}'"
