@@ -46,11 +46,11 @@ class RunState:
     earlier: the trials of earlier runs. asked: the proposed trials by number. finished: the results by phase
     and trial. best: the best result of the search so far; of equal ones, the first. latencies: milliseconds
     by network. uncountable: networks whose cost cannot be counted (both without settings). elapsed: seconds
-    of wall time; search_seconds: those of the search phase. has_searched: whether that is over. pruned: whether the run was
-    last ended by the study of its sweep. tested: the meta-test with which the run has ended; None if it goes
-    on. ends: how often it has ended. trained: the number of the latest result of each full training.
-    continued: by phase and number, the training of the same phase that a full training continued. retries:
-    the failed trials to try again.
+    of wall time; search_seconds: those of the search phase. has_searched: whether that is over. pruned:
+    whether the run was last ended by the study of its sweep. tested: the meta-test with which the run has
+    ended; None if it goes on. ends: how often it has ended. trained: the number of the latest result of each
+    full training. continued: by phase and number, the training of the same phase that a full training
+    continued. retries: the failed trials to try again.
     """
 
     def __init__(self, objectives: tuple[str, ...] = ()) -> None:
