@@ -1,7 +1,9 @@
 """What a search may propose, and what is said if that is nothing."""
 
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from nasmeta.run.state import RunState
 from nasmeta.search_spaces.mlp.space import MlpSpace
 from nasmeta.seeding import stream
 from nasmeta.strategies import base
-from tests.cli.runs import search
+from tests.cli.runs import TINY, search
 from tests.evaluators.tables import write_benchmark
 from tests.evaluators.test_tabular import CELLS
 
@@ -148,6 +150,40 @@ def test_a_run_says_why_no_latency_is_low_enough(
     limits = [f"strategy={strategy}", "constraints.max_latency_ms=1", f"hydra.run.dir={tmp_path / 'run'}"]
     assert main(["search", *SMALL, *limits]) == 1
     assert "constraints.max_latency_ms=1, the least is 3" in capsys.readouterr().err
+
+
+def test_a_run_warns_early_if_no_latency_is_low_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasmeta.run.constraints.TOO_SLOW", 2)
+    monkeypatch.setattr(base, "FEASIBLE_DRAWS", 8)
+    monkeypatch.setattr("nasmeta.run.constraints.measure_latency", lambda *_: 3.0)
+    limits = ["strategy=random", "constraints.max_latency_ms=1", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert main(["search", *SMALL, *limits]) == 1
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "tried so far" in line]
+    assert len(warnings) == 1
+    assert "2 are beyond constraints.max_latency_ms=1, the least is 3" in warnings[0]
+
+
+@pytest.mark.parametrize("executor", ["serial", "process"])
+def test_a_search_for_a_low_latency_can_be_stopped_and_resumed(
+    executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = list[str]()
+
+    def slow(_space: object, arch: object, *_: object) -> float:
+        measured.append(str(arch))
+        if len(measured) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 3.0 if len(measured) in (2, 3) else 1.0
+
+    monkeypatch.setattr("nasmeta.run.constraints.measure_latency", slow)
+    run = tmp_path / "run"
+    options = [*TINY, f"executor={executor}", "constraints.max_latency_ms=2"]
+    assert main(["search", *options, f"hydra.run.dir={run}"]) == 130
+    assert len(measured) == 3
+    assert main(["resume", str(run)]) == 0
+    assert len(measured) == len(set(measured))
 
 
 def test_a_table_of_few_rows_says_how_many_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

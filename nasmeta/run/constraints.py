@@ -9,7 +9,7 @@ from typing import Any
 
 from nasmeta.config.keys import ConstraintsConfig
 from nasmeta.config.schema import Config
-from nasmeta.errors import ArchitectureError, ConfigError, NothingFeasible
+from nasmeta.errors import ArchitectureError, ConfigError, Interrupted, NothingFeasible
 from nasmeta.evaluators.base import Evaluator
 from nasmeta.evaluators.failures import FAILURES, failure
 from nasmeta.networks.cost import measure_cost
@@ -22,9 +22,13 @@ from nasmeta.run.records import JournalEvent, Measured, Uncountable
 from nasmeta.run.state import RunState
 from nasmeta.search_spaces.joint import TunedArchitecture
 from nasmeta.task import SPLITS
+from nasmeta.training.score import Stop
 from nasmeta.trial import Cost
 
 log = logging.getLogger(__name__)
+
+TOO_SLOW = 50
+"""After so many networks that are all too slow, the user is told how fast the fastest one is."""
 
 
 class Constraints:
@@ -36,7 +40,7 @@ class Constraints:
 
     Such failures and latencies are found out once per architecture and passed to `record`, which applies them
     to `state`. What the state has is not found out again, so that a resumed run decides as it did. `limits`
-    replaces those of the configuration.
+    replaces those of the configuration. stop: whether to stop before a latency is measured.
     """
 
     def __init__(
@@ -46,24 +50,28 @@ class Constraints:
         state: RunState,
         record: Callable[[JournalEvent], None],
         limits: ConstraintsConfig | None = None,
+        stop: Stop = lambda: False,
     ) -> None:
         self._composition, self._evaluator = composition, evaluator
         self._limits = limits or composition.config.keys.constraints
         self._limited = any(getattr(self._limits, key) is not None for key in LIMITED)
-        self._state, self._record = state, record
+        self._state, self._record, self._stop = state, record, stop
+        self._any_fits = False
         self._refusals: Counter[str] = Counter()
         self._least: dict[str, tuple[float, str]] = {}
         self._unbuildable = ""
 
     def feasible(self, arch: Any) -> bool:
-        """Whether a strategy may propose `arch`."""
+        """Whether a strategy may propose `arch`. Raises Interrupted if a latency is needed after `stop()`."""
         try:
             cost = self._counted(arch)
         except ArchitectureError as error:
             self._refusals["search_space"] += 1
             self._unbuildable = str(error)
             return False
-        return all(self._within(key, arch, cost) for key in LIMITED)
+        fits = all(self._within(key, arch, cost) for key in LIMITED)
+        self._any_fits |= fits
+        return fits
 
     def _within(self, key: str, arch: Any, cost: Cost | None) -> bool:
         """Whether a cost is within its limit, or there is no limit. An unknown cost exceeds every limit."""
@@ -78,10 +86,16 @@ class Constraints:
         self._refusals[key] += 1
         if value is not None:
             self._least[key] = min((value, str(arch)), self._least.get(key, (math.inf, "")))
+        if key == "max_latency_ms" and self._refusals[key] == TOO_SLOW and not self._any_fits:
+            log.warning("none of the networks tried so far is feasible: %s", self.reasons())
         return False
 
     def _value(self, name: str, arch: Any, cost: Cost) -> float | None:
-        value: float | None = self.latency(arch) if name == "latency" else getattr(cost, name)
+        if name == "latency":
+            if self._stop():
+                raise Interrupted("stopped before a latency was measured")
+            return self.latency(arch)
+        value: float | None = getattr(cost, name)
         return value
 
     def reasons(self) -> str:
@@ -149,7 +163,7 @@ class Constraints:
 
     def _apart(self) -> "Constraints":
         """The same limits, whose refusals do not count as those of architectures that a strategy drew."""
-        return Constraints(self._composition, self._evaluator, self._state, self._record)
+        return Constraints(self._composition, self._evaluator, self._state, self._record, stop=self._stop)
 
     def costs_of_reference(self) -> dict[str, float]:
         """The costs of the reference, as far as they are objectives of the strategy."""

@@ -107,7 +107,10 @@ def _pruned(state: RunState) -> RunPruned:
 
 
 def _ask(strategy: Strategy, trials: Trials) -> Asked | None:
-    """The next proposal as it is recorded; None if there is none now, or the search phase is over."""
+    """The next proposal as it is recorded.
+
+    None if there is none now, if the search phase is over, or if the run has to stop.
+    """
     limit, state = trials.composition.config.keys.budget.max_seconds, trials.state
     late = limit is not None and trials.clock >= limit
     if state.has_searched or (late and state.best is not None):
@@ -116,6 +119,10 @@ def _ask(strategy: Strategy, trials: Trials) -> Asked | None:
         proposal = None if strategy.done() else strategy.ask()
     except NothingFeasible as error:
         raise RunFailed(f"search_space: {error}: {trials.constraints.reasons()}") from error
+    except Interrupted:
+        if trials.in_flight:  # these are saved first
+            return None
+        raise
     if proposal is None:
         return None
     asked = Asked.of(proposal)

@@ -37,7 +37,9 @@ class Trials:
     ) -> None:
         self.composition, self.evaluators, self.directory = composition, evaluators, recorder.directory
         self.recorder, self.state, self.stop = recorder, recorder.state, stop
-        self.constraints = Constraints(composition, evaluators.for_search, self.state, recorder.record)
+        self.constraints = Constraints(
+            composition, evaluators.for_search, self.state, recorder.record, stop=stop
+        )
         self.weights = TrialWeights(
             self.directory, self.state, self._run, searched=evaluators.for_search.leaves_weights
         )
