@@ -20,6 +20,14 @@ from tests.cli.kills import Started, started
 from tests.cli.runs import SAVED
 
 
+@pytest.fixture(autouse=True)
+def not_under_nohup() -> Iterator[None]:
+    """Heeds SIGHUP, which `nohup scripts/test` would ignore, here and in the processes that a test starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Started]:
     """A run of many short trials, of which some are over."""
