@@ -165,9 +165,16 @@ def test_a_run_warns_early_if_no_latency_is_low_enough(
     assert "2 are beyond constraints.max_latency_ms=1, the least is 3" in warnings[0]
 
 
-@pytest.mark.parametrize("executor", ["serial", "process"])
+@pytest.mark.parametrize(
+    ("executor", "said"),
+    [("serial", "stopped before a latency was measured"), ("process", "with 1 of its trials in progress")],
+)
 def test_a_search_for_a_low_latency_can_be_stopped_and_resumed(
-    executor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    executor: str,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     measured = list[str]()
 
@@ -182,6 +189,7 @@ def test_a_search_for_a_low_latency_can_be_stopped_and_resumed(
     options = [*TINY, f"executor={executor}", "constraints.max_latency_ms=2"]
     assert main(["search", *options, f"hydra.run.dir={run}"]) == 130
     assert len(measured) == 3
+    assert said in capsys.readouterr().err
     assert main(["resume", str(run)]) == 0
     assert len(measured) == len(set(measured))
 
